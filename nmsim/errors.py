@@ -1,0 +1,51 @@
+"""Everything that nmsim raises on purpose.
+
+``NmsimError`` is a mistake that its user can mend: its text is one line that names the place, what
+stood there and what was expected. The command line prints that line and exits with status 2.
+
+- NmsimError
+    - PatternError: an N:M pattern that cannot be
+    - ShapeError: arrays, masks or GEMMs whose sizes do not fit together
+    - UnknownName: a name that no catalog or registry holds
+    - SpecError: a YAML, CSV or tensor file that does not say what it must
+    - RecipeError: a recipe that offers a mask which a phase cannot use
+    - TraceError: a trace that is truncated, altered or of a newer schema
+"""
+
+__all__ = [
+    "NmsimError",
+    "PatternError",
+    "RecipeError",
+    "ShapeError",
+    "SpecError",
+    "TraceError",
+    "UnknownName",
+]
+
+
+class NmsimError(Exception):
+    """A mistake that the user can mend; ``str()`` is one line."""
+
+
+class PatternError(NmsimError, ValueError):
+    """An N:M pattern that cannot be, such as 5:4."""
+
+
+class ShapeError(NmsimError, ValueError):
+    """Arrays, masks or GEMMs whose sizes do not fit together."""
+
+
+class UnknownName(NmsimError, LookupError):
+    """A name that no catalog or registry holds."""
+
+
+class SpecError(NmsimError, ValueError):
+    """A file that does not say what it must: names the file, the field and what was expected."""
+
+
+class RecipeError(NmsimError, ValueError):
+    """A recipe that offers a mask which a phase cannot use."""
+
+
+class TraceError(NmsimError, ValueError):
+    """A trace that is truncated, altered or of a newer schema."""

@@ -1,0 +1,80 @@
+"""A matrix multiplication: ``C[M,N] = A[M,K] . B[N,K]^T``, K last in both operands."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from nmsim.errors import ShapeError
+
+__all__ = ["PHASES", "Gemm", "Kind", "Phase"]
+
+Phase = Literal["forward", "backward", "update"]
+"""forward (fprop), backward (dgrad: gradient of the layer's input), update (wgrad)."""
+
+Kind = Literal["conv", "linear", "matmul", "gemm"]
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+_POSITIVE = ("m", "n", "k", "count", "repeat")
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """One matrix multiplication of a layer in one phase, by size alone.
+
+    Parameters
+    ----------
+    m, n, k
+        Sizes of ``C[M,N] = A[M,K] . B[N,K]^T``, in elements.
+    count
+        Copies in one launch (groups of a convolution, heads of an attention).
+    layer, phase, kind
+        What it is part of.
+    repeat
+        Identical blocks, launched one after the other.
+    gradient_of
+        For a matmul's two backward GEMMs: the operand, "a" or "b", whose gradient this is.
+    a_elements, b_elements
+        Distinct elements in memory behind one copy of an operand: fewer than its size under im2col,
+        where windows overlap, more where a stride skips pixels. None: as many as its size.
+    scatter_elements
+        Elements per copy that adding columns back into an image (col2im) reads and writes.
+
+    Raises
+    ------
+    ShapeError
+        for a size below 1.
+    """
+
+    m: int
+    n: int
+    k: int
+    count: int = 1
+    layer: str = "gemm"
+    phase: Phase = "forward"
+    repeat: int = 1
+    kind: Kind = "gemm"
+    gradient_of: str = ""
+    a_elements: int | None = None
+    b_elements: int | None = None
+    scatter_elements: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ShapeError(
+                    f"GEMM {self.layer!r}: {name} is {value!r}, expected an integer of 1 or more"
+                )
+        if self.phase not in PHASES:
+            raise ShapeError(
+                f"GEMM {self.layer!r}: phase is {self.phase!r}, expected one of {', '.join(PHASES)}"
+            )
+
+    @property
+    def macs(self) -> int:
+        """M.N.K of all copies and repeats."""
+        return self.m * self.n * self.k * self.count * self.repeat
+
+    def as_dict(self) -> dict[str, int | str | None]:
+        """The fields by name, for a table or a file."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,216 @@
+"""Masks of operands, bit-packed, and the one unit of work: a GEMM with a mask for each operand.
+
+A mask is a matrix of rows x K bits, set where an element is kept. Bits are packed 64 to a word,
+element ``k`` of a row at bit ``k % 64`` of word ``k // 64``. They are made when first asked for: a
+regular mask (every group keeps exactly its quota) answers every count without them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import ShapeError
+from nmsim.gemm import Gemm
+from nmsim.jit import kernel
+from nmsim.pattern import DENSE, Pattern
+
+__all__ = ["Mask", "SparseGemm", "Words", "pack", "transpose", "unpack", "words_per_row"]
+
+Words = NDArray[np.uint64]
+"""Packed bits, rows x ceil(K / 64)."""
+
+
+def words_per_row(k: int) -> int:
+    """64-bit words that hold a row of K bits."""
+    return -(-k // 64)
+
+
+def pack(bits: NDArray[np.bool_]) -> Words:
+    """Pack a matrix of booleans, rows x K, into words."""
+    rows, k = bits.shape
+    packed = np.zeros((rows, words_per_row(k) * 8), np.uint8)
+    packed[:, : -(-k // 8)] = np.packbits(bits, axis=1, bitorder="little")
+    return packed.view(np.dtype("<u8")).astype(np.uint64, copy=False)
+
+
+def unpack(words: Words, k: int) -> NDArray[np.bool_]:
+    """The matrix of booleans, rows x K, that was packed."""
+    octets = words.astype(np.dtype("<u8"), copy=False).view(np.uint8)
+    return np.unpackbits(octets, axis=1, count=k, bitorder="little").view(np.bool_)
+
+
+@kernel
+def _popcount(x: np.uint64) -> int:
+    x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@kernel
+def _count_bits(words: Words) -> int:
+    total = 0
+    for row in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            total += _popcount(words[row, word])
+    return total
+
+
+@kernel
+def _column_counts(words: Words, start: int, stop: int, k: int) -> NDArray[np.int64]:
+    counts = np.zeros(k, np.int64)
+    for row in range(start, stop):
+        for column in range(k):
+            word = words[row, column >> 6]
+            counts[column] += np.int64((word >> np.uint64(column & 63)) & np.uint64(1))
+    return counts
+
+
+@kernel
+def transpose(words: Words, k: int) -> Words:
+    """Packed bits of the transposed matrix: rows x K becomes K x rows."""
+    rows = words.shape[0]
+    out = np.zeros((k, (rows + 63) // 64), np.uint64)
+    for row in range(rows):
+        for column in range(k):
+            bit = (words[row, column >> 6] >> np.uint64(column & 63)) & np.uint64(1)
+            out[column, row >> 6] |= bit << np.uint64(row & 63)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which elements of an operand of rows x K are kept.
+
+    Parameters
+    ----------
+    pattern
+        What the mask promises: at most ``keep`` in every ``group`` along K. DENSE: all kept.
+    rows
+        Rows of all copies of the operand.
+    k
+        Elements of a row.
+    regular
+        Every group keeps exactly min(keep, its length): counts follow from the pattern, and the
+        bits are made only for hardware whose time depends on them.
+    source
+        Makes the packed bits, rows x ceil(K / 64); called at most once.
+    """
+
+    pattern: Pattern
+    rows: int
+    k: int
+    regular: bool
+    source: Callable[[], Words]
+
+    @classmethod
+    def dense(cls, rows: int, k: int) -> Self:
+        """Every element is kept."""
+        return cls(DENSE, rows, k, regular=True, source=lambda: pack(np.ones((rows, k), np.bool_)))
+
+    @classmethod
+    def of(cls, bits: NDArray[np.bool_], pattern: Pattern) -> Self:
+        """The mask of a matrix of booleans, rows x K."""
+        words = pack(bits)
+        return cls(pattern, bits.shape[0], bits.shape[1], regular=False, source=lambda: words)
+
+    @property
+    def is_dense(self) -> bool:
+        """Nothing was pruned, by the pattern."""
+        return self.pattern.is_dense
+
+    @cached_property
+    def words(self) -> Words:
+        """The packed bits, made on first use."""
+        words = self.source()
+        if words.shape != (self.rows, words_per_row(self.k)):
+            raise ShapeError(
+                f"mask of {self.rows} x {self.k}: its source made {words.shape} words, "
+                f"expected {(self.rows, words_per_row(self.k))}"
+            )
+        return words
+
+    def bits(self) -> NDArray[np.bool_]:
+        """The mask as booleans, rows x K."""
+        return unpack(self.words, self.k)
+
+    @cached_property
+    def kept(self) -> int:
+        """Elements kept, all rows; no bits are made for a regular mask."""
+        if self.regular:
+            return self.rows * self.pattern.stored(self.k)
+        return int(_count_bits(self.words))
+
+    def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Kept elements in each of the K columns, over rows ``start`` to ``stop``."""
+        return _column_counts(self.words, start, stop, self.k)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseGemm:
+    """A GEMM and what its operands' masks leave of it; all that an engine sees.
+
+    Parameters
+    ----------
+    gemm
+        Sizes and where they come from.
+    a, b
+        Masks of count.M x K and count.N x K.
+    note
+        What a reader of the row should know, such as why an operand runs dense.
+
+    Raises
+    ------
+    ShapeError
+        if a mask is not of its operand's shape.
+    """
+
+    gemm: Gemm
+    a: Mask
+    b: Mask
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        g = self.gemm
+        for name, mask, rows in (("a", self.a, g.m * g.count), ("b", self.b, g.n * g.count)):
+            if (mask.rows, mask.k) != (rows, g.k):
+                raise ShapeError(
+                    f"GEMM {g.layer!r} {g.phase}: mask {name} is {mask.rows} x {mask.k}, "
+                    f"expected {rows} x {g.k}"
+                )
+
+    @classmethod
+    def dense(cls, gemm: Gemm) -> Self:
+        """The same GEMM with nothing pruned."""
+        return cls(
+            gemm, Mask.dense(gemm.m * gemm.count, gemm.k), Mask.dense(gemm.n * gemm.count, gemm.k)
+        )
+
+    def swapped(self) -> "SparseGemm":
+        """The same work as ``C^T = B . A^T``: operands, masks and sizes change places."""
+        g = self.gemm
+        gemm = replace(g, m=g.n, n=g.m, a_elements=g.b_elements, b_elements=g.a_elements)
+        return SparseGemm(gemm, self.b, self.a, self.note)
+
+    @cached_property
+    def macs_useful(self) -> int:
+        """Pairs whose mask bits are both set, of all copies and repeats."""
+        g = self.gemm
+        if self.a.is_dense and self.b.is_dense:
+            return g.macs
+        if self.a.is_dense:
+            return g.m * self.b.kept * g.repeat
+        if self.b.is_dense:
+            return g.n * self.a.kept * g.repeat
+        pairs = sum(
+            int(
+                self.a.column_counts(copy * g.m, (copy + 1) * g.m)
+                @ self.b.column_counts(copy * g.n, (copy + 1) * g.n)
+            )
+            for copy in range(g.count)
+        )
+        return pairs * g.repeat

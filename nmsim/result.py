@@ -1,0 +1,160 @@
+"""What an engine finds out about one GEMM, and the row that a table shows of it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nmsim.gemm import PHASES
+
+__all__ = ["COLUMNS", "Column", "Run", "totals"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one GEMM costs on one machine: all copies and repeats, whole cycles and bytes.
+
+    Parameters
+    ----------
+    engine, kernel
+        The model that ran it and what it chose: the dataflow of an array, the tile of a GPU.
+    transposed
+        It ran as ``C^T = B . A^T``.
+    compute_cycles, stall_cycles
+        Cycles at work, and cycles that it waited for memory.
+    clock_mhz
+        Cycles per microsecond.
+    peak_macs
+        Physical MACs per cycle.
+    macs_issued
+        MAC slots spent, group padding and empty slots included.
+    dram_read_bytes, dram_write_bytes
+        Traffic with DRAM; metadata included.
+    sram_read_bytes
+        Bytes read from the on-chip buffers, both operands and partial sums.
+    metadata_bytes
+        The part of ``dram_read_bytes`` that is metadata.
+    bound
+        What limits it: "compute", "dram bandwidth" or "dram latency".
+    note
+        What the reader should know.
+    """
+
+    engine: str
+    kernel: str
+    transposed: bool
+    compute_cycles: int
+    stall_cycles: int
+    clock_mhz: float
+    peak_macs: int
+    macs_issued: int
+    dram_read_bytes: int
+    dram_write_bytes: int
+    sram_read_bytes: int
+    metadata_bytes: int
+    bound: str
+    note: str = ""
+
+    @property
+    def cycles(self) -> int:
+        """Compute and stall cycles."""
+        return self.compute_cycles + self.stall_cycles
+
+    @property
+    def time_us(self) -> float:
+        """Microseconds."""
+        return self.cycles / self.clock_mhz
+
+    @property
+    def utilization(self) -> float:
+        """MAC slots spent over all that the machine has in these cycles."""
+        return self.macs_issued / (self.cycles * self.peak_macs)
+
+    @property
+    def dram_gbps(self) -> float:
+        """DRAM traffic over time, gigabytes (1e9) per second."""
+        return (self.dram_read_bytes + self.dram_write_bytes) / self.time_us * 1e-3
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the result table: its name, its unit and what it holds."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+COLUMNS = (
+    Column("layer", "", "layer of the network"),
+    Column("kind", "", "conv, linear, matmul or gemm"),
+    Column("phase", "", "forward, backward or update"),
+    Column("gradient_of", "", "operand whose gradient a matmul's backward GEMM makes"),
+    Column("m", "elements", "rows of C"),
+    Column("n", "elements", "columns of C"),
+    Column("k", "elements", "reduction length"),
+    Column("count", "", "copies in one launch: groups, or batch x heads"),
+    Column("repeat", "", "identical blocks, launched one after the other"),
+    Column("a_pattern", "N:M", "mask offered for A"),
+    Column("b_pattern", "N:M", "mask offered for B"),
+    Column("transposed", "", "ran as B.A^T, so that the masked operand meets the selectors"),
+    Column("kernel", "", "dataflow or kernel chosen"),
+    Column("engine", "", "model that ran it"),
+    Column("hardware", "", "machine"),
+    Column("compute_cycles", "cycles", "array at work"),
+    Column("stall_cycles", "cycles", "array waiting for memory"),
+    Column("cycles", "cycles", "compute and stall"),
+    Column("time_us", "us", "cycles over clock"),
+    Column("macs_dense", "MACs", "M.N.K"),
+    Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
+    Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
+    Column("utilization", "fraction", "macs_issued over cycles x peak"),
+    Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
+    Column("dram_write_bytes", "bytes", "written to DRAM"),
+    Column("sram_read_bytes", "bytes", "read from the on-chip buffers"),
+    Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
+    Column("scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"),
+    Column("dram_gbps", "GB/s", "DRAM traffic over time"),
+    Column("bound", "", "what limits the row"),
+    Column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
+    Column("dense_cycles", "cycles", "the dense twin's cycles"),
+    Column("note", "", "why an operand ran dense, and the like"),
+)
+"""The columns of a result table, in order."""
+
+_SUMS = (
+    "cycles",
+    "time_us",
+    "macs_dense",
+    "macs_issued",
+    "macs_useful",
+    "dram_read_bytes",
+    "dram_write_bytes",
+)
+
+
+def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Sums per phase and for ``all``, with the speed-up of the sum and the ideal MAC ratio.
+
+    ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is macs_dense
+    over macs_useful, what the masks promise to a machine that skips every pruned MAC and waits for
+    nothing; None where nothing useful is left.
+    """
+    table = list(rows)
+    present = [phase for phase in PHASES if any(row["phase"] == phase for row in table)]
+    result = {
+        phase: _total([row for row in table if row["phase"] == phase]) for phase in present
+    }
+    return {**result, "all": _total(table)}
+
+
+def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    sums = {name: sum(row[name] for row in rows) for name in _SUMS}
+    sums["time_us"] = math.fsum(row["time_us"] for row in rows)
+    compared = bool(rows) and all(row["dense_cycles"] is not None for row in rows)
+    dense = sum(row["dense_cycles"] for row in rows) if compared else 0
+    return {
+        **sums,
+        "speedup": dense / sums["cycles"] if compared else None,
+        "speedup_ideal": sums["macs_dense"] / sums["macs_useful"] if sums["macs_useful"] else None,
+    }

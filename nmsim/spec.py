@@ -1,0 +1,192 @@
+"""Things declared in YAML: read once, validated strictly, frozen; and the catalogs they stand in.
+
+YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 1.1 it is 124.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nmsim.errors import NmsimError, SpecError
+from nmsim.registry import unknown_name
+
+__all__ = ["Catalog", "Spec", "override", "parse_scalar", "read_yaml", "validate"]
+
+
+class Spec(BaseModel):
+    """Base of everything declared in YAML: strict, frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and validate a YAML file.
+
+        Raises
+        ------
+        SpecError
+            naming the file, the field and what was expected.
+        """
+        return validate(cls, read_yaml(path), str(path))
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: expected a YAML text file, found binary data") from error
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        document = YAML(typ="safe", pure=True).load(StringIO(text))
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise SpecError(f"{path}:{where} is not YAML: {problem}") from error
+    if not isinstance(document, dict):
+        what = "nothing" if document is None else f"a {type(document).__name__}"
+        raise SpecError(f"{path}: expected a mapping of fields, found {what}")
+    return document
+
+
+def parse_scalar(text: str) -> Any:
+    """A value as YAML 1.2 would read it: "32" is an int, "2:4" a string, "null" is None."""
+    try:
+        return YAML(typ="safe", pure=True).load(StringIO(text))
+    except YAMLError as error:
+        raise SpecError(f"value {text!r}: expected a YAML value") from error
+
+
+def _field(location: Sequence[int | str]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "the file"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
+    """Check a mapping against its schema; the first error becomes one line.
+
+    Raises
+    ------
+    SpecError
+        ``where``, the field and what was expected.
+    """
+    try:
+        return cls.model_validate(dict(document))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise SpecError(f"{where}: {_explain(cls, first)}{rest}") from error
+    except NmsimError as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def _explain(cls: type[BaseModel], error: Any) -> str:
+    # Tags of a discriminated union stand in the location but not in the file.
+    location = [part for part in error["loc"] if part not in _tags(cls)]
+    field = _field(location)
+    if error["type"] == "extra_forbidden":
+        return str(unknown_name("field", field, _siblings(cls, error["loc"])))
+    if error["type"] == "missing":
+        return f"{field} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{field} is {_shown(error['input'])}: {message}"
+
+
+def _tags(cls: type[BaseModel]) -> set[str]:
+    definitions = cls.model_json_schema().get("$defs", {})
+    kinds = [d.get("properties", {}).get("type", {}).get("const") for d in definitions.values()]
+    return {kind for kind in kinds if kind}
+
+
+def _siblings(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """Names of the fields that may stand where an unknown one was found."""
+    schema = cls.model_json_schema()
+    definitions = schema.get("$defs", {})
+    if len(location) == 1:
+        return list(schema.get("properties", {}))
+    tag = location[-2]
+    for name, definition in definitions.items():
+        properties = definition.get("properties", {})
+        if tag in (properties.get("type", {}).get("const"), name.lower()):
+            return list(properties)
+    return []
+
+
+def override(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of a mapping with the field at a dotted path replaced: ``dram.gbps``."""
+    head, _, rest = path.partition(".")
+    copy = dict(document)
+    if not rest:
+        copy[head] = value
+        return copy
+    inner = copy.get(head)
+    if inner is not None and not isinstance(inner, Mapping):
+        raise SpecError(f"field {path!r}: {head!r} has no fields of its own")
+    copy[head] = override(inner or {}, rest, value)
+    return copy
+
+
+class Catalog(Generic[S]):
+    """The YAML files of a folder, by stem; also opens any path to a file of the same schema.
+
+    Parameters
+    ----------
+    kind
+        What its entries are called in messages, singular: "model".
+    folder
+        Where the files stand.
+    schema
+        What they are validated against.
+    """
+
+    def __init__(self, kind: str, folder: Path, schema: type[S]) -> None:
+        self.kind = kind
+        self.folder = folder
+        self.schema = schema
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self.folder.glob("*.yaml")))
+
+    def path(self, name: str | Path) -> Path:
+        """The file of a catalog entry, or the file at a path.
+
+        Raises
+        ------
+        UnknownName
+            if it is neither a name in the catalog nor an existing file.
+        """
+        text = str(name)
+        if text in set(self):
+            return self.folder / f"{text}.yaml"
+        if Path(text).suffix in (".yaml", ".yml") or Path(text).parent != Path():
+            if Path(text).is_file():
+                return Path(text)
+            raise SpecError(f"{text}: no such {self.kind} file")
+        raise unknown_name(self.kind, text, self)
+
+    def document(self, name: str | Path) -> dict[str, Any]:
+        """The fields of an entry or file, not yet validated."""
+        return read_yaml(self.path(name))
+
+    def load(self, name: str | Path) -> S:
+        """Read and validate an entry or file."""
+        path = self.path(name)
+        return validate(self.schema, read_yaml(path), str(path))
