@@ -35,7 +35,7 @@ class Gemm:
         For a matmul's two backward GEMMs: the operand, "a" or "b", whose gradient this is.
     a_elements, b_elements
         Distinct elements in memory behind one copy of an operand: fewer than its size under im2col,
-        where windows overlap, more where a stride skips pixels. None: as many as its size.
+        where windows overlap and padding is not stored. None: as many as its size.
     scatter_elements
         Elements per copy that adding columns back into an image (col2im) reads and writes.
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba import config
+import numba.core.config
 
 __all__ = ["cache_folder", "kernel", "map_blocks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).parent
+_CONFIG: Any = numba.core.config
 
 
 def _sources_hash() -> str:
@@ -39,9 +40,8 @@ def _user_cache() -> Path:
         return Path(os.environ["XDG_CACHE_HOME"])
     if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
         return Path(os.environ["LOCALAPPDATA"])
-    return Path(os.path.expanduser("~")) / (
-        "Library/Caches" if sys.platform == "darwin" else ".cache"
-    )
+    home = Path("~").expanduser()
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
 
 
 def _writable(folder: Path) -> bool:
@@ -62,8 +62,8 @@ def cache_folder() -> Path | None:
     user's cache folder; None if none of them can be written.
     """
     bases = [_PACKAGE / "__pycache__", _user_cache() / "nmsim"]
-    if config.CACHE_DIR:
-        bases.insert(0, Path(config.CACHE_DIR) / "nmsim")
+    if _CONFIG.CACHE_DIR:
+        bases.insert(0, Path(_CONFIG.CACHE_DIR) / "nmsim")
     name = f"kernels-{_sources_hash()}"
     return next((base / name for base in bases if _writable(base / name)), None)
 
@@ -74,12 +74,12 @@ _CACHE = cache_folder()
 @contextmanager
 def _numba_cache_at(folder: Path) -> Iterator[None]:
     # numba picks a kernel's cache folder when it is decorated; other packages keep theirs.
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)
+    before = _CONFIG.CACHE_DIR
+    _CONFIG.CACHE_DIR = str(folder)
     try:
         yield
     finally:
-        config.CACHE_DIR = before
+        _CONFIG.CACHE_DIR = before
 
 
 def kernel(function: F) -> F:
@@ -96,7 +96,7 @@ def map_blocks(work: Callable[[int, int], None], rows: int, block: int) -> None:
     The blocks do not depend on the number of threads, so neither do seeded results.
     """
     spans = [(start, min(start + block, rows)) for start in range(0, rows, block)]
-    threads = min(config.NUMBA_NUM_THREADS, len(spans))
+    threads = min(_CONFIG.NUMBA_NUM_THREADS, len(spans))
     if threads <= 1:
         for span in spans:
             work(*span)

@@ -44,7 +44,7 @@ def unpack(words: Words, k: int) -> NDArray[np.bool_]:
 
 
 @kernel
-def _popcount(x: np.uint64) -> int:
+def _popcount(x: np.uint64) -> np.int64:
     x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -113,7 +113,9 @@ COLUMNS = (
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "read from the on-chip buffers"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
-    Column("scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"),
+    Column(
+        "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
+    ),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column("bound", "", "what limits the row"),
     Column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
@@ -136,16 +138,18 @@ _SUMS = (
 def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Sums per phase and for ``all``, with the speed-up of the sum and the ideal MAC ratio.
 
-    ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is macs_dense
-    over macs_useful, what the masks promise to a machine that skips every pruned MAC and waits for
-    nothing; None where nothing useful is left.
+    ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is
+    macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
+    waits for nothing; None where nothing useful is left.
     """
     table = list(rows)
-    present = [phase for phase in PHASES if any(row["phase"] == phase for row in table)]
-    result = {
-        phase: _total([row for row in table if row["phase"] == phase]) for phase in present
-    }
-    return {**result, "all": _total(table)}
+    result = {}
+    for phase in PHASES:
+        of_phase = [row for row in table if row["phase"] == phase]
+        if of_phase:
+            result[str(phase)] = _total(of_phase)
+    result["all"] = _total(table)
+    return result
 
 
 def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ DATAFLOWS.add(
         time="n",
         preloads=True,
         drains=False,
-        summary="inputs stay: A is shifted in, B streams along rows, partial sums run down the columns",
+        summary="inputs stay: A is shifted in, B streams along rows, sums run down columns",
         source="Samajdar et al., ISPASS 2020, section III",
     ),
 )

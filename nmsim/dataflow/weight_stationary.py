@@ -13,7 +13,7 @@ DATAFLOWS.add(
         time="m",
         preloads=True,
         drains=False,
-        summary="weights stay: B is shifted in, A streams along rows, partial sums run down the columns",
+        summary="weights stay: B is shifted in, A streams along rows, sums run down columns",
         source="Samajdar et al., ISPASS 2020, section III",
     ),
 )

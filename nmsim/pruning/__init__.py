@@ -81,9 +81,7 @@ class Pruner:
 PRUNERS: Registry[Pruner] = Registry("pruner")
 
 
-def pruner(
-    name: str, *, summary: str, source: str, **traits: bool
-) -> Callable[[Fill], Fill]:
+def pruner(name: str, *, summary: str, source: str, **traits: bool) -> Callable[[Fill], Fill]:
     """Register a ``Fill`` function as a pruner; ``traits`` are the flags of ``Pruner``."""
 
     def add(fill: Fill) -> Fill:

@@ -1,0 +1,323 @@
+"""Layers: their tensors' shapes, and their lowering to the GEMMs of a training step.
+
+With T = batch.tokens or batch.OH.OW, I = KH.KW.C_in (channel fastest) and O = C_out:
+
+======== === === === ===================== ======================
+phase    M   N   K   A                     B
+======== === === === ===================== ======================
+forward  T   O   I   activation            weight
+backward T   I   O   gradient              weight, transposed
+update   O   I   T   gradient, transposed  activation, transposed
+======== === === === ===================== ======================
+
+K is last in both operands. A mask of a tensor is N:M along K in two phases only if it obeys the
+pattern along both axes of its matrix: ``Operand.transposed`` says which axis a phase needs.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from nmsim.errors import ShapeError
+from nmsim.gemm import Gemm, Phase
+from nmsim.spec import Spec
+
+__all__ = [
+    "Conv",
+    "Input",
+    "Layer",
+    "Linear",
+    "Lowered",
+    "Matmul",
+    "Operand",
+    "Role",
+    "TensorName",
+    "role_of",
+]
+
+Input = Literal["data", "relu", "gelu", "norm", "softmax", "embedding", "linear"]
+"""What made a layer's input: its distribution, and for ``data`` that it needs no gradient."""
+
+TensorName = Literal["activation", "activation_b", "weight", "gradient"]
+"""A layer's tensors; ``activation_b`` is the second input of a matmul."""
+
+Role = Literal["activation", "weight", "gradient"]
+"""What a matrix is to the network."""
+
+Positive = Annotated[int, Field(ge=1, le=1 << 31)]
+NonNegative = Annotated[int, Field(ge=0, le=1 << 31)]
+Pair = tuple[Positive, Positive]
+
+_INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
+
+
+def role_of(tensor: TensorName) -> Role:
+    """What a tensor is to the network: both inputs of a matmul are activations."""
+    return "activation" if tensor == "activation_b" else tensor
+
+
+@dataclass(frozen=True)
+class Operand:
+    """How an operand is read off a tensor.
+
+    Parameters
+    ----------
+    tensor
+        Which of the layer's tensors.
+    transposed
+        Its rows are the tensor's features and K runs over samples (or, for a weight, over outputs);
+        otherwise K is the tensor's last axis (under im2col, the window's channels).
+    """
+
+    tensor: TensorName
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """One GEMM of a layer and where its operands come from."""
+
+    gemm: Gemm
+    a: Operand
+    b: Operand
+
+
+def _checked(batch: int) -> int:
+    if not isinstance(batch, int) or batch < 1:
+        raise ShapeError(f"batch is {batch!r}, expected an integer of 1 or more")
+    return batch
+
+
+class _Layer(Spec):
+    name: Annotated[str, Field(min_length=1)] = Field(description="unique; seeds its tensors")
+    repeat: Positive = Field(1, description="identical blocks, launched one after the other")
+
+
+class Conv(_Layer):
+    """A two-dimensional convolution; groups = in_channels makes it depthwise."""
+
+    type: Literal["conv"]
+    in_channels: Positive
+    out_channels: Positive
+    kernel: Positive | Pair = Field(description="window, one number or [height, width]")
+    stride: Positive | Pair = 1
+    padding: NonNegative | tuple[NonNegative, NonNegative] = 0
+    dilation: Positive | Pair = 1
+    groups: Positive = 1
+    input_size: Positive | Pair = Field(description="input, one number or [height, width]")
+    input: Input = Field("relu", description=_INPUT)
+
+    @field_validator("kernel", "stride", "padding", "dilation", "input_size", mode="before")
+    @classmethod
+    def _lists_are_pairs(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for field in ("in_channels", "out_channels"):
+            if getattr(self, field) % self.groups:
+                raise ValueError(
+                    f"layer {self.name!r}: {field} is {getattr(self, field)}, "
+                    f"expected a multiple of groups ({self.groups})"
+                )
+        if min(self.output_size) < 1:
+            raise ValueError(f"layer {self.name!r}: the window is larger than the padded input")
+        return self
+
+    @property
+    def window(self) -> Pair:
+        """Height and width of the kernel."""
+        return _pair(self.kernel)
+
+    @property
+    def image(self) -> Pair:
+        """Height and width of the input."""
+        return _pair(self.input_size)
+
+    @property
+    def output_size(self) -> Pair:
+        """Height and width of the output."""
+        sizes = zip(
+            self.image,
+            self.window,
+            _pair(self.stride),
+            _pair(self.padding),
+            _pair(self.dilation),
+            strict=True,
+        )
+        h, w = ((x + 2 * p - d * (k - 1) - 1) // s + 1 for x, k, s, p, d in sizes)
+        return h, w
+
+    @property
+    def pointwise(self) -> bool:
+        """Its columns are its pixels: a 1x1 window that visits each of them once."""
+        return (self.window, _pair(self.stride), _pair(self.padding)) == ((1, 1), (1, 1), (0, 0))
+
+    @property
+    def steps(self) -> tuple[Pair, Pair, Pair]:
+        """Stride, padding and dilation, each as height and width."""
+        return _pair(self.stride), _pair(self.padding), _pair(self.dilation)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight, all repeats."""
+        kh, kw = self.window
+        return self.out_channels * kh * kw * (self.in_channels // self.groups) * self.repeat
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor, channels last: activation NHWC, weight OHWI, gradient NHWC."""
+        if tensor == "activation":
+            return (batch, *self.image, self.in_channels)
+        if tensor == "weight":
+            return (self.out_channels, *self.window, self.in_channels // self.groups)
+        return (batch, *self.output_size, self.out_channels)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The layer's GEMMs, one copy per group; T = batch.OH.OW."""
+        t = _checked(batch) * self.output_size[0] * self.output_size[1]
+        o = self.out_channels // self.groups
+        channels = self.in_channels // self.groups
+        i = self.window[0] * self.window[1] * channels
+        pixels = _checked(batch) * self._pixels_seen * channels
+        columns = 0 if self.pointwise else t * i + batch * self.image[0] * self.image[1] * channels
+        return _three_gemms(
+            self, t=t, o=o, i=i, count=self.groups, activation_elements=pixels, scatter=columns
+        )
+
+    @property
+    def _pixels_seen(self) -> int:
+        """Pixels of an image that some window covers, padding left out."""
+        seen = 1
+        for size, out, window, stride, padding, dilation in zip(
+            self.image, self.output_size, self.window, *self.steps, strict=True
+        ):
+            starts = range(-padding, out * stride - padding, stride)
+            seen *= len(
+                {start + tap * dilation for start in starts for tap in range(window)}
+                & set(range(size))
+            )
+        return seen
+
+
+class Linear(_Layer):
+    """A fully connected layer on ``tokens`` rows per sample."""
+
+    type: Literal["linear"]
+    in_features: Positive
+    out_features: Positive
+    tokens: Positive = Field(1, description="rows per sample")
+    input: Input = Field("linear", description=_INPUT)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight, all repeats."""
+        return self.out_features * self.in_features * self.repeat
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: activation [T, I], weight [O, I], gradient [T, O]."""
+        if tensor == "weight":
+            return (self.out_features, self.in_features)
+        features = self.in_features if tensor == "activation" else self.out_features
+        return (batch * self.tokens, features)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The layer's GEMMs; T = batch.tokens."""
+        t = _checked(batch) * self.tokens
+        return _three_gemms(
+            self,
+            t=t,
+            o=self.out_features,
+            i=self.in_features,
+            count=1,
+            activation_elements=t * self.in_features,
+            scatter=0,
+        )
+
+
+class Matmul(_Layer):
+    """A product of two activations, ``C[m,n] = A[m,k] . B[n,k]^T``, per sample and head."""
+
+    type: Literal["matmul"]
+    m: Positive = Field(description="rows of A: queries")
+    n: Positive = Field(description="rows of B: keys, or features of a head")
+    k: Positive = Field(description="reduction: features of a head, or keys")
+    heads: Positive = Field(1, description="independent products per sample")
+    input: Input = Field("linear", description="what made A")
+
+    @property
+    def weights(self) -> int:
+        """A matmul has none."""
+        return 0
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
+        rows, columns = {
+            "activation": (self.m, self.k),
+            "activation_b": (self.n, self.k),
+        }.get(tensor, (self.m, self.n))
+        return (batch * self.heads, rows, columns)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """Forward, and the gradients of A and of B: dA = dC . B and dB = dC^T . A."""
+        m, n, k = self.m, self.n, self.k
+        count = _checked(batch) * self.heads
+
+        def gemm(m: int, n: int, k: int, phase: Phase, gradient_of: str = "") -> Gemm:
+            return Gemm(
+                m, n, k, count, self.name, phase, self.repeat, "matmul", gradient_of=gradient_of
+            )
+
+        a, b, gradient = Operand("activation"), Operand("activation_b"), Operand("gradient")
+        return [
+            Lowered(gemm(m, n, k, "forward"), a, b),
+            Lowered(gemm(m, k, n, "backward", "a"), gradient, replace(b, transposed=True)),
+            Lowered(
+                gemm(n, k, m, "backward", "b"),
+                replace(gradient, transposed=True),
+                replace(a, transposed=True),
+            ),
+        ]
+
+
+Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
+
+
+def _three_gemms(
+    layer: Conv | Linear,
+    *,
+    t: int,
+    o: int,
+    i: int,
+    count: int,
+    activation_elements: int,
+    scatter: int,
+) -> list[Lowered]:
+    """Forward, backward and update of a layer with a weight; no backward if data feed it."""
+
+    def gemm(m: int, n: int, k: int, phase: Phase) -> Gemm:
+        return Gemm(m, n, k, count, layer.name, phase, layer.repeat, layer.type)
+
+    activation, weight, gradient = Operand("activation"), Operand("weight"), Operand("gradient")
+    lowered = [
+        Lowered(
+            replace(gemm(t, o, i, "forward"), a_elements=activation_elements),
+            activation,
+            weight,
+        ),
+        Lowered(
+            replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
+            gradient,
+            replace(weight, transposed=True),
+        ),
+        Lowered(
+            replace(gemm(o, i, t, "update"), b_elements=activation_elements),
+            replace(gradient, transposed=True),
+            replace(activation, transposed=True),
+        ),
+    ]
+    return [x for x in lowered if not (x.gemm.phase == "backward" and layer.input == "data")]
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value
