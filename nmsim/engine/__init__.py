@@ -1,0 +1,67 @@
+"""Models that run a sparse GEMM on a machine, two for each kind of machine.
+
+The cycle-level model and its analytical twin share the machine's fields and the choice of kernel
+(``nmsim.engine.placement``) and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+from nmsim.engine import systolic, systolic_analytical
+from nmsim.gemm import Gemm
+from nmsim.hardware import Machine
+from nmsim.mask import SparseGemm
+from nmsim.registry import Registry, unknown_name
+from nmsim.result import Run
+
+__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "run", "run_dense"]
+
+Fidelity = Literal["cycle", "analytical"]
+
+FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model of one kind of machine.
+
+    Parameters
+    ----------
+    simulate
+        From a machine of this kind and a sparse GEMM to what it costs.
+    summary
+        One line.
+    """
+
+    simulate: Callable[[Machine, SparseGemm], Run]
+    summary: str
+
+
+ENGINES: Registry[Engine] = Registry("engine")
+"""By kind of machine and fidelity: ``systolic-cycle``."""
+
+ENGINES.add("systolic-cycle", Engine(systolic.simulate, "systolic array, fold by fold"))
+ENGINES.add(
+    "systolic-analytical", Engine(systolic_analytical.simulate, "systolic array, closed forms")
+)
+
+
+def run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Run:
+    """What a sparse GEMM costs on a machine.
+
+    Raises
+    ------
+    UnknownName
+        if the fidelity is neither "cycle" nor "analytical".
+    """
+    if fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work)
+
+
+@lru_cache(maxsize=4096)
+def run_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Run:
+    """What the same GEMM costs with nothing pruned: the twin that a speed-up is measured by."""
+    return run(machine, SparseGemm.dense(gemm), fidelity)

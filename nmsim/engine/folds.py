@@ -1,0 +1,335 @@
+"""Systolic arrays, fold by fold through the memory pipeline: the kernels of the cycle model.
+
+Stall-free cycles of a fold are those of data moving through registers: T rows enter skewed by one
+cycle a row and leave skewed by one a column, T + R + C - 2 in all; shifting the stationary operand
+in (ws, is) or the outputs out (os) takes R more. Ragged folds pass through the whole array.
+
+The operand whose lanes lie along the columns is called x, the other one y. With K on the rows (ws,
+is) a tile of x is held fold by fold along K while y streams, in chunks whose partial sums fit the C
+buffer. With K in time (os) a tile of C stays while both stream.
+
+Repeated folds, chunks, tiles and copies are added up as soon as they only shift the pipeline in
+time (``nmsim.engine.memory``), so the cost grows with distinct folds, not with cycles.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine.memory import TIMES, State, fold, last_store, only_shifted
+from nmsim.jit import kernel
+
+__all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
+
+
+class Array(NamedTuple):
+    """R, C and the cycles of a fold beside those that stream K or the third dimension."""
+
+    rows: int
+    cols: int
+    overhead: int
+
+
+class Buffers(NamedTuple):
+    """Channel time per element, ticks, and what half of each buffer holds, elements."""
+
+    x_ticks: float
+    y_ticks: float
+    sum_ticks: float
+    output_ticks: float
+    x_half: float
+    y_half: float
+    sums_half: int
+    latency: int
+    spill: bool
+
+
+class Work(NamedTuple):
+    """Copies, lanes of both operands, and their stored elements along K.
+
+    A selected operand stores as many elements as it has slots, and its ``k`` is not used.
+    """
+
+    copies: int
+    x_lanes: int
+    y_lanes: int
+    x_k: int
+    y_k: int
+    x_selected: bool
+    y_selected: bool
+
+
+class Sums(NamedTuple):
+    """What a launch adds up to: ticks, cycles and elements.
+
+    ``total`` is in ticks, ``compute`` and ``streamed`` (cycles that feed operands) in cycles.
+    """
+
+    total: int
+    compute: int
+    streamed: int
+    issued: int
+    x_loaded: int
+    y_loaded: int
+    x_read: int
+    y_read: int
+    sums_in: int
+    sums_out: int
+    outputs: int
+
+
+COMPUTE, STREAMED, ISSUED, X_LOADED, Y_LOADED, X_READ, Y_READ, SUMS_IN, SUMS_OUT, OUTPUTS = range(
+    TIMES, TIMES + 10
+)
+STATE_SIZE = TIMES + 10
+
+
+@kernel
+def _folds(
+    state: State,
+    count: int,
+    array: Array,
+    buffers: Buffers,
+    streamed: int,
+    x_load: int,
+    y_load: int,
+    sums_in: int,
+    sums_out: int,
+    outputs: int,
+) -> None:
+    """Run ``count`` folds alike; loads, sums and outputs are elements of one of them."""
+    x_ahead, y_ahead = min(x_load, buffers.x_half), min(y_load, buffers.y_half)
+    load = np.int64(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
+    stream = np.int64(
+        np.ceil(
+            (x_load - x_ahead) * buffers.x_ticks
+            + (y_load - y_ahead) * buffers.y_ticks
+            + sums_in * buffers.sum_ticks
+        )
+    )
+    store = np.int64(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
+    cycles = streamed + array.overhead
+    before = np.empty(TIMES, np.int64)
+    for done in range(1, count + 1):
+        before[:] = state[:TIMES]
+        fold(state, cycles, load, stream, store, buffers.latency)
+        if only_shifted(before, state):
+            state[:TIMES] += (count - done) * (state[:TIMES] - before)
+            break
+    state[COMPUTE] += count * cycles
+    state[STREAMED] += count * streamed
+    state[X_LOADED] += count * x_load
+    state[Y_LOADED] += count * y_load
+    state[SUMS_IN] += count * sums_in
+    state[SUMS_OUT] += count * sums_out
+    state[OUTPUTS] += count * outputs
+
+
+@kernel
+def _column(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    streamed: int,
+    cols: int,
+    slots: int,
+    x_k: int,
+    y_k: int,
+    x_loads: bool,
+    y_loads: bool,
+) -> None:
+    """All folds along K of one tile of columns and one chunk of streamed rows."""
+    folds = (slots + array.rows - 1) // array.rows
+    x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
+    x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
+    overflow = max(0, streamed * cols - buffers.sums_half) if buffers.spill and folds > 1 else 0
+    x_full, x_rest = (cols * x_part, cols * x_last) if x_loads else (0, 0)
+    y_full, y_rest = (streamed * y_part, streamed * y_last) if y_loads else (0, 0)
+    done = streamed * cols
+    if folds > 1:
+        _folds(state, 1, array, buffers, streamed, x_full, y_full, 0, overflow, 0)
+    if folds > 2:
+        more = folds - 2
+        _folds(state, more, array, buffers, streamed, x_full, y_full, overflow, overflow, 0)
+    _folds(state, 1, array, buffers, streamed, x_rest, y_rest, overflow, 0, done)
+    state[X_READ] += cols * x_k
+    state[Y_READ] += streamed * y_k
+    state[ISSUED] += streamed * cols * slots
+
+
+@kernel
+def _chunks(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    cols: int,
+    slots: int,
+    y_loads: bool,
+) -> None:
+    """One tile of columns: chunks of streamed rows as long as their partial sums fit."""
+    x_k = slots if work.x_selected else work.x_k
+    y_k = slots if work.y_selected else work.y_k
+    chunks = 1
+    if slots > array.rows and not buffers.spill:
+        longest = max(1, buffers.sums_half // cols)
+        chunks = (work.y_lanes + longest - 1) // longest
+    chunk = (work.y_lanes + chunks - 1) // chunks
+    chunks = (work.y_lanes + chunk - 1) // chunk
+    x_stays = cols * x_k <= buffers.x_half
+    last = work.y_lanes - (chunks - 1) * chunk
+    _column(state, array, buffers, chunk, cols, slots, x_k, y_k, True, y_loads)
+    before = np.empty(STATE_SIZE, np.int64)
+    for left in range(chunks - 2, 0, -1):
+        before[:] = state
+        _column(state, array, buffers, chunk, cols, slots, x_k, y_k, not x_stays, y_loads)
+        if only_shifted(before, state):
+            state += (left - 1) * (state - before)
+            break
+    if chunks > 1:
+        _column(state, array, buffers, last, cols, slots, x_k, y_k, not x_stays, y_loads)
+
+
+@kernel
+def _rows_copy(
+    state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
+) -> None:
+    """One copy with K on the rows: tile after tile of columns."""
+    tiles = (work.x_lanes + array.cols - 1) // array.cols
+    before = np.empty(STATE_SIZE, np.int64)
+    tile = 0
+    while tile < tiles:
+        full = tile < tiles - 1
+        cols = array.cols if full else work.x_lanes - tile * array.cols
+        length = slots[tile] if work.x_selected else slots[0]
+        y_k = length if work.y_selected else work.y_k
+        y_stays = work.y_lanes * y_k <= buffers.y_half
+        before[:] = state
+        _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
+        tile += 1
+        if full and (tile > 1 or not y_stays) and only_shifted(before, state):
+            alike = 0
+            while tile + alike < tiles - 1 and (
+                not work.x_selected or slots[tile + alike] == length
+            ):
+                alike += 1
+            state += alike * (state - before)
+            tile += alike
+
+
+@kernel
+def _time_row(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    row_tile: int,
+    slots: NDArray[np.int64],
+) -> None:
+    """One row of tiles of C with K in time: tile after tile of columns."""
+    rows = min(array.rows, work.y_lanes - row_tile * array.rows)
+    tiles = (work.x_lanes + array.cols - 1) // array.cols
+    x_stays = _longest(slots, work) * work.x_lanes <= buffers.x_half
+    tile = 0
+    while tile < tiles:
+        length = (
+            slots[tile] if work.x_selected else slots[row_tile] if work.y_selected else slots[0]
+        )
+        alike = 1
+        while (
+            0 < tile
+            and tile + alike < tiles - 1
+            and (not work.x_selected or slots[tile + alike] == length)
+        ):
+            alike += 1
+        cols = min(array.cols, work.x_lanes - tile * array.cols)
+        x_k = length if work.x_selected else work.x_k
+        y_k = length if work.y_selected else work.y_k
+        y_loads = tile == 0 or rows * y_k > buffers.y_half
+        _folds(
+            state,
+            alike,
+            array,
+            buffers,
+            length,
+            cols * x_k if row_tile == 0 or not x_stays else 0,
+            rows * y_k if y_loads else 0,
+            0,
+            0,
+            rows * cols,
+        )
+        state[X_READ] += alike * cols * x_k
+        state[Y_READ] += alike * rows * y_k
+        state[ISSUED] += alike * rows * cols * length
+        tile += alike
+
+
+@kernel
+def _longest(slots: NDArray[np.int64], work: Work) -> int:
+    return slots.max() if work.x_selected else work.x_k
+
+
+@kernel
+def _time_copy(
+    state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
+) -> None:
+    """One copy with K in time: row after row of tiles of C."""
+    row_tiles = (work.y_lanes + array.rows - 1) // array.rows
+    before = np.empty(STATE_SIZE, np.int64)
+    row_tile = 0
+    while row_tile < row_tiles:
+        before[:] = state
+        _time_row(state, array, buffers, work, row_tile, slots)
+        row_tile += 1
+        if 1 < row_tile < row_tiles and only_shifted(before, state):
+            alike = 0
+            while row_tile + alike < row_tiles - 1 and (
+                not work.y_selected or slots[row_tile + alike] == slots[row_tile - 1]
+            ):
+                alike += 1
+            state += alike * (state - before)
+            row_tile += alike
+
+
+@kernel
+def _launch(
+    array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64], on_rows: bool
+) -> NDArray[np.int64]:
+    """All copies of a GEMM; the times and sums at its end."""
+    state = np.zeros(STATE_SIZE, np.int64)
+    before = np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        before[:] = state
+        own = slots[copy]
+        if on_rows:
+            _rows_copy(state, array, buffers, work, own)
+        else:
+            _time_copy(state, array, buffers, work, own)
+        copy += 1
+        if only_shifted(before, state):
+            alike = 0
+            while copy + alike < work.copies and (slots[copy + alike] == own).all():
+                alike += 1
+            state += alike * (state - before)
+            copy += alike
+    state[0] = last_store(state)
+    return state
+
+
+def launch(
+    array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64], *, k_on_rows: bool
+) -> Sums:
+    """Run all copies of a GEMM.
+
+    Parameters
+    ----------
+    slots
+        copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
+        operand is selected or its lanes stream.
+    k_on_rows
+        K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
+    """
+    state = _launch(array, buffers, work, slots, k_on_rows)
+    return Sums(int(state[0]), *map(int, state[TIMES:]))

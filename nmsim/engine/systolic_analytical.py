@@ -1,0 +1,199 @@
+"""The analytical twin of the systolic array: closed forms for cycles and bytes, no folds, no bits.
+
+Cycles are folds times the time of a fold, or the transfer time if that is longer, or, where folds
+are shorter than a request takes, the transfer of the inputs and a latency for every fold that
+loads; and what nothing hides: the first load and the last store. A mask that the selectors do not cover counts by the
+expectation over uniformly drawn masks (``nmsim.engine.slots.expected_slots``).
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from nmsim.engine.placement import Placement, place
+from nmsim.engine.slots import expected_slots
+from nmsim.engine.traffic import Moved, element_bits, transfer_cycles, writeup
+from nmsim.hardware import SystolicArray
+from nmsim.mask import SparseGemm
+from nmsim.result import Run
+
+__all__ = ["simulate"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A rectangle of C, or the sum of several: folds, cycles that stream, MAC slots, elements.
+
+    ``loading`` counts the folds that wait for a load.
+    """
+
+    folds: int = 0
+    loading: int = 0
+    streamed: int = 0
+    issued: int = 0
+    x_loaded: int = 0
+    y_loaded: int = 0
+    x_read: int = 0
+    y_read: int = 0
+    spilled: int = 0
+
+    def times(self, count: int) -> "_Part":
+        return _Part(*(count * getattr(self, field.name) for field in fields(self)))
+
+
+def _sum(parts: Iterable[_Part]) -> _Part:
+    table = [[getattr(part, field.name) for field in fields(_Part)] for part in parts]
+    return _Part(*map(sum, zip(*table, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """What no fold hides: elements of the first load (x, y) and of the last store."""
+
+    x: float
+    y: float
+    output: int
+
+
+def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
+    """Estimate what a sparse GEMM costs on an array, in closed form."""
+    placement = place(machine, work)
+    on_rows = placement.dataflow.rows == "k"
+    one, edges = (_k_on_rows if on_rows else _k_in_time)(machine, placement)
+    gemm = placement.work.gemm
+    copies = one.times(gemm.count)
+    shift = machine.preload if placement.dataflow.preloads else machine.drain
+    r, c = machine.rows, machine.cols
+    per_fold = 2 * r + c - 2 if shift == "exposed" else r + c - 2
+    once = r if shift == "overlapped" else 0
+    compute = copies.streamed + copies.folds * per_fold + once
+    moved = Moved(
+        x_loaded=copies.x_loaded,
+        y_loaded=copies.y_loaded,
+        x_read=copies.x_read,
+        y_read=copies.y_read,
+        sums_in=copies.spilled,
+        sums_out=copies.spilled,
+        outputs=gemm.m * gemm.n * gemm.count,
+    )
+    return writeup(
+        machine,
+        placement,
+        moved,
+        compute=compute,
+        streamed=copies.streamed,
+        cycles=_with_memory(machine, placement, moved, edges, compute, copies.loading),
+        issued=copies.issued,
+    )
+
+
+def _with_memory(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    edges: _Edges,
+    compute: int,
+    loading: int,
+) -> int:
+    """The longest of computing, transferring and waiting, with the edges that none hides."""
+    x_bits = element_bits(machine, placement, placement.x)
+    y_bits = element_bits(machine, placement, placement.y)
+    spilled = (moved.sums_in + moved.sums_out) * machine.accumulator_bits
+    outputs = moved.outputs * machine.output_bits
+    inputs = moved.x_loaded * x_bits + moved.y_loaded * y_bits
+    first = transfer_cycles(machine, edges.x * x_bits + edges.y * y_bits)
+    last = transfer_cycles(machine, edges.output * machine.output_bits)
+    transfer = transfer_cycles(machine, inputs + spilled + outputs)
+    latency = machine.dram.latency_ns * machine.clock_mhz * 1e-3
+    waiting = transfer_cycles(machine, inputs) + (loading - 1) * latency
+    return math.ceil(latency + max(first + compute + last, transfer, waiting))
+
+
+def _tiles(lanes: int, size: int) -> list[tuple[int, int]]:
+    """Full tiles and the ragged one, as (how many, lanes in each)."""
+    full, rest = divmod(lanes, size)
+    return [(count, width) for count, width in ((full, size), (1, rest)) if count and width]
+
+
+def _along_k(placement: Placement, lanes: int) -> tuple[int, int, int]:
+    """Slots along K, and stored elements of x and y along K, where lanes run in lock-step."""
+    pattern = placement.selected_mask.pattern
+    slots = round(expected_slots(pattern, placement.native, lanes, placement.k))
+    x_k, y_k = (
+        slots
+        if placement.selected == position
+        else placement.stored_as(position).stored(placement.k)
+        for position in (placement.x, placement.y)
+    )
+    return slots, x_k, y_k
+
+
+def _half_bits(machine: SystolicArray, position: str) -> float:
+    """Half of an operand's buffer, bits."""
+    return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
+
+
+def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:
+    """K on the rows (ws, is): x held, y streaming in chunks that the C buffer can sum."""
+    x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
+    x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
+    y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
+    sums_half = int(machine.sram.c_kib * 4096 / machine.accumulator_bits)
+    tiles = -(-x_lanes // machine.cols)
+    parts, edges = [], []
+    for count, width in _tiles(x_lanes, machine.cols):
+        slots, x_k, y_k = _along_k(placement, width if placement.lanes == "cols" else y_lanes)
+        deep = -(-slots // machine.rows)
+        fits = y_lanes if machine.partial_sums == "spill" else max(1, sums_half // width)
+        chunk = y_lanes if deep == 1 else -(-y_lanes // -(-y_lanes // fits))
+        chunks = -(-y_lanes // chunk)
+        x_stays, y_stays = width * x_k <= x_half, y_lanes * y_k <= y_half
+        part = _Part(
+            folds=deep * chunks,
+            loading=deep if x_stays and y_stays else deep * chunks,
+            streamed=deep * y_lanes,
+            issued=width * y_lanes * slots,
+            x_loaded=width * x_k * (1 if x_stays else chunks),
+            y_loaded=0 if y_stays else y_lanes * y_k,
+            x_read=width * x_k * chunks,
+            y_read=y_lanes * y_k,
+            spilled=(deep - 1) * max(0, chunk * width - sums_half),
+        )
+        parts.append(part.times(count))
+        first_x, first_y = width * x_k / deep, chunk * y_k / deep
+        rest = y_lanes - (chunks - 1) * chunk
+        edges.append(_Edges(min(first_x, x_half), min(first_y, y_half), rest * width))
+    total = _sum(parts)
+    once = _Part(y_loaded=0 if total.y_loaded else total.y_read // tiles)
+    return _sum([total, once]), _Edges(edges[0].x, edges[0].y, edges[-1].output)
+
+
+def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:
+    """K in time (os): a tile of C held, rows of tiles from left to right."""
+    x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
+    x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
+    y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
+    parts, edges = [], []
+    for row_class, (row_tiles, rows) in enumerate(_tiles(y_lanes, machine.rows)):
+        for col_class, (col_tiles, cols) in enumerate(_tiles(x_lanes, machine.cols)):
+            slots, x_k, y_k = _along_k(placement, cols if placement.lanes == "cols" else rows)
+            x_stays, y_stays = x_lanes * x_k <= x_half, rows * y_k <= y_half
+            part = _Part(
+                folds=1,
+                loading=0 if x_stays and y_stays else 1,
+                streamed=slots,
+                issued=rows * cols * slots,
+                x_loaded=0 if x_stays else cols * x_k,
+                y_loaded=0 if y_stays else rows * y_k,
+                x_read=cols * x_k,
+                y_read=rows * y_k,
+            )
+            # What stays is loaded once: x along the first row of tiles, y at the start of each row.
+            once = _Part(
+                loading=row_tiles if y_stays and x_stays and col_class == 0 else 0,
+                x_loaded=col_tiles * cols * x_k if x_stays and row_class == 0 else 0,
+                y_loaded=row_tiles * rows * y_k if y_stays and col_class == 0 else 0,
+            )
+            parts += [part.times(row_tiles * col_tiles), once]
+            edges.append(_Edges(min(cols * x_k, x_half), min(rows * y_k, y_half), rows * cols))
+    return _sum(parts), _Edges(edges[0].x, edges[0].y, edges[-1].output)

@@ -1,0 +1,120 @@
+"""From elements that a model moved to the bytes, bandwidth and bound of a result.
+
+A stored element is an operand's value and its metadata. Under implicit im2col a convolution's
+columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nmsim.engine.placement import Placement
+from nmsim.hardware import SystolicArray
+from nmsim.result import Run
+
+__all__ = ["Moved", "element_bits", "footprint", "transfer_cycles", "writeup"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
+
+    ``x`` and ``y`` are the operands as ``Placement`` names them.
+    """
+
+    x_loaded: int
+    y_loaded: int
+    x_read: int
+    y_read: int
+    sums_in: int
+    sums_out: int
+    outputs: int
+
+
+def footprint(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
+) -> tuple[int, int]:
+    """Distinct elements behind an operand and elements of the operand, one copy."""
+    gemm = placement.work.gemm
+    size = placement.rows_of(position) * gemm.k
+    distinct = gemm.a_elements if position == "a" else gemm.b_elements
+    if machine.im2col == "explicit" or distinct is None:
+        return size, size
+    return distinct, size
+
+
+def element_bits(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
+) -> float:
+    """Bits in memory behind a stored element of an operand, metadata included."""
+    distinct, size = footprint(machine, placement, position)
+    width = machine.operand_bits + placement.stored_as(position).metadata_bits
+    return width * distinct / size
+
+
+def transfer_cycles(machine: SystolicArray, bits: float) -> float:
+    """Cycles that the DRAM channel is busy with so many bits."""
+    if machine.dram.gbps is None:
+        return 0.0
+    return bits * machine.clock_mhz / (machine.dram.gbps * 8e3)
+
+
+def writeup(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    *,
+    compute: int,
+    streamed: int,
+    cycles: int,
+    issued: int,
+) -> Run:
+    """The result of one launch, times ``repeat``.
+
+    Parameters
+    ----------
+    compute, cycles
+        Cycles at work, and in all.
+    streamed
+        The part of ``compute`` that feeds operands; the rest fills and empties the array.
+    issued
+        MAC slots spent.
+    """
+    gemm = placement.work.gemm
+    metadata, operands, sram = 0, 0, 0
+    for position, loaded, read in (
+        (placement.x, moved.x_loaded, moved.x_read),
+        (placement.y, moved.y_loaded, moved.y_read),
+    ):
+        distinct, size = footprint(machine, placement, position)
+        elements = -(-loaded * distinct // size)
+        index = placement.stored_as(position).metadata_bits
+        operands += elements * (machine.operand_bits + index)
+        metadata += elements * index
+        sram += read * (machine.operand_bits + index)
+    reads = operands + moved.sums_in * machine.accumulator_bits
+    writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
+    return Run(
+        engine="systolic",
+        kernel=placement.kernel,
+        transposed=placement.transposed,
+        compute_cycles=compute * gemm.repeat,
+        stall_cycles=(cycles - compute) * gemm.repeat,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=issued * gemm.repeat,
+        dram_read_bytes=-(-reads // 8) * gemm.repeat,
+        dram_write_bytes=-(-writes // 8) * gemm.repeat,
+        sram_read_bytes=-(-sram // 8) * gemm.repeat,
+        metadata_bytes=-(-metadata // 8) * gemm.repeat,
+        bound=_bound(compute, streamed, cycles, transfer_cycles(machine, reads + writes)),
+        note=placement.note,
+    )
+
+
+def _bound(compute: int, streamed: int, cycles: int, transfer: float) -> str:
+    """The largest part of the time: feeding operands, filling the array, or the memory."""
+    if transfer > compute:
+        return "dram bandwidth"
+    if cycles > 2 * compute:
+        return "dram latency"
+    return "compute" if 2 * streamed >= compute else "array fill"
