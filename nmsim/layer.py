@@ -15,7 +15,7 @@ pattern along both axes of its matrix: ``Operand.transposed`` says which axis a 
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,7 +24,9 @@ from nmsim.gemm import Gemm, Phase
 from nmsim.spec import Spec
 
 __all__ = [
+    "Bare",
     "Conv",
+    "HasTensors",
     "Input",
     "Layer",
     "Linear",
@@ -33,7 +35,6 @@ __all__ = [
     "Operand",
     "Role",
     "TensorName",
-    "role_of",
 ]
 
 Input = Literal["data", "relu", "gelu", "norm", "softmax", "embedding", "linear"]
@@ -50,11 +51,6 @@ NonNegative = Annotated[int, Field(ge=0, le=1 << 31)]
 Pair = tuple[Positive, Positive]
 
 _INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
-
-
-def role_of(tensor: TensorName) -> Role:
-    """What a tensor is to the network: both inputs of a matmul are activations."""
-    return "activation" if tensor == "activation_b" else tensor
 
 
 @dataclass(frozen=True)
@@ -283,6 +279,53 @@ class Matmul(_Layer):
 Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
 
 
+class HasTensors(Protocol):
+    """What a source of values must know of a layer."""
+
+    @property
+    def name(self) -> str:
+        """Seeds its tensors, and finds them in a file."""
+
+    @property
+    def input(self) -> Input:
+        """What made its input."""
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor, features last."""
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A GEMM without a layer: its operands are the tensors, in the roles of its phase."""
+
+    gemm: Gemm
+    input: Input = "linear"
+
+    @property
+    def name(self) -> str:
+        """The GEMM's layer."""
+        return self.gemm.layer
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The GEMM itself; its sizes hold the whole batch."""
+        _checked(batch)
+        return [Lowered(self.gemm, *_OPERANDS[self.gemm.phase])]
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Shape of a tensor: rows of all copies by K, or K by rows where the phase transposes."""
+        g = self.gemm
+        a, b = _OPERANDS[g.phase]
+        operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
+        return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)
+
+
+_OPERANDS: dict[Phase, tuple[Operand, Operand]] = {
+    "forward": (Operand("activation"), Operand("weight")),
+    "backward": (Operand("gradient"), Operand("weight", transposed=True)),
+    "update": (Operand("gradient", transposed=True), Operand("activation", transposed=True)),
+}
+
+
 def _three_gemms(
     layer: Conv | Linear,
     *,
@@ -298,25 +341,14 @@ def _three_gemms(
     def gemm(m: int, n: int, k: int, phase: Phase) -> Gemm:
         return Gemm(m, n, k, count, layer.name, phase, layer.repeat, layer.type)
 
-    activation, weight, gradient = Operand("activation"), Operand("weight"), Operand("gradient")
-    lowered = [
-        Lowered(
-            replace(gemm(t, o, i, "forward"), a_elements=activation_elements),
-            activation,
-            weight,
-        ),
-        Lowered(
-            replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
-            gradient,
-            replace(weight, transposed=True),
-        ),
-        Lowered(
-            replace(gemm(o, i, t, "update"), b_elements=activation_elements),
-            replace(gradient, transposed=True),
-            replace(activation, transposed=True),
-        ),
+    gemms = [
+        replace(gemm(t, o, i, "forward"), a_elements=activation_elements),
+        replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
+        replace(gemm(o, i, t, "update"), b_elements=activation_elements),
     ]
-    return [x for x in lowered if not (x.gemm.phase == "backward" and layer.input == "data")]
+    if layer.input == "data":
+        del gemms[1]
+    return [Lowered(gemm, *_OPERANDS[gemm.phase]) for gemm in gemms]
 
 
 def _pair(value: int | Pair) -> Pair:

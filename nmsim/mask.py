@@ -52,8 +52,8 @@ def _popcount(x: np.uint64) -> np.int64:
 
 
 @kernel
-def _count_bits(words: Words) -> int:
-    total = 0
+def _count_bits(words: Words) -> np.int64:
+    total = np.int64(0)
     for row in range(words.shape[0]):
         for word in range(words.shape[1]):
             total += _popcount(words[row, word])
@@ -68,6 +68,18 @@ def _column_counts(words: Words, start: int, stop: int, k: int) -> NDArray[np.in
             word = words[row, column >> 6]
             counts[column] += np.int64((word >> np.uint64(column & 63)) & np.uint64(1))
     return counts
+
+
+@kernel
+def _broken_groups(words: Words, k: int, keep: int, group: int) -> np.int64:
+    broken = np.int64(0)
+    for row in range(words.shape[0]):
+        for start in range(0, k, group):
+            kept = np.int64(0)
+            for i in range(start, min(start + group, k)):
+                kept += np.int64((words[row, i >> 6] >> np.uint64(i & 63)) & np.uint64(1))
+            broken += np.int64(kept > keep)
+    return broken
 
 
 @kernel
@@ -99,6 +111,9 @@ class Mask:
         bits are made only for hardware whose time depends on them.
     source
         Makes the packed bits, rows x ceil(K / 64); called at most once.
+    fits
+        The promise holds. False for a mask that was made along another axis: hardware for the
+        pattern must look at the bits.
     """
 
     pattern: Pattern
@@ -106,6 +121,7 @@ class Mask:
     k: int
     regular: bool
     source: Callable[[], Words]
+    fits: bool = True
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
@@ -122,6 +138,10 @@ class Mask:
     def is_dense(self) -> bool:
         """Nothing was pruned, by the pattern."""
         return self.pattern.is_dense
+
+    def obeys(self, pattern: Pattern) -> bool:
+        """Whether every group of every mask of this kind obeys another pattern."""
+        return self.fits and pattern.covers(self.pattern)
 
     @cached_property
     def words(self) -> Words:
@@ -144,6 +164,15 @@ class Mask:
         if self.regular:
             return self.rows * self.pattern.stored(self.k)
         return int(_count_bits(self.words))
+
+    @property
+    def groups(self) -> int:
+        """Groups of the mask's pattern, all rows."""
+        return self.rows * -(-self.k // self.pattern.group)
+
+    def broken_groups(self) -> int:
+        """Groups that keep more than the pattern allows."""
+        return int(_broken_groups(self.words, self.k, self.pattern.keep, self.pattern.group))
 
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """Kept elements in each of the K columns, over rows ``start`` to ``stop``."""

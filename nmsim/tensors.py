@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.jit import kernel
-from nmsim.layer import Conv, Layer, TensorName
+from nmsim.layer import HasTensors, TensorName
 from nmsim.registry import unknown_name
 
 __all__ = ["Synthetic", "TensorFile", "TensorSource"]
@@ -40,7 +40,7 @@ class TensorSource(Protocol):
     def name(self) -> str:
         """What a manifest calls it."""
 
-    def blocks(self, layer: Layer, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``."""
 
 
@@ -67,7 +67,7 @@ class Synthetic:
         """What a manifest calls it."""
         return f"synthetic, seed {self.seed}"
 
-    def blocks(self, layer: Layer, tensor: TensorName, batch: int) -> Iterator[Block]:
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[Block]:
         """A tensor as consecutive blocks of float32 along its first axis."""
         shape = layer.shape(tensor, batch)
         key = [self.seed, zlib.crc32(layer.name.encode()), zlib.crc32(tensor.encode())]
@@ -77,7 +77,7 @@ class Synthetic:
         if tensor == "gradient":
             return _gradients(rng, shape)
         made_by = "linear" if tensor == "activation_b" else layer.input
-        return _activations(rng, shape, made_by, image=isinstance(layer, Conv))
+        return _activations(rng, shape, made_by, image=len(shape) == 4)
 
 
 def _spans(shape: tuple[int, ...]) -> Iterator[int]:
@@ -119,7 +119,7 @@ def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
         return np.maximum(x, 0) * gain
     if made_by == "gelu":  # Hendrycks and Gimpel, arXiv:1606.08415, tanh form
         y = x * gain
-        return 0.5 * y * (1 + np.tanh(0.7978845608 * (y + 0.044715 * y**3)))
+        return np.asarray(0.5 * y * (1 + np.tanh(0.7978845608 * (y + 0.044715 * y**3))))
     if made_by == "softmax":
         e = np.exp(x * np.float32(_LOGIT_SIGMA))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
@@ -164,7 +164,7 @@ class TensorFile:
         """What a manifest calls it."""
         return str(self.path)
 
-    def blocks(self, layer: Layer, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, channels last."""
         key, shape = f"{layer.name}.{tensor}", layer.shape(tensor, batch)
         with _open(self.path) as tensors:

@@ -100,15 +100,15 @@ def _folds(
 ) -> None:
     """Run ``count`` folds alike; loads, sums and outputs are elements of one of them."""
     x_ahead, y_ahead = min(x_load, buffers.x_half), min(y_load, buffers.y_half)
-    load = np.int64(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
-    stream = np.int64(
+    load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
+    stream = int(
         np.ceil(
             (x_load - x_ahead) * buffers.x_ticks
             + (y_load - y_ahead) * buffers.y_ticks
             + sums_in * buffers.sum_ticks
         )
     )
-    store = np.int64(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
+    store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
     cycles = streamed + array.overhead
     before = np.empty(TIMES, np.int64)
     for done in range(1, count + 1):
@@ -237,12 +237,11 @@ def _time_row(
             slots[tile] if work.x_selected else slots[row_tile] if work.y_selected else slots[0]
         )
         alike = 1
-        while (
-            0 < tile
-            and tile + alike < tiles - 1
-            and (not work.x_selected or slots[tile + alike] == length)
-        ):
-            alike += 1
+        if tile > 0:
+            while tile + alike < tiles - 1 and (
+                not work.x_selected or slots[tile + alike] == length
+            ):
+                alike += 1
         cols = min(array.cols, work.x_lanes - tile * array.cols)
         x_k = length if work.x_selected else work.x_k
         y_k = length if work.y_selected else work.y_k

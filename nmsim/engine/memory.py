@@ -67,11 +67,11 @@ def fold(state: State, cycles: int, load: int, stream: int, store: int, latency:
 
 
 @kernel
-def last_store(state: State) -> int:
+def last_store(state: State) -> np.int64:
     """The time at which the last fold has ended and its results have left, ticks."""
     if state[PENDING] == 0:
-        return state[ENDED]
-    return max(state[CHANNEL_FREE], state[ENDED]) + state[PENDING]
+        return np.int64(state[ENDED])
+    return np.int64(max(state[CHANNEL_FREE], state[ENDED]) + state[PENDING])
 
 
 @kernel

@@ -133,11 +133,11 @@ def _stored(machine: SystolicArray, mask: Mask, selected: Pattern | None) -> Pat
     if selected is not None:
         return selected
     native = machine.native_for(mask.pattern)
-    return native if native is not None and native.covers(mask.pattern) else DENSE
+    return native if native is not None and mask.obeys(native) else DENSE
 
 
 def _note(machine: SystolicArray, work: SparseGemm, native: Pattern, selected: str) -> str:
-    masked = [mask.pattern for mask in (work.a, work.b) if not mask.is_dense]
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
     if not masked:
         return ""
     if not selected:
@@ -146,6 +146,7 @@ def _note(machine: SystolicArray, work: SparseGemm, native: Pattern, selected: s
         return "the selectors do not support or do not meet the masked operand: runs dense"
     if len(masked) == 2:
         return "two masks: lock-step, one shortens K, the other saves bytes"
-    if not native.covers(masked[0]):
-        return f"{masked[0]} on {native} selectors: slots as the mask needs, in lock-step"
-    return "" if native == masked[0] else f"{masked[0]} runs as {native}"
+    pattern = masked[0].pattern
+    if not masked[0].obeys(native):
+        return f"{pattern} mask on {native} selectors: slots as its bits need, in lock-step"
+    return "" if native == pattern else f"{pattern} runs as {native}"

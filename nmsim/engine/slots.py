@@ -23,7 +23,7 @@ Counts = NDArray[np.int64]
 def _kept_between(words: Words, row: int, start: int, stop: int) -> int:
     kept = 0
     for k in range(start, stop):
-        kept += np.int64((words[row, k >> 6] >> np.uint64(k & 63)) & np.uint64(1))
+        kept += int((words[row, k >> 6] >> np.uint64(k & 63)) & np.uint64(1))
     return kept
 
 
@@ -63,7 +63,7 @@ def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> C
     mask
         Of copies.rows x K.
     native
-        What the selectors support; if it covers the mask's pattern, no bits are made.
+        What the selectors support; if every such mask obeys it, no bits are made.
     copies
         Copies of the operand in one launch.
     tile
@@ -76,7 +76,7 @@ def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> C
     int64 array, copies x tiles
     """
     rows = mask.rows // copies
-    if native.covers(mask.pattern):
+    if mask.obeys(native):
         return np.full((copies, -(-rows // tile)), native.stored(k), np.int64)
     return np.asarray(
         _tile_slots(mask.words, copies, rows, tile, mask.k, native.keep, native.group)
@@ -128,17 +128,29 @@ def compress(
     return out, index
 
 
-def expected_slots(pattern: Pattern, native: Pattern, lanes: int, k: int) -> float:
+def expected_slots(mask: Mask, native: Pattern, lanes: int, k: int) -> float:
     """Slots along K that lock-step lanes take on average, if masks are drawn uniformly.
 
     A group takes more than u units unless every lane keeps at most u.N in it: the mean number of
-    units is the sum over u of 1 - P(count <= u.N)^lanes, with the hypergeometric distribution of
-    ``Pattern.window_counts``. Groups are independent here; a short last group counts by its length.
+    units is the sum over u of 1 - P(count <= u.N)^lanes. Counts are hypergeometric for a mask that
+    obeys its pattern (``Pattern.window_counts``), binomial for one made along another axis. Groups
+    are independent here; a short last group counts by its length.
     """
-    if native.covers(pattern):
+    if mask.obeys(native):
         return float(native.stored(k))
-    per_window = [_mean_slots(pmf, native, lanes) for pmf in pattern.window_counts(native.group)]
-    return float(np.mean(per_window)) * k / native.group
+    counts = (
+        mask.pattern.window_counts(native.group)
+        if mask.fits
+        else [_binomial(native.group, mask.pattern.density)]
+    )
+    return float(np.mean([_mean_slots(pmf, native, lanes) for pmf in counts])) * k / native.group
+
+
+def _binomial(trials: int, p: float) -> NDArray[np.float64]:
+    pmf = np.ones(1)
+    for _ in range(trials):
+        pmf = np.convolve(pmf, [1 - p, p])
+    return pmf
 
 
 def _mean_slots(pmf: NDArray[np.float64], native: Pattern, lanes: int) -> float:

@@ -76,10 +76,11 @@ def _overhead(machine: SystolicArray, placement: Placement) -> int:
     return machine.rows + machine.cols - 2 + machine.rows * exposed
 
 
-def _moves(machine: SystolicArray, placement: Placement) -> list[str]:
+def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:
     """How each shift of the dataflow, of R cycles, is exposed."""
-    preload = [machine.preload] if placement.dataflow.preloads else []
-    return preload + ([machine.drain] if placement.dataflow.drains else [])
+    preload = (machine.preload,) if placement.dataflow.preloads else ()
+    drain = (machine.drain,) if placement.dataflow.drains else ()
+    return preload + drain
 
 
 def _buffers(machine: SystolicArray, placement: Placement) -> Buffers:

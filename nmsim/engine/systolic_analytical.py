@@ -2,8 +2,8 @@
 
 Cycles are folds times the time of a fold, or the transfer time if that is longer, or, where folds
 are shorter than a request takes, the transfer of the inputs and a latency for every fold that
-loads; and what nothing hides: the first load and the last store. A mask that the selectors do not cover counts by the
-expectation over uniformly drawn masks (``nmsim.engine.slots.expected_slots``).
+loads; and what nothing hides: the first load and the last store. A mask that the selectors do not
+cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 """
 
 import math
@@ -117,8 +117,8 @@ def _tiles(lanes: int, size: int) -> list[tuple[int, int]]:
 
 def _along_k(placement: Placement, lanes: int) -> tuple[int, int, int]:
     """Slots along K, and stored elements of x and y along K, where lanes run in lock-step."""
-    pattern = placement.selected_mask.pattern
-    slots = round(expected_slots(pattern, placement.native, lanes, placement.k))
+    mask = placement.selected_mask
+    slots = round(expected_slots(mask, placement.native, lanes, placement.k))
     x_k, y_k = (
         slots
         if placement.selected == position

@@ -1,0 +1,391 @@
+"""Running things: one workload on one machine (``simulate``), or every combination of a sweep.
+
+A *point* is everything that one run depends on. ``run`` yields the rows of points as they finish;
+how they are executed is an executor that is passed in, in the manner of ``concurrent.futures``.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field, field_validator, model_validator
+
+from nmsim import engine
+from nmsim.engine import FIDELITIES, Fidelity
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES, Phase
+from nmsim.hardware import Machine, load_hardware
+from nmsim.mask import SparseGemm
+from nmsim.masking import Setting
+from nmsim.pattern import Pattern, PatternField
+from nmsim.recipe import load_recipe
+from nmsim.registry import unknown_name
+from nmsim.report import frame
+from nmsim.result import Run
+from nmsim.spec import Spec, read_yaml, validate
+from nmsim.tensors import Synthetic, TensorFile, TensorSource
+from nmsim.workload import Model, Workload, load_workload
+
+__all__ = ["Experiment", "Point", "manifest", "read_experiment", "rows", "run", "simulate"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Everything that one run depends on; the defaults are those of the command line.
+
+    Parameters
+    ----------
+    model
+        A name, a path, ``gemm:MxNxK``, or GEMMs.
+    hardware
+        A name, a path, or a machine.
+    recipe
+        A name or a path.
+    pattern
+        For masks whose recipe names none.
+    batch
+        Samples in a training step; GEMMs that are given hold theirs.
+    fidelity
+        "cycle" or "analytical".
+    phases
+        Those wanted; none: all.
+    layers
+        A glob over layer names.
+    seed
+        Of synthetic tensors and stochastic pruners.
+    tensors
+        A safetensors or npz file to read values from, instead of drawing them.
+    overrides
+        Fields of the machine by dotted path.
+    compare
+        Simulate each row's dense twin too.
+    """
+
+    model: Model
+    hardware: str | Path | Machine = "systolic-128x128-2to4"
+    recipe: str | Path = "dense"
+    pattern: str | Pattern = "2:4"
+    batch: int = 1
+    fidelity: str = "cycle"
+    phases: Sequence[str] = ()
+    layers: str = "*"
+    seed: int = 0
+    tensors: str | Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    compare: bool = True
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, with its fields replaced."""
+        return load_hardware(self.hardware, **self.overrides)
+
+    @property
+    def setting(self) -> Setting:
+        """What masks are made of."""
+        source: TensorSource = Synthetic(self.seed)
+        if self.tensors is not None:
+            source = TensorFile(Path(self.tensors))
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise SpecError(f"seed is {self.seed!r}, expected an integer of 0 or more")
+        return Setting(
+            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
+        )
+
+    def sparse_gemms(self) -> Iterator[SparseGemm]:
+        """The GEMMs of the point and their masks.
+
+        Raises
+        ------
+        UnknownName
+            for a phase that does not exist.
+        """
+        for phase in self.phases:
+            if phase not in PHASES:
+                raise unknown_name("phase", phase, PHASES)
+        workload = load_workload(self.model)
+        yield from workload.sparse_gemms(
+            self.setting, phases=self.phases or None, names=self.layers
+        )
+
+
+def rows(point: Point) -> Iterator[Row]:
+    """The result rows of a point, one per GEMM, as they are simulated."""
+    machine = point.machine
+    for work in point.sparse_gemms():
+        result = engine.run(machine, work, point.fidelity)
+        twin = engine.run_dense(machine, work.gemm, point.fidelity) if point.compare else None
+        yield _row(machine, work, result, twin)
+
+
+def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> Row:
+    g = work.gemm
+    return {
+        "layer": g.layer,
+        "kind": g.kind,
+        "phase": g.phase,
+        "gradient_of": g.gradient_of,
+        "m": g.m,
+        "n": g.n,
+        "k": g.k,
+        "count": g.count,
+        "repeat": g.repeat,
+        "a_pattern": str(work.a.pattern),
+        "b_pattern": str(work.b.pattern),
+        "transposed": result.transposed,
+        "kernel": result.kernel,
+        "engine": result.engine,
+        "hardware": machine.name,
+        "compute_cycles": result.compute_cycles,
+        "stall_cycles": result.stall_cycles,
+        "cycles": result.cycles,
+        "time_us": result.time_us,
+        "macs_dense": g.macs,
+        "macs_issued": result.macs_issued,
+        "macs_useful": work.macs_useful,
+        "utilization": result.utilization,
+        "dram_read_bytes": result.dram_read_bytes,
+        "dram_write_bytes": result.dram_write_bytes,
+        "sram_read_bytes": result.sram_read_bytes,
+        "metadata_bytes": result.metadata_bytes,
+        "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "dram_gbps": result.dram_gbps,
+        "bound": result.bound,
+        "speedup": twin.cycles / result.cycles if twin else None,
+        "dense_cycles": twin.cycles if twin else None,
+        "note": "; ".join(filter(None, (work.note, result.note))),
+    }
+
+
+def simulate(
+    model: Model,
+    *,
+    hardware: str | Path | Machine = "systolic-128x128-2to4",
+    recipe: str | Path = "dense",
+    pattern: str | Pattern = "2:4",
+    batch: int = 1,
+    fidelity: str = "cycle",
+    phases: Sequence[str] = (),
+    layers: str = "*",
+    seed: int = 0,
+    tensors: str | Path | None = None,
+    compare: bool = True,
+) -> pd.DataFrame:
+    """Simulate a workload on a machine.
+
+    Parameters
+    ----------
+    model
+        A network's name or YAML file, a trace, a CSV of GEMMs, ``gemm:MxNxK``, or a list of GEMMs.
+    hardware, recipe
+        A name from the catalog or a path; hardware may be a machine (``load_hardware``).
+    pattern
+        N:M for masks whose recipe names no pattern of its own.
+    batch
+        Samples in a training step.
+    fidelity
+        "cycle", or "analytical" for its closed-form twin.
+    phases, layers
+        Those wanted: phases by name (none: all), layers by glob.
+    seed
+        Of synthetic tensors and stochastic pruners.
+    tensors
+        A safetensors or npz file to read values from, instead of drawing them.
+    compare
+        Simulate each row's dense twin too, for the speed-up.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per GEMM; columns, units and meanings in ``nmsim.result.COLUMNS``.
+
+    Raises
+    ------
+    NmsimError
+        for anything that its user can mend; one line.
+    """
+    return frame(
+        rows(
+            Point(
+                model=model,
+                hardware=hardware,
+                recipe=recipe,
+                pattern=pattern,
+                batch=batch,
+                fidelity=fidelity,
+                phases=phases,
+                layers=layers,
+                seed=seed,
+                tensors=tensors,
+                compare=compare,
+            )
+        )
+    )
+
+
+class Experiment(Spec):
+    """A sweep: every combination of the lists."""
+
+    title: str = Field(description="headline of the report")
+    question: str = Field("", description="what the sweep is to answer")
+    models: tuple[str, ...] = Field(min_length=1)
+    hardware: tuple[str, ...] = Field(min_length=1)
+    recipes: tuple[str, ...] = Field(("asp",), min_length=1)
+    patterns: tuple[PatternField, ...] = Field(min_length=1)
+    batches: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    fidelities: tuple[Fidelity, ...] = Field(FIDELITIES, min_length=1)
+    phases: tuple[Phase, ...] = PHASES
+    layers: str = Field("*", description="a glob over layer names")
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, document: Any) -> Any:
+        if not isinstance(document, Mapping):
+            return document
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.items()
+        }
+
+    @field_validator("models", "hardware", "recipes", "patterns", "batches", "fidelities", "phases")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected each entry once")
+        return values
+
+    def points(self) -> list[Point]:
+        """The combinations, in the order of the lists."""
+        return [
+            Point(
+                model=model,
+                hardware=hardware,
+                recipe=recipe,
+                pattern=pattern,
+                batch=batch,
+                fidelity=fidelity,
+                phases=self.phases,
+                layers=self.layers,
+                seed=self.seed,
+            )
+            for model, recipe, pattern, hardware, batch, fidelity in itertools.product(
+                self.models,
+                self.recipes,
+                self.patterns,
+                self.hardware,
+                self.batches,
+                self.fidelities,
+            )
+        ]
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read a sweep; paths in it are relative to its file.
+
+    Raises
+    ------
+    SpecError, UnknownName
+        for a file that does not describe a sweep, or an entry that does not exist.
+    """
+    experiment = validate(Experiment, read_yaml(path), str(path))
+
+    def beside(name: str) -> str:
+        return str(path.parent / name) if (path.parent / name).is_file() else name
+
+    names = {
+        kind: tuple(map(beside, getattr(experiment, kind)))
+        for kind in ("models", "hardware", "recipes")
+    }
+    return experiment.model_copy(update=names)
+
+
+def run(points: Sequence[Point], executor: Executor) -> Iterator[tuple[Point, list[Row]]]:
+    """Simulate points; yields each with its rows as it finishes, in any order.
+
+    Rows name the point that they belong to: model, recipe, pattern, batch, fidelity and seed.
+    """
+    futures: dict[Future[list[Row]], Point] = {
+        executor.submit(point_rows, point): point for point in points
+    }
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def point_rows(point: Point) -> list[Row]:
+    """The rows of a point, each with the point's own settings in front."""
+    own = {
+        "model": load_workload(point.model).name,
+        "recipe": load_recipe(point.recipe).name,
+        "pattern": str(Pattern.parse(point.pattern)),
+        "batch": point.batch,
+        "fidelity": point.fidelity,
+        "seed": point.seed,
+    }
+    return [{**own, **row} for row in rows(point)]
+
+
+def manifest(point: Point, command: str) -> dict[str, Any]:
+    """What a stored run must say to be reproduced."""
+    workload, setting, machine = load_workload(point.model), point.setting, point.machine
+    return {
+        **_origin("simulate", command),
+        "model": workload.name,
+        "hardware": machine.name,
+        "recipe": setting.recipe.name,
+        "pattern": str(setting.pattern),
+        "batch": point.batch,
+        "fidelity": point.fidelity,
+        "seed": point.seed,
+        "phases": list(point.phases) or list(PHASES),
+        "layers": point.layers,
+        "machine": machine.model_dump(mode="json"),
+        "model_source": workload.source,
+        "recipe_source": setting.recipe.source,
+        "tensors": setting.tensors.name,
+        **_recorded(workload),
+    }
+
+
+def _recorded(workload: Workload) -> Row:
+    """Where a trace's masks come from: what recorded it, not what is asked of it now."""
+    if workload.trace is None:
+        return {}
+    kept = ("recipe", "pattern", "batch", "seed", "tensors", "recipe_source")
+    provenance = workload.trace.provenance
+    return {
+        "trace": dict(provenance),
+        **{name: provenance[name] for name in kept if name in provenance},
+    }
+
+
+def sweep_manifest(experiment: Experiment, command: str) -> dict[str, Any]:
+    """What a stored sweep must say to be reproduced."""
+    return {
+        **_origin("sweep", command),
+        **experiment.model_dump(mode="json"),
+        "machines": {
+            machine.name: machine.model_dump(mode="json")
+            for machine in map(load_hardware, experiment.hardware)
+        },
+        "recipe_sources": {
+            recipe.name: recipe.source for recipe in map(load_recipe, experiment.recipes)
+        },
+        "tensors": Synthetic(experiment.seed).name,
+    }
+
+
+def _origin(kind: str, command: str) -> Row:
+    return {"kind": kind, "nmsim": version("nmsim"), "schema": 1, "command": command}
+
+

@@ -1,0 +1,110 @@
+"""Training recipes: which operand is pruned by what, and in which phases its mask is offered.
+
+A recipe names roles and phases; which axis of which tensor that prunes follows from the lowering.
+One mask offered in two phases must obey the pattern along K of both: a mask of weights made for
+forward (along inputs) does so in backward (along outputs) only if its pruner is transposable.
+Anything else is refused, unless the recipe says ``allow_unfit: true``.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from nmsim.gemm import Phase
+from nmsim.layer import Role
+from nmsim.pattern import PatternField
+from nmsim.pruning import PRUNERS
+from nmsim.spec import Catalog, Spec
+
+__all__ = ["RECIPES", "Offer", "Recipe", "load_recipe"]
+
+_TRANSPOSED: dict[tuple[Role, Phase], bool] = {
+    ("activation", "forward"): False,
+    ("activation", "update"): True,
+    ("weight", "forward"): False,
+    ("weight", "backward"): True,
+    ("gradient", "backward"): False,
+    ("gradient", "update"): True,
+}
+"""Whether K of a phase runs across a role's tensor (True) or along its last axis (False)."""
+
+
+class Offer(Spec):
+    """One mask: what it prunes, how, and the phases that it is offered in."""
+
+    role: Role = Field(description="what the pruned tensor is to the layer")
+    phases: tuple[Phase, ...] = Field(
+        min_length=1, description="where the mask is offered; it is made along K of the first"
+    )
+    pruner: str = Field(description="from `nmsim list pruners`")
+    pattern: PatternField | None = Field(None, description="default: the run's --pattern")
+    allow_unfit: bool = Field(
+        False, description="offer the mask even where it breaks the pattern along K"
+    )
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _list_is_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        axes = set()
+        for phase in self.phases:
+            if (self.role, phase) not in _TRANSPOSED:
+                raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
+            axes.add(_TRANSPOSED[self.role, phase])
+        unfit = len(axes) > 1 and not PRUNERS[self.pruner].transposable
+        if unfit and not self.allow_unfit:
+            raise ValueError(
+                f"one {self.pruner} mask of the {self.role} is offered in "
+                f"{' and '.join(self.phases)}, whose K run along different axes, and the pruner "
+                "is not transposable: offer two masks, or say allow_unfit: true"
+            )
+        return self
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the mask is made across the tensor, not along its last axis."""
+        return _TRANSPOSED[self.role, self.phases[0]]
+
+
+class Recipe(Spec):
+    """Which operands are pruned in a training step; layers without weights run dense."""
+
+    name: str = Field("", description="filled in from the file's name")
+    summary: str = Field(description="one line")
+    source: str = Field(description="author, venue, section")
+    operands: tuple[Offer, ...] = Field(description="the masks; none: everything is dense")
+
+    @field_validator("operands", mode="before")
+    @classmethod
+    def _list_is_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_mask_each(self) -> Self:
+        seen = set()
+        for offer in self.operands:
+            for phase in offer.phases:
+                if (offer.role, phase) in seen:
+                    raise ValueError(f"two masks are offered for the {offer.role} in {phase}")
+                seen.add((offer.role, phase))
+        return self
+
+
+RECIPES: Catalog[Recipe] = Catalog("recipe", Path(__file__).parent / "recipes", Recipe)
+"""The recipes that ship with nmsim."""
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """A recipe by name or from a YAML file.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        for a name that does not exist or a file that does not describe a recipe.
+    """
+    recipe = RECIPES.load(name)
+    return recipe.model_copy(update={"name": recipe.name or RECIPES.path(name).stem})
