@@ -387,5 +387,3 @@ def sweep_manifest(experiment: Experiment, command: str) -> dict[str, Any]:
 
 def _origin(kind: str, command: str) -> Row:
     return {"kind": kind, "nmsim": version("nmsim"), "schema": 1, "command": command}
-
-

@@ -1,0 +1,391 @@
+"""The command line. Only here is anything printed, and only here are errors caught.
+
+Status 0 is success; 2 a mistake that the user can mend, told in one line on stderr; 130 an
+interruption. Progress goes to stderr, and only to a terminal.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.exceptions import Abort, Exit, TyperException
+
+from nmsim import trace as traces
+from nmsim.describe import KINDS, SCHEMAS, catalog, describe, schema
+from nmsim.errors import NmsimError, SpecError
+from nmsim.experiment import Point, manifest, read_experiment, rows, run, sweep_manifest
+from nmsim.report import (
+    frame,
+    read_results,
+    records,
+    render,
+    render_sweep,
+    to_csv,
+    to_json,
+    write_report,
+)
+from nmsim.result import totals
+from nmsim.spec import parse_scalar
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="nmsim",
+    help="Simulate N:M-sparse matrix multiplication on systolic arrays.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+trace_app = typer.Typer(help="Record, describe and check traces.", no_args_is_help=True)
+app.add_typer(trace_app, name="trace")
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class Fidelity(StrEnum):
+    """Which of a machine's two models runs."""
+
+    CYCLE = "cycle"
+    ANALYTICAL = "analytical"
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A network (`nmsim list models`), a YAML file, a trace (.safetensors), a CSV of GEMMs "
+        "(layer,m,n,k[,count]) or gemm:MxNxK.",
+    ),
+]
+Hardware = Annotated[
+    str, typer.Option(metavar="H", help="A machine (`nmsim list hardware`) or a YAML file.")
+]
+Recipe = Annotated[
+    str, typer.Option(metavar="R", help="A recipe (`nmsim list recipes`) or a YAML file.")
+]
+Pattern = Annotated[
+    str, typer.Option(metavar="N:M", help="At most N kept of every M along K, or `dense`.")
+]
+Batch = Annotated[int, typer.Option(help="Samples in a training step.")]
+Phases = Annotated[
+    list[str] | None,
+    typer.Option("--phase", metavar="PHASE", help="forward, backward or update; may be repeated."),
+]
+Layers = Annotated[str, typer.Option("--layer", metavar="GLOB", help="Layers by name.")]
+Seed = Annotated[int, typer.Option(help="Of synthetic tensors and of pruners that draw.")]
+Tensors = Annotated[
+    Path | None,
+    typer.Option(help="Read values from this safetensors or npz file: <layer>.weight and so on."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="A field of the machine; may be repeated."),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Write results.csv, manifest.json and index.html here.")
+]
+
+
+def _command() -> str:
+    return shlex.join(["nmsim", *sys.argv[1:]])
+
+
+def _overrides(settings: list[str] | None) -> dict[str, Any]:
+    fields = {}
+    for setting in settings or ():
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise SpecError(f"--set {setting!r}: expected FIELD=VALUE, such as rows=32")
+        fields[name] = parse_scalar(value)
+    return fields
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def _show(tables: list[Table]) -> None:
+    console = Console(width=_width(), highlight=False)
+    for table in tables:
+        console.print(table)
+
+
+def _width() -> int:
+    return max(60, shutil.get_terminal_size((120, 24)).columns)
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Any]:
+    """A bar on stderr while it is a terminal; yields what to call for each step."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _steps(items: Iterator[Any], what: str) -> Iterator[Any]:
+    with _progress(what, None) as step:
+        for item in items:
+            yield item
+            step()
+
+
+@app.command()
+def simulate(
+    model: Model,
+    hardware: Hardware = "systolic-128x128-2to4",
+    recipe: Recipe = "dense",
+    pattern: Pattern = "2:4",
+    batch: Batch = 1,
+    fidelity: Annotated[Fidelity, typer.Option(help="Which model runs.")] = Fidelity.CYCLE,
+    phase: Phases = None,
+    layer: Layers = "*",
+    settings: Settings = None,
+    seed: Seed = 0,
+    tensors: Tensors = None,
+    compare: Annotated[
+        bool, typer.Option(help="Simulate each row's dense twin too, for the speed-up.")
+    ] = True,
+    out: Out = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Simulate MODEL: one row per GEMM of forward, backward and update."""
+    point = Point(
+        model=model,
+        hardware=hardware,
+        recipe=recipe,
+        pattern=pattern,
+        batch=batch,
+        fidelity=fidelity.value,
+        phases=tuple(phase or ()),
+        layers=layer,
+        seed=seed,
+        tensors=tensors,
+        overrides=_overrides(settings),
+        compare=compare,
+    )
+    about = manifest(point, _command())
+    table = frame(_steps(rows(point), "simulating"))
+    if out is not None:
+        write_report(out, table, about)
+    _print_result(table, about, form)
+    if out is not None:
+        _tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
+
+
+def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Format) -> None:
+    sums = totals(records(table))
+    if form is Format.JSON:
+        _print(to_json(about, table, sums))
+    elif form is Format.CSV:
+        _print(to_csv(table))
+    else:
+        _print(
+            f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
+            f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
+            f"tensors {about['tensors']}"
+        )
+        _show(render(table, sums, _width()))
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+@app.command()
+def sweep(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to sweep.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; default: the experiment's own folder.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per core.")
+    ] = None,
+) -> None:
+    """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
+    plan = read_experiment(experiment)
+    about = sweep_manifest(plan, _command())
+    points = plan.points()
+    order = {point: index for index, point in enumerate(map(str, points))}
+    found: list[tuple[int, list[dict[str, Any]]]] = []
+    pool = ProcessPoolExecutor(
+        min(workers or os.cpu_count() or 1, len(points)), mp_context=get_context("spawn")
+    )
+    with pool, _progress("sweeping", len(points)) as step:
+        for point, results in run(points, pool):
+            found.append((order[str(point)], results))
+            step()
+    table = frame(row for _, results in sorted(found, key=lambda f: f[0]) for row in results)
+    folder = out or experiment.parent
+    write_report(folder, table, about)
+    _show(render_sweep(table, _width()))
+    _tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
+) -> None:
+    """Draw index.html again from the results that are stored in DIR."""
+    table, about = read_results(folder)
+    write_report(folder, table, about)
+    _tell(f"wrote {folder / 'index.html'}")
+
+
+@trace_app.command("record")
+def trace_record(
+    model: Model,
+    out: Annotated[Path, typer.Option(metavar="F.safetensors", help="Where to write.")],
+    recipe: Recipe = "asp",
+    pattern: Pattern = "2:4",
+    batch: Batch = 1,
+    seed: Seed = 0,
+    phase: Phases = None,
+    layer: Layers = "*",
+    tensors: Tensors = None,
+) -> None:
+    """Record MODEL's GEMMs and masks."""
+    if out.suffix != ".safetensors":
+        raise SpecError(f"--out {str(out)!r}: expected a name that ends in .safetensors")
+    point = Point(
+        model=model,
+        recipe=recipe,
+        pattern=pattern,
+        batch=batch,
+        phases=tuple(phase or ()),
+        layers=layer,
+        seed=seed,
+        tensors=tensors,
+    )
+    about = manifest(point, _command())
+    dropped = ("kind", "schema", "hardware", "machine", "fidelity")
+    provenance = {name: value for name, value in about.items() if name not in dropped}
+    count = traces.record(out, _steps(point.sparse_gemms(), "recording"), provenance)
+    _tell(f"wrote {out}: {count} GEMMs")
+
+
+@trace_app.command("info")
+def trace_info(
+    file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
+) -> None:
+    """Say what a trace holds and where it comes from; masks are not read."""
+    trace = traces.load(file)
+    masked = [m for work in trace.gemms for m in (work.a, work.b) if not m.is_dense]
+    bits = sum(mask.rows * mask.k for mask in masked)
+    facts = [(str(name), str(value)) for name, value in trace.provenance.items()]
+    facts += [
+        ("GEMMs", str(len(trace.gemms))),
+        ("masked operands", f"{len(masked)}, {bits:,} bits"),
+    ]
+    _facts(facts)
+
+
+@trace_app.command("check")
+def trace_check(
+    file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
+) -> None:
+    """Read all of a trace: every digest, shape and group."""
+    trace = traces.check(file)
+    _print(f"{file}: {len(trace.gemms)} GEMMs, digests, shapes and patterns hold")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(KINDS))],
+) -> None:
+    """List models, hardware, recipes, pruners, dataflows or engines."""
+    _facts(catalog(kind))
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join((*KINDS, "schema")))],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"For schema: {' | '.join(SCHEMAS)}.")
+    ],
+) -> None:
+    """Show everything about one of them: fields, source, formula; or the schema of its YAML."""
+    if kind == "schema":
+        _print(schema(name))
+    else:
+        _facts(describe(kind, name))
+
+
+def _facts(facts: list[tuple[str, str]]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in facts:
+        grid.add_row(label, text)
+    Console(width=_width(), highlight=False, markup=False).print(grid)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _print(version("nmsim"))
+        raise Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one line and status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except NmsimError as error:
+        status = _fail(str(error))
+    except TyperException as error:
+        status = _fail(_reason(error))
+    except Exit as stop:
+        status = stop.exit_code
+    except (Abort, KeyboardInterrupt):
+        _tell("nmsim: interrupted")
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except MemoryError:
+        status = _fail("out of memory: try a smaller batch, fewer layers or --fidelity analytical")
+    sys.exit(status)
+
+
+def _reason(error: TyperException) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message() if format_message else error)
+
+
+def _fail(reason: str) -> int:
+    _tell(f"nmsim: {' '.join(reason.split())}")
+    return 2

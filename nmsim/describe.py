@@ -1,0 +1,156 @@
+"""What there is, by kind, and everything about one of them: for ``nmsim list`` and ``nmsim show``."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from nmsim.dataflow import DATAFLOWS
+from nmsim.engine import ENGINES
+from nmsim.experiment import Experiment
+from nmsim.hardware import HARDWARE, SystolicArray, load_hardware
+from nmsim.network import MODELS, Network, load_model
+from nmsim.pruning import PRUNERS
+from nmsim.recipe import RECIPES, Recipe, load_recipe
+from nmsim.registry import unknown_name
+
+__all__ = ["KINDS", "SCHEMAS", "catalog", "describe", "schema"]
+
+Facts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    names: Callable[[], Iterable[str]]
+    summary: Callable[[str], str]
+    facts: Callable[[str], Facts]
+
+
+def _model(name: str) -> Facts:
+    network = load_model(name)
+    forward = [gemm for gemm in network.gemms(1) if gemm.phase == "forward"]
+    facts = [
+        ("name", network.name),
+        ("summary", network.summary),
+        ("source", network.source),
+        ("layers", str(len(network.layers))),
+        ("weights", f"{network.weights:,} elements in GEMMs"),
+        ("forward MACs", f"{sum(gemm.macs for gemm in forward):,} per sample"),
+    ]
+    if network.published is not None:
+        published = network.published
+        facts += [
+            ("published parameters", f"{published.parameters:,}"),
+            ("published MACs", f"{published.macs:,} (within {published.macs_tolerance:.2%})"),
+            ("published by", published.source),
+        ]
+    for gemm in forward:
+        copies = f" x {gemm.count * gemm.repeat}" if gemm.count * gemm.repeat > 1 else ""
+        facts.append((gemm.layer, f"{gemm.kind} {gemm.m} x {gemm.n} x {gemm.k}{copies}"))
+    return facts
+
+
+def _machine(name: str) -> Facts:
+    machine = load_hardware(name)
+    return [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle")]
+
+
+def _recipe(name: str) -> Facts:
+    recipe = load_recipe(name)
+    facts = [("name", recipe.name), ("summary", recipe.summary), ("source", recipe.source)]
+    for offer in recipe.operands:
+        pattern = offer.pattern or "the run's pattern"
+        facts.append(
+            (offer.role, f"{offer.pruner}, {pattern}, offered in {' and '.join(offer.phases)}")
+        )
+    return facts
+
+
+def _pruner(name: str) -> Facts:
+    pruner = PRUNERS[name]
+    return [
+        ("name", name),
+        ("summary", pruner.summary),
+        ("source", pruner.source),
+        ("draws at random", str(pruner.stochastic)),
+        ("transposable", str(pruner.transposable)),
+        ("keeps exactly N", str(pruner.regular)),
+        ("definition", " ".join((pruner.fill.__doc__ or "").split())),
+    ]
+
+
+def _dataflow(name: str) -> Facts:
+    dataflow = DATAFLOWS[name]
+    return [(field, str(value)) for field, value in vars(dataflow).items()]
+
+
+def _engine(name: str) -> Facts:
+    engine = ENGINES[name]
+    module = sys.modules[engine.simulate.__module__]
+    return [
+        ("name", name),
+        ("summary", engine.summary),
+        ("definition", " ".join((module.__doc__ or "").split())),
+    ]
+
+
+def _fields(value: BaseModel, prefix: str = "") -> Facts:
+    facts: Facts = []
+    for name, field in type(value).model_fields.items():
+        item: Any = getattr(value, name)
+        if isinstance(item, BaseModel):
+            facts += _fields(item, f"{prefix}{name}.")
+        else:
+            shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
+            meaning = f"   [{field.description}]" if field.description else ""
+            facts.append((f"{prefix}{name}", f"{shown}{meaning}"))
+    return facts
+
+
+_KINDS = {
+    "models": _Kind(lambda: MODELS, lambda name: load_model(name).summary, _model),
+    "hardware": _Kind(lambda: HARDWARE, lambda name: load_hardware(name).summary, _machine),
+    "recipes": _Kind(lambda: RECIPES, lambda name: load_recipe(name).summary, _recipe),
+    "pruners": _Kind(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
+    "dataflows": _Kind(lambda: DATAFLOWS, lambda name: DATAFLOWS[name].summary, _dataflow),
+    "engines": _Kind(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
+}
+
+KINDS = tuple(_KINDS)
+
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "model": Network,
+    "hardware": SystolicArray,
+    "recipe": Recipe,
+    "experiment": Experiment,
+}
+"""Schemas of the YAML files, by kind."""
+
+
+def _kind(name: str) -> _Kind:
+    plural = name if name in _KINDS else f"{name}s"
+    if plural not in _KINDS:
+        raise unknown_name("kind", name, _KINDS)
+    return _KINDS[plural]
+
+
+def catalog(kind: str) -> Facts:
+    """Name and summary of everything of a kind."""
+    found = _kind(kind)
+    return [(name, found.summary(name)) for name in found.names()]
+
+
+def describe(kind: str, name: str) -> Facts:
+    """Everything about one thing, as label and text."""
+    return _kind(kind).facts(name)
+
+
+def schema(kind: str) -> str:
+    """The JSON Schema of a kind's YAML file."""
+    singular = kind if kind in SCHEMAS else kind.removesuffix("s")
+    if singular not in SCHEMAS:
+        raise unknown_name("schema", kind, SCHEMAS)
+    return json.dumps(SCHEMAS[singular].model_json_schema(), indent=2)

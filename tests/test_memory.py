@@ -1,0 +1,201 @@
+"""The memory pipeline: recurrence == simpy, skipped folds == folds one by one, bytes conserved."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmsim import engine
+from nmsim.engine import events, memory, systolic
+from nmsim.engine.folds import _launch
+from nmsim.gemm import Gemm
+from nmsim.hardware import load_hardware
+from nmsim.mask import SparseGemm
+
+ticks = st.one_of(st.just(0), st.integers(1, 40_000))
+folds = st.lists(
+    st.builds(events.Fold, st.integers(0, 20), ticks, ticks, ticks), min_size=1, max_size=12
+)
+
+
+def recurrence(sequence, latency):
+    state = np.zeros(memory.TIMES, np.int64)
+    for fold in sequence:
+        memory.fold(state, *fold, latency)
+    return int(memory.last_store(state))
+
+
+@settings(max_examples=400)
+@given(folds, st.integers(0, 30_000))
+def test_recurrence_is_what_events_give(sequence, latency):
+    assert recurrence(sequence, latency) == events.finish_times([sequence], latency)[0]
+
+
+def test_a_shared_channel_is_contended_for():
+    busy = [events.Fold(1, 5000, 0, 3000)] * 6
+    alone = events.finish_times([busy], 0)[0]
+    together = events.finish_times([busy, busy], 0)
+    assert max(together) > 1.5 * alone
+    assert min(together) > alone
+
+
+def test_double_buffering_by_hand():
+    # Loads of 3 cycles hide behind folds of 5; results of 2 leave behind the next fold.
+    t = memory.TICKS
+    sequence = [events.Fold(5, 3 * t, 0, 2 * t)] * 4
+    assert recurrence(sequence, 0) == (3 + 4 * 5 + 2) * t
+    # Loads of 8 do not: each fold waits for load and store on the one channel.
+    slow = [events.Fold(5, 8 * t, 0, 0)] * 4
+    assert recurrence(slow, 0) == (4 * 8 + 5) * t
+    assert recurrence([events.Fold(5, 0, 9 * t, 0)] * 3, t) == (9 + 1) * 3 * t
+
+
+@st.composite
+def launches(draw):
+    sram = {f"sram.{x}_kib": draw(st.sampled_from([0.125, 1, 8])) for x in "abc"}
+    machine = load_hardware(
+        draw(st.sampled_from(["systolic-128x128", "systolic-16x16"])),
+        rows=draw(st.integers(1, 9)),
+        cols=draw(st.integers(1, 9)),
+        dataflow=draw(st.sampled_from(["os", "ws", "is"])),
+        partial_sums=draw(st.sampled_from(["split", "spill"])),
+        **{**sram, "dram.gbps": draw(st.sampled_from([1, 17, 300, None]))},
+    )
+    sizes = draw(st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90)))
+    return machine, Gemm(*sizes, count=draw(st.sampled_from([1, 1, 4])))
+
+
+def never_shifted(before, after):
+    return False
+
+
+@settings(max_examples=60)
+@given(launches())
+def test_skipping_repeats_changes_nothing(launch):
+    """The pure-Python nest that simulates every fold gives the sums of the one that skips."""
+    machine, gemm = launch
+    seen = []
+
+    def spy(array, buffers, work, slots, *, k_on_rows):
+        skipping = _launch(array, buffers, work, slots, k_on_rows)
+        plain = plain_launch(array, buffers, work, slots, k_on_rows)
+        seen.append((skipping, plain))
+        return original(array, buffers, work, slots, k_on_rows=k_on_rows)
+
+    original = systolic.launch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(systolic, "launch", spy)
+        engine.run(machine, SparseGemm.dense(gemm))
+    ((skipping, plain),) = seen
+    np.testing.assert_array_equal(skipping, plain)
+
+
+def plain_launch(array, buffers, work, slots, k_on_rows):
+    """The nest of loops, fold by fold, with the classes of loads spelt out."""
+    state = np.zeros(memory.TIMES + 10, np.int64)
+    for copy in range(work.copies):
+        for f in plain_folds(array, buffers, work, slots[copy], k_on_rows):
+            run_fold(state, array, buffers, **f)
+    state[0] = memory.last_store(state)
+    return state
+
+
+def plain_folds(array, buffers, work, slots, k_on_rows):
+    r, c = array.rows, array.cols
+    k = int(slots[0])
+    x_tiles = [min(c, work.x_lanes - i) for i in range(0, work.x_lanes, c)]
+    if not k_on_rows:
+        for i in range(0, work.y_lanes, r):
+            rows = min(r, work.y_lanes - i)
+            for j, cols in enumerate(x_tiles):
+                yield {
+                    "streamed": k,
+                    "x": cols * k if i == 0 or work.x_lanes * k > buffers.x_half else 0,
+                    "y": rows * k if j == 0 or rows * k > buffers.y_half else 0,
+                    "outputs": rows * cols,
+                    "x_read": cols * k,
+                    "y_read": rows * k,
+                    "issued": rows * cols * k,
+                }
+        return
+    for j, cols in enumerate(x_tiles):
+        deep = -(-k // r)
+        longest = work.y_lanes
+        if deep > 1 and not buffers.spill:
+            longest = max(1, buffers.sums_half // cols)
+        chunk = -(-work.y_lanes // -(-work.y_lanes // longest))
+        for first in range(0, work.y_lanes, chunk):
+            rows = min(chunk, work.y_lanes - first)
+            over = max(0, rows * cols - buffers.sums_half) if buffers.spill and deep > 1 else 0
+            for f in range(deep):
+                part = r if f < deep - 1 else k - (deep - 1) * r
+                x_loads = first == 0 or cols * k > buffers.x_half
+                y_loads = j == 0 or work.y_lanes * k > buffers.y_half
+                yield {
+                    "streamed": rows,
+                    "x": cols * part if x_loads else 0,
+                    "y": rows * part if y_loads else 0,
+                    "sums_in": over if f > 0 else 0,
+                    "sums_out": over if f < deep - 1 else 0,
+                    "outputs": rows * cols if f == deep - 1 else 0,
+                    "x_read": cols * part,
+                    "y_read": rows * part,
+                    "issued": rows * cols * part,
+                }
+
+
+def run_fold(
+    state, array, buffers, streamed, x, y, outputs, x_read, y_read, issued, sums_in=0, sums_out=0
+):
+    x_ahead, y_ahead = min(x, buffers.x_half), min(y, buffers.y_half)
+    memory.fold(
+        state,
+        streamed + array.overhead,
+        int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks)),
+        int(
+            np.ceil(
+                (x - x_ahead) * buffers.x_ticks
+                + (y - y_ahead) * buffers.y_ticks
+                + sums_in * buffers.sum_ticks
+            )
+        ),
+        int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks)),
+        buffers.latency,
+    )
+    sums = (streamed + array.overhead, streamed, issued, x, y, x_read, y_read)
+    state[memory.TIMES :] += np.array([*sums, sums_in, sums_out, outputs])
+
+
+@settings(max_examples=150)
+@given(launches())
+def test_bytes_and_slots_are_conserved(launch):
+    machine, gemm = launch
+    run = engine.run(machine, SparseGemm.dense(gemm))
+    assert run.macs_issued == gemm.macs
+    assert run.dram_read_bytes * 8 >= (gemm.m + gemm.n) * gemm.k * gemm.count * machine.operand_bits
+    assert run.dram_write_bytes * 8 >= gemm.m * gemm.n * gemm.count * machine.output_bits
+    assert run.utilization <= 1
+    assert run.dram_gbps <= (machine.dram.gbps or np.inf) * (1 + 1e-9)
+
+
+@settings(max_examples=200)
+@given(launches())
+def test_closed_forms_count_what_the_folds_count(launch):
+    """Two independent derivations of every count; cycles are equal where nothing stalls."""
+    machine, gemm = launch
+    cycle = engine.run(machine, SparseGemm.dense(gemm))
+    analytical = engine.run(machine, SparseGemm.dense(gemm), "analytical")
+    for name in (
+        "compute_cycles",
+        "macs_issued",
+        "dram_read_bytes",
+        "dram_write_bytes",
+        "sram_read_bytes",
+    ):
+        assert getattr(analytical, name) == getattr(cycle, name), name
+    if machine.dram.gbps is None:
+        stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
+        work = SparseGemm.dense(gemm)
+        assert (
+            engine.run(stall_free, work, "analytical").cycles == engine.run(stall_free, work).cycles
+        )
