@@ -1,4 +1,4 @@
-"""nmsim: what would this hardware gain if these tensors were pruned N:M by that algorithm?
+"""What hardware gains when tensors are pruned N:M, in each phase of training.
 
 >>> import nmsim
 >>> table = nmsim.simulate("resnet18", recipe="asp", pattern="2:4", layers="layer1.0.conv1")

@@ -50,13 +50,13 @@ class Offer(Spec):
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
+        transposable = PRUNERS[self.pruner].transposable
         axes = set()
         for phase in self.phases:
             if (self.role, phase) not in _TRANSPOSED:
                 raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
             axes.add(_TRANSPOSED[self.role, phase])
-        unfit = len(axes) > 1 and not PRUNERS[self.pruner].transposable
-        if unfit and not self.allow_unfit:
+        if len(axes) > 1 and not (transposable or self.allow_unfit):
             raise ValueError(
                 f"one {self.pruner} mask of the {self.role} is offered in "
                 f"{' and '.join(self.phases)}, whose K run along different axes, and the pruner "

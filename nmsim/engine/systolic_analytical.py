@@ -1,8 +1,8 @@
 """The analytical twin of the systolic array: closed forms for cycles and bytes, no folds, no bits.
 
 Cycles are folds times the time of a fold, or the transfer time if that is longer, or, where folds
-are shorter than a request takes, the transfer of the inputs and a latency for every fold that
-loads; and what nothing hides: the first load and the last store. A mask that the selectors do not
+are shorter than a request takes, the time of the requests in the place of those folds that load;
+and what nothing hides: the first load and the last store. A mask that the selectors do not
 cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 """
 
@@ -82,7 +82,7 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         moved,
         compute=compute,
         streamed=copies.streamed,
-        cycles=_with_memory(machine, placement, moved, edges, compute, copies.loading),
+        cycles=_with_memory(machine, placement, moved, edges, compute, copies),
         issued=copies.issued,
     )
 
@@ -93,9 +93,10 @@ def _with_memory(
     moved: Moved,
     edges: _Edges,
     compute: int,
-    loading: int,
+    all_copies: _Part,
 ) -> int:
     """The longest of computing, transferring and waiting, with the edges that none hides."""
+    folds, loading = all_copies.folds, all_copies.loading
     x_bits = element_bits(machine, placement, placement.x)
     y_bits = element_bits(machine, placement, placement.y)
     spilled = (moved.sums_in + moved.sums_out) * machine.accumulator_bits
@@ -105,7 +106,9 @@ def _with_memory(
     last = transfer_cycles(machine, edges.output * machine.output_bits)
     transfer = transfer_cycles(machine, inputs + spilled + outputs)
     latency = machine.dram.latency_ns * machine.clock_mhz * 1e-3
-    waiting = transfer_cycles(machine, inputs) + (loading - 1) * latency
+    fold = compute / folds
+    load = transfer_cycles(machine, inputs) / loading
+    waiting = (folds - loading) * fold + (loading - 1) * max(fold, load + latency)
     return math.ceil(latency + max(first + compute + last, transfer, waiting))
 
 
@@ -159,7 +162,9 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
             y_read=y_lanes * y_k,
             spilled=(deep - 1) * max(0, chunk * width - sums_half),
         )
-        parts.append(part.times(count))
+        # While y is read for the first time, every chunk of it loads.
+        later = deep * (chunks - 1) if x_stays and y_stays and not parts else 0
+        parts += [part.times(count), _Part(loading=later)]
         first_x, first_y = width * x_k / deep, chunk * y_k / deep
         rest = y_lanes - (chunks - 1) * chunk
         edges.append(_Edges(min(first_x, x_half), min(first_y, y_half), rest * width))
@@ -189,10 +194,13 @@ def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
                 y_read=rows * y_k,
             )
             # What stays is loaded once: x along the first row of tiles, y at the start of each row.
+            x_first = col_tiles if x_stays and row_class == 0 else 0
+            y_first = row_tiles if y_stays and col_class == 0 else 0
+            shared = 1 if x_first and y_first else 0
             once = _Part(
-                loading=row_tiles if y_stays and x_stays and col_class == 0 else 0,
-                x_loaded=col_tiles * cols * x_k if x_stays and row_class == 0 else 0,
-                y_loaded=row_tiles * rows * y_k if y_stays and col_class == 0 else 0,
+                loading=x_first + y_first - shared if x_stays and y_stays else 0,
+                x_loaded=x_first * cols * x_k,
+                y_loaded=y_first * rows * y_k,
             )
             parts += [part.times(row_tiles * col_tiles), once]
             edges.append(_Edges(min(cols * x_k, x_half), min(rows * y_k, y_half), rows * cols))

@@ -1,0 +1,176 @@
+"""Lowering: GEMMs of a training step, against convolutions done the slow way."""
+
+import numpy as np
+import pytest
+
+from nmsim.errors import ShapeError, SpecError
+from nmsim.im2col import column_bits, column_values, windows
+from nmsim.layer import Bare, Conv, Linear, Matmul
+from nmsim.gemm import Gemm
+from nmsim.mask import pack, unpack
+from nmsim.network import MODELS, Network, load_model
+from nmsim.spec import validate
+
+CONVS = [
+    {"in_channels": 6, "out_channels": 10, "kernel": 3, "input_size": [7, 9]},
+    {"in_channels": 4, "out_channels": 6, "kernel": [3, 2], "stride": 2, "padding": 1,
+     "input_size": [8, 5], "groups": 2},
+    {"in_channels": 5, "out_channels": 5, "kernel": 3, "padding": 2, "dilation": 2, "stride": [1, 3],
+     "input_size": 11, "groups": 5},
+    {"in_channels": 3, "out_channels": 4, "kernel": 1, "stride": 2, "input_size": 6},
+]  # fmt: skip
+
+
+def conv(**fields):
+    return validate(Network, {"layers": [{"name": "c", "type": "conv", **fields}]}, "test").layers[
+        0
+    ]
+
+
+def direct_windows(layer, image):
+    """Windows of a batch of NHWC images by slicing: sample, y, x, tap y, tap x, channel."""
+    (sy, sx), (py, px), (dy, dx) = layer.steps
+    kh, kw = layer.window
+    padded = np.pad(image, ((0, 0), (py, py), (px, px), (0, 0)))
+    oh, ow = layer.output_size
+    out = np.zeros((image.shape[0], oh, ow, kh, kw, image.shape[3]), image.dtype)
+    for y in range(oh):
+        for x in range(ow):
+            top, left = y * sy, x * sx
+            out[:, y, x] = padded[:, top : top + dy * kh : dy, left : left + dx * kw : dx][
+                :, :kh, :kw
+            ]
+    return out
+
+
+@pytest.mark.parametrize("fields", CONVS)
+def test_columns_are_the_windows(fields):
+    layer = conv(**fields)
+    image = np.random.default_rng(1).normal(size=(2, *layer.image, layer.in_channels))
+    image = image.astype(np.float32)
+    seen = direct_windows(layer, image)
+    t, g = int(np.prod(seen.shape[:3])), layer.groups
+    channels = layer.in_channels // g
+    by_copy = np.moveaxis(seen.reshape(t, -1, g, channels), 2, 0).reshape(g, t, -1)
+    w = windows(layer, 2)
+    features = np.empty((g * by_copy.shape[2], t), np.float32)
+    column_values(image.reshape(-1, layer.in_channels), w, 0, features)
+    np.testing.assert_array_equal(features.reshape(g, -1, t), np.swapaxes(by_copy, 1, 2))
+    bits = image.reshape(-1, layer.in_channels) > 0
+    np.testing.assert_array_equal(
+        unpack(column_bits(pack(bits), w), by_copy.shape[2]).reshape(g, t, -1), by_copy > 0
+    )
+
+
+@pytest.mark.parametrize("fields", CONVS)
+def test_three_gemms_of_a_convolution(fields):
+    layer, batch = conv(**fields), 3
+    oh, ow = layer.output_size
+    kh, kw = layer.window
+    t, g = batch * oh * ow, layer.groups
+    i, o = kh * kw * layer.in_channels // g, layer.out_channels // g
+    gemms = {x.gemm.phase: x.gemm for x in layer.lower(batch)}
+    sizes = {phase: (x.m, x.n, x.k, x.count) for phase, x in gemms.items()}
+    assert sizes == {
+        "forward": (t, o, i, g),
+        "backward": (t, i, o, g),
+        "update": (o, i, t, g),
+    }
+    # Distinct pixels behind the windows, counted on an image of its own indices.
+    index = 1 + np.arange(np.prod(layer.image)).reshape(1, *layer.image, 1)
+    seen = np.unique(direct_windows(layer, index))
+    pixels = len(seen[seen > 0]) * batch * layer.in_channels // g
+    assert gemms["forward"].a_elements == gemms["update"].b_elements == pixels
+
+
+def test_scatter_is_nothing_where_columns_are_pixels():
+    pointwise = conv(in_channels=8, out_channels=4, kernel=1, input_size=5)
+    assert pointwise.lower(2)[1].gemm.scatter_elements == 0
+    window = conv(in_channels=8, out_channels=4, kernel=3, input_size=5)
+    assert window.lower(2)[1].gemm.scatter_elements == 2 * (9 * 72 + 25 * 8)
+
+
+def test_operands_say_which_axis_k_runs_along():
+    forward, backward, update = Linear(
+        name="l", type="linear", in_features=5, out_features=7, tokens=3
+    ).lower(2)
+    assert [(x.a.tensor, x.a.transposed, x.b.tensor, x.b.transposed) for x in
+            (forward, backward, update)] == [
+        ("activation", False, "weight", False),
+        ("gradient", False, "weight", True),
+        ("gradient", True, "activation", True),
+    ]  # fmt: skip
+    assert [(x.gemm.m, x.gemm.n, x.gemm.k) for x in (forward, backward, update)] == [
+        (6, 7, 5), (6, 5, 7), (7, 5, 6)
+    ]  # fmt: skip
+
+
+def test_a_matmul_has_two_input_gradients():
+    layer = Matmul(name="qk", type="matmul", m=5, n=7, k=3, heads=4)
+    assert [
+        (x.gemm.phase, x.gemm.gradient_of, x.gemm.m, x.gemm.n, x.gemm.k, x.gemm.count)
+        for x in layer.lower(2)
+    ] == [
+        ("forward", "", 5, 7, 3, 8),
+        ("backward", "a", 5, 3, 7, 8),
+        ("backward", "b", 7, 3, 5, 8),
+    ]
+
+
+def test_data_need_no_gradient():
+    fed = conv(in_channels=3, out_channels=4, kernel=3, input_size=8, input="data")
+    assert [x.gemm.phase for x in fed.lower(1)] == ["forward", "update"]
+    embedded = Linear(name="e", type="linear", in_features=4, out_features=4, input="embedding")
+    assert len(embedded.lower(1)) == 3
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, "2"])
+def test_a_batch_is_a_positive_integer(batch):
+    with pytest.raises(ShapeError, match="batch is"):
+        load_model("resnet18").gemms(batch)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"groups": 4, "in_channels": 6}, "in_channels is 6, expected a multiple of groups"),
+        ({"kernel": 12}, "larger than the padded input"),
+        ({"stride": 0}, r"layers\[0\].stride"),
+        ({"input_size": -3}, r"layers\[0\].input_size"),
+        ({"colour": 3}, "unknown field 'layers"),
+    ],
+)
+def test_what_cannot_be_is_refused(fields, message):
+    with pytest.raises(SpecError, match=message):
+        conv(**{"in_channels": 8, "out_channels": 4, "kernel": 3, "input_size": 8, **fields})
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_published_parameters_and_macs(name):
+    network = load_model(name)
+    published = network.published
+    forward = sum(g.macs for g in network.gemms(1) if g.phase == "forward")
+    assert abs(forward / published.macs - 1) <= published.macs_tolerance
+    elsewhere = sum(part.count for part in published.elsewhere)
+    assert network.weights + elsewhere == published.parameters
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_batch_normalisation_has_two_parameters_per_channel(name):
+    network = load_model(name)
+    channels = sum(x.out_channels for x in network.layers if isinstance(x, Conv))
+    (norm,) = [p.count for p in network.published.elsewhere if "batch norm" in p.what]
+    assert norm == 2 * channels
+
+
+def test_resnet18_convolutions():
+    gemms = load_model("resnet18").gemms(batch=1)
+    assert sum(g.macs for g in gemms if (g.kind, g.phase) == ("conv", "forward")) == 1_813_561_344
+
+
+def test_a_bare_gemm_is_its_own_layer():
+    gemm = Gemm(4, 5, 6, count=2, phase="update")
+    bare = Bare(gemm)
+    assert [x.gemm for x in bare.lower(1)] == [gemm]
+    assert bare.shape("gradient", 1) == (6, 8)
+    assert bare.shape("activation", 1) == (6, 10)
