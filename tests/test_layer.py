@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from nmsim.errors import ShapeError, SpecError
+from nmsim.gemm import Gemm
 from nmsim.im2col import column_bits, column_values, windows
 from nmsim.layer import Bare, Conv, Linear, Matmul
-from nmsim.gemm import Gemm
 from nmsim.mask import pack, unpack
 from nmsim.network import MODELS, Network, load_model
 from nmsim.spec import validate
@@ -15,8 +15,8 @@ CONVS = [
     {"in_channels": 6, "out_channels": 10, "kernel": 3, "input_size": [7, 9]},
     {"in_channels": 4, "out_channels": 6, "kernel": [3, 2], "stride": 2, "padding": 1,
      "input_size": [8, 5], "groups": 2},
-    {"in_channels": 5, "out_channels": 5, "kernel": 3, "padding": 2, "dilation": 2, "stride": [1, 3],
-     "input_size": 11, "groups": 5},
+    {"in_channels": 5, "out_channels": 5, "kernel": 3, "padding": 2, "dilation": 2,
+     "stride": [1, 3], "input_size": 11, "groups": 5},
     {"in_channels": 3, "out_channels": 4, "kernel": 1, "stride": 2, "input_size": 6},
 ]  # fmt: skip
 

@@ -66,7 +66,7 @@ class _Pipeline:
         return self.env.process(self._transfer(ticks, latency))
 
     def _run(self, folds: Sequence[Fold]) -> Events:
-        done = self.env.timeout(0)
+        done: simpy.Event = self.env.timeout(0)
         loads = [self._request(folds[0].load, self.latency)] if folds else []
         stores = [done, done]
         for index, fold in enumerate(folds):

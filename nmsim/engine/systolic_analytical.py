@@ -143,7 +143,8 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
     y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
     sums_half = int(machine.sram.c_kib * 4096 / machine.accumulator_bits)
     tiles = -(-x_lanes // machine.cols)
-    parts, edges = [], []
+    parts: list[_Part] = []
+    edges: list[_Edges] = []
     for count, width in _tiles(x_lanes, machine.cols):
         slots, x_k, y_k = _along_k(placement, width if placement.lanes == "cols" else y_lanes)
         deep = -(-slots // machine.rows)
@@ -178,7 +179,8 @@ def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
     x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
     x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
     y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
-    parts, edges = [], []
+    parts: list[_Part] = []
+    edges: list[_Edges] = []
     for row_class, (row_tiles, rows) in enumerate(_tiles(y_lanes, machine.rows)):
         for col_class, (col_tiles, cols) in enumerate(_tiles(x_lanes, machine.cols)):
             slots, x_k, y_k = _along_k(placement, cols if placement.lanes == "cols" else rows)
