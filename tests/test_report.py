@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -43,6 +44,13 @@ def printed(df, width):
     return console.file.getvalue().splitlines()
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    report.write_report(folder, report.frame(network()[:5]), MANIFEST)
+    return folder
+
+
 class Reader(HTMLParser):
     """Collects what a browser would see of a page: its elements, links and text outside scripts."""
 
@@ -79,7 +87,7 @@ def drawn(page):
     """The figures of a page by name, as the page hands them to plotly."""
     return {
         name: json.loads(figure)
-        for name, figure in re.findall(r'<script>draw\("([\w-]+)", (.*?)\);</script>', page, re.DOTALL)
+        for name, figure in re.findall(r'<script>draw\("([\w-]+)", (.*?)\);</script>', page)
     }
 
 
@@ -175,8 +183,9 @@ class TestStored:
         assert sorted(first) == ["index.html", "manifest.json", "results.csv"]
 
     @pytest.fixture
-    def stored(self, tmp_path):
-        report.write_report(tmp_path, report.frame(network()[:5]), MANIFEST)
+    def stored(self, original, tmp_path):
+        for name in ("results.csv", "manifest.json"):
+            shutil.copy(original / name, tmp_path)
         return tmp_path
 
     @pytest.mark.parametrize("name", ["results.csv", "manifest.json"])
@@ -208,7 +217,7 @@ class TestStored:
     def test_every_cut_through_the_table_is_noticed(self, stored):
         path = stored / "results.csv"
         whole = path.read_bytes()
-        for length in range(1, len(whole), 7):
+        for length in range(1, len(whole), 29):
             path.write_bytes(whole[:length])
             self.refused(stored, "results.csv", "results.csv")
 
@@ -220,7 +229,7 @@ class TestStored:
     def test_every_cut_through_the_manifest_is_noticed(self, stored):
         path = stored / "manifest.json"
         whole = path.read_bytes().rstrip()
-        for length in range(1, len(whole), 13):
+        for length in range(1, len(whole), 29):
             path.write_bytes(whole[:length])
             self.refused(stored, "manifest.json", "not JSON")
 
@@ -394,6 +403,14 @@ class TestFigures:
             assert all(axis.title.text for axis in figure.select_xaxes())
             assert figure.layout.yaxis.title.text
 
+    def test_a_long_subtitle_is_not_cut_off(self):
+        names = [f"machine-{number}-of-a-long-name" for number in range(9)]
+        manifest = {**SWEEP_MANIFEST, "models": names, "hardware": names, "recipes": names}
+        figure = report.figures(report.frame(sweep(1)), manifest)["speedup"]
+        lines = figure.layout.title.subtitle.text.split("<br>")
+        assert len(lines) > 1
+        assert all(len(line) <= 170 for line in lines)
+
     def test_every_row_has_its_bar_on_the_line_of_its_layer(self):
         rows = network()
         figure = plots.speedup_figure(report.frame(rows), MANIFEST)
@@ -462,10 +479,12 @@ class TestFigures:
         df = report.frame(network())
         sums = report.phase_summary(report.records(df))
         figure = plots.phase_time_figure(df, MANIFEST)
-        compute, stall = (t for t in figure.data if t.base is not None)
-        for position, total in enumerate(sums.values()):
-            assert compute.y[position] + stall.y[position] == pytest.approx(total["time_us"] / 1e3)
-            assert stall.base[position] == pytest.approx(compute.y[position])
+        bars = {trace.name: trace for trace in figure.data}
+        for phase, total in sums.items():
+            compute, stall = bars[f"{phase}, compute"], bars[f"{phase}, stall"]
+            assert compute.y[0] + stall.y[0] == pytest.approx(total["time_us"] / 1e3)
+            assert stall.base[0] == pytest.approx(compute.y[0])
+            assert compute.y[0] == pytest.approx(total["compute_cycles"] / 940e3)
 
     def test_nothing_to_compare_is_no_speedup(self):
         figures = report.figures(report.frame(uncompared(network())), MANIFEST)
@@ -498,10 +517,8 @@ class TestFigures:
     @pytest.mark.parametrize("value", [0, 10**40])
     def test_extreme_figures_draw(self, value):
         made = row("a", "forward", 8, 8, 8)
-        extreme = {
-            **made,
-            **{c.name: value for c in COLUMNS if c.unit in {"cycles", "MACs", "bytes"}},
-        }
+        names = [column.name for column in COLUMNS if column.unit in {"MACs", "bytes"}]
+        extreme = {**made, **dict.fromkeys(names, value), "dense_cycles": max(value, 1)}
         assert report.page(report.frame([extreme]), MANIFEST)
 
 

@@ -14,7 +14,7 @@ function sortKey(row, column) {
   const key = cell.dataset.key;
   if (key !== undefined) return Number(key);
   const number = Number(cell.textContent.replaceAll(",", ""));
-  return cell.className.includes("n") && !Number.isNaN(number) ? number : cell.textContent;
+  return cell.classList.contains("n") && !Number.isNaN(number) ? number : cell.textContent;
 }
 
 function compare(one, other) {

@@ -32,6 +32,8 @@ __all__ = [
 
 Row = Mapping[str, Any]
 
+_PARTS = {"compute": "computing", "stall": "stalled: waiting for memory"}
+
 
 def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
     """The figures that a result has data for, by name, in the order of a page.
@@ -130,17 +132,19 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     compared = any(sums[name]["dense_time_us"] is not None for name in names)
     if compared:
         figure.add_bar(**_dense_bars(names, sums, divisor))
-    for part, hatched in (("compute", False), ("stall", True)):
-        figure.add_bar(**_part_bars(names, sums, part, hatched, divisor))
-        figure.add_bar(**_legend_entry(part, hatched))
-    for name in names:
+    aside = 0.2 if compared else 0.0
+    for position, name in enumerate(names):
+        for part in _PARTS:
+            figure.add_bar(**_part_bar(name, sums[name], part, position + aside, divisor))
         figure.add_annotation(
-            x=names.index(name) + (0.2 if compared else 0),
+            x=position + aside,
             y=sums[name]["time_us"] / divisor,
             text=f"<b>{duration(sums[name]['time_us'])}</b>{_gain(sums[name]['speedup'])}",
             showarrow=False,
             yshift=11,
         )
+    for part in _PARTS:
+        figure.add_bar(**_legend_entry(part))
     figure.update_xaxes(
         tickvals=list(range(len(names))),
         ticktext=[coloured(name if name != "all" else "all phases", name) for name in names],
@@ -171,40 +175,30 @@ def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -
     }
 
 
-def _part_bars(
-    names: Sequence[str], sums: Mapping[str, Row], part: str, hatched: bool, divisor: float
-) -> dict[str, Any]:
-    totals = [sums[name] for name in names]
-    shares = [total[f"{part}_cycles"] / max(total["cycles"], 1) for total in totals]
-    starts = [0.0 if part == "compute" else 1 - share for share in shares]
-    times = [total["time_us"] / divisor for total in totals]
-    centred = all(total["dense_time_us"] is None for total in totals)
+def _part_bar(name: str, total: Row, part: str, x: float, divisor: float) -> dict[str, Any]:
+    """The part of a phase's time that its machine computes, or on top of it the part it waits."""
+    share = total[f"{part}_cycles"] / max(total["cycles"], 1)
+    time = total["time_us"] / divisor
     return {
+        "name": f"{name}, {part}",
         "showlegend": False,
-        "x": [position + (0.0 if centred else 0.2) for position in range(len(names))],
-        "base": [start * time for start, time in zip(starts, times, strict=True)],
-        "y": [share * time for share, time in zip(shares, times, strict=True)],
+        "x": [x],
+        "base": [0.0 if part == "compute" else (1 - share) * time],
+        "y": [share * time],
         "width": 0.36,
-        "marker": {
-            "color": [PHASE_COLOURS.get(name, ALL_COLOUR) for name in names],
-            **({"pattern": HATCH} if hatched else {}),
-        },
-        "hovertext": [
-            f"{name}, {part}: {100 * share:.1f} % of {duration(total['time_us'])}"
-            for name, share, total in zip(names, shares, totals, strict=True)
-        ],
+        "marker": _filled(PHASE_COLOURS.get(name, ALL_COLOUR), part),
+        "hovertext": [f"{name}, {part}: {100 * share:.1f} % of {duration(total['time_us'])}"],
         "hoverinfo": "text",
     }
 
 
-def _legend_entry(part: str, hatched: bool) -> dict[str, Any]:
-    """Bars whose colours differ have no colour of their own in a legend: an empty grey one has."""
-    return {
-        "name": "computing" if part == "compute" else "stalled: waiting for memory",
-        "x": [None],
-        "y": [None],
-        "marker": {"color": ALL_COLOUR, **({"pattern": HATCH} if hatched else {})},
-    }
+def _legend_entry(part: str) -> dict[str, Any]:
+    """An empty bar: the legend tells the parts of all phases apart by their filling alone."""
+    return {"name": _PARTS[part], "x": [None], "y": [None], "marker": _filled(ALL_COLOUR, part)}
+
+
+def _filled(colour: str, part: str) -> dict[str, Any]:
+    return {"color": colour, **({"pattern": HATCH} if part == "stall" else {})}
 
 
 def _gain(speedup: float | None) -> str:

@@ -82,19 +82,23 @@ def tiles(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
 
 
 def best_points(df: pd.DataFrame) -> Safe:
-    """For every model of a sweep, the point that gains most over all phases."""
-    best: dict[str, tuple[float, Mapping[str, Any]]] = {}
+    """For every model of a sweep, the point that gains most over all phases.
+
+    Of two fidelities the cycle-level one decides.
+    """
+    best: dict[str, tuple[bool, float, Mapping[str, Any]]] = {}
     for point, sums in point_summaries(df):
-        speedup, model = sums["all"]["speedup"], point["model"]
-        if speedup is not None and (model not in best or speedup > best[model][0]):
-            best[model] = (speedup, point)
+        exact, model = point["fidelity"] == "cycle", point["model"]
+        speedup = sums["all"]["speedup"]
+        if speedup is not None and (model not in best or (exact, speedup) > best[model][:2]):
+            best[model] = (exact, speedup, point)
     shown = (
         (
             f"{model}: highest speed-up over all phases",
             _times(speedup),
             " · ".join(str(point[n]) for n in ("pattern", "recipe", "hardware", "fidelity")),
         )
-        for model, (speedup, point) in best.items()
+        for model, (_, speedup, point) in best.items()
     )
     return el("div", *(_tile(*tile) for tile in shown), class_="tiles")
 

@@ -77,7 +77,7 @@ def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
 
 def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     return [
-        _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=14),
+        _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
         *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
         _Shown("phase", "", lambda row: str(row["phase"]), right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),

@@ -1,6 +1,7 @@
 """What all figures share: colours, type, titles, the words of a hover."""
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,16 @@ ALL_COLOUR = "#4B5563"
 DENSE_COLOUR = "#D7DBE0"
 INK = "#1F2933"
 MUTED = "#6B7280"
-HATCH = {"shape": "/", "size": 5, "solidity": 0.4, "fillmode": "overlay", "fgcolor": "#FFFFFF"}
+HATCH = {
+    "shape": "/",
+    "size": 5,
+    "solidity": 0.4,
+    "fillmode": "overlay",
+    "fgcolor": "#FFFFFF",
+    "fgopacity": 1,
+}
 _GRID = "#E8EBEF"
+_LINE = 170
 _MACS = ("dense", "issued", "useful")
 
 # From Paul Tol's "muted" scheme (SRON/EPS/TN/09-002), none of them near a colour of a phase.
@@ -56,14 +65,18 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
     title, subtitle
         What is compared; on what and under which settings.
     height, top
-        Pixels of the figure and of the margin above its panels, where title and legend stand.
+        Pixels of the figure and of the margin above its panels, where title and legend stand; a
+        subtitle of several lines adds to both.
     """
+    lines = textwrap.wrap(subtitle, _LINE) or [""]
+    more = 16 * (len(lines) - 1)
+    height += more
     figure.update_layout(
         template="none",
         title={
             "text": f"<b>{escaped(title)}</b>",
             "subtitle": {
-                "text": escaped(subtitle),
+                "text": "<br>".join(escaped(line) for line in lines),
                 "font": {"size": 12.5, "color": MUTED, "family": _FONT},
             },
             "font": {"size": 17, "color": INK, "family": _FONT},
@@ -77,7 +90,7 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
         },
         font={"family": _FONT, "size": 12, "color": INK},
         height=height,
-        margin={"l": 16, "r": 24, "t": top, "b": 56},
+        margin={"l": 16, "r": 24, "t": top + more, "b": 56},
         paper_bgcolor="#FFFFFF",
         plot_bgcolor="#FFFFFF",
         hoverlabel={"align": "left", "font": {"family": _FONT, "size": 12}},
@@ -87,7 +100,7 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
             "x": 0,
             "xref": "container",
             "xanchor": "left",
-            "y": 1 - 62 / height,
+            "y": 1 - (62 + more) / height,
             "yref": "container",
             "yanchor": "top",
             "font": {"size": 12},
