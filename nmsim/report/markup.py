@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nmsim.report.notation import printable
 
-__all__ = ["Cell", "Head", "Safe", "el", "facts", "fields", "figure", "joined", "script", "sheet"]
+__all__ = ["Cell", "Head", "Safe", "drawings", "el", "facts", "fields", "joined", "script", "sheet"]
 
 
 class Safe(str):
@@ -122,10 +122,35 @@ def fields(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, "none" if value is None or value == {} else str(value))]
 
 
-def figure(name: str, drawing: go.Figure) -> Safe:
-    """A figure: room of its height, and the script that draws it."""
-    # "</script" and "<!--" would end or confuse the script that this stands in.
-    described = drawing.to_json().replace("</", "<\\/").replace("<!", "\\u003c!")
-    height = int(drawing.layout.height)
-    room = el("div", id=f"figure-{name}", class_="figure", style=f"height:{height}px")
-    return joined((room, script(f"draw({json.dumps(name)}, {described});")))
+def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:
+    """Every figure as HTML: room of its height, and the script that draws it.
+
+    What the pointer is told of a GEMM is the same in every figure, so the first of them brings all
+    of these texts along and each has their numbers.
+    """
+    numbers: dict[str, int] = {}
+    described = {name: _numbered(figure, numbers) for name, figure in figures.items()}
+    told = script(f"const TEXTS = {_literal(list(numbers))};")
+    result: dict[str, Safe] = {}
+    for name, document in described.items():
+        height = int(document["layout"]["height"])
+        room = el("div", id=f"figure-{name}", class_="figure", style=f"height:{height}px")
+        drawn = script(f"draw({_literal(name)}, {_literal(document)});")
+        result[name] = joined((*([] if result else [told]), room, drawn))
+    return result
+
+
+def _numbered(figure: go.Figure, numbers: dict[str, int]) -> Any:
+    document = json.loads(figure.to_json())
+    for trace in document["data"]:
+        if "hovertext" in trace:
+            trace["hovertext"] = [
+                numbers.setdefault(text, len(numbers)) for text in trace["hovertext"]
+            ]
+    return document
+
+
+def _literal(value: object) -> str:
+    """JSON that may stand in a script: "</script" and "<!--" would end or confuse it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("</", "<\\/").replace("<!", "\\u003c!")

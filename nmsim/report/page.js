@@ -1,6 +1,9 @@
 "use strict";
 
 function draw(name, figure) {
+  for (const trace of figure.data) {
+    if (trace.hovertext) trace.hovertext = trace.hovertext.map((number) => TEXTS[number]);
+  }
   Plotly.newPlot("figure-" + name, figure.data, figure.layout, {
     responsive: true,
     displaylogo: false,

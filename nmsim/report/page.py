@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from nmsim.report.markup import Safe, el, facts, fields, figure, joined, script
+from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.sections import (
     best_points,
@@ -161,8 +161,8 @@ def _plots(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     parts = [el("h2", "Figures", id="figures")]
     if "speedup" not in drawn:
         parts.append(el("p", "No dense twins were simulated: no speed-up.", class_="none"))
-    for name, drawing in drawn.items():
-        parts += [figure(name, drawing), el("p", _CAPTIONS[name], class_="caption")]
+    for name, drawing in drawings(drawn).items():
+        parts += [drawing, el("p", _CAPTIONS[name], class_="caption")]
     return joined(parts)
 
 

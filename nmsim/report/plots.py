@@ -61,10 +61,11 @@ def speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
     measured = [row["speedup"] for row in chart.rows if row["speedup"] is not None]
     ideals = [row["speedup_ideal"] for row in chart.rows if row["speedup_ideal"] is not None]
     limit = axis_end(measured, ideals)
+    beyond = f" (arrow: up to {ratio(max(ideals))}×)" if max(ideals, default=0) > limit else ""
     for phase in chart.phases:
         chart.bars(phase, "speedup", "", PHASE_COLOURS[phase], text=ratio)
         chart.line(phase, 1.0, "dense twin: 1×", "solid")
-        _ideal_marks(chart, phase, limit)
+        _ideal_marks(chart, phase, limit, beyond)
     chart.figure.update_xaxes(range=[0, limit])
     return chart.finish(
         "Speed-up over the dense twin, per layer and phase", "speed-up [×]", manifest
@@ -205,20 +206,20 @@ def _gain(speedup: float | None) -> str:
     return "" if speedup is None else f" · {ratio(speedup)}×"
 
 
-def _ideal_marks(chart: LayerChart, phase: str, limit: float) -> None:
+def _ideal_marks(chart: LayerChart, phase: str, limit: float, beyond: str) -> None:
     """The ideal of each mask as a tick; as an arrow at the edge where it lies beyond the axis."""
     rows = [row for row in chart.of_phase(phase) if row["speedup_ideal"] is not None]
-    beyond = [row["speedup_ideal"] > limit for row in rows]
+    off = [row["speedup_ideal"] > limit for row in rows]
     chart.add(
         phase,
         go.Scatter(
-            name="ideal of the mask: dense / useful MACs",
+            name=f"ideal of the mask: dense / useful MACs{beyond}",
             x=[min(row["speedup_ideal"], 0.985 * limit) for row in rows],
             y=[row["position"] for row in rows],
             mode="markers",
             marker={
-                "symbol": ["triangle-right" if far else "line-ns" for far in beyond],
-                "size": [7 if far else 12 for far in beyond],
+                "symbol": ["triangle-right" if far else "line-ns" for far in off],
+                "size": [7 if far else 12 for far in off],
                 "color": INK,
                 "line": {"color": INK, "width": 2},
             },

@@ -41,7 +41,7 @@ __all__ = [
 
 Total = Mapping[str, Any]
 
-_MOST_ROWS = 1500
+_MOST_ROWS = 1000
 
 _GLOSSARY = (
     Head("model", "", "network"),

@@ -125,6 +125,7 @@ def context(manifest: Mapping[str, Any]) -> str:
     else:
         parts = [(name, [manifest[name]]) for name in ("recipe", "pattern", "batch", "fidelity")]
         parts.append(("seed", [manifest["seed"]]))
+        parts += [("layers", [manifest["layers"]])] if manifest.get("layers") else []
         head = f"{manifest['model']} on {manifest['hardware']}"
     return " · ".join((head, *(f"{name} {_listed(values)}" for name, values in parts)))
 
