@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from fabricated import (
     MANIFEST,
@@ -25,7 +26,7 @@ from rich.console import Console
 
 from nmsim import report
 from nmsim.errors import SpecError
-from nmsim.report import notation, plots, sweep_plots
+from nmsim.report import markup, notation, plots, sweep_plots
 from nmsim.result import COLUMNS, totals
 
 NAMES = [column.name for column in COLUMNS]
@@ -47,7 +48,9 @@ def printed(df, width):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("original")
-    report.write_report(folder, report.frame(network()[:5]), MANIFEST)
+    rows = network()[:5]
+    rows[-1]["note"] = "the last cell of the table"
+    report.write_report(folder, report.frame(rows), MANIFEST)
     return folder
 
 
@@ -222,7 +225,7 @@ class TestStored:
     def test_every_cut_through_the_table_is_noticed(self, stored):
         path = stored / "results.csv"
         whole = path.read_bytes()
-        for length in range(1, len(whole), 29):
+        for length in (*range(1, len(whole), 29), *range(len(whole) - 20, len(whole))):
             path.write_bytes(whole[:length])
             self.refused(stored, "results.csv", "results.csv")
 
@@ -589,6 +592,13 @@ class TestPage:
         assert NASTY in "".join(reader.text)
         for figure in drawn(page).values():
             assert "<script" not in json.dumps(figure)
+
+    def test_nothing_ends_the_script_that_a_figure_stands_in(self):
+        figure = go.Figure(layout={"title": {"text": "</script><!-- <script>"}, "height": 100})
+        html = markup.drawings({"x": figure})["x"]
+        assert html.count("</script>") == html.count("<script>") - 1 == 2
+        assert "<!--" not in html
+        assert drawn(html)["x"]["layout"]["title"]["text"] == "</script><!-- <script>"
 
     def test_a_sweep_is_data_too(self):
         rows = [{**made, "model": NASTY, "hardware": NASTY} for made in sweep(1)[:3]]
