@@ -1,0 +1,30 @@
+"""Results for people: tables, figures and one self-contained page, made from tables alone.
+
+Everything here reads a ``DataFrame`` with the columns of `nmsim.result.COLUMNS` and a manifest,
+never an object of the simulator, so that a stored result can be drawn again years later.
+
+A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
+fidelity) or "sweep" (a list of each, and the columns of `SWEPT` in the table).
+"""
+
+from nmsim.report.page import page, write_report
+from nmsim.report.plots import figures
+from nmsim.report.summary import SWEPT, phase_summary, point_summaries
+from nmsim.report.table import frame, read_results, records, to_csv, to_json
+from nmsim.report.terminal import render, render_sweep
+
+__all__ = [
+    "SWEPT",
+    "figures",
+    "frame",
+    "page",
+    "phase_summary",
+    "point_summaries",
+    "read_results",
+    "records",
+    "render",
+    "render_sweep",
+    "to_csv",
+    "to_json",
+    "write_report",
+]

@@ -1,0 +1,156 @@
+"""HTML as values: elements that escape whatever is not HTML already, tables, figures."""
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nmsim.report.notation import printable
+
+__all__ = ["Cell", "Head", "Safe", "drawings", "el", "facts", "fields", "joined", "script", "sheet"]
+
+
+class Safe(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def el(tag: str, *children: object, **attributes: object) -> Safe:
+    """An element; children that are not `Safe` are escaped, and so are attributes.
+
+    A trailing underscore of an attribute's name is dropped, other underscores become hyphens; an
+    empty attribute is left out.
+
+    Examples
+    --------
+    >>> str(el("td", "a < b", class_="n", title=""))
+    '<td class="n">a &lt; b</td>'
+    """
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{html.escape(printable(str(value)))}"'
+        for name, value in attributes.items()
+        if str(value)
+    )
+    return Safe(f"<{tag}{written}>{joined(children)}</{tag}>")
+
+
+def joined(children: Iterable[object]) -> Safe:
+    """Children one after the other, escaped unless they are HTML already."""
+    return Safe(
+        "".join(
+            child if isinstance(child, Safe) else html.escape(_lines(str(child)))
+            for child in children
+        )
+    )
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def script(code: str) -> Safe:
+    """A script that stands in the page."""
+    return Safe(f"<script>{code}</script>")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column of a table: its name, its unit, what it holds, and whether that is a number."""
+
+    name: str
+    unit: str = ""
+    meaning: str = ""
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, the exact value behind it, the number that it sorts by, a CSS class."""
+
+    shown: str
+    exact: str = ""
+    key: float | None = None
+    style: str = ""
+
+
+def sheet(heads: Sequence[Head], rows: Iterable[Sequence[Cell]], style: str) -> Safe:
+    """A table of the CSS class ``style`` in a box of its own that scrolls."""
+    head = el("thead", el("tr", *(_head(column) for column in heads)))
+    body = (el("tr", *(_cell(*pair) for pair in zip(heads, row, strict=True))) for row in rows)
+    table = el("table", head, el("tbody", *body), class_=style)
+    return el("div", table, class_="scroll", tabindex=0)
+
+
+def _head(column: Head) -> Safe:
+    style = "n" if column.number else ""
+    text = joined((column.name, el("small", column.unit)))
+    return el("th", text, class_=style, title=column.meaning, scope="col")
+
+
+def _cell(column: Head, cell: Cell) -> Safe:
+    style = " ".join(part for part in ("n" if column.number else "", cell.style) if part)
+    key = "" if cell.key is None else repr(cell.key)
+    exact = cell.exact if cell.exact != cell.shown else ""
+    return el("td", cell.shown, class_=style, data_key=key, title=exact)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Safe:
+    """A list of names and values."""
+    return el("dl", *(joined((el("dt", name), el("dd", value))) for name, value in pairs))
+
+
+def fields(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """The fields of a document by dotted path, as text.
+
+    Examples
+    --------
+    >>> fields({"dram": {"gbps": None}, "native": ["2:4"]})
+    [('dram.gbps', 'none'), ('native', '2:4')]
+    """
+    if isinstance(value, dict) and value:
+        return [
+            pair
+            for key, item in value.items()
+            for pair in fields(item, f"{name}.{key}" if name else str(key))
+        ]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(str(item) for item in value) or "none")]
+    return [(name, "none" if value is None or value == {} else str(value))]
+
+
+def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:
+    """Every figure as HTML: room of its height, and the script that draws it.
+
+    What the pointer is told of a GEMM is the same in every figure, so the first of them brings all
+    of these texts along and each has their numbers.
+    """
+    numbers: dict[str, int] = {}
+    described = {name: _numbered(figure, numbers) for name, figure in figures.items()}
+    told = script(f"const TEXTS = {_literal(list(numbers))};")
+    result: dict[str, Safe] = {}
+    for name, document in described.items():
+        height = int(document["layout"]["height"])
+        room = el("div", id=f"figure-{name}", class_="figure", style=f"height:{height}px")
+        drawn = script(f"draw({_literal(name)}, {_literal(document)});")
+        result[name] = joined((*([] if result else [told]), room, drawn))
+    return result
+
+
+def _numbered(figure: go.Figure, numbers: dict[str, int]) -> Any:
+    document = json.loads(figure.to_json())
+    for trace in document["data"]:
+        if "hovertext" in trace:
+            trace["hovertext"] = [
+                numbers.setdefault(text, len(numbers)) for text in trace["hovertext"]
+            ]
+    return document
+
+
+def _literal(value: object) -> str:
+    """JSON that may stand in a script: "</script" and "<!--" would end or confuse it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("</", "<\\/").replace("<!", "\\u003c!")

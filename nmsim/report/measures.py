@@ -1,0 +1,122 @@
+"""The sums that a page shows of a run, a phase or a point: each with its unit and its notation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nmsim.report.markup import Cell, Head
+from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
+from nmsim.report.summary import quotient
+from nmsim.result import COLUMNS
+
+__all__ = ["Measure", "amounts", "costs", "speedups"]
+
+Total = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of sums: how it is called, what it holds, the number and how it is written."""
+
+    name: str
+    unit: str
+    meaning: str
+    value: Callable[[Total], float | None]
+    written: Callable[[float | None], str]
+
+    @property
+    def head(self) -> Head:
+        """The header of the column."""
+        return Head(self.name, self.unit, self.meaning, number=True)
+
+    def cell(self, total: Total) -> Cell:
+        """The number of one line, rounded to read, exact to point at."""
+        value = self.value(total)
+        return Cell(self.written(value), MISSING if value is None else f"{value:,}", value)
+
+
+def speedups() -> tuple[Measure, ...]:
+    """What was gained, and what the masks promised."""
+    return (
+        Measure("speed-up", "×", "dense cycles over these", lambda t: t["speedup"], ratio),
+        Measure(
+            "ideal",
+            "× MAC ratio",
+            "dense over useful MACs: what the masks promise",
+            lambda t: t["speedup_ideal"],
+            ratio,
+        ),
+    )
+
+
+def costs(sums: Sequence[Total]) -> tuple[Measure, ...]:
+    """Cycles and time, and how well the machine was used meanwhile."""
+    return (
+        _scaled("cycles", "cycles", "compute and stall", sums, "cycles"),
+        _time(sums),
+        Measure(
+            "stalled",
+            "% of cycles",
+            "waiting for memory",
+            lambda t: quotient(t["stall_cycles"], t["cycles"]),
+            percent,
+        ),
+        Measure(
+            "utilisation",
+            "% of peak",
+            "MAC slots spent over all in these cycles",
+            lambda t: t["utilization"],
+            percent,
+        ),
+        Measure(
+            "bandwidth",
+            "GB/s",
+            "DRAM traffic over time",
+            lambda t: t["dram_gbps"],
+            lambda value: grouped(value, 1),
+        ),
+    )
+
+
+def amounts(sums: Sequence[Total]) -> tuple[Measure, ...]:
+    """MACs and bytes, each kind under one SI prefix."""
+    macs, dram = (
+        ("macs_dense", "macs_issued", "macs_useful"),
+        ("dram_read_bytes", "dram_write_bytes"),
+    )
+    meanings = {column.name: column.meaning for column in COLUMNS}
+    return (
+        *(_scaled(f"MACs {n[5:]}", "MACs", meanings[n], sums, n, macs) for n in macs),
+        *(_scaled(f"DRAM {n[5:-6]}", "B", meanings[n], sums, n, dram) for n in dram),
+    )
+
+
+def _scaled(
+    name: str,
+    unit: str,
+    meaning: str,
+    sums: Sequence[Total],
+    column: str,
+    together: Sequence[str] = (),
+) -> Measure:
+    """A count under one SI prefix for all columns that are to be compared with it."""
+    largest = max((total[c] for total in sums for c in together or (column,)), default=0)
+    divisor, letter = prefix(largest, below=1e7 if column == "cycles" else 1e4)
+
+    def written(value: float | None) -> str:
+        return grouped(None if value is None else value / divisor, 2) if letter else grouped(value)
+
+    spaced = f"{letter} {unit}" if unit == "cycles" else f"{letter}{unit}"
+    return Measure(name, spaced.strip(), meaning, lambda total: total[column], written)
+
+
+def _time(sums: Sequence[Total]) -> Measure:
+    longest = max((total["time_us"] for total in sums), default=0.0)
+    divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
+    return Measure(
+        "time",
+        unit,
+        "cycles over clock",
+        lambda total: total["time_us"],
+        lambda value: grouped(None if value is None else value / divisor, 2),
+    )

@@ -1,0 +1,190 @@
+"""One self-contained page for a result: headline, totals, figures, every row, its origin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
+from nmsim.report.plots import figures
+from nmsim.report.sections import (
+    best_points,
+    glossary,
+    machines,
+    points_table,
+    rows_table,
+    tiles,
+    totals_table,
+)
+from nmsim.report.table import MANIFEST, RESULTS, manifest_json, to_csv
+from nmsim.storage import write_folder
+
+__all__ = ["PAGE", "page", "write_report"]
+
+PAGE = "index.html"
+
+_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+_SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+
+_WAITING = "The hatched part is time that the machine waits for memory."
+_CAPTIONS = {
+    "phase-time": f"Each phase, and its dense twin on the same machine. {_WAITING}",
+    "speedup": "Dense cycles over these cycles, same machine, same fidelity. Ticks are what the "
+    "masks promise to a machine that skips every pruned MAC and waits for nothing: dense over "
+    "useful MACs.",
+    "bandwidth": "Bytes read from and written to DRAM over time, against what the machine has.",
+    "macs": "Dense M·N·K in grey, the slots that the machine spends in colour, ticks at the pairs "
+    "whose mask bits are both set. What lies between colour and tick is padding and empty slots.",
+    "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_WAITING}",
+}
+
+
+def write_report(folder: str | Path, df: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
+    """Write ``results.csv``, ``manifest.json`` and ``index.html`` into a folder, all or none.
+
+    Raises
+    ------
+    SpecError
+        if the file system refuses.
+    """
+    contents = {
+        RESULTS: to_csv(df),
+        MANIFEST: manifest_json(manifest, df),
+        PAGE: page(df, manifest),
+    }
+    write_folder(Path(folder), contents)
+
+
+def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
+    """The whole page of a run or of a sweep, as ``kind`` of its manifest says.
+
+    It needs no network and no other file: styles, scripts and plotly.js stand in it.
+    """
+    swept = manifest["kind"] == "sweep"
+    head = el(
+        "head",
+        Safe('<meta charset="utf-8">'),
+        Safe('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        el("title", f"nmsim: {_title(manifest)}"),
+        Safe(f"<style>{_STYLE}</style>"),
+        script(get_plotlyjs()),
+        script(_SCRIPT),
+    )
+    body = el(
+        "main",
+        _header(manifest),
+        _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
+        el("h2", "Every row", id="rows"),
+        el("p", "One row per GEMM. A click on a header sorts.", class_="lead"),
+        rows_table(df),
+        el("h2", "What the columns mean", id="glossary"),
+        glossary(swept),
+        el("h2", "Machines" if swept else "Machine", id="machine"),
+        machines(manifest),
+        *_origin(df, manifest),
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">{head}{el("body", body)}</html>\n'
+
+
+def _title(manifest: Mapping[str, Any]) -> str:
+    if manifest["kind"] == "sweep":
+        return str(manifest.get("title") or "sweep")
+    return f"{manifest['model']} on {manifest['hardware']}"
+
+
+def _header(manifest: Mapping[str, Any]) -> Safe:
+    kind = "sweep" if manifest["kind"] == "sweep" else "simulation"
+    links = {
+        "figures": "Figures",
+        "rows": "Every row",
+        "glossary": "Columns",
+        "machine": "Machine",
+        "origin": "How to get it again",
+    }
+    return el(
+        "header",
+        el("div", f"nmsim {manifest['nmsim']} · {kind}", class_="eyebrow"),
+        el("h1", _title(manifest)),
+        *([el("p", manifest["question"], class_="lead")] if manifest.get("question") else []),
+        el("ul", *(_tag(name, value) for name, value in _settings(manifest)), class_="tags"),
+        el("nav", *(el("a", text, href=f"#{anchor}") for anchor, text in links.items())),
+    )
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names = (
+        *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
+        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers"),
+    )
+    known = [name for name in names if manifest.get(name) is not None]
+    machine = "machines" if manifest["kind"] == "sweep" else "machine"
+    return [
+        (machine if name == "hardware" else name, fields(manifest[name])[0][1]) for name in known
+    ]
+
+
+def _tag(name: str, value: str) -> Safe:
+    return el("li", el("span", name), " ", el("b", value))
+
+
+def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
+    if df.empty:
+        return el("p", "This result has no rows.", class_="none")
+    return joined(
+        (
+            tiles(df, manifest),
+            el("h2", "Totals per phase"),
+            totals_table(df),
+            _plots(df, manifest),
+        )
+    )
+
+
+def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
+    if df.empty:
+        return el("p", "This result has no rows.", class_="none")
+    return joined(
+        (
+            best_points(df),
+            _plots(df, manifest),
+            el("h2", "Points"),
+            el("p", "Sums over all rows of a point. A click on a header sorts.", class_="lead"),
+            points_table(df),
+        )
+    )
+
+
+def _plots(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
+    drawn = figures(df, manifest)
+    parts = [el("h2", "Figures", id="figures")]
+    if "speedup" not in drawn:
+        parts.append(el("p", "No dense twins were simulated: no speed-up.", class_="none"))
+    for name, drawing in drawings(drawn).items():
+        parts += [drawing, el("p", _CAPTIONS[name], class_="caption")]
+    return joined(parts)
+
+
+def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
+    sources = [
+        (key.replace("_", " "), manifest[key])
+        for key in ("model_source", "recipe_source", "tensors")
+        if manifest.get(key)
+    ]
+    files = [el("a", name, href=name) for name in (RESULTS, MANIFEST)]
+    return [
+        el("h2", "How to get it again", id="origin"),
+        el("pre", el("code", manifest["command"])),
+        facts(
+            [
+                *sources,
+                ("files", joined((files[0], " (every row), ", files[1], " (every setting)"))),
+            ]
+        ),
+        el("details", el("summary", MANIFEST), el("pre", manifest_json(manifest, df))),
+        el(
+            "footer",
+            f"Written by nmsim {manifest['nmsim']}. No part of this page comes from a network.",
+        ),
+    ]

@@ -1,0 +1,229 @@
+"""Figures of a result: speed-up, bandwidth, MACs and time, per layer and per phase."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nmsim.report.layer_chart import LayerChart, axis_end
+from nmsim.report.notation import duration, grouped, ratio, trimmed
+from nmsim.report.summary import dram_supply, gemm_rows, phase_summary
+from nmsim.report.sweep_plots import sweep_bandwidth_figure, sweep_speedup_figure
+from nmsim.report.theme import (
+    ALL_COLOUR,
+    DENSE_COLOUR,
+    HATCH,
+    INK,
+    PHASE_COLOURS,
+    apply_theme,
+    coloured,
+    context,
+)
+
+__all__ = [
+    "bandwidth_figure",
+    "figures",
+    "layer_time_figure",
+    "macs_figure",
+    "phase_time_figure",
+    "speedup_figure",
+]
+
+Row = Mapping[str, Any]
+
+_PARTS = {"compute": "computing", "stall": "stalled: waiting for memory"}
+
+
+def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
+    """The figures that a result has data for, by name, in the order of a page.
+
+    Without dense twins there is no figure of speed-up; without rows there is none at all.
+    """
+    if df.empty:
+        return {}
+    compared = bool(df["speedup"].notna().any())
+    if manifest["kind"] == "sweep":
+        speedup = {"speedup": sweep_speedup_figure(df, manifest)} if compared else {}
+        return {**speedup, "bandwidth": sweep_bandwidth_figure(df, manifest)}
+    return {
+        "phase-time": phase_time_figure(df, manifest),
+        **({"speedup": speedup_figure(df, manifest)} if compared else {}),
+        "bandwidth": bandwidth_figure(df, manifest),
+        "macs": macs_figure(df, manifest),
+        "layer-time": layer_time_figure(df, manifest),
+    }
+
+
+def speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
+    """Speed-up over the dense twin per layer and phase, against 1 and against the mask's ideal."""
+    chart = LayerChart.of(df)
+    measured = [row["speedup"] for row in chart.rows if row["speedup"] is not None]
+    ideals = [row["speedup_ideal"] for row in chart.rows if row["speedup_ideal"] is not None]
+    limit = axis_end(measured, ideals)
+    beyond = f" (arrow: up to {ratio(max(ideals))}×)" if max(ideals, default=0) > limit else ""
+    for phase in chart.phases:
+        chart.bars(phase, "speedup", "", PHASE_COLOURS[phase], text=ratio)
+        chart.line(phase, 1.0, "dense twin: 1×", "solid")
+        _ideal_marks(chart, phase, limit, beyond)
+    chart.figure.update_xaxes(range=[0, limit])
+    return chart.finish(
+        "Speed-up over the dense twin, per layer and phase", "speed-up [×]", manifest
+    )
+
+
+def bandwidth_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
+    """DRAM bandwidth per layer and phase against what the machine has."""
+    chart = LayerChart.of(df)
+    supply = dram_supply(manifest["machine"])
+    limit = axis_end([row["dram_gbps"] for row in chart.rows], [supply] if supply else [])
+    for phase in chart.phases:
+        chart.bars(phase, "dram_gbps", "", PHASE_COLOURS[phase], text=lambda v: grouped(v, 1))
+        if supply:
+            beyond = "" if supply <= limit else " (beyond the axis)"
+            label = f"the machine has {trimmed(supply)} GB/s{beyond}"
+            chart.line(phase, min(supply, limit), label, "dash")
+    chart.figure.update_xaxes(range=[0, limit])
+    known = "against what the machine has" if supply else "(the machine does not limit it)"
+    return chart.finish(
+        f"DRAM bandwidth per layer and phase {known}", "DRAM traffic [GB/s]", manifest
+    )
+
+
+def macs_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
+    """MACs per layer and phase: of the dense GEMM, issued by the machine, useful under masks."""
+    chart = LayerChart.of(df)
+    for phase in chart.phases:
+        chart.bars(phase, "macs_dense", "dense: M·N·K", DENSE_COLOUR, width=0.84)
+        chart.bars(phase, "macs_issued", f"issued, {phase}", PHASE_COLOURS[phase], width=0.5)
+    for phase in chart.phases:
+        chart.marks(phase, "macs_useful", "useful: both mask bits set")
+    most = axis_end((max(row["macs_dense"], row["macs_issued"]) for row in chart.rows), [])
+    chart.figure.update_xaxes(tickformat="~s", range=[0, most])
+    chart.figure.update_layout(barmode="overlay")
+    return chart.finish("MACs: dense, issued and useful, per layer and phase", "MACs", manifest)
+
+
+def layer_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
+    """Time per layer and phase, the machine at work and waiting for memory."""
+    chart = LayerChart.of(df)
+    longest = max(row["time_us"] for row in chart.rows)
+    divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
+    for row in chart.rows:
+        per_cycle = row["time_us"] / max(row["cycles"], 1) / divisor
+        row["compute_time"] = row["compute_cycles"] * per_cycle
+        row["stall_time"] = row["stall_cycles"] * per_cycle
+    for phase in chart.phases:
+        colour = PHASE_COLOURS[phase]
+        chart.bars(phase, "compute_time", f"{phase}, computing", colour)
+        chart.bars(phase, "stall_time", f"{phase}, stalled", colour, hatched=True)
+    chart.figure.update_layout(barmode="stack")
+    chart.figure.update_xaxes(range=[0, 1.06 * longest / divisor])
+    return chart.finish("Time per layer and phase", f"time [{unit}]", manifest)
+
+
+def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
+    """Time per phase beside the dense twin's, the machine at work and waiting for memory."""
+    sums = phase_summary(gemm_rows(df))
+    names = [name for name in sums if name != "all" or len(sums) > 2]
+    longest = max(max(sums[n]["time_us"], sums[n]["dense_time_us"] or 0.0) for n in names)
+    divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
+    spare = max(0, 3 - len(names)) / 2
+    figure = go.Figure()
+    compared = any(sums[name]["dense_time_us"] is not None for name in names)
+    if compared:
+        figure.add_bar(**_dense_bars(names, sums, divisor))
+    aside = 0.2 if compared else 0.0
+    for position, name in enumerate(names):
+        for part in _PARTS:
+            figure.add_bar(**_part_bar(name, sums[name], part, position + aside, divisor))
+        figure.add_annotation(
+            x=position + aside,
+            y=sums[name]["time_us"] / divisor,
+            text=f"<b>{duration(sums[name]['time_us'])}</b>{_gain(sums[name]['speedup'])}",
+            showarrow=False,
+            yshift=11,
+        )
+    for part in _PARTS:
+        figure.add_bar(**_legend_entry(part))
+    figure.update_xaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[coloured(name if name != "all" else "all phases", name) for name in names],
+        range=[-0.5 - spare, len(names) - 0.5 + spare],
+        showgrid=False,
+        title="phase",
+    )
+    figure.update_yaxes(
+        title=f"time [{unit}]", rangemode="tozero", range=[0, 1.12 * longest / divisor]
+    )
+    figure.update_layout(barmode="overlay")
+    title = "Time per phase" + (", beside the dense twin" if compared else "")
+    return apply_theme(figure, title, context(manifest), 430, 104)
+
+
+def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -> dict[str, Any]:
+    times = [sums[name]["dense_time_us"] for name in names]
+    return {
+        "name": "dense twin",
+        "x": [position - 0.2 for position in range(len(names))],
+        "y": [time / divisor if time is not None else None for time in times],
+        "width": 0.36,
+        "marker": {"color": DENSE_COLOUR},
+        "text": [duration(time) for time in times],
+        "textposition": "outside",
+        "hovertext": [f"dense twin, {n}: {duration(t)}" for n, t in zip(names, times, strict=True)],
+        "hoverinfo": "text",
+    }
+
+
+def _part_bar(name: str, total: Row, part: str, x: float, divisor: float) -> dict[str, Any]:
+    """The part of a phase's time that its machine computes, or on top of it the part it waits."""
+    share = total[f"{part}_cycles"] / max(total["cycles"], 1)
+    time = total["time_us"] / divisor
+    return {
+        "name": f"{name}, {part}",
+        "showlegend": False,
+        "x": [x],
+        "base": [0.0 if part == "compute" else (1 - share) * time],
+        "y": [share * time],
+        "width": 0.36,
+        "marker": _filled(PHASE_COLOURS.get(name, ALL_COLOUR), part),
+        "hovertext": [f"{name}, {part}: {100 * share:.1f} % of {duration(total['time_us'])}"],
+        "hoverinfo": "text",
+    }
+
+
+def _legend_entry(part: str) -> dict[str, Any]:
+    """An empty bar: the legend tells the parts of all phases apart by their filling alone."""
+    return {"name": _PARTS[part], "x": [None], "y": [None], "marker": _filled(ALL_COLOUR, part)}
+
+
+def _filled(colour: str, part: str) -> dict[str, Any]:
+    return {"color": colour, **({"pattern": HATCH} if part == "stall" else {})}
+
+
+def _gain(speedup: float | None) -> str:
+    return "" if speedup is None else f" · {ratio(speedup)}×"
+
+
+def _ideal_marks(chart: LayerChart, phase: str, limit: float, beyond: str) -> None:
+    """The ideal of each mask as a tick; as an arrow at the edge where it lies beyond the axis."""
+    rows = [row for row in chart.of_phase(phase) if row["speedup_ideal"] is not None]
+    off = [row["speedup_ideal"] > limit for row in rows]
+    chart.add(
+        phase,
+        go.Scatter(
+            name=f"ideal of the mask: dense / useful MACs{beyond}",
+            x=[min(row["speedup_ideal"], 0.985 * limit) for row in rows],
+            y=[row["position"] for row in rows],
+            mode="markers",
+            marker={
+                "symbol": ["triangle-right" if far else "line-ns" for far in off],
+                "size": [7 if far else 12 for far in off],
+                "color": INK,
+                "line": {"color": INK, "width": 2},
+            },
+            hovertext=[f"ideal of the mask: {ratio(row['speedup_ideal'])}×" for row in rows],
+            hoverinfo="text",
+        ),
+    )

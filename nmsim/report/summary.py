@@ -1,0 +1,113 @@
+"""Sums over rows: per phase of a run, and per phase of every point of a sweep."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from nmsim.report.table import records
+from nmsim.result import totals
+
+__all__ = [
+    "SWEPT",
+    "bound_shares",
+    "dram_supply",
+    "gemm_rows",
+    "phase_summary",
+    "point_summaries",
+    "quotient",
+]
+
+SWEPT = ("model", "recipe", "pattern", "hardware", "batch", "fidelity", "seed")
+"""The columns that tell the points of a sweep apart."""
+
+_SUMS = ("compute_cycles", "stall_cycles", "sram_read_bytes", "metadata_bytes", "scatter_bytes")
+
+
+def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows with ``speedup_ideal``, dense over useful MACs, as `nmsim.result.totals` has it."""
+    return [
+        {**row, "speedup_ideal": quotient(row["macs_dense"], row["macs_useful"])}
+        for row in records(df)
+    ]
+
+
+def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """`nmsim.result.totals` per phase and for ``all``, and what follows from the same rows.
+
+    Added are the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
+    cycles), ``dram_gbps``, ``dense_time_us`` (None without dense twins) and ``bound``: the share of
+    time that each bound limits.
+    """
+    table = list(rows)
+    return {
+        phase: {**total, **_added(_of_phase(table, phase))}
+        for phase, total in totals(table).items()
+    }
+
+
+def point_summaries(
+    df: pd.DataFrame, by: Sequence[str] = SWEPT
+) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
+    """For every point of a sweep, in order of appearance: its columns and its `phase_summary`."""
+    names = [name for name in by if name in df]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in records(df):
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return [
+        (dict(zip(names, key, strict=True)), phase_summary(rows)) for key, rows in groups.items()
+    ]
+
+
+def quotient(numerator: float | None, denominator: float | None) -> float | None:
+    """A ratio, None where it has no value."""
+    return numerator / denominator if numerator is not None and denominator else None
+
+
+def dram_supply(machine: Mapping[str, Any]) -> float | None:
+    """GB/s that a machine's DRAM has; None where nothing limits it."""
+    supply = (machine.get("dram") or {}).get("gbps")
+    return float(supply) if supply else None
+
+
+def bound_shares(shares: Mapping[str, float]) -> str:
+    """Say what limits a sum of rows: ``dram bandwidth 83 %, compute 17 %`` of its time."""
+    if len(shares) == 1:
+        return next(iter(shares))
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+
+
+def _of_phase(rows: list[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:
+    return rows if phase == "all" else [row for row in rows if row["phase"] == phase]
+
+
+def _added(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    cycles = sum(row["cycles"] for row in rows)
+    time = math.fsum(row["time_us"] for row in rows)
+    traffic = sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in rows)
+    slots = math.fsum(row["utilization"] * row["cycles"] for row in rows)
+    return {
+        **{name: sum(row[name] for row in rows) for name in _SUMS},
+        "utilization": quotient(slots, cycles),
+        "dram_gbps": quotient(traffic * 1e-3, time),
+        "dense_time_us": _dense_time(rows),
+        "bound": _bounds(rows, time),
+    }
+
+
+def _dense_time(rows: list[Mapping[str, Any]]) -> float | None:
+    """Microseconds of the dense twins: the same machine, so the same clock."""
+    if not rows or any(row["dense_cycles"] is None for row in rows):
+        return None
+    return math.fsum(
+        row["dense_cycles"] * (quotient(row["time_us"], row["cycles"]) or 0.0) for row in rows
+    )
+
+
+def _bounds(rows: list[Mapping[str, Any]], time: float) -> dict[str, float]:
+    spent: Counter[str] = Counter()
+    for row in rows:
+        spent[row["bound"]] += row["time_us"]
+    return {name: quotient(us, time) or 0.0 for name, us in spent.most_common()}

@@ -1,0 +1,287 @@
+"""The result table: made from rows, written to a folder and read back from one."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES
+from nmsim.result import COLUMNS
+
+__all__ = [
+    "MANIFEST",
+    "RESULTS",
+    "SCHEMA",
+    "frame",
+    "manifest_json",
+    "read_results",
+    "records",
+    "to_csv",
+    "to_json",
+]
+
+RESULTS = "results.csv"
+MANIFEST = "manifest.json"
+
+SCHEMA = 1
+"""The newest manifest that this version understands."""
+
+_COUNTED = {"elements", "cycles", "MACs", "bytes"}
+_MEASURED = {"us", "fraction", "GB/s", "x"}
+_INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
+_REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
+_FLAGS = {"transposed"}
+_OPTIONAL = {"speedup", "dense_cycles"}
+_TEXTS = {c.name for c in COLUMNS} - _INTEGERS - _REALS - _FLAGS
+_TEXTS |= {"model", "recipe", "pattern", "fidelity"}
+
+_COMMON: dict[str, type | tuple[type, ...]] = {"nmsim": str, "schema": int, "command": str}
+_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "simulate": {
+        **_COMMON,
+        **dict.fromkeys(("model", "hardware", "recipe", "pattern", "fidelity"), str),
+        **dict.fromkeys(("batch", "seed"), int),
+        "machine": dict,
+    },
+    "sweep": {
+        **_COMMON,
+        **dict.fromkeys(("models", "hardware", "recipes", "patterns", "batches"), list),
+        "fidelities": list,
+        "machines": dict,
+    },
+}
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per GEMM: columns that are not of `nmsim.result.COLUMNS` first, then those, in order.
+
+    Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
+    are and however few. ``dense_cycles`` is nullable Int64 and ``speedup`` NaN where there is no
+    dense twin. A count beyond 64 bits turns its column into Python integers.
+
+    Raises
+    ------
+    SpecError
+        if the first row lacks a column.
+    """
+    table = list(rows)
+    known = [column.name for column in COLUMNS]
+    extra = [name for name in table[0] if name not in known] if table else []
+    for name in known:
+        if table and name not in table[0]:
+            raise SpecError(f"results: no column {name!r}")
+    return _frame([*extra, *known], table)
+
+
+def _frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: _series(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _series(name: str, values: list[Any]) -> "pd.Series[Any]":
+    present = [None if _missing(value) else value for value in values]
+    if name in _INTEGERS:
+        return _integers([None if v is None else int(v) for v in present], name in _OPTIONAL)
+    if name in _REALS:
+        return pd.Series([math.nan if v is None else float(v) for v in present], dtype="float64")
+    if name in _FLAGS:
+        return pd.Series([bool(v) for v in present], dtype="bool")
+    if name in _TEXTS:
+        return pd.Series(["" if v is None else str(v) for v in present], dtype="str")
+    return pd.Series(values)
+
+
+def _integers(values: list[int | None], optional: bool) -> "pd.Series[Any]":
+    if any(v is not None and not -(2**63) <= v < 2**63 for v in values):
+        return pd.Series(values, dtype="object")
+    if optional or None in values:
+        return pd.Series(values, dtype="Int64")
+    return pd.Series(values, dtype="int64")
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def records(df: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as plain Python values, None for what is missing, as `nmsim.result.totals` reads."""
+    columns = {
+        str(name): [None if _missing(value) else value for value in df[name].tolist()]
+        for name in df.columns
+    }
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def to_csv(df: pd.DataFrame) -> str:
+    """The table as CSV, floats in full precision, nothing where a value is missing."""
+    return df.to_csv(index=False, lineterminator="\n")
+
+
+def to_json(
+    manifest: Mapping[str, Any], df: pd.DataFrame, totals: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """One strict JSON document: ``{"manifest": ..., "rows": [...], "total": {...}}``.
+
+    Missing and non-finite values are null.
+    """
+    return _dump({"manifest": manifest, "rows": records(df), "total": totals})
+
+
+def manifest_json(manifest: Mapping[str, Any], df: pd.DataFrame) -> str:
+    """The manifest as it is stored: with the number of rows, so that a cut table shows."""
+    return _dump({**manifest, "rows": len(df)}) + "\n"
+
+
+def _dump(document: Any) -> str:
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or value is pd.NA or isinstance(value, bool | int | str):
+        return None if value is pd.NA else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table and the manifest that `nmsim.report.write_report` left in a folder.
+
+    Raises
+    ------
+    SpecError
+        in one line that names the file, and the line, column or key, when a file is missing, empty,
+        cut short, no CSV or JSON, of a newer schema, or lacks something.
+    """
+    manifest = _read_manifest(Path(folder) / MANIFEST)
+    path = Path(folder) / RESULTS
+    df = _read_table(path)
+    expected = manifest.get("rows", len(df))
+    if expected != len(df):
+        raise SpecError(f"{path}: {len(df)} rows, expected {expected} as {MANIFEST} says")
+    for name in ("model", "recipe", "pattern", "batch", "fidelity"):
+        if manifest["kind"] == "sweep" and len(df) and name not in df:
+            raise SpecError(f"{path}: no column {name!r}, which a sweep has")
+    return df, manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: not JSON, or cut short ({error})") from error
+    if not isinstance(document, dict):
+        raise SpecError(f"{path}: expected a JSON object")
+    required = _REQUIRED.get(str(document.get("kind")))
+    if required is None:
+        raise SpecError(f"{path}: kind is {document.get('kind')!r}, expected simulate or sweep")
+    for key, kind in required.items():
+        if not isinstance(document.get(key), kind):
+            found = repr(document[key])[:40] if key in document else "missing"
+            raise SpecError(f"{path}: {key} is {found}, expected {_spoken(kind)}")
+    if document["schema"] > SCHEMA:
+        raise SpecError(f"{path}: schema {document['schema']}, expected {SCHEMA} or older")
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _spoken(kind: Any) -> str:
+    return {str: "text", int: "an integer", list: "a list", dict: "an object"}[kind]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    if not text.strip():
+        raise SpecError(f"{path}: empty")
+    return text
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    text = _read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader)
+        _check_header(path, header)
+        rows = [_row(path, reader.line_num, header, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise SpecError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
+    if not text.endswith("\n"):
+        raise SpecError(f"{path}, line {reader.line_num}: cut short, no end of line")
+    return frame(rows) if rows else _frame(header, [])
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    for column in COLUMNS:
+        if column.name not in header:
+            raise SpecError(f"{path}, line 1: no column {column.name!r}")
+    for name in header:
+        if header.count(name) > 1:
+            raise SpecError(f"{path}, line 1: column {name!r} stands there twice")
+
+
+def _row(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise SpecError(f"{path}, line {line}: {len(cells)} fields, expected {len(header)}")
+    row = {}
+    for name, cell in zip(header, cells, strict=True):
+        try:
+            row[name] = _value(name, cell)
+        except ValueError as error:
+            raise SpecError(
+                f"{path}, line {line}: {name} is {cell[:40]!r}, expected {error}"
+            ) from None
+    return row
+
+
+def _value(name: str, cell: str) -> Any:
+    """What a cell of a column holds; a ValueError says what was expected."""
+    if cell == "" and name in _OPTIONAL:
+        return None
+    if name == "phase" and cell not in PHASES:
+        raise ValueError(f"one of {', '.join(PHASES)}")
+    if name in _FLAGS:
+        return _flag(cell)
+    if name in _INTEGERS:
+        return _number(cell, int, "an integer")
+    if name in _REALS:
+        return _number(cell, float, "a number")
+    return cell
+
+
+def _flag(cell: str) -> bool:
+    if cell not in {"True", "False"}:
+        raise ValueError("True or False")
+    return cell == "True"
+
+
+def _number(cell: str, kind: type[int] | type[float], spoken: str) -> float:
+    try:
+        value = kind(cell)
+    except ValueError:
+        raise ValueError(spoken) from None
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{spoken} of 0 or more")
+    return value

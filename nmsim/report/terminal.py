@@ -1,0 +1,252 @@
+"""Result tables for a terminal: no boxes, one line per row, units under every header."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from nmsim.gemm import PHASES
+from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, ratio, shorten
+from nmsim.report.summary import SWEPT, gemm_rows, phase_summary, point_summaries, quotient
+
+__all__ = ["render", "render_sweep"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A column: header, unit, cells, and how early it goes when there is no room (0: never)."""
+
+    header: str
+    unit: str
+    cell: Callable[[Row], str]
+    expendable: int = 0
+    right: bool = True
+    shrinks_to: int = 0
+
+
+def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Table]:
+    """A run for people: one line per GEMM, then one per phase and one for all.
+
+    Parameters
+    ----------
+    df
+        The rows.
+    totals
+        What `nmsim.result.totals` says of them.
+    width
+        Characters in a line. Columns that do not fit are left out, least telling first, and the
+        caption says which; a number is never wrapped or cut.
+
+    Returns
+    -------
+    list of rich tables
+        the rows, and the notes that they refer to, if there are any.
+    """
+    rows = gemm_rows(df)
+    sums = phase_summary(rows)
+    lines = [
+        {**sums[phase], **total, "layer": "total", "phase": phase}
+        for phase, total in totals.items()
+        if phase in sums and (phase != "all" or len(sums) != 2)
+    ]
+    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
+    table = _table(_run_columns([*rows, *lines], notes), rows, lines, width)
+    return [table, _notes(notes)] if notes else [table]
+
+
+def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
+    """A sweep for people: one line per point with the speed-up of every phase.
+
+    Columns of the point that never change stand in the caption.
+    """
+    points = [{**point, "phases": phases, **phases["all"]} for point, phases in point_summaries(df)]
+    varying = [name for name in SWEPT if len({point.get(name) for point in points}) > 1]
+    phases = [phase for phase in PHASES if any(phase in point["phases"] for point in points)]
+    table = _table(_sweep_columns(points, varying, phases), points, [], width)
+    fixed = [f"{name} {points[0][name]}" for name in SWEPT if points and name not in varying]
+    caption = [printable(", ".join(fixed)), str(table.caption or "")]
+    table.caption = Text("\n".join(line for line in caption if line))
+    return [table]
+
+
+def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
+    return [
+        _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
+        *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
+        _Shown("phase", "", lambda row: str(row["phase"]), right=False),
+        _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
+        _Shown("A/B", "N:M", _patterns, 5, right=False),
+        _Shown("kernel", "", lambda row: str(row.get("kernel", "")), 10, right=False),
+        _scaled("cycles", "", "cycles", rows, 1),
+        _time(rows),
+        *_rates(),
+        _Shown("bound by", "", _bound, 7, right=False),
+        _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
+        _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 8),
+    ]
+
+
+def _sweep_columns(
+    points: Sequence[Row], varying: Sequence[str], phases: Sequence[str]
+) -> list[_Shown]:
+    shown = [*phases, "all"] if len(phases) > 1 else phases
+    return [
+        *(
+            _Shown(name, "", partial(_setting, name), right=False, shrinks_to=12)
+            for name in varying
+        ),
+        *(_Shown(phase, "speed-up ×", partial(_speedup_of, phase)) for phase in shown),
+        _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 3),
+        _scaled("cycles", "", "cycles", points, 5),
+        _time(points, 2),
+        *_rates(),
+    ]
+
+
+def _setting(name: str, point: Row) -> str:
+    return str(point[name])
+
+
+def _speedup_of(phase: str, point: Row) -> str:
+    return ratio(point["phases"].get(phase, {}).get("speedup"))
+
+
+def _rates() -> list[_Shown]:
+    return [
+        _Shown("stall", "%", lambda row: percent(_stalls(row)), 2),
+        _Shown("util.", "%", lambda row: percent(row["utilization"]), 9),
+        _Shown("DRAM", "GB/s", lambda row: grouped(row["dram_gbps"], 1), 3),
+    ]
+
+
+def _stalls(row: Row) -> float | None:
+    return quotient(row["stall_cycles"], row["cycles"])
+
+
+def _scaled(header: str, unit: str, name: str, rows: Sequence[Row], expendable: int = 0) -> _Shown:
+    """A count under one SI prefix for the whole column, so that its numbers can be compared."""
+    divisor, letter = prefix(max((row[name] for row in rows), default=0), below=1e7)
+    digits = 1 if letter else 0
+
+    def cell(row: Row) -> str:
+        return grouped(row[name] / divisor if letter else row[name], digits)
+
+    return _Shown(header, letter + unit, cell, expendable)
+
+
+def _time(rows: Sequence[Row], expendable: int = 4) -> _Shown:
+    longest = max((row["time_us"] for row in rows), default=0.0)
+    divisor, unit = next(
+        (pair for pair in ((1.0, "µs"), (1e3, "ms")) if longest < 1e6 * pair[0]), (1e6, "s")
+    )
+    return _Shown("time", unit, lambda row: grouped(row["time_us"] / divisor, 1), expendable)
+
+
+def _size(row: Row) -> str:
+    if "m" not in row:
+        return ""
+    copies = "".join(f" ×{row[name]}" for name in ("count", "repeat"))
+    size = f"{row['m']}×{row['n']}×{row['k']}"
+    return size if row["count"] == row["repeat"] == 1 else size + copies
+
+
+def _patterns(row: Row) -> str:
+    if "a_pattern" not in row:
+        return ""
+    pair = (row["a_pattern"], row["b_pattern"])
+    return "dense" if set(pair) == {"dense"} else "/".join(pair)
+
+
+def _bound(row: Row) -> str:
+    bound = row["bound"]
+    if isinstance(bound, str):
+        return bound.removeprefix("dram ")
+    name, share = next(iter(bound.items()), (MISSING, 1.0))
+    return name.removeprefix("dram ") if share > 0.995 else "mixed"
+
+
+def _note_number(row: Row, notes: Sequence[str]) -> str:
+    return f"[{notes.index(row['note']) + 1}]" if row.get("note") else ""
+
+
+def _notes(notes: Sequence[str]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for number, note in enumerate(notes, start=1):
+        table.add_row(Text(f"[{number}]"), Text(printable(note)))
+    return table
+
+
+def _table(
+    columns: Sequence[_Shown], rows: Sequence[Row], lines: Sequence[Row], width: int
+) -> Table:
+    cells = {column: [printable(column.cell(row)) for row in (*rows, *lines)] for column in columns}
+    natural = {column: _width(column, cells[column]) for column in columns}
+    kept = _fitting(natural, width)
+    gap = 2 if _least(kept, natural, 2) <= width else 1
+    sizes = _sizes(kept, natural, width - _least(kept, natural, gap))
+    left_out = [column.header for column in columns if column not in kept]
+    table = Table(
+        box=None,
+        padding=(0, gap, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        caption=Text(f"no room for: {', '.join(left_out)}") if left_out else None,
+        caption_justify="left",
+    )
+    for column, size in sizes.items():
+        heading = Text(f"{column.header}\n{column.unit}")
+        side: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(heading, justify=side, no_wrap=True, min_width=size)
+    shown = [[shorten(cell, size) for cell in cells[column]] for column, size in sizes.items()]
+    _fill(table, list(zip(*shown, strict=True)), len(rows))
+    return table
+
+
+def _fill(table: Table, lines: list[tuple[str, ...]], rows: int) -> None:
+    for number, line in enumerate(lines):
+        if number == rows:
+            table.add_row()
+        last = number == len(lines) - 1 and number >= rows
+        table.add_row(*(Text(cell) for cell in line), style="bold" if last else None)
+
+
+def _width(column: _Shown, cells: Sequence[str]) -> int:
+    return max(len(text) for text in (column.header, column.unit, *cells))
+
+
+def _shortest(column: _Shown, natural: Mapping[_Shown, int]) -> int:
+    return min(natural[column], column.shrinks_to or natural[column])
+
+
+def _least(columns: Iterable[_Shown], natural: Mapping[_Shown, int], gap: int) -> int:
+    """Characters of a line whose names are as short as they may be."""
+    sizes = [_shortest(column, natural) for column in columns]
+    return sum(sizes) + gap * (len(sizes) - 1)
+
+
+def _fitting(natural: Mapping[_Shown, int], width: int) -> list[_Shown]:
+    """The columns that there is room for, one blank between them."""
+    kept = list(natural)
+    while _least(kept, natural, 1) > width and any(column.expendable for column in kept):
+        kept.remove(max(kept, key=lambda column: column.expendable))
+    return kept
+
+
+def _sizes(
+    columns: Iterable[_Shown], natural: Mapping[_Shown, int], spare: int
+) -> dict[_Shown, int]:
+    """Characters of each column: those that had to shrink share what is left, first come."""
+    sizes = {}
+    for column in columns:
+        least = _shortest(column, natural)
+        sizes[column] = min(natural[column], least + max(spare, 0))
+        spare -= sizes[column] - least
+    return sizes
