@@ -145,10 +145,12 @@ def test_expected_slots_are_the_mean_over_random_masks():
     assert pytest.approx(Pattern(4, 8).window_counts(4)[0][2]) == 36 / 70
 
 
-@pytest.mark.parametrize("hardware", ["systolic-128x128-2to4", "systolic-16x16"])
+@pytest.mark.parametrize(
+    ("hardware", "least"), [("systolic-128x128-2to4", 0.84), ("systolic-16x16", 0.7)]
+)
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
-def test_analytical_stays_near_cycle(hardware, dataflow):
-    """With memory in play the closed form is a bound from below, within a fifth."""
+def test_analytical_stays_near_cycle(hardware, least, dataflow):
+    """With memory in play the closed form is a bound from below, as docs/systolic.md states."""
     machine = load_hardware(hardware, dataflow=dataflow)
     rng = np.random.default_rng(3)
     ratios = []
@@ -156,8 +158,8 @@ def test_analytical_stays_near_cycle(hardware, dataflow):
         gemm = Gemm(*(int(2**e) for e in rng.uniform(3, 12, 3)))
         cycle = engine.run(machine, SparseGemm.dense(gemm)).cycles
         ratios.append(engine.run(machine, SparseGemm.dense(gemm), "analytical").cycles / cycle)
-    assert min(ratios) > 0.8
-    assert max(ratios) < 1.01
+    assert min(ratios) > least
+    assert max(ratios) < 1.001
     assert np.median(ratios) > 0.95
 
 
