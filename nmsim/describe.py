@@ -105,7 +105,8 @@ def _fields(value: BaseModel, prefix: str = "") -> Facts:
             facts += _fields(item, f"{prefix}{name}.")
         else:
             shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
-            meaning = f"   [{field.description}]" if field.description else ""
+            plain = name in ("name", "summary", "source") or not field.description
+            meaning = "" if plain else f"   [{field.description}]"
             facts.append((f"{prefix}{name}", f"{shown}{meaning}"))
     return facts
 

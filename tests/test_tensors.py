@@ -1,0 +1,105 @@
+"""Tensors: seeded by layer and role, distributed as their docstring says, or read from a file."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from nmsim.errors import NmsimError
+from nmsim.network import Network, load_model
+from nmsim.spec import validate
+from nmsim.tensors import Synthetic, TensorFile
+
+CONV, LINEAR = validate(
+    Network,
+    {"layers": [
+        {"name": "c", "type": "conv", "in_channels": 16, "out_channels": 8, "kernel": 3,
+         "input_size": 12},
+        {"name": "l", "type": "linear", "in_features": 64, "out_features": 32, "tokens": 50,
+         "input": "gelu"},
+    ]},
+    "test",
+).layers  # fmt: skip
+
+
+def whole(source, layer, tensor, batch=4):
+    return np.concatenate(list(source.blocks(layer, tensor, batch)))
+
+
+@pytest.mark.parametrize("tensor", ["weight", "activation", "gradient"])
+@pytest.mark.parametrize("layer", [CONV, LINEAR], ids=["conv", "linear"])
+def test_the_same_seed_draws_the_same_tensor_in_blocks_of_any_size(layer, tensor, monkeypatch):
+    drawn = whole(Synthetic(3), layer, tensor)
+    assert drawn.shape == layer.shape(tensor, 4)
+    assert drawn.dtype == np.float32
+    monkeypatch.setattr("nmsim.tensors._BLOCK_ELEMENTS", 100)
+    np.testing.assert_array_equal(whole(Synthetic(3), layer, tensor), drawn)
+    assert (whole(Synthetic(4), layer, tensor) != drawn).any()
+
+
+def test_weights_are_normal_with_the_layers_fan_in():
+    layer = load_model("resnet18").layers[10]
+    w = whole(Synthetic(), layer, "weight")
+    fan_in = w[0].size
+    assert w.std() == pytest.approx(np.sqrt(2 / fan_in), rel=0.01)
+    assert abs(w.mean()) < 5 * w.std() / np.sqrt(w.size)
+
+
+def test_activations_have_their_non_linearity_channels_and_neighbours():
+    x = whole(Synthetic(), CONV, "activation", 32)
+    assert (x >= 0).all()
+    assert 0.4 < (x == 0).mean() < 0.6
+    scales = x.std(axis=(0, 1, 2))
+    assert scales.max() > 1.5 * scales.min()
+    across = np.corrcoef(x[:, :-1, :, 0].ravel(), x[:, 1:, :, 0].ravel())[0, 1]
+    apart = np.corrcoef(x[..., 0].ravel(), x[..., 1].ravel())[0, 1]
+    assert across > 0.4
+    assert abs(apart) < 0.1
+    assert whole(Synthetic(), LINEAR, "activation").min() > -1
+
+
+def test_gradients_are_log_normal_with_random_sign():
+    g = whole(Synthetic(), CONV, "gradient", 64)
+    logs = np.log(np.abs(g))
+    assert logs.std() == pytest.approx(2, rel=0.02)
+    assert abs((g > 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(g.size)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "c.weight": rng.normal(size=(8, 16, 3, 3)).astype(np.float32),
+        "c.activation": rng.normal(size=(4, 16, 12, 12)).astype(np.float32),
+        "l.weight": rng.normal(size=(32, 64)).astype(np.float32),
+        "l.activation": rng.normal(size=(4, 50, 64)).astype(np.float32),
+    }
+    save_file(tensors, tmp_path / "t.safetensors")
+    np.savez(tmp_path / "t.npz", **tensors)
+    return tmp_path, tensors
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+def test_files_are_laid_out_as_pytorch_does(stored, suffix):
+    folder, tensors = stored
+    source = TensorFile(folder / f"t.{suffix}")
+    np.testing.assert_array_equal(
+        whole(source, CONV, "weight"), tensors["c.weight"].transpose(0, 2, 3, 1)
+    )
+    np.testing.assert_array_equal(
+        whole(source, CONV, "activation"), tensors["c.activation"].transpose(0, 2, 3, 1)
+    )
+    np.testing.assert_array_equal(
+        whole(source, LINEAR, "activation"), tensors["l.activation"].reshape(200, 64)
+    )
+
+
+def test_what_a_file_lacks_is_named(stored, tmp_path):
+    folder, _ = stored
+    source = TensorFile(folder / "t.npz")
+    with pytest.raises(NmsimError, match=r"t\.npz: unknown tensor 'c\.gradient'"):
+        whole(source, CONV, "gradient")
+    with pytest.raises(NmsimError, match=r"c\.activation is 4 x 16 x 12 x 12, expected 2 x 16"):
+        whole(source, CONV, "activation", 2)
+    (tmp_path / "bad.safetensors").write_bytes(b"not tensors at all")
+    with pytest.raises(NmsimError, match=r"bad\.safetensors: expected tensors"):
+        whole(TensorFile(tmp_path / "bad.safetensors"), CONV, "weight")
