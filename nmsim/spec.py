@@ -90,7 +90,9 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
     try:
         return cls.model_validate(dict(document))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt field is also a missing one: the misspelling says more.
+        errors = error.errors(include_url=False)
+        first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
         rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise SpecError(f"{where}: {_explain(cls, first)}{rest}") from error
     except NmsimError as error:

@@ -65,12 +65,10 @@ def test_n_of_n_is_dense():
 
 
 def test_stored_elements_and_metadata():
-    assert [Pattern.parse(p).stored(13) for p in ("2:4", "1:4", "4:8", "3:8", "1:1")] == [
-        7, 4, 8, 6, 13
-    ]  # fmt: skip
-    assert [Pattern.parse(p).metadata_bits for p in ("1:2", "2:4", "3:5", "4:8", "8:16", "4:4")] == [
-        1, 2, 3, 3, 4, 0
-    ]  # fmt: skip
+    stored = {"2:4": 7, "1:4": 4, "4:8": 8, "3:8": 6, "1:1": 13}
+    bits = {"1:2": 1, "2:4": 2, "3:5": 3, "4:8": 3, "8:16": 4, "4:4": 0}
+    assert {text: Pattern.parse(text).stored(13) for text in stored} == stored
+    assert {text: Pattern.parse(text).metadata_bits for text in bits} == bits
 
 
 @pytest.mark.parametrize("native", ["1:2", "2:4", "2:5", "4:8", "3:4"])

@@ -1,0 +1,119 @@
+"""Sweeps: every combination, through any executor, and a result that can be drawn again."""
+
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import nmsim
+from nmsim.errors import SpecError
+from nmsim.experiment import Point, manifest, read_experiment, rows, run, sweep_manifest
+from nmsim.report import frame, page, read_results, to_csv, write_report
+
+YAML = """
+title: A test
+models: [resnet18, mine.yaml]
+recipes: [dense, asp]
+patterns: [dense, 2:4, 4:8]
+hardware: [systolic-128x128-2to4]
+fidelities: [cycle, analytical]
+layers: "*c*1"
+"""
+
+MINE = "layers: [{name: c1, type: linear, in_features: 40, out_features: 24, tokens: 9}]"
+
+
+class Inline(Executor):
+    """Runs what it is given at once: an executor of one line."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "experiment.yaml").write_text(YAML)
+    return read_experiment(tmp_path / "experiment.yaml")
+
+
+def swept(experiment, executor):
+    found = {str(point): results for point, results in run(experiment.points(), executor)}
+    return [row for point in experiment.points() for row in found[str(point)]]
+
+
+def test_a_sweep_is_every_combination(experiment):
+    points = experiment.points()
+    assert len(points) == 2 * 2 * 3 * 1 * 2
+    assert len({str(point) for point in points}) == len(points)
+    table = swept(experiment, Inline())
+    assert {(row["model"], row["recipe"], row["pattern"], row["fidelity"]) for row in table} == {
+        (model, recipe, pattern, fidelity)
+        for model in ("resnet18", "mine")
+        for recipe in ("dense", "asp")
+        for pattern in ("dense", "2:4", "4:8")
+        for fidelity in ("cycle", "analytical")
+    }
+
+
+def test_rows_of_a_sweep_are_those_of_single_runs(experiment):
+    point = experiment.points()[8]
+    _, results = next(iter(run([point], Inline())))
+    alone = list(rows(point))
+    assert [{key: row[key] for key in alone[0]} for row in results] == alone
+
+
+def test_an_executor_changes_nothing(experiment):
+    with ThreadPoolExecutor(2) as pool:
+        assert swept(experiment, pool) == swept(experiment, Inline())
+
+
+def test_a_stored_sweep_is_drawn_again_to_the_byte(experiment, tmp_path):
+    table = frame(swept(experiment, Inline()))
+    write_report(tmp_path / "out", table, sweep_manifest(experiment, "nmsim sweep"))
+    again, about = read_results(tmp_path / "out")
+    assert to_csv(again) == to_csv(table)
+    assert page(again, about) == (tmp_path / "out" / "index.html").read_text()
+    for word in ("speed-up", "GB/s", "systolic-128x128-2to4", "A test"):
+        assert word in page(again, about)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("title: A test", "titel: A test"), "did you mean 'title'"),
+        (("2:4, 4:8", "2:4, 2:4"), "patterns is .*expected each entry once"),
+        (("2:4, 4:8", "5:4"), "5:4"),
+        (("fidelities: [cycle, analytical]", "fidelities: [exact]"), r"fidelities\[0\]"),
+        (("models: [resnet18, mine.yaml]", "models: []"), "models"),
+    ],
+)
+def test_experiments_that_cannot_be(tmp_path, change, message):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(YAML.replace(*change))
+    with pytest.raises(SpecError, match=message):
+        read_experiment(path)
+
+
+def test_the_manifest_reproduces_the_rows():
+    point = Point(model="resnet18", recipe="asp", layers="layer1*", overrides={"rows": 64})
+    about = manifest(point, "nmsim simulate resnet18")
+    assert about["machine"]["rows"] == 64
+    again = nmsim.simulate(
+        about["model"],
+        hardware=nmsim.load_hardware(about["hardware"], rows=about["machine"]["rows"]),
+        recipe=about["recipe"],
+        pattern=about["pattern"],
+        batch=about["batch"],
+        fidelity=about["fidelity"],
+        seed=about["seed"],
+        layers=about["layers"],
+    )
+    assert to_csv(again) == to_csv(frame(rows(point)))
+
+
+def test_the_shipped_experiment_can_be_read():
+    for path in sorted((Path(__file__).parents[1] / "reports").glob("*/experiment.yaml")):
+        assert read_experiment(path).points()
