@@ -141,7 +141,7 @@ class Mask:
 
     def obeys(self, pattern: Pattern) -> bool:
         """Whether every group of every mask of this kind obeys another pattern."""
-        return self.fits and pattern.covers(self.pattern)
+        return pattern.is_dense or (self.fits and pattern.covers(self.pattern))
 
     @cached_property
     def words(self) -> Words:

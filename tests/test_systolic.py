@@ -81,10 +81,12 @@ def test_two_masks_shorten_k_once_and_save_bytes_twice():
     a = prune(np.random.default_rng(1).normal(size=(GEMM.m, GEMM.k)), "2:4").mask
     one = weights(GEMM, "2:4")
     both = SparseGemm(GEMM, Mask.of(a, Pattern(2, 4)), one.b)
-    alone, together = engine.run(TWO_FOUR, one), engine.run(TWO_FOUR, both)
+    fixed = load_hardware(TWO_FOUR, may_transpose=False)
+    alone, together = engine.run(fixed, one), engine.run(fixed, both)
     assert together.compute_cycles == alone.compute_cycles
     assert together.dram_read_bytes < alone.dram_read_bytes
     assert both.macs_useful < one.macs_useful < GEMM.macs
+    assert engine.run(TWO_FOUR, both).compute_cycles <= alone.compute_cycles
 
 
 @settings(max_examples=60)
@@ -105,6 +107,31 @@ def test_a_subset_of_a_mask_is_never_slower(sizes, dataflow, pattern, seed):
     assert (
         engine.run(machine, work).compute_cycles <= engine.run_dense(machine, gemm).compute_cycles
     )
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(1, 600), st.integers(1, 600), st.integers(1, 300)),
+    st.sampled_from(["os", "ws", "is"]),
+)
+def test_a_mask_that_is_met_by_transposing_is_never_slower(sizes, dataflow):
+    gemm = Gemm(*sizes)
+    machine = load_hardware(TWO_FOUR, rows=24, cols=16, dataflow=dataflow)
+    masked = weights(Gemm(gemm.n, gemm.m, gemm.k), "2:4").swapped()
+    run = engine.run(machine, masked)
+    assert run.compute_cycles <= engine.run_dense(machine, gemm).compute_cycles
+
+
+def test_an_array_turns_to_bring_a_mask_to_its_selectors():
+    masked = weights(GEMM, "2:4").swapped()
+    run = engine.run(TWO_FOUR, masked)
+    direct = engine.run(load_hardware(TWO_FOUR, dataflow="is", sparse_operand="a"), masked)
+    assert (run.transposed, run.kernel) == (True, "is")
+    assert run.compute_cycles == direct.compute_cycles
+    fixed = engine.run(load_hardware(TWO_FOUR, may_transpose=False), masked)
+    dense = engine.run_dense(TWO_FOUR, masked.gemm)
+    assert (fixed.transposed, fixed.compute_cycles) == (False, dense.compute_cycles)
+    assert fixed.dram_read_bytes < dense.dram_read_bytes
 
 
 @settings(max_examples=80)

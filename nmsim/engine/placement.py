@@ -4,15 +4,20 @@ The choice is the machine's, made from its fields and the masks' patterns; both 
 from it and share nothing else.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from nmsim.dataflow import DATAFLOWS, Dataflow
+from nmsim.engine.slots import expected_slots
 from nmsim.hardware import SystolicArray
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Placement", "place"]
+__all__ = ["Placement", "Position", "place"]
+
+Position = Literal["a", "b", ""]
+"""An operand of C = A . B^T, or neither."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Placement:
 
     work: SparseGemm
     transposed: bool
-    selected: Literal["a", "b", ""]
+    selected: Position
     native: Pattern
     a_stored: Pattern
     b_stored: Pattern
@@ -85,25 +90,40 @@ class Placement:
 
 
 def place(machine: SystolicArray, work: SparseGemm) -> Placement:
-    """Choose what the selectors follow.
+    """Choose the mask that the selectors follow, and whether that needs transposing.
 
-    Of the masks that some operand order brings to the selectors, the one whose native pattern is
-    the sparsest, without transposing if both do equally. The other operand's mask saves bytes only.
+    Of the masks that some operand order brings to the selectors, the one that takes the fewest
+    expected stall-free cycles; at equal cycles one that is met without transposing. Where a mask
+    can only be met by transposing, running dense is an option too: a mask never makes an array
+    slower. A dense GEMM is never transposed. The other operand's mask saves bytes only.
     """
-    options = [
-        (native.density, transposed, selected, native)
-        for position, mask in (("a", work.a), ("b", work.b))
-        for selected, transposed in _ways(machine, position)
+    positions: tuple[tuple[Position, Mask], ...] = (("a", work.a), ("b", work.b))
+    ways = [
+        (transposed, selected, native)
+        for position, mask in positions
         if (native := machine.native_for(mask.pattern)) is not None
+        for selected, transposed in _ways(machine, position)
     ]
-    _, transposed, selected, native = min(
-        options, default=(1.0, False, "", DENSE), key=lambda option: option[:3]
-    )
+    ways.sort(key=_transposes)
+    dense: tuple[bool, Position, Pattern] = (False, "", DENSE)
+    if all(map(_transposes, ways)):
+        ways.append(dense)
+    options = [_placement(machine, work, *way) for way in ways]
+    return min(options, key=lambda option: _expected_cycles(machine, option))
+
+
+def _transposes(way: tuple[bool, Position, Pattern]) -> bool:
+    return way[0]
+
+
+def _placement(
+    machine: SystolicArray,
+    work: SparseGemm,
+    transposed: bool,
+    selected: Position,
+    native: Pattern,
+) -> Placement:
     run = work.swapped() if transposed else work
-    stored = {
-        position: _stored(machine, mask, native if selected == position else None)
-        for position, mask in (("a", run.a), ("b", run.b))
-    }
     dataflow = DATAFLOWS[machine.dataflow]
     k = work.gemm.k
     if machine.pad_groups and not native.is_dense:
@@ -111,42 +131,60 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
     return Placement(
         work=run,
         transposed=transposed,
-        selected="a" if selected == "a" else "b" if selected == "b" else "",
+        selected=selected,
         native=native,
-        a_stored=stored["a"],
-        b_stored=stored["b"],
+        a_stored=native if selected == "a" else _stored(machine, run.a),
+        b_stored=native if selected == "b" else _stored(machine, run.b),
         dataflow=dataflow,
         kernel=dataflow.transposed if transposed else dataflow.name,
         k=k,
-        note=_note(machine, work, native, selected),
+        note=_note(machine, work, native, selected, transposed),
     )
 
 
-def _ways(machine: SystolicArray, position: str) -> list[tuple[str, bool]]:
+def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
+    """Stall-free cycles of one copy, fill of every fold included, masks drawn uniformly."""
+    gemm, dataflow = placement.work.gemm, placement.dataflow
+    size = {"m": gemm.m, "n": gemm.n, "k": float(gemm.k)}
+    if placement.selected:
+        lanes = placement.rows_of(placement.selected)
+        tile = {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
+        size["k"] = expected_slots(
+            placement.selected_mask, placement.native, min(lanes, tile), placement.k
+        )
+    folds = math.ceil(size[dataflow.rows] / machine.rows)
+    folds *= math.ceil(size[dataflow.cols] / machine.cols)
+    return folds * (size[dataflow.time] + 2 * machine.rows + machine.cols - 2)
+
+
+def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bool]]:
     """Positions in which the selectors can meet an operand, and whether that needs transposing."""
     if machine.sparse_operand in (position, "either"):
         return [(position, False)]
     return [("b" if position == "a" else "a", True)] if machine.may_transpose else []
 
 
-def _stored(machine: SystolicArray, mask: Mask, selected: Pattern | None) -> Pattern:
-    if selected is not None:
-        return selected
+def _stored(machine: SystolicArray, mask: Mask) -> Pattern:
+    """How an operand that is not selected is stored: compressed if selectors can expand it."""
     native = machine.native_for(mask.pattern)
     return native if native is not None and mask.obeys(native) else DENSE
 
 
-def _note(machine: SystolicArray, work: SparseGemm, native: Pattern, selected: str) -> str:
+def _note(
+    machine: SystolicArray, work: SparseGemm, native: Pattern, selected: Position, transposed: bool
+) -> str:
     masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
     if not masked:
         return ""
+    if not machine.native and not machine.flexible_group:
+        return "the array has no selectors: masks gain nothing"
     if not selected:
-        if not machine.native and not machine.flexible_group:
-            return "the array has no selectors: masks gain nothing"
-        return "the selectors do not support or do not meet the masked operand: runs dense"
+        return "runs dense: no order of the operands brings a mask to the selectors and gains"
+    turned = "runs transposed, which alone changes its cycles" if transposed else ""
     if len(masked) == 2:
-        return "two masks: lock-step, one shortens K, the other saves bytes"
-    pattern = masked[0].pattern
-    if not masked[0].obeys(native):
-        return f"{pattern} mask on {native} selectors: slots as its bits need, in lock-step"
-    return "" if native == pattern else f"{pattern} runs as {native}"
+        sparse = "two masks: lock-step, one shortens K, the other saves bytes"
+    elif not masked[0].obeys(native):
+        sparse = f"{masked[0].pattern} mask on {native} selectors: slots as its bits need"
+    else:
+        sparse = "" if native == masked[0].pattern else f"{masked[0].pattern} runs as {native}"
+    return "; ".join(filter(None, (sparse, turned)))
