@@ -13,24 +13,25 @@ from nmsim.spec import Catalog, Spec, override, validate
 __all__ = ["HARDWARE", "Dram", "Machine", "Sram", "SystolicArray", "load_hardware"]
 
 Position = Literal["a", "b", "either"]
+Kib = Annotated[float, Field(ge=2**-10, le=2**40)]
 Exposure = Literal["exposed", "overlapped", "uncounted"]
 
 
 class Sram(Spec):
     """On-chip buffers, each in two halves: one is filled while the other is read."""
 
-    a_kib: Annotated[float, Field(gt=0)] = Field(description="buffer of operand A, KiB")
-    b_kib: Annotated[float, Field(gt=0)] = Field(description="buffer of operand B, KiB")
-    c_kib: Annotated[float, Field(gt=0)] = Field(description="buffer of results and sums, KiB")
+    a_kib: Kib = Field(description="buffer of operand A, KiB")
+    b_kib: Kib = Field(description="buffer of operand B, KiB")
+    c_kib: Kib = Field(description="buffer of results and sums, KiB")
 
 
 class Dram(Spec):
     """Off-chip memory: one channel that reads and writes share."""
 
-    gbps: Annotated[float, Field(gt=0)] | None = Field(
+    gbps: Annotated[float, Field(ge=1e-6, le=1e9)] | None = Field(
         description="bandwidth, 1e9 bytes per second; null: unlimited"
     )
-    latency_ns: Annotated[float, Field(ge=0)] = Field(
+    latency_ns: Annotated[float, Field(ge=0, le=1e9)] = Field(
         0.0, description="from a request to its first byte, ns"
     )
 
@@ -45,7 +46,9 @@ class SystolicArray(Spec):
     rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
     cols: Annotated[int, Field(ge=1, le=65536)] = Field(description="C, processing elements")
     dataflow: Literal["os", "ws", "is"] = Field(description="what stays in the array")
-    clock_mhz: Annotated[float, Field(gt=0)] = Field(description="cycles per microsecond")
+    clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
+        description="cycles per microsecond"
+    )
     operand_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of A and B")
     accumulator_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of sums")
     output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of C in DRAM")
@@ -114,7 +117,7 @@ HARDWARE: Catalog[SystolicArray] = Catalog("hardware", Path(__file__).parent, Sy
 """The machines that ship with nmsim."""
 
 
-def load_hardware(name: str | Path | Machine, **fields: Any) -> Machine:
+def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
     """A machine by name, path or value, with any of its fields replaced.
 
     Parameters
