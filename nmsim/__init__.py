@@ -1,4 +1,4 @@
-"""nmsim: what would this hardware gain if these tensors were pruned N:M by that algorithm?
+"""What would this hardware gain if these tensors were pruned N:M by that algorithm.
 
 >>> import nmsim
 >>> table = nmsim.simulate("resnet18", recipe="asp", pattern="2:4", layers="layer1.0.conv1")

@@ -67,8 +67,8 @@ class _Pipeline:
 
     def _run(self, folds: Sequence[Fold]) -> Events:
         done = self.env.timeout(0)
-        loads = [self._request(folds[0].load, self.latency)] if folds else []
-        stores = [done, done]
+        loads: list[simpy.Event] = [self._request(folds[0].load, self.latency)] if folds else []
+        stores: list[simpy.Event] = [done, done]
         for index, fold in enumerate(folds):
             yield loads[index] & stores[index]
             # In this order: what the fold streams comes before what the next one loads.
