@@ -92,6 +92,8 @@ class Point:
         source: TensorSource = Synthetic(self.seed)
         if self.tensors is not None:
             source = TensorFile(Path(self.tensors))
+            if not Path(self.tensors).is_file():
+                raise SpecError(f"tensors {self.tensors}: no such file")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise SpecError(f"seed is {self.seed!r}, expected an integer of 0 or more")
         return Setting(

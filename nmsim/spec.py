@@ -134,7 +134,9 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
 def first_error(cls: type[BaseModel], error: ValidationError) -> str:
     """What is first wrong with a document, in one line: the field and what was expected."""
     rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{_explain(cls, error.errors(include_url=False)[0])}{rest}"
+    # A misspelt field is an unknown one and a missing one: the former says more.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    return f"{_explain(cls, errors[0])}{rest}"
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
@@ -142,7 +144,9 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     location = [part for part in error["loc"] if part not in _tags(cls)]
     field = _field(location)
     if error["type"] == "extra_forbidden":
-        return str(unknown_name("field", field, _siblings(cls, error["loc"])))
+        own = str(location[-1])
+        text = str(unknown_name("field", own, _siblings(cls, error["loc"])))
+        return text.replace(repr(own), repr(field), 1)
     if error["type"] == "missing":
         return f"{field} is missing"
     message = error["msg"].removeprefix("Value error, ")
