@@ -4,16 +4,18 @@ Status 0 is success; 2 a mistake that the user can mend, told in one line on std
 interruption. Progress goes to stderr, and only to a terminal.
 """
 
+import io
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from typer.exceptions import Abort, Exit, TyperException
+from typer.exceptions import Exit, TyperException
 
 from nmsim import trace as traces
 from nmsim.describe import KINDS, SCHEMAS, catalog, describe, schema
@@ -39,19 +41,18 @@ from nmsim.report import (
     write_report,
 )
 from nmsim.result import totals
-from nmsim.spec import parse_scalar
+from nmsim.spec import parse_scalar, reason
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="nmsim",
     help="Simulate N:M-sparse matrix multiplication on systolic arrays.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-trace_app = typer.Typer(help="Record, describe and check traces.", no_args_is_help=True)
+trace_app = typer.Typer(help="Record, describe and check traces.")
 app.add_typer(trace_app, name="trace")
 
 
@@ -117,8 +118,17 @@ def _overrides(settings: list[str] | None) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise SpecError(f"--set {setting!r}: expected FIELD=VALUE, such as rows=32")
-        fields[name] = parse_scalar(value)
+        try:
+            fields[name] = parse_scalar(value)
+        except SpecError as error:
+            raise SpecError(f"--set {name}: {error}") from error
     return fields
+
+
+def _refuse_file(folder: Path | None) -> None:
+    """What cannot be a folder to write to is told before hours of work, not after."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise SpecError(f"--out {folder}: expected a folder, found a file")
 
 
 def _print(text: str) -> None:
@@ -126,9 +136,12 @@ def _print(text: str) -> None:
 
 
 def _show(tables: list[Table]) -> None:
-    console = Console(width=_width(), highlight=False)
-    for table in tables:
-        console.print(table)
+    # By way of a string: rich itself answers a closed pipe with status 1.
+    console = Console(width=_width(), highlight=False, markup=False)
+    with console.capture() as shown:
+        for table in tables:
+            console.print(table)
+    _print(shown.get())
 
 
 def _width() -> int:
@@ -175,6 +188,7 @@ def simulate(
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
 ) -> None:
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
+    _refuse_file(out)
     point = Point(
         model=model,
         hardware=hardware,
@@ -228,16 +242,17 @@ def sweep(
     ] = None,
 ) -> None:
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
+    _refuse_file(out)
     plan = read_experiment(experiment)
     about = sweep_manifest(plan, _command())
     points = plan.points()
     order = {point: index for index, point in enumerate(map(str, points))}
     found: list[tuple[int, list[dict[str, Any]]]] = []
-    pool = ProcessPoolExecutor(
-        min(workers or os.cpu_count() or 1, len(points)), mp_context=get_context("spawn")
-    )
-    with pool, _progress("sweeping", len(points)) as step:
-        for point, results in run(points, pool):
+    with (
+        _submitted(points, workers or os.cpu_count() or 1) as finished,
+        _progress("sweeping", len(points)) as step,
+    ):
+        for point, results in finished:
             found.append((order[str(point)], results))
             step()
     table = frame(row for _, results in sorted(found, key=lambda f: f[0]) for row in results)
@@ -245,6 +260,28 @@ def sweep(
     write_report(folder, table, about)
     _show(render_sweep(table, _width()))
     _tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
+
+
+@contextmanager
+def _submitted(
+    points: Sequence[Point], workers: int
+) -> Iterator[Iterator[tuple[Point, list[dict[str, Any]]]]]:
+    """Run points in processes of their own, which end without a word when this one is stopped."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(points)), mp_context=spawn) as pool:
+        # Ctrl-C goes to a terminal's whole process group. The workers inherit that it is ignored,
+        # so that none prints a traceback; whatever stops this process stops them below.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            finished = run(points, pool)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            yield finished
+        except BaseException:
+            for worker in active_children():
+                worker.terminate()
+            raise
 
 
 @app.command()
@@ -342,7 +379,7 @@ def _facts(facts: list[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for label, text in facts:
         grid.add_row(label, text)
-    Console(width=_width(), highlight=False, markup=False).print(grid)
+    _show([grid])
 
 
 def _version(wanted: bool) -> None:
@@ -362,30 +399,65 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and status 2."""
+    _open_streams()
     try:
-        status = app(standalone_mode=False)
+        status = _run(sys.argv[1:])
+        sys.stdout.flush()
     except NmsimError as error:
         status = _fail(str(error))
     except TyperException as error:
-        status = _fail(_reason(error))
+        status = _fail(_usage(error))
     except Exit as stop:
         status = stop.exit_code
-    except (Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         _tell("nmsim: interrupted")
         status = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         status = 0
+    except OSError as error:
+        _discard_stdout()
+        status = _fail(f"cannot write the output ({reason(error)})")
+    except BrokenExecutor:
+        status = _fail("a worker process was killed, perhaps out of memory: try fewer --workers")
     except MemoryError:
         status = _fail("out of memory: try a smaller batch, fewer layers or --fidelity analytical")
     sys.exit(status)
 
 
-def _reason(error: TyperException) -> str:
+def _run(arguments: list[str]) -> int:
+    # Not by way of app(), which would answer an interruption and a closed pipe in its own manner.
+    command = typer.main.get_command(app)
+    with command.make_context("nmsim", arguments) as context:
+        command.invoke(context)
+    return 0
+
+
+def _open_streams() -> None:
+    """Print anything in UTF-8; what no encoding has (a file's name may) is escaped.
+
+    A stream that the caller has closed is None.
+    """
+    if sys.stdout is None:
+        sys.stdout = io.StringIO()
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _discard_stdout() -> None:
+    """What is buffered for a reader that has gone, or for a full disk, is not tried again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _usage(error: TyperException) -> str:
     format_message = getattr(error, "format_message", None)
-    return str(format_message() if format_message else error)
+    text = str(format_message() if format_message else error)
+    return text.replace(": Value error, ", ": ").rstrip(".") + "; see --help"
 
 
-def _fail(reason: str) -> int:
-    _tell(f"nmsim: {' '.join(reason.split())}")
+def _fail(why: str) -> int:
+    _tell(f"nmsim: {' '.join(why.split())}")
     return 2

@@ -1,4 +1,4 @@
-"""What there is, by kind, and everything about one of them: what list and show print."""
+"""What there is, by kind, and everything about one of them: for ``nmsim list`` and ``show``."""
 
 import json
 import sys

@@ -92,6 +92,8 @@ class Point:
         source: TensorSource = Synthetic(self.seed)
         if self.tensors is not None:
             source = TensorFile(Path(self.tensors))
+            if not Path(self.tensors).is_file():
+                raise SpecError(f"tensors {self.tensors}: no such file")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise SpecError(f"seed is {self.seed!r}, expected an integer of 0 or more")
         return Setting(
@@ -240,7 +242,7 @@ class Experiment(Spec):
     patterns: tuple[PatternField, ...] = Field(min_length=1)
     batches: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
     fidelities: tuple[Fidelity, ...] = Field(FIDELITIES, min_length=1)
-    phases: tuple[Phase, ...] = PHASES
+    phases: tuple[Phase, ...] = Field(PHASES, min_length=1)
     layers: str = Field("*", description="a glob over layer names")
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -297,7 +299,10 @@ def read_experiment(path: Path) -> Experiment:
     experiment = validate(Experiment, read_yaml(path), str(path))
 
     def beside(name: str) -> str:
-        return str(path.parent / name) if (path.parent / name).is_file() else name
+        try:
+            return str(path.parent / name) if (path.parent / name).is_file() else name
+        except OSError:  # too long for a file's name, or in a folder that may not be read
+            return name
 
     names = {
         kind: tuple(map(beside, getattr(experiment, kind)))
@@ -307,19 +312,16 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def run(points: Sequence[Point], executor: Executor) -> Iterator[tuple[Point, list[Row]]]:
-    """Simulate points; yields each with its rows as it finishes, in any order.
+    """Simulate points: all are submitted at once, each comes with its rows as it finishes.
 
     Rows name the point that they belong to: model, recipe, pattern, batch, fidelity and seed.
     """
-    futures: dict[Future[list[Row]], Point] = {
-        executor.submit(point_rows, point): point for point in points
-    }
-    try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        for future in futures:
-            future.cancel()
+    return _finished({executor.submit(point_rows, point): point for point in points})
+
+
+def _finished(futures: Mapping[Future[list[Row]], Point]) -> Iterator[tuple[Point, list[Row]]]:
+    for future in as_completed(futures):
+        yield futures[future], future.result()
 
 
 def point_rows(point: Point) -> list[Row]:
@@ -377,6 +379,9 @@ def sweep_manifest(experiment: Experiment, command: str) -> dict[str, Any]:
         "machines": {
             machine.name: machine.model_dump(mode="json")
             for machine in map(load_hardware, experiment.hardware)
+        },
+        "model_sources": {
+            workload.name: workload.source for workload in map(load_workload, experiment.models)
         },
         "recipe_sources": {
             recipe.name: recipe.source for recipe in map(load_recipe, experiment.recipes)

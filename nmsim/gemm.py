@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from nmsim.errors import ShapeError
 
-__all__ = ["PHASES", "Gemm", "Kind", "Phase"]
+__all__ = ["MAX_SIZE", "PHASES", "Gemm", "Kind", "Phase"]
 
 Phase = Literal["forward", "backward", "update"]
 """forward (fprop), backward (dgrad: gradient of the layer's input), update (wgrad)."""
@@ -14,7 +14,10 @@ Kind = Literal["conv", "linear", "matmul", "gemm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
-_POSITIVE = ("m", "n", "k", "count", "repeat")
+MAX_SIZE = 1 << 31
+"""The largest size or count of a GEMM."""
+
+_SIZES = ("m", "n", "k", "count", "repeat")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Gemm:
     Raises
     ------
     ShapeError
-        for a size below 1.
+        for a size below 1 or above 2**31, or a phase that does not exist.
     """
 
     m: int
@@ -59,16 +62,25 @@ class Gemm:
     scatter_elements: int = 0
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
+        for name in _SIZES:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or not 1 <= value <= MAX_SIZE:
                 raise ShapeError(
-                    f"GEMM {self.layer!r}: {name} is {value!r}, expected an integer of 1 or more"
+                    f"GEMM {self.layer!r}: {name} is {value!r}, "
+                    f"expected an integer from 1 to {MAX_SIZE}"
                 )
-        if self.phase not in PHASES:
-            raise ShapeError(
-                f"GEMM {self.layer!r}: phase is {self.phase!r}, expected one of {', '.join(PHASES)}"
-            )
+        for name, least in (("a_elements", 1), ("b_elements", 1), ("scatter_elements", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ShapeError(
+                    f"GEMM {self.layer!r}: {name} is {value}, expected an integer from {least}"
+                )
+        for name, known in (("phase", PHASES), ("kind", get_args(Kind))):
+            if getattr(self, name) not in known:
+                raise ShapeError(
+                    f"GEMM {self.layer!r}: {name} is {getattr(self, name)!r}, "
+                    f"expected one of {', '.join(known)}"
+                )
 
     @property
     def macs(self) -> int:

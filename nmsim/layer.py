@@ -47,8 +47,9 @@ Role = Literal["activation", "weight", "gradient"]
 """What a matrix is to the network."""
 
 Positive = Annotated[int, Field(ge=1, le=1 << 31)]
-NonNegative = Annotated[int, Field(ge=0, le=1 << 31)]
-Pair = tuple[Positive, Positive]
+Extent = Annotated[int, Field(ge=1, le=1 << 16)]
+Padding = Annotated[int, Field(ge=0, le=1 << 16)]
+Pair = tuple[Extent, Extent]
 
 _INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
 
@@ -96,12 +97,12 @@ class Conv(_Layer):
     type: Literal["conv"]
     in_channels: Positive
     out_channels: Positive
-    kernel: Positive | Pair = Field(description="window, one number or [height, width]")
-    stride: Positive | Pair = 1
-    padding: NonNegative | tuple[NonNegative, NonNegative] = 0
-    dilation: Positive | Pair = 1
+    kernel: Extent | Pair = Field(description="window, one number or [height, width]")
+    stride: Extent | Pair = 1
+    padding: Padding | tuple[Padding, Padding] = 0
+    dilation: Extent | Pair = 1
     groups: Positive = 1
-    input_size: Positive | Pair = Field(description="input, one number or [height, width]")
+    input_size: Extent | Pair = Field(description="input, one number or [height, width]")
     input: Input = Field("relu", description=_INPUT)
 
     @field_validator("kernel", "stride", "padding", "dilation", "input_size", mode="before")
@@ -184,16 +185,9 @@ class Conv(_Layer):
     @property
     def _pixels_seen(self) -> int:
         """Pixels of an image that some window covers, padding left out."""
-        seen = 1
-        for size, out, window, stride, padding, dilation in zip(
-            self.image, self.output_size, self.window, *self.steps, strict=True
-        ):
-            starts = range(-padding, out * stride - padding, stride)
-            seen *= len(
-                {start + tap * dilation for start in starts for tap in range(window)}
-                & set(range(size))
-            )
-        return seen
+        sizes = zip(self.image, self.output_size, self.window, *self.steps, strict=True)
+        height, width = (_positions_seen(*axis) for axis in sizes)
+        return height * width
 
 
 class Linear(_Layer):
@@ -349,6 +343,28 @@ def _three_gemms(
     if layer.input == "data":
         del gemms[1]
     return [Lowered(gemm, *_OPERANDS[gemm.phase]) for gemm in gemms]
+
+
+def _positions_seen(
+    size: int, out: int, window: int, stride: int, padding: int, dilation: int
+) -> int:
+    """Positions along one axis that some window covers.
+
+    A tap visits every stride-th position, so taps share positions only where they leave the same
+    rest by the stride; each adds what lies beyond the end of those before it.
+    """
+    seen = 0
+    ends: dict[int, int] = {}
+    for tap in range(window):
+        first = tap * dilation - padding
+        last = min(first + (out - 1) * stride, size - 1)
+        start = max(first % stride, first)
+        start = max(start, ends.get(first % stride, start))
+        if start <= last:
+            new = (last - start) // stride + 1
+            seen += new
+            ends[first % stride] = start + new * stride
+    return seen
 
 
 def _pair(value: int | Pair) -> Pair:

@@ -15,7 +15,10 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from nmsim.errors import PatternError
 
-__all__ = ["DENSE", "Pattern", "PatternField"]
+__all__ = ["DENSE", "MAX_GROUP", "Pattern", "PatternField"]
+
+MAX_GROUP = 1024
+"""The largest M: what patterns allow is worked out over common periods of two groups."""
 
 _SPELLING = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
 
@@ -29,15 +32,17 @@ class Pattern:
     Raises
     ------
     PatternError
-        unless 1 <= keep <= group.
+        unless 1 <= keep <= group <= 1024.
     """
 
     keep: int
     group: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.keep <= self.group:
-            raise PatternError(f"pattern {self.keep}:{self.group}: expected N:M with 1 <= N <= M")
+        if not 1 <= self.keep <= self.group <= MAX_GROUP:
+            raise PatternError(
+                f"pattern {self.keep}:{self.group}: expected N:M with 1 <= N <= M <= {MAX_GROUP}"
+            )
 
     @classmethod
     def parse(cls, text: "str | Pattern") -> Self:

@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from nmsim.errors import UnknownName
 from nmsim.gemm import Phase
 from nmsim.layer import Role
 from nmsim.pattern import PatternField
@@ -47,6 +48,14 @@ class Offer(Spec):
     @classmethod
     def _list_is_tuple(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("pruner")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            return PRUNERS[name].name
+        except UnknownName as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:

@@ -3,6 +3,7 @@
 YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 1.1 it is 124.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,16 @@ from ruamel.yaml.error import YAMLError
 from nmsim.errors import NmsimError, SpecError
 from nmsim.registry import unknown_name
 
-__all__ = ["Catalog", "Spec", "override", "parse_scalar", "read_yaml", "validate"]
+__all__ = [
+    "Catalog",
+    "Spec",
+    "first_error",
+    "override",
+    "parse_scalar",
+    "read_yaml",
+    "reason",
+    "validate",
+]
 
 
 class Spec(BaseModel):
@@ -44,15 +54,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: expected a YAML text file, found binary data") from error
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
     try:
-        document = YAML(typ="safe", pure=True).load(StringIO(text))
-    except (YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise SpecError(f"{path}:{where} is not YAML: {problem}") from error
+        document = _parse(text)
+    except _NOT_YAML as error:
+        raise SpecError(f"{path}: {_problem(error)}") from error
     if not isinstance(document, dict):
         what = "nothing" if document is None else f"a {type(document).__name__}"
         raise SpecError(f"{path}: expected a mapping of fields, found {what}")
@@ -62,9 +69,38 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_scalar(text: str) -> Any:
     """A value as YAML 1.2 would read it: "32" is an int, "2:4" a string, "null" is None."""
     try:
-        return YAML(typ="safe", pure=True).load(StringIO(text))
-    except YAMLError as error:
-        raise SpecError(f"value {text!r}: expected a YAML value") from error
+        return _parse(text)
+    except _NOT_YAML as error:
+        raise SpecError(f"value {_shown(text)}: expected a YAML value") from error
+
+
+# What the constructors of explicit tags let through besides YAMLError: !!int "", !!bool 3, !!omap.
+_NOT_YAML = (
+    YAMLError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def _parse(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(StringIO(text))
+
+
+def _problem(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark else ""
+    problem = getattr(error, "problem", None) or next(iter(str(error).splitlines()), "")
+    return f"{where}not YAML ({problem or type(error).__name__})"
+
+
+def reason(error: Exception) -> str:
+    """What the operating system says, without the path."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _field(location: Sequence[int | str]) -> str:
@@ -90,13 +126,17 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
     try:
         return cls.model_validate(dict(document))
     except ValidationError as error:
-        # A misspelt field is also a missing one: the misspelling says more.
-        errors = error.errors(include_url=False)
-        first = min(errors, key=lambda e: e["type"] != "extra_forbidden")
-        rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise SpecError(f"{where}: {_explain(cls, first)}{rest}") from error
+        raise SpecError(f"{where}: {first_error(cls, error)}") from error
     except NmsimError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def first_error(cls: type[BaseModel], error: ValidationError) -> str:
+    """What is first wrong with a document, in one line: the field and what was expected."""
+    rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    # A misspelt field is an unknown one and a missing one: the former says more.
+    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    return f"{_explain(cls, errors[0])}{rest}"
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
@@ -104,7 +144,9 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     location = [part for part in error["loc"] if part not in _tags(cls)]
     field = _field(location)
     if error["type"] == "extra_forbidden":
-        return str(unknown_name("field", field, _siblings(cls, error["loc"])))
+        own = str(location[-1])
+        text = str(unknown_name("field", own, _siblings(cls, error["loc"])))
+        return text.replace(repr(own), repr(field), 1)
     if error["type"] == "missing":
         return f"{field} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -134,6 +176,8 @@ def _siblings(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
 
 def override(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy of a mapping with the field at a dotted path replaced: ``dram.gbps``."""
+    if not all(path.split(".")):
+        raise SpecError(f"field {path!r}: expected names with single dots between them")
     head, _, rest = path.partition(".")
     copy = dict(document)
     if not rest:
@@ -173,15 +217,13 @@ class Catalog(Generic[S]):
         Raises
         ------
         UnknownName
-            if it is neither a name in the catalog nor an existing file.
+            if it is neither a name in the catalog nor a path.
         """
         text = str(name)
         if text in set(self):
             return self.folder / f"{text}.yaml"
-        if Path(text).suffix in (".yaml", ".yml") or Path(text).parent != Path():
-            if Path(text).is_file():
-                return Path(text)
-            raise SpecError(f"{text}: no such {self.kind} file")
+        if Path(text).suffix in (".yaml", ".yml") or os.sep in text:
+            return Path(text)
         raise unknown_name(self.kind, text, self)
 
     def document(self, name: str | Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from errno import EISDIR
 from pathlib import Path
 
 from nmsim.errors import SpecError
@@ -54,9 +55,13 @@ def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
             target = folder / name
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
             aside[target] = Path(temporary)
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                # A name on the command line may hold bytes that are no text in any encoding.
+                file.write(text.encode("utf-8", "backslashreplace"))
             aside[target].chmod(0o666 & ~_umask())
+        for target in aside:
+            if target.is_dir():
+                raise IsADirectoryError(EISDIR, f"{target.name} is a directory")
         for target, temporary_path in aside.items():
             temporary_path.replace(target)
         made.clear()

@@ -2,7 +2,8 @@
 
 Each masked operand is a ``uint8`` tensor, rows x ceil(K / 8), eight elements a byte, the lowest bit
 first. The GEMM table and the provenance are JSON in the header's metadata. A digest covers the
-header and each tensor: masks are read, and checked, one at a time, when an engine asks for bits.
+header and each tensor: the header is checked when a trace is opened, masks one at a time when they
+are simulated; they are held in memory only if an engine asks for their bits.
 """
 
 import hashlib
@@ -10,25 +11,54 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from nmsim.errors import NmsimError, TraceError
+from nmsim.errors import TraceError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, words_per_row
-from nmsim.pattern import Pattern
+from nmsim.pattern import PatternField
+from nmsim.spec import Spec, first_error, reason
 from nmsim.storage import write_file
 
-__all__ = ["SCHEMA", "Trace", "check", "load", "record"]
+__all__ = ["SCHEMA", "Trace", "check", "load", "record", "verify"]
 
 SCHEMA = 1
 """Version of the layout; a file of a newer one is refused."""
 
 _NO_DIGEST = "0" * 64
+
+
+class _Operand(Spec):
+    """A mask in the GEMM table; ``sha256`` is that of its tensor, None if nothing is masked."""
+
+    pattern: PatternField
+    regular: bool
+    fits: bool
+    sha256: str | None = None
+
+
+class _Entry(Spec):
+    """One row of the GEMM table."""
+
+    gemm: Gemm
+    note: str
+    a: _Operand
+    b: _Operand
+
+
+class _Document(Spec):
+    """The JSON in the header's metadata."""
+
+    sha256: str
+    schema_: Annotated[int, Field(alias="schema")]
+    provenance: dict[str, Any]
+    gemms: Annotated[list[_Entry], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -80,8 +110,14 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
     metadata = {"nmsim": json.dumps(document, allow_nan=False)}
 
     def write(aside: Path) -> None:
-        save_file(tensors, aside, metadata)
+        try:
+            save_file(tensors, aside, metadata)
+        except SafetensorError as error:
+            raise TraceError(f"{path}: cannot be written ({error})") from error
         _seal(aside)
+
+    if not table:
+        raise TraceError(f"{path}: nothing to record, expected one GEMM at least")
 
     write_file(path, write)
     return len(table)
@@ -130,58 +166,52 @@ def load(path: Path) -> Trace:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        document = json.loads(metadata["nmsim"])
-        schema = document["schema"]
+            text = (file.metadata() or {})["nmsim"]
+            tensors = {name: _stored_as(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
+        schema = json.loads(text)["schema"]
     except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise TraceError(f"{path}: not a trace, or truncated ({reason})") from error
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise TraceError(
-            f"{path}: schema is {schema}, this version of nmsim reads up to {SCHEMA}: upgrade nmsim"
-        )
-    if document.get("sha256") != _header_digest(_header(path)):
-        raise TraceError(f"{path}: header does not match its digest: the file was altered")
+        raise TraceError(f"{path}: cannot be read ({reason(error)})") from error
+    except (SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
+        problem = next(iter(str(error).splitlines()), "")
+        raise TraceError(f"{path}: not a trace, or truncated ({problem})") from error
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        hint = ": upgrade nmsim" if newer else ""
+        raise TraceError(f"{path}: schema is {schema!r}, expected {SCHEMA} or older{hint}")
     try:
-        gemms = tuple(
-            _gemm(path, index, entry, shapes) for index, entry in enumerate(document["gemms"])
-        )
-    except (KeyError, TypeError) as error:
-        raise TraceError(f"{path}: gemms: field {error} is missing or of a wrong type") from error
-    except NmsimError as error:
-        raise TraceError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    return Trace(path, document["provenance"], gemms)
+        document = _Document.model_validate_json(text)
+    except ValidationError as error:
+        raise TraceError(f"{path}: {first_error(_Document, error)}") from error
+    if document.sha256 != _header_digest(_header(path)):
+        raise TraceError(f"{path}: header does not match its digest: the file was altered")
+    gemms = tuple(_gemm(path, index, entry, tensors) for index, entry in enumerate(document.gemms))
+    return Trace(path, document.provenance, gemms)
 
 
-def _gemm(
-    path: Path, index: int, entry: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> SparseGemm:
-    gemm = Gemm(**entry["gemm"])
-    masks = {}
-    for position, rows in (("a", gemm.m * gemm.count), ("b", gemm.n * gemm.count)):
-        of, name = entry[position], f"{index}.{position}"
-        pattern = Pattern.parse(of["pattern"])
-        if pattern.is_dense:
-            masks[position] = Mask.dense(rows, gemm.k)
+def _stored_as(tensor: Any) -> str:
+    """Shape and dtype of a tensor: ``64 x 9 of U8``."""
+    return f"{' x '.join(map(str, tensor.get_shape()))} of {tensor.get_dtype()}"
+
+
+def _gemm(path: Path, index: int, entry: _Entry, tensors: Mapping[str, str]) -> SparseGemm:
+    gemm = entry.gemm
+    masks = []
+    for of, position, rows in (
+        (entry.a, "a", gemm.m * gemm.count),
+        (entry.b, "b", gemm.n * gemm.count),
+    ):
+        if of.pattern.is_dense:
+            masks.append(Mask.dense(rows, gemm.k))
             continue
-        expected = (rows, -(-gemm.k // 8))
-        if shapes.get(name) != expected:
+        name, expected = f"{index}.{position}", f"{rows} x {-(-gemm.k // 8)} of U8"
+        if tensors.get(name) != expected:
             raise TraceError(
-                f"{path}: tensor {name!r} of layer {gemm.layer!r} is {shapes.get(name)}, "
-                f"expected {expected}"
+                f"{path}: tensor {name!r} of layer {gemm.layer!r} is "
+                f"{tensors.get(name, 'missing')}, expected {expected}"
             )
-        masks[position] = Mask(
-            pattern,
-            rows,
-            gemm.k,
-            of["regular"],
-            _Stored(path, name, gemm.k, of["sha256"]),
-            of["fits"],
-        )
-    return SparseGemm(gemm, masks["a"], masks["b"], entry["note"])
+        source = _Stored(path, name, gemm.k, of.sha256)
+        masks.append(Mask(of.pattern, rows, gemm.k, of.regular, source, of.fits))
+    return SparseGemm(gemm, masks[0], masks[1], entry.note)
 
 
 @dataclass(frozen=True)
@@ -191,21 +221,39 @@ class _Stored:
     path: Path
     name: str
     k: int
-    sha256: str
+    sha256: str | None
 
     def __call__(self) -> Words:
+        octets = self.read()
+        words = np.zeros((octets.shape[0], words_per_row(self.k) * 8), np.uint8)
+        words[:, : octets.shape[1]] = octets
+        return words.view(np.dtype("<u8")).astype(np.uint64, copy=False)
+
+    def read(self) -> NDArray[np.uint8]:
+        """The tensor, if it matches its digest."""
         try:
             with safe_open(self.path, framework="numpy") as file:
-                octets = file.get_tensor(self.name)
+                octets: NDArray[np.uint8] = file.get_tensor(self.name)
         except (OSError, SafetensorError) as error:
             raise TraceError(f"{self.path}: tensor {self.name!r} cannot be read") from error
         if hashlib.sha256(octets.tobytes()).hexdigest() != self.sha256:
             raise TraceError(
                 f"{self.path}: tensor {self.name!r} does not match its digest: the file was altered"
             )
-        words = np.zeros((octets.shape[0], words_per_row(self.k) * 8), np.uint8)
-        words[:, : octets.shape[1]] = octets
-        return words.view(np.dtype("<u8")).astype(np.uint64, copy=False)
+        return octets
+
+
+def verify(work: SparseGemm) -> None:
+    """Read a GEMM's stored masks against their digests; their bits are not kept.
+
+    Raises
+    ------
+    TraceError
+        if the file was altered since it was opened or recorded.
+    """
+    for mask in (work.a, work.b):
+        if isinstance(mask.source, _Stored):
+            mask.source.read()
 
 
 def check(path: Path) -> Trace:

@@ -13,7 +13,8 @@ from nmsim.mask import SparseGemm
 from nmsim.masking import Setting, sparse_gemms
 from nmsim.network import load_model
 from nmsim.registry import unknown_name
-from nmsim.trace import Trace
+from nmsim.spec import reason
+from nmsim.trace import Trace, verify
 from nmsim.trace import load as load_trace
 
 __all__ = ["Model", "Workload", "load_workload", "read_gemms"]
@@ -21,7 +22,8 @@ __all__ = ["Model", "Workload", "load_workload", "read_gemms"]
 Model = str | Path | Sequence[Gemm]
 """A network's name, a path (YAML, CSV, safetensors), ``gemm:MxNxK``, or GEMMs."""
 
-_ONE_GEMM = re.compile(r"gemm:(\d+)x(\d+)x(\d+)")
+_ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _COLUMNS = {"layer", "m", "n", "k", "count"}
 
 
@@ -61,21 +63,38 @@ class Workload:
         ------
         UnknownName
             if no layer's name matches the glob.
+        SpecError
+            if those that do have no GEMM in the phases.
         """
         known = [w.gemm.layer for w in self.trace.gemms] if self.trace else self._names
         if not any(fnmatchcase(name, names) for name in known):
             raise unknown_name("layer", names, set(known))
+        found = False
+        for work in self._selected(setting, phases, names):
+            found = True
+            yield work
+        if not found:
+            raise SpecError(f"model {self.name}: layers {names!r} have no {_or(phases)} GEMM")
+
+    def _selected(
+        self, setting: Setting, phases: Sequence[str] | None, names: str
+    ) -> Iterator[SparseGemm]:
         if self.trace is None:
             yield from sparse_gemms(self.layers, setting, phases=phases, names=names)
             return
         for work in self.trace.gemms:
             wanted = phases is None or work.gemm.phase in phases
             if wanted and fnmatchcase(work.gemm.layer, names):
+                verify(work)
                 yield work
 
     @property
     def _names(self) -> list[str]:
         return [layer.name for layer in self.layers]
+
+
+def _or(phases: Sequence[str] | None) -> str:
+    return " or ".join(phases or ())
 
 
 def load_workload(model: Model) -> Workload:
@@ -87,6 +106,8 @@ def load_workload(model: Model) -> Workload:
         for a name that does not exist or a file that cannot be used.
     """
     if not isinstance(model, str | Path):
+        if not model or not all(isinstance(gemm, Gemm) for gemm in model):
+            raise SpecError("model: expected a name, a path, or a list of one Gemm or more")
         return Workload("gemms", "given as GEMMs", [Bare(gemm) for gemm in model])
     text = str(model)
     if text.startswith("gemm:"):
@@ -122,6 +143,9 @@ def read_gemms(path: Path) -> list[Gemm]:
             reader = csv.DictReader(file, strict=True)
             columns = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
+            twice = [name for name in columns if columns.count(name) > 1]
+            if twice:
+                raise SpecError(f"{path}: column {twice[0]!r} stands there twice")
             missing = sorted(_COLUMNS - {"count"} - set(columns))
             if missing:
                 raise SpecError(
@@ -132,7 +156,7 @@ def read_gemms(path: Path) -> list[Gemm]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise SpecError(f"{path}: expected a CSV text file ({error})") from error
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
     if not gemms:
         raise SpecError(f"{path}: no rows, expected at least one GEMM")
     return gemms
@@ -140,15 +164,17 @@ def read_gemms(path: Path) -> list[Gemm]:
 
 def _gemm(path: Path, line: int, row: dict[str, str]) -> Gemm:
     def size(column: str) -> int:
-        text = row.get(column)
+        text = (row.get(column) or "").strip()
         if column == "count" and not text:
             return 1
-        try:
-            return int(text or "")
-        except ValueError:
+        if not _INTEGER.fullmatch(text):
             raise SpecError(
-                f"{path}: line {line}: {column} is {text!r}, expected an integer of 1 or more"
-            ) from None
+                f"{path}: line {line}: {column} is {text[:40]!r}, expected an integer of 1 or more"
+            )
+        return int(text)
+
+    if None in row:
+        raise SpecError(f"{path}: line {line}: more fields than the header has columns")
 
     layer = (row["layer"] or "").strip() or f"line {line}"
     sizes = size("m"), size("n"), size("k"), size("count")

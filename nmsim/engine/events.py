@@ -67,7 +67,7 @@ class _Pipeline:
 
     def _run(self, folds: Sequence[Fold]) -> Events:
         done: simpy.Event = self.env.timeout(0)
-        loads = [self._request(folds[0].load, self.latency)] if folds else []
+        loads: list[simpy.Event] = [self._request(folds[0].load, self.latency)] if folds else []
         stores = [done, done]
         for index, fold in enumerate(folds):
             yield loads[index] & stores[index]

@@ -7,6 +7,7 @@ from nmsim.engine.memory import TICKS
 from nmsim.engine.placement import Placement, place
 from nmsim.engine.slots import tile_slots
 from nmsim.engine.traffic import Moved, element_bits, writeup
+from nmsim.errors import ShapeError
 from nmsim.hardware import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Run
@@ -19,9 +20,16 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
 
     Bits of a mask are asked for only where slots depend on them: under a native pattern that does
     not cover the mask's.
+
+    Raises
+    ------
+    ShapeError
+        if its times or sums might not fit 64 bits.
     """
     placement = place(machine, work)
     x, y = placement.x, placement.y
+    buffers = _buffers(machine, placement)
+    _refuse_beyond_64_bits(machine, placement, buffers)
     slots = tile_slots(
         placement.selected_mask,
         placement.native,
@@ -31,7 +39,7 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
     )
     sums = launch(
         Array(machine.rows, machine.cols, _overhead(machine, placement)),
-        _buffers(machine, placement),
+        buffers,
         Work(
             copies=placement.work.gemm.count,
             x_lanes=placement.rows_of(x),
@@ -62,6 +70,33 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         cycles=-(-sums.total // TICKS) + once,
         issued=sums.issued,
     )
+
+
+def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, buffers: Buffers) -> None:
+    """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.
+
+    Folds are at most tiles of columns times tiles of K (or of rows) times chunks; every fold loads,
+    stores and waits at most once for all that it touches.
+    """
+    g, k = placement.work.gemm, placement.k
+    x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
+    on_rows = placement.dataflow.rows == "k"
+    column_tiles = math.ceil(x / machine.cols)
+    row_tiles = math.ceil((k if on_rows else y) / machine.rows)
+    chunks = math.ceil(y / max(1, buffers.sums_half // machine.cols)) if on_rows else 1
+    folds = column_tiles * row_tiles * chunks
+    cycles = column_tiles * row_tiles * (y if on_rows else k)
+    cycles += folds * _overhead(machine, placement)
+    ticks = TICKS * cycles + folds * (3.0 + 2 * buffers.latency)
+    ticks += x * k * (chunks if on_rows else row_tiles) * buffers.x_ticks
+    ticks += y * k * column_tiles * buffers.y_ticks
+    ticks += x * y * (2 * row_tiles * buffers.sum_ticks + buffers.output_ticks)
+    issued = x * y * k
+    if g.count * max(ticks, issued) > 2.0**62:
+        raise ShapeError(
+            f"GEMM {g.layer!r} {g.phase}, {g.count} x {g.m} x {g.n} x {g.k} on {machine.name}: "
+            "too large to count in 64 bits, expected fewer or smaller copies"
+        )
 
 
 def _lock_step(machine: SystolicArray, placement: Placement) -> int:

@@ -13,23 +13,22 @@ from nmsim.spec import Catalog, Spec, override, validate
 __all__ = ["HARDWARE", "Dram", "Machine", "Sram", "SystolicArray", "load_hardware"]
 
 Position = Literal["a", "b", "either"]
+Kib = Annotated[float, Field(ge=2**-10, le=2**40)]
 Exposure = Literal["exposed", "overlapped", "uncounted"]
 
 
 class Sram(Spec):
     """On-chip buffers, each in two halves: one is filled while the other is read."""
 
-    a_kib: Annotated[float, Field(ge=1e-3, le=1e12)] = Field(description="buffer of operand A, KiB")
-    b_kib: Annotated[float, Field(ge=1e-3, le=1e12)] = Field(description="buffer of operand B, KiB")
-    c_kib: Annotated[float, Field(ge=1e-3, le=1e12)] = Field(
-        description="buffer of results and sums, KiB"
-    )
+    a_kib: Kib = Field(description="buffer of operand A, KiB")
+    b_kib: Kib = Field(description="buffer of operand B, KiB")
+    c_kib: Kib = Field(description="buffer of results and sums, KiB")
 
 
 class Dram(Spec):
     """Off-chip memory: one channel that reads and writes share."""
 
-    gbps: Annotated[float, Field(ge=1e-3, le=1e9)] | None = Field(
+    gbps: Annotated[float, Field(ge=1e-6, le=1e9)] | None = Field(
         description="bandwidth, 1e9 bytes per second; null: unlimited"
     )
     latency_ns: Annotated[float, Field(ge=0, le=1e9)] = Field(
@@ -118,7 +117,7 @@ HARDWARE: Catalog[SystolicArray] = Catalog("hardware", Path(__file__).parent, Sy
 """The machines that ship with nmsim."""
 
 
-def load_hardware(name: str | Path | Machine, **fields: Any) -> Machine:
+def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
     """A machine by name, path or value, with any of its fields replaced.
 
     Parameters
