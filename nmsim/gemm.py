@@ -1,6 +1,7 @@
 """A matrix multiplication: ``C[M,N] = A[M,K] . B[N,K]^T``, K last in both operands."""
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Literal, get_args
 
 from nmsim.errors import ShapeError
@@ -64,11 +65,13 @@ class Gemm:
     def __post_init__(self) -> None:
         for name in _SIZES:
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= MAX_SIZE:
+            integral = isinstance(value, Integral) and not isinstance(value, bool)
+            if not integral or not 1 <= value <= MAX_SIZE:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {value!r}, "
                     f"expected an integer from 1 to {MAX_SIZE}"
                 )
+            object.__setattr__(self, name, int(value))  # numpy's integers wrap
         for name, least in (("a_elements", 1), ("b_elements", 1), ("scatter_elements", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
