@@ -8,14 +8,12 @@ stood there and what was expected. The command line prints that line and exits w
     - ShapeError: arrays, masks or GEMMs whose sizes do not fit together
     - UnknownName: a name that no catalog or registry holds
     - SpecError: a YAML, CSV or tensor file that does not say what it must
-    - RecipeError: a recipe that offers a mask which a phase cannot use
     - TraceError: a trace that is truncated, altered or of a newer schema
 """
 
 __all__ = [
     "NmsimError",
     "PatternError",
-    "RecipeError",
     "ShapeError",
     "SpecError",
     "TraceError",
@@ -41,10 +39,6 @@ class UnknownName(NmsimError, LookupError):
 
 class SpecError(NmsimError, ValueError):
     """A file that does not say what it must: names the file, the field and what was expected."""
-
-
-class RecipeError(NmsimError, ValueError):
-    """A recipe that offers a mask which a phase cannot use."""
 
 
 class TraceError(NmsimError, ValueError):

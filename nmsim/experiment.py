@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from nmsim import engine
 from nmsim.engine import FIDELITIES, Fidelity
@@ -245,16 +245,6 @@ class Experiment(Spec):
     phases: tuple[Phase, ...] = Field(PHASES, min_length=1)
     layers: str = Field("*", description="a glob over layer names")
     seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, document: Any) -> Any:
-        if not isinstance(document, Mapping):
-            return document
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in document.items()
-        }
 
     @field_validator("models", "hardware", "recipes", "patterns", "batches", "fidelities", "phases")
     @classmethod

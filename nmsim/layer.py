@@ -17,7 +17,7 @@ pattern along both axes of its matrix: ``Operand.transposed`` says which axis a 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm, Phase
@@ -105,11 +105,6 @@ class Conv(_Layer):
     input_size: Extent | Pair = Field(description="input, one number or [height, width]")
     input: Input = Field("relu", description=_INPUT)
 
-    @field_validator("kernel", "stride", "padding", "dilation", "input_size", mode="before")
-    @classmethod
-    def _lists_are_pairs(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for field in ("in_channels", "out_channels"):
@@ -121,6 +116,11 @@ class Conv(_Layer):
         if min(self.output_size) < 1:
             raise ValueError(f"layer {self.name!r}: the window is larger than the padded input")
         return self
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: groups."""
+        return self.groups
 
     @property
     def window(self) -> Pair:
@@ -200,6 +200,11 @@ class Linear(_Layer):
     input: Input = Field("linear", description=_INPUT)
 
     @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: one."""
+        return 1
+
+    @property
     def weights(self) -> int:
         """Elements of the weight, all repeats."""
         return self.out_features * self.in_features * self.repeat
@@ -234,6 +239,11 @@ class Matmul(_Layer):
     k: Positive = Field(description="reduction: features of a head, or keys")
     heads: Positive = Field(1, description="independent products per sample")
     input: Input = Field("linear", description="what made A")
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: heads come one after the other, as rows."""
+        return 1
 
     @property
     def weights(self) -> int:
@@ -299,6 +309,11 @@ class Bare:
     def name(self) -> str:
         """The GEMM's layer."""
         return self.gemm.layer
+
+    @property
+    def copies(self) -> int:
+        """Copies of a GEMM are rows of one tensor."""
+        return 1
 
     def lower(self, batch: int) -> list[Lowered]:
         """The GEMM itself; its sizes hold the whole batch."""

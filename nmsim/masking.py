@@ -5,7 +5,7 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -105,7 +105,7 @@ class _Maker:
             )
         traits = PRUNERS[self.offer.pruner]
         if operand.transposed == self.offer.transposed:
-            regular = traits.regular and not self._has_padding
+            regular = traits.regular and (operand.transposed or not self._has_padding)
             return Mask(self.pattern, dense.rows, dense.k, regular, lambda: self.words), ""
         fits = traits.transposable
         note = "" if fits else f"{self.offer.role} mask was made along the other axis: unfit"
@@ -117,18 +117,20 @@ class _Maker:
         layer = self.layer
         if not isinstance(layer, Conv) or self.offer.role != "activation" or self.offer.transposed:
             return False
+        if layer.pointwise and layer.groups == 1:
+            return False
         return bool(layer.in_channels // layer.groups % self.pattern.group)
 
     @property
     def _has_padding(self) -> bool:
-        return (
-            isinstance(self.layer, Conv)
-            and self.offer.role == "activation"
-            and not self.layer.pointwise
-        )
+        """Columns of an image may hold padding, which is pruned whatever the pattern keeps."""
+        layer = self.layer
+        if not isinstance(layer, Conv) or self.offer.role != "activation":
+            return False
+        return layer.steps[1] != (0, 0)
 
-    def _turned(self, dense: Mask) -> Any:
-        copies = self.layer.groups if isinstance(self.layer, Conv) else 1
+    def _turned(self, dense: Mask) -> Callable[[], Words]:
+        copies = self.layer.copies
 
         def turn() -> Words:
             k = dense.rows // copies
@@ -173,7 +175,7 @@ class _Maker:
     def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the tensor's own matrix, copy after copy."""
         shape = self.layer.shape(self.offer.role, self.setting.batch)
-        copies = self.layer.groups if isinstance(self.layer, Conv) else 1
+        copies = self.layer.copies
         if self.offer.role == "weight":
             return shape[0], int(np.prod(shape[1:])), self._blocks()
         rows, k = int(np.prod(shape[:-1])), shape[-1] // copies
@@ -186,7 +188,7 @@ class _Maker:
         """Rows, K and blocks of the transposed matrix: features by samples or outputs."""
         layer = self.layer
         whole = np.concatenate(list(self._blocks()))
-        copies = layer.groups if isinstance(layer, Conv) else 1
+        copies = layer.copies
         if self.offer.role == "weight":
             k, features = whole.shape[0] // copies, whole.shape[1]
             turned = np.swapaxes(whole.reshape(copies, k, features), 1, 2)

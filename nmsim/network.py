@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from nmsim.gemm import Gemm
 from nmsim.layer import Layer
@@ -32,11 +32,6 @@ class Published(Spec):
     source: str
     elsewhere: tuple[Elsewhere, ...] = Field((), description="parameters that no GEMM holds")
 
-    @field_validator("elsewhere", mode="before")
-    @classmethod
-    def _list_is_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
-
 
 class Network(Spec):
     """A network as the list of its layers that are matrix multiplications."""
@@ -46,11 +41,6 @@ class Network(Spec):
     source: str = Field("", description="where the shapes come from")
     published: Published | None = None
     layers: tuple[Layer, ...] = Field(min_length=1)
-
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _list_is_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -44,11 +44,6 @@ class Offer(Spec):
         False, description="offer the mask even where it breaks the pattern along K"
     )
 
-    @field_validator("phases", mode="before")
-    @classmethod
-    def _list_is_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
-
     @field_validator("pruner")
     @classmethod
     def _exists(cls, name: str) -> str:
@@ -86,11 +81,6 @@ class Recipe(Spec):
     summary: str = Field(description="one line")
     source: str = Field(description="author, venue, section")
     operands: tuple[Offer, ...] = Field(description="the masks; none: everything is dense")
-
-    @field_validator("operands", mode="before")
-    @classmethod
-    def _list_is_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _one_mask_each(self) -> Self:

@@ -31,11 +31,11 @@ class Run:
     dram_read_bytes, dram_write_bytes
         Traffic with DRAM; metadata included.
     sram_read_bytes
-        Bytes read from the on-chip buffers, both operands and partial sums.
+        Bytes of both operands, metadata included, read from the on-chip buffers; not partial sums.
     metadata_bytes
         The part of ``dram_read_bytes`` that is metadata.
     bound
-        What limits it: "compute", "dram bandwidth" or "dram latency".
+        What limits it: "compute", "array fill", "dram bandwidth" or "dram latency".
     note
         What the reader should know.
     """
@@ -111,13 +111,13 @@ COLUMNS = (
     Column("utilization", "fraction", "macs_issued over cycles x peak"),
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
-    Column("sram_read_bytes", "bytes", "read from the on-chip buffers"),
+    Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
-    Column("bound", "", "what limits the row"),
+    Column("bound", "", "what is busy longest: feeding, filling, the channel, or latency"),
     Column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
     Column("dense_cycles", "cycles", "the dense twin's cycles"),
     Column("note", "", "why an operand ran dense, and the like"),

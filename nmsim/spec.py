@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -33,16 +33,16 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read and validate a YAML file.
-
-        Raises
-        ------
-        SpecError
-            naming the file, the field and what was expected.
-        """
-        return validate(cls, read_yaml(path), str(path))
+    def _lists_are_tuples(cls, document: Any) -> Any:
+        # YAML has no tuples, and strict fields take no list for one.
+        if not isinstance(document, Mapping):
+            return document
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.items()
+        }
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -151,7 +151,10 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
         return f"{field} is missing"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{field} is {_shown(error['input'])}: {message}"
+    value = error["input"]
+    if isinstance(value, tuple):  # a list in the file
+        value, message = list(value), message.replace("tuple", "list")
+    return f"{field} is {_shown(value)}: {message}"
 
 
 def _tags(cls: type[BaseModel]) -> set[str]:

@@ -58,7 +58,7 @@ class _Document(Spec):
     sha256: str
     schema_: Annotated[int, Field(alias="schema")]
     provenance: dict[str, Any]
-    gemms: Annotated[list[_Entry], Field(min_length=1)]
+    gemms: Annotated[tuple[_Entry, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_a_result_is_all_that_stdout_holds(run, form):
 
 
 def test_set_replaces_fields_of_the_machine(run):
-    settings = ("--set", "rows=3", "--set", "dram.gbps=null", "--set", "name=mine")
+    settings = ("--set", "rows=3", "--set", "dram={gbps: null}", "--set", "name=mine")
     document = strict(run(*SMALL, *settings, "--format", "json")[1])
     machine = document["manifest"]["machine"]
     assert (machine["rows"], machine["dram"]["gbps"]) == (3, None)

@@ -117,3 +117,21 @@ def test_the_manifest_reproduces_the_rows():
 def test_the_shipped_experiment_can_be_read():
     for path in sorted((Path(__file__).parents[1] / "reports").glob("*/experiment.yaml")):
         assert read_experiment(path).points()
+
+
+def test_the_dense_twin_is_of_the_same_fidelity():
+    for fidelity in ("cycle", "analytical"):
+        masked, dense = (
+            list(rows(Point(model="resnet18", recipe=recipe, fidelity=fidelity, phases=["update"])))
+            for recipe in ("asp", "dense")
+        )
+        assert [row["dense_cycles"] for row in masked] == [row["cycles"] for row in dense]
+
+
+def test_scatter_is_of_all_copies(tmp_path):
+    (tmp_path / "g.yaml").write_text(
+        "layers: [{name: g, type: conv, in_channels: 8, out_channels: 8, kernel: 3, groups: 4, "
+        "input_size: 6, repeat: 2}]"
+    )
+    (row,) = rows(Point(model=tmp_path / "g.yaml", phases=["backward"]))
+    assert row["scatter_bytes"] == 2 * 8 * (16 * 9 + 36) * 2

@@ -217,3 +217,40 @@ def test_useful_macs_are_the_pairs_of_bits():
         a = work.a.bits().reshape(g.count, g.m, g.k).astype(int)
         b = work.b.bits().reshape(g.count, g.n, g.k).astype(int)
         assert work.macs_useful == np.einsum("cmk,cnk->", a, b)
+
+
+def test_unfit_masks_of_groups_are_turned_copy_by_copy():
+    unfit = recipe(offer("weight", "forward", "backward", allow_unfit=True))
+    forward, backward = only(unfit, "forward")["grouped"], only(unfit, "backward")["grouped"]
+    copies = forward.b.bits().reshape(2, forward.gemm.n, -1)
+    np.testing.assert_array_equal(
+        backward.b.bits().reshape(2, backward.gemm.n, -1), np.swapaxes(copies, 1, 2)
+    )
+
+
+def test_groups_of_channels_count_per_copy():
+    """12 channels in 2 groups: 6 a copy, which groups of 4 do not divide."""
+    layers = validate(
+        Network,
+        {"layers": [{**LAYERS[1], "in_channels": 12, "out_channels": 8}]},
+        "test",
+    ).layers
+    chosen = recipe(offer("activation", "forward"))
+    (work,) = sparse_gemms(layers, setting(chosen), phases=["forward"])
+    assert work.a.is_dense
+    pointwise = validate(Network, {"layers": [{**LAYERS[2], "in_channels": 6}]}, "test").layers
+    (work,) = sparse_gemms(pointwise, setting(chosen), phases=["forward"])
+    assert work.a.kept == work.a.rows * 4  # 2 of 4, and the 2 of a short group
+
+
+def test_padding_is_not_kept():
+    work = only(recipe(offer("activation", "forward")), "forward")["plain"]
+    assert work.a.kept == work.a.bits().sum() < work.a.rows * work.a.k // 2
+
+
+def test_attention_products_run_dense():
+    chosen = recipe(offer("activation", "forward"), offer("gradient", "update"))
+    works = sparse_gemms(load_model("bert-base").layers, setting(chosen))
+    products = [work for work in works if work.gemm.kind == "matmul"]
+    assert len(products) == 6
+    assert all(work.a.is_dense and work.b.is_dense for work in products)

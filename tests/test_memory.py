@@ -121,7 +121,7 @@ def plain_folds(array, buffers, work, slots, k_on_rows):
     for j, cols in enumerate(x_tiles):
         deep = -(-k // r)
         longest = work.y_lanes
-        if deep > 1 and not buffers.spill:
+        if not buffers.spill:
             longest = max(1, buffers.sums_half // cols)
         chunk = -(-work.y_lanes // -(-work.y_lanes // longest))
         for first in range(0, work.y_lanes, chunk):
@@ -148,10 +148,13 @@ def run_fold(
     state, array, buffers, streamed, x, y, outputs, x_read, y_read, issued, sums_in=0, sums_out=0
 ):
     x_ahead, y_ahead = min(x, buffers.x_half), min(y, buffers.y_half)
+    load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
+    if buffers.latency > 0:
+        load = max(load, int(x + y > 0))
     memory.fold(
         state,
         streamed + array.overhead,
-        int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks)),
+        load,
         int(
             np.ceil(
                 (x - x_ahead) * buffers.x_ticks

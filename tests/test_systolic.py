@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 
 from nmsim import engine
 from nmsim.engine.slots import expected_slots, group_slots
+from nmsim.experiment import Point, rows
 from nmsim.gemm import Gemm
 from nmsim.hardware import load_hardware
-from nmsim.mask import Mask, SparseGemm
+from nmsim.mask import Mask, SparseGemm, pack
+from nmsim.masking import Setting, sparse_gemms
+from nmsim.network import load_model
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
+from nmsim.recipe import load_recipe
+from nmsim.tensors import Synthetic
 
 TWO_FOUR = load_hardware("systolic-128x128-2to4")
 FLEXIBLE = load_hardware("systolic-128x128-flexible")
@@ -157,6 +162,7 @@ def test_expected_slots_are_the_mean_over_random_masks():
                 native,
                 0,
                 lanes,
+                k,
             )
             for s in range(20)
         ]
@@ -217,3 +223,187 @@ def test_spilled_partial_sums_go_out_and_come_back():
 def test_a_huge_gemm_costs_no_more_than_its_distinct_folds():
     run = engine.run_dense(load_hardware("systolic-16x16"), Gemm(10**5, 10**5, 10**5))
     assert run.macs_issued == 10**15
+
+
+def test_bytes_of_a_convolution_by_hand():
+    """ResNet-18's first layer: pixels behind columns, compressed weights, metadata, results."""
+    (work,) = sparse_gemms(
+        load_model("resnet18").layers[:1],
+        Setting(load_recipe("asp"), Pattern(2, 4), Synthetic()),
+        phases=["forward"],
+    )
+    run = engine.run(TWO_FOUR, work)
+    pixels, slots = 224 * 224 * 3, 64 * 74
+    assert run.metadata_bytes == slots * 2 // 8
+    assert run.dram_read_bytes == pixels * 2 + slots * 2 + slots * 2 // 8
+    assert run.dram_write_bytes == 112 * 112 * 64 * 2
+    chunks = -(-112 * 112 // (2 * 2**20 // 4 // 64))
+    assert run.sram_read_bytes == 112 * 112 * 147 * 2 + chunks * slots * 18 // 8
+    explicit = engine.run(load_hardware(TWO_FOUR, im2col="explicit"), work)
+    assert explicit.dram_read_bytes - run.dram_read_bytes == (112 * 112 * 147 - pixels) * 2
+
+
+@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+def test_repeats_multiply_everything(fidelity):
+    one = weights(Gemm(60, 50, 70), "2:4")
+    three = weights(Gemm(60, 50, 70, repeat=3), "2:4")
+    once, thrice = engine.run(TWO_FOUR, one, fidelity), engine.run(TWO_FOUR, three, fidelity)
+    for name in (
+        "compute_cycles",
+        "stall_cycles",
+        "macs_issued",
+        "dram_read_bytes",
+        "dram_write_bytes",
+        "sram_read_bytes",
+        "metadata_bytes",
+    ):
+        assert getattr(thrice, name) == 3 * getattr(once, name) > 0, name
+    assert three.macs_useful == 3 * one.macs_useful == 3 * 60 * one.b.kept
+    assert three.swapped().macs_useful == three.macs_useful
+
+
+def test_a_turned_convolution_reads_the_same_pixels():
+    gemm = Gemm(512, 640, 1152, a_elements=70_000)
+    masked = weights(Gemm(640, 512, 1152, b_elements=70_000), "2:4").swapped()
+    run = engine.run(TWO_FOUR, masked)
+    assert run.transposed
+    kept = -(-70_000 * 576 // 1152)
+    # The masked operand is the convolution's: its pixels are stored compressed.
+    assert run.metadata_bytes == -(-kept * 2 // 8)
+    assert masked.gemm.a_elements == gemm.a_elements
+
+
+def test_a_second_mask_that_breaks_its_pattern_is_stored_dense():
+    one = weights(GEMM, "2:4")
+    bits = prune(np.random.default_rng(2).normal(size=(GEMM.m, GEMM.k)), "2:4").mask
+    fixed = load_hardware(TWO_FOUR, may_transpose=False)
+    fits = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits))
+    unfit = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits), fits=False)
+    alone = engine.run(fixed, one)
+    assert (
+        engine.run(fixed, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes == alone.dram_read_bytes
+    )
+    assert engine.run(fixed, SparseGemm(GEMM, fits, one.b)).dram_read_bytes < alone.dram_read_bytes
+
+
+def test_of_two_native_patterns_the_sparsest_that_covers_is_used():
+    vegeta = load_hardware(TWO_FOUR, native=["2:4", "1:4"])
+    quarter = engine.run(vegeta, weights(GEMM, "1:4"))
+    assert quarter.macs_issued == GEMM.macs // 4
+    assert engine.run(vegeta, weights(GEMM, "2:8")).macs_issued == GEMM.macs // 2
+    assert FLEXIBLE.native_for(Pattern(1, 64)) == Pattern(1, 32)
+
+
+def test_copies_whose_masks_differ_take_what_each_needs():
+    """Misfit masks, four copies of differing density: the sum of single runs."""
+    gemm, machine = Gemm(9, 20, 40, count=4), load_hardware(TWO_FOUR, rows=8, cols=6)
+    stall_free = load_hardware(machine, dram={"gbps": None})
+    rng = np.random.default_rng(5)
+    density = np.repeat([0.1, 0.9, 0.4, 0.4], 20)[:, None] * np.linspace(0, 1, 40)
+    bits = rng.random((80, 40)) < density
+    for dataflow in ("os", "ws", "is"):
+        array = load_hardware(stall_free, dataflow=dataflow)
+        whole = engine.run(array, masked_b(gemm, bits))
+        parts = [engine.run(array, masked_b(Gemm(9, 20, 40), part)) for part in np.split(bits, 4)]
+        assert whole.compute_cycles == sum(part.compute_cycles for part in parts), dataflow
+        assert whole.macs_issued == sum(part.macs_issued for part in parts)
+        assert len({part.compute_cycles for part in parts}) > 1
+
+
+def masked_b(gemm, bits):
+    """A GEMM whose B keeps the given bits, which promise nothing that selectors could use."""
+    return SparseGemm(gemm, Mask.dense(gemm.m * gemm.count, gemm.k), Mask.of(bits, Pattern(4, 8)))
+
+
+def test_tiles_that_differ_take_what_each_needs():
+    """Column tiles of widely differing density, by the slots of each."""
+    bits = np.zeros((5 * 16, 32), bool)
+    for tile, kept in enumerate((1, 4, 2, 4, 1)):
+        bits[tile * 16 : (tile + 1) * 16].reshape(16, 8, 4)[:, :, :kept] = True
+    gemm = Gemm(10, 80, 32)
+    for dataflow, expected in (
+        ("ws", sum(-(-slots // 8) for slots in (16, 32, 16, 32, 16)) * (10 + 2 * 8 + 16 - 2)),
+        ("os", 2 * sum(slots + 2 * 8 + 16 - 2 for slots in (16, 32, 16, 32, 16))),
+    ):
+        machine = load_hardware(TWO_FOUR, rows=8, cols=16, dataflow=dataflow)
+        assert engine.run(machine, masked_b(gemm, bits)).compute_cycles == expected
+
+
+@settings(max_examples=80)
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90)),
+    st.sampled_from(["os", "ws", "is"]),
+    st.sampled_from(["", "a", "b", "ab"]),
+    st.sampled_from(["1:4", "2:4", "7:8"]),
+    st.sampled_from(["exposed", "overlapped", "uncounted"]),
+    st.sampled_from([0.125, 1, 64]),
+    st.booleans(),
+)
+def test_closed_forms_count_what_the_folds_count_with_masks(
+    sizes, dataflow, masked, pattern, exposure, kib, turns
+):
+    machine = load_hardware(
+        FLEXIBLE,
+        rows=5,
+        cols=7,
+        dataflow=dataflow,
+        preload=exposure,
+        drain=exposure,
+        may_transpose=turns,
+        sram={"a_kib": kib, "b_kib": kib, "c_kib": kib},
+    )
+    gemm = Gemm(*sizes, count=2)
+    chosen = Pattern.parse(pattern)
+    work = SparseGemm(
+        gemm,
+        regular(gemm.m * 2, gemm.k, chosen if "a" in masked else Pattern(1, 1)),
+        regular(gemm.n * 2, gemm.k, chosen if "b" in masked else Pattern(1, 1)),
+    )
+    cycle, analytical = engine.run(machine, work), engine.run(machine, work, "analytical")
+    for name in (
+        "kernel",
+        "transposed",
+        "compute_cycles",
+        "macs_issued",
+        "dram_read_bytes",
+        "dram_write_bytes",
+        "sram_read_bytes",
+        "metadata_bytes",
+    ):
+        assert getattr(analytical, name) == getattr(cycle, name), name
+
+
+def regular(rows, k, pattern):
+    """A mask that is known by its pattern alone; asking for its bits is an error."""
+    return Mask(pattern, rows, k, regular=True, source=lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit-b16", "bert-base"])
+@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+def test_two_four_weights_gain_in_forward_alone(name, fidelity):
+    for batch in (1, 32):
+        for row in rows(Point(model=name, recipe="asp", batch=batch, fidelity=fidelity)):
+            if row["phase"] == "forward":
+                assert 1 <= row["speedup"] <= 2, row
+            else:
+                assert row["speedup"] == 1, row
+            assert row["macs_useful"] <= row["macs_issued"] <= row["cycles"] * 128 * 128
+
+
+@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+def test_a_mask_that_gains_nothing_costs_nothing(fidelity):
+    """Misfit 4:8 on 2:4 selectors, also in bytes: nearly full slots are stored dense."""
+    for name in ("resnet18", "bert-base"):
+        for row in rows(
+            Point(model=name, recipe="asp", pattern="4:8", fidelity=fidelity, phases=["forward"])
+        ):
+            assert row["speedup"] >= 1, row
+
+
+def test_padding_to_whole_groups():
+    padded = load_hardware(TWO_FOUR, pad_groups=True)
+    work = weights(Gemm(10, 20, 13), "2:4")
+    assert engine.run(TWO_FOUR, work).macs_issued == 10 * 20 * 7
+    assert engine.run(padded, work).macs_issued == 10 * 20 * 8
+    # Three groups of four slots, and two for the one element of the last group.
+    assert engine.run(padded, weights(Gemm(10, 20, 13), "7:8")).macs_issued == 10 * 20 * 14

@@ -252,3 +252,15 @@ def test_an_interrupted_recording_leaves_the_old_trace(folder, tmp_path):
         trace.record(path, [], {})
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_masks_that_do_not_fit_pass_the_check_as_what_they_are(tmp_path):
+    recipe = tmp_path / "unfit.yaml"
+    recipe.write_text(
+        "{summary: s, source: t, operands: [{role: weight, phases: [forward, backward], "
+        "pruner: magnitude, allow_unfit: true}]}"
+    )
+    point = Point(model="resnet18", recipe=recipe, layers="fc")
+    trace.record(tmp_path / "t.safetensors", point.sparse_gemms(), {})
+    checked = trace.check(tmp_path / "t.safetensors")
+    assert [work.b.fits for work in checked.gemms] == [True, False, True]

@@ -42,6 +42,10 @@ class Dataflow:
     summary: str
     source: str
 
+    def __post_init__(self) -> None:
+        if {self.rows, self.cols, self.time} != {"m", "n", "k"} or self.cols == "k":
+            raise ValueError(f"dataflow {self.name!r}: expected K on the rows or in time")
+
     @property
     def transposed(self) -> str:
         """The dataflow that makes ``C^T = B . A^T`` of this one: m and n change places."""
@@ -49,11 +53,12 @@ class Dataflow:
         rows, cols = swap[self.rows], swap[self.cols]
         if self.rows != "k":  # the array has no preferred side: turn it, too
             rows, cols = cols, rows
-        return next(
+        turned = (
             name
             for name in DATAFLOWS
             if (DATAFLOWS[name].rows, DATAFLOWS[name].cols) == (rows, cols)
         )
+        return next(turned, f"{self.name} transposed")
 
 
 DATAFLOWS: Registry[Dataflow] = Registry("dataflow")

@@ -1,7 +1,8 @@
 """Models that run a sparse GEMM on a machine, two for each kind of machine.
 
-The cycle-level model and its analytical twin share the machine's fields and the choice of kernel
-(``nmsim.engine.placement``) and nothing else.
+The cycle-level model and its analytical twin share the machine's fields, the choice of kernel
+(``placement``) and the arithmetic from elements to bytes (``traffic``); cycles and elements they
+find apart.
 """
 
 from collections.abc import Callable

@@ -48,7 +48,8 @@ class Buffers(NamedTuple):
 class Work(NamedTuple):
     """Copies, lanes of both operands, and their stored elements along K.
 
-    A selected operand stores as many elements as it has slots, and its ``k`` is not used.
+    ``x_k`` and ``y_k`` are 0 for an operand that stores as many elements as it has slots.
+    ``x_selected`` and ``y_selected`` say whose lanes the tiles of slots follow.
     """
 
     copies: int
@@ -63,7 +64,8 @@ class Work(NamedTuple):
 class Sums(NamedTuple):
     """What a launch adds up to: ticks, cycles and elements.
 
-    ``total`` is in ticks, ``compute`` and ``streamed`` (cycles that feed operands) in cycles.
+    ``total``, until the last result has left, is in ticks; ``compute`` and its part ``streamed``,
+    that feeds operands, in cycles; ``issued`` counts MAC slots.
     """
 
     total: int
@@ -108,6 +110,8 @@ def _folds(
             + sums_in * buffers.sum_ticks
         )
     )
+    if buffers.latency > 0:  # a request is one, however fast the channel
+        load = max(load, int(x_load + y_load > 0))
     store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
     cycles = streamed + array.overhead
     before = np.empty(TIMES, np.int64)
@@ -168,11 +172,10 @@ def _chunks(
     slots: int,
     y_loads: bool,
 ) -> None:
-    """One tile of columns: chunks of streamed rows as long as their partial sums fit."""
-    x_k = slots if work.x_selected else work.x_k
-    y_k = slots if work.y_selected else work.y_k
+    """One tile of columns: chunks of streamed rows as long as the C buffer holds their sums."""
+    x_k, y_k = _stored(work.x_k, slots), _stored(work.y_k, slots)
     chunks = 1
-    if slots > array.rows and not buffers.spill:
+    if not buffers.spill:
         longest = max(1, buffers.sums_half // cols)
         chunks = (work.y_lanes + longest - 1) // longest
     chunk = (work.y_lanes + chunks - 1) // chunks
@@ -203,7 +206,7 @@ def _rows_copy(
         full = tile < tiles - 1
         cols = array.cols if full else work.x_lanes - tile * array.cols
         length = slots[tile] if work.x_selected else slots[0]
-        y_k = length if work.y_selected else work.y_k
+        y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
         before[:] = state
         _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
@@ -230,7 +233,7 @@ def _time_row(
     """One row of tiles of C with K in time: tile after tile of columns."""
     rows = min(array.rows, work.y_lanes - row_tile * array.rows)
     tiles = (work.x_lanes + array.cols - 1) // array.cols
-    x_stays = _longest(slots, work) * work.x_lanes <= buffers.x_half
+    x_stays = _elements(slots, array, work) <= buffers.x_half
     tile = 0
     while tile < tiles:
         length = (
@@ -243,8 +246,7 @@ def _time_row(
             ):
                 alike += 1
         cols = min(array.cols, work.x_lanes - tile * array.cols)
-        x_k = length if work.x_selected else work.x_k
-        y_k = length if work.y_selected else work.y_k
+        x_k, y_k = _stored(work.x_k, length), _stored(work.y_k, length)
         y_loads = tile == 0 or rows * y_k > buffers.y_half
         _folds(
             state,
@@ -265,8 +267,20 @@ def _time_row(
 
 
 @kernel
-def _longest(slots: NDArray[np.int64], work: Work) -> int:
-    return slots.max() if work.x_selected else work.x_k
+def _stored(k: int, slots: int) -> int:
+    """Stored elements along K of an operand."""
+    return k if k > 0 else slots
+
+
+@kernel
+def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
+    """Stored elements of x, all its tiles."""
+    if work.x_k > 0:
+        return work.x_lanes * work.x_k
+    elements = 0
+    for tile in range(len(slots)):
+        elements += slots[tile] * min(array.cols, work.x_lanes - tile * array.cols)
+    return elements
 
 
 @kernel

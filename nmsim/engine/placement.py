@@ -1,11 +1,11 @@
 """How a systolic array would run a sparse GEMM: which operand meets the selectors, and as what.
 
 The choice is the machine's, made from its fields and the masks' patterns; both fidelities start
-from it and share nothing else.
+from it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nmsim.dataflow import DATAFLOWS, Dataflow
@@ -14,7 +14,7 @@ from nmsim.hardware import SystolicArray
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Placement", "Position", "place"]
+__all__ = ["Placement", "Position", "place", "store_selected"]
 
 Position = Literal["a", "b", ""]
 """An operand of C = A . B^T, or neither."""
@@ -76,6 +76,13 @@ class Placement:
         """Rows of one copy of an operand."""
         return self.work.gemm.m if position == "a" else self.work.gemm.n
 
+    def along_k(self, position: str) -> int:
+        """Stored elements along K of an operand; 0: as many as it has slots."""
+        stored = self.stored_as(position)
+        if self.selected == position and not stored.is_dense:
+            return 0
+        return stored.stored(self.k)
+
     def stored_as(self, position: str) -> Pattern:
         """The pattern under which an operand is stored."""
         return self.a_stored if position == "a" else self.b_stored
@@ -133,8 +140,8 @@ def _placement(
         transposed=transposed,
         selected=selected,
         native=native,
-        a_stored=native if selected == "a" else _stored(machine, run.a),
-        b_stored=native if selected == "b" else _stored(machine, run.b),
+        a_stored=native if selected == "a" else _stored(machine, run.a, k),
+        b_stored=native if selected == "b" else _stored(machine, run.b, k),
         dataflow=dataflow,
         kernel=dataflow.transposed if transposed else dataflow.name,
         k=k,
@@ -164,10 +171,29 @@ def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bo
     return [("b" if position == "a" else "a", True)] if machine.may_transpose else []
 
 
-def _stored(machine: SystolicArray, mask: Mask) -> Pattern:
+def _stored(machine: SystolicArray, mask: Mask, k: int) -> Pattern:
     """How an operand that is not selected is stored: compressed if selectors can expand it."""
     native = machine.native_for(mask.pattern)
-    return native if native is not None and mask.obeys(native) else DENSE
+    if native is None or not mask.obeys(native):
+        return DENSE
+    return _smaller(machine, native, native.stored(k), k)
+
+
+def _smaller(machine: SystolicArray, native: Pattern, slots: float, k: int) -> Pattern:
+    """The pattern to store a row of K elements under: DENSE if slots and metadata save no bits."""
+    compressed = slots * (machine.operand_bits + native.metadata_bits)
+    return native if compressed < k * machine.operand_bits else DENSE
+
+
+def store_selected(machine: SystolicArray, placement: Placement, slots: float) -> Placement:
+    """The placement with its selected operand stored dense if so many slots a row save no bits.
+
+    The array then finds the slots of what it loads by itself; cycles stay as they are.
+    """
+    stored = _smaller(machine, placement.native, slots, placement.work.gemm.k)
+    if placement.selected == "a":
+        return replace(placement, a_stored=stored)
+    return replace(placement, b_stored=stored) if placement.selected == "b" else placement
 
 
 def _note(

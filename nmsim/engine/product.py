@@ -82,7 +82,7 @@ def _tile(
 ) -> Matrix:
     mask = placement.work.a if selected == "a" else placement.work.b
     native = placement.native if placement.selected else DENSE
-    slots = group_slots(mask, native, first, last)
+    slots = group_slots(mask, native, first, last, placement.k)
     kept, index = compress(values, mask.words, first, last, slots, native.group)
     depth = machine.rows if placement.dataflow.rows == "k" else max(1, kept.shape[1])
     return np.asarray(_sum_folds(kept, index, np.ascontiguousarray(other), depth))

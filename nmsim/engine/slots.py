@@ -28,14 +28,16 @@ def _kept_between(words: Words, row: int, start: int, stop: int) -> int:
 
 
 @kernel
-def _group_slots(words: Words, first: int, last: int, k: int, keep: int, group: int) -> Counts:
-    groups = (k + group - 1) // group
+def _group_slots(
+    words: Words, first: int, last: int, k: int, padded: int, keep: int, group: int
+) -> Counts:
+    groups = (padded + group - 1) // group
     slots = np.empty(groups, np.int64)
     for g in range(groups):
-        start, stop = g * group, min((g + 1) * group, k)
+        start, stop = g * group, min((g + 1) * group, padded)
         fullest = 1
         for row in range(first, last):
-            fullest = max(fullest, _kept_between(words, row, start, stop))
+            fullest = max(fullest, _kept_between(words, row, start, min(stop, k)))
         units = (fullest + keep - 1) // keep
         slots[g] = min(units * keep, stop - start)
     return slots
@@ -43,7 +45,7 @@ def _group_slots(words: Words, first: int, last: int, k: int, keep: int, group: 
 
 @kernel
 def _tile_slots(
-    words: Words, copies: int, rows: int, tile: int, k: int, keep: int, group: int
+    words: Words, copies: int, rows: int, tile: int, k: int, padded: int, keep: int, group: int
 ) -> NDArray[np.int64]:
     tiles = (rows + tile - 1) // tile
     slots = np.empty((copies, tiles), np.int64)
@@ -51,7 +53,7 @@ def _tile_slots(
         for t in range(tiles):
             first = copy * rows + t * tile
             last = copy * rows + min((t + 1) * tile, rows)
-            slots[copy, t] = _group_slots(words, first, last, k, keep, group).sum()
+            slots[copy, t] = _group_slots(words, first, last, k, padded, keep, group).sum()
     return slots
 
 
@@ -79,13 +81,13 @@ def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> C
     if mask.obeys(native):
         return np.full((copies, -(-rows // tile)), native.stored(k), np.int64)
     return np.asarray(
-        _tile_slots(mask.words, copies, rows, tile, mask.k, native.keep, native.group)
+        _tile_slots(mask.words, copies, rows, tile, mask.k, k, native.keep, native.group)
     )
 
 
-def group_slots(mask: Mask, native: Pattern, first: int, last: int) -> Counts:
+def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> Counts:
     """Slots of every native group along K, for lanes ``first`` to ``last`` in lock-step."""
-    return np.asarray(_group_slots(mask.words, first, last, mask.k, native.keep, native.group))
+    return np.asarray(_group_slots(mask.words, first, last, mask.k, k, native.keep, native.group))
 
 
 @kernel

@@ -4,7 +4,7 @@ import math
 
 from nmsim.engine.folds import Array, Buffers, Work, launch
 from nmsim.engine.memory import TICKS
-from nmsim.engine.placement import Placement, place
+from nmsim.engine.placement import Placement, place, store_selected
 from nmsim.engine.slots import tile_slots
 from nmsim.engine.traffic import Moved, element_bits, writeup
 from nmsim.errors import ShapeError
@@ -28,8 +28,7 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
     """
     placement = place(machine, work)
     x, y = placement.x, placement.y
-    buffers = _buffers(machine, placement)
-    _refuse_beyond_64_bits(machine, placement, buffers)
+    _refuse_beyond_64_bits(machine, placement, _buffers(machine, placement))
     slots = tile_slots(
         placement.selected_mask,
         placement.native,
@@ -37,15 +36,16 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         _lock_step(machine, placement),
         placement.k,
     )
+    placement = store_selected(machine, placement, float(slots.mean()))
     sums = launch(
         Array(machine.rows, machine.cols, _overhead(machine, placement)),
-        buffers,
+        _buffers(machine, placement),
         Work(
             copies=placement.work.gemm.count,
             x_lanes=placement.rows_of(x),
             y_lanes=placement.rows_of(y),
-            x_k=placement.stored_as(x).stored(placement.k),
-            y_k=placement.stored_as(y).stored(placement.k),
+            x_k=placement.along_k(x),
+            y_k=placement.along_k(y),
             x_selected=placement.selected == x,
             y_selected=placement.selected == y,
         ),

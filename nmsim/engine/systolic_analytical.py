@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from nmsim.engine.placement import Placement, place
+from nmsim.engine.placement import Placement, place, store_selected
 from nmsim.engine.slots import expected_slots
 from nmsim.engine.traffic import Moved, element_bits, transfer_cycles, writeup
 from nmsim.hardware import SystolicArray
@@ -58,6 +58,8 @@ class _Edges:
 def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
     """Estimate what a sparse GEMM costs on an array, in closed form."""
     placement = place(machine, work)
+    slots, _, _ = _along_k(placement, _lock_step(machine, placement))
+    placement = store_selected(machine, placement, slots)
     on_rows = placement.dataflow.rows == "k"
     one, edges = (_k_on_rows if on_rows else _k_in_time)(machine, placement)
     gemm = placement.work.gemm
@@ -122,13 +124,14 @@ def _along_k(placement: Placement, lanes: int) -> tuple[int, int, int]:
     """Slots along K, and stored elements of x and y along K, where lanes run in lock-step."""
     mask = placement.selected_mask
     slots = round(expected_slots(mask, placement.native, lanes, placement.k))
-    x_k, y_k = (
-        slots
-        if placement.selected == position
-        else placement.stored_as(position).stored(placement.k)
-        for position in (placement.x, placement.y)
-    )
-    return slots, x_k, y_k
+    return slots, placement.along_k(placement.x) or slots, placement.along_k(placement.y) or slots
+
+
+def _lock_step(machine: SystolicArray, placement: Placement) -> int:
+    """Lanes of the selected operand in a full tile."""
+    lanes = placement.rows_of(placement.selected or placement.x)
+    tile = {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
+    return min(lanes, tile)
 
 
 def _half_bits(machine: SystolicArray, position: str) -> float:
@@ -148,8 +151,9 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
     for count, width in _tiles(x_lanes, machine.cols):
         slots, x_k, y_k = _along_k(placement, width if placement.lanes == "cols" else y_lanes)
         deep = -(-slots // machine.rows)
-        fits = y_lanes if machine.partial_sums == "spill" else max(1, sums_half // width)
-        chunk = y_lanes if deep == 1 else -(-y_lanes // -(-y_lanes // fits))
+        spills = machine.partial_sums == "spill"
+        fits = y_lanes if spills else max(1, sums_half // width)
+        chunk = -(-y_lanes // -(-y_lanes // fits))
         chunks = -(-y_lanes // chunk)
         x_stays, y_stays = width * x_k <= x_half, y_lanes * y_k <= y_half
         part = _Part(
@@ -161,7 +165,7 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
             y_loaded=0 if y_stays else y_lanes * y_k,
             x_read=width * x_k * chunks,
             y_read=y_lanes * y_k,
-            spilled=(deep - 1) * max(0, chunk * width - sums_half),
+            spilled=(deep - 1) * max(0, chunk * width - sums_half) if spills else 0,
         )
         # While y is read for the first time, every chunk of it loads.
         later = deep * (chunks - 1) if x_stays and y_stays and not parts else 0

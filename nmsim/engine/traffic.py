@@ -112,7 +112,10 @@ def writeup(
 
 
 def _bound(compute: int, streamed: int, cycles: int, transfer: float) -> str:
-    """The largest part of the time: feeding operands, filling the array, or the memory."""
+    """What is busy longest: the channel or the array, and in the array feeding or filling it.
+
+    Latency if the array waits longer than it works and the channel is not why.
+    """
     if transfer > compute:
         return "dram bandwidth"
     if cycles > 2 * compute:

@@ -1,11 +1,11 @@
 """Machines, one per YAML file with its sources, and the schema that each file obeys."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
+from nmsim.dataflow import DATAFLOWS
 from nmsim.errors import SpecError
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Catalog, Spec, override, validate
@@ -45,7 +45,7 @@ class SystolicArray(Spec):
     source: str = Field(description="where the figures come from")
     rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
     cols: Annotated[int, Field(ge=1, le=65536)] = Field(description="C, processing elements")
-    dataflow: Literal["os", "ws", "is"] = Field(description="what stays in the array")
+    dataflow: str = Field(description="what stays in the array: `nmsim list dataflows`")
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
     )
@@ -86,12 +86,10 @@ class SystolicArray(Spec):
     sram: Sram
     dram: Dram
 
-    @model_validator(mode="before")
+    @field_validator("dataflow")
     @classmethod
-    def _lists_are_tuples(cls, document: Any) -> Any:
-        if isinstance(document, Mapping) and isinstance(document.get("native"), list):
-            return {**document, "native": tuple(document["native"])}
-        return document
+    def _dataflow_exists(cls, name: str) -> str:
+        return DATAFLOWS[name].name
 
     @property
     def peak_macs(self) -> int:
@@ -107,7 +105,9 @@ class SystolicArray(Spec):
             return None
         if pattern.group <= self.flexible_group:
             return pattern
-        covering = [native for native in self.native if native.covers(pattern)]
+        widest = self.flexible_group
+        flexible = [Pattern(min(pattern.keep, widest), widest)] if widest else []
+        covering = [native for native in (*self.native, *flexible) if native.covers(pattern)]
         return min(covering or self.native, key=lambda native: native.density, default=None)
 
 
