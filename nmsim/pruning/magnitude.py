@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.pattern import Pattern
-from nmsim.pruning import pruner
+from nmsim.pruning import Block, pruner
 
 __all__ = ["magnitude"]
 
@@ -41,16 +40,10 @@ def _keep_largest(
     source="Mishra et al., arXiv:2104.08378, section 3",
     regular=True,
 )
-def magnitude(
-    values: NDArray[Any],
-    pattern: Pattern,
-    seed: int,  # noqa: ARG001 - nothing is drawn
-    first_row: int,  # noqa: ARG001 - rows are alike
-    out_values: NDArray[Any],
-    out_mask: NDArray[np.bool_],
-) -> None:
+def magnitude(block: Block) -> None:
     """Keep the N largest magnitudes of every group of rows x K values; ties keep the lowest index.
 
     Minimises the squared error of every group (Mishra et al., arXiv:2104.08378, section 3).
     """
-    _keep_largest(values, pattern.keep, pattern.group, out_values, out_mask)
+    p = block.pattern
+    _keep_largest(block.values, p.keep, p.group, block.out_values, block.out_mask)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.pattern import Pattern
-from nmsim.pruning import pruner
+from nmsim.pruning import Block, pruner
 
 __all__ = ["random"]
 
@@ -55,18 +54,13 @@ def _keep_drawn(
     regular=True,
     stochastic=True,
 )
-def random(
-    values: NDArray[Any],
-    pattern: Pattern,
-    seed: int,
-    first_row: int,
-    out_values: NDArray[Any],
-    out_mask: NDArray[np.bool_],
-) -> None:
+def random(block: Block) -> None:
     """Keep N of every group of rows x K values, every subset equally likely.
 
     One hash of seed, row and column (Steele, Lea and Flood's SplitMix64, OOPSLA 2014) per element,
     so that a row's mask depends on nothing else.
     """
-    state = np.uint64(seed & _MASK)
-    _keep_drawn(values, pattern.keep, pattern.group, state, first_row, out_values, out_mask)
+    p, state = block.pattern, np.uint64(block.seed & _MASK)
+    _keep_drawn(
+        block.values, p.keep, p.group, state, block.first_row, block.out_values, block.out_mask
+    )
