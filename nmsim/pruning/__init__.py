@@ -36,20 +36,22 @@ _BLOCK_ELEMENTS = 1 << 18
 
 def _working_dtype(dtype: np.dtype[Any], rescales: bool) -> type[np.generic]:
     """Choose what kernels take instead of a dtype: float32, float64 or int64."""
-    if dtype.kind == "f":
-        return np.float64 if dtype.itemsize > 4 else np.float32
-    if dtype.kind in "iub":
-        return np.float64 if rescales else np.int64
-    raise ShapeError(f"values of dtype {dtype}: expected floating point or integers")
+    if dtype.kind not in "fiub":
+        raise ShapeError(f"values of dtype {dtype}: expected floating point or integers")
+    if rescales:
+        return np.float64
+    if dtype.kind != "f":
+        return np.int64
+    return np.float64 if dtype.itemsize > 4 else np.float32
 
 
-def _refuse_not_finite(block: NDArray[Any], first_row: int, what: str) -> None:
+def _refuse_not_finite(block: NDArray[Any], first_row: int, k: int, what: str) -> None:
     if block.dtype.kind != "f" or np.isfinite(block).all():
         return
-    row, column = np.argwhere(~np.isfinite(block))[0]
+    at = int(np.argmin(np.isfinite(block)))
+    row, column = divmod(first_row * block.shape[1] + at, k)
     raise ShapeError(
-        f"{what} {block[row, column]} at row {first_row + row}, column {column}: "
-        "expected finite numbers"
+        f"{what} {block.flat[at]} at row {row}, column {column}: expected finite numbers"
     )
 
 
@@ -68,27 +70,29 @@ class _Job:
         self, matrix: NDArray[Any], first_row: int, out: NDArray[Any], mask: NDArray[np.bool_]
     ) -> None:
         """Prune rows x K values, whole units, into ``out`` and ``mask``, on threads."""
+        k, group = matrix.shape[1], self.pattern.group
         dtype = _working_dtype(matrix.dtype, self.pruner.rescales)
+        if self.pruner.unit == "group" and k and k % group == 0:
+            matrix, out, mask = (a.reshape(-1, group) for a in (matrix, out, mask))
+            first_row *= k // group
 
         def fill(start: int, stop: int) -> None:
+            row, target = first_row + start, out[start:stop]
             values = np.ascontiguousarray(matrix[start:stop], dtype)
-            _refuse_not_finite(values, first_row + start, "value")
-            target = out[start:stop]
+            _refuse_not_finite(values, row, k, "value")
             into = target if target.dtype == values.dtype else np.empty_like(values)
             block = Block(
-                values, into, mask[start:stop], self.pattern, self.seed, first_row + start,
-                self.matrix_rows,
-            )  # fmt: skip
+                values, into, mask[start:stop], self.pattern, self.seed, row, self.matrix_rows
+            )
             self.pruner.fill(block, **self.options)
             if into is not target:
                 with np.errstate(over="ignore"):
                     target[...] = into
             if self.pruner.rescales:
-                _refuse_not_finite(target, first_row + start, f"{target.dtype} result")
+                _refuse_not_finite(target, row, k, f"{target.dtype} result")
 
-        rows, k = matrix.shape
-        units = max(1, _BLOCK_ELEMENTS // max(k * self.unit_rows, 1))
-        map_blocks(fill, rows, units * self.unit_rows)
+        units = max(1, _BLOCK_ELEMENTS // max(matrix.shape[1] * self.unit_rows, 1))
+        map_blocks(fill, len(matrix), units * self.unit_rows)
 
 
 def _job(
@@ -155,8 +159,8 @@ def prune(
     k = array.shape[-1]
     matrix = array.reshape(array.size // k if k else 0, k)
     changed = _working_dtype(array.dtype, job.pruner.rescales)
-    kind = "f" if job.pruner.rescales else array.dtype.kind
-    out = np.empty(matrix.shape, array.dtype if kind == array.dtype.kind else changed)
+    to_float = job.pruner.rescales and array.dtype.kind != "f"
+    out = np.empty(matrix.shape, changed if to_float else array.dtype)
     mask = np.empty(matrix.shape, np.bool_)
     job.run(matrix, 0, out, mask)
     return Pruned(out.reshape(array.shape), mask.reshape(array.shape))

@@ -16,7 +16,7 @@ from nmsim.registry import Registry, unknown_name
 
 __all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner"]
 
-Unit = Literal["row", "tile", "sample", "tensor"]
+Unit = Literal["group", "row", "tile", "sample", "tensor"]
 
 
 class Pruned(NamedTuple):
@@ -49,7 +49,7 @@ class Block:
     pattern, seed
         As given to ``prune``.
     first_row
-        Index in the whole tensor of the first row.
+        Index in the whole tensor of the first row (of one group, if the block has such rows).
     matrix_rows
         Rows of one matrix of the tensor (its second last axis): tiles restart at every matrix.
     """
@@ -101,8 +101,9 @@ class Pruner:
     metadata
         Hardware must be told which elements were kept.
     unit
-        What must come in one block: a row, a tile of ``group`` rows, a sample (all rows of one
-        index of the first axis), the tensor.
+        What must come in one block: a group, a row, a tile of ``group`` rows, a sample (all rows of
+        one index of the first axis), the tensor. If it is a group and K holds whole groups, a block
+        has rows of one group.
     limits
         Why a pattern is beyond it; empty if it is not.
     moments
@@ -119,7 +120,7 @@ class Pruner:
     structured: bool = True
     rescales: bool = False
     metadata: bool = True
-    unit: Unit = "row"
+    unit: Unit = "group"
     limits: Callable[[Pattern], str] = _supports_any
     moments: Callable[..., Moments] | None = None
 
