@@ -81,9 +81,8 @@ class _Job:
             values = np.ascontiguousarray(matrix[start:stop], dtype)
             _refuse_not_finite(values, row, k, "value")
             into = target if target.dtype == values.dtype else np.empty_like(values)
-            block = Block(
-                values, into, mask[start:stop], self.pattern, self.seed, row, self.matrix_rows
-            )
+            shape = (self.matrix_rows, self.unit_rows)
+            block = Block(values, into, mask[start:stop], self.pattern, self.seed, row, *shape)
             self.pruner.fill(block, **self.options)
             if into is not target:
                 with np.errstate(over="ignore"):

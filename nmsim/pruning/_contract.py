@@ -52,6 +52,8 @@ class Block:
         Index in the whole tensor of the first row (of one group, if the block has such rows).
     matrix_rows
         Rows of one matrix of the tensor (its second last axis): tiles restart at every matrix.
+    unit_rows
+        Rows of what had to come in one block; the block holds whole units, but for the last.
     """
 
     values: NDArray[Any]
@@ -61,6 +63,7 @@ class Block:
     seed: int
     first_row: int
     matrix_rows: int
+    unit_rows: int
 
     def keep(self, mask: NDArray[np.bool_]) -> None:
         """Fill with a mask and the values that it keeps, which do not change."""
