@@ -18,7 +18,7 @@ from nmsim.pruning._lanes import LANES, Lanes, filled, lanes, load, store
 __all__ = ["mvue_approx"]
 
 _LARGEST_SUBSET_GROUP = 8
-_LARGEST_ODDS, _LEAST = 1e300, 1e-300
+_LEAST = 1e-307
 
 Floats = NDArray[np.float64]
 
@@ -75,13 +75,15 @@ def _of_one_or_two(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, ro
     """Give the probability that an element is the one drawn, or (Eq. 17) one of the two."""
     _exclusive_sums(of.sizes, group, p, room)
     for at in range(group * LANES):
-        odds[at] = min(of.sizes[at] / max(p[at], _LEAST), _LARGEST_ODDS) * (keep - 1)
-        p[at] = max(p[at] + of.sizes[at], _LEAST)
-    others = np.empty(group * LANES if keep == 2 else 0)
+        others, total = max(p[at], _LEAST), max(p[at] + of.sizes[at], _LEAST)
+        # Of an element that comes first: its share, over what is left for the second.
+        odds[at] = min(of.sizes[at] / total / others, 1.0 / _LEAST) * (keep - 1)
+        p[at] = total
+    after = np.empty(group * LANES if keep == 2 else 0)
     if keep == 2:
-        _exclusive_sums(odds, group, others, room)
+        _exclusive_sums(odds, group, after, room)
         for at in range(group * LANES):
-            p[at] = min(of.sizes[at] / p[at] * (1.0 + others[at]), 1.0)
+            p[at] = min(of.sizes[at] / p[at] + of.sizes[at] * after[at], 1.0)
     else:
         for at in range(group * LANES):
             p[at] = of.sizes[at] / p[at]
@@ -178,9 +180,9 @@ def _pair_moments(sizes: Floats) -> tuple[Floats, Floats]:
     for i in range(sizes.shape[-1]):
         rest = sizes.copy()
         rest[..., i] = 0.0
-        odds = rest / others
-        kept[..., i] = sizes[..., i] / total * (1.0 + odds.sum(-1))
-        pruned[..., i] = (odds * all_but_one(rest)).sum(-1) / total
+        odds = rest / total[..., None] / others
+        kept[..., i] = sizes[..., i] / total + sizes[..., i] * odds.sum(-1)
+        pruned[..., i] = (odds * all_but_one(rest)).sum(-1)
     return kept, pruned
 
 
