@@ -35,13 +35,13 @@ _BLOCK_ELEMENTS = 1 << 18
 
 
 def _working_dtype(dtype: np.dtype[Any], rescales: bool) -> type[np.generic]:
-    """Choose what kernels take instead of a dtype: float32, float64 or int64."""
+    """Choose what pruners see instead of a dtype: the wider one of its kind, or float64."""
     if dtype.kind not in "fiub":
         raise ShapeError(f"values of dtype {dtype}: expected floating point or integers")
     if rescales:
         return np.float64
     if dtype.kind != "f":
-        return np.int64
+        return np.int64 if dtype.kind == "i" else np.uint64
     return np.float64 if dtype.itemsize > 4 else np.float32
 
 

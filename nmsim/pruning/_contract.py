@@ -45,7 +45,7 @@ class Block:
     Parameters
     ----------
     values, out_values, out_mask
-        Rows x K, C order: float32, float64 or int64, and the arrays to fill.
+        Rows x K, C order: float32, float64, int64 or uint64, and the arrays to fill.
     pattern, seed
         As given to ``prune``.
     first_row

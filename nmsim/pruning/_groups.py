@@ -70,7 +70,8 @@ def grouped(values: NDArray[np.float64], group: int) -> NDArray[np.float64]:
 
 def ungrouped(groups: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Give rows x K from rows x groups x M."""
-    return groups.reshape(len(groups), -1)[:, :k]
+    rows, across, group = groups.shape
+    return groups.reshape(rows, across * group)[:, :k]
 
 
 def few(sizes: NDArray[np.float64], keep: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
