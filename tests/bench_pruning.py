@@ -71,3 +71,46 @@ def test_transposable_against_min_cost_flow(benchmark, tiles):
     ratio = TILES / benchmark.stats.stats.min / theirs
     benchmark.extra_info["times_min_cost_flow"] = round(ratio, 2)
     assert ratio > 2.5
+
+
+@pytest.fixture(scope="module")
+def big():
+    return np.random.default_rng(0).standard_normal(1 << 26, dtype=np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1 << 26,), (1 << 14, 1 << 12)], ids=["vector", "matrix"])
+@pytest.mark.parametrize(
+    ("pattern", "floor"), [("2:4", 1 / 3), ("4:8", 1 / 5), ("1:16", 1 / 5), ("16:32", 0.0)]
+)
+def test_magnitude_against_a_copy(benchmark, big, pattern, floor, shape):
+    values = big.reshape(shape)
+    prune(values[:4], pattern)
+    copy = seconds(values.copy, rounds=5)
+    benchmark.pedantic(prune, (values, pattern), rounds=5, warmup_rounds=1)
+    ratio = copy / benchmark.stats.stats.min
+    benchmark.extra_info["share_of_copy_speed"] = round(ratio, 3)
+    assert ratio > floor
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "floor"),
+    [
+        ("mvue", "1:2", 1e8),
+        ("mvue", "2:4", 1e8),
+        ("mvue", "4:8", 0.0),
+        ("mvue-approx", "2:4", 1e8),
+        ("mvue-approx", "4:8", 0.0),
+        ("biased", "2:4", 0.0),
+        ("unbiased", "2:4", 0.0),
+        ("random", "2:4", 0.0),
+        ("sequential", "4:8", 0.0),
+        ("sdgp", "2:4", 0.0),
+    ],
+)
+def test_elements_per_second(benchmark, big, name, pattern, floor):
+    values = big[: 1 << 24].reshape(-1, 4096)
+    prune(values[:4], pattern, name)
+    benchmark.pedantic(prune, (values, pattern, name), rounds=3, warmup_rounds=1)
+    rate = values.size / benchmark.stats.stats.min
+    benchmark.extra_info["elements_per_second"] = round(rate)
+    assert rate > floor

@@ -90,42 +90,46 @@ def _of_one_or_two(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, ro
 
 
 @kernel
-def _subsets(sizes: Floats, keep: int, odds: Floats) -> None:
-    """Give the probability that the first draws are a set, for every set of up to N elements.
-
-    Bit i of the index of ``odds`` stands for element i.
-    """
-    n = len(sizes)
-    odds[:] = 0.0
-    odds[0] = 1.0
-    for drawn in range(1 << n):
-        if odds[drawn] == 0.0:
-            continue
-        rest, count = 0.0, 0
-        for i in range(n):
-            taken = (drawn >> i) & 1
-            count += taken
-            rest += sizes[i] * (1 - taken)
-        if count < keep and rest > 0.0:
-            for i in range(n):
-                if not (drawn >> i) & 1:
-                    odds[drawn | (1 << i)] += odds[drawn] * (sizes[i] / rest)
+def _draw_after(of: Lanes, group: int, drawn: int, odds: Floats, room: Floats) -> None:
+    """Add, for every lane, the draws that follow the set ``drawn`` to the sets they lead to."""
+    for lane in range(LANES):
+        room[lane] = 0.0
+    for i in range(group):
+        if not (drawn >> i) & 1:
+            for lane in range(LANES):
+                room[lane] += of.sizes[i * LANES + lane]
+    for lane in range(LANES):
+        room[lane] = odds[drawn * LANES + lane] / max(room[lane], _LEAST)
+    for i in range(group):
+        if not (drawn >> i) & 1:
+            into = (drawn | (1 << i)) * LANES
+            for lane in range(LANES):
+                odds[into + lane] += of.sizes[i * LANES + lane] * room[lane]
 
 
 @kernel
-def _of_many(of: Lanes, keep: int, group: int, p: Floats, odds: Floats) -> None:
-    """Give the probability that an element is among those drawn: add up the sets that hold it."""
+def _of_many(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, room: Floats) -> None:
+    """Give the probability that an element is among those drawn: add up the sets that hold it.
+
+    ``odds`` is for sets of elements: bit i of the index of a set stands for element i.
+    """
     members = np.zeros(1 << group, np.int64)
     for drawn in range(1, 1 << group):
         members[drawn] = members[drawn >> 1] + (drawn & 1)
-    for lane in range(LANES):
-        _subsets(of.sizes[lane::LANES], keep, odds)
-        for i in range(group):
-            p[i * LANES + lane] = 0.0
-        for drawn in range(1 << group):
-            if members[drawn] == keep:
-                for i in range(group):
-                    p[i * LANES + lane] += odds[drawn] * ((drawn >> i) & 1)
+    odds[:] = 0.0
+    odds[:LANES] = 1.0
+    for drawn in range(1 << group):
+        if members[drawn] < keep:
+            _draw_after(of, group, drawn, odds, room)
+    p[:] = 0.0
+    for drawn in range(1 << group):
+        if members[drawn] == keep:
+            for i in range(group):
+                if (drawn >> i) & 1:
+                    for lane in range(LANES):
+                        p[i * LANES + lane] += odds[drawn * LANES + lane]
+    for at in range(group * LANES):
+        p[at] = min(p[at], 1.0)
 
 
 @kernel
@@ -153,7 +157,7 @@ def _keep_successively(
     state, first = draws
     of, number, room = lanes(group), np.empty(LANES), np.empty(3 * LANES)
     p = np.empty(group * LANES)
-    odds = np.empty(1 << group if keep > 2 else group * LANES)
+    odds = np.empty((1 << group if keep > 2 else group) * LANES)
     groups = len(values) // group
     for at in range(0, groups, LANES):
         # The last lot overlaps the one before: it does the same work again.
@@ -164,7 +168,7 @@ def _keep_successively(
                 number[lane] = uniform(state, (first + at_group + lane) * keep + draw)
             _draw_one(of, group, number, room)
         if keep > 2:
-            _of_many(of, keep, group, p, odds)
+            _of_many(of, keep, group, p, odds, room)
         else:
             _of_one_or_two(of, keep, group, p, odds, room)
         filled(of, group, keep, room)
@@ -188,12 +192,21 @@ def _pair_moments(sizes: Floats) -> tuple[Floats, Floats]:
 
 def _subset_moments(sizes: Floats, keep: int) -> tuple[Floats, Floats]:
     """Give p and 1 - p by adding up the sets of N that hold an element, and those that do not."""
-    odds = np.zeros((*sizes.shape[:-1], 1 << sizes.shape[-1]))
-    members = (np.arange(odds.shape[-1])[:, None] >> np.arange(sizes.shape[-1])) & 1 == 1
-    full = members.sum(1) == keep
-    for at in np.ndindex(sizes.shape[:-1]):
-        _subsets(sizes[at], keep, odds[at])
-    return odds[..., full] @ members[full], odds[..., full] @ ~members[full]
+    group = sizes.shape[-1]
+    members = (np.arange(1 << group)[:, None] >> np.arange(group)) & 1 == 1
+    odds = {0: np.ones(sizes.shape[:-1])}
+    kept, pruned = np.zeros_like(sizes), np.zeros_like(sizes)
+    for drawn in range(1 << group):
+        inside = members[drawn]
+        if inside.sum() == keep:
+            kept += odds[drawn][..., None] * inside
+            pruned += odds[drawn][..., None] * ~inside
+        if inside.sum() < keep:
+            chance = odds.pop(drawn) / np.maximum(sizes[..., ~inside].sum(-1), _LEAST)
+            for i in np.flatnonzero(~inside):
+                into = drawn | (1 << int(i))
+                odds[into] = odds.get(into, 0.0) + sizes[..., i] * chance
+    return kept, pruned
 
 
 def _moments(values: Floats, pattern: Pattern) -> Moments:

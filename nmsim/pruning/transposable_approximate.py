@@ -41,16 +41,18 @@ def _keep_greedily(
     group = sizes.shape[1]
     order = np.empty(group * group, np.int64)
     in_row, in_column = np.empty(group, np.int64), np.empty(group, np.int64)
-    flat = np.empty(group * group)
+    flat, place = np.empty(group * group), np.empty((group * group, 2), np.int64)
     for t in range(len(sizes)):
         h, w = heights[t], widths[t]
         for i in range(h):
-            flat[i * w : (i + 1) * w] = sizes[t, i, :w]
+            for j in range(w):
+                flat[i * w + j] = sizes[t, i, j]
+                place[i * w + j, 0], place[i * w + j, 1] = i, j
         _descending(flat[: h * w], order)
         in_row[:] = 0
         in_column[:] = 0
         for at in order[: h * w]:
-            i, j = at // w, at % w
+            i, j = place[at, 0], place[at, 1]
             if in_row[i] < keep and in_column[j] < keep:
                 kept[t, i, j] = True
                 in_row[i] += 1
