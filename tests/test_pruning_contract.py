@@ -178,3 +178,5 @@ def test_mistakes_are_refused_in_one_line():
         prune(values.astype(complex), "2:4")
     with pytest.raises(ShapeError, match="3 rows of 8, expected 4"):
         mask_words([values[:3]], 4, 8, Pattern(2, 4), "magnitude", 0)
+    with pytest.raises(ShapeError, match="8 rows of 8, expected 4"):
+        mask_words([values, values], 4, 8, Pattern(2, 4), "magnitude", 0)

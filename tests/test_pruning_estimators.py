@@ -137,15 +137,18 @@ def test_unbiased_estimators_have_no_bias(name):
 
 @pytest.mark.parametrize("name", ["random", "mvue", "mvue-approx"])
 def test_groups_are_drawn_independently(name):
-    # Correlation of neighbouring groups, of rows, and of one seed with the next.
+    # Correlation of neighbouring groups, of rows, of one seed with the next, and of seeds one step
+    # of the generator apart.
     values = np.tile([1.0, 2, 3, 4], (4000, 16))
     first = prune(values, "2:4", name, seed=0).mask[:, ::4].astype(float)
     next_seed = prune(values, "2:4", name, seed=1).mask[:, ::4].astype(float)
+    step = prune(values, "2:4", name, seed=0x9E3779B97F4A7C15).mask[:, ::4].astype(float)
     pairs = [
         (first[:, :-1], first[:, 1:]),
         (first[:-1], first[1:]),
         (first, next_seed),
         (first.reshape(-1)[1:], next_seed.reshape(-1)[:-1]),
+        (first.reshape(-1)[1:], step.reshape(-1)[:-1]),
     ]
     for left, right in pairs:
         correlation = np.corrcoef(left.reshape(-1), right.reshape(-1))[0, 1]

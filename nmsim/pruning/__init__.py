@@ -195,11 +195,13 @@ def mask_words(
     words = np.zeros((rows, words_per_row(k)), np.uint64)
     start = 0
     for block in _whole_units(blocks, job.unit_rows):
-        dtype = _working_dtype(block.dtype, job.pruner.rescales)
-        mask = np.empty(block.shape, np.bool_)
-        job.run(block, start, np.empty(block.shape, dtype), mask)
-        words[start : start + len(block)] = pack(mask)
-        start += len(block)
+        stop = start + len(block)
+        if stop <= rows:
+            dtype = _working_dtype(block.dtype, job.pruner.rescales)
+            mask = np.empty(block.shape, np.bool_)
+            job.run(block, start, np.empty(block.shape, dtype), mask)
+            words[start:stop] = pack(mask)
+        start = stop
     if start != rows:
         raise ShapeError(f"tensor has {start} rows of {k}, expected {rows}")
     return words

@@ -203,7 +203,7 @@ def _prefer_real_zeros(
     group = sizes.shape[1]
     for t in np.flatnonzero((heights < group) | (widths < group)):
         real = sizes[t, : heights[t], : widths[t]]
-        real[real == 0.0] = (real.max(initial=0.0) or 1.0) * 2.0**-45
+        real[real == 0.0] = (real.max(initial=0.0) or 1.0) * 2.0**-48
 
 
 def _within_solver(pattern: Pattern) -> str:
