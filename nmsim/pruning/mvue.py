@@ -191,7 +191,8 @@ def mvue(block: Block) -> None:
     """Keep N of every group with probability p = min(1, |a| / t), the p adding up to N; give a / p.
 
     A group of N non-zeros or fewer is copied; its mask takes in zeros, lowest index first, up to N.
-    Else exactly N non-zeros are kept, and those with p < 1 all become +-t. The variance of an element is a^2 / p - a^2, 2 |a1 a2| in all for 1:2.
+    Else exactly N non-zeros are kept, and those with p < 1 all become +-t. The variance of an
+    element is a^2 / p - a^2, 2 |a1 a2| in all for 1:2.
     """
     _run(block, 1.0)
 
