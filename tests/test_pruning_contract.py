@@ -144,7 +144,7 @@ def test_results_that_overflow_are_refused():
 
 
 @pytest.mark.parametrize("name", list(PRUNERS))
-def test_infinite_patience_is_not_needed_for_large_groups(name):
+def test_large_groups_are_pruned_or_refused(name):
     values = np.random.default_rng(6).standard_normal((5, 300))
     for pattern in ("1:128", "64:128", "2:2000"):
         if PRUNERS[name].limits(Pattern.parse(pattern)):

@@ -1,6 +1,6 @@
 """A mask that does not look at the values, and the gradient shift that makes up for it.
 
-Xu et al. (AAAI 2022, sections 5.3) keep every other column of the unfolded activations, because
+Xu et al. (AAAI 2022, section 5.3) keep every other column of the unfolded activations, because
 neighbouring pixels are alike, and let the gradient of a pruned column act on its neighbour.
 """
 
@@ -40,7 +40,8 @@ def fixed(block: Block) -> None:
     """Keep elements j M // N of every group, whatever their values; hardware needs no metadata.
 
     For M = 2 N that is every other column, counted from the first (Xu et al., AAAI 2022, Eq. 7). A
-    short last group keeps what the mask leaves of it, which can be fewer than N.
+    short last group keeps what the mask leaves of it, which can be fewer than N. Groups run through
+    samples: pad each to whole groups if every sample is to start with a kept column.
     """
     k = block.values.shape[1]
     kept = np.resize(fixed_positions(block.pattern), k)
