@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Generic, TypeVar
 
@@ -41,6 +41,10 @@ class Registry(Generic[T]):
             raise RuntimeError(f"two {self.kind}s are named {name!r}")
         self._things[name] = thing
         return thing
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """``add`` as a decorator."""
+        return lambda thing: self.add(name, thing)
 
     def scan(self, package: ModuleType) -> None:
         """Import every module of a package, in alphabetical order, so that each registers."""

@@ -1,6 +1,5 @@
 """Everything found by name goes through one list of checks: a new file is tested at once."""
 
-import numpy as np
 import pytest
 
 from nmsim import engine
@@ -11,75 +10,8 @@ from nmsim.gemm import PHASES, Gemm
 from nmsim.hardware import HARDWARE, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.network import MODELS, load_model
-from nmsim.pattern import Pattern
-from nmsim.pruning import PRUNERS, prune
 from nmsim.recipe import RECIPES, load_recipe
 from nmsim.result import COLUMNS
-
-PATTERNS = ["1:2", "2:4", "1:4", "4:8", "3:7", "8:16", "1:1", "5:5"]
-SHAPES = [(6, 32), (3, 5, 11), (2, 3), (1, 1), (4, 0), (0, 4)]
-
-
-def values(shape, dtype=np.float32, seed=0):
-    return (np.random.default_rng(seed).normal(size=shape) * 10).astype(dtype)
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", list(PRUNERS))
-def test_a_pruner_obeys_the_pattern(name, shape, pattern):
-    x, chosen = values(shape), Pattern.parse(pattern)
-    kept = prune(x, pattern, name, seed=1)
-    assert kept.values.shape == kept.mask.shape == x.shape
-    assert kept.values.dtype == x.dtype
-    assert kept.mask.dtype == np.bool_
-    assert not kept.values[~kept.mask].any()
-    k = shape[-1]
-    groups = np.pad(kept.mask, [(0, 0)] * (len(shape) - 1) + [(0, -k % chosen.group)])
-    counts = groups.reshape(*shape[:-1], groups.shape[-1] // chosen.group, chosen.group).sum(-1)
-    assert (counts <= chosen.keep).all()
-    if PRUNERS[name].regular:
-        lengths = np.minimum(chosen.group, k - np.arange(0, k, chosen.group))
-        assert (counts == np.minimum(chosen.keep, lengths)).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int32])
-@pytest.mark.parametrize("name", list(PRUNERS))
-def test_a_pruner_takes_every_real_dtype_and_does_not_change_its_input(name, dtype):
-    x = values((5, 24), dtype)
-    before = x.copy()
-    kept = prune(x, "2:4", name, seed=2)
-    assert kept.values.dtype == dtype
-    np.testing.assert_array_equal(x, before)
-
-
-@pytest.mark.parametrize("name", list(PRUNERS))
-def test_zeros_are_values_like_others(name):
-    kept = prune(np.zeros((3, 8)), "2:4", name)
-    assert np.isfinite(kept.values).all()
-    sparse = prune(np.array([[0.0, 5.0, 0.0, 0.0]]), "2:4", name, seed=3)
-    assert np.isfinite(sparse.values).all()
-
-
-@pytest.mark.parametrize("name", list(PRUNERS))
-def test_a_seed_decides_all(name, monkeypatch):
-    x = values((3000, 700))
-    one = prune(x, "2:4", name, seed=7)
-    monkeypatch.setattr("nmsim.jit._CONFIG.NUMBA_NUM_THREADS", 1)
-    monkeypatch.setattr("nmsim.pruning._BLOCK_ELEMENTS", 1 << 16)
-    again = prune(x, "2:4", name, seed=7)
-    np.testing.assert_array_equal(one.mask, again.mask)
-    differs = (prune(x, "2:4", name, seed=8).mask != one.mask).any()
-    assert differs == PRUNERS[name].stochastic
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", list(PRUNERS))
-def test_what_is_not_finite_is_refused_with_its_place(name, bad):
-    x = values((4, 12))
-    x[2, 7] = bad
-    with pytest.raises(ValueError, match="row 2, column 7"):
-        prune(x, "2:4", name)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

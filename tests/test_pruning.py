@@ -10,21 +10,6 @@ from nmsim.pattern import Pattern
 from nmsim.pruning import prune
 
 
-@pytest.mark.parametrize("pattern", ["1:2", "2:4", "3:8", "4:8", "2:5"])
-def test_magnitude_keeps_the_largest_lowest_index_first(pattern):
-    chosen = Pattern.parse(pattern)
-    x = np.random.default_rng(0).integers(-3, 4, (200, 23))  # many ties
-    mask = prune(x, pattern).mask
-    for row, kept in zip(x, mask, strict=True):
-        for start in range(0, 23, chosen.group):
-            group = np.abs(row[start : start + chosen.group])
-            order = sorted(range(len(group)), key=lambda i: (-group[i], i))
-            expected = sorted(order[: chosen.keep])
-            np.testing.assert_array_equal(
-                np.flatnonzero(kept[start : start + chosen.group]), expected
-            )
-
-
 def test_magnitude_retains_more_than_any_other_mask():
     x = np.random.default_rng(1).normal(size=(50, 4))
     best = [

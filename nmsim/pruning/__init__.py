@@ -6,9 +6,9 @@ seed and on the index of the row, never on the block it came in.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,102 +17,103 @@ from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
 from nmsim.mask import Words, pack, words_per_row
 from nmsim.pattern import Pattern
-from nmsim.registry import Registry
+from nmsim.pruning._contract import PRUNERS, Block, Fill, Moments, Pruned, Pruner, pruner
 
-__all__ = ["PRUNERS", "Fill", "Pruned", "Pruner", "mask_words", "prune", "pruner"]
+__all__ = [
+    "PRUNERS",
+    "Block",
+    "Fill",
+    "Moments",
+    "Pruned",
+    "Pruner",
+    "mask_words",
+    "prune",
+    "pruner",
+]
 
-_BLOCK_ELEMENTS = 1 << 20
-
-
-class Pruned(NamedTuple):
-    """What a pruner makes of a tensor: both arrays have its shape."""
-
-    values: NDArray[Any]
-    mask: NDArray[np.bool_]
-
-
-class Fill(Protocol):
-    """Prune a block of rows into arrays that are given."""
-
-    def __call__(
-        self,
-        values: NDArray[Any],
-        pattern: Pattern,
-        seed: int,
-        first_row: int,
-        out_values: NDArray[Any],
-        out_mask: NDArray[np.bool_],
-    ) -> None:
-        """Fill ``out_values`` and ``out_mask``, rows x K like ``values``.
-
-        ``first_row`` is the index in the whole matrix of the block's first row.
-        """
+_BLOCK_ELEMENTS = 1 << 18
 
 
-@dataclass(frozen=True)
-class Pruner:
-    """A pruning algorithm and what the rest of nmsim must know of it.
-
-    Parameters
-    ----------
-    name
-        As in ``--pruner`` and recipes.
-    summary, source
-        One line each: what it does, and author, venue, equation.
-    fill
-        The algorithm, on a block of rows.
-    regular
-        Keeps exactly min(keep, length) of every group, zeros included: counts need no bits.
-    stochastic
-        Depends on the seed.
-    transposable
-        Its masks obey the pattern along columns too.
-    """
-
-    name: str
-    summary: str
-    source: str
-    fill: Fill
-    regular: bool
-    stochastic: bool = False
-    transposable: bool = False
+def _working_dtype(dtype: np.dtype[Any], rescales: bool) -> type[np.generic]:
+    """Choose what pruners see instead of a dtype: the wider one of its kind, or float64."""
+    if dtype.kind not in "fiub":
+        raise ShapeError(f"values of dtype {dtype}: expected floating point or integers")
+    if rescales:
+        return np.float64
+    if dtype.kind != "f":
+        return np.int64 if dtype.kind == "i" else np.uint64
+    return np.float64 if dtype.itemsize > 4 else np.float32
 
 
-PRUNERS: Registry[Pruner] = Registry("pruner")
-
-
-def pruner(name: str, *, summary: str, source: str, **traits: bool) -> Callable[[Fill], Fill]:
-    """Register a ``Fill`` function as a pruner; ``traits`` are the flags of ``Pruner``."""
-
-    def add(fill: Fill) -> Fill:
-        PRUNERS.add(name, Pruner(name, summary, source, fill, **traits))
-        return fill
-
-    return add
-
-
-def _working_copy(values: NDArray[Any]) -> NDArray[Any]:
-    """The values in a dtype that kernels take: float32, float64 or int64, C order."""
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if kind == "f":
-        return np.ascontiguousarray(values, np.float64 if size > 4 else np.float32)
-    if kind in "iub":
-        return np.ascontiguousarray(values, np.int64)
-    raise ShapeError(f"values of dtype {values.dtype}: expected floating point or integers")
-
-
-def _refuse_not_finite(block: NDArray[Any], first_row: int) -> None:
+def _refuse_not_finite(block: NDArray[Any], first_row: int, k: int, what: str) -> None:
     if block.dtype.kind != "f" or np.isfinite(block).all():
         return
-    row, column = np.argwhere(~np.isfinite(block))[0]
+    at = int(np.argmin(np.isfinite(block)))
+    row, column = divmod(first_row * block.shape[1] + at, k)
     raise ShapeError(
-        f"value {block[row, column]} at row {first_row + row}, column {column}: "
-        "expected finite numbers"
+        f"{what} {block.flat[at]} at row {row}, column {column}: expected finite numbers"
     )
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One tensor to prune, whose rows may come in several pieces."""
+
+    pruner: Pruner
+    pattern: Pattern
+    seed: int
+    options: Mapping[str, Any]
+    unit_rows: int
+    matrix_rows: int
+
+    def run(
+        self, matrix: NDArray[Any], first_row: int, out: NDArray[Any], mask: NDArray[np.bool_]
+    ) -> None:
+        """Prune rows x K values, whole units, into ``out`` and ``mask``, on threads."""
+        k, group = matrix.shape[1], self.pattern.group
+        dtype = _working_dtype(matrix.dtype, self.pruner.rescales)
+        if self.pruner.unit == "group" and k and k % group == 0:
+            matrix, out, mask = (a.reshape(-1, group) for a in (matrix, out, mask))
+            first_row *= k // group
+
+        def fill(start: int, stop: int) -> None:
+            row, target = first_row + start, out[start:stop]
+            values = np.ascontiguousarray(matrix[start:stop], dtype)
+            _refuse_not_finite(values, row, k, "value")
+            into = target if target.dtype == values.dtype else np.empty_like(values)
+            shape = (self.matrix_rows, self.unit_rows)
+            block = Block(values, into, mask[start:stop], self.pattern, self.seed, row, *shape)
+            self.pruner.fill(block, **self.options)
+            if into is not target:
+                with np.errstate(over="ignore"):
+                    target[...] = into
+            if self.pruner.rescales:
+                _refuse_not_finite(target, row, k, f"{target.dtype} result")
+
+        units = max(1, _BLOCK_ELEMENTS // max(matrix.shape[1] * self.unit_rows, 1))
+        map_blocks(fill, len(matrix), units * self.unit_rows)
+
+
+def _job(
+    shape: tuple[int, ...], pattern: Pattern, pruner: str, seed: int, options: Mapping[str, Any]
+) -> _Job:
+    chosen = PRUNERS[pruner]
+    chosen.check(pattern, options)
+    if chosen.unit == "tile" and len(shape) < 2:
+        raise ShapeError(
+            f"values of shape {shape}: pruner {pruner!r} works on tiles, expected two axes or more"
+        )
+    unit_rows = chosen.unit_rows(pattern, shape, options)
+    return _Job(chosen, pattern, seed, options, unit_rows, shape[-2] if len(shape) > 1 else 1)
+
+
 def prune(
-    values: ArrayLike, pattern: str | Pattern, pruner: str = "magnitude", *, seed: int = 0
+    values: ArrayLike,
+    pattern: str | Pattern,
+    pruner: str = "magnitude",
+    *,
+    seed: int = 0,
+    **options: object,
 ) -> Pruned:
     """Prune an array N:M along its last axis.
 
@@ -121,24 +122,29 @@ def prune(
     values
         Any leading shape, last axis K; float16/32/64 or integers. A short last group keeps
         min(keep, its length). Zeros count as values: a group of zeros keeps its lowest indices.
+        Pruners of tiles work on the last two axes, and pad them with zeros that are never kept
+        before real elements.
     pattern
         "2:4", or a Pattern.
     pruner
         A name from ``nmsim list pruners``.
     seed
         For pruners that draw; the others ignore it.
+    options
+        What this pruner offers besides, such as ``exact=True`` for "transposable".
 
     Returns
     -------
     Pruned
-        values and mask of the input's shape; values of the input's dtype, zero where pruned.
+        values and mask of the input's shape, zero where pruned; values of the input's dtype, but
+        float64 if a pruner that rescales was given integers.
 
     Raises
     ------
     ShapeError
         for a 0-dimensional array, a dtype that is not real, NaN or infinity (it says where).
-    PatternError, UnknownName
-        for a pattern or pruner that does not exist.
+    PatternError, UnknownName, SpecError
+        for a pattern that the pruner cannot do, a name that does not exist, an option's value.
 
     Examples
     --------
@@ -148,37 +154,54 @@ def prune(
     array = np.asarray(values)
     if array.ndim == 0:
         raise ShapeError("values are a single number, expected an array with a last axis K")
-    chosen, kept = PRUNERS[pruner], Pattern.parse(pattern)
+    job = _job(array.shape, Pattern.parse(pattern), pruner, seed, options)
     k = array.shape[-1]
-    matrix = _working_copy(array).reshape(array.size // k if k else 0, k)
-    out_values = np.empty_like(matrix)
-    out_mask = np.empty(matrix.shape, np.bool_)
+    matrix = array.reshape(array.size // k if k else 0, k)
+    changed = _working_dtype(array.dtype, job.pruner.rescales)
+    to_float = job.pruner.rescales and array.dtype.kind != "f"
+    out = np.empty(matrix.shape, changed if to_float else array.dtype)
+    mask = np.empty(matrix.shape, np.bool_)
+    job.run(matrix, 0, out, mask)
+    return Pruned(out.reshape(array.shape), mask.reshape(array.shape))
 
-    def fill(start: int, stop: int) -> None:
-        block = matrix[start:stop]
-        _refuse_not_finite(block, start)
-        chosen.fill(block, kept, seed, start, out_values[start:stop], out_mask[start:stop])
 
-    map_blocks(fill, matrix.shape[0], max(1, _BLOCK_ELEMENTS // max(k, 1)))
-    return Pruned(
-        out_values.reshape(array.shape).astype(array.dtype, copy=False),
-        out_mask.reshape(array.shape),
-    )
+def _whole_units(blocks: Iterable[NDArray[Any]], unit_rows: int) -> Iterator[NDArray[Any]]:
+    """Give the same rows in blocks of whole units; the last one may be short."""
+    waiting: list[NDArray[Any]] = []
+    for block in blocks:
+        waiting.append(block)
+        held = sum(map(len, waiting))
+        if held < unit_rows:
+            continue
+        rows = np.concatenate(waiting) if len(waiting) > 1 else block
+        whole = held - held % unit_rows
+        yield rows[:whole]
+        waiting = [rows[whole:]] if whole < held else []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def mask_words(
-    blocks: Iterable[NDArray[Any]], rows: int, k: int, pattern: Pattern, pruner: str, seed: int
+    blocks: Iterable[NDArray[Any]],
+    rows: int,
+    k: int,
+    pattern: Pattern,
+    pruner: str,
+    seed: int,
+    **options: object,
 ) -> Words:
-    """The packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""
+    """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""
+    job = _job((rows, k), pattern, pruner, seed, options)
     words = np.zeros((rows, words_per_row(k)), np.uint64)
     start = 0
-    for block in blocks:
-        matrix = _working_copy(block)
-        _refuse_not_finite(matrix, start)
-        scratch, mask = np.empty_like(matrix), np.empty(matrix.shape, np.bool_)
-        PRUNERS[pruner].fill(matrix, pattern, seed, start, scratch, mask)
-        words[start : start + len(block)] = pack(mask)
-        start += len(block)
+    for block in _whole_units(blocks, job.unit_rows):
+        stop = start + len(block)
+        if stop <= rows:
+            dtype = _working_dtype(block.dtype, job.pruner.rescales)
+            mask = np.empty(block.shape, np.bool_)
+            job.run(block, start, np.empty(block.shape, dtype), mask)
+            words[start:stop] = pack(mask)
+        start = stop
     if start != rows:
         raise ShapeError(f"tensor has {start} rows of {k}, expected {rows}")
     return words

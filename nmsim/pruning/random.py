@@ -1,72 +1,92 @@
-"""Keep a uniformly drawn subset of every group: what any better algorithm is measured against."""
-
-from typing import Any
+"""Uniformly drawn subsets: what any better algorithm is measured against, and its unbiased form."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pattern import Pattern
-from nmsim.pruning import pruner
+from nmsim.pruning import Block, Moments, pruner
+from nmsim.pruning._draws import as_state, uniform
+from nmsim.pruning._groups import lengths
 
-__all__ = ["random"]
-
-_MASK = (1 << 64) - 1
-
-
-@kernel
-def _mix(x: np.uint64) -> np.uint64:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+__all__ = ["random", "unbiased"]
 
 
 @kernel
 def _keep_drawn(
-    values: NDArray[Any],
-    keep: int,
-    group: int,
-    state: np.uint64,
-    first_row: int,
-    out_values: NDArray[Any],
-    out_mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_], keep: int, group: int, state: np.uint64, first_row: int
 ) -> None:
-    rows, k = values.shape
-    step = np.uint64(0x9E3779B97F4A7C15)
+    rows, k = mask.shape
     for row in range(rows):
-        stream = _mix(state + step * np.uint64(first_row + row + 1))
+        before = (first_row + row) * k
         for start in range(0, k, group):
             left = min(group, k - start)
             wanted = min(keep, left)
             for i in range(start, start + left):
                 # Selection sampling (Fan, Muller, Rezucha 1962): exact, in one pass.
-                draw = _mix(stream + step * np.uint64(i + 1)) >> np.uint64(11)
-                kept = np.float64(draw) * 2.0**-53 * left < wanted
-                out_mask[row, i] = kept
-                out_values[row, i] = values[row, i] if kept else 0
+                kept = uniform(state, before + i) * left < wanted
+                mask[row, i] = kept
                 left -= 1
                 wanted -= kept
 
 
+def _shares(k: int, pattern: Pattern) -> NDArray[np.float64]:
+    """Give the kept share of the group of each of K elements."""
+    sizes = lengths(k, pattern.group)
+    return np.repeat(np.minimum(pattern.keep, sizes) / sizes, sizes)
+
+
+def _moments(values: NDArray[np.float64], pattern: Pattern) -> Moments:
+    share = np.broadcast_to(_shares(values.shape[1], pattern), values.shape)
+    return Moments(share, 1.0 - share, values)
+
+
+def _unbiased_moments(values: NDArray[np.float64], pattern: Pattern) -> Moments:
+    kept, pruned, value = _moments(values, pattern)
+    return Moments(kept, pruned, value / kept)
+
+
+@pruner(
+    "uniform",
+    summary="the same as random: how Chmiel et al., Table 2, call it",
+    source="Chmiel et al., ICLR 2023, Table 2 (uniform)",
+    regular=True,
+    stochastic=True,
+    moments=_moments,
+)
 @pruner(
     "random",
     summary="keeps N of every group, every subset equally likely",
     source="selection sampling: Fan, Muller and Rezucha, JASA 57 (1962)",
     regular=True,
     stochastic=True,
+    moments=_moments,
 )
-def random(
-    values: NDArray[Any],
-    pattern: Pattern,
-    seed: int,
-    first_row: int,
-    out_values: NDArray[Any],
-    out_mask: NDArray[np.bool_],
-) -> None:
+def random(block: Block) -> None:
     """Keep N of every group of rows x K values, every subset equally likely.
 
-    One hash of seed, row and column (Steele, Lea and Flood's SplitMix64, OOPSLA 2014) per element,
-    so that a row's mask depends on nothing else.
+    One number of the SplitMix64 sequence (Steele, Lea and Flood, OOPSLA 2014) per element, by its
+    flat index, so that a mask depends on nothing else.
     """
-    state = np.uint64(seed & _MASK)
-    _keep_drawn(values, pattern.keep, pattern.group, state, first_row, out_values, out_mask)
+    p = block.pattern
+    mask = np.empty(block.values.shape, np.bool_)
+    _keep_drawn(mask, p.keep, p.group, as_state(block.seed), block.first_row)
+    block.keep(mask)
+
+
+@pruner(
+    "unbiased",
+    summary="keeps N of every group, every subset equally likely, and multiplies them by M / N",
+    source="Chmiel et al., ICLR 2023, Table 2 (unbiased)",
+    regular=True,
+    stochastic=True,
+    rescales=True,
+    moments=_unbiased_moments,
+)
+def unbiased(block: Block) -> None:
+    """Keep a uniformly drawn subset of every group, divided by its share of the group.
+
+    Every element is right on average, but the variance, a^2 (M / N - 1), is not the least.
+    """
+    random(block)
+    block.out_values[...] /= _shares(block.values.shape[1], block.pattern)
