@@ -7,6 +7,7 @@ stood there and what was expected. The command line prints that line and exits w
     - PatternError: an N:M pattern that cannot be
     - ShapeError: arrays, masks or GEMMs whose sizes do not fit together
     - UnknownName: a name that no catalog or registry holds
+    - RecipeError: a recipe that offers a mask which a phase cannot use
     - SpecError: a YAML, CSV or tensor file that does not say what it must
     - TraceError: a trace that is truncated, altered or of a newer schema
 """
@@ -14,6 +15,7 @@ stood there and what was expected. The command line prints that line and exits w
 __all__ = [
     "NmsimError",
     "PatternError",
+    "RecipeError",
     "ShapeError",
     "SpecError",
     "TraceError",
@@ -39,6 +41,10 @@ class UnknownName(NmsimError, LookupError):
 
 class SpecError(NmsimError, ValueError):
     """A file that does not say what it must: names the file, the field and what was expected."""
+
+
+class RecipeError(NmsimError, ValueError):
+    """A recipe that offers a mask which a phase cannot use: says why, and by how much."""
 
 
 class TraceError(NmsimError, ValueError):

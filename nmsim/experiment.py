@@ -122,7 +122,9 @@ def rows(point: Point) -> Iterator[Row]:
     machine = point.machine
     for work in point.sparse_gemms():
         result = engine.run(machine, work, point.fidelity)
-        twin = engine.run_dense(machine, work.gemm, point.fidelity) if point.compare else None
+        twin = (
+            engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
+        )
         yield _row(machine, work, result, twin)
 
 

@@ -123,6 +123,11 @@ class Conv(_Layer):
         return self.groups
 
     @property
+    def columns(self) -> int:
+        """Columns of one sample: output pixels."""
+        return self.output_size[0] * self.output_size[1]
+
+    @property
     def window(self) -> Pair:
         """Height and width of the kernel."""
         return _pair(self.kernel)
@@ -172,7 +177,7 @@ class Conv(_Layer):
 
     def lower(self, batch: int) -> list[Lowered]:
         """The layer's GEMMs, one copy per group; T = batch.OH.OW."""
-        t = _checked(batch) * self.output_size[0] * self.output_size[1]
+        t = _checked(batch) * self.columns
         o = self.out_channels // self.groups
         channels = self.in_channels // self.groups
         i = self.window[0] * self.window[1] * channels

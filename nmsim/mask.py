@@ -114,6 +114,9 @@ class Mask:
     fits
         The promise holds. False for a mask that was made along another axis: hardware for the
         pattern must look at the bits.
+    indexed
+        Hardware must be told which elements were kept: metadata. False where all groups keep the
+        same.
     """
 
     pattern: Pattern
@@ -122,6 +125,7 @@ class Mask:
     regular: bool
     source: Callable[[], Words]
     fits: bool = True
+    indexed: bool = True
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
@@ -188,14 +192,15 @@ class SparseGemm:
     gemm
         Sizes and where they come from.
     a, b
-        Masks of count.M x K and count.N x K.
+        Masks of count.M x K and count.N x K; K may exceed the GEMM's by zeros that a recipe pads
+        with.
     note
         What a reader of the row should know, such as why an operand runs dense.
 
     Raises
     ------
     ShapeError
-        if a mask is not of its operand's shape.
+        if a mask is not of its operand's shape, or K of the two differ.
     """
 
     gemm: Gemm
@@ -206,11 +211,16 @@ class SparseGemm:
     def __post_init__(self) -> None:
         g = self.gemm
         for name, mask, rows in (("a", self.a, g.m * g.count), ("b", self.b, g.n * g.count)):
-            if (mask.rows, mask.k) != (rows, g.k):
+            if mask.rows != rows or mask.k < g.k or mask.k != self.k:
                 raise ShapeError(
                     f"GEMM {g.layer!r} {g.phase}: mask {name} is {mask.rows} x {mask.k}, "
                     f"expected {rows} x {g.k}"
                 )
+
+    @property
+    def k(self) -> int:
+        """K as it runs, zeros included that a recipe pads with."""
+        return self.a.k
 
     @classmethod
     def dense(cls, gemm: Gemm) -> Self:

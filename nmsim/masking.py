@@ -4,9 +4,10 @@ A mask is made along K of the first phase that it is offered in and, in a phase 
 the tensor's other axis, seen transposed. Nothing is drawn or pruned before an engine asks for bits.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.errors import RecipeError
+from nmsim.gemm import Gemm
 from nmsim.im2col import column_bits, column_values, windows
 from nmsim.layer import Bare, Conv, Layer, Lowered, Operand
-from nmsim.mask import Mask, SparseGemm, Words, transpose
+from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.pattern import Pattern
-from nmsim.pruning import PRUNERS, mask_words
+from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
 from nmsim.recipe import Offer, Recipe
-from nmsim.tensors import TensorSource
+from nmsim.tensors import Rectified, TensorSource
 
 __all__ = ["Setting", "sparse_gemms"]
 
@@ -67,15 +70,20 @@ def sparse_gemms(
 
 
 def _masked(lowered: Lowered, makers: list["_Maker"]) -> SparseGemm:
-    gemm, notes = lowered.gemm, []
-    masks = []
-    for operand, rows in ((lowered.a, gemm.m), (lowered.b, gemm.n)):
-        mask, note = Mask.dense(rows * gemm.count, gemm.k), ""
-        for maker in makers:
-            if gemm.kind != "matmul" and maker.offers(operand, gemm.phase):
-                mask, note = maker.along(operand, mask)
+    gemm = lowered.gemm
+    offered = [
+        next((m for m in makers if gemm.kind != "matmul" and m.offers(operand, gemm.phase)), None)
+        for operand in (lowered.a, lowered.b)
+    ]
+    k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
+    masks, notes = [], []
+    for operand, rows, maker in zip((lowered.a, lowered.b), (gemm.m, gemm.n), offered, strict=True):
+        dense = Mask.dense(rows * gemm.count, k)
+        mask, note = maker.along(operand, gemm, dense) if maker else (dense, "")
         masks.append(mask)
         notes.append(note)
+    if k > gemm.k:
+        notes.append(f"K padded from {gemm.k} to {k}: every sample starts with a kept column")
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
 
 
@@ -94,7 +102,11 @@ class _Maker:
     def pattern(self) -> Pattern:
         return self.offer.pattern or self.setting.pattern
 
-    def along(self, operand: Operand, dense: Mask) -> tuple[Mask, str]:
+    @property
+    def _pruner(self) -> Pruner:
+        return PRUNERS[self.offer.pruner]
+
+    def along(self, operand: Operand, gemm: Gemm, dense: Mask) -> tuple[Mask, str]:
         """The mask as an operand of ``dense``'s shape sees it, and a note; dense if it cannot."""
         if self.pattern.is_dense:
             return dense, ""
@@ -103,13 +115,45 @@ class _Maker:
                 f"activation runs dense: groups of {self.pattern.group} do not divide "
                 "its channels, so they do not line up with K"
             )
-        traits = PRUNERS[self.offer.pruner]
+        home = Mask(
+            self.pattern,
+            dense.rows,
+            dense.k,
+            regular=self._pruner.regular and (operand.transposed or not self._has_padding),
+            source=lambda: self.words,
+            fits=self._pruner.structured,
+            indexed=self._pruner.metadata,
+        )
         if operand.transposed == self.offer.transposed:
-            regular = traits.regular and (operand.transposed or not self._has_padding)
-            return Mask(self.pattern, dense.rows, dense.k, regular, lambda: self.words), ""
-        fits = traits.transposable
-        note = "" if fits else f"{self.offer.role} mask was made along the other axis: unfit"
-        return Mask(self.pattern, dense.rows, dense.k, False, self._turned(dense), fits), note
+            return home, "" if home.fits else f"{self.offer.pruner} mask obeys no pattern"
+        fits = self._pruner.transposable
+        turned = replace(home, regular=False, source=self._turned(dense), fits=fits)
+        return turned, "" if fits else self._misfit(turned, gemm)
+
+    def _misfit(self, mask: Mask, gemm: Gemm) -> str:
+        """What the row says of a mask made along another axis; refuses it if it is not allowed."""
+        offer, share = self.offer, mask.broken_groups() / mask.groups
+        found = (
+            f"{offer.pruner} mask of the {offer.role} was made along K of {offer.phases[0]}; "
+            f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
+        )
+        if not self.offer.allow_unfit:
+            raise RecipeError(
+                f"recipe {self.setting.recipe.name!r}, layer {gemm.layer!r}: the {found}: expected "
+                "a mask of its own, a transposable pruner, or allow_unfit: true"
+            )
+        return found
+
+    def padded(self, k: int) -> int:
+        """K with zero columns, so that a fixed mask starts alike in every sample of an image."""
+        if self._pruner.metadata or not self.offer.transposed or not isinstance(self.layer, Conv):
+            return k
+        return self.setting.batch * self._sample(self.layer.columns)
+
+    def _sample(self, columns: int) -> int:
+        """Columns of a sample, padded to whole periods of an evenly spread mask."""
+        period = self.pattern.group // math.gcd(self.pattern.keep, self.pattern.group)
+        return -(-columns // period) * period
 
     @property
     def _straddles(self) -> bool:
@@ -142,13 +186,37 @@ class _Maker:
     @cached_property
     def words(self) -> Words:
         """The packed mask, all copies, along K of the offer's first phase."""
+        layer, natural = self.layer, not self.offer.transposed
+        if isinstance(layer, Conv) and self.offer.role == "activation" and natural:
+            pixels = self.setting.batch * layer.image[0] * layer.image[1]
+            words = self._pruned(self._blocks(), pixels, layer.in_channels)
+            pointwise = layer.pointwise and layer.groups == 1
+            return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
+        if isinstance(layer, Conv) and not (natural or self._pruner.metadata):
+            return self._fixed(layer)
+        rows, k, blocks = self._natural() if natural else self._transposed()
+        if layer.copies == 1 or self._pruner.unit != "tile":
+            return self._pruned(blocks, rows, k)
+        parts = np.split(np.concatenate(list(blocks)), layer.copies)
+        return np.concatenate([self._pruned([part], len(part), k) for part in parts])
+
+    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
         key = [self.setting.seed, *(zlib.crc32(t.encode()) for t in self._names)]
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-        natural = not self.offer.transposed
-        if isinstance(self.layer, Conv) and self.offer.role == "activation" and natural:
-            return self._seen_as_columns(self.layer, seed)
-        rows, k, blocks = self._transposed() if self.offer.transposed else self._natural()
-        return mask_words(blocks, rows, k, self.pattern, self.offer.pruner, seed)
+        chosen = self.offer.pruner
+        return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+
+    def _fixed(self, layer: Conv) -> Words:
+        """A mask that looks at no value: the same columns of every sample, for every feature."""
+        row = np.zeros((1, self._sample(layer.columns)))
+        bits = prune(row, self.pattern, self.offer.pruner).mask
+        bits[:, layer.columns :] = False
+        whole = pack(np.tile(bits, self.setting.batch))
+        shape = layer.shape("weight", self.setting.batch)
+        features = (
+            shape[0] if self.offer.role == "gradient" else layer.copies * math.prod(shape[1:])
+        )
+        return np.repeat(whole, features, axis=0)
 
     @property
     def _names(self) -> tuple[str, str, str]:
@@ -156,21 +224,12 @@ class _Maker:
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         """The tensor as blocks of a matrix, features last."""
-        tensor = self.offer.role
-        for block in self.setting.tensors.blocks(self.layer, tensor, self.setting.batch):
+        tensor, source = self.offer.role, self.setting.tensors
+        if self.offer.relu:
+            source = Rectified(source)
+        for block in source.blocks(self.layer, tensor, self.setting.batch):
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
-
-    def _seen_as_columns(self, layer: Conv, seed: int) -> Words:
-        """A convolution's activation, pruned per pixel along its channels, as columns."""
-        batch = self.setting.batch
-        pixels = batch * layer.image[0] * layer.image[1]
-        words = mask_words(
-            self._blocks(), pixels, layer.in_channels, self.pattern, self.offer.pruner, seed
-        )
-        if layer.pointwise and layer.groups == 1:
-            return words
-        return column_bits(words, windows(layer, batch))
 
     def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the tensor's own matrix, copy after copy."""

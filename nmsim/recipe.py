@@ -3,11 +3,11 @@
 A recipe names roles and phases; which axis of which tensor that prunes follows from the lowering.
 One mask offered in two phases must obey the pattern along K of both: a mask of weights made for
 forward (along inputs) does so in backward (along outputs) only if its pruner is transposable.
-Anything else is refused, unless the recipe says ``allow_unfit: true``.
+Anything else is refused when the mask is made, unless the recipe says ``allow_unfit: true``.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,7 +39,14 @@ class Offer(Spec):
         min_length=1, description="where the mask is offered; it is made along K of the first"
     )
     pruner: str = Field(description="from `nmsim list pruners`")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="of the pruner: `nmsim show pruners NAME`"
+    )
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
+    relu: bool = Field(False, description="set negative activations to zero before pruning")
+    refresh: Annotated[int, Field(ge=1)] = Field(
+        1, description="training steps between two makings of the mask"
+    )
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"
     )
@@ -54,18 +61,12 @@ class Offer(Spec):
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
-        transposable = PRUNERS[self.pruner].transposable
-        axes = set()
+        PRUNERS[self.pruner]  # a misspelt name is refused now
         for phase in self.phases:
             if (self.role, phase) not in _TRANSPOSED:
                 raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
-            axes.add(_TRANSPOSED[self.role, phase])
-        if len(axes) > 1 and not (transposable or self.allow_unfit):
-            raise ValueError(
-                f"one {self.pruner} mask of the {self.role} is offered in "
-                f"{' and '.join(self.phases)}, whose K run along different axes, and the pruner "
-                "is not transposable: offer two masks, or say allow_unfit: true"
-            )
+        if self.relu and self.role != "activation":
+            raise ValueError(f"relu is for activations, not for the {self.role}")
         return self
 
     @property

@@ -21,7 +21,7 @@ from nmsim.jit import kernel
 from nmsim.layer import HasTensors, TensorName
 from nmsim.registry import unknown_name
 
-__all__ = ["Synthetic", "TensorFile", "TensorSource"]
+__all__ = ["Rectified", "Synthetic", "TensorFile", "TensorSource"]
 
 Block = NDArray[np.float32]
 
@@ -78,6 +78,26 @@ class Synthetic:
             return _gradients(rng, shape)
         made_by = "linear" if tensor == "activation_b" else layer.input
         return _activations(rng, shape, made_by, image=len(shape) == 4)
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """Another source's tensors with negative activations set to zero.
+
+    Chmiel et al. (ICLR 2023, section 6) prune activations after a ReLU, whatever the network has.
+    """
+
+    source: TensorSource
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+        return f"{self.source.name}, activations rectified"
+
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis."""
+        for block in self.source.blocks(layer, tensor, batch):
+            yield np.maximum(block, 0) if tensor == "activation" else block
 
 
 def _spans(shape: tuple[int, ...]) -> Iterator[int]:

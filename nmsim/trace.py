@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from nmsim.errors import TraceError
-from nmsim.gemm import Gemm
+from nmsim.gemm import MAX_SIZE, Gemm
 from nmsim.mask import Mask, SparseGemm, Words, words_per_row
 from nmsim.pattern import PatternField
 from nmsim.spec import Spec, first_error, reason
@@ -40,6 +40,7 @@ class _Operand(Spec):
     pattern: PatternField
     regular: bool
     fits: bool
+    indexed: bool
     sha256: str | None = None
 
 
@@ -48,6 +49,7 @@ class _Entry(Spec):
 
     gemm: Gemm
     note: str
+    k: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     a: _Operand
     b: _Operand
 
@@ -88,12 +90,13 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
     tensors: dict[str, NDArray[np.uint8]] = {}
     table = []
     for index, work in enumerate(gemms):
-        entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note}
+        entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
         for position, mask in (("a", work.a), ("b", work.b)):
             entry[position] = {
                 "pattern": str(mask.pattern),
                 "regular": mask.regular,
                 "fits": mask.fits,
+                "indexed": mask.indexed,
             }
             if not mask.is_dense:
                 octets = _octets(mask)
@@ -201,16 +204,16 @@ def _gemm(path: Path, index: int, entry: _Entry, tensors: Mapping[str, str]) -> 
         (entry.b, "b", gemm.n * gemm.count),
     ):
         if of.pattern.is_dense:
-            masks.append(Mask.dense(rows, gemm.k))
+            masks.append(Mask.dense(rows, entry.k))
             continue
-        name, expected = f"{index}.{position}", f"{rows} x {-(-gemm.k // 8)} of U8"
+        name, expected = f"{index}.{position}", f"{rows} x {-(-entry.k // 8)} of U8"
         if tensors.get(name) != expected:
             raise TraceError(
                 f"{path}: tensor {name!r} of layer {gemm.layer!r} is "
                 f"{tensors.get(name, 'missing')}, expected {expected}"
             )
-        source = _Stored(path, name, gemm.k, of.sha256)
-        masks.append(Mask(of.pattern, rows, gemm.k, of.regular, source, of.fits))
+        source = _Stored(path, name, entry.k, of.sha256)
+        masks.append(Mask(of.pattern, rows, entry.k, of.regular, source, of.fits, of.indexed))
     return SparseGemm(gemm, masks[0], masks[1], entry.note)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmsim import engine
-from nmsim.errors import SpecError
+from nmsim.errors import RecipeError
 from nmsim.hardware import load_hardware
 from nmsim.masking import Setting, sparse_gemms
 from nmsim.network import Network, load_model
@@ -140,13 +140,13 @@ def test_channels_that_groups_do_not_divide_run_dense_and_say_so():
 
 
 def test_one_mask_in_two_phases_is_refused_unless_it_is_allowed_to_break():
-    with pytest.raises(SpecError, match="not transposable"):
-        recipe(offer("weight", "forward", "backward"))
+    with pytest.raises(RecipeError, match="of its groups break 2:4"):
+        only(recipe(offer("weight", "forward", "backward")), "backward")
     unfit = recipe(offer("weight", "forward", "backward", allow_unfit=True))
     forward, backward = only(unfit, "forward")["full"], only(unfit, "backward")["full"]
     np.testing.assert_array_equal(backward.b.bits(), forward.b.bits().T)
     assert backward.b.broken_groups() > 0
-    assert "unfit" in backward.note
+    assert "groups break 2:4" in backward.note
 
 
 def test_about_seven_tenths_of_transposed_groups_happen_to_fit():

@@ -17,7 +17,7 @@ from nmsim.mask import SparseGemm
 from nmsim.registry import Registry, unknown_name
 from nmsim.result import Run
 
-__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "run", "run_dense"]
+__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "run", "run_dense", "run_twin"]
 
 Fidelity = Literal["cycle", "analytical"]
 
@@ -66,5 +66,18 @@ def run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Run:
 
 @lru_cache(maxsize=4096)
 def run_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Run:
-    """What the same GEMM costs with nothing pruned: the twin that a speed-up is measured by."""
+    """What the same GEMM costs with nothing pruned."""
     return run(machine, SparseGemm.dense(gemm), fidelity)
+
+
+def run_twin(machine: Machine, gemm: Gemm, result: Run, fidelity: str = "cycle") -> Run:
+    """The dense run that a result's speed-up is measured by.
+
+    For a result that ran transposed it is the faster of the dense GEMM's two orders, so that
+    turning alone is no gain.
+    """
+    direct = run_dense(machine, gemm, fidelity)
+    if not result.transposed:
+        return direct
+    turned = run_dense(machine, SparseGemm.dense(gemm).swapped().gemm, fidelity)
+    return min(direct, turned, key=lambda run: run.cycles)

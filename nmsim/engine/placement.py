@@ -76,6 +76,11 @@ class Placement:
         """Rows of one copy of an operand."""
         return self.work.gemm.m if position == "a" else self.work.gemm.n
 
+    def index_bits(self, position: str) -> int:
+        """Metadata of a stored element of an operand, bits."""
+        mask = self.work.a if position == "a" else self.work.b
+        return self.stored_as(position).metadata_bits if mask.indexed else 0
+
     def along_k(self, position: str) -> int:
         """Stored elements along K of an operand; 0: as many as it has slots."""
         stored = self.stored_as(position)
@@ -132,7 +137,7 @@ def _placement(
 ) -> Placement:
     run = work.swapped() if transposed else work
     dataflow = DATAFLOWS[machine.dataflow]
-    k = work.gemm.k
+    k = work.k
     if machine.pad_groups and not native.is_dense:
         k = -(-k // native.group) * native.group
     return Placement(
@@ -152,7 +157,7 @@ def _placement(
 def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
     """Stall-free cycles of one copy, fill of every fold included, masks drawn uniformly."""
     gemm, dataflow = placement.work.gemm, placement.dataflow
-    size = {"m": gemm.m, "n": gemm.n, "k": float(gemm.k)}
+    size = {"m": gemm.m, "n": gemm.n, "k": float(placement.work.k)}
     if placement.selected:
         lanes = placement.rows_of(placement.selected)
         tile = {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
@@ -176,13 +181,14 @@ def _stored(machine: SystolicArray, mask: Mask, k: int) -> Pattern:
     native = machine.native_for(mask.pattern)
     if native is None or not mask.obeys(native):
         return DENSE
-    return _smaller(machine, native, native.stored(k), k)
+    return _smaller(machine, mask, native, native.stored(k))
 
 
-def _smaller(machine: SystolicArray, native: Pattern, slots: float, k: int) -> Pattern:
-    """The pattern to store a row of K elements under: DENSE if slots and metadata save no bits."""
-    compressed = slots * (machine.operand_bits + native.metadata_bits)
-    return native if compressed < k * machine.operand_bits else DENSE
+def _smaller(machine: SystolicArray, mask: Mask, native: Pattern, slots: float) -> Pattern:
+    """The pattern to store a row of a mask under: DENSE if slots and metadata save no bits."""
+    metadata = native.metadata_bits if mask.indexed else 0
+    compressed = slots * (machine.operand_bits + metadata)
+    return native if compressed < mask.k * machine.operand_bits else DENSE
 
 
 def store_selected(machine: SystolicArray, placement: Placement, slots: float) -> Placement:
@@ -190,7 +196,7 @@ def store_selected(machine: SystolicArray, placement: Placement, slots: float) -
 
     The array then finds the slots of what it loads by itself; cycles stay as they are.
     """
-    stored = _smaller(machine, placement.native, slots, placement.work.gemm.k)
+    stored = _smaller(machine, placement.selected_mask, placement.native, slots)
     if placement.selected == "a":
         return replace(placement, a_stored=stored)
     return replace(placement, b_stored=stored) if placement.selected == "b" else placement
@@ -206,7 +212,9 @@ def _note(
         return "the array has no selectors: masks gain nothing"
     if not selected:
         return "runs dense: no order of the operands brings a mask to the selectors and gains"
-    turned = "runs transposed, which alone changes its cycles" if transposed else ""
+    turned = (
+        "runs transposed, held against the faster order of the dense GEMM" if transposed else ""
+    )
     if len(masked) == 2:
         sparse = "two masks: lock-step, one shortens K, the other saves bytes"
     elif not masked[0].obeys(native):

@@ -35,7 +35,7 @@ def footprint(
 ) -> tuple[int, int]:
     """Distinct elements behind an operand and elements of the operand, one copy."""
     gemm = placement.work.gemm
-    size = placement.rows_of(position) * gemm.k
+    size = placement.rows_of(position) * placement.work.k
     distinct = gemm.a_elements if position == "a" else gemm.b_elements
     if machine.im2col == "explicit" or distinct is None:
         return size, size
@@ -47,7 +47,7 @@ def element_bits(
 ) -> float:
     """Bits in memory behind a stored element of an operand, metadata included."""
     distinct, size = footprint(machine, placement, position)
-    width = machine.operand_bits + placement.stored_as(position).metadata_bits
+    width = machine.operand_bits + placement.index_bits(position)
     return width * distinct / size
 
 
@@ -87,7 +87,7 @@ def writeup(
     ):
         distinct, size = footprint(machine, placement, position)
         elements = -(-loaded * distinct // size)
-        index = placement.stored_as(position).metadata_bits
+        index = placement.index_bits(position)
         operands += elements * (machine.operand_bits + index)
         metadata += elements * index
         sram += read * (machine.operand_bits + index)

@@ -1,0 +1,146 @@
+"""The papers' recipes: which phases gain, from which masks."""
+
+import numpy as np
+import pytest
+
+from nmsim import engine, trace
+from nmsim.experiment import Point, rows
+from nmsim.gemm import PHASES
+from nmsim.hardware import load_hardware
+from nmsim.masking import Setting, sparse_gemms
+from nmsim.network import Network, load_model
+from nmsim.pattern import Pattern
+from nmsim.pruning import prune
+from nmsim.recipe import Recipe, load_recipe
+from nmsim.spec import validate
+from nmsim.tensors import Rectified, Synthetic
+
+GAINS = {
+    "dense": (),
+    "asp": ("forward",),
+    "transposable": ("forward", "backward"),
+    "mvue": ("update",),
+    "transposable+mvue": PHASES,
+    "fst": PHASES,
+    "sdgp": ("backward",),
+}
+BATCH = 3
+
+
+def setting(recipe, pattern="2:4"):
+    return Setting(load_recipe(recipe), Pattern.parse(pattern), Synthetic(), BATCH)
+
+
+def layers_of(*layers):
+    return validate(Network, {"layers": list(layers)}, "test").layers
+
+
+ODD = layers_of(
+    {"name": "odd", "type": "conv", "in_channels": 8, "out_channels": 12, "kernel": 3,
+     "padding": 1, "input_size": 7},
+    {"name": "grouped", "type": "conv", "in_channels": 16, "out_channels": 24, "kernel": 3,
+     "input_size": 5, "groups": 2},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", GAINS)
+def test_a_recipe_gains_in_its_phases_alone(recipe):
+    gained = dict.fromkeys(PHASES, (0, 0))
+    for row in rows(Point(model="resnet18", recipe=recipe, batch=4, layers="layer[34]*")):
+        dense, cycles = gained[row["phase"]]
+        gained[row["phase"]] = dense + row["dense_cycles"], cycles + row["cycles"]
+        if row["phase"] not in GAINS[recipe]:
+            assert row["speedup"] == 1, row
+        assert row["macs_useful"] <= row["macs_issued"] <= row["cycles"] * 128 * 128
+    for phase in GAINS[recipe]:
+        dense, cycles = gained[phase]
+        assert 1.2 < dense / cycles <= 2, phase
+
+
+def test_transposable_weights_are_one_mask_in_both_phases():
+    for layer in (*ODD, load_model("resnet18").layers[7]):
+        forward, backward, _ = sparse_gemms([layer], setting("transposable"))
+        g = forward.gemm
+        f = forward.b.bits().reshape(g.count, g.n, g.k)
+        b = backward.b.bits().reshape(g.count, g.k, g.n)
+        np.testing.assert_array_equal(b, np.swapaxes(f, 1, 2))
+        assert forward.b.broken_groups() == backward.b.broken_groups() == 0
+
+
+def test_transposable_weights_are_optimal_copy_by_copy():
+    layer = ODD[1]
+    forward, _, _ = sparse_gemms([layer], setting("transposable"))
+    w = np.concatenate(list(Synthetic().blocks(layer, "weight", BATCH)))
+    expected = prune(w.reshape(2, 12, -1), "2:4", "transposable").mask
+    np.testing.assert_array_equal(forward.b.bits(), expected.reshape(24, -1))
+
+
+def test_fst_prunes_weights_apart_and_every_other_column_of_each_sample():
+    forward, backward, update = sparse_gemms(ODD[:1], setting("fst"))
+    w = np.concatenate(list(Synthetic().blocks(ODD[0], "weight", BATCH))).reshape(12, -1)
+    np.testing.assert_array_equal(forward.b.bits(), prune(w, "2:4").mask)
+    np.testing.assert_array_equal(backward.b.bits(), prune(w.T.copy(), "2:4").mask)
+    kept = update.b.bits()
+    assert kept.shape == (72, BATCH * 50)
+    np.testing.assert_array_equal(kept, np.tile(np.arange(50) % 2 == 0, (72, BATCH)))
+    assert update.b.broken_groups() == 0
+    assert "padded from 147 to 150" in update.note
+    assert update.macs_useful == 12 * 72 * BATCH * 25
+
+
+def test_fixed_masks_need_no_metadata():
+    machine = load_hardware("systolic-128x128-2to4")
+    _, _, fixed = sparse_gemms(ODD[:1], setting("fst"))
+    _, _, drawn = sparse_gemms(ODD[:1], setting("mvue"))
+    for fidelity in engine.FIDELITIES:
+        assert engine.run(machine, fixed, fidelity).metadata_bytes == 0
+        assert engine.run(machine, drawn, fidelity).metadata_bytes > 0
+    run = engine.run(machine, fixed)
+    assert run.macs_issued == 12 * 72 * Pattern(2, 4).stored(150)
+
+
+def test_an_even_sample_is_not_padded():
+    (layer,) = layers_of(
+        {"name": "even", "type": "conv", "in_channels": 4, "out_channels": 4, "kernel": 1,
+         "input_size": 6}
+    )  # fmt: skip
+    _, _, update = sparse_gemms([layer], setting("fst"))
+    assert update.k == update.gemm.k == 36 * BATCH
+    assert update.note == ""
+
+
+def test_traces_keep_what_recipes_pad_and_do_not_index(tmp_path):
+    path = tmp_path / "t.safetensors"
+    trace.record(path, sparse_gemms(ODD, setting("fst")), {})
+    direct = list(sparse_gemms(ODD, setting("fst")))
+    machine = load_hardware("systolic-128x128-2to4")
+    for one, other in zip(direct, trace.check(path).gemms, strict=True):
+        assert engine.run(machine, one) == engine.run(machine, other)
+        assert one.macs_useful == other.macs_useful
+
+
+def test_mvue_draws_by_seed():
+    _, _, one = sparse_gemms(ODD[:1], setting("mvue"))
+    _, _, same = sparse_gemms(ODD[:1], setting("mvue"))
+    other = Setting(load_recipe("mvue"), Pattern(2, 4), Synthetic(), BATCH, seed=1)
+    _, _, different = sparse_gemms(ODD[:1], other)
+    np.testing.assert_array_equal(one.a.words, same.a.words)
+    assert (one.a.words != different.a.words).any()
+
+
+def test_activations_can_be_rectified_before_pruning():
+    (layer,) = layers_of(
+        {"name": "l", "type": "linear", "in_features": 16, "out_features": 4, "tokens": 5,
+         "input": "norm"}
+    )  # fmt: skip
+    chosen = validate(
+        Recipe,
+        {"summary": "s", "source": "t", "operands": [
+            {"role": "activation", "phases": ["forward"], "pruner": "magnitude", "relu": True}]},
+        "test",
+    )  # fmt: skip
+    forward, *_ = sparse_gemms([layer], Setting(chosen, Pattern(2, 4), Synthetic(), BATCH))
+    x = np.concatenate(list(Rectified(Synthetic()).blocks(layer, "activation", BATCH)))
+    assert (x >= 0).all()
+    assert (x == 0).any()
+    np.testing.assert_array_equal(forward.a.bits(), prune(x, "2:4").mask)
