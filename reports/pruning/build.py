@@ -30,25 +30,39 @@ QUESTION = "Do the algorithms behave as the papers say?"
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _HUBARA = "Hubara et al., NeurIPS 2021"
 _HALF = (
-    "N is what is kept, here and in all of nmsim. The paper counts what is pruned; at half density, "
-    "as in this section, both are the same number."
+    "N = kept",
+    (
+        "N is what is kept, here and in all of nmsim. The paper mostly counts what is pruned; at "
+        "half density, as in this section, both are the same number."
+    ),
+)
+_PRUNED = (
+    "N = pruned",
+    (
+        "N is what is pruned, in this section only, as in the paper's Eq. 4 and on the axis of its "
+        "figure; nmsim's pattern, which counts what is kept, is (M − N):M."
+    ),
 )
 _CAPTIONS = {
     "estimators": "Misdirected is the bias left after the one factor for all gradients that suits "
-    "best, which a learning rate would mend: uniform is half of unbiased, and its mean points along "
-    "the gradient. nmsim trains no network here: the accuracies are the paper's.",
+    "best, which a learning rate would mend: uniform is half of unbiased, and its mean points "
+    "along the gradient. nmsim trains no network here: the accuracies are the paper's.",
     "approximation": "Variances are exact (Eq. 9), not sampled. The bound is a supremum: it is "
     "approached where one element dwarfs the others and never reached.",
-    "bounds": "W(P)/W* can be below 1: the optimum of the lemma prunes exactly half of every row and "
-    "column, and pruning more of some rows can cost less. Greedy is compared with the optimum of at "
-    "most half per row and column.",
-    "diversity": "Every count is an exact integer; hover for all of its digits.",
+    "bounds": "W(P)/W* can be below 1: the optimum of the lemma prunes exactly half of every row "
+    "and column, and pruning more of some rows can cost less. Greedy is compared with the optimum "
+    "of at most half per row and column.",
+    "diversity": "Every count is an exact integer; the pointer shows all of its digits. The file "
+    "of results also has the transposable masks with at most N per row and column.",
     "violations": "P is the probability that a block of M has at least N zeros. In nmsim this is "
     "1 − violation_probability of the pattern (M − N):M.",
-    "retained": "Bars: all layers together; points: each layer. The last two bars are the paper's "
+    "retained": "Bars: all layers together; points: each layer. The last two bars are fast "
     "approximations of the 4:8 transposable mask. The paper's figure is of the last layer of "
     "ResNet-50, and prints no numbers.",
 }
+"""What to know when reading the drawing of a section."""
+
+_THIRDS = "grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))"
 
 
 def sections() -> list[Section]:
@@ -56,16 +70,12 @@ def sections() -> list[Section]:
     estimators, scan, bounds = measure_estimators(), measure_scan(), measure_bounds()
     diversity, violations = measure_diversity(), measure_violations()
     retained = measure_retained(load_file(WEIGHTS))
-    pruned = (
-        "N is what is pruned, in this section only, as in the paper's Eq. 4 and on the axis of its "
-        "figure; nmsim's pattern, which counts what is kept, is (M − N):M."
-    )
     return [
         Section(
             "estimators",
             "Unbiased estimators of the gradients",
             f"{_CHMIEL}, Table 2 and section 4",
-            _HALF,
+            *_HALF,
             estimators,
             judge_estimators(estimators),
         ),
@@ -73,7 +83,7 @@ def sections() -> list[Section]:
             "approximation",
             "The approximate estimator is within a factor of two",
             f"{_CHMIEL}, Figure 2 and Eq. 16",
-            _HALF,
+            *_HALF,
             scan,
             judge_scan(scan),
         ),
@@ -81,7 +91,7 @@ def sections() -> list[Section]:
             "bounds",
             "Approximate transposable masks keep their bounds",
             f"{_HUBARA}, section 4",
-            _HALF,
+            *_HALF,
             bounds,
             judge_bounds(bounds),
         ),
@@ -89,7 +99,7 @@ def sections() -> list[Section]:
             "diversity",
             "Mask diversity",
             f"{_HUBARA}, Table 1 and Eq. 2",
-            _HALF,
+            *_HALF,
             diversity,
             judge_diversity(diversity),
         ),
@@ -97,7 +107,7 @@ def sections() -> list[Section]:
             "violations",
             "How often an unstructured mask fits",
             f"{_HUBARA}, Figure 5a and Eq. 4",
-            pruned,
+            *_PRUNED,
             violations,
             judge_violations(violations),
         ),
@@ -105,23 +115,19 @@ def sections() -> list[Section]:
             "retained",
             "What structure costs in magnitude, on trained weights",
             f"{_HUBARA}, Figure 3b",
-            _HALF,
+            *_HALF,
             retained,
             judge_retained(retained),
         ),
     ]
 
 
-def _cell(text: str) -> Cell:
-    return Cell(text)
-
-
-def _verdicts(verdicts: Iterable[Verdict]) -> Safe:
+def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
     heads = [
-        Head("statement"),
+        Head("statement", n_is),
         Head("in the paper"),
-        Head("the paper prints"),
-        Head("nmsim computes"),
+        Head("the paper prints", n_is),
+        Head("nmsim computes", n_is),
         Head("verdict"),
     ]
     rows = [
@@ -174,12 +180,12 @@ def _header(found: list[Section]) -> Safe:
 def page(found: list[Section]) -> str:
     """The whole page."""
     drawn = drawings({section.name: DRAWINGS[section.name](section.figures) for section in found})
-    parts = [_header(found), el("div", *map(_tile, found), class_="tiles")]
+    parts = [_header(found), el("div", *map(_tile, found), class_="tiles", style=_THIRDS)]
     for section in found:
         parts += [
             el("h2", section.title, id=section.name),
             el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
-            _verdicts(section.verdicts),
+            _verdicts(section.verdicts, section.n_is),
             drawn[section.name],
             el("p", _CAPTIONS[section.name], class_="caption"),
         ]
@@ -206,8 +212,8 @@ def main(arguments: list[str]) -> None:
     """Write page and results into a folder, this one unless told otherwise."""
     parser = argparse.ArgumentParser(description=QUESTION)
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    found = sections()
     folder = parser.parse_args(arguments).out
+    found = sections()
     write_folder(folder, {"results.json": results(found), "index.html": page(found)})
     print(f"{folder / 'index.html'}: " + ", ".join(f"{s.name} {_count(s)}" for s in found))
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -130,7 +131,7 @@ def bounds(figures: Figures) -> go.Figure:
         spread = figures[key]
         edges, counts = spread["edges"], spread["counts"]
         figure.add_bar(
-            x=[(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)],
+            x=[(a + b) / 2 for a, b in pairwise(edges)],
             y=counts,
             width=edges[1] - edges[0],
             name=name,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from verdicts import Verdict, judged, within_last_digit
+from verdicts import Verdict, judged, power, within_last_digit
 
 from nmsim.statistics import mask_diversity, violation_probability, violations
 
@@ -58,10 +58,10 @@ def judge_diversity(figures: Figures) -> list[Verdict]:
         judged(
             f"{structure}: {'Eq. 2' if counting == 'paper' else 'exact count'}",
             "Table 1",
-            ", ".join(f"{m}·10^{e} ({p})" for p, (m, e) in row.items()),
-            ", ".join(f"{figures[counting][structure][p]:.4g} ({p})" for p in row),
+            ", ".join(f"{_printed(*number)} ({p})" for p, number in row.items()),
+            ", ".join(f"{power(figures[counting][structure][p])} ({p})" for p in row),
             [
-                f"{p}: {figures[counting][structure][p]:,} masks, {m}·10^{e} printed"
+                f"{p}: {figures[counting][structure][p]:,} masks, not {_printed(m, e)}"
                 + _overcount(p, structure, counting)
                 for p, (m, e) in row.items()
                 if not within_last_digit(figures[counting][structure][p], m, e)
@@ -76,16 +76,17 @@ def judge_diversity(figures: Figures) -> list[Verdict]:
     return verdicts
 
 
+def _printed(mantissa: str, exponent: int) -> str:
+    return power(float(f"{mantissa}e{exponent}"), len(mantissa.replace(".", "")))
+
+
 def _overcount(pattern: str, structure: str, counting: str) -> str:
     """Why formula and count part: masks of one tile, by each."""
     if (structure, counting) != ("transposable", "exact"):
         return ""
     group = int(pattern.partition(":")[2])
     tile = [mask_diversity(pattern, (group, group), "transposable", c) for c in ("paper", "exact")]
-    return (
-        f" (the formula picks one column per row, N times over: a {group}×{group} tile has "
-        f"{tile[1]:,} masks, it counts {tile[0]:,})"
-    )
+    return f" (a {group}×{group} tile has {tile[1]:,}; Eq. 2, right for N = 1, gives {tile[0]:,})"
 
 
 def _conclusions(counts: Mapping[str, Mapping[str, int]], said: str) -> list[Verdict]:
@@ -163,8 +164,10 @@ def judge_violations(figures: Figures) -> list[Verdict]:
             "falls from N/M = ρ on",
             ", ".join(f"M={m}: {at[m]:.3f} then {above[m]:.3f}" for m in curves),
             [
-                f"at N/M = ρ itself P is {min(at.values()):.3f} or more, as (i) says; "
-                "it falls below 0.5 from the next N on"
+                (
+                    f"at N/M = ρ itself P is {min(at.values()):.3f} or more, as (i) says; "
+                    "it falls below 0.5 from the next N on"
+                )
             ]
             if min(at.values()) > 0.5 > max(above.values())
             else [f"P is {max(above.values()):.3f} beyond ρ"] * (max(above.values()) > 0.5),

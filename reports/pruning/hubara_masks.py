@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from verdicts import Verdict, judged
+from verdicts import Verdict, judged, power
 
 from nmsim import prune
 from nmsim.statistics import mask_diversity, retained_l1
@@ -104,7 +104,7 @@ def judge_bounds(figures: Figures) -> list[Verdict]:
         ),
         judged(
             "Greedy, from heavy to light, keeps at least half of the optimum",
-            f"released code (b-matching bound); {count}",
+            f"not in the paper: its released code; {count}",
             "≥ 0.5",
             f"{greedy['least']:.3f} to {greedy['most']:.3f}, mean {greedy['mean']:.4f}",
             [f"a tile keeps {greedy['least']:.3f}"] if greedy["least"] < 0.5 else [],
@@ -117,8 +117,10 @@ def judge_bounds(figures: Figures) -> list[Verdict]:
             []
             if abs(share - 0.5) < 0.005
             else [
-                f"a row that meets a column short of pruned elements goes on pruning: {share:.3f} "
-                "is kept, at most 4 per row and column but not exactly 4"
+                (
+                    "it prunes while a row or its column lacks zeros, so full rows go on losing "
+                    f"elements: at most half of each is kept, {share:.3f} in all"
+                )
             ],
         ),
     ]
@@ -206,6 +208,6 @@ def _correlated(figures: Figures, counting: str) -> Verdict:
         f"The more diverse, the more magnitude is kept ({said})",
         "caption of Figure 3",
         "correlated",
-        " > ".join(f"{name} {counts[name]:.2g}" for name in ranked),
+        " > ".join(f"{name} {power(counts[name], 2)}" for name in ranked),
         inverted,
     )

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Section", "Verdict", "judged", "within_last_digit"]
+__all__ = ["Section", "Verdict", "judged", "power", "within_last_digit"]
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """One claim: which paper, which N it means, every figure, every verdict."""
+    """One claim: which paper, which N it means in its table and prose, every figure and verdict."""
 
     name: str
     title: str
     paper: str
+    n_is: str
     meaning_of_n: str
     figures: dict[str, Any]
     verdicts: list[Verdict]
@@ -45,6 +48,18 @@ def judged(
 ) -> Verdict:
     """Judge a statement by what contradicts it: nothing, if it is reproduced."""
     return Verdict(statement, where, printed, computed, "; ".join(failures))
+
+
+def power(value: float, digits: int = 4) -> str:
+    """A large number as people write it.
+
+    Examples
+    --------
+    >>> power(1.8326e18), power(4e9, 1)
+    ('1.833·10¹⁸', '4·10⁹')
+    """
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}"
 
 
 def within_last_digit(value: float, mantissa: str, exponent: int) -> bool:
