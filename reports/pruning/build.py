@@ -46,7 +46,8 @@ _PRUNED = (
 _CAPTIONS = {
     "estimators": "Misdirected is the bias left after the one factor for all gradients that suits "
     "best, which a learning rate would mend: uniform is half of unbiased, and its mean points "
-    "along the gradient. nmsim trains no network here: the accuracies are the paper's.",
+    "along the gradient. Magnitude is the paper's greedy. nmsim trains no network here: the "
+    "accuracies are the paper's.",
     "approximation": "Variances are exact (Eq. 9), not sampled. The bound is a supremum: it is "
     "approached where one element dwarfs the others and never reached.",
     "bounds": "W(P)/W* can be below 1: the optimum of the lemma prunes exactly half of every row "

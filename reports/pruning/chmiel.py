@@ -1,5 +1,6 @@
 """Chmiel et al., ICLR 2023: estimators of gradients, from their exact moments."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,9 @@ def _ascending(quality: dict[str, dict[str, float]], *measures: str) -> list[str
 
 
 def _less(names: list[str], quality: dict[str, dict[str, float]], measure: str) -> str:
-    return " < ".join(f"{name} {_short(quality[name][measure])}" for name in names)
+    shown = [_short(quality[name][measure]) for name in names]
+    signs = ["", *(" = " if one == other else " < " for one, other in pairwise(shown))]
+    return "".join(f"{s}{name} {value}" for s, name, value in zip(signs, names, shown, strict=True))
 
 
 def _short(value: float) -> str:
