@@ -9,13 +9,22 @@ import plotly.graph_objects as go
 from hubara_masks import STRUCTURES
 from plotly.subplots import make_subplots
 
-from nmsim.report.theme import INK, MACHINE_COLOURS, MACHINE_SYMBOLS, MUTED, apply_theme
+from nmsim.report.theme import (
+    DENSE_COLOUR,
+    INK,
+    MACHINE_COLOURS,
+    MACHINE_SYMBOLS,
+    MUTED,
+    apply_theme,
+)
 
 __all__ = ["DRAWINGS"]
 
 Figures = Mapping[str, Any]
 
 _INDIGO, _ROSE, _CYAN, _WINE, _SAND = MACHINE_COLOURS[:5]
+_FLOOR = 0.7
+_BESIDE = {"unstructured": "middle left", "4:8": "top left", "2:4": "top left"}
 _DASH = {"color": INK, "width": 1.5, "dash": "dash"}
 _MEASURES = {
     "bias": "bias<br>[share of Σ|a|]",
@@ -124,10 +133,10 @@ def bounds(figures: Figures) -> go.Figure:
     """How far from their bounds the approximate transposable masks are."""
     figure = _panels("Algorithm 1: pruned weight over optimum", "greedy: kept weight over optimum")
     shown = (
-        ("lemma", "Algorithm 1", _INDIGO, 2.0, "W(P) / W*"),
-        ("greedy", "greedy", _ROSE, 0.5, "kept / optimal"),
+        ("lemma", "Algorithm 1", _INDIGO, 2.0, "W(P) / W*", (0.8, 2.06)),
+        ("greedy", "greedy", _ROSE, 0.5, "kept / optimal", (0.47, 1.01)),
     )
-    for column, (key, name, colour, bound, axis) in enumerate(shown, 1):
+    for column, (key, name, colour, bound, axis, span) in enumerate(shown, 1):
         spread = figures[key]
         edges, counts = spread["edges"], spread["counts"]
         figure.add_bar(
@@ -149,7 +158,7 @@ def bounds(figures: Figures) -> go.Figure:
             row=1,
             col=column,
         )
-        figure.update_xaxes(title=axis, row=1, col=column)
+        figure.update_xaxes(title=axis, range=span, row=1, col=column)
     figure.update_yaxes(title="tiles")
     return apply_theme(
         figure,
@@ -225,29 +234,8 @@ def retained(figures: Figures) -> go.Figure:
     figure = _panels(
         "kept, by layer", "kept in all layers, against diversity", column_widths=[0.56, 0.44]
     )
-    for at, layer in enumerate(figures["shapes"]):
-        rows, k = figures["shapes"][layer]
-        figure.add_scatter(
-            x=list(figures["layers"]),
-            y=[row[layer] for row in figures["layers"].values()],
-            mode="markers",
-            name=f"{layer} ({rows}×{k})",
-            marker={"color": MACHINE_COLOURS[at], "symbol": MACHINE_SYMBOLS[at], "size": 9},
-            row=1,
-            col=1,
-        )
+    _kept_by_layer(figure, figures)
     kept = figures["all"]
-    figure.add_bar(
-        x=list(kept),
-        y=list(kept.values()),
-        name="all layers",
-        marker={"color": "#D7DBE0"},
-        text=[f"{value:.3f}" for value in kept.values()],
-        textposition="inside",
-        insidetextanchor="start",
-        row=1,
-        col=1,
-    )
     for counting, name, symbol in (
         ("exact", "exact count", "circle"),
         ("paper", "Eq. 2", "circle-open"),
@@ -258,16 +246,14 @@ def retained(figures: Figures) -> go.Figure:
             y=[kept[structure] for structure in STRUCTURES],
             mode="markers+text" if counting == "exact" else "markers",
             text=[*STRUCTURES],
-            textposition=[
-                "middle left" if s == "unstructured" else "bottom right" for s in STRUCTURES
-            ],
+            textposition=[_BESIDE.get(structure, "bottom right") for structure in STRUCTURES],
             textfont={"size": 11, "color": MUTED},
             name=name,
             marker={"symbol": symbol, "size": 11, "color": _WINE},
             row=1,
             col=2,
         )
-    figure.update_yaxes(title="Σ|w| kept / unstructured", range=[0.7, 1.02])
+    figure.update_yaxes(title="Σ|w| kept / unstructured", range=[_FLOOR, 1.02])
     figure.update_xaxes(title="log₁₀ masks of 8×8", range=[4.5, 19.5], row=1, col=2)
     return apply_theme(
         figure,
@@ -276,6 +262,30 @@ def retained(figures: Figures) -> go.Figure:
         520,
         130,
     )
+
+
+def _kept_by_layer(figure: go.Figure, figures: Figures) -> None:
+    """Bars of all layers, their numbers at the foot, and a point per layer."""
+    kept = figures["all"]
+    names = [name.replace(" ", "<br>").replace("-", "-<br>") for name in kept]
+    figure.add_bar(x=names, y=[*kept.values()], name="all layers", marker={"color": DENSE_COLOUR})
+    figure.add_scatter(
+        x=names,
+        y=[_FLOOR + 0.012] * len(names),
+        text=[f"<b>{value:.3f}</b>" for value in kept.values()],
+        mode="text",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    for at, (layer, (rows, k)) in enumerate(figures["shapes"].items()):
+        figure.add_scatter(
+            x=names,
+            y=[row[layer] for row in figures["layers"].values()],
+            mode="markers",
+            name=f"{layer} ({rows}×{k})",
+            marker={"color": MACHINE_COLOURS[at], "symbol": MACHINE_SYMBOLS[at], "size": 9},
+        )
+    figure.update_xaxes(tickangle=0, row=1, col=1)
 
 
 DRAWINGS = {
