@@ -103,6 +103,7 @@ def changed(figures, *path, to):
         ("violations", ("probability", 4), [1.0, 0.9, 0.4, 0.1], "N/M ≤ ρ"),
         ("violations", ("probability", 16), [0.5] * 16, "sharper"),
         ("retained", ("all", "4:8 transposable"), 0.99, "Order of the kept"),
+        ("retained", ("layers", "2:4", "fc2.weight"), 0.5, "Order of the kept"),
         ("retained", ("all", "2:4"), 0.94, "almost the same"),
         ("retained", ("all", "2:4 transposable"), 0.5, "2:4 transposable"),
         ("retained", ("all", "4:8 sequential"), 0.95, "(exact count)"),

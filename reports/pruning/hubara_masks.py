@@ -160,18 +160,26 @@ def measure_retained(weights: Mapping[str, NDArray[Any]]) -> Figures:
 def judge_retained(figures: Figures) -> list[Verdict]:
     """The order of Figure 3b, its near tie, and the correlation with mask diversity."""
     kept = figures["all"]
-    ranked = sorted(_FIGURE_3B, key=lambda name: -kept[name])
+    orders = {
+        layer: sorted(_FIGURE_3B, key=lambda name, at=layer: -figures["layers"][name][at])
+        for layer in figures["shapes"]
+    }
+    ranked = orders["all layers"] = sorted(_FIGURE_3B, key=lambda name: -kept[name])
     steps = [kept[a] - kept[b] for a, b in pairwise(_FIGURE_3B)]
     tie = abs(kept["2:4"] - kept["4:8 transposable"])
     others = [step for at, step in enumerate(steps) if at != 2]
     shown = " > ".join(f"{name} {kept[name]:.3f}" for name in ranked)
     verdicts = [
         judged(
-            "Order of the kept magnitude",
+            "Order of the kept magnitude, in every layer and in all",
             "Figure 3b",
             " > ".join(_FIGURE_3B),
             shown,
-            [] if ranked == list(_FIGURE_3B) else [f"the order here is {' > '.join(ranked)}"],
+            [
+                f"the order of {where} is {' > '.join(found)}"
+                for where, found in orders.items()
+                if found != list(_FIGURE_3B)
+            ],
         ),
         judged(
             "2:4 and 4:8 transposable keep almost the same",
