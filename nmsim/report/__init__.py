@@ -7,7 +7,7 @@ A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe,
 fidelity) or "sweep" (a list of each, and the columns of `SWEPT` in the table).
 """
 
-from nmsim.report.page import page, write_report
+from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import frame, read_results, records, to_csv, to_json
@@ -15,6 +15,7 @@ from nmsim.report.terminal import render, render_sweep
 
 __all__ = [
     "SWEPT",
+    "document",
     "figures",
     "frame",
     "page",

@@ -21,7 +21,7 @@ from nmsim.report.sections import (
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, to_csv
 from nmsim.storage import write_folder
 
-__all__ = ["PAGE", "page", "write_report"]
+__all__ = ["PAGE", "document", "page", "write_report"]
 
 PAGE = "index.html"
 
@@ -58,22 +58,10 @@ def write_report(folder: str | Path, df: pd.DataFrame, manifest: Mapping[str, An
 
 
 def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
-    """The whole page of a run or of a sweep, as ``kind`` of its manifest says.
-
-    It needs no network and no other file: styles, scripts and plotly.js stand in it.
-    """
+    """The whole page of a run or of a sweep, as ``kind`` of its manifest says."""
     swept = manifest["kind"] == "sweep"
-    head = el(
-        "head",
-        Safe('<meta charset="utf-8">'),
-        Safe('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        el("title", f"nmsim: {_title(manifest)}"),
-        Safe(f"<style>{_STYLE}</style>"),
-        script(get_plotlyjs()),
-        script(_SCRIPT),
-    )
-    body = el(
-        "main",
+    return document(
+        _title(manifest),
         _header(manifest),
         _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
         el("h2", "Every row", id="rows"),
@@ -85,7 +73,24 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         machines(manifest),
         *_origin(df, manifest),
     )
-    return f'<!DOCTYPE html>\n<html lang="en">{head}{el("body", body)}</html>\n'
+
+
+def document(title: str, *parts: Safe) -> str:
+    """A page of parts in the look of every page, with what draws its figures and sorts its tables.
+
+    It needs no network and no other file: styles, scripts and plotly.js stand in it.
+    """
+    head = el(
+        "head",
+        Safe('<meta charset="utf-8">'),
+        Safe('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        el("title", f"nmsim: {title}"),
+        Safe(f"<style>{_STYLE}</style>"),
+        script(get_plotlyjs()),
+        script(_SCRIPT),
+    )
+    body = el("body", el("main", *parts))
+    return f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
 
 
 def _title(manifest: Mapping[str, Any]) -> str:

@@ -1,0 +1,223 @@
+"""Do the algorithms behave as the papers say? ``python reports/pruning/build.py`` writes the page.
+
+``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on two cores;
+the weights come from ``traces/digits.safetensors``.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
+from drawings import DRAWINGS
+from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
+from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
+from safetensors.numpy import load_file
+from verdicts import Section, Verdict
+
+from nmsim import __version__
+from nmsim.report import document
+from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from nmsim.storage import write_folder
+
+HERE = Path(__file__).resolve().parent
+WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
+COMMAND = "python reports/pruning/build.py"
+QUESTION = "Do the algorithms behave as the papers say?"
+
+_CHMIEL = "Chmiel et al., ICLR 2023"
+_HUBARA = "Hubara et al., NeurIPS 2021"
+_HALF = (
+    "N = kept",
+    (
+        "N is what is kept, here and in all of nmsim. The paper mostly counts what is pruned; at "
+        "half density, as in this section, both are the same number."
+    ),
+)
+_PRUNED = (
+    "N = pruned",
+    (
+        "N is what is pruned, in this section only, as in the paper's Eq. 4 and on the axis of its "
+        "figure; nmsim's pattern, which counts what is kept, is (M − N):M."
+    ),
+)
+_CAPTIONS = {
+    "estimators": "Misdirected is the bias left after the one factor for all gradients that suits "
+    "best, which a learning rate would mend: uniform is half of unbiased, and its mean points "
+    "along the gradient. Magnitude is the paper's greedy. nmsim trains no network here: the "
+    "accuracies are the paper's.",
+    "approximation": "Variances are exact (Eq. 9), not sampled. The bound is a supremum: it is "
+    "approached where one element dwarfs the others and never reached.",
+    "bounds": "W(P)/W* can be below 1: the optimum of the lemma prunes exactly half of every row "
+    "and column, and pruning more of some rows can cost less. Greedy is compared with the optimum "
+    "of at most half per row and column.",
+    "diversity": "Every count is an exact integer; the pointer shows all of its digits. The file "
+    "of results also has the transposable masks with at most N per row and column.",
+    "violations": "P is the probability that a block of M has at least N zeros. In nmsim this is "
+    "1 − violation_probability of the pattern (M − N):M.",
+    "retained": "Bars: all layers together; points: each layer. The last two bars are fast "
+    "approximations of the 4:8 transposable mask. The paper's figure is of the last layer of "
+    "ResNet-50, and prints no numbers.",
+}
+"""What to know when reading the drawing of a section."""
+
+_THIRDS = "grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))"
+
+
+def sections() -> list[Section]:
+    """Compute and judge everything."""
+    estimators, scan, bounds = measure_estimators(), measure_scan(), measure_bounds()
+    diversity, violations = measure_diversity(), measure_violations()
+    retained = measure_retained(load_file(WEIGHTS))
+    return [
+        Section(
+            "estimators",
+            "Unbiased estimators of the gradients",
+            f"{_CHMIEL}, Table 2 and section 4",
+            *_HALF,
+            estimators,
+            judge_estimators(estimators),
+        ),
+        Section(
+            "approximation",
+            "The approximate estimator is within a factor of two",
+            f"{_CHMIEL}, Figure 2 and Eq. 16",
+            *_HALF,
+            scan,
+            judge_scan(scan),
+        ),
+        Section(
+            "bounds",
+            "Approximate transposable masks keep their bounds",
+            f"{_HUBARA}, section 4",
+            *_HALF,
+            bounds,
+            judge_bounds(bounds),
+        ),
+        Section(
+            "diversity",
+            "Mask diversity",
+            f"{_HUBARA}, Table 1 and Eq. 2",
+            *_HALF,
+            diversity,
+            judge_diversity(diversity),
+        ),
+        Section(
+            "violations",
+            "How often an unstructured mask fits",
+            f"{_HUBARA}, Figure 5a and Eq. 4",
+            *_PRUNED,
+            violations,
+            judge_violations(violations),
+        ),
+        Section(
+            "retained",
+            "What structure costs in magnitude, on trained weights",
+            f"{_HUBARA}, Figure 3b",
+            *_HALF,
+            retained,
+            judge_retained(retained),
+        ),
+    ]
+
+
+def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
+    heads = [
+        Head("statement", n_is),
+        Head("in the paper"),
+        Head("the paper prints", n_is),
+        Head("nmsim computes", n_is),
+        Head("verdict"),
+    ]
+    rows = [
+        [
+            Cell(v.statement),
+            Cell(v.where),
+            Cell(v.printed),
+            Cell(v.computed),
+            Cell("reproduced", style="reproduced")
+            if v.reproduced
+            else Cell(f"differs: {v.because}", style="differs"),
+        ]
+        for v in verdicts
+    ]
+    return sheet(heads, rows, "verdicts")
+
+
+def _count(section: Section) -> str:
+    met = sum(v.reproduced for v in section.verdicts)
+    return f"{met} of {len(section.verdicts)}"
+
+
+def _tile(section: Section) -> Safe:
+    return el(
+        "div",
+        el("div", el("a", section.title, href=f"#{section.name}"), class_="what"),
+        el("div", _count(section), class_="much"),
+        el("div", f"reproduced · {section.paper}", class_="more"),
+        class_="tile",
+    )
+
+
+def _header(found: list[Section]) -> Safe:
+    every = [v for section in found for v in section.verdicts]
+    met = sum(v.reproduced for v in every)
+    return el(
+        "header",
+        el("div", f"nmsim {__version__} · papers", class_="eyebrow"),
+        el("h1", QUESTION),
+        el(
+            "p",
+            f"{met} of {len(every)} statements are reproduced. Each is compared with what nmsim's "
+            "own pruners and statistics compute; verdicts follow from the figures. N:M means that "
+            "N of every M consecutive elements are kept, unless a section says otherwise.",
+            class_="lead",
+        ),
+    )
+
+
+def page(found: list[Section]) -> str:
+    """The whole page."""
+    drawn = drawings({section.name: DRAWINGS[section.name](section.figures) for section in found})
+    parts = [_header(found), el("div", *map(_tile, found), class_="tiles", style=_THIRDS)]
+    for section in found:
+        parts += [
+            el("h2", section.title, id=section.name),
+            el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
+            _verdicts(section.verdicts, section.n_is),
+            drawn[section.name],
+            el("p", _CAPTIONS[section.name], class_="caption"),
+        ]
+    parts += [
+        el("h2", "How to get it again"),
+        el("pre", el("code", COMMAND)),
+        el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
+    ]
+    return document(QUESTION, joined(parts))
+
+
+def results(found: list[Section]) -> str:
+    """Every figure and verdict as strict JSON."""
+    content = {
+        "question": QUESTION,
+        "command": COMMAND,
+        "nmsim": __version__,
+        "sections": [section.record() for section in found],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    parser = argparse.ArgumentParser(description=QUESTION)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    folder = parser.parse_args(arguments).out
+    found = sections()
+    write_folder(folder, {"results.json": results(found), "index.html": page(found)})
+    print(f"{folder / 'index.html'}: " + ", ".join(f"{s.name} {_count(s)}" for s in found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
