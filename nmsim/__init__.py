@@ -8,6 +8,7 @@
 
 from importlib.metadata import version
 
+from nmsim import schedules, statistics
 from nmsim.errors import NmsimError
 from nmsim.experiment import simulate
 from nmsim.gemm import Gemm
@@ -23,7 +24,9 @@ __all__ = [
     "load_hardware",
     "load_model",
     "prune",
+    "schedules",
     "simulate",
+    "statistics",
 ]
 
 __version__ = version("nmsim")

@@ -14,6 +14,7 @@ K is last in both operands. A mask of a tensor is N:M along K in two phases only
 pattern along both axes of its matrix: ``Operand.transposed`` says which axis a phase needs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, Self
 
@@ -24,6 +25,7 @@ from nmsim.gemm import Gemm, Phase
 from nmsim.spec import Spec
 
 __all__ = [
+    "OPERANDS",
     "Bare",
     "Conv",
     "HasTensors",
@@ -210,6 +212,11 @@ class Linear(_Layer):
         return 1
 
     @property
+    def columns(self) -> int:
+        """Columns of one sample: tokens."""
+        return self.tokens
+
+    @property
     def weights(self) -> int:
         """Elements of the weight, all repeats."""
         return self.out_features * self.in_features * self.repeat
@@ -249,6 +256,11 @@ class Matmul(_Layer):
     def copies(self) -> int:
         """Independent parts of its tensors: heads come one after the other, as rows."""
         return 1
+
+    @property
+    def columns(self) -> int:
+        """Rows of A of one sample and head."""
+        return self.m
 
     @property
     def weights(self) -> int:
@@ -320,20 +332,25 @@ class Bare:
         """Copies of a GEMM are rows of one tensor."""
         return 1
 
+    @property
+    def columns(self) -> int:
+        """A bare GEMM does not say where samples begin."""
+        return 1
+
     def lower(self, batch: int) -> list[Lowered]:
         """The GEMM itself; its sizes hold the whole batch."""
         _checked(batch)
-        return [Lowered(self.gemm, *_OPERANDS[self.gemm.phase])]
+        return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
         """Shape of a tensor: rows of all copies by K, or K by rows where the phase transposes."""
         g = self.gemm
-        a, b = _OPERANDS[g.phase]
+        a, b = OPERANDS[g.phase]
         operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
         return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)
 
 
-_OPERANDS: dict[Phase, tuple[Operand, Operand]] = {
+OPERANDS: Mapping[Phase, tuple[Operand, Operand]] = {
     "forward": (Operand("activation"), Operand("weight")),
     "backward": (Operand("gradient"), Operand("weight", transposed=True)),
     "update": (Operand("gradient", transposed=True), Operand("activation", transposed=True)),
@@ -362,7 +379,7 @@ def _three_gemms(
     ]
     if layer.input == "data":
         del gemms[1]
-    return [Lowered(gemm, *_OPERANDS[gemm.phase]) for gemm in gemms]
+    return [Lowered(gemm, *OPERANDS[gemm.phase]) for gemm in gemms]
 
 
 def _positions_seen(

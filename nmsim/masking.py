@@ -76,6 +76,11 @@ def _masked(lowered: Lowered, makers: list["_Maker"]) -> SparseGemm:
         for operand in (lowered.a, lowered.b)
     ]
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
+    if k > gemm.k and all(offered):
+        raise RecipeError(
+            f"layer {gemm.layer!r}, {gemm.phase}: a fixed mask pads every sample, K from {gemm.k} "
+            f"to {k}, which no second mask is made for: expected one mask in this phase"
+        )
     masks, notes = [], []
     for operand, rows, maker in zip((lowered.a, lowered.b), (gemm.m, gemm.n), offered, strict=True):
         dense = Mask.dense(rows * gemm.count, k)
@@ -110,6 +115,7 @@ class _Maker:
         """The mask as an operand of ``dense``'s shape sees it, and a note; dense if it cannot."""
         if self.pattern.is_dense:
             return dense, ""
+        self._pruner.check(self.pattern, self.offer.options)
         if self._straddles:
             return dense, (
                 f"activation runs dense: groups of {self.pattern.group} do not divide "
@@ -125,16 +131,18 @@ class _Maker:
             indexed=self._pruner.metadata,
         )
         if operand.transposed == self.offer.transposed:
-            return home, "" if home.fits else f"{self.offer.pruner} mask obeys no pattern"
-        fits = self._pruner.transposable
+            return home, "" if home.fits else self._misfit(home, gemm)
+        fits = self._pruner.transposable and not self._per_pixel
         turned = replace(home, regular=False, source=self._turned(dense), fits=fits)
         return turned, "" if fits else self._misfit(turned, gemm)
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
-        """What the row says of a mask made along another axis; refuses it if it is not allowed."""
+        """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
         offer, share = self.offer, mask.broken_groups() / mask.groups
+        along = f"was made along K of {offer.phases[0]}"
+        made = along if self._pruner.structured else "obeys no pattern"
         found = (
-            f"{offer.pruner} mask of the {offer.role} was made along K of {offer.phases[0]}; "
+            f"{offer.pruner} mask of the {offer.role} {made}; "
             f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
         )
         if not self.offer.allow_unfit:
@@ -145,10 +153,22 @@ class _Maker:
         return found
 
     def padded(self, k: int) -> int:
-        """K with zero columns, so that a fixed mask starts alike in every sample of an image."""
-        if self._pruner.metadata or not self.offer.transposed or not isinstance(self.layer, Conv):
-            return k
-        return self.setting.batch * self._sample(self.layer.columns)
+        """K with zero columns, so that a fixed mask starts alike in every sample."""
+        return self.setting.batch * self._sample(self.layer.columns) if self._by_sample else k
+
+    @property
+    def _by_sample(self) -> bool:
+        """The mask looks at no value, and K runs over samples of several columns each."""
+        over_samples = self.offer.transposed and self.offer.role != "weight"
+        return over_samples and not self._pruner.metadata and self.layer.columns > 1
+
+    @property
+    def _per_pixel(self) -> bool:
+        """The mask is an image's, and columns see each pixel in several windows."""
+        layer = self.layer
+        if not isinstance(layer, Conv) or self.offer.role != "activation" or self.offer.transposed:
+            return False
+        return not (layer.pointwise and layer.groups == 1)
 
     def _sample(self, columns: int) -> int:
         """Columns of a sample, padded to whole periods of an evenly spread mask."""
@@ -159,9 +179,7 @@ class _Maker:
     def _straddles(self) -> bool:
         """Groups of an image's channels would not line up with K of its columns."""
         layer = self.layer
-        if not isinstance(layer, Conv) or self.offer.role != "activation" or self.offer.transposed:
-            return False
-        if layer.pointwise and layer.groups == 1:
+        if not isinstance(layer, Conv) or not self._per_pixel:
             return False
         return bool(layer.in_channels // layer.groups % self.pattern.group)
 
@@ -192,7 +210,7 @@ class _Maker:
             words = self._pruned(self._blocks(), pixels, layer.in_channels)
             pointwise = layer.pointwise and layer.groups == 1
             return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
-        if isinstance(layer, Conv) and not (natural or self._pruner.metadata):
+        if self._by_sample:
             return self._fixed(layer)
         rows, k, blocks = self._natural() if natural else self._transposed()
         if layer.copies == 1 or self._pruner.unit != "tile":
@@ -206,7 +224,7 @@ class _Maker:
         chosen = self.offer.pruner
         return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
 
-    def _fixed(self, layer: Conv) -> Words:
+    def _fixed(self, layer: Layer | Bare) -> Words:
         """A mask that looks at no value: the same columns of every sample, for every feature."""
         row = np.zeros((1, self._sample(layer.columns)))
         bits = prune(row, self.pattern, self.offer.pruner).mask

@@ -13,20 +13,18 @@ from pydantic import Field, field_validator, model_validator
 
 from nmsim.errors import UnknownName
 from nmsim.gemm import Phase
-from nmsim.layer import Role
+from nmsim.layer import OPERANDS, Role
 from nmsim.pattern import PatternField
 from nmsim.pruning import PRUNERS
+from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec
 
 __all__ = ["RECIPES", "Offer", "Recipe", "load_recipe"]
 
-_TRANSPOSED: dict[tuple[Role, Phase], bool] = {
-    ("activation", "forward"): False,
-    ("activation", "update"): True,
-    ("weight", "forward"): False,
-    ("weight", "backward"): True,
-    ("gradient", "backward"): False,
-    ("gradient", "update"): True,
+_TRANSPOSED = {
+    (operand.tensor, phase): operand.transposed
+    for phase, operands in OPERANDS.items()
+    for operand in operands
 }
 """Whether K of a phase runs across a role's tensor (True) or along its last axis (False)."""
 
@@ -45,7 +43,7 @@ class Offer(Spec):
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
     relu: bool = Field(False, description="set negative activations to zero before pruning")
     refresh: Annotated[int, Field(ge=1)] = Field(
-        1, description="training steps between two makings of the mask"
+        1, description="training steps between two makings of the mask; no row depends on it"
     )
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"
@@ -61,12 +59,18 @@ class Offer(Spec):
 
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
-        PRUNERS[self.pruner]  # a misspelt name is refused now
+        pruner = PRUNERS[self.pruner]
+        for name in self.options:
+            if name not in pruner.options:
+                raise ValueError(str(unknown_name("option", name, pruner.options)))
         for phase in self.phases:
             if (self.role, phase) not in _TRANSPOSED:
                 raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
         if self.relu and self.role != "activation":
             raise ValueError(f"relu is for activations, not for the {self.role}")
+        axes = {_TRANSPOSED[self.role, phase] for phase in self.phases}
+        if len(axes) > 1 and not pruner.metadata:
+            raise ValueError(f"a {self.pruner} mask is made for K of one axis: offer one per phase")
         return self
 
     @property

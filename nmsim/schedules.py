@@ -224,6 +224,8 @@ def schedule(
 def decayed(weights: ArrayLike, mask: ArrayLike, decay: float) -> NDArray[Any]:
     """Weights of the forward pass under mask decay: w (mask + decay (1 - mask))."""
     array = np.asarray(weights)
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
     return np.where(mask, array, array * array.dtype.type(decay))
 
 

@@ -47,7 +47,8 @@ def _moments(
 ) -> Moments:
     """Give exact moments, arrays of the values' shape; a pruner that draws nothing has 0 and 1."""
     array = np.asarray(values)
-    done = prune(array, pattern, pruner, **options)
+    # In binary64, so that a value which its own dtype cannot hold is no error here.
+    done = prune(array.astype(np.float64), pattern, pruner, **options)
     exact = PRUNERS[pruner].moments
     if exact is None:
         kept = done.mask.astype(np.float64)

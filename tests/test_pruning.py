@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+import nmsim
 from nmsim.errors import NmsimError
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -82,3 +83,30 @@ def test_window_counts_are_the_counts_of_drawn_masks():
             seen = np.bincount(counts[:, position], minlength=len(pmf)) / 20_000
             # Five standard errors of the largest cell.
             np.testing.assert_allclose(seen, pmf, atol=5 * np.sqrt(0.25 / 20_000))
+
+
+@pytest.mark.parametrize("name", ["transposable", "transposable-greedy", "transposable-2approx"])
+def test_a_huge_tile_changes_no_other_tile(name):
+    rng = np.random.default_rng(4)
+    small, huge = np.abs(rng.normal(size=(2, 4, 4))) * np.array([1e-30, 1e306])[:, None, None]
+    together = prune(np.concatenate([huge, small]), "2:4", name).mask
+    np.testing.assert_array_equal(together[4:], prune(small, "2:4", name).mask)
+
+
+def test_statistics_see_values_as_binary64():
+    probabilities = nmsim.statistics.inclusion_probabilities(
+        np.full((2, 4), 60_000, np.float16), "2:4", "mvue"
+    )
+    np.testing.assert_allclose(probabilities, 0.5)
+
+
+def test_mask_decay_of_integers_is_not_rounded():
+    np.testing.assert_array_equal(nmsim.schedules.decayed([4, 2], [1, 0], 0.5), [4.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "counting"), [((), "exact"), ((-4, 4), "exact"), ((4, 4), "papr")]
+)
+def test_diversity_of_what_cannot_be(shape, counting):
+    with pytest.raises(NmsimError, match="mask diversity"):
+        nmsim.statistics.mask_diversity("2:4", shape, "transposable", counting=counting)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nmsim import engine, trace
+from nmsim.errors import NmsimError, RecipeError, SpecError
 from nmsim.experiment import Point, rows
 from nmsim.gemm import PHASES
 from nmsim.hardware import load_hardware
@@ -11,6 +12,7 @@ from nmsim.masking import Setting, sparse_gemms
 from nmsim.network import Network, load_model
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
+from nmsim.pruning.fixed import fixed_positions
 from nmsim.recipe import Recipe, load_recipe
 from nmsim.spec import validate
 from nmsim.tensors import Rectified, Synthetic
@@ -144,3 +146,143 @@ def test_activations_can_be_rectified_before_pruning():
     assert (x >= 0).all()
     assert (x == 0).any()
     np.testing.assert_array_equal(forward.a.bits(), prune(x, "2:4").mask)
+
+
+def offers(*operands):
+    return validate(
+        Recipe, {"name": "own", "summary": "s", "source": "t", "operands": list(operands)}, "test"
+    )
+
+
+def offer(role, *phases, pruner="magnitude", **fields):
+    return {"role": role, "phases": list(phases), "pruner": pruner, **fields}
+
+
+def masked(chosen, layer, phase, pattern="2:4", batch=BATCH):
+    own = Setting(chosen, Pattern.parse(pattern), Synthetic(), batch)
+    (work,) = sparse_gemms([layer], own, phases=[phase])
+    return work
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "3:8", "1:4"])
+def test_fixed_masks_start_alike_in_every_sample_under_any_pattern(pattern):
+    chosen = Pattern.parse(pattern)
+    work = masked(offers(offer("activation", "update", pruner="fixed")), ODD[0], "update", pattern)
+    period = chosen.group // np.gcd(chosen.keep, chosen.group)
+    columns = -(-49 // period) * period
+    sample = np.resize(fixed_positions(chosen), columns)
+    sample[49:] = False
+    np.testing.assert_array_equal(work.b.bits(), np.tile(sample, (72, BATCH)))
+    assert work.b.broken_groups() == 0
+
+
+def test_fixed_masks_of_gradients_and_tokens():
+    gradient = masked(offers(offer("gradient", "update", pruner="fixed")), ODD[0], "update")
+    assert gradient.a.bits().shape == (12, BATCH * 50)
+    (linear,) = layers_of(
+        {"name": "l", "type": "linear", "in_features": 6, "out_features": 4, "tokens": 5}
+    )
+    tokens = masked(offers(offer("activation", "update", pruner="fixed")), linear, "update")
+    np.testing.assert_array_equal(tokens.b.bits(), np.tile(np.arange(6) % 2 == 0, (6, BATCH)))
+    (full,) = layers_of({"name": "f", "type": "linear", "in_features": 6, "out_features": 4})
+    flat = masked(offers(offer("activation", "update", pruner="fixed")), full, "update", batch=6)
+    assert (flat.k, flat.note) == (6, "")
+
+
+def test_a_fixed_mask_of_weights_runs_along_their_outputs():
+    work = masked(offers(offer("weight", "backward", pruner="fixed")), ODD[0], "backward")
+    assert work.k == work.gemm.k == 12
+    np.testing.assert_array_equal(work.b.bits(), np.tile(np.arange(12) % 2 == 0, (72, 1)))
+
+
+def test_what_a_fixed_mask_cannot_share_is_refused():
+    both = offers(
+        offer("activation", "update", pruner="fixed"), offer("gradient", "update", pruner="mvue")
+    )
+    with pytest.raises(RecipeError, match="which no second mask is made for"):
+        masked(both, ODD[0], "update")
+    with pytest.raises(SpecError, match="offer one per phase"):
+        offers(offer("activation", "update", "forward", pruner="fixed"))
+
+
+def test_an_images_transposable_mask_does_not_fit_through_windows():
+    pixels = offers(offer("activation", "forward", "update", pruner="transposable"))
+    with pytest.raises(RecipeError, match="of its groups break 2:4"):
+        masked(pixels, ODD[0], "update")
+    columns = offers(offer("activation", "update", "forward", pruner="transposable"))
+    assert masked(columns, ODD[0], "forward").a.broken_groups() == 0
+
+
+def test_a_mask_without_structure_is_refused_unless_it_is_allowed():
+    with pytest.raises(RecipeError, match="obeys no pattern"):
+        masked(offers(offer("weight", "forward", pruner="unstructured")), ODD[0], "forward")
+    allowed = offers(offer("weight", "forward", pruner="unstructured", allow_unfit=True))
+    work = masked(allowed, ODD[0], "forward")
+    assert not work.b.fits
+    assert "obeys no pattern" in work.note
+
+
+def test_an_offers_own_pattern_and_options_are_used():
+    work = masked(offers(offer("weight", "forward", pattern="1:4")), ODD[0], "forward")
+    assert work.b.pattern == Pattern(1, 4)
+    w = np.concatenate(list(Synthetic().blocks(ODD[0], "weight", BATCH))).reshape(12, -1)
+    exact = {"pruner": "transposable", "options": {"exact": True}}
+    work = masked(offers(offer("weight", "forward", **exact)), ODD[0], "forward")
+    expected = prune(w, "2:4", "transposable", exact=True).mask
+    np.testing.assert_array_equal(work.b.bits(), expected)
+    assert (expected != prune(w, "2:4", "transposable").mask).any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pruner": "sdgp", "options": {"pre": "block"}}, "did you mean 'per'"),
+        ({"pruner": "sdgp", "options": {"per": "tile"}}, "expected one of map, block"),
+        ({"pruner": "mvue-approx", "pattern": "8:16"}, "expected M of at most 8"),
+        ({"relu": True}, "relu is for activations"),
+    ],
+)
+def test_options_are_checked_whether_or_not_bits_are_made(fields, message):
+    with pytest.raises(NmsimError, match=message):
+        masked(offers(offer("gradient", "backward", **fields)), ODD[0], "backward")
+
+
+def test_two_offers_of_one_role_draw_apart():
+    chosen = offers(
+        offer("gradient", "backward", pruner="random"), offer("gradient", "update", pruner="random")
+    )
+    (layer,) = layers_of(
+        {"name": "l", "type": "linear", "in_features": 8, "out_features": 16, "tokens": 16}
+    )
+    backward = masked(chosen, layer, "backward", batch=1).a.bits()
+    assert (backward != masked(chosen, layer, "update", batch=1).a.bits()).any()
+
+
+def test_columns_in_many_blocks_are_those_in_one(monkeypatch):
+    chosen = offers(offer("activation", "update"))
+    whole = masked(chosen, ODD[0], "update").b.bits()
+    monkeypatch.setattr("nmsim.masking._BLOCK_ELEMENTS", 500)
+    np.testing.assert_array_equal(masked(chosen, ODD[0], "update").b.bits(), whole)
+
+
+def test_tiles_restart_at_every_group_of_a_convolution():
+    """10 outputs a group: tiles of 4 rows must not reach into the next group."""
+    (layer,) = layers_of(
+        {"name": "g", "type": "conv", "in_channels": 8, "out_channels": 20, "kernel": 3,
+         "input_size": 5, "groups": 2}
+    )  # fmt: skip
+    work = masked(load_recipe("transposable"), layer, "forward")
+    w = np.concatenate(list(Synthetic().blocks(layer, "weight", BATCH))).reshape(2, 10, -1)
+    np.testing.assert_array_equal(
+        work.b.bits(), prune(w, "2:4", "transposable").mask.reshape(20, -1)
+    )
+
+
+def test_only_padded_columns_are_irregular():
+    (bare,) = layers_of(
+        {"name": "b", "type": "conv", "in_channels": 8, "out_channels": 4, "kernel": 3,
+         "input_size": 5}
+    )  # fmt: skip
+    chosen = offers(offer("activation", "forward"))
+    assert masked(chosen, bare, "forward").a.regular
+    assert not masked(chosen, ODD[0], "forward").a.regular

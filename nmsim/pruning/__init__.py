@@ -188,6 +188,7 @@ def mask_words(
     pattern: Pattern,
     pruner: str,
     seed: int,
+    /,
     **options: object,
 ) -> Words:
     """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""

@@ -105,6 +105,12 @@ def mask_diversity(
     90
     """
     kept = Pattern.parse(pattern)
+    if not shape or min(shape) < 0:
+        raise ShapeError(
+            f"mask diversity: shape {shape}, expected at least one size, none negative"
+        )
+    if counting not in ("exact", "paper"):
+        raise SpecError(f"mask diversity: counting {counting!r}, expected exact or paper")
     size, k = math.prod(shape), shape[-1]
     whole, rest = divmod(k, kept.group)
     rows = size // k if k else 0

@@ -37,7 +37,7 @@ def _padded(block: Block) -> tuple[int, int, int, int]:
 
 
 def tiles(block: Block) -> Tiles:
-    """Cut the magnitudes of a block, as binary64, into tiles; scaled down if sums could overflow.
+    """Cut the magnitudes of a block, as binary64, into tiles; scale those whose sums overflow.
 
     A block holds whole tiles: of one matrix, or of several whole matrices.
     """
@@ -45,9 +45,10 @@ def tiles(block: Block) -> Tiles:
     group, k = block.pattern.group, block.values.shape[1]
     padded = np.zeros((matrices, down * group, across * group))
     np.abs(block.values.reshape(matrices, high, k), out=padded[:, :high, :k], dtype=np.float64)
-    if padded.size and padded.max() > _LARGEST_SIZE:
-        padded *= 1.0 / _LARGEST_SIZE
     sizes = padded.reshape(matrices, down, group, across, group).swapaxes(2, 3)
+    if padded.size and padded.max() > _LARGEST_SIZE:
+        huge = sizes.max(axis=(3, 4), keepdims=True) > _LARGEST_SIZE
+        sizes = np.where(huge, sizes * (1.0 / _LARGEST_SIZE), sizes)
     heights = np.broadcast_to(_lengths(high, group)[:, None], (matrices, down, across))
     widths = np.broadcast_to(_lengths(k, group), (matrices, down, across))
     return Tiles(

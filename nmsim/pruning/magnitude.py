@@ -17,7 +17,6 @@ from nmsim.pruning._groups import in_groups, put_back
 __all__ = ["magnitude"]
 
 _LANES = 64
-_LARGEST_LANE_GROUP = 1024
 
 Bits = NDArray[Any]
 """uint32 or uint64."""
@@ -131,17 +130,6 @@ def _keep_largest(
     _apply(bits, mask, out)
 
 
-def _keep_by_sorting(block: Block) -> None:
-    """Do the same for groups too large for lanes."""
-    groups = in_groups(block)
-    # Complements sort descending, and ~ is exact for unsigned keys where a minus is not.
-    order = np.argsort(~_keys(groups.values), axis=1, kind="stable")
-    kept = np.arange(block.pattern.group) < block.pattern.keep
-    np.put_along_axis(groups.out_mask, order, np.broadcast_to(kept, order.shape), 1)
-    groups.out_values[...] = np.where(groups.out_mask, groups.values, 0)
-    put_back(block, groups)
-
-
 def _keys(values: NDArray[Any]) -> Bits:
     """Give unsigned integers in the order of the magnitudes."""
     return _bits(np.abs(values))
@@ -163,9 +151,6 @@ def magnitude(block: Block) -> None:
     Minimises the squared error of every group (Mishra et al., arXiv:2104.08378, section 3).
     """
     p = block.pattern
-    if p.group > _LARGEST_LANE_GROUP:
-        _keep_by_sorting(block)
-        return
     groups = in_groups(block, _LANES)
     floats = groups.values.dtype.kind == "f"
     bits = _bits(groups.values) if floats else _keys(groups.values)
