@@ -1,4 +1,4 @@
-"""The command line. Only here is anything printed, and only here are errors caught.
+"""The command line: what it takes, and how a mistake or an interruption ends it.
 
 Status 0 is success; 2 a mistake that the user can mend, told in one line on stderr; 130 an
 interruption. Progress goes to stderr, and only to a terminal.
@@ -7,7 +7,6 @@ interruption. Progress goes to stderr, and only to a terminal.
 import io
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,12 +20,10 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from typer.exceptions import Exit, TyperException
 
 from nmsim import trace as traces
+from nmsim.console import progress, show_facts, show_tables, steps, tell, width, write
 from nmsim.describe import KINDS, SCHEMAS, catalog, describe, schema
 from nmsim.errors import NmsimError, SpecError
 from nmsim.experiment import Point, manifest, read_experiment, rows, run, sweep_manifest
@@ -131,43 +128,6 @@ def _refuse_file(folder: Path | None) -> None:
         raise SpecError(f"--out {folder}: expected a folder, found a file")
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-
-
-def _show(tables: list[Table]) -> None:
-    # By way of a string: rich itself answers a closed pipe with status 1.
-    console = Console(width=_width(), highlight=False, markup=False)
-    with console.capture() as shown:
-        for table in tables:
-            console.print(table)
-    _print(shown.get())
-
-
-def _width() -> int:
-    return max(60, shutil.get_terminal_size((120, 24)).columns)
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Any]:
-    """A bar on stderr while it is a terminal; yields what to call for each step."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-
-
-def _steps(items: Iterator[Any], what: str) -> Iterator[Any]:
-    with _progress(what, None) as step:
-        for item in items:
-            yield item
-            step()
-
-
 @app.command()
 def simulate(
     model: Model,
@@ -204,31 +164,27 @@ def simulate(
         compare=compare,
     )
     about = manifest(point, _command())
-    table = frame(_steps(rows(point), "simulating"))
+    table = frame(steps(rows(point), "simulating"))
     if out is not None:
         write_report(out, table, about)
     _print_result(table, about, form)
     if out is not None:
-        _tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
+        tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
 def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Format) -> None:
     sums = totals(records(table))
     if form is Format.JSON:
-        _print(to_json(about, table, sums))
+        write(to_json(about, table, sums))
     elif form is Format.CSV:
-        _print(to_csv(table))
+        write(to_csv(table))
     else:
-        _print(
+        write(
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
-        _show(render(table, sums, _width()))
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+        show_tables(render(table, sums, width()))
 
 
 @app.command()
@@ -250,7 +206,7 @@ def sweep(
     found: list[tuple[int, list[dict[str, Any]]]] = []
     with (
         _submitted(points, workers or os.cpu_count() or 1) as finished,
-        _progress("sweeping", len(points)) as step,
+        progress("sweeping", len(points)) as step,
     ):
         for point, results in finished:
             found.append((order[str(point)], results))
@@ -258,8 +214,8 @@ def sweep(
     table = frame(row for _, results in sorted(found, key=lambda f: f[0]) for row in results)
     folder = out or experiment.parent
     write_report(folder, table, about)
-    _show(render_sweep(table, _width()))
-    _tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
+    show_tables(render_sweep(table, width()))
+    tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
 
 
 @contextmanager
@@ -291,7 +247,7 @@ def report(
     """Draw index.html again from the results that are stored in DIR."""
     table, about = read_results(folder)
     write_report(folder, table, about)
-    _tell(f"wrote {folder / 'index.html'}")
+    tell(f"wrote {folder / 'index.html'}")
 
 
 @trace_app.command("record")
@@ -322,8 +278,8 @@ def trace_record(
     about = manifest(point, _command())
     dropped = ("kind", "schema", "hardware", "machine", "fidelity")
     provenance = {name: value for name, value in about.items() if name not in dropped}
-    count = traces.record(out, _steps(point.sparse_gemms(), "recording"), provenance)
-    _tell(f"wrote {out}: {count} GEMMs")
+    count = traces.record(out, steps(point.sparse_gemms(), "recording"), provenance)
+    tell(f"wrote {out}: {count} GEMMs")
 
 
 @trace_app.command("info")
@@ -339,7 +295,7 @@ def trace_info(
         ("GEMMs", str(len(trace.gemms))),
         ("masked operands", f"{len(masked)}, {bits:,} bits"),
     ]
-    _facts(facts)
+    show_facts(facts)
 
 
 @trace_app.command("check")
@@ -348,7 +304,7 @@ def trace_check(
 ) -> None:
     """Read all of a trace: every digest, shape and group."""
     trace = traces.check(file)
-    _print(f"{file}: {len(trace.gemms)} GEMMs, digests, shapes and patterns hold")
+    write(f"{file}: {len(trace.gemms)} GEMMs, digests, shapes and patterns hold")
 
 
 @app.command("list")
@@ -356,7 +312,7 @@ def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(KINDS))],
 ) -> None:
     """List models, hardware, recipes, pruners, dataflows or engines."""
-    _facts(catalog(kind))
+    show_facts(catalog(kind))
 
 
 @app.command()
@@ -368,23 +324,14 @@ def show(
 ) -> None:
     """Show everything about one of them: fields, source, formula; or the schema of its YAML."""
     if kind == "schema":
-        _print(schema(name))
+        write(schema(name))
     else:
-        _facts(describe(kind, name))
-
-
-def _facts(facts: list[tuple[str, str]]) -> None:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, text in facts:
-        grid.add_row(label, text)
-    _show([grid])
+        show_facts(describe(kind, name))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _print(version("nmsim"))
+        write(version("nmsim"))
         raise Exit
 
 
@@ -410,7 +357,7 @@ def main() -> None:
     except Exit as stop:
         status = stop.exit_code
     except KeyboardInterrupt:
-        _tell("nmsim: interrupted")
+        tell("nmsim: interrupted")
         status = 130
     except BrokenPipeError:
         _discard_stdout()
@@ -459,5 +406,5 @@ def _usage(error: TyperException) -> str:
 
 
 def _fail(why: str) -> int:
-    _tell(f"nmsim: {' '.join(why.split())}")
+    tell(f"nmsim: {' '.join(why.split())}")
     return 2

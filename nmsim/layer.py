@@ -1,52 +1,16 @@
-"""Layers: their tensors' shapes, and their lowering to the GEMMs of a training step.
+"""Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
 
-With T = batch.tokens or batch.OH.OW, I = KH.KW.C_in (channel fastest) and O = C_out:
-
-======== === === === ===================== ======================
-phase    M   N   K   A                     B
-======== === === === ===================== ======================
-forward  T   O   I   activation            weight
-backward T   I   O   gradient              weight, transposed
-update   O   I   T   gradient, transposed  activation, transposed
-======== === === === ===================== ======================
-
-K is last in both operands. A mask of a tensor is N:M along K in two phases only if it obeys the
-pattern along both axes of its matrix: ``Operand.transposed`` says which axis a phase needs.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm, Phase
+from nmsim.operand import OPERANDS, Input, Lowered, Operand, TensorName
 from nmsim.spec import Spec
 
-__all__ = [
-    "OPERANDS",
-    "Bare",
-    "Conv",
-    "HasTensors",
-    "Input",
-    "Layer",
-    "Linear",
-    "Lowered",
-    "Matmul",
-    "Operand",
-    "Role",
-    "TensorName",
-]
-
-Input = Literal["data", "relu", "gelu", "norm", "softmax", "embedding", "linear"]
-"""What made a layer's input: its distribution, and for ``data`` that it needs no gradient."""
-
-TensorName = Literal["activation", "activation_b", "weight", "gradient"]
-"""A layer's tensors; ``activation_b`` is the second input of a matmul."""
-
-Role = Literal["activation", "weight", "gradient"]
-"""What a matrix is to the network."""
+__all__ = ["Bare", "Conv", "Layer", "Linear", "Matmul"]
 
 Positive = Annotated[int, Field(ge=1, le=1 << 31)]
 Extent = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -54,32 +18,6 @@ Padding = Annotated[int, Field(ge=0, le=1 << 16)]
 Pair = tuple[Extent, Extent]
 
 _INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
-
-
-@dataclass(frozen=True)
-class Operand:
-    """How an operand is read off a tensor.
-
-    Parameters
-    ----------
-    tensor
-        Which of the layer's tensors.
-    transposed
-        Its rows are the tensor's features and K runs over samples (or, for a weight, over outputs);
-        otherwise K is the tensor's last axis (under im2col, the window's channels).
-    """
-
-    tensor: TensorName
-    transposed: bool = False
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """One GEMM of a layer and where its operands come from."""
-
-    gemm: Gemm
-    a: Operand
-    b: Operand
 
 
 def _checked(batch: int) -> int:
@@ -300,21 +238,6 @@ class Matmul(_Layer):
 Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
 
 
-class HasTensors(Protocol):
-    """What a source of values must know of a layer."""
-
-    @property
-    def name(self) -> str:
-        """Seeds its tensors, and finds them in a file."""
-
-    @property
-    def input(self) -> Input:
-        """What made its input."""
-
-    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
-        """Shape of a tensor, features last."""
-
-
 @dataclass(frozen=True)
 class Bare:
     """A GEMM without a layer: its operands are the tensors, in the roles of its phase."""
@@ -348,13 +271,6 @@ class Bare:
         a, b = OPERANDS[g.phase]
         operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
         return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)
-
-
-OPERANDS: Mapping[Phase, tuple[Operand, Operand]] = {
-    "forward": (Operand("activation"), Operand("weight")),
-    "backward": (Operand("gradient"), Operand("weight", transposed=True)),
-    "update": (Operand("gradient", transposed=True), Operand("activation", transposed=True)),
-}
 
 
 def _three_gemms(

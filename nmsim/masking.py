@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from nmsim.errors import RecipeError
 from nmsim.gemm import Gemm
 from nmsim.im2col import column_bits, column_values, windows
-from nmsim.layer import Bare, Conv, Layer, Lowered, Operand
+from nmsim.layer import Bare, Conv, Layer
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
+from nmsim.operand import Lowered, Operand
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
 from nmsim.recipe import Offer, Recipe

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmsim.errors import UnknownName
 from nmsim.gemm import Phase
-from nmsim.layer import OPERANDS, Role
+from nmsim.operand import OPERANDS, Role
 from nmsim.pattern import PatternField
 from nmsim.pruning import PRUNERS
 from nmsim.registry import unknown_name

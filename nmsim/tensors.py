@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.jit import kernel
-from nmsim.layer import HasTensors, TensorName
+from nmsim.operand import HasTensors, TensorName
 from nmsim.registry import unknown_name
 
 __all__ = ["Rectified", "Synthetic", "TensorFile", "TensorSource"]
