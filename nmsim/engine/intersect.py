@@ -149,8 +149,9 @@ def _free_folds(a: Words, b: Lanes, jobs: Counts, k: int, lanes: Lanes, out: Cou
 
 
 def _state_type(reach: int) -> Any:
-    # Finishes are kept relative to the floor, which no PE passes by more than d + 1 full groups.
-    return np.uint8 if reach <= 0xFF else np.uint16 if reach <= 0xFFFF else np.uint32
+    # Finishes are kept relative to the floor, which no PE passes by more than d + 1 full groups;
+    # the narrower they are, the more PEs a vector instruction advances.
+    return np.uint8 if reach <= 0xFF else np.uint32
 
 
 def run_folds(
