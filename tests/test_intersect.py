@@ -99,6 +99,24 @@ def test_cycles_of_every_fold_are_those_of_the_oracle(case):
     assert fold_cycles(*case).ravel().tolist() == oracle(*case)
 
 
+@pytest.mark.parametrize("lookahead", [0, 2, None])
+@pytest.mark.parametrize(("k", "group"), [(700, 4), (579, 12)])
+def test_many_folds_of_long_rows(k, group, lookahead):
+    # more folds than blocks of work, so that a thread changes rows; rows of more than four words
+    rng = np.random.default_rng(k)
+    a, b = scattered(rng, 2 * 35, k, 0.5), scattered(rng, 2 * 9, k, 0.5)
+    x, y = (mask.bits().reshape(2, -1, 1, k) for mask in (a, b))
+    pairs = x & y.swapaxes(1, 2)
+    counts = np.add.reduceat(pairs, range(0, k, group), axis=-1, dtype=np.int64)
+    cycles = [
+        oracle_fold(counts[copy, r : r + 4, c : c + 2].reshape(-1, counts.shape[-1]), lookahead)
+        for copy in range(2)
+        for r in range(0, 35, 4)
+        for c in range(0, 9, 2)
+    ]
+    assert fold_cycles(a, b, 2, 4, 2, group, lookahead).ravel().tolist() == cycles
+
+
 @pytest.mark.parametrize("lookahead", [0, 1, 2, 70, 300, 1030, 1100, None])
 @pytest.mark.parametrize("group", [1, 3, 8, 12, 64])
 def test_long_sums_do_not_overflow(group, lookahead):
@@ -326,3 +344,9 @@ def test_folds_do_not_reach_across_copies():
 def test_impossible_machines_and_masks_are_refused(k, copies, group, lookahead):
     with pytest.raises(ShapeError):
         fold_cycles(Mask.dense(3, 8), Mask.dense(3, k), copies, 2, 2, group, lookahead)
+
+
+@pytest.mark.parametrize(("sample", "confidence"), [(1, 0.95), (0, 0.95), (10, 1.0), (10, 0.0)])
+def test_impossible_samples_are_refused(layer, sample, confidence):
+    with pytest.raises(ShapeError, match="sample of"):
+        sample_cycles(*layer, sample=sample, seed=0, confidence=confidence)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nmsim.engine.intersect import fold_spans, run_folds
 from nmsim.engine.survivors import check_operands
+from nmsim.errors import ShapeError
 from nmsim.mask import Mask
 
 __all__ = ["Sampled", "sample_cycles", "student_t"]
@@ -28,7 +29,8 @@ class Sampled:
     total
         Estimated cycles of all folds together; exact if every fold was run.
     half_width
-        Half the confidence interval of the total, cycles; 0 if every fold was run.
+        Half the confidence interval of the total, cycles; 0 if every fold was run, or if all that
+        were run took the same.
     confidence
         Share of samples whose interval holds the truth.
     sampled, folds
@@ -114,9 +116,14 @@ def sample_cycles(
     Raises
     ------
     ShapeError
-        as ``fold_cycles``.
+        as ``fold_cycles``, or if fewer than two folds are asked for, or the confidence is none.
     """
     check_operands(a, b, copies, group, lookahead)
+    if sample < 2 or not 0 < confidence < 1:
+        raise ShapeError(
+            f"sample of {sample} folds, confidence {confidence}: expected two folds or more, "
+            f"and a confidence between 0 and 1"
+        )
     tiles_a, tiles_b, _ = fold_spans(a, b, copies, rows, cols)
     height, width = (np.diff(tiles, axis=1).ravel() for tiles in (tiles_a, tiles_b))
     stratum = 2 * (height < rows) + (width < cols)
