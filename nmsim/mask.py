@@ -18,7 +18,16 @@ from nmsim.gemm import Gemm
 from nmsim.jit import kernel
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Mask", "SparseGemm", "Words", "pack", "transpose", "unpack", "words_per_row"]
+__all__ = [
+    "Mask",
+    "SparseGemm",
+    "Words",
+    "pack",
+    "popcount",
+    "transpose",
+    "unpack",
+    "words_per_row",
+]
 
 Words = NDArray[np.uint64]
 """Packed bits, rows x ceil(K / 64)."""
@@ -44,7 +53,8 @@ def unpack(words: Words, k: int) -> NDArray[np.bool_]:
 
 
 @kernel
-def _popcount(x: np.uint64) -> np.int64:
+def popcount(x: np.uint64) -> np.int64:
+    """Bits set in a word; LLVM knows this form and puts the processor's own instruction."""
     x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -56,7 +66,7 @@ def _count_bits(words: Words) -> np.int64:
     total = np.int64(0)
     for row in range(words.shape[0]):
         for word in range(words.shape[1]):
-            total += _popcount(words[row, word])
+            total += popcount(words[row, word])
     return total
 
 

@@ -1,0 +1,250 @@
+"""Expected cycles of an intersecting array, from how many elements its rows keep in every group.
+
+The twin of ``intersect``: it sees counts of kept elements per row and group, never positions. If
+positions are independent and uniform, two rows that keep i and j of a group of L elements share a
+hypergeometric number of survivors, i.j / L on average. Averaged over all rows, columns and groups
+that is the law p of the survivors of one (PE, group) pair. Two PEs of a fold are pairwise
+uncorrelated, and are taken as independent, n = R.C of them; so are groups.
+
+M(l), the largest sum of l groups over n PEs, has mean sum over x of 1 - P(S_l <= x)^n, with S_l the
+l-fold convolution of p. From it, for G groups:
+
+* d = infinity: E M(G); where rows differ in what they keep, the largest of normal variables, each
+  PE with the mean and variance of its own counts;
+* d = 0: the sum over groups of the expected fullest PE, from the fold's own counts;
+* else the middle of two bounds. *Below*: unrolled, F(G) is a maximum over ways to cut 1 .. G into
+  segments, d groups apart, of the sum of one PE per segment; segments of equal length l give
+  E M(l) (G + d) / (l + d). *Above*: by Jensen's inequality, for every theta > 0, theta F(G) is at
+  most the logarithm of the sum over all such paths of E exp(theta S): with k segments and
+  T = G - (k - 1) d groups there are C(T - 1, k - 1) n^k paths, and each has log-mean
+  T log E exp(theta x). The least over theta of the largest over k is taken, plus log(G) / theta
+  for the sum over k.
+
+Nothing here is fitted. Bounds and middle are returned; the tests state the error.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine.intersect import fold_spans
+from nmsim.engine.survivors import (
+    Counts,
+    check_operands,
+    group_counts,
+    hypergeometric,
+    survivor_laws,
+)
+from nmsim.jit import kernel
+from nmsim.mask import Mask
+
+__all__ = ["Expected", "expected_fold_cycles"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Expected cycles of folds, copies x row tiles x column tiles, between two bounds.
+
+    The bounds hold as far as PEs are independent; where ``low == high`` the form is direct.
+    Measured on 128 x 128 folds, the middle is within 0.5% at d = 0 and infinity and within 4%
+    between, for masks whose rows keep about alike (1:4 to 8:16, or half of all elements anywhere).
+    Where rows differ widely (each row's density drawn from 0 to 1) it is up to 10% low at small d.
+    """
+
+    low: Floats
+    high: Floats
+
+    @property
+    def cycles(self) -> Floats:
+        """The middle of the bounds."""
+        middle: Floats = (self.low + self.high) / 2
+        return middle
+
+
+def _largest_sum(laws: list[tuple[Floats, int]], pes: Floats) -> Floats:
+    """E of the largest sum over PEs, so many groups of each law; exact if all are independent."""
+    reach = sum((len(law) - 1) * groups for law, groups in laws) + 1
+    size = 1 << (reach - 1).bit_length()
+    transform = np.ones(size // 2 + 1, np.complex128)
+    for law, groups in laws:
+        transform *= np.fft.rfft(law, size) ** groups
+    total = np.fft.irfft(transform, size)[:reach]
+    # From the upper end, where the tail is small: one minus a sum would lose it.
+    above = np.cumsum(np.maximum(total, 0)[::-1])[::-1][1:]
+    above = np.where(above < 1e-14, 0.0, np.minimum(above, 1 - 1e-15))  # the transform's rounding
+    some: Floats = -np.expm1(pes[:, None] * np.log1p(-above)[None, :])
+    largest: Floats = some.sum(axis=1)
+    return largest
+
+
+def _lengths(groups: int) -> list[int]:
+    return sorted({*np.unique(np.geomspace(1, groups, 40).round().astype(int)).tolist()})
+
+
+def _below(pmf: Floats, groups: float, ahead: int, pes: Floats) -> Floats:
+    bounds: Floats = np.array(
+        [
+            _largest_sum([(pmf, length)], pes) * ((groups + ahead) / (length + ahead))
+            for length in _lengths(int(groups))
+        ]
+    )
+    return np.asarray(bounds.max(axis=0))
+
+
+def _above(pmf: Floats, groups: float, ahead: int, pes: int) -> float:
+    segments = np.arange(1, int((groups - 1) / (ahead + 1)) + 2)
+    spent = groups - (segments - 1) * ahead
+    ways = np.array(
+        [
+            math.lgamma(t) - math.lgamma(k) - math.lgamma(t - k + 1)
+            for t, k in zip(spent.tolist(), segments.tolist(), strict=True)
+        ]
+    )
+    choices = ways + segments * math.log(pes)
+    values = np.arange(len(pmf))
+    best = math.inf
+    for theta in np.geomspace(1e-3, 60, 160):
+        top = float(np.log(pmf @ np.exp(theta * (values - values[-1]))) + theta * values[-1])
+        bound = (np.max(spent * top + choices) + math.log(len(segments))) / theta
+        best = min(best, float(bound))
+    return best
+
+
+@kernel
+def _largest_normal(means: Floats, variances: Floats) -> float:
+    """Expected largest of independent normal PE sums, integrated numerically.
+
+    PEs are gathered in 64 bins of their means; the integral of 1 - P(largest <= x) starts where
+    that is 1, 8 standard deviations below the highest mean.
+    """
+    lowest, highest = means.min(), means.max()
+    deviation = math.sqrt(variances.max())
+    if deviation == 0:
+        return float(highest)
+    size, mean, variance = np.zeros(64), np.zeros(64), np.zeros(64)
+    for i in range(len(means)):
+        place = min(63, int(64 * (means[i] - lowest) / max(highest - lowest, 1e-9)))
+        size[place] += 1
+        mean[place] += means[i]
+        variance[place] += variances[i]
+    step = 16 * deviation / 400
+    largest: float = highest - 8 * deviation
+    for point in range(400):
+        x = highest + (point - 199.5) * step
+        log = 0.0
+        for i in range(64):
+            if size[i] > 0:
+                spread = math.sqrt(2 * max(variance[i] / size[i], 1e-12))
+                tail = 0.5 * math.erfc((x - mean[i] / size[i]) / spread)
+                log += size[i] * math.log1p(-min(tail, 1 - 1e-15))
+        largest -= step * math.expm1(log)
+    return largest
+
+
+def _perfect(
+    counts: list[NDArray[np.uint8]], tiles: tuple[Counts, Counts], length: Floats
+) -> Floats:
+    """E of the largest PE sum of every fold, each PE with the mean and variance of its counts."""
+    x, y = (c.astype(np.float64) for c in counts)
+    left, right = x * (length - x), y * (length - y)
+    scale = length**2 * np.maximum(length - 1, 1)
+    out = np.empty(len(tiles[0]))
+    for i, ((r0, r1), (c0, c1)) in enumerate(zip(*tiles, strict=True)):
+        means = (x[r0:r1] / length) @ y[c0:c1].T
+        variances = (left[r0:r1] / scale) @ right[c0:c1].T
+        out[i] = _largest_normal(means.ravel(), variances.ravel())
+    return out
+
+
+@kernel
+def _lockstep(
+    x: NDArray[np.uint8],
+    y: NDArray[np.uint8],
+    tiles_x: Counts,
+    tiles_y: Counts,
+    logs: Floats,
+    short: Floats,
+) -> Floats:
+    """Sum over groups of the expected fullest PE, from how many rows keep i and columns j.
+
+    ``logs`` and ``short`` hold log P(survivors <= u) by i, j, u; the second for the last group.
+    """
+    out = np.zeros(len(tiles_x))
+    groups, top = x.shape[1], logs.shape[2]
+    for fold in range(len(tiles_x)):
+        for g in range(groups):
+            table = short if g == groups - 1 else logs
+            rows, columns = np.zeros(top, np.int64), np.zeros(top, np.int64)
+            for row in range(tiles_x[fold, 0], tiles_x[fold, 1]):
+                rows[x[row, g]] += 1
+            for row in range(tiles_y[fold, 0], tiles_y[fold, 1]):
+                columns[y[row, g]] += 1
+            law = np.zeros(table.shape[2])
+            for i in np.flatnonzero(rows):
+                for j in np.flatnonzero(columns):
+                    law += rows[i] * columns[j] * table[i, j]
+            out[fold] -= np.expm1(law).sum()
+    return out
+
+
+def _log_at_most(length: int) -> Floats:
+    """Logarithm of P(at most u survivors | i and j kept of ``length``); -700 where impossible."""
+    at_most = np.cumsum(hypergeometric(length), axis=2)
+    at_most[at_most > 1 - 1e-13] = 1.0  # what cumulating rounds
+    logs: Floats = np.log(np.maximum(at_most, math.exp(-700)))
+    return logs
+
+
+def _uniform(counts: list[NDArray[np.uint8]]) -> bool:
+    """All rows of an operand keep as many in a group: every PE sum has one law."""
+    return all(bool((c == c[:1]).all()) for c in counts)
+
+
+def expected_fold_cycles(
+    a: Mask, b: Mask, copies: int, rows: int, cols: int, group: int, lookahead: int | None
+) -> Expected:
+    """Cycles that folds of an intersecting array are expected to spend on surviving products.
+
+    Parameters
+    ----------
+    a, b, copies, rows, cols, group, lookahead
+        As for ``intersect.fold_cycles``.
+
+    Returns
+    -------
+    Expected
+        copies x row tiles x column tiles; where all rows keep alike, folds of one size
+        are expected to take the same.
+
+    Raises
+    ------
+    ShapeError
+        as ``intersect.fold_cycles``.
+    """
+    check_operands(a, b, copies, group, lookahead)
+    tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
+    area = (np.diff(tiles_a, axis=1) * np.diff(tiles_b, axis=1)).ravel()
+    sizes, index = np.unique(area, return_inverse=True)
+    groups = -(-a.k // group)
+    counts = [group_counts(mask, group) for mask in (a, b)]
+    if lookahead == 0:
+        rest = a.k - (groups - 1) * group
+        logs, short = _log_at_most(group), _log_at_most(rest)
+        low = np.asarray(_lockstep(counts[0], counts[1], tiles_a, tiles_b, logs, short))
+        return Expected(low.reshape(shape), low.reshape(shape))
+    whole, last = survivor_laws(a, b, copies, group)
+    pes = sizes.astype(np.float64)
+    if _uniform(counts):
+        perfect = _largest_sum([(whole, a.k // group), (last, 1)], pes)[index]
+    else:
+        length = np.minimum(group, a.k - group * np.arange(groups)).astype(np.float64)
+        perfect = _perfect(counts, (tiles_a, tiles_b), length)
+    if lookahead is None or lookahead >= groups:
+        return Expected(perfect.reshape(shape), perfect.reshape(shape))
+    low = np.maximum(_below(whole, a.k / group, lookahead, pes)[index], perfect)
+    high = np.array([_above(whole, a.k / group, lookahead, int(n)) for n in sizes])[index]
+    return Expected(low.reshape(shape), np.maximum(high, low).reshape(shape))
