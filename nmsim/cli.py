@@ -144,6 +144,14 @@ def simulate(
     compare: Annotated[
         bool, typer.Option(help="Simulate each row's dense twin too, for the speed-up.")
     ] = True,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            metavar="FOLDS",
+            help="On an intersecting array, run about so many folds of each GEMM instead of all, "
+            "and say the confidence interval.",
+        ),
+    ] = None,
     out: Out = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
 ) -> None:
@@ -162,6 +170,7 @@ def simulate(
         tensors=tensors,
         overrides=_overrides(settings),
         compare=compare,
+        sample=sample,
     )
     about = manifest(point, _command())
     table = frame(steps(rows(point), "simulating"))

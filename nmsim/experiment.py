@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from nmsim import engine
-from nmsim.engine import FIDELITIES, Fidelity
+from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES, Phase
 from nmsim.hardware import Machine, load_hardware
@@ -26,7 +26,7 @@ from nmsim.pattern import Pattern, PatternField
 from nmsim.recipe import load_recipe
 from nmsim.registry import unknown_name
 from nmsim.report import frame
-from nmsim.result import Run
+from nmsim.result import Run, Survivors
 from nmsim.spec import Spec, read_yaml, validate
 from nmsim.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.workload import Model, Workload, load_workload
@@ -66,6 +66,8 @@ class Point:
         Fields of the machine by dotted path.
     compare
         Simulate each row's dense twin too.
+    sample
+        Folds to run where cycles need both masks' bits, instead of all; None: all.
     """
 
     model: Model
@@ -80,6 +82,7 @@ class Point:
     tensors: str | Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     compare: bool = True
+    sample: int | None = None
 
     @property
     def machine(self) -> Machine:
@@ -120,12 +123,26 @@ class Point:
 def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
+    sample = _sample(machine, point)
     for work in point.sparse_gemms():
-        result = engine.run(machine, work, point.fidelity)
+        result = engine.run(machine, work, point.fidelity, sample)
         twin = (
             engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
         )
         yield _row(machine, work, result, twin)
+
+
+def _sample(machine: Machine, point: Point) -> Sample | None:
+    if point.sample is None:
+        return None
+    if point.sample < 2:
+        raise SpecError(f"sample is {point.sample}, expected two folds or more")
+    if machine.intersecting is None or point.fidelity != "cycle":
+        raise SpecError(
+            f"sample is {point.sample}, expected none: {machine.name}, {point.fidelity}, does not "
+            "run folds from the bits of two masks"
+        )
+    return Sample(point.sample, point.seed)
 
 
 def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> Row:
@@ -150,6 +167,9 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "stall_cycles": result.stall_cycles,
         "cycles": result.cycles,
         "time_us": result.time_us,
+        "delivery_cycles": result.delivery_cycles,
+        "half_width": result.half_width,
+        "folds_run": result.folds_run,
         "macs_dense": g.macs,
         "macs_issued": result.macs_issued,
         "macs_useful": work.macs_useful,
@@ -157,13 +177,26 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "dram_read_bytes": result.dram_read_bytes,
         "dram_write_bytes": result.dram_write_bytes,
         "sram_read_bytes": result.sram_read_bytes,
+        "a_bits_per_cycle": result.a_bits_per_cycle,
+        "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
         "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "misfit_share": result.misfit_share,
+        **_survivors(result.survivors),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
-        "speedup": twin.cycles / result.cycles if twin else None,
+        "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
         "dense_cycles": twin.cycles if twin else None,
         "note": "; ".join(filter(None, (work.note, result.note))),
+    }
+
+
+def _survivors(found: Survivors | None) -> Row:
+    measured, expected = (found.measured, found.expected) if found else ((), ())
+    return {
+        "survivors_mean": Survivors.mean(measured),
+        "survivors_expected": Survivors.mean(expected),
+        "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
     }
 
 
@@ -180,6 +213,7 @@ def simulate(
     seed: int = 0,
     tensors: str | Path | None = None,
     compare: bool = True,
+    sample: int | None = None,
 ) -> pd.DataFrame:
     """Simulate a workload on a machine.
 
@@ -203,6 +237,9 @@ def simulate(
         A safetensors or npz file to read values from, instead of drawing them.
     compare
         Simulate each row's dense twin too, for the speed-up.
+    sample
+        On an intersecting array, run about so many folds of each GEMM instead of all;
+        ``half_width`` then holds half the 95% confidence interval of ``compute_cycles``.
 
     Returns
     -------
@@ -228,6 +265,7 @@ def simulate(
                 seed=seed,
                 tensors=tensors,
                 compare=compare,
+                sample=sample,
             )
         )
     )
@@ -341,6 +379,7 @@ def manifest(point: Point, command: str) -> dict[str, Any]:
         "batch": point.batch,
         "fidelity": point.fidelity,
         "seed": point.seed,
+        "sample": point.sample,
         "phases": list(point.phases) or list(PHASES),
         "layers": point.layers,
         "machine": machine.model_dump(mode="json"),

@@ -184,9 +184,10 @@ class Mask:
         """Groups of the mask's pattern, all rows."""
         return self.rows * -(-self.k // self.pattern.group)
 
-    def broken_groups(self) -> int:
-        """Groups that keep more than the pattern allows."""
-        return int(_broken_groups(self.words, self.k, self.pattern.keep, self.pattern.group))
+    def broken_groups(self, pattern: Pattern | None = None) -> int:
+        """Groups that keep more than a pattern allows; its own if none is named."""
+        held = pattern or self.pattern
+        return int(_broken_groups(self.words, self.k, held.keep, held.group))
 
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """Kept elements in each of the K columns, over rows ``start`` to ``stop``."""

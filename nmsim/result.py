@@ -11,6 +11,23 @@ __all__ = ["COLUMNS", "Column", "Run", "totals"]
 
 
 @dataclass(frozen=True)
+class Survivors:
+    """Shares of (PE, group) pairs that have x = 0, 1, ... products of two kept elements.
+
+    ``measured`` from the bits of both masks; empty where no bits were asked for. ``expected`` for
+    the same counts of kept elements at independent positions.
+    """
+
+    measured: tuple[float, ...]
+    expected: tuple[float, ...]
+
+    @staticmethod
+    def mean(shares: tuple[float, ...]) -> float | None:
+        """Surviving products per PE and group; None without shares."""
+        return math.fsum(x * share for x, share in enumerate(shares)) if shares else None
+
+
+@dataclass(frozen=True)
 class Run:
     """What one GEMM costs on one machine: all copies and repeats, whole cycles and bytes.
 
@@ -22,6 +39,8 @@ class Run:
         It ran as ``C^T = B . A^T``.
     compute_cycles, stall_cycles
         Cycles at work, and cycles that it waited for memory.
+    delivery_cycles
+        The part of ``compute_cycles`` that waits for the path from the buffers.
     clock_mhz
         Cycles per microsecond.
     peak_macs
@@ -34,10 +53,22 @@ class Run:
         Bytes of both operands, metadata included, read from the on-chip buffers; not partial sums.
     metadata_bytes
         The part of ``dram_read_bytes`` that is metadata.
+    a_bits_per_cycle, b_bits_per_cycle
+        What the array asks of each operand's buffer per cycle that it streams, metadata included.
     bound
-        What limits it: "compute", "array fill", "dram bandwidth" or "dram latency".
+        What limits it: "compute", "array fill", "buffer bandwidth", "dram bandwidth" or "dram
+        latency".
     note
         What the reader should know.
+    misfit_share
+        Share of the selected operand's native groups that keep more than the selectors have slots
+        for; None if no operand is selected.
+    survivors
+        What both masks leave of a group; None unless the array intersects two of them.
+    half_width
+        Half the 95% confidence interval of ``compute_cycles``; 0 where nothing was estimated.
+    folds_run
+        Folds of an intersecting array that were run, all copies; None elsewhere.
     """
 
     engine: str
@@ -53,7 +84,14 @@ class Run:
     sram_read_bytes: int
     metadata_bytes: int
     bound: str
+    delivery_cycles: int = 0
+    a_bits_per_cycle: float | None = None
+    b_bits_per_cycle: float | None = None
     note: str = ""
+    misfit_share: float | None = None
+    survivors: Survivors | None = None
+    half_width: int = 0
+    folds_run: int | None = None
 
     @property
     def cycles(self) -> int:
@@ -67,13 +105,14 @@ class Run:
 
     @property
     def utilization(self) -> float:
-        """MAC slots spent over all that the machine has in these cycles."""
-        return self.macs_issued / (self.cycles * self.peak_macs)
+        """MAC slots spent over all that the machine has in these cycles; 0 if there are none."""
+        return self.macs_issued / (max(1, self.cycles) * self.peak_macs)
 
     @property
     def dram_gbps(self) -> float:
         """DRAM traffic over time, gigabytes (1e9) per second."""
-        return (self.dram_read_bytes + self.dram_write_bytes) / self.time_us * 1e-3
+        moved = self.dram_read_bytes + self.dram_write_bytes
+        return moved / self.time_us * 1e-3 if self.cycles else 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +144,9 @@ COLUMNS = (
     Column("stall_cycles", "cycles", "array waiting for memory"),
     Column("cycles", "cycles", "compute and stall"),
     Column("time_us", "us", "cycles over clock"),
+    Column("delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"),
+    Column("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
+    Column("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
     Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
@@ -112,12 +154,22 @@ COLUMNS = (
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
+    Column("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while streaming, with metadata"),
+    Column("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while streaming, with metadata"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
+    Column("misfit_share", "fraction", "native groups that keep more than the selectors' slots"),
+    Column("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
+    Column("survivors_expected", "products", "the same, for independent masks"),
+    Column("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
-    Column("bound", "", "what is busy longest: feeding, filling, the channel, or latency"),
+    Column(
+        "bound",
+        "",
+        "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
+    ),
     Column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
     Column("dense_cycles", "cycles", "the dense twin's cycles"),
     Column("note", "", "why an operand ran dense, and the like"),

@@ -11,6 +11,10 @@ rows x C columns; None is a bubble, nothing under way.
   left at the end of the cycle that writes it there;
 - ``held``: what stays, a word of the stationary operand (ws, is) or a running sum (os).
 
+Operands may also reach a whole row or column of PEs in one cycle, along buses, and a PE may sum
+several products of a dot product in a cycle; so built, it may skip products with a zero, and then
+PEs run ahead of each other as far as their queues reach.
+
 N:M: one operand, the selected one, is stored as slots, each a value and the index that tells which
 element of its group it is. The other is delivered by whole groups, one group for every slot, and
 a multiplexer in the PE picks the element that the index names. Dense is native 1:1.
@@ -186,6 +190,77 @@ def stream_through(a: Plane, b: Plane) -> tuple[Plane, int]:
     return held, cycles
 
 
+def stream_along_buses(a: Plane, b: Plane, dot: int) -> tuple[Plane, int]:
+    """Broadcast (os): each cycle brings ``dot`` words of every lane to all PEs of the lane.
+
+    Returns the plane of R x C sums, and the cycles until the last words have been multiplied.
+    """
+    held = [[0] * len(b) for _ in a]
+    a_waiting, b_waiting = [deque(lane) for lane in a], [deque(lane) for lane in b]
+    cycles = 0
+    while any(a_waiting):
+        a_bus, b_bus = (
+            [[lane.popleft() for _ in range(min(dot, len(lane)))] for lane in lanes]
+            for lanes in (a_waiting, b_waiting)
+        )
+        for (r, one), (c, other) in product(enumerate(a_bus), enumerate(b_bus)):
+            held[r][c] += sum(multiply(*pair) for pair in zip(one, other, strict=True))
+        cycles += 1
+    return held, cycles
+
+
+def intersect(a: list[list[dict]], b: list[list[dict]], lookahead: int | None) -> tuple[Plane, int]:
+    """Broadcast (os) to PEs that multiply only where both operands kept an element.
+
+    A lane is a list of groups, a group the kept elements by their position. Every PE has a queue of
+    ``lookahead`` + 1 groups (None: endless), in which only the pairs stand that both operands
+    kept. Groups come along the buses to all PEs at once, as soon as all of them have room, as many
+    in a cycle as that lets in; a queue whose foremost group has no pairs left drops it at once.
+    Returns the plane of R x C sums, and the cycles until all queues are empty.
+    """
+    rows, cols, groups = len(a), len(b), len(a[0])
+    pes = list(product(range(rows), range(cols)))
+    queues = {pe: deque() for pe in pes}
+    held, arrived, cycles = [[0] * cols for _ in range(rows)], 0, 0
+    while True:
+        moving = True
+        while moving:
+            moving = False
+            for queue in queues.values():
+                while queue and not queue[0]:
+                    queue.popleft()
+                    moving = True
+            room = lookahead is None or all(len(q) <= lookahead for q in queues.values())
+            if arrived < groups and room:
+                for r, c in pes:
+                    one, other = a[r][arrived], b[c][arrived]
+                    queues[r, c].append(deque((one[i], other[i]) for i in one if i in other))
+                arrived, moving = arrived + 1, True
+        if not any(queues.values()):
+            return held, cycles
+        for (r, c), queue in queues.items():
+            if queue:
+                one, other = queue[0].popleft()
+                held[r][c] += one * other
+        cycles += 1
+
+
+def carried(bits: list[int], per_cycle: float) -> int:
+    """Cycles in which a path that carries ``per_cycle`` bits brings steps of so many bits each.
+
+    What has come waits in front of the array; a step is taken when all its bits are there, one step
+    a cycle at most.
+    """
+    waiting, cycles = deque(bits), 0
+    there = 0.0
+    while waiting:
+        there += per_cycle
+        if there >= waiting[0] - 1e-9:
+            there -= waiting.popleft()
+        cycles += 1
+    return cycles
+
+
 def shift_out(held: Plane) -> tuple[Plane, int]:
     """Drain (os): every PE hands down its own sum, then the ones from above.
 
@@ -284,12 +359,16 @@ def add(c: Plane, results: Plane, top: int, left: int) -> None:
 
 
 def output_stationary(
-    rows: int, cols: int, a: Operand, b: Operand, native: tuple[int, int]
+    rows: int, cols: int, a: Operand, b: Operand, native: tuple[int, int], dot: int | None = None
 ) -> tuple[Plane, list[Fold]]:
-    """C, M x N, and folds: A's lanes along rows, B's along columns, slots of K in time."""
+    """C, M x N, and folds: A's lanes along rows, B's along columns, slots of K in time.
+
+    ``dot``: along buses, so many products a cycle.
+    """
     c, folds = [[0] * len(b.values) for _ in a.values], []
     for top, left in product(range(0, len(c), rows), range(0, len(c[0]), cols)):
-        held, stream = stream_through(*encode(a.lanes(top, rows), b.lanes(left, cols), native))
+        words = encode(a.lanes(top, rows), b.lanes(left, cols), native)
+        held, stream = stream_along_buses(*words, dot) if dot else stream_through(*words)
         results, drain = shift_out(held)
         add(c, results, top, left)
         folds.append(Fold(0, stream, drain))
@@ -314,6 +393,64 @@ def operand_stationary(
     return c, folds
 
 
+def kept_groups(values: list, kept: list, group: int) -> list[dict]:
+    """A lane's groups along K: the kept elements of each by their position."""
+    lane = list(zip(values, kept, strict=True))
+    return [
+        {i: value for i, (value, keep) in enumerate(lane[start : start + group]) if keep}
+        for start in range(0, len(lane), group)
+    ]
+
+
+def simulate_intersecting(
+    rows: int,
+    cols: int,
+    a: np.ndarray,
+    b: np.ndarray,
+    masks: tuple[np.ndarray, np.ndarray],
+    group: int,
+    lookahead: int | None,
+) -> Outcome:
+    """Run ``C = (A . mask) . (B . mask)^T`` on an array of PEs that skip products with a zero.
+
+    Parameters
+    ----------
+    a, b
+        M x K and N x K.
+    masks
+        bool, of the operands' shapes.
+    group
+        Elements of K that reach a PE together.
+    lookahead
+        Groups that a PE may be ahead of the slowest; None without limit.
+    """
+    lanes = [
+        [kept_groups(*lane, group) for lane in zip(values.tolist(), kept.tolist(), strict=True)]
+        for values, kept in zip((a, b), masks, strict=True)
+    ]
+    c, folds = [[0] * len(b) for _ in a], []
+    for top, left in product(range(0, len(a), rows), range(0, len(b), cols)):
+        held, stream = intersect(
+            lanes[0][top : top + rows], lanes[1][left : left + cols], lookahead
+        )
+        unused = [[0] * len(held[0])] * (rows - len(held))
+        results, drain = shift_out(held + unused)
+        add(c, results, top, left)
+        folds.append(Fold(0, stream, drain))
+    return outcome(c, folds)
+
+
+def outcome(c: Plane, folds: list[Fold]) -> Outcome:
+    """What a GEMM came to."""
+    return Outcome(
+        np.array(c),
+        tuple(folds),
+        preload=sum(fold.preload for fold in folds),
+        stream=sum(fold.stream for fold in folds),
+        drain=sum(fold.drain for fold in folds),
+    )
+
+
 def simulate(
     dataflow: str,
     rows: int,
@@ -324,6 +461,7 @@ def simulate(
     selected: str | None = None,
     mask: np.ndarray | None = None,
     native: tuple[int, int] | None = None,
+    dot: int | None = None,
 ) -> Outcome:
     """Run ``C = A . B^T`` on an array of rows x cols PEs.
 
@@ -339,6 +477,8 @@ def simulate(
         bool, of the selected operand's shape: which elements are kept. It need not fit ``native``.
     native
         (keep, group) that the multiplexers are built for.
+    dot
+        Words along K that buses bring to every PE in a cycle ("os" only); None: words shift.
     """
     if selected is None:
         selected, mask, native = "b", np.ones(b.shape, bool), (1, 1)
@@ -346,17 +486,11 @@ def simulate(
     one = Operand(a.tolist(), mask.tolist() if selected == "a" else None)
     other = Operand(b.tolist(), mask.tolist() if selected == "b" else None)
     if dataflow == "os":
-        c, folds = output_stationary(rows, cols, one, other, native)
+        c, folds = output_stationary(rows, cols, one, other, native, dot)
     elif dataflow == "ws":
         c, folds = operand_stationary(rows, cols, other, one, native)
     else:
         assert dataflow == "is"
         c, folds = operand_stationary(rows, cols, one, other, native)
         c = transposed(c)
-    return Outcome(
-        np.array(c),
-        tuple(folds),
-        preload=sum(fold.preload for fold in folds),
-        stream=sum(fold.stream for fold in folds),
-        drain=sum(fold.drain for fold in folds),
-    )
+    return outcome(c, folds)

@@ -13,9 +13,7 @@ from nmsim.hardware import load_hardware
 from nmsim.mask import SparseGemm
 
 ticks = st.one_of(st.just(0), st.integers(1, 40_000))
-folds = st.lists(
-    st.builds(events.Fold, st.integers(0, 20), ticks, ticks, ticks), min_size=1, max_size=12
-)
+folds = st.lists(st.builds(events.Fold, ticks, ticks, ticks, ticks), min_size=1, max_size=12)
 
 
 def recurrence(sequence, latency):
@@ -32,7 +30,7 @@ def test_recurrence_is_what_events_give(sequence, latency):
 
 
 def test_a_shared_channel_is_contended_for():
-    busy = [events.Fold(1, 5000, 0, 3000)] * 6
+    busy = [events.Fold(1024, 5000, 0, 3000)] * 6
     alone = events.finish_times([busy], 0)[0]
     together = events.finish_times([busy, busy], 0)
     assert max(together) > 1.5 * alone
@@ -42,24 +40,38 @@ def test_a_shared_channel_is_contended_for():
 def test_double_buffering_by_hand():
     # Loads of 3 cycles hide behind folds of 5; results of 2 leave behind the next fold.
     t = memory.TICKS
-    sequence = [events.Fold(5, 3 * t, 0, 2 * t)] * 4
+    sequence = [events.Fold(5 * t, 3 * t, 0, 2 * t)] * 4
     assert recurrence(sequence, 0) == (3 + 4 * 5 + 2) * t
     # Loads of 8 do not: each fold waits for load and store on the one channel.
-    slow = [events.Fold(5, 8 * t, 0, 0)] * 4
+    slow = [events.Fold(5 * t, 8 * t, 0, 0)] * 4
     assert recurrence(slow, 0) == (4 * 8 + 5) * t
-    assert recurrence([events.Fold(5, 0, 9 * t, 0)] * 3, t) == (9 + 1) * 3 * t
+    assert recurrence([events.Fold(5 * t, 0, 9 * t, 0)] * 3, t) == (9 + 1) * 3 * t
+
+
+EXPOSURES = ["exposed", "overlapped", "uncounted"]
 
 
 @st.composite
 def launches(draw):
     sram = {f"sram.{x}_kib": draw(st.sampled_from([0.125, 1, 8])) for x in "abc"}
+    dataflow = draw(st.sampled_from(["os", "ws", "is"]))
+    fields = {
+        "preload": draw(st.sampled_from(EXPOSURES)),
+        "drain": draw(st.sampled_from(EXPOSURES)),
+        "partial_sums": draw(st.sampled_from(["split", "spill"])),
+        "delivery": draw(st.sampled_from([None, None, {"words_per_cycle": 1.5, "word_bits": 32}])),
+        "dram.gbps": draw(st.sampled_from([1, 17, 300, None])),
+    }
+    if dataflow == "os":
+        fields["feed"] = draw(st.sampled_from(["skewed", "broadcast"]))
+        fields["dot_width"] = draw(st.sampled_from([1, 3, 8]))
     machine = load_hardware(
         draw(st.sampled_from(["systolic-128x128", "systolic-16x16"])),
         rows=draw(st.integers(1, 9)),
         cols=draw(st.integers(1, 9)),
-        dataflow=draw(st.sampled_from(["os", "ws", "is"])),
-        partial_sums=draw(st.sampled_from(["split", "spill"])),
-        **{**sram, "dram.gbps": draw(st.sampled_from([1, 17, 300, None]))},
+        dataflow=dataflow,
+        **sram,
+        **fields,
     )
     sizes = draw(st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90)))
     return machine, Gemm(*sizes, count=draw(st.sampled_from([1, 1, 4])))
@@ -76,11 +88,12 @@ def test_skipping_repeats_changes_nothing(launch):
     machine, gemm = launch
     seen = []
 
-    def spy(array, buffers, work, slots, *, k_on_rows):
-        skipping = _launch(array, buffers, work, slots, k_on_rows)
-        plain = plain_launch(array, buffers, work, slots, k_on_rows)
+    def spy(array, buffers, work, slots, cycles, *, k_on_rows):
+        spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
+        skipping = _launch(array, buffers, work, slots, spent, k_on_rows)
+        plain = plain_launch(array, buffers, work, slots, cycles, k_on_rows)
         seen.append((skipping, plain))
-        return original(array, buffers, work, slots, k_on_rows=k_on_rows)
+        return original(array, buffers, work, slots, cycles, k_on_rows=k_on_rows)
 
     original = systolic.launch
     with pytest.MonkeyPatch.context() as patch:
@@ -90,17 +103,18 @@ def test_skipping_repeats_changes_nothing(launch):
     np.testing.assert_array_equal(skipping, plain)
 
 
-def plain_launch(array, buffers, work, slots, k_on_rows):
+def plain_launch(array, buffers, work, slots, cycles, k_on_rows):
     """The nest of loops, fold by fold, with the classes of loads spelt out."""
-    state = np.zeros(memory.TIMES + 10, np.int64)
+    state = np.zeros(memory.TIMES + 11, np.int64)
     for copy in range(work.copies):
-        for f in plain_folds(array, buffers, work, slots[copy], k_on_rows):
+        spent = None if cycles is None else cycles[copy]
+        for f in plain_folds(array, buffers, work, slots[copy], spent, k_on_rows):
             run_fold(state, array, buffers, **f)
     state[0] = memory.last_store(state)
     return state
 
 
-def plain_folds(array, buffers, work, slots, k_on_rows):
+def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
     r, c = array.rows, array.cols
     k = int(slots[0])
     x_tiles = [min(c, work.x_lanes - i) for i in range(0, work.x_lanes, c)]
@@ -108,8 +122,9 @@ def plain_folds(array, buffers, work, slots, k_on_rows):
         for i in range(0, work.y_lanes, r):
             rows = min(r, work.y_lanes - i)
             for j, cols in enumerate(x_tiles):
+                streamed = -(-k // array.dot_width) if cycles is None else int(cycles[i // r, j])
                 yield {
-                    "streamed": k,
+                    "streamed": streamed,
                     "x": cols * k if i == 0 or work.x_lanes * k > buffers.x_half else 0,
                     "y": rows * k if j == 0 or rows * k > buffers.y_half else 0,
                     "outputs": rows * cols,
@@ -151,9 +166,18 @@ def run_fold(
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     if buffers.latency > 0:
         load = max(load, int(x + y > 0))
+    preload, streaming = x_read * array.x_delivery, y_read * array.y_delivery
+    if array.preload == 0:
+        preload, streaming = 0, preload + streaming
+    shifting = max(array.preload, 0)
+    late = int(max(0, np.ceil(streaming) - streamed * memory.TICKS))
+    late += int(max(0, np.ceil(preload) - shifting * memory.TICKS)) if array.preload > 0 else 0
+    ticks = (streamed + array.overhead) * memory.TICKS + late
+    if state[memory.TIMES + 10]:  # outputs of a fold before
+        ticks = max(ticks, array.drain * memory.TICKS)
     memory.fold(
         state,
-        streamed + array.overhead,
+        ticks,
         load,
         int(
             np.ceil(
@@ -165,7 +189,7 @@ def run_fold(
         int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks)),
         buffers.latency,
     )
-    sums = (streamed + array.overhead, streamed, issued, x, y, x_read, y_read)
+    sums = (ticks, late, streamed, issued, x, y, x_read, y_read)
     state[memory.TIMES :] += np.array([*sums, sums_in, sums_out, outputs])
 
 
@@ -188,8 +212,10 @@ def test_closed_forms_count_what_the_folds_count(launch):
     machine, gemm = launch
     cycle = engine.run(machine, SparseGemm.dense(gemm))
     analytical = engine.run(machine, SparseGemm.dense(gemm), "analytical")
+    # Waits for the buffers are rounded up to a tick, 1/1024 cycle, once per fold.
+    slack = 1 + cycle.compute_cycles / 1024 if machine.delivery else 0
+    assert analytical.compute_cycles == pytest.approx(cycle.compute_cycles, abs=slack)
     for name in (
-        "compute_cycles",
         "macs_issued",
         "dram_read_bytes",
         "dram_write_bytes",
@@ -199,6 +225,5 @@ def test_closed_forms_count_what_the_folds_count(launch):
     if machine.dram.gbps is None:
         stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
         work = SparseGemm.dense(gemm)
-        assert (
-            engine.run(stall_free, work, "analytical").cycles == engine.run(stall_free, work).cycles
-        )
+        cycles = engine.run(stall_free, work).cycles
+        assert engine.run(stall_free, work, "analytical").cycles == pytest.approx(cycles, abs=slack)

@@ -47,6 +47,109 @@ def cases(draw):
     }
 
 
+@st.composite
+def bus_cases(draw):
+    """Arrays fed along buses, with dot products of several elements."""
+    case = draw(cases())
+    return {**case, "dataflow": "os", "dot": draw(st.integers(1, 5))}
+
+
+@settings(max_examples=200)
+@given(bus_cases())
+def test_arrays_with_buses_and_dot_products_are_the_oracles(case):
+    machine = array(
+        case["rows"],
+        case["cols"],
+        "os",
+        sparse_operand="either",
+        drain=case["drain"],
+        feed="broadcast",
+        dot_width=case["dot"],
+    )
+    a, b = operands(case)
+    work, bits = work_of(case, a, b)
+    truth = expected(case, machine, a, b, bits, dot=case["dot"])
+    for fidelity in ("cycle", "analytical"):
+        result = engine.run(machine, work, fidelity)
+        if fidelity == "cycle" or bits is None or case["pattern"] in ("2:4", "1:4", "1:2"):
+            assert result.compute_cycles == truth.cycles("exposed", case["drain"])
+    np.testing.assert_array_equal(multiply(machine, work, a, b), truth.c)
+
+
+@st.composite
+def intersections(draw):
+    """Two masks, of patterns or scattered, and an array that intersects them."""
+    case = draw(cases())
+    case |= {"group": draw(st.sampled_from([1, 2, 3, 4, 8])), "dataflow": "os"}
+    case["lookahead"] = draw(st.sampled_from([0, 1, 2, 5, 40, None]))
+    case["patterns"] = draw(
+        st.tuples(*[st.sampled_from(["2:4", "1:4", "4:8", "1:2", "dense", "scattered"])] * 2)
+    )
+    return case
+
+
+def two_masks(case, a, b):
+    rng = np.random.default_rng(case["seed"])
+    masks, bits = [], []
+    for values, name in zip((a, b), case["patterns"], strict=True):
+        if name == "scattered":
+            kept, pattern = rng.random(values.shape) < rng.random(), Pattern(8, 9)
+        else:
+            pattern = Pattern.parse(name)
+            kept = prune(values, pattern, "random", seed=case["seed"]).mask
+        bits.append(kept)
+        masks.append(Mask.dense(*kept.shape) if name == "dense" else Mask.of(kept, pattern))
+    return masks, bits
+
+
+@settings(max_examples=400)
+@given(intersections())
+def test_arrays_that_intersect_are_the_oracles(case):
+    machine = array(
+        case["rows"],
+        case["cols"],
+        "os",
+        feed="broadcast",
+        drain=case["drain"],
+        native=[],
+        intersecting={"group": case["group"], "lookahead": case["lookahead"]},
+    )
+    a, b = operands(case)
+    masks, bits = two_masks(case, a, b)
+    work = SparseGemm(Gemm(case["m"], case["n"], case["k"]), *masks)
+    truth = oracle.simulate_intersecting(
+        case["rows"], case["cols"], a, b, bits, case["group"], case["lookahead"]
+    )
+    np.testing.assert_array_equal(truth.c, (a * bits[0]) @ (b * bits[1]).T)
+    result = engine.run(machine, work)
+    assert result.compute_cycles == truth.cycles("exposed", case["drain"])
+    assert result.macs_issued == work.macs_useful
+
+
+@settings(max_examples=200)
+@given(
+    st.tuples(*[st.integers(1, 9)] * 3),
+    st.floats(0.5, 200).map(lambda x: round(x, 2)),
+    st.sampled_from([8, 16]),
+)
+def test_a_narrow_path_slows_a_fold_as_the_oracle_says(sizes, words, width):
+    """One fold: every step takes a lane's element of each of M rows and N columns."""
+    m, n, k = sizes
+    machine = array(
+        m,
+        n,
+        "os",
+        feed="broadcast",
+        drain="uncounted",
+        operand_bits=width,
+        delivery={"words_per_cycle": words, "word_bits": 4},
+    )
+    result = engine.run(machine, SparseGemm.dense(Gemm(m, n, k)))
+    assert result.compute_cycles == oracle.carried([(m + n) * width] * k, 4 * words)
+    assert result.delivery_cycles == max(0, result.compute_cycles - k)
+    assert (result.a_bits_per_cycle, result.b_bits_per_cycle) == (m * width, n * width)
+
+
 def operands(case):
     rng = np.random.default_rng(case["seed"])
     a = rng.integers(-9, 10, (case["m"], case["k"])).astype(float)
@@ -66,9 +169,9 @@ def work_of(case, a, b):
     return SparseGemm(gemm, *pair), bits
 
 
-def expected(case, machine, a, b, bits):
+def expected(case, machine, a, b, bits, dot=None):
     if bits is None:
-        return oracle.simulate(case["dataflow"], machine.rows, machine.cols, a, b)
+        return oracle.simulate(case["dataflow"], machine.rows, machine.cols, a, b, dot=dot)
     return oracle.simulate(
         case["dataflow"],
         machine.rows,
@@ -78,6 +181,7 @@ def expected(case, machine, a, b, bits):
         selected=case["selected"],
         mask=bits,
         native=(NATIVE.keep, NATIVE.group),
+        dot=dot,
     )
 
 

@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from nmsim.engine import systolic, systolic_analytical
+from nmsim.engine.intersect_sampling import Sample
 from nmsim.gemm import Gemm
 from nmsim.hardware import Machine
 from nmsim.mask import SparseGemm
 from nmsim.registry import Registry, unknown_name
 from nmsim.result import Run
 
-__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "run", "run_dense", "run_twin"]
+__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "Sample", "run", "run_dense", "run_twin"]
 
 Fidelity = Literal["cycle", "analytical"]
 
@@ -31,12 +32,13 @@ class Engine:
     Parameters
     ----------
     simulate
-        From a machine of this kind and a sparse GEMM to what it costs.
+        From a machine of this kind, a sparse GEMM and a sample of folds (None: all) to what it
+        costs.
     summary
         One line.
     """
 
-    simulate: Callable[[Machine, SparseGemm], Run]
+    simulate: Callable[[Machine, SparseGemm, Sample | None], Run]
     summary: str
 
 
@@ -49,8 +51,15 @@ ENGINES.add(
 )
 
 
-def run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Run:
+def run(
+    machine: Machine, work: SparseGemm, fidelity: str = "cycle", sample: Sample | None = None
+) -> Run:
     """What a sparse GEMM costs on a machine.
+
+    Parameters
+    ----------
+    sample
+        Run about so many folds where cycles need both masks' bits, instead of all.
 
     Raises
     ------
@@ -61,7 +70,7 @@ def run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Run:
     """
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
-    return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work)
+    return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work, sample)
 
 
 @lru_cache(maxsize=4096)

@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from nmsim.engine.memory import TICKS
-
 __all__ = ["Fold", "finish_times"]
 
 Events = Generator[simpy.Event, Any, None]
 
 
 class Fold(NamedTuple):
-    """A fold: compute cycles, and channel time of its load, stream and results, ticks."""
+    """A fold: compute time, and channel time of its load, stream and results, ticks."""
 
-    cycles: int
+    compute: int
     load: int
     stream: int
     store: int
@@ -75,7 +73,7 @@ class _Pipeline:
             streamed = self._request(fold.stream, self.latency)
             if index + 1 < len(folds):
                 loads.append(self._request(folds[index + 1].load, self.latency))
-            yield streamed & self.env.timeout(fold.cycles * TICKS)
+            yield streamed & self.env.timeout(fold.compute)
             stores.append(self._request(fold.store, 0))
         yield stores[-1]
         self.finished = int(self.env.now)

@@ -8,6 +8,9 @@ The operand whose lanes lie along the columns is called x, the other one y. With
 is) a tile of x is held fold by fold along K while y streams, in chunks whose partial sums fit the C
 buffer. With K in time (os) a tile of C stays while both stream.
 
+A fold waits for the path from the buffers where that carries fewer bits in a cycle than the fold
+asks for: what streams takes as long as its bits, and so does a preload.
+
 Repeated folds, chunks, tiles and copies are added up as soon as they only shift the pipeline in
 time (``nmsim.engine.memory``), so the cost grows with distinct folds, not with cycles.
 """
@@ -17,18 +20,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.memory import TIMES, State, fold, last_store, only_shifted
+from nmsim.engine.memory import TICKS, TIMES, State, fold, last_store, only_shifted
 from nmsim.jit import kernel
 
 __all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
 
 
 class Array(NamedTuple):
-    """R, C and the cycles of a fold beside those that stream K or the third dimension."""
+    """R, C, products along K that a PE sums per cycle, and the cycles of a fold beside streaming.
+
+    ``drain`` is what a drain behind the next fold takes of that at least; ``x_delivery`` and
+    ``y_delivery`` are the time of a stored element on the path from the buffers,
+    ticks; ``preload`` the exposed cycles in which x shifts in, 0 if x comes while y streams, and -1
+    if its shifting is not counted at all.
+    """
 
     rows: int
     cols: int
+    dot_width: int
     overhead: int
+    drain: int
+    preload: int
+    x_delivery: float
+    y_delivery: float
 
 
 class Buffers(NamedTuple):
@@ -49,7 +63,8 @@ class Work(NamedTuple):
     """Copies, lanes of both operands, and their stored elements along K.
 
     ``x_k`` and ``y_k`` are 0 for an operand that stores as many elements as it has slots.
-    ``x_selected`` and ``y_selected`` say whose lanes the tiles of slots follow.
+    ``x_selected`` and ``y_selected`` say whose lanes the tiles of slots follow. An intersecting
+    array streams as many cycles as each fold is given, whatever the slots.
     """
 
     copies: int
@@ -59,17 +74,20 @@ class Work(NamedTuple):
     y_k: int
     x_selected: bool
     y_selected: bool
+    intersecting: bool
 
 
 class Sums(NamedTuple):
     """What a launch adds up to: ticks, cycles and elements.
 
-    ``total``, until the last result has left, is in ticks; ``compute`` and its part ``streamed``,
-    that feeds operands, in cycles; ``issued`` counts MAC slots.
+    ``total``, until the last result has left, ``compute`` and its part ``waited``, for the path
+    from the buffers, are in ticks; ``streamed``, that feeds operands, in cycles; ``issued`` counts
+    MAC slots.
     """
 
     total: int
     compute: int
+    waited: int
     streamed: int
     issued: int
     x_loaded: int
@@ -81,10 +99,31 @@ class Sums(NamedTuple):
     outputs: int
 
 
-COMPUTE, STREAMED, ISSUED, X_LOADED, Y_LOADED, X_READ, Y_READ, SUMS_IN, SUMS_OUT, OUTPUTS = range(
-    TIMES, TIMES + 10
-)
-STATE_SIZE = TIMES + 10
+(
+    COMPUTE,
+    WAITED,
+    STREAMED,
+    ISSUED,
+    X_LOADED,
+    Y_LOADED,
+    X_READ,
+    Y_READ,
+    SUMS_IN,
+    SUMS_OUT,
+    OUTPUTS,
+) = range(TIMES, TIMES + 11)
+STATE_SIZE = TIMES + 11
+
+
+@kernel
+def _delivery_wait(array: Array, streamed: int, x_read: int, y_read: int) -> int:
+    """Ticks that a fold waits for the path from the buffers."""
+    x, y = x_read * array.x_delivery, y_read * array.y_delivery
+    streaming = x + y if array.preload == 0 else y
+    wait = max(0.0, np.ceil(streaming) - streamed * TICKS)
+    if array.preload > 0:
+        wait += max(0.0, np.ceil(x) - array.preload * TICKS)
+    return int(wait)
 
 
 @kernel
@@ -94,13 +133,15 @@ def _folds(
     array: Array,
     buffers: Buffers,
     streamed: int,
+    x_read: int,
+    y_read: int,
     x_load: int,
     y_load: int,
     sums_in: int,
     sums_out: int,
     outputs: int,
 ) -> None:
-    """Run ``count`` folds alike; loads, sums and outputs are elements of one of them."""
+    """Run ``count`` folds alike; reads, loads, sums and outputs are elements of one of them."""
     x_ahead, y_ahead = min(x_load, buffers.x_half), min(y_load, buffers.y_half)
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     stream = int(
@@ -113,16 +154,22 @@ def _folds(
     if buffers.latency > 0:  # a request is one, however fast the channel
         load = max(load, int(x_load + y_load > 0))
     store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
-    cycles = streamed + array.overhead
+    wait = _delivery_wait(array, streamed, x_read, y_read)
+    ticks = (streamed + array.overhead) * TICKS + wait
+    if state[OUTPUTS] > 0:  # those of the fold before leave behind this one
+        ticks = max(ticks, array.drain * TICKS)
     before = np.empty(TIMES, np.int64)
     for done in range(1, count + 1):
         before[:] = state[:TIMES]
-        fold(state, cycles, load, stream, store, buffers.latency)
+        fold(state, ticks, load, stream, store, buffers.latency)
         if only_shifted(before, state):
             state[:TIMES] += (count - done) * (state[:TIMES] - before)
             break
-    state[COMPUTE] += count * cycles
+    state[COMPUTE] += count * ticks
+    state[WAITED] += count * wait
     state[STREAMED] += count * streamed
+    state[X_READ] += count * x_read
+    state[Y_READ] += count * y_read
     state[X_LOADED] += count * x_load
     state[Y_LOADED] += count * y_load
     state[SUMS_IN] += count * sums_in
@@ -148,17 +195,16 @@ def _column(
     x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
     x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
     overflow = max(0, streamed * cols - buffers.sums_half) if buffers.spill and folds > 1 else 0
-    x_full, x_rest = (cols * x_part, cols * x_last) if x_loads else (0, 0)
-    y_full, y_rest = (streamed * y_part, streamed * y_last) if y_loads else (0, 0)
-    done = streamed * cols
+    x, y, done = cols * x_part, streamed * y_part, streamed * cols
+    x_full, y_full = x if x_loads else 0, y if y_loads else 0
     if folds > 1:
-        _folds(state, 1, array, buffers, streamed, x_full, y_full, 0, overflow, 0)
+        _folds(state, 1, array, buffers, streamed, x, y, x_full, y_full, 0, overflow, 0)
     if folds > 2:
         more = folds - 2
-        _folds(state, more, array, buffers, streamed, x_full, y_full, overflow, overflow, 0)
-    _folds(state, 1, array, buffers, streamed, x_rest, y_rest, overflow, 0, done)
-    state[X_READ] += cols * x_k
-    state[Y_READ] += streamed * y_k
+        _folds(state, more, array, buffers, streamed, x, y, x_full, y_full, overflow, overflow, 0)
+    x, y = cols * x_last, streamed * y_last
+    x_rest, y_rest = x if x_loads else 0, y if y_loads else 0
+    _folds(state, 1, array, buffers, streamed, x, y, x_rest, y_rest, overflow, 0, done)
     state[ISSUED] += streamed * cols * slots
 
 
@@ -222,6 +268,21 @@ def _rows_copy(
 
 
 @kernel
+def _alike(
+    work: Work, slots: NDArray[np.int64], cycles: NDArray[np.int64], tile: int, tiles: int
+) -> int:
+    """Folds from ``tile`` on that are alike, in one row of tiles; the last may be ragged."""
+    alike = 1
+    while tile > 0 and tile + alike < tiles - 1:
+        if work.x_selected and slots[tile + alike] != slots[tile]:
+            break
+        if work.intersecting and cycles[tile + alike] != cycles[tile]:
+            break
+        alike += 1
+    return alike
+
+
+@kernel
 def _time_row(
     state: State,
     array: Array,
@@ -229,6 +290,7 @@ def _time_row(
     work: Work,
     row_tile: int,
     slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
 ) -> None:
     """One row of tiles of C with K in time: tile after tile of columns."""
     rows = min(array.rows, work.y_lanes - row_tile * array.rows)
@@ -239,29 +301,28 @@ def _time_row(
         length = (
             slots[tile] if work.x_selected else slots[row_tile] if work.y_selected else slots[0]
         )
-        alike = 1
-        if tile > 0:
-            while tile + alike < tiles - 1 and (
-                not work.x_selected or slots[tile + alike] == length
-            ):
-                alike += 1
+        streamed = (length + array.dot_width - 1) // array.dot_width
+        if work.intersecting:
+            streamed = cycles[tile]
+        alike = _alike(work, slots, cycles, tile, tiles)
         cols = min(array.cols, work.x_lanes - tile * array.cols)
-        x_k, y_k = _stored(work.x_k, length), _stored(work.y_k, length)
-        y_loads = tile == 0 or rows * y_k > buffers.y_half
+        x, y = cols * _stored(work.x_k, length), rows * _stored(work.y_k, length)
+        x_loads = row_tile == 0 or not x_stays
+        y_loads = tile == 0 or y > buffers.y_half
         _folds(
             state,
             alike,
             array,
             buffers,
-            length,
-            cols * x_k if row_tile == 0 or not x_stays else 0,
-            rows * y_k if y_loads else 0,
+            streamed,
+            x,
+            y,
+            x if x_loads else 0,
+            y if y_loads else 0,
             0,
             0,
             rows * cols,
         )
-        state[X_READ] += alike * cols * x_k
-        state[Y_READ] += alike * rows * y_k
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
@@ -285,7 +346,12 @@ def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
 
 @kernel
 def _time_copy(
-    state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
 ) -> None:
     """One copy with K in time: row after row of tiles of C."""
     row_tiles = (work.y_lanes + array.rows - 1) // array.rows
@@ -293,13 +359,16 @@ def _time_copy(
     row_tile = 0
     while row_tile < row_tiles:
         before[:] = state
-        _time_row(state, array, buffers, work, row_tile, slots)
+        own = cycles[row_tile if work.intersecting else 0]
+        _time_row(state, array, buffers, work, row_tile, slots, own)
         row_tile += 1
         if 1 < row_tile < row_tiles and only_shifted(before, state):
             alike = 0
-            while row_tile + alike < row_tiles - 1 and (
-                not work.y_selected or slots[row_tile + alike] == slots[row_tile - 1]
-            ):
+            while row_tile + alike < row_tiles - 1:
+                if work.y_selected and slots[row_tile + alike] != slots[row_tile - 1]:
+                    break
+                if work.intersecting and (cycles[row_tile + alike] != own).any():
+                    break
                 alike += 1
             state += alike * (state - before)
             row_tile += alike
@@ -307,7 +376,12 @@ def _time_copy(
 
 @kernel
 def _launch(
-    array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64], on_rows: bool
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+    on_rows: bool,
 ) -> NDArray[np.int64]:
     """All copies of a GEMM; the times and sums at its end."""
     state = np.zeros(STATE_SIZE, np.int64)
@@ -315,15 +389,17 @@ def _launch(
     copy = 0
     while copy < work.copies:
         before[:] = state
-        own = slots[copy]
+        own, spent = slots[copy], cycles[copy if work.intersecting else 0]
         if on_rows:
             _rows_copy(state, array, buffers, work, own)
         else:
-            _time_copy(state, array, buffers, work, own)
+            _time_copy(state, array, buffers, work, own, spent)
         copy += 1
         if only_shifted(before, state):
             alike = 0
             while copy + alike < work.copies and (slots[copy + alike] == own).all():
+                if work.intersecting and (cycles[copy + alike] != spent).any():
+                    break
                 alike += 1
             state += alike * (state - before)
             copy += alike
@@ -332,7 +408,13 @@ def _launch(
 
 
 def launch(
-    array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64], *, k_on_rows: bool
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64] | None = None,
+    *,
+    k_on_rows: bool,
 ) -> Sums:
     """Run all copies of a GEMM.
 
@@ -341,8 +423,11 @@ def launch(
     slots
         copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
         operand is selected or its lanes stream.
+    cycles
+        copies x row tiles x column tiles: what each fold of an intersecting array streams.
     k_on_rows
         K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
     """
-    state = _launch(array, buffers, work, slots, k_on_rows)
+    spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
+    state = _launch(array, buffers, work, slots, spent, k_on_rows)
     return Sums(int(state[0]), *map(int, state[TIMES:]))

@@ -8,6 +8,7 @@ degrees of freedom.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,18 @@ from nmsim.engine.survivors import check_operands
 from nmsim.errors import ShapeError
 from nmsim.mask import Mask
 
-__all__ = ["Sampled", "sample_cycles", "student_t"]
+__all__ = ["Sample", "Sampled", "sample_cycles", "student_t"]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """How many folds to run instead of all, and the seed of their draw."""
+
+    folds: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class Sampled:
     """An estimate of the cycles of all folds.
 
@@ -33,20 +42,23 @@ class Sampled:
         were run took the same.
     confidence
         Share of samples whose interval holds the truth.
-    sampled, folds
-        Folds that were run, and all folds.
+    sampled
+        Folds that were run.
+    folds
+        Cycles of every fold, copies x row tiles x column tiles: those of the folds that were run,
+        and for the others the mean of their stratum, rounded so that the total is kept.
     """
 
     total: float
     half_width: float
     confidence: float
     sampled: int
-    folds: int
+    folds: NDArray[np.int64]
 
-    @property
-    def mean(self) -> float:
-        """Estimated cycles of a fold."""
-        return self.total / self.folds
+    @classmethod
+    def exact(cls, folds: NDArray[np.int64]) -> Self:
+        """Every fold was run."""
+        return cls(float(folds.sum()), 0.0, 1.0, folds.size, folds)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -124,7 +136,7 @@ def sample_cycles(
             f"sample of {sample} folds, confidence {confidence}: expected two folds or more, "
             f"and a confidence between 0 and 1"
         )
-    tiles_a, tiles_b, _ = fold_spans(a, b, copies, rows, cols)
+    tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
     height, width = (np.diff(tiles, axis=1).ravel() for tiles in (tiles_a, tiles_b))
     stratum = 2 * (height < rows) + (width < cols)
     members = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
@@ -137,7 +149,12 @@ def sample_cycles(
     parts = np.split(cycles, np.cumsum(drawn)[:-1])
     total = float(sum(size * part.mean() for size, part in zip(sizes, parts, strict=True)))
     half = _half_width(parts, sizes, confidence)
-    return Sampled(total, half, confidence, len(picked), len(stratum))
+    every = np.zeros(len(stratum), np.int64)
+    for folds, run, part in zip(members, chosen, parts, strict=True):
+        rest = np.setdiff1d(folds, run, assume_unique=True)
+        every[run] = part
+        every[rest] = np.diff(np.rint(np.arange(len(rest) + 1) * part.mean()).astype(np.int64))
+    return Sampled(total, half, confidence, len(picked), every.reshape(shape))
 
 
 def _half_width(

@@ -33,15 +33,15 @@ TIMES = 5
 
 
 @kernel
-def fold(state: State, cycles: int, load: int, stream: int, store: int, latency: int) -> None:
+def fold(state: State, ticks: int, load: int, stream: int, store: int, latency: int) -> None:
     """Advance the pipeline by one fold.
 
     Parameters
     ----------
     state
         Changed in place.
-    cycles
-        The fold's compute time, cycles.
+    ticks
+        The fold's compute time, ticks.
     load, stream, store
         Channel time of its load, of what streams in while it computes and of its results, ticks.
     latency
@@ -56,7 +56,7 @@ def fold(state: State, cycles: int, load: int, stream: int, store: int, latency:
     if state[PENDING] > 0:
         free = max(free, ended) + state[PENDING]
         stored = free
-    end = start + cycles * TICKS
+    end = start + ticks
     if stream > 0:
         free = max(free, start) + stream
         end = max(end, free + latency)

@@ -76,10 +76,10 @@ class Placement:
         """Rows of one copy of an operand."""
         return self.work.gemm.m if position == "a" else self.work.gemm.n
 
-    def index_bits(self, position: str) -> int:
+    def index_bits(self, machine: SystolicArray, position: str) -> int:
         """Metadata of a stored element of an operand, bits."""
         mask = self.work.a if position == "a" else self.work.b
-        return self.stored_as(position).metadata_bits if mask.indexed else 0
+        return machine.metadata_bits(self.stored_as(position)) if mask.indexed else 0
 
     def along_k(self, position: str) -> int:
         """Stored elements along K of an operand; 0: as many as it has slots."""
@@ -107,8 +107,12 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
     Of the masks that some operand order brings to the selectors, the one that takes the fewest
     expected stall-free cycles; at equal cycles one that is met without transposing. Where a mask
     can only be met by transposing, running dense is an option too: a mask never makes an array
-    slower. A dense GEMM is never transposed. The other operand's mask saves bytes only.
+    slower. A dense GEMM is never transposed. The other operand's mask saves bytes only. An array
+    that intersects follows both masks and is never transposed.
     """
+    dense: tuple[bool, Position, Pattern] = (False, "", DENSE)
+    if machine.intersecting is not None:
+        return _placement(machine, work, *dense)
     positions: tuple[tuple[Position, Mask], ...] = (("a", work.a), ("b", work.b))
     ways = [
         (transposed, selected, native)
@@ -117,7 +121,6 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
         for selected, transposed in _ways(machine, position)
     ]
     ways.sort(key=_transposes)
-    dense: tuple[bool, Position, Pattern] = (False, "", DENSE)
     if all(map(_transposes, ways)):
         ways.append(dense)
     options = [_placement(machine, work, *way) for way in ways]
@@ -137,9 +140,7 @@ def _placement(
 ) -> Placement:
     run = work.swapped() if transposed else work
     dataflow = DATAFLOWS[machine.dataflow]
-    k = work.k
-    if machine.pad_groups and not native.is_dense:
-        k = -(-k // native.group) * native.group
+    k = machine.padded(work.k, native)
     return Placement(
         work=run,
         transposed=transposed,
@@ -166,7 +167,7 @@ def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
         )
     folds = math.ceil(size[dataflow.rows] / machine.rows)
     folds *= math.ceil(size[dataflow.cols] / machine.cols)
-    return folds * (size[dataflow.time] + 2 * machine.rows + machine.cols - 2)
+    return folds * (size[dataflow.time] / machine.dot_width + machine.rows + machine.fill_cycles)
 
 
 def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bool]]:
@@ -177,8 +178,9 @@ def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bo
 
 
 def _stored(machine: SystolicArray, mask: Mask, k: int) -> Pattern:
-    """How an operand that is not selected is stored: compressed if selectors can expand it."""
-    native = machine.native_for(mask.pattern)
+    """How an operand that is not selected is stored: compressed if the array can expand it."""
+    own = None if mask.is_dense else mask.pattern
+    native = machine.native_for(mask.pattern) if machine.intersecting is None else own
     if native is None or not mask.obeys(native):
         return DENSE
     return _smaller(machine, mask, native, native.stored(k))
@@ -186,7 +188,7 @@ def _stored(machine: SystolicArray, mask: Mask, k: int) -> Pattern:
 
 def _smaller(machine: SystolicArray, mask: Mask, native: Pattern, slots: float) -> Pattern:
     """The pattern to store a row of a mask under: DENSE if slots and metadata save no bits."""
-    metadata = native.metadata_bits if mask.indexed else 0
+    metadata = machine.metadata_bits(native) if mask.indexed else 0
     compressed = slots * (machine.operand_bits + metadata)
     return native if compressed < mask.k * machine.operand_bits else DENSE
 
@@ -206,7 +208,7 @@ def _note(
     machine: SystolicArray, work: SparseGemm, native: Pattern, selected: Position, transposed: bool
 ) -> str:
     masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
-    if not masked:
+    if not masked or machine.intersecting is not None:
         return ""
     if not machine.native and not machine.flexible_group:
         return "the array has no selectors: masks gain nothing"

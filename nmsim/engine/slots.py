@@ -14,7 +14,14 @@ from nmsim.jit import kernel
 from nmsim.mask import Mask, Words
 from nmsim.pattern import Pattern
 
-__all__ = ["compress", "expected_slots", "group_slots", "tile_slots"]
+__all__ = [
+    "compress",
+    "expected_misfit_share",
+    "expected_slots",
+    "group_slots",
+    "misfit_share",
+    "tile_slots",
+]
 
 Counts = NDArray[np.int64]
 
@@ -90,6 +97,23 @@ def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> C
     return np.asarray(_group_slots(mask.words, first, last, mask.k, k, native.keep, native.group))
 
 
+def misfit_share(mask: Mask, native: Pattern) -> float:
+    """Share of native groups, of all rows, that keep more than the native pattern has slots for.
+
+    Counted from the bits, unless the mask obeys the pattern.
+    """
+    if mask.obeys(native):
+        return 0.0
+    return mask.broken_groups(native) / (mask.rows * -(-mask.k // native.group))
+
+
+def expected_misfit_share(mask: Mask, native: Pattern) -> float:
+    """The same, expected over masks drawn uniformly; whole groups only."""
+    if mask.obeys(native):
+        return 0.0
+    return float(np.mean([pmf[native.keep + 1 :].sum() for pmf in _kept_laws(mask, native)]))
+
+
 @kernel
 def compress(
     values: NDArray[Any], words: Words, first: int, last: int, slots: Counts, group: int
@@ -140,12 +164,15 @@ def expected_slots(mask: Mask, native: Pattern, lanes: int, k: int) -> float:
     """
     if mask.obeys(native):
         return float(native.stored(k))
-    counts = (
-        mask.pattern.window_counts(native.group)
-        if mask.fits
-        else [_binomial(native.group, mask.pattern.density)]
-    )
-    return float(np.mean([_mean_slots(pmf, native, lanes) for pmf in counts])) * k / native.group
+    laws = _kept_laws(mask, native)
+    return float(np.mean([_mean_slots(pmf, native, lanes) for pmf in laws])) * k / native.group
+
+
+def _kept_laws(mask: Mask, native: Pattern) -> list[NDArray[np.float64]]:
+    """P(kept = 0, 1, ...) in native groups, for each way that they lie on the mask's own."""
+    if mask.fits:
+        return list(mask.pattern.window_counts(native.group))
+    return [_binomial(native.group, mask.pattern.density)]
 
 
 def _binomial(trials: int, p: float) -> NDArray[np.float64]:

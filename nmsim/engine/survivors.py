@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.jit import kernel
 from nmsim.mask import Mask, Words, popcount
+from nmsim.result import Survivors
 
 __all__ = [
     "MAX_LANE_GROUP",
@@ -27,6 +28,7 @@ __all__ = [
     "load_lanes",
     "survivor_histogram",
     "survivor_laws",
+    "survivors_of",
     "tile_spans",
 ]
 
@@ -213,3 +215,17 @@ def expected_survivors(a: Mask, b: Mask, copies: int, group: int) -> Floats:
         pmf[: len(last)] += last
     pmf /= pmf.sum()
     return pmf
+
+
+def survivors_of(a: Mask, b: Mask, copies: int, group: int) -> Survivors | None:
+    """Shares of (PE, group) pairs by surviving products, measured and expected.
+
+    None unless both operands are masked: otherwise it is the mask's own count.
+    """
+    if a.is_dense or b.is_dense:
+        return None
+    pairs = survivor_histogram(a, b, copies, group)
+    return Survivors(
+        tuple((pairs / pairs.sum()).tolist()),
+        tuple(expected_survivors(a, b, copies, group).tolist()),
+    )

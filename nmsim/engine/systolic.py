@@ -1,12 +1,18 @@
 """The cycle model of a systolic array: place a GEMM, find its slots, run its folds."""
 
 import math
+from dataclasses import replace
 
-from nmsim.engine.folds import Array, Buffers, Work, launch
+import numpy as np
+
+from nmsim.engine.folds import Array, Buffers, Sums, Work, launch
+from nmsim.engine.intersect import fold_cycles
+from nmsim.engine.intersect_sampling import Sample, Sampled, sample_cycles
 from nmsim.engine.memory import TICKS
 from nmsim.engine.placement import Placement, place, store_selected
-from nmsim.engine.slots import tile_slots
-from nmsim.engine.traffic import Moved, element_bits, writeup
+from nmsim.engine.slots import misfit_share, tile_slots
+from nmsim.engine.survivors import survivors_of
+from nmsim.engine.traffic import Moved, element_bits, stored_bits, writeup
 from nmsim.errors import ShapeError
 from nmsim.hardware import SystolicArray
 from nmsim.mask import SparseGemm
@@ -15,11 +21,16 @@ from nmsim.result import Run
 __all__ = ["simulate"]
 
 
-def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
+def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Run:
     """Run a sparse GEMM on an array, fold by fold.
 
-    Bits of a mask are asked for only where slots depend on them: under a native pattern that does
-    not cover the mask's.
+    Bits of a mask are asked for only where time depends on them: under a native pattern that does
+    not cover the mask's, and on arrays that intersect.
+
+    Parameters
+    ----------
+    sample
+        Run about so many folds of an intersecting array, and estimate the others.
 
     Raises
     ------
@@ -27,7 +38,6 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         if its times or sums might not fit 64 bits.
     """
     placement = place(machine, work)
-    x, y = placement.x, placement.y
     _refuse_beyond_64_bits(machine, placement, _buffers(machine, placement))
     slots = tile_slots(
         placement.selected_mask,
@@ -37,21 +47,107 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         placement.k,
     )
     placement = store_selected(machine, placement, float(slots.mean()))
+    folds = _intersect(machine, work, sample)
     sums = launch(
-        Array(machine.rows, machine.cols, _overhead(machine, placement)),
+        _array(machine, placement),
         _buffers(machine, placement),
-        Work(
-            copies=placement.work.gemm.count,
-            x_lanes=placement.rows_of(x),
-            y_lanes=placement.rows_of(y),
-            x_k=placement.along_k(x),
-            y_k=placement.along_k(y),
-            x_selected=placement.selected == x,
-            y_selected=placement.selected == y,
-        ),
+        _launched(placement, intersecting=folds is not None),
         slots,
+        None if folds is None else folds.folds,
         k_on_rows=placement.dataflow.rows == "k",
     )
+    result = _written(machine, placement, sums)
+    if placement.selected:
+        share = misfit_share(placement.selected_mask, placement.native)
+        result = replace(result, misfit_share=share)
+    if folds is None:
+        return result
+    g = work.gemm
+    return replace(
+        result,
+        macs_issued=work.macs_useful,
+        half_width=math.ceil(folds.half_width) * g.repeat,
+        folds_run=folds.sampled,
+        survivors=survivors_of(work.a, work.b, g.count, machine.intersecting.group)
+        if machine.intersecting
+        else None,
+        note=_sampled(folds),
+    )
+
+
+def _intersect(machine: SystolicArray, work: SparseGemm, sample: Sample | None) -> Sampled | None:
+    """Cycles that each fold of an array that intersects spends on surviving products."""
+    pe = machine.intersecting
+    if pe is None:
+        return None
+    g = work.gemm
+    size = (g.count, machine.rows, machine.cols, pe.group, pe.lookahead)
+    alike = _alike(work, pe.group)
+    if alike is not None:
+        shape = (g.count, math.ceil(g.m / machine.rows), math.ceil(g.n / machine.cols))
+        return Sampled.exact(np.full(shape, alike, np.int64))
+    if sample is None:
+        return Sampled.exact(fold_cycles(work.a, work.b, *size))
+    return sample_cycles(work.a, work.b, *size, sample=sample.folds, seed=sample.seed)
+
+
+def _alike(work: SparseGemm, group: int) -> int | None:
+    """Cycles of every fold where no bits are needed: each group leaves every PE as many products.
+
+    One operand is dense, and the other keeps the same number in every group.
+    """
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
+    if not masked:
+        return work.k
+    if len(masked) == 2 or not masked[0].regular or group % masked[0].pattern.group:
+        return None
+    return masked[0].pattern.stored(work.k)
+
+
+def _sampled(folds: Sampled) -> str:
+    if folds.sampled == folds.folds.size:
+        return ""
+    return (
+        f"sampled: {folds.sampled} of {folds.folds.size} folds were run, compute cycles are "
+        f"within {folds.half_width / folds.total:.2%} at {folds.confidence:.0%} confidence"
+    )
+
+
+def _array(machine: SystolicArray, placement: Placement) -> Array:
+    """The array, and the time of stored elements on the path that feeds it."""
+    shift = machine.preload if placement.dataflow.preloads else "overlapped"
+    per_bit = TICKS / machine.delivery.bits_per_cycle if machine.delivery else 0.0
+    x, y = (
+        per_bit * stored_bits(machine, placement, position)
+        for position in (placement.x, placement.y)
+    )
+    return Array(
+        rows=machine.rows,
+        cols=machine.cols,
+        dot_width=machine.dot_width,
+        overhead=_overhead(machine, placement),
+        drain=machine.rows if placement.dataflow.drains and machine.drain == "overlapped" else 0,
+        preload={"exposed": machine.rows, "overlapped": 0, "uncounted": -1}[shift],
+        x_delivery=x,
+        y_delivery=y,
+    )
+
+
+def _launched(placement: Placement, *, intersecting: bool) -> Work:
+    x, y = placement.x, placement.y
+    return Work(
+        copies=placement.work.gemm.count,
+        x_lanes=placement.rows_of(x),
+        y_lanes=placement.rows_of(y),
+        x_k=placement.along_k(x),
+        y_k=placement.along_k(y),
+        x_selected=placement.selected == x,
+        y_selected=placement.selected == y,
+        intersecting=intersecting,
+    )
+
+
+def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Run:
     once = machine.rows * _moves(machine, placement).count("overlapped")
     return writeup(
         machine,
@@ -65,7 +161,8 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
             sums.sums_out,
             sums.outputs,
         ),
-        compute=sums.compute + once,
+        compute=-(-sums.compute // TICKS) + once,
+        waited=-(-sums.waited // TICKS),
         streamed=sums.streamed,
         cycles=-(-sums.total // TICKS) + once,
         issued=sums.issued,
@@ -87,9 +184,13 @@ def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, buffers
     folds = column_tiles * row_tiles * chunks
     cycles = column_tiles * row_tiles * (y if on_rows else k)
     cycles += folds * _overhead(machine, placement)
+    array = _array(machine, placement)
     ticks = TICKS * cycles + folds * (3.0 + 2 * buffers.latency)
     ticks += x * k * (chunks if on_rows else row_tiles) * buffers.x_ticks
     ticks += y * k * column_tiles * buffers.y_ticks
+    ticks += TICKS * folds * array.drain
+    ticks += x * k * (chunks if on_rows else row_tiles) * array.x_delivery
+    ticks += y * k * column_tiles * array.y_delivery
     ticks += x * y * (2 * row_tiles * buffers.sum_ticks + buffers.output_ticks)
     issued = x * y * k
     if g.count * max(ticks, issued) > 2.0**62:
@@ -108,7 +209,7 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
 def _overhead(machine: SystolicArray, placement: Placement) -> int:
     """Cycles of a fold beside those that stream: skew in and out, exposed preload and drain."""
     exposed = _moves(machine, placement).count("exposed")
-    return machine.rows + machine.cols - 2 + machine.rows * exposed
+    return machine.fill_cycles + machine.rows * exposed
 
 
 def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:

@@ -7,15 +7,18 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 
+from nmsim.engine.intersect_analytical import Expected, expected_fold_cycles
+from nmsim.engine.intersect_sampling import Sample
 from nmsim.engine.placement import Placement, place, store_selected
-from nmsim.engine.slots import expected_slots
-from nmsim.engine.traffic import Moved, element_bits, transfer_cycles, writeup
+from nmsim.engine.slots import expected_misfit_share, expected_slots
+from nmsim.engine.survivors import expected_survivors
+from nmsim.engine.traffic import Moved, element_bits, stored_bits, transfer_cycles, writeup
 from nmsim.hardware import SystolicArray
 from nmsim.mask import SparseGemm
-from nmsim.result import Run
+from nmsim.result import Run, Survivors
 
 __all__ = ["simulate"]
 
@@ -24,12 +27,15 @@ __all__ = ["simulate"]
 class _Part:
     """A rectangle of C, or the sum of several: folds, cycles that stream, MAC slots, elements.
 
-    ``loading`` counts the folds that wait for a load.
+    ``loading`` counts the folds that wait for a load; ``waited`` is the time, cycles, that folds
+    wait for the path from the buffers, ``draining`` that for the outputs of the fold before.
     """
 
     folds: int = 0
     loading: int = 0
-    streamed: int = 0
+    streamed: float = 0
+    waited: float = 0
+    draining: float = 0
     issued: int = 0
     x_loaded: int = 0
     y_loaded: int = 0
@@ -48,15 +54,19 @@ def _sum(parts: Iterable[_Part]) -> _Part:
 
 @dataclass(frozen=True)
 class _Edges:
-    """What no fold hides: elements of the first load (x, y) and of the last store."""
+    """What no fold hides: elements of the first load (x, y) and of the last store.
+
+    ``draining`` is what the first fold is taken to wait for outputs, though there are none yet.
+    """
 
     x: float
     y: float
     output: int
+    draining: float = 0
 
 
-def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
-    """Estimate what a sparse GEMM costs on an array, in closed form."""
+def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
     placement = place(machine, work)
     slots, _, _ = _along_k(placement, _lock_step(machine, placement))
     placement = store_selected(machine, placement, slots)
@@ -65,10 +75,12 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
     gemm = placement.work.gemm
     copies = one.times(gemm.count)
     shift = machine.preload if placement.dataflow.preloads else machine.drain
-    r, c = machine.rows, machine.cols
-    per_fold = 2 * r + c - 2 if shift == "exposed" else r + c - 2
+    r = machine.rows
+    per_fold = machine.fill_cycles + (r if shift == "exposed" else 0)
     once = r if shift == "overlapped" else 0
-    compute = copies.streamed + copies.folds * per_fold + once
+    draining = copies.draining - edges.draining
+    busy = copies.streamed + copies.waited + draining + copies.folds * per_fold
+    compute = math.ceil(busy) + once
     moved = Moved(
         x_loaded=copies.x_loaded,
         y_loaded=copies.y_loaded,
@@ -78,14 +90,29 @@ def simulate(machine: SystolicArray, work: SparseGemm) -> Run:
         sums_out=copies.spilled,
         outputs=gemm.m * gemm.n * gemm.count,
     )
-    return writeup(
+    result = writeup(
         machine,
         placement,
         moved,
         compute=compute,
+        waited=math.ceil(copies.waited),
         streamed=copies.streamed,
         cycles=_with_memory(machine, placement, moved, edges, compute, copies),
         issued=copies.issued,
+    )
+    if placement.selected:
+        share = expected_misfit_share(placement.selected_mask, placement.native)
+        return replace(result, misfit_share=share)
+    if machine.intersecting is None:
+        return result
+    a, b, group = work.a, work.b, machine.intersecting.group
+    both = not (a.is_dense or b.is_dense)
+    return replace(
+        result,
+        macs_issued=work.macs_useful,
+        survivors=Survivors((), tuple(expected_survivors(a, b, gemm.count, group).tolist()))
+        if both
+        else None,
     )
 
 
@@ -134,6 +161,31 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
     return min(lanes, tile)
 
 
+def _waits(
+    machine: SystolicArray, placement: Placement, streamed: float, x_read: int, y_read: int
+) -> float:
+    """Cycles that one fold waits for the path from the buffers: what its bits take beyond it."""
+    if machine.delivery is None:
+        return 0.0
+    x, y = (
+        read * stored_bits(machine, placement, position) / machine.delivery.bits_per_cycle
+        for read, position in ((x_read, placement.x), (y_read, placement.y))
+    )
+    shift = machine.preload if placement.dataflow.preloads else "overlapped"
+    if shift == "overlapped":
+        return max(0.0, x + y - streamed)
+    return max(0.0, y - streamed) + (max(0.0, x - machine.rows) if shift == "exposed" else 0.0)
+
+
+def _shares(slots: int, deep: int, rows: int) -> list[tuple[int, Callable[[int], int]]]:
+    """Folds along K alike, and which part they take of an operand's stored elements along K."""
+
+    def full(k: int) -> int:
+        return rows * k // slots
+
+    return [(deep - 1, full), (1, lambda k: k - (deep - 1) * full(k))]
+
+
 def _half_bits(machine: SystolicArray, position: str) -> float:
     """Half of an operand's buffer, bits."""
     return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
@@ -156,10 +208,17 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
         chunk = -(-y_lanes // -(-y_lanes // fits))
         chunks = -(-y_lanes // chunk)
         x_stays, y_stays = width * x_k <= x_half, y_lanes * y_k <= y_half
+        shares = _shares(slots, deep, machine.rows)
+        waited = sum(
+            times * many * _waits(machine, placement, rows, width * share(x_k), rows * share(y_k))
+            for times, share in shares
+            for many, rows in ((chunks - 1, chunk), (1, y_lanes - (chunks - 1) * chunk))
+        )
         part = _Part(
             folds=deep * chunks,
             loading=deep if x_stays and y_stays else deep * chunks,
             streamed=deep * y_lanes,
+            waited=waited,
             issued=width * y_lanes * slots,
             x_loaded=width * x_k * (1 if x_stays else chunks),
             y_loaded=0 if y_stays else y_lanes * y_k,
@@ -178,8 +237,18 @@ def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
     return _sum([total, once]), _Edges(edges[0].x, edges[0].y, edges[-1].output)
 
 
+def _intersected(machine: SystolicArray, work: SparseGemm) -> Expected | None:
+    """Expected cycles of the folds of an intersecting array; None if nothing is masked: K."""
+    pe = machine.intersecting
+    if pe is None or (work.a.is_dense and work.b.is_dense):
+        return None
+    size = (work.gemm.count, machine.rows, machine.cols, pe.group, pe.lookahead)
+    return expected_fold_cycles(work.a, work.b, *size)
+
+
 def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:
     """K in time (os): a tile of C held, rows of tiles from left to right."""
+    expected = _intersected(machine, placement.work)
     x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
     x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
     y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
@@ -189,10 +258,21 @@ def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
         for col_class, (col_tiles, cols) in enumerate(_tiles(x_lanes, machine.cols)):
             slots, x_k, y_k = _along_k(placement, cols if placement.lanes == "cols" else rows)
             x_stays, y_stays = x_lanes * x_k <= x_half, rows * y_k <= y_half
+            streamed: float = math.ceil(slots / machine.dot_width)
+            if expected is not None:
+                # full tiles come first, the ragged one is the last
+                down = slice(0, row_tiles) if rows == machine.rows else slice(-1, None)
+                across = slice(0, col_tiles) if cols == machine.cols else slice(-1, None)
+                streamed = float(expected.cycles[:, down, across].mean())
+            waited = _waits(machine, placement, streamed, cols * x_k, rows * y_k)
+            late = max(0.0, machine.rows - machine.fill_cycles - streamed - waited)
+            draining = late if machine.drain == "overlapped" else 0.0
             part = _Part(
                 folds=1,
                 loading=0 if x_stays and y_stays else 1,
-                streamed=slots,
+                streamed=streamed,
+                waited=waited,
+                draining=draining,
                 issued=rows * cols * slots,
                 x_loaded=0 if x_stays else cols * x_k,
                 y_loaded=0 if y_stays else rows * y_k,
@@ -209,5 +289,7 @@ def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Ed
                 y_loaded=y_first * rows * y_k,
             )
             parts += [part.times(row_tiles * col_tiles), once]
-            edges.append(_Edges(min(cols * x_k, x_half), min(rows * y_k, y_half), rows * cols))
-    return _sum(parts), _Edges(edges[0].x, edges[0].y, edges[-1].output)
+            first_x, first_y = min(cols * x_k, x_half), min(rows * y_k, y_half)
+            edges.append(_Edges(first_x, first_y, rows * cols, draining))
+    first = edges[0]
+    return _sum(parts), _Edges(first.x, first.y, edges[-1].output, first.draining)

@@ -11,7 +11,7 @@ from nmsim.engine.placement import Placement
 from nmsim.hardware import SystolicArray
 from nmsim.result import Run
 
-__all__ = ["Moved", "element_bits", "footprint", "transfer_cycles", "writeup"]
+__all__ = ["Moved", "element_bits", "footprint", "stored_bits", "transfer_cycles", "writeup"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,12 @@ def element_bits(
 ) -> float:
     """Bits in memory behind a stored element of an operand, metadata included."""
     distinct, size = footprint(machine, placement, position)
-    width = machine.operand_bits + placement.index_bits(position)
-    return width * distinct / size
+    return stored_bits(machine, placement, position) * distinct / size
+
+
+def stored_bits(machine: SystolicArray, placement: Placement, position: Literal["a", "b"]) -> int:
+    """Bits of a stored element of an operand on chip, metadata included."""
+    return machine.operand_bits + placement.index_bits(machine, position)
 
 
 def transfer_cycles(machine: SystolicArray, bits: float) -> float:
@@ -64,7 +68,8 @@ def writeup(
     moved: Moved,
     *,
     compute: int,
-    streamed: int,
+    waited: int,
+    streamed: float,
     cycles: int,
     issued: int,
 ) -> Run:
@@ -74,25 +79,33 @@ def writeup(
     ----------
     compute, cycles
         Cycles at work, and in all.
+    waited
+        The part of ``compute`` that waits for the path from the buffers.
     streamed
-        The part of ``compute`` that feeds operands; the rest fills and empties the array.
+        The part of ``compute`` that feeds operands; what is left fills and empties the array.
     issued
         MAC slots spent.
     """
     gemm = placement.work.gemm
     metadata, operands, sram = 0, 0, 0
+    asked = {}
     for position, loaded, read in (
         (placement.x, moved.x_loaded, moved.x_read),
         (placement.y, moved.y_loaded, moved.y_read),
     ):
         distinct, size = footprint(machine, placement, position)
         elements = -(-loaded * distinct // size)
-        index = placement.index_bits(position)
+        index = placement.index_bits(machine, position)
         operands += elements * (machine.operand_bits + index)
         metadata += elements * index
         sram += read * (machine.operand_bits + index)
+        asked[position] = read * (machine.operand_bits + index) / streamed if streamed else 0.0
     reads = operands + moved.sums_in * machine.accumulator_bits
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
+    if placement.transposed:
+        asked = {"a": asked["b"], "b": asked["a"]}
+    path = sram / machine.delivery.bits_per_cycle if machine.delivery else 0.0
+    busy = transfer_cycles(machine, reads + writes)
     return Run(
         engine="systolic",
         kernel=placement.kernel,
@@ -106,18 +119,24 @@ def writeup(
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(compute, streamed, cycles, transfer_cycles(machine, reads + writes)),
+        bound=_bound(compute, streamed + waited, cycles, busy, slowed=path > streamed),
+        delivery_cycles=waited * gemm.repeat,
+        a_bits_per_cycle=asked["a"],
+        b_bits_per_cycle=asked["b"],
         note=placement.note,
     )
 
 
-def _bound(compute: int, streamed: int, cycles: int, transfer: float) -> str:
+def _bound(compute: int, feeding: float, cycles: int, transfer: float, *, slowed: bool) -> str:
     """What is busy longest: the channel or the array, and in the array feeding or filling it.
 
-    Latency if the array waits longer than it works and the channel is not why.
+    Latency if the array waits longer than it works and the channel is not why. What feeds is the
+    buffers' path if it carries less in a cycle than is asked of it.
     """
     if transfer > compute:
         return "dram bandwidth"
     if cycles > 2 * compute:
         return "dram latency"
-    return "compute" if 2 * streamed >= compute else "array fill"
+    if 2 * feeding < compute:
+        return "array fill"
+    return "buffer bandwidth" if slowed else "compute"
