@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from nmsim.cost import selectors
 from nmsim.dataflow import DATAFLOWS
 from nmsim.engine import ENGINES
 from nmsim.experiment import Experiment
@@ -55,7 +56,36 @@ def _model(name: str) -> Facts:
 
 def _machine(name: str) -> Facts:
     machine = load_hardware(name)
-    return [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle")]
+    return [
+        *_fields(machine),
+        ("peak MACs", f"{machine.peak_macs:,} per cycle"),
+        *_selectors(machine),
+    ]
+
+
+def _selectors(machine: SystolicArray) -> Facts:
+    cost = selectors(machine)
+    mux = cost.multiplexer
+    if mux.inputs == 1:
+        return [("selectors", "none")]
+    pe = (
+        f"{mux.two_input * cost.per_pe:,} two-input multiplexers of one bit, depth {mux.depth}, "
+        f"{mux.select_bits * cost.per_pe} select bits, "
+        f"{mux.transistors * cost.per_pe:,} transistors"
+    )
+    array = (
+        f"{cost.two_input:,} two-input multiplexers, {cost.transistors:,} transistors "
+        "(12.W.(M-1) a multiplexer; wires not counted)"
+    )
+    facts = [
+        ("selectors", f"{cost.per_pe} per PE, {mux.inputs}:1, {mux.width} bits wide"),
+        ("of one PE", pe),
+        ("of the array", array),
+    ]
+    if cost.queue_bits != 0:
+        queue = "without limit" if cost.queue_bits is None else f"{cost.queue_bits:,} bits"
+        facts.append(("queue of one PE", f"{queue}: d + 1 groups of both operands, kept flags"))
+    return facts
 
 
 def _recipe(name: str) -> Facts:

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from nmsim import engine
+from nmsim.cost import selectors
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES, Phase
@@ -183,6 +184,7 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
+        **_selected(machine, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
         "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
@@ -197,6 +199,17 @@ def _survivors(found: Survivors | None) -> Row:
         "survivors_mean": Survivors.mean(measured),
         "survivors_expected": Survivors.mean(expected),
         "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+    }
+
+
+def _selected(machine: Machine, result: Run) -> Row:
+    cost = selectors(machine)
+    follows = result.misfit_share is not None or machine.intersecting is not None
+    select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
+    return {
+        "selector_mux2": cost.two_input,
+        "selector_depth": cost.multiplexer.depth,
+        "select_bits": result.macs_issued * select_bits if follows else 0,
     }
 
 

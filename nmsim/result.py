@@ -117,11 +117,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the result table: its name, its unit and what it holds."""
+    """A column of the result table: its name, its unit and what it holds.
+
+    An optional one may lack a value, or stand in no table of an older version.
+    """
 
     name: str
     unit: str
     meaning: str
+    optional: bool = False
+
+
+def _option(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, unit, meaning, optional=True)
 
 
 COLUMNS = (
@@ -144,9 +152,9 @@ COLUMNS = (
     Column("stall_cycles", "cycles", "array waiting for memory"),
     Column("cycles", "cycles", "compute and stall"),
     Column("time_us", "us", "cycles over clock"),
-    Column("delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"),
-    Column("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
-    Column("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
+    _option("delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"),
+    _option("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
+    _option("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
     Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
@@ -154,24 +162,27 @@ COLUMNS = (
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
-    Column("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while streaming, with metadata"),
-    Column("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while streaming, with metadata"),
+    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while streaming, with metadata"),
+    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while streaming, with metadata"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
-    Column("misfit_share", "fraction", "native groups that keep more than the selectors' slots"),
-    Column("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
-    Column("survivors_expected", "products", "the same, for independent masks"),
-    Column("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),
+    _option("misfit_share", "fraction", "native groups that keep more than the selectors' slots"),
+    _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
+    _option("survivors_expected", "products", "the same, for independent masks"),
+    _option("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),
+    _option("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
+    _option("selector_depth", "levels", "two-input multiplexers that a selected bit passes"),
+    _option("select_bits", "bits", "driven into the multiplexers: slots spent by select bits"),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column(
         "bound",
         "",
         "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
-    Column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
-    Column("dense_cycles", "cycles", "the dense twin's cycles"),
+    _option("speedup", "x", "dense cycles over these, same machine, same fidelity"),
+    _option("dense_cycles", "cycles", "the dense twin's cycles"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
 """The columns of a result table, in order."""

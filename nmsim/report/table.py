@@ -33,12 +33,12 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 """The newest manifest that this version understands."""
 
-_COUNTED = {"elements", "cycles", "MACs", "bytes"}
-_MEASURED = {"us", "fraction", "GB/s", "x"}
+_COUNTED = {"elements", "cycles", "folds", "MACs", "bytes", "bits", "muxes", "levels"}
+_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products"}
 _INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
 _REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
 _FLAGS = {"transposed"}
-_OPTIONAL = {"speedup", "dense_cycles"}
+_OPTIONAL = {c.name for c in COLUMNS if c.optional}
 _TEXTS = {c.name for c in COLUMNS} - _INTEGERS - _REALS - _FLAGS
 _TEXTS |= {"model", "recipe", "pattern", "fidelity"}
 
@@ -63,19 +63,19 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per GEMM: columns that are not of `nmsim.result.COLUMNS` first, then those, in order.
 
     Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
-    are and however few. ``dense_cycles`` is nullable Int64 and ``speedup`` NaN where there is no
-    dense twin. A count beyond 64 bits turns its column into Python integers.
+    are and however few. Optional counts are nullable Int64, optional measures NaN where there is
+    none. A count beyond 64 bits turns its column into Python integers.
 
     Raises
     ------
     SpecError
-        if the first row lacks a column.
+        if the first row lacks a column that is not optional.
     """
     table = list(rows)
     known = [column.name for column in COLUMNS]
     extra = [name for name in table[0] if name not in known] if table else []
     for name in known:
-        if table and name not in table[0]:
+        if table and name not in table[0] and name not in _OPTIONAL:
             raise SpecError(f"results: no column {name!r}")
     return _frame([*extra, *known], table)
 
@@ -235,7 +235,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _check_header(path: Path, header: list[str]) -> None:
     for column in COLUMNS:
-        if column.name not in header:
+        if column.name not in header and not column.optional:
             raise SpecError(f"{path}, line 1: no column {column.name!r}")
     for name in header:
         if header.count(name) > 1:

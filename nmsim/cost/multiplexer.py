@@ -1,0 +1,119 @@
+"""The multiplexers through which processing elements (PEs) pick the operand of a kept element.
+
+A slot that may take any element of its group of M needs M inputs; if kept elements stay in order,
+the i-th of N lies among M - N + 1, and so many inputs do (Hubara et al., NeurIPS 2021, A.5: 3:1 for
+2:4, 5:1 for 4:8). A multiplexer of M inputs is a tree of M - 1 two-input ones: their number grows
+with M, their depth with log2 M. Wires are not in it.
+"""
+
+import math
+from dataclasses import dataclass
+
+from nmsim.hardware import SystolicArray
+from nmsim.pattern import Pattern
+
+__all__ = ["TRANSISTORS", "Multiplexer", "Selectors", "fan_in", "selectors"]
+
+TRANSISTORS = 12
+"""Of a two-input multiplexer, one bit wide, in CMOS cells: Yosys, `synth -noabc; stat -tech cmos`,
+gives 12 . W . (M - 1) for every M:1 multiplexer of W bits."""
+
+
+@dataclass(frozen=True)
+class Multiplexer:
+    """One multiplexer.
+
+    Parameters
+    ----------
+    inputs
+        M; 1 is a wire.
+    width
+        Bits of each input.
+
+    Examples
+    --------
+    >>> mux = Multiplexer(4, 8)
+    >>> mux.two_input, mux.depth, mux.select_bits, mux.transistors
+    (24, 2, 2, 288)
+    """
+
+    inputs: int
+    width: int
+
+    @property
+    def two_input(self) -> int:
+        """Two-input multiplexers, one bit wide."""
+        return self.width * (self.inputs - 1)
+
+    @property
+    def depth(self) -> int:
+        """Two-input multiplexers that a bit passes."""
+        return math.ceil(math.log2(self.inputs))
+
+    @property
+    def select_bits(self) -> int:
+        """Bits that name an input."""
+        return self.depth
+
+    @property
+    def transistors(self) -> int:
+        """Transistors, wires apart."""
+        return TRANSISTORS * self.two_input
+
+
+@dataclass(frozen=True)
+class Selectors:
+    """The multiplexers of an array, all PEs alike.
+
+    Parameters
+    ----------
+    multiplexer
+        One of them; of one input where the array has none.
+    per_pe
+        Multiplexers in a PE.
+    pes
+        PEs in the array.
+    queue_bits
+        Storage in which a PE of an intersecting array keeps groups that it has not come to, bits;
+        None if nothing limits it.
+    """
+
+    multiplexer: Multiplexer
+    per_pe: int
+    pes: int
+    queue_bits: int | None = 0
+
+    @property
+    def two_input(self) -> int:
+        """Two-input multiplexers of the array, one bit wide."""
+        return self.multiplexer.two_input * self.per_pe * self.pes
+
+    @property
+    def transistors(self) -> int:
+        """Transistors of the array's multiplexers, wires and queues apart."""
+        return self.multiplexer.transistors * self.per_pe * self.pes
+
+
+def fan_in(pattern: Pattern, *, ordered: bool) -> int:
+    """Inputs that a slot of a pattern N:M needs: M, or M - N + 1 if kept elements stay in order."""
+    return pattern.group - pattern.keep + 1 if ordered else pattern.group
+
+
+def selectors(machine: SystolicArray) -> Selectors:
+    """The multiplexers of a machine.
+
+    A PE has one for every product that it sums, wide enough for the pattern that needs most
+    inputs. An intersecting PE has one for each operand, and a queue of d + 1 groups of both, with
+    a bit for every element that says whether it was kept.
+    """
+    pes = machine.rows * machine.cols
+    pe = machine.intersecting
+    if pe is not None:
+        mux = Multiplexer(pe.group, machine.operand_bits)
+        depth = None if pe.lookahead is None else pe.lookahead + 1
+        group_bits = 2 * pe.group * (machine.operand_bits + 1)
+        return Selectors(mux, 2, pes, None if depth is None else depth * group_bits)
+    ordered = machine.selector == "ordered"
+    inputs = [fan_in(pattern, ordered=ordered) for pattern in machine.native]
+    widest = max([*inputs, machine.flexible_group, 1])
+    return Selectors(Multiplexer(widest, machine.operand_bits), machine.dot_width, pes)
