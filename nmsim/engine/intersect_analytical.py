@@ -4,10 +4,13 @@ The twin of ``intersect``: it sees counts of kept elements per row and group, ne
 positions are independent and uniform, two rows that keep i and j of a group of L elements share a
 hypergeometric number of survivors, i.j / L on average. Averaged over all rows, columns and groups
 that is the law p of the survivors of one (PE, group) pair. Two PEs of a fold are pairwise
-uncorrelated, and are taken as independent, n = R.C of them; so are groups.
+uncorrelated, and are taken as independent, n = R.C of them, or R (C) where the other operand is
+dense and all PEs of a row (column) do the same. So are windows, the shortest runs of whole groups
+that are whole groups of both patterns too: within one, a pattern longer than the machine's group
+makes up for an empty group in the next.
 
 M(l), the largest sum of l groups over n PEs, has mean sum over x of 1 - P(S_l <= x)^n, with S_l the
-l-fold convolution of p. From it, for G groups:
+l-fold convolution of p, by windows and what is left. From it, for G groups:
 
 * d = infinity: E M(G); where rows differ in what they keep, the largest of normal variables, each
   PE with the mean and variance of its own counts;
@@ -18,7 +21,8 @@ l-fold convolution of p. From it, for G groups:
   most the logarithm of the sum over all such paths of E exp(theta S): with k segments and
   T = G - (k - 1) d groups there are C(T - 1, k - 1) n^k paths, and each has log-mean
   T log E exp(theta x). The least over theta of the largest over k is taken, plus log(G) / theta
-  for the sum over k.
+  for the sum over k. And no slower than lock-step in steps of l = d + 1 groups, or of as many
+  windows as that holds: E M(l) G / l.
 
 Nothing here is fitted. Bounds and middle are returned; the tests state the error.
 """
@@ -31,6 +35,7 @@ from numpy.typing import NDArray
 
 from nmsim.engine.intersect import fold_spans
 from nmsim.engine.survivors import (
+    MAX_LANE_GROUP,
     Counts,
     check_operands,
     group_counts,
@@ -85,17 +90,55 @@ def _lengths(groups: int) -> list[int]:
     return sorted({*np.unique(np.geomspace(1, groups, 40).round().astype(int)).tolist()})
 
 
-def _below(pmf: Floats, groups: float, ahead: int, pes: Floats) -> Floats:
+@dataclass(frozen=True)
+class _Laws:
+    """P(x survivors) in one group, and in a window of so many groups."""
+
+    group: Floats
+    window: Floats
+    length: int
+
+    def of(self, groups: int) -> list[tuple[Floats, int]]:
+        """The independent parts of a run of groups."""
+        windows, rest = divmod(groups, self.length)
+        return [(self.window, windows), (self.group, rest)]
+
+
+def _laws(a: Mask, b: Mask, copies: int, group: int) -> _Laws:
+    """Laws of a group and of the window that both patterns' groups fill whole."""
+    patterns = [m.pattern.group for m in (a, b) if m.fits and not m.is_dense]
+    window = math.lcm(group, *patterns)
+    if window > min(MAX_LANE_GROUP, a.k):  # longer than a word: groups are taken as independent
+        window = group
+    one, _ = survivor_laws(a, b, copies, group)
+    many = one if window == group else survivor_laws(a, b, copies, window)[0]
+    return _Laws(one, many, window // group)
+
+
+def _below(laws: _Laws, groups: float, ahead: int, pes: Floats) -> Floats:
     bounds: Floats = np.array(
         [
-            _largest_sum([(pmf, length)], pes) * ((groups + ahead) / (length + ahead))
+            _largest_sum(laws.of(length), pes) * ((groups + ahead) / (length + ahead))
             for length in _lengths(int(groups))
         ]
     )
     return np.asarray(bounds.max(axis=0))
 
 
-def _above(pmf: Floats, groups: float, ahead: int, pes: int) -> float:
+def _in_steps(laws: _Laws, groups: float, ahead: int, pes: Floats) -> Floats:
+    """Lock-step in steps that the look-ahead holds."""
+    lengths = {ahead + 1, max(1, (ahead + 1) // laws.length * laws.length)}
+    steps = [_largest_sum(laws.of(length), pes) * groups / length for length in lengths]
+    return np.asarray(np.min(steps, axis=0))
+
+
+def _log_mean(law: Floats, theta: float) -> float:
+    """Logarithm of E exp(theta x)."""
+    values = np.arange(len(law))
+    return float(np.log(law @ np.exp(theta * (values - values[-1]))) + theta * values[-1])
+
+
+def _above(laws: _Laws, groups: float, ahead: int, pes: int) -> float:
     segments = np.arange(1, int((groups - 1) / (ahead + 1)) + 2)
     spent = groups - (segments - 1) * ahead
     ways = np.array(
@@ -105,11 +148,12 @@ def _above(pmf: Floats, groups: float, ahead: int, pes: int) -> float:
         ]
     )
     choices = ways + segments * math.log(pes)
-    values = np.arange(len(pmf))
+    windows = segments * (spent / segments // laws.length)
     best = math.inf
     for theta in np.geomspace(1e-3, 60, 160):
-        top = float(np.log(pmf @ np.exp(theta * (values - values[-1]))) + theta * values[-1])
-        bound = (np.max(spent * top + choices) + math.log(len(segments))) / theta
+        means = windows * _log_mean(laws.window, theta)
+        means = means + (spent - windows * laws.length) * _log_mean(laws.group, theta)
+        bound = (np.max(means + choices) + math.log(len(segments))) / theta
         best = min(best, float(bound))
     return best
 
@@ -227,7 +271,11 @@ def expected_fold_cycles(
     """
     check_operands(a, b, copies, group, lookahead)
     tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
-    area = (np.diff(tiles_a, axis=1) * np.diff(tiles_b, axis=1)).ravel()
+    spans = [np.diff(tiles, axis=1).ravel() for tiles in (tiles_a, tiles_b)]
+    alike = [
+        np.ones_like(span) if m.is_dense else span for m, span in zip((a, b), spans, strict=True)
+    ]
+    area = alike[0] * alike[1]
     sizes, index = np.unique(area, return_inverse=True)
     groups = -(-a.k // group)
     counts = [group_counts(mask, group) for mask in (a, b)]
@@ -236,15 +284,17 @@ def expected_fold_cycles(
         logs, short = _log_at_most(group), _log_at_most(rest)
         low = np.asarray(_lockstep(counts[0], counts[1], tiles_a, tiles_b, logs, short))
         return Expected(low.reshape(shape), low.reshape(shape))
-    whole, last = survivor_laws(a, b, copies, group)
+    laws = _laws(a, b, copies, group)
     pes = sizes.astype(np.float64)
     if _uniform(counts):
-        perfect = _largest_sum([(whole, a.k // group), (last, 1)], pes)[index]
+        _, last = survivor_laws(a, b, copies, group)
+        perfect = _largest_sum([*laws.of(a.k // group), (last, 1)], pes)[index]
     else:
         length = np.minimum(group, a.k - group * np.arange(groups)).astype(np.float64)
         perfect = _perfect(counts, (tiles_a, tiles_b), length)
     if lookahead is None or lookahead >= groups:
         return Expected(perfect.reshape(shape), perfect.reshape(shape))
-    low = np.maximum(_below(whole, a.k / group, lookahead, pes)[index], perfect)
-    high = np.array([_above(whole, a.k / group, lookahead, int(n)) for n in sizes])[index]
+    low = np.maximum(_below(laws, a.k / group, lookahead, pes)[index], perfect)
+    paths = np.array([_above(laws, a.k / group, lookahead, int(n)) for n in sizes])
+    high = np.minimum(paths, _in_steps(laws, a.k / group, lookahead, pes))[index]
     return Expected(low.reshape(shape), np.maximum(high, low).reshape(shape))

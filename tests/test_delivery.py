@@ -1,0 +1,122 @@
+"""A path of finite width from buffers to array, against Sparseloop's sparse tensor core study."""
+
+from fractions import Fraction
+
+import pytest
+
+from nmsim import engine
+from nmsim.engine import FIDELITIES
+from nmsim.gemm import Gemm
+from nmsim.hardware import load_hardware
+from nmsim.mask import Mask, SparseGemm
+from nmsim.pattern import DENSE, Pattern
+
+SHAPES = [(128, 1024, 1152), (512, 1024, 128), (512, 1024, 256), (512, 256, 1024), (64, 48, 100)]
+
+# Metadata words of 8 bytes a cycle, 64 kept weights: 2 bits each at 2:4, 4 at 2:6 and 2:8, 2 at 2:6
+# as run lengths.
+METADATA = {
+    "sparseloop-tc": {},
+    "sparseloop-stc": {"2:4": 2},
+    "sparseloop-stc-flexible": {"2:4": 2, "2:6": 4, "2:8": 4},
+    "sparseloop-stc-flexible-rle": {"2:4": 2, "2:6": 2, "2:8": 4},
+}
+
+
+def study(m, n, k, group, metadata):
+    """Cycles by Wu et al., MICRO 2022, as all dense and STC rows of its artefact follow them.
+
+    1024 MACs; 42 words a cycle against 16 / d of the dense operand, 8 of the kept one and its
+    metadata; K padded to whole steps of 8 groups.
+    """
+    density = Fraction(2, group)
+    padded = -(-k // (8 * group)) * 8 * group
+    need = 16 / density + 8 + metadata
+    return Fraction(m * n * padded, 1024) * density * max(1, need / 42)
+
+
+def weights(m, n, k, pattern):
+    mask = Mask(pattern, n, k, regular=True, source=lambda: pytest.fail("needs no bits"))
+    return SparseGemm(Gemm(m, n, k), Mask.dense(m, k), mask)
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", METADATA)
+def test_sparseloops_cycles(name, shape, fidelity):
+    machine = load_hardware(name)
+    for text, words in {"dense": 0, **METADATA[name]}.items():
+        pattern = Pattern.parse(text)
+        group = 2 if pattern.is_dense else pattern.group
+        run = engine.run(machine, weights(*shape, pattern), fidelity)
+        assert run.cycles == pytest.approx(float(study(*shape, group, words)), rel=1e-4, abs=1)
+        assert run.a_bits_per_cycle == pytest.approx(64 * 16 * group / 2)
+        assert run.b_bits_per_cycle == pytest.approx(64 * (8 + words))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "cycles"),
+    # its printed rows: 128 x 1152 x 1024, weights at 1, 1/2, 1/3 and 1/4
+    [
+        ("sparseloop-tc", "dense", 147456),
+        ("sparseloop-stc", "2:4", 73728),
+        ("sparseloop-stc", "2:8", 73728),  # run as 2:4
+        ("sparseloop-stc-flexible", "2:6", 70218),
+        ("sparseloop-stc-flexible-rle", "2:6", 67877),
+        ("sparseloop-stc-flexible", "2:8", 66707),
+        ("sparseloop-stc-flexible-rle", "2:8", 66707),
+    ],
+)
+def test_sparseloops_printed_rows(name, pattern, cycles):
+    work = weights(128, 1024, 1152, Pattern.parse(pattern))
+    assert engine.run(load_hardware(name), work).cycles == pytest.approx(cycles, rel=1e-4)
+
+
+def test_a_path_made_for_2to4_holds_2to8_to_little_more():
+    machine = load_hardware("sparseloop-stc-flexible")
+    work = weights(128, 1024, 1152, Pattern(2, 8))
+    run, dense = engine.run(machine, work), engine.run_dense(machine, work.gemm)
+    assert dense.cycles / run.cycles == pytest.approx(2.21, abs=0.005)
+    assert run.bound == "buffer bandwidth"
+    assert run.delivery_cycles == pytest.approx(run.cycles - dense.cycles / 4, abs=1)
+    wide = load_hardware(machine, delivery=None)
+    assert dense.cycles == 4 * engine.run(wide, work).cycles
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidelity):
+    def cycles(words, pattern):
+        machine = load_hardware(
+            "systolic-128x128-flexible",
+            rows=16,
+            cols=8,
+            dataflow=dataflow,
+            delivery={"words_per_cycle": words, "word_bits": 16},
+        )
+        return engine.run(machine, weights(200, 96, 512, pattern), fidelity).compute_cycles
+
+    patterns = [DENSE, Pattern(3, 4), Pattern(2, 4), Pattern(1, 4), Pattern(1, 8), Pattern(1, 16)]
+    for words in (4, 16, 64, 1000):
+        by_pattern = [cycles(words, pattern) for pattern in patterns]
+        assert by_pattern == sorted(by_pattern, reverse=True)
+    for pattern in patterns:
+        by_width = [cycles(words, pattern) for words in (1, 4, 16, 64, 1000)]
+        assert by_width == sorted(by_width, reverse=True)
+        assert by_width[0] > 2 * by_width[-1]
+
+
+def test_one_pruned_operand_needs_the_other_faster_and_two_do_not():
+    """Chmiel et al., section 5: at 1:4 four activations come with every weight."""
+    machine = load_hardware("systolic-128x128-flexible", dataflow="os")
+    pattern = Pattern(1, 4)
+    both = SparseGemm(
+        Gemm(256, 256, 1024),
+        Mask(pattern, 256, 1024, regular=True, source=lambda: pytest.fail("needs no bits")),
+        weights(256, 256, 1024, pattern).b,
+    )
+    one = engine.run(machine, weights(256, 256, 1024, pattern))
+    two = engine.run(machine, both)
+    assert one.a_bits_per_cycle / (one.b_bits_per_cycle * 16 / 18) == 4
+    assert two.a_bits_per_cycle == two.b_bits_per_cycle == one.b_bits_per_cycle
+    assert one.compute_cycles == two.compute_cycles

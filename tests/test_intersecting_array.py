@@ -1,0 +1,239 @@
+"""Arrays that skip products with a zero, as a user meets them: machine, rows, sampling, bounds."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import nmsim
+from nmsim import engine
+from nmsim.cli import app
+from nmsim.engine import Sample
+from nmsim.errors import SpecError
+from nmsim.gemm import Gemm
+from nmsim.hardware import load_hardware
+from nmsim.mask import Mask, SparseGemm
+from nmsim.pattern import Pattern
+from nmsim.pruning import prune
+
+ARRAY = "systolic-128x128-intersecting"
+
+SKIP_BOTH = """
+summary: weights and activations pruned at random, forward
+source: a test
+operands:
+  - {role: weight, phases: [forward], pruner: random}
+  - {role: activation, phases: [forward], pruner: random}
+"""
+
+
+def random_pair(m, n, k, pattern, seed=0, other=None):
+    rng = np.random.default_rng(seed)
+    masks = []
+    for role, (rows, one) in enumerate(((m, pattern), (n, other or pattern))):
+        bits = prune(rng.normal(size=(rows, k)), one, "random", seed=2 * seed + role).mask
+        masks.append(Mask.of(bits, one))
+    return SparseGemm(Gemm(m, n, k), *masks)
+
+
+def unlimited(**fields):
+    return load_hardware(ARRAY, **{"dram.gbps": None, "dram.latency_ns": 0.0}, **fields)
+
+
+def with_lookahead(lookahead, **fields):
+    return unlimited(**{"intersecting.lookahead": lookahead}, **fields)
+
+
+def test_cycles_of_576_groups_of_two_random_masks():
+    """A 128 x 128 fold; what is drawn moves the figures by a percent."""
+    work = random_pair(128, 128, 4 * 576, Pattern(2, 4))
+    cycles = [
+        engine.run(with_lookahead(d, drain="uncounted"), work).cycles for d in (0, 1, 2, 4, 8, None)
+    ]
+    assert cycles == pytest.approx([1152, 974, 866, 765, 689, 632], rel=0.012)
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 90)),
+    st.sampled_from(["1:2", "2:4", "4:8", "1:8"]),
+    st.sampled_from(["1:4", "2:4", "8:16"]),
+    st.sampled_from([1, 4, 8, 16]),
+    st.integers(0, 100),
+)
+def test_every_lookahead_lies_between_lock_step_and_the_largest_sum(sizes, one, other, group, seed):
+    m, n, k = sizes
+    work = random_pair(m, n, k, Pattern.parse(one), seed, Pattern.parse(other))
+    fields = {"rows": 8, "cols": 6, "drain": "uncounted", "intersecting.group": group}
+    by_lookahead = [
+        engine.run(with_lookahead(d, **fields), work).compute_cycles for d in (0, 1, 2, 5, 30, None)
+    ]
+    assert by_lookahead == sorted(by_lookahead, reverse=True)
+    a, b = work.a.bits().astype(int), work.b.bits().astype(int)
+    tiles = [(a[i : i + 8], b[j : j + 6]) for i in range(0, m, 8) for j in range(0, n, 6)]
+    assert by_lookahead[-1] == sum(int((x @ y.T).max()) for x, y in tiles)
+    assert by_lookahead[0] == sum(
+        int((x[:, g : g + group] @ y[:, g : g + group].T).max())
+        for x, y in tiles
+        for g in range(0, k, group)
+    )
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 60)),
+    st.sampled_from([0, 1, 3, None]),
+    st.sampled_from(["exposed", "overlapped", "uncounted"]),
+    st.integers(0, 1000),
+)
+def test_a_subset_of_two_masks_is_never_slower(sizes, lookahead, drain, seed):
+    m, n, k = sizes
+    rng = np.random.default_rng(seed)
+    machine = with_lookahead(lookahead, rows=5, cols=7, drain=drain)
+    wide, narrow = [], []
+    for rows in (m, n):
+        bits = rng.random((rows, k)) < 0.7
+        wide.append(Mask.of(bits, Pattern(8, 9)))
+        narrow.append(Mask.of(bits & (rng.random((rows, k)) < 0.7), Pattern(8, 9)))
+    more = engine.run(machine, SparseGemm(Gemm(m, n, k), *wide)).compute_cycles
+    assert engine.run(machine, SparseGemm(Gemm(m, n, k), *narrow)).compute_cycles <= more
+    assert more <= engine.run(machine, SparseGemm.dense(Gemm(m, n, k))).compute_cycles
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 4, None])
+def test_longer_groups_of_one_density_differ(lookahead):
+    """2:4, 4:8 and 8:16: other metadata, and with two masks other cycles."""
+    found = {}
+    for text in ("2:4", "4:8", "8:16"):
+        work = random_pair(256, 256, 1536, Pattern.parse(text))
+        run = engine.run(with_lookahead(lookahead, drain="uncounted"), work)
+        found[text] = (run.metadata_bytes, run.compute_cycles)
+        assert run.macs_issued / (256 * 256 * 1536) == pytest.approx(0.25, rel=0.01)
+    assert [found[text][0] * 8 / (512 * 768) for text in found] == [2, 3, 4]
+    assert len({cycles for _, cycles in found.values()}) == 3
+
+
+def test_survivors_are_counted_and_expected():
+    work = random_pair(300, 200, 1024, Pattern(2, 4), other=Pattern(1, 4))
+    run = engine.run(unlimited(), work)
+    pairs = 300 * 200 * 256
+    shares = run.survivors.measured
+    assert sum(shares) == pytest.approx(1)
+    mean = run.survivors.mean(shares)
+    # N1 . N2 / M = 1/2. Rows are shared by pairs, so their number, not that of pairs, is what
+    # the mean spreads by; it is exact in each group for rows drawn from all masks alike.
+    error = np.sqrt(0.25 / (300 * 256)) + np.sqrt(0.25 / (200 * 256))
+    assert abs(mean - 0.5) < 4 * error
+    assert run.survivors.expected[:2] == pytest.approx((0.5, 0.5))
+    assert mean * pairs == pytest.approx(run.macs_issued)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 4, 16, None])
+@pytest.mark.parametrize(("one", "other"), [("2:4", "2:4"), ("1:4", "4:8"), ("2:8", "dense")])
+def test_the_analytical_twin_is_close(one, other, lookahead):
+    work = random_pair(384, 300, 1152, Pattern.parse(one))
+    if other == "dense":
+        work = SparseGemm(work.gemm, work.a, Mask.dense(300, 1152))
+    else:
+        work = random_pair(384, 300, 1152, Pattern.parse(one), other=Pattern.parse(other))
+    machine = with_lookahead(lookahead, drain="uncounted")
+    cycle = engine.run(machine, work).compute_cycles
+    assert engine.run(machine, work, "analytical").compute_cycles == pytest.approx(cycle, rel=0.05)
+
+
+def test_dense_operands_need_no_bits():
+    def bits():
+        raise AssertionError("no bits are needed")
+
+    one = Mask(Pattern(2, 4), 64, 256, regular=True, source=bits)
+    work = SparseGemm(Gemm(64, 64, 256), one, Mask(Pattern.parse("dense"), 64, 256, True, bits))
+    assert engine.run(unlimited(drain="uncounted"), work).compute_cycles == 128
+    assert engine.run(unlimited(drain="uncounted"), SparseGemm.dense(work.gemm)).cycles == 256
+
+
+def test_an_overlapped_drain_shows_where_folds_are_short():
+    """Outputs of 128 rows take 128 cycles to leave, longer than a fold of 16 groups."""
+    machine = unlimited()
+    dense = engine.run(machine, SparseGemm.dense(Gemm(256, 256, 64)))
+    assert dense.compute_cycles == 64 + 3 * 128 + 128
+    assert engine.run(
+        machine, SparseGemm.dense(Gemm(256, 256, 64)), "analytical"
+    ).compute_cycles == (dense.compute_cycles)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "both.yaml"
+    path.write_text(SKIP_BOTH)
+    return str(path)
+
+
+def test_rows_say_what_survived_and_what_was_run(recipe):
+    table = nmsim.simulate([Gemm(512, 256, 512)], hardware=ARRAY, recipe=recipe, compare=True)
+    (row,) = table.to_dict("records")
+    assert row["folds_run"] == 8
+    assert row["half_width"] == 0
+    assert row["survivors_mean"] == pytest.approx(1, abs=0.02)
+    assert row["survivors_expected"] == pytest.approx(1)
+    assert [float(share) for share in row["survivors"].split()][:3] == pytest.approx(
+        [1 / 6, 4 / 6, 1 / 6], abs=0.02
+    )
+    assert row["speedup"] > 1.4
+
+
+def test_a_sample_says_its_interval_and_holds_the_truth(recipe):
+    gemms = [Gemm(4096, 2048, 512)]
+    truth = nmsim.simulate(gemms, hardware=ARRAY, recipe=recipe, compare=False)
+    held = 0
+    for seed in range(12):
+        machine = load_hardware(ARRAY)
+        work = random_pair(1024, 1024, 512, Pattern(2, 4), seed)
+        exact = engine.run(machine, work)
+        sampled = engine.run(machine, work, sample=Sample(16, seed))
+        held += abs(sampled.compute_cycles - exact.compute_cycles) <= sampled.half_width
+        assert sampled.folds_run == 16
+        assert "sampled: 16 of 64 folds" in sampled.note
+        assert "95% confidence" in sampled.note
+    assert held >= 9  # 95% of 12, two standard deviations below
+    some = nmsim.simulate(gemms, hardware=ARRAY, recipe=recipe, compare=False, sample=40)
+    assert 0 < some.half_width[0] < 0.02 * some.compute_cycles[0]
+    assert some.compute_cycles[0] == pytest.approx(truth.compute_cycles[0], rel=0.02)
+
+
+def test_sampling_nothing_is_refused(recipe):
+    gemms = [Gemm(64, 64, 64)]
+    with pytest.raises(SpecError, match="expected two folds or more"):
+        nmsim.simulate(gemms, hardware=ARRAY, sample=1)
+    with pytest.raises(SpecError, match="does not run folds from the bits of two masks"):
+        nmsim.simulate(gemms, sample=100)
+    with pytest.raises(SpecError, match="analytical"):
+        nmsim.simulate(gemms, hardware=ARRAY, fidelity="analytical", sample=100)
+
+
+def test_the_command_line_samples(recipe):
+    command = ["simulate", "gemm:1024x1024x256", "--hardware", ARRAY, "--recipe", recipe]
+    result = CliRunner().invoke(app, [*command, "--sample", "12", "--format", "json"])
+    document = json.loads(result.stdout)
+    assert document["manifest"]["sample"] == 12
+    assert document["rows"][0]["folds_run"] == 12
+    assert document["rows"][0]["half_width"] > 0
+    assert "sampled" in document["rows"][0]["note"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"dataflow": "ws"}, "expected dataflow os"),
+        ({"feed": "skewed"}, "feed broadcast"),
+        ({"native": ("2:4",)}, "expected no native patterns"),
+        ({"intersecting.group": 65}, "less than or equal to 64"),
+        ({"intersecting.lookahead": -1}, "greater than or equal to 0"),
+        ({"dot_width": 2}, "dot_width 1"),
+    ],
+)
+def test_what_is_not_modelled_is_refused(fields, said):
+    with pytest.raises(SpecError, match=said):
+        load_hardware(ARRAY, **fields)
