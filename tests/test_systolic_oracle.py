@@ -224,8 +224,8 @@ def test_a_transposing_array_runs_the_oracles_transposed_gemm(case):
     )
     result = engine.run(machine, work)
     np.testing.assert_array_equal(multiply(machine, work, a * bits, b), (a * bits) @ b.T)
-    if not result.transposed:  # it would have been slower than running dense
-        assert result.compute_cycles <= truth.cycles()
+    if not result.transposed:  # by expectation over masks it would have been slower than dense
+        assert result.compute_cycles == engine.run_dense(machine, work.gemm).compute_cycles
         return
     assert result.kernel == {"ws": "is", "is": "ws", "os": "os"}[case["dataflow"]]
     assert result.compute_cycles == truth.cycles()

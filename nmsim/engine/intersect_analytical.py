@@ -159,8 +159,8 @@ def _above(laws: _Laws, groups: float, ahead: int, pes: int) -> float:
 
 
 @kernel
-def _largest_normal(means: Floats, variances: Floats) -> float:
-    """Expected largest of independent normal PE sums, integrated numerically.
+def _largest_normal(means: Floats, variances: Floats, alike: int) -> float:
+    """Expected largest of independent normal PE sums, ``alike`` of each, integrated numerically.
 
     PEs are gathered in 64 bins of their means; the integral of 1 - P(largest <= x) starts where
     that is 1, 8 standard deviations below the highest mean.
@@ -184,7 +184,7 @@ def _largest_normal(means: Floats, variances: Floats) -> float:
             if size[i] > 0:
                 spread = math.sqrt(2 * max(variance[i] / size[i], 1e-12))
                 tail = 0.5 * math.erfc((x - mean[i] / size[i]) / spread)
-                log += size[i] * math.log1p(-min(tail, 1 - 1e-15))
+                log += alike * size[i] * math.log1p(-min(tail, 1 - 1e-15))
         largest -= step * math.expm1(log)
     return largest
 
@@ -197,10 +197,14 @@ def _perfect(
     left, right = x * (length - x), y * (length - y)
     scale = length**2 * np.maximum(length - 1, 1)
     out = np.empty(len(tiles[0]))
+    one, other = map(_uniform, counts)
     for i, ((r0, r1), (c0, c1)) in enumerate(zip(*tiles, strict=True)):
-        means = (x[r0:r1] / length) @ y[c0:c1].T
-        variances = (left[r0:r1] / scale) @ right[c0:c1].T
-        out[i] = _largest_normal(means.ravel(), variances.ravel())
+        rows = slice(r0, r0 + 1 if one else r1)
+        cols = slice(c0, c0 + 1 if other else c1)
+        alike = (r1 - r0 if one else 1) * (c1 - c0 if other else 1)
+        means = (x[rows] / length) @ y[cols].T
+        variances = (left[rows] / scale) @ right[cols].T
+        out[i] = _largest_normal(means.ravel(), variances.ravel(), alike)
     return out
 
 
@@ -243,9 +247,9 @@ def _log_at_most(length: int) -> Floats:
     return logs
 
 
-def _uniform(counts: list[NDArray[np.uint8]]) -> bool:
-    """All rows of an operand keep as many in a group: every PE sum has one law."""
-    return all(bool((c == c[:1]).all()) for c in counts)
+def _uniform(counts: NDArray[np.uint8]) -> bool:
+    """All rows of an operand keep as many in a group."""
+    return bool((counts == counts[:1]).all())
 
 
 def expected_fold_cycles(
@@ -286,7 +290,7 @@ def expected_fold_cycles(
         return Expected(low.reshape(shape), low.reshape(shape))
     laws = _laws(a, b, copies, group)
     pes = sizes.astype(np.float64)
-    if _uniform(counts):
+    if all(map(_uniform, counts)):  # every PE sum has one law
         _, last = survivor_laws(a, b, copies, group)
         perfect = _largest_sum([*laws.of(a.k // group), (last, 1)], pes)[index]
     else:
