@@ -10,15 +10,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from nmsim.engine import systolic, systolic_analytical
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine import systolic, systolic_analytical, tensor_core_analytical
+from nmsim.engine.gpu_call import Call
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.gemm import Gemm
-from nmsim.hardware import Machine
+from nmsim.hardware import Gpu, Machine
 from nmsim.mask import SparseGemm
 from nmsim.registry import Registry, unknown_name
 from nmsim.result import Run
 
-__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "Sample", "run", "run_dense", "run_twin"]
+__all__ = [
+    "ENGINES",
+    "FIDELITIES",
+    "Engine",
+    "Fidelity",
+    "Sample",
+    "call_times",
+    "run",
+    "run_dense",
+    "run_twin",
+]
 
 Fidelity = Literal["cycle", "analytical"]
 
@@ -71,6 +85,28 @@ def run(
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
     return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work, sample)
+
+
+def call_times(
+    machine: Gpu, call: Call, sizes: NDArray[np.float64], fidelity: str = "analytical"
+) -> NDArray[np.float64]:
+    """Times of many GEMMs of one routine on a GPU, microseconds.
+
+    Parameters
+    ----------
+    call
+        The routine: library, number format, pattern of the compressed operand.
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+
+    Raises
+    ------
+    SpecError
+        for a number format, library or kernel that the machine does not have.
+    """
+    if fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    return tensor_core_analytical.times(machine, call, sizes)
 
 
 @lru_cache(maxsize=4096)
