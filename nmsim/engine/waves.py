@@ -79,16 +79,20 @@ def _run(free: Times, duration: int, count: int) -> None:
 @kernel
 def _repeat(free: Times, durations: Times, counts: Times, repeats: int) -> None:
     """Give the same runs to the slots again and again; ``free`` ascends before and after."""
-    before = np.empty_like(free)
-    for done in range(1, repeats + 1):
-        before[:] = free
+    before, since, power, done = free.copy(), 0, 1, 0
+    while done < repeats:
         for i in range(len(durations)):
             _run(free, durations[i], counts[i])
         free.sort()
+        done += 1
+        since += 1
         shift = free[0] - before[0]
         if (free - before == shift).all():
-            free += (repeats - done) * shift
-            return
+            free += (repeats - done) // since * shift
+            done = repeats - (repeats - done) % since
+            since = 0
+        if since in (0, power):  # Brent (BIT 1980): a period of any length is found
+            before[:], since, power = free, 0, 2 * power
 
 
 def launch(durations: Times, counts: Times, slots: int, *, repeats: int = 1) -> Launch:
