@@ -64,7 +64,8 @@ def _picture(core: Core, state: State, picture: NDArray[np.int64]) -> None:
     for warp in range(len(warps)):
         picture[at], picture[at + 1] = warps[warp, PC], warps[warp, CAUSE]
         picture[at + 2] = warps[warp, MET]
-        picture[at + 3] = max(min(warps[warp, WAKE], now + NEVER) - now, 0)
+        wake = warps[warp, WAKE]
+        picture[at + 3] = wake if wake == NEVER else max(wake - now, 0)
         at += 4
         for column in range(REST, warps.shape[1]):
             counts = column < REST + core.stages
