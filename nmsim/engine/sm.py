@@ -266,6 +266,13 @@ def _refuse(sm: Sm, feed: Feed, slices: int, ctas: int) -> None:
         )
 
 
+def _run(core: Core, tile: Tile, state: State, program: Program) -> int:
+    before = _state(core, tile, program, 0)
+    size = state.sm.size + state.warps.size + state.queue.size
+    picture, saved = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    return int(run_core(core, state, before, program.rows, picture, saved))
+
+
 def _simulate(
     sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, skip: bool, events: int
 ) -> tuple[TileTime, State, Program]:
@@ -273,8 +280,7 @@ def _simulate(
     program = stream(tile)
     core = _core(sm, tile, feed, slices, ctas, program)._replace(skips=skip)
     state = _state(core, tile, program, events)
-    size = state.sm.size + state.warps.size + state.queue.size
-    cycles = int(run_core(core, state, _state(core, tile, program, 0), program.rows, size))
+    cycles = _run(core, tile, state, program)
     return _tile_time(sm, tile, slices, cycles, state, ctas), state, program
 
 
@@ -354,8 +360,8 @@ def rate(sm: Sm, instruction: Instruction, *, warps: int, ilp: int, rounds: int 
     idle[0, 1] = 0
     program = Program(np.concatenate([idle, body, idle]), 1, 1 + len(body))
     core = _core(sm, alone, Feed(0, 1.0, 1.0), rounds, 1, program)._replace(swaps=False)
-    state, before = (_state(core, alone, program, 0) for _ in range(2))
-    run_core(core, state, before, program.rows, state.sm.size + state.warps.size)
+    state = _state(core, alone, program, 0)
+    _run(core, alone, state, program)
     cycles = int(state.sm[LAST_SLICE] - state.sm[FIRST_SLICE])
     return instruction.m * instruction.n * instruction.k * ilp * warps * rounds / cycles
 

@@ -72,7 +72,7 @@ from nmsim.engine.sm_state import (
     Count,
     State,
 )
-from nmsim.jit import kernel
+from nmsim.jit import uncounted_kernel
 
 __all__ = ["account", "arrivals", "cycle"]
 
@@ -85,7 +85,7 @@ K_OTHER, K_COPY, K_WAIT, K_BARRIER = (
 K_LOAD, K_MMA, K_KEEP, K_STORE = int(Kind.LOAD), int(Kind.MMA), int(Kind.KEEP), int(Kind.STORE)
 
 
-@kernel
+@uncounted_kernel
 def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     """Queue an access to shared memory; the time when it is done."""
     cycles = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
@@ -95,7 +95,7 @@ def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     return done
 
 
-@kernel
+@uncounted_kernel
 def arrivals(core: Core, state: State) -> None:
     """Write what has arrived by now to shared memory."""
     sm, queue = state.sm, state.queue
@@ -111,7 +111,7 @@ def arrivals(core: Core, state: State) -> None:
         sm[QUEUED] -= 1
 
 
-@kernel
+@uncounted_kernel
 def _operands(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count
 ) -> tuple[Count, Count]:
@@ -128,7 +128,7 @@ def _operands(
     return when, DEPENDENCE
 
 
-@kernel
+@uncounted_kernel
 def _room(core: Core, state: State, kind: Count, size: Count, place: Count) -> tuple[Count, Count]:
     """When a pipe or queue takes one more, and which."""
     sm = state.sm
@@ -144,7 +144,7 @@ def _room(core: Core, state: State, kind: Count, size: Count, place: Count) -> t
     return sm[NOW], ISSUE
 
 
-@kernel
+@uncounted_kernel
 def _look(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, place: Count
 ) -> tuple[Count, Count]:
@@ -166,7 +166,7 @@ def _look(
     return _room(core, state, kind, program[at, BYTES], place)
 
 
-@kernel
+@uncounted_kernel
 def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> Count:
     """Send a copy to memory; the time when it arrives."""
     sm, queue = state.sm, state.queue
@@ -184,7 +184,7 @@ def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> C
     return arrives
 
 
-@kernel
+@uncounted_kernel
 def _meet(core: Core, state: State, warp: Count) -> None:
     """Wait at the barrier; the last warp to come lets all of them go on."""
     first = warp - warp % core.warps
@@ -196,7 +196,7 @@ def _meet(core: Core, state: State, warp: Count) -> None:
             state.warps[other, WAKE] = state.sm[NOW] + core.barrier_latency
 
 
-@kernel
+@uncounted_kernel
 def _mma(core: Core, state: State, warp: Count, acc: Count, place: Count) -> Count:
     """Start a multiplication; the time when its result may be read."""
     sm, pipe = state.sm, CORES + 2 * place + 1
@@ -208,7 +208,7 @@ def _mma(core: Core, state: State, warp: Count, acc: Count, place: Count) -> Cou
     return done
 
 
-@kernel
+@uncounted_kernel
 def _store(core: Core, state: State, size: Count) -> Count:
     """Send results to memory; the time when they have left."""
     ticks = np.int64(np.ceil(size * TICKS / core.store_rate))
@@ -218,7 +218,7 @@ def _store(core: Core, state: State, size: Count) -> Count:
     return left
 
 
-@kernel
+@uncounted_kernel
 def _act(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count, place: Count
 ) -> Count:
@@ -243,7 +243,7 @@ def _act(
     return done
 
 
-@kernel
+@uncounted_kernel
 def _next_slice(core: Core, state: State, warp: Count) -> None:
     """Count the stages, and if need be the buffers, from the next slice on."""
     warps = state.warps
@@ -260,7 +260,7 @@ def _next_slice(core: Core, state: State, warp: Count) -> None:
             warps[warp, i], warps[warp, half + i] = warps[warp, half + i], warps[warp, i]
 
 
-@kernel
+@uncounted_kernel
 def _issue(core: Core, state: State, program: NDArray[np.int64], warp: Count, place: Count) -> None:
     """Issue a warp's instruction and move it to its next row."""
     warps, sm = state.warps, state.sm
@@ -269,8 +269,9 @@ def _issue(core: Core, state: State, program: NDArray[np.int64], warp: Count, pl
     done = _act(core, state, program, warp, at, place)
     sm[ISSUED] += 1
     if sm[LOGGED] < len(state.log):
-        entry = state.log[sm[LOGGED]]
-        entry[0], entry[1], entry[2], entry[3] = sm[NOW], warp, at, done
+        entry = sm[LOGGED]
+        state.log[entry, 0], state.log[entry, 1] = sm[NOW], warp
+        state.log[entry, 2], state.log[entry, 3] = at, done
         sm[LOGGED] += 1
     warps[warp, PC] = at + 1
     if at + 1 == core.body and sm[FIRST_SLICE] < 0:
@@ -284,7 +285,7 @@ def _issue(core: Core, state: State, program: NDArray[np.int64], warp: Count, pl
         sm[LIVE] -= 1
 
 
-@kernel
+@uncounted_kernel
 def account(core: Core, state: State, warp: Count) -> None:
     """Add up what a warp has waited until now."""
     warps, now = state.warps, state.sm[NOW]
@@ -295,7 +296,7 @@ def account(core: Core, state: State, warp: Count) -> None:
         warps[warp, SINCE] = now
 
 
-@kernel
+@uncounted_kernel
 def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> None:
     """One sub-core, one cycle: look at its warps in turn, issue the first that is ready."""
     now = state.sm[NOW]
@@ -317,7 +318,7 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
             state.warps[warp, CAUSE] = cause if when > now else ISSUE
 
 
-@kernel
+@uncounted_kernel
 def cycle(core: Core, state: State, program: NDArray[np.int64]) -> None:
     """One cycle of all sub-cores, then on to the next in which there is something to look at."""
     arrivals(core, state)

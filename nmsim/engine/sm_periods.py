@@ -42,16 +42,17 @@ from nmsim.engine.sm_state import (
     Count,
     State,
 )
-from nmsim.jit import kernel
+from nmsim.jit import uncounted_kernel
 
 __all__ = ["run_core"]
 
 
-@kernel
+@uncounted_kernel
 def _picture(core: Core, state: State, picture: NDArray[np.int64]) -> None:
     """All that the future depends on, as seen from now; what is over counts as just over."""
     sm, warps, now = state.sm, state.warps, state.sm[NOW]
-    picture[:] = 0
+    for i in range(len(picture)):
+        picture[i] = 0
     picture[0] = max(sm[SHARED_FREE] - now, 0)
     picture[1] = max(sm[MEMORY_FREE] - now * TICKS, 0)
     picture[2] = max(sm[STORE_FREE] - now * TICKS, 0)
@@ -81,7 +82,7 @@ def _picture(core: Core, state: State, picture: NDArray[np.int64]) -> None:
         at += 4
 
 
-@kernel
+@uncounted_kernel
 def _repeats(core: Core, state: State, before: State) -> Count:
     """How often what happened since ``before`` may be repeated before any warp runs out of K."""
     repeats: Count = NEVER
@@ -94,7 +95,7 @@ def _repeats(core: Core, state: State, before: State) -> Count:
     return repeats if 0 < repeats < NEVER else 0
 
 
-@kernel
+@uncounted_kernel
 def _skip(core: Core, state: State, before: State) -> None:
     """Repeat what happened since ``before`` as often as slices allow."""
     sm, warps, queue = state.sm, state.warps, state.queue
@@ -102,7 +103,8 @@ def _skip(core: Core, state: State, before: State) -> None:
     shift = repeats * (sm[NOW] - before.sm[NOW])
     if sm[PERIOD_CYCLES] == 0:
         sm[PERIOD_CYCLES] = sm[NOW] - before.sm[NOW]
-        sm[PERIOD_SLICES] = (warps[:, SLICE] - before.warps[:, SLICE]).sum()
+        for warp in range(len(warps)):
+            sm[PERIOD_SLICES] += warps[warp, SLICE] - before.warps[warp, SLICE]
     sm[SKIPPED] += repeats
     for entry in range(sm[QUEUED]):
         row = (sm[HEAD] + entry) % len(queue)
@@ -114,7 +116,8 @@ def _skip(core: Core, state: State, before: State) -> None:
         warps[warp, SINCE] += shift
         if warps[warp, WAKE] < NEVER:
             warps[warp, WAKE] += shift
-    warps[:, REST + core.stages :] += shift
+        for time in range(REST + core.stages, warps.shape[1]):
+            warps[warp, time] += shift
     for total in range(BUSY_SHARED, ISSUED + 1):
         sm[total] += repeats * (sm[total] - before.sm[total])
     for total in range(WAITS, CORES):
@@ -127,7 +130,7 @@ def _skip(core: Core, state: State, before: State) -> None:
     sm[STORE_FREE] += shift * TICKS
 
 
-@kernel
+@uncounted_kernel
 def _settle(core: Core, state: State) -> None:
     """Bring sums and shared memory up to now."""
     for warp in range(len(state.warps)):
@@ -136,7 +139,7 @@ def _settle(core: Core, state: State) -> None:
     arrivals(core, state)
 
 
-@kernel
+@uncounted_kernel
 def _leader(core: Core, state: State) -> Count:
     """The first warp that has not ended, or −1 where some are not in their main loop."""
     leader = -1
@@ -149,17 +152,43 @@ def _leader(core: Core, state: State) -> Count:
     return leader
 
 
-@kernel
+@uncounted_kernel
+def _same(picture: NDArray[np.int64], saved: NDArray[np.int64]) -> bool:
+    for i in range(len(picture)):  # noqa: SIM110
+        if picture[i] != saved[i]:
+            return False
+    return True
+
+
+@uncounted_kernel
+def _keep(
+    state: State, before: State, picture: NDArray[np.int64], saved: NDArray[np.int64]
+) -> None:
+    """Save what later states are compared with and counted from."""
+    for i in range(len(picture)):
+        saved[i] = picture[i]
+    for i in range(len(state.sm)):
+        before.sm[i] = state.sm[i]
+    for warp in range(len(state.warps)):
+        for column in range(state.warps.shape[1]):
+            before.warps[warp, column] = state.warps[warp, column]
+
+
+@uncounted_kernel
 def run_core(
-    core: Core, state: State, before: State, program: NDArray[np.int64], size: Count
+    core: Core,
+    state: State,
+    before: State,
+    program: NDArray[np.int64],
+    picture: NDArray[np.int64],
+    saved: NDArray[np.int64],
 ) -> Count:
     """Run a core until its threadblocks have ended and their stores have left; cycles.
 
-    ``before`` is another state of the same sizes, to compare with; ``size`` the most numbers that a
-    picture may have. The picture compared with is replaced after 1, 2, 4, ... pictures (Brent, BIT
-    1980), so that a period of any length is found.
+    ``before`` is another state of the same sizes, to count from; ``picture`` and ``saved`` are
+    zeros, as many as a state has numbers. The picture compared with is replaced after 1, 2, 4, ...
+    pictures (Brent, BIT 1980), so that a period of any length is found.
     """
-    saved, picture = np.zeros(size, np.int64), np.zeros(size, np.int64)
     seen, since, power, live = np.int64(0), 0, 0, np.int64(0)
     while state.sm[LIVE] > 0:
         cycle(core, state, program)
@@ -172,13 +201,11 @@ def run_core(
         _settle(core, state)
         _picture(core, state, picture)
         since += 1
-        if power > 0 and (picture == saved).all():
+        if power > 0 and _same(picture, saved):
             _skip(core, state, before)
             power = -1
         elif power in (0, since):
             power, since = max(1, 2 * power), 0
-            saved[:] = picture
-            before.sm[:] = state.sm
-            before.warps[:] = state.warps
+            _keep(state, before, picture, saved)
     ended: Count = max(state.sm[NOW], (state.sm[STORE_FREE] + TICKS - 1) // TICKS)
     return ended

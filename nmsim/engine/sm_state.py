@@ -92,11 +92,7 @@ last and when its tensor core is free (ticks)."""
 
 
 class State(NamedTuple):
-    """Everything that changes; all times are counted from the launch.
-
-    Few arrays, and rows are not taken as views in what runs every cycle: each costs reference
-    counts, which took most of the time.
-    """
+    """Everything that changes; all times are counted from the launch."""
 
     warps: NDArray[np.int64]
     """Warps x (``REST`` + 2 x stages + registers)."""
