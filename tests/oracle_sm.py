@@ -8,7 +8,7 @@ formula for time: every cycle it asks every warp whether it can go on.
 Nothing of ``nmsim.engine`` is used but the description of the tile and the machine.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from fractions import Fraction
 from math import ceil
 
@@ -355,7 +355,7 @@ class Core:
         self.stores = Channel(Fraction(feed.store_bytes_per_cycle))
         self.arriving = deque()
         self.flying = 0
-        self.writebacks = []
+        self.writebacks = defaultdict(list)
         self.tensor_free = [Fraction(0)] * sm.sub_cores
         self.tensor_busy = Fraction(0)
         self.first_mma = 10**9
@@ -385,7 +385,7 @@ class Core:
         return max(self.sm.shared_interval, ceil(Fraction(size, self.sm.shared_bytes)))
 
     def later(self, when, warp, register, value):
-        self.writebacks.append((when, warp, register, value))
+        self.writebacks[when].append((warp, register, value))
 
     def run(self):
         now = 0
@@ -404,9 +404,7 @@ class Core:
         while self.arriving and self.arriving[0][0] == now:
             _, warp, *rest = self.arriving.popleft()
             warp.land(*rest)
-        for entry in [e for e in self.writebacks if e[0] == now]:
-            self.writebacks.remove(entry)
-            _, warp, register, value = entry
+        for warp, register, value in self.writebacks.pop(now, ()):
             warp.registers[register] = value
             warp.pending[register] -= 1
         for place in range(self.sm.sub_cores):
@@ -414,7 +412,7 @@ class Core:
         self.shared.tick(now)
 
     def sub_core(self, now, place):
-        own = [w for w in self.warps if w.number % self.sm.sub_cores == place]
+        own = self.warps[place :: self.sm.sub_cores]
         issued = False
         first = self.turn[place] + 1
         for step in range(len(own)):

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sm_oracle import feeds, machines, tiles
 
-from nmsim.engine.sm import Feed, Sm, chrome_trace, mma_ticks, rate, run, timeline
+from nmsim.engine.sm import Feed, Sm, mma_ticks, rate, run
 from nmsim.engine.sm_program import Instruction, Kind, Tile, stream
+from nmsim.engine.sm_timeline import chrome_trace, timeline
 from nmsim.errors import ShapeError
 
 A100 = Sm(

@@ -68,8 +68,8 @@ def machines(draw):
 def feeds(draw):
     return Feed(
         draw(st.sampled_from([0, 5, 60])),
-        draw(st.sampled_from([7.0, 64.0, 48.5])),
-        draw(st.sampled_from([3.0, 64.0])),
+        draw(st.sampled_from([19.0, 64.0, 48.5])),
+        draw(st.sampled_from([24.0, 64.0])),
     )
 
 
@@ -87,8 +87,8 @@ def operands(tile, slices, seed):
     return (a, b, where.reshape(a.shape)), c
 
 
-@settings(max_examples=300, deadline=None)
-@given(machines(), tiles(), feeds(), st.integers(1, 6), st.integers(1, 3), st.integers(0, 99))
+@settings(max_examples=250, deadline=None)
+@given(machines(), tiles(), feeds(), st.integers(1, 5), st.integers(1, 2), st.integers(0, 99))
 def test_cycles_waits_and_product_are_the_oracles(sm, tile, feed, slices, ctas, seed):
     work = [operands(tile, slices, seed + i) for i in range(ctas)]
     truth, cycles = oracle_sm.simulate(sm, tile, feed, slices, [parts for parts, _ in work])

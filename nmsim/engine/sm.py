@@ -5,7 +5,7 @@ has what a warp runs.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from nmsim.engine.sm_state import (
     ISSUED,
     LAST_SLICE,
     LIVE,
-    LOGGED,
     PERIOD_CYCLES,
     PERIOD_SLICES,
     REST,
@@ -34,18 +33,7 @@ from nmsim.engine.sm_state import (
 )
 from nmsim.errors import ShapeError
 
-__all__ = [
-    "Event",
-    "Feed",
-    "Sm",
-    "TileTime",
-    "Waits",
-    "chrome_trace",
-    "mma_ticks",
-    "rate",
-    "run",
-    "timeline",
-]
+__all__ = ["Feed", "Sm", "TileTime", "Waits", "mma_ticks", "rate", "run", "simulate"]
 
 
 class Sm(NamedTuple):
@@ -184,15 +172,6 @@ class TileTime(NamedTuple):
     skipped: int
 
 
-class Event(NamedTuple):
-    """An instruction as it ran: issued at ``cycle``, its result there at ``done``."""
-
-    cycle: int
-    done: int
-    warp: int
-    kind: Kind
-
-
 def mma_ticks(sm: Sm, instruction: Instruction) -> int:
     """Ticks between two such instructions on one tensor core.
 
@@ -273,9 +252,10 @@ def _run(core: Core, tile: Tile, state: State, program: Program) -> int:
     return int(run_core(core, state, before, program.rows, picture, saved))
 
 
-def _simulate(
+def simulate(
     sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, skip: bool, events: int
 ) -> tuple[TileTime, State, Program]:
+    """Run as ``run`` does: the result, the last state with a log of ``events``, and the rows."""
     _refuse(sm, feed, slices, ctas)
     program = stream(tile)
     core = _core(sm, tile, feed, slices, ctas, program)._replace(skips=skip)
@@ -299,7 +279,7 @@ def run(
     ShapeError
         if the tile does not divide, or there is nothing to run or to run it with.
     """
-    return _simulate(sm, tile, feed, slices, ctas, skip, 0)[0]
+    return simulate(sm, tile, feed, slices, ctas, skip, 0)[0]
 
 
 def _tile_time(sm: Sm, tile: Tile, slices: int, cycles: int, state: State, ctas: int) -> TileTime:
@@ -364,38 +344,3 @@ def rate(sm: Sm, instruction: Instruction, *, warps: int, ilp: int, rounds: int 
     _run(core, alone, state, program)
     cycles = int(state.sm[LAST_SLICE] - state.sm[FIRST_SLICE])
     return instruction.m * instruction.n * instruction.k * ilp * warps * rounds / cycles
-
-
-def timeline(
-    sm: Sm, tile: Tile, feed: Feed, slices: int, *, ctas: int = 1, limit: int = 100_000
-) -> list[Event]:
-    """Every instruction of a run, at most the first ``limit``, in order of issue.
-
-    Raises
-    ------
-    ShapeError
-        as ``run``.
-    """
-    _, state, program = _simulate(sm, tile, feed, slices, ctas, skip=False, events=limit)
-    log = state.log[: state.sm[LOGGED]].tolist()
-    return [Event(at, done, warp, Kind(program.rows[row, 0])) for at, warp, row, done in log]
-
-
-def chrome_trace(events: list[Event], *, sub_cores: int, clock_mhz: float) -> list[dict[str, Any]]:
-    """Events in the Trace Event Format of Chrome, times in microseconds: a process per sub-core.
-
-    Spans of one warp overlap (a warp does not wait for a copy to arrive), so a thread is what one
-    warp has under way of one kind.
-    """
-    return [
-        {
-            "name": event.kind.name.lower(),
-            "cat": "sm",
-            "ph": "X",
-            "ts": event.cycle / clock_mhz,
-            "dur": (event.done - event.cycle) / clock_mhz,
-            "pid": event.warp % sub_cores,
-            "tid": f"warp {event.warp} {event.kind.name.lower()}",
-        }
-        for event in events
-    ]

@@ -44,7 +44,8 @@ ACCUMULATOR_BITS = 32
 class Kind(IntEnum):
     """What an instruction asks for beside its issue slot.
 
-    A kind is a row of ``sm._look`` (when may it issue?) and of ``sm._issue`` (what does it take?).
+    A kind is a case of ``sm_core._room`` (when may it issue?) and of ``sm_core._act`` (what does it
+    take?); one more, for multiply-adds on CUDA cores say, is one more case of each.
     """
 
     OTHER = 0
