@@ -14,7 +14,6 @@ from nmsim.engine.sm_state import (
     BUSY_SHARED,
     CAUSE,
     CORES,
-    FLYING,
     HEAD,
     ISSUED,
     LIVE,
@@ -56,8 +55,7 @@ def _picture(core: Core, state: State, picture: NDArray[np.int64]) -> None:
     picture[0] = max(sm[SHARED_FREE] - now, 0)
     picture[1] = max(sm[MEMORY_FREE] - now * TICKS, 0)
     picture[2] = max(sm[STORE_FREE] - now * TICKS, 0)
-    picture[3], picture[4] = sm[FLYING], sm[LIVE]
-    at = 5
+    at = 3  # bytes in flight and warps alive follow from the queue and the rows
     for place in range(core.sub_cores):
         picture[at] = sm[CORES + 2 * place]
         picture[at + 1] = max(sm[CORES + 2 * place + 1] - now * TICKS, 0)
