@@ -26,6 +26,7 @@ RTX3090 = Residency(100 * 1024, threads=1536, ctas=16, shared_per_cta=99 * 1024)
         (256, 64, 0, 4),  # 65536 / (256 x 64)
         (256, 65, 0, 3),  # 72 a thread: 2304 a warp, 7 warps on a sub-core, 28 in all
         (128, 255, 0, 2),
+        (224, 96, 0, 2),  # 3072 a warp: 5 on a sub-core, 20 in all, not 21
         (384, 168, 0, 1),  # 12 warps of 5376: 3 on a sub-core
         (416, 168, 0, 0),
         (128, 32, 48 * 1024, 3),  # 49 KB each with what is reserved
