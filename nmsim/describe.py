@@ -56,11 +56,8 @@ def _model(name: str) -> Facts:
 
 def _machine(name: str) -> Facts:
     machine = load_hardware(name)
-    return [
-        *_fields(machine),
-        ("peak MACs", f"{machine.peak_macs:,} per cycle"),
-        *_selectors(machine),
-    ]
+    facts = [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle")]
+    return [*facts, *_selectors(machine)] if isinstance(machine, SystolicArray) else facts
 
 
 def _selectors(machine: SystolicArray) -> Facts:

@@ -8,7 +8,7 @@ find apart.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Engine:
         One line.
     """
 
-    simulate: Callable[[Machine, SparseGemm, Sample | None], Run]
+    simulate: Callable[[Any, SparseGemm, Sample | None], Run]
     summary: str
 
 
@@ -85,6 +85,16 @@ def run(
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
     return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work, sample)
+
+
+ENGINES.add(
+    "tensor-core-analytical",
+    Engine(tensor_core_analytical.simulate, "GPU with tensor cores, closed forms"),
+)
+ENGINES.add(
+    "tensor-core-cycle",
+    Engine(tensor_core_analytical.simulate, "GPU with tensor cores, closed forms"),
+)
 
 
 def call_times(

@@ -77,11 +77,17 @@ class Chip(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C."""
+    """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C.
+
+    ``a_once`` and ``b_once`` are the shares of an operand's elements that are distinct in memory: a
+    convolution's columns are made of fewer pixels.
+    """
 
     a: float
     b: float
     out: float
+    a_once: float = 1.0
+    b_once: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form) -> float:
     """A tile's slice of K, alone on an SM: multiplying, or moving through shared memory."""
     area = row[TM] * row[TN]
     moved = area * (form.a / row[WN] + form.b / row[WM]) + row[TM] * form.a + row[TN] * form.b
-    return row[TK] * float(max(area / chip.macs, moved / chip.shared))
+    clocks: float = row[TK] * max(area / chip.macs, moved / chip.shared)
+    return clocks
 
 
 @kernel
@@ -55,7 +56,8 @@ def choose(
     copies: float,
 ) -> tuple[int, float]:
     """Row of the kernel table, and parts that K is split into."""
-    dram = copies * ((m * form.a + n * form.b) * k / chip.dram + m * n * form.out / chip.write)
+    once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
+    dram = copies * (once / chip.dram + m * n * form.out / chip.write)
     chosen, parts, least = 0, 1.0, np.inf
     for i in range(len(table)):
         row = table[i]

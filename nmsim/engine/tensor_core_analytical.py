@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 
 from nmsim.engine.gpu_call import CTAS, STAGES, TK, TM, TN, WM, WN, Call, Chip, Form, resolve
 from nmsim.engine.gpu_choice import Rules, choose, rules_of
+from nmsim.engine.gpu_work import Launch, launches, writeup
+from nmsim.engine.intersect_sampling import Sample
 from nmsim.hardware import Gpu
 from nmsim.jit import kernel
+from nmsim.mask import SparseGemm
+from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Estimate", "estimate", "times"]
+__all__ = ["BOUNDS", "Estimate", "estimate", "simulate", "times"]
 
 BOUNDS = (
     "compute",
@@ -85,15 +89,17 @@ def _read_twice(
     A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
     read in each of them.
     """
-    once = (m * form.a + n * form.b) * k
+    a, b = form.a * form.a_once, form.b * form.b_once
+    once = (m * a + n * b) * k
     slots = chip.sms * row[CTAS]
     at_once = min(tiles, slots)
     tall = min(np.ceil(m / row[TM]), max(1.0, np.sqrt(at_once * row[TN] / row[TM])))
     wide = min(np.ceil(n / row[TN]), at_once / tall)
     tall = min(np.ceil(m / row[TM]), at_once / wide)
-    stripes = (tall * row[TM] * form.a + wide * row[TN] * form.b) * k
+    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
     again = max(0.0, np.ceil(tiles / slots) * stripes - once)
-    return once + again * (1 - min(1.0, chip.l2_bytes / once))
+    read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
+    return read
 
 
 @kernel
@@ -223,3 +229,29 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
         out,
     )
     return out / machine.clock_mhz
+
+
+def _bound(found: Estimate) -> str:
+    """What takes longest."""
+    return BOUNDS[int(np.argmax(found.shares))]
+
+
+def _run(machine: Gpu, launch: Launch) -> Run:
+    chip = launch.resolved.chip
+    found = estimate(chip, launch.form, launch.table_row, launch.split, *launch.sizes)
+    return writeup(
+        machine,
+        launch,
+        clocks=found.clocks,
+        multiplying=found.shares[0],
+        tiles=found.tiles,
+        waves=found.waves,
+        read_bytes=found.read_bytes,
+        bound=_bound(found),
+    )
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+    runs = [_run(machine, launch) for launch in launches(machine, work)]
+    return min(runs, key=lambda run: run.cycles)

@@ -33,8 +33,18 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 """The newest manifest that this version understands."""
 
-_COUNTED = {"elements", "cycles", "folds", "MACs", "bytes", "bits", "muxes", "levels"}
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products"}
+_COUNTED = {
+    "elements",
+    "cycles",
+    "folds",
+    "MACs",
+    "bytes",
+    "bits",
+    "muxes",
+    "levels",
+    "threadblocks",
+}
+_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
 _INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
 _REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
 _FLAGS = {"transposed"}
