@@ -16,8 +16,6 @@ from nmsim.report.page import document
 
 __all__ = ["Section", "Verdict", "claims_json", "claims_page", "judged", "reproduced"]
 
-_THIRDS = "grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))"
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -106,7 +104,10 @@ def claims_page(
         el("p", f"{reproduced(every)} statements are reproduced. {lead}", class_="lead"),
     )
     drawn = drawings(figures)
-    parts = [header, el("div", *map(_tile, sections), class_="tiles", style=_THIRDS)]
+    parts = [
+        header,
+        el("div", *map(_tile, sections), class_="tiles", style=_columns(len(sections))),
+    ]
     for section in sections:
         parts += [
             el("h2", section.title, id=section.name),
@@ -144,6 +145,11 @@ def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
         for v in verdicts
     ]
     return sheet(heads, rows, "verdicts")
+
+
+def _columns(tiles: int) -> str:
+    """Four tiles a row where that fills the rows, else three."""
+    return f"grid-template-columns: repeat(auto-fit, minmax({340 if tiles % 4 else 280}px, 1fr))"
 
 
 def _tile(section: Section) -> Safe:
