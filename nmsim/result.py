@@ -54,7 +54,8 @@ class Run:
     metadata_bytes
         The part of ``dram_read_bytes`` that is metadata.
     a_bits_per_cycle, b_bits_per_cycle
-        What the array asks of each operand's buffer per cycle that it streams, metadata included.
+        What the array asks of each operand's buffer per cycle in which the operand moves (streams,
+        or shifts in before), metadata included.
     bound
         What limits it: "compute", "array fill", "buffer bandwidth", "dram bandwidth" or "dram
         latency".
@@ -162,8 +163,8 @@ COLUMNS = (
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
-    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while streaming, with metadata"),
-    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while streaming, with metadata"),
+    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while A moves, with metadata"),
+    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while B moves, with metadata"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"

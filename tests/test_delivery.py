@@ -107,6 +107,22 @@ def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidel
         assert by_width[0] > 2 * by_width[-1]
 
 
+def test_a_path_that_suffices_is_no_bound():
+    fields = {"delivery": {"words_per_cycle": 128, "word_bits": 16}, "dram": {"gbps": None}}
+    run = engine.run(
+        load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
+    )
+    assert run.delivery_cycles == 0
+    assert run.bound == "compute"
+    assert run.a_bits_per_cycle == run.b_bits_per_cycle == 128 * 16
+    fields["delivery"]["words_per_cycle"] = 127
+    slowed = engine.run(
+        load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
+    )
+    assert slowed.bound == "buffer bandwidth"
+    assert slowed.delivery_cycles > 0
+
+
 def test_one_pruned_operand_needs_the_other_faster_and_two_do_not():
     """Chmiel et al., section 5: at 1:4 four activations come with every weight."""
     machine = load_hardware("systolic-128x128-flexible", dataflow="os")

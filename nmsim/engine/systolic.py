@@ -164,6 +164,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Run:
         compute=-(-sums.compute // TICKS) + once,
         waited=-(-sums.waited // TICKS),
         streamed=sums.streamed,
+        preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
         cycles=-(-sums.total // TICKS) + once,
         issued=sums.issued,
     )
@@ -210,6 +211,11 @@ def _overhead(machine: SystolicArray, placement: Placement) -> int:
     """Cycles of a fold beside those that stream: skew in and out, exposed preload and drain."""
     exposed = _moves(machine, placement).count("exposed")
     return machine.fill_cycles + machine.rows * exposed
+
+
+def _shifts_in(machine: SystolicArray, placement: Placement) -> bool:
+    """Whether x comes in cycles of its own, before those that stream y."""
+    return placement.dataflow.preloads and machine.preload != "overlapped"
 
 
 def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:
