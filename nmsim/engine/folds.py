@@ -398,7 +398,7 @@ def _launch(
         else:
             _time_copy(state, array, buffers, work, own, spent)
         copy += 1
-        if only_shifted(before, state):
+        if copy > 1 and only_shifted(before, state):  # the first one waits for no drain
             alike = 0
             while copy + alike < work.copies and (slots[copy + alike] == own).all():
                 if work.intersecting and (cycles[copy + alike] != spent).any():

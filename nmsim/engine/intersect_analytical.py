@@ -133,7 +133,8 @@ def _in_steps(laws: _Laws, groups: float, ahead: int, pes: Floats) -> Floats:
 
 
 def _log_mean(law: Floats, theta: float) -> float:
-    """Logarithm of E exp(theta x)."""
+    """Logarithm of E exp(theta x); from the highest x possible down, which never underflows."""
+    law = np.trim_zeros(law, "b")
     values = np.arange(len(law))
     return float(np.log(law @ np.exp(theta * (values - values[-1]))) + theta * values[-1])
 

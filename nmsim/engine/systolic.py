@@ -107,9 +107,10 @@ def _alike(work: SparseGemm, group: int) -> int | None:
 def _sampled(folds: Sampled) -> str:
     if folds.sampled == folds.folds.size:
         return ""
+    within = folds.half_width / folds.total if folds.total else 0.0
     return (
         f"sampled: {folds.sampled} of {folds.folds.size} folds were run, compute cycles are "
-        f"within {folds.half_width / folds.total:.2%} at {folds.confidence:.0%} confidence"
+        f"within {within:.2%} at {folds.confidence:.0%} confidence"
     )
 
 
