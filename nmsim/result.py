@@ -62,8 +62,8 @@ class Run:
     note
         What the reader should know.
     misfit_share
-        Share of the selected operand's native groups that keep more than the selectors have slots
-        for; None if no operand is selected.
+        Share of the selected operand's groups that the selectors do not cover; None if no operand
+        is selected.
     survivors
         What both masks leave of a group; None unless the array intersects two of them.
     half_width
@@ -169,7 +169,7 @@ COLUMNS = (
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
-    _option("misfit_share", "fraction", "native groups that keep more than the selectors' slots"),
+    _option("misfit_share", "fraction", "selected mask's groups that selectors do not cover"),
     _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
     _option("survivors_expected", "products", "the same, for independent masks"),
     _option("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),

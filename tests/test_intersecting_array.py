@@ -132,6 +132,20 @@ def test_survivors_are_counted_and_expected():
     assert mean * pairs == pytest.approx(run.macs_issued)
 
 
+LONG = ["8:16", "4:16", "8:32", "16:32"]
+SHORT = [("1:2", 8), ("1:4", 32), ("1:4", 64), ("1:2", 64), ("2:4", 16)]
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 2, 4, 8, 16, None])
+@pytest.mark.parametrize(("pattern", "group"), [*((p, 4) for p in LONG), *SHORT])
+def test_the_analytical_twin_of_patterns_unlike_the_machines_group(pattern, group, lookahead):
+    work = random_pair(256, 256, 1152, Pattern.parse(pattern))
+    machine = with_lookahead(lookahead, drain="uncounted", **{"intersecting.group": group})
+    cycle = engine.run(machine, work).compute_cycles
+    expected = engine.run(machine, work, "analytical").compute_cycles
+    assert expected == pytest.approx(cycle, rel=0.08)
+
+
 @pytest.mark.parametrize("lookahead", [0, 1, 4, 16, None])
 @pytest.mark.parametrize(("one", "other"), [("2:4", "2:4"), ("1:4", "4:8"), ("2:8", "dense")])
 def test_the_analytical_twin_is_close(one, other, lookahead):
@@ -279,6 +293,23 @@ def test_a_sample_says_its_interval_and_holds_the_truth(recipe):
     assert some.compute_cycles[0] == pytest.approx(truth.compute_cycles[0], rel=0.02)
 
 
+def test_a_sample_holds_the_truth_where_folds_wait_for_their_path():
+    """Half of the folds compute, half are sparse and wait: no mean stands for both."""
+    rng = np.random.default_rng(0)
+    dense_rows = (np.arange(3072) // 128 % 2 == 0)[:, None]
+    a = rng.random((3072, 256)) < np.where(dense_rows, 0.9, 0.1)
+    masks = [Mask.of(bits, Pattern(8, 9)) for bits in (a, rng.random((3072, 256)) < 0.9)]
+    work = SparseGemm(Gemm(3072, 3072, 256), *masks)
+    machine = unlimited(delivery={"words_per_cycle": 437, "word_bits": 16})
+    exact = engine.run(machine, work)
+    assert 0.2 * exact.compute_cycles < exact.delivery_cycles < 0.8 * exact.compute_cycles
+    held = 0
+    for seed in range(20):
+        some = engine.run(machine, work, sample=Sample(60, seed))
+        held += abs(some.compute_cycles - exact.compute_cycles) <= some.half_width
+    assert held >= 16  # 95% of 20, less three standard deviations
+
+
 def test_sampling_nothing_is_refused(recipe):
     gemms = [Gemm(64, 64, 64)]
     with pytest.raises(SpecError, match="expected two folds or more"):
@@ -290,7 +321,7 @@ def test_sampling_nothing_is_refused(recipe):
 
 
 def test_the_command_line_samples(recipe):
-    command = ["simulate", "gemm:1024x1024x256", "--hardware", ARRAY, "--recipe", recipe]
+    command = ["simulate", "gemm:1024x1024x1024", "--hardware", ARRAY, "--recipe", recipe]
     result = CliRunner().invoke(app, [*command, "--sample", "12", "--format", "json"])
     document = json.loads(result.stdout)
     assert document["manifest"]["sample"] == 12
