@@ -6,16 +6,19 @@
 [['forward', 1.56], ['backward', 1.0], ['update', 1.0]]
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from nmsim import schedules, statistics
-from nmsim.errors import NmsimError
-from nmsim.experiment import simulate
-from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
-from nmsim.network import load_model
-from nmsim.pattern import Pattern
-from nmsim.pruning import prune
+if TYPE_CHECKING:
+    from nmsim import schedules, statistics
+    from nmsim.errors import NmsimError
+    from nmsim.experiment import simulate
+    from nmsim.gemm import Gemm
+    from nmsim.hardware import load_hardware
+    from nmsim.network import load_model
+    from nmsim.pattern import Pattern
+    from nmsim.pruning import prune
 
 __all__ = [
     "Gemm",
@@ -30,3 +33,27 @@ __all__ = [
 ]
 
 __version__ = version("nmsim")
+
+_HOMES = {
+    "Gemm": "nmsim.gemm",
+    "NmsimError": "nmsim.errors",
+    "Pattern": "nmsim.pattern",
+    "load_hardware": "nmsim.hardware",
+    "load_model": "nmsim.network",
+    "prune": "nmsim.pruning",
+    "simulate": "nmsim.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are found when first used: importing pandas and numba takes most of a second, and a
+    # command that is interrupted meanwhile must be able to say so.
+    if name in ("schedules", "statistics"):
+        return import_module(f"nmsim.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'nmsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

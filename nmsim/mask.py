@@ -93,6 +93,21 @@ def _broken_groups(words: Words, k: int, keep: int, group: int) -> np.int64:
 
 
 @kernel
+def _unfit_spans(words: Words, k: int, keep: int, group: int, span: int) -> np.int64:
+    unfit = np.int64(0)
+    for row in range(words.shape[0]):
+        for first in range(0, k, span):
+            most = np.int64(0)
+            for start in range(first, min(first + span, k), group):
+                kept = np.int64(0)
+                for i in range(start, min(start + group, k)):
+                    kept += np.int64((words[row, i >> 6] >> np.uint64(i & 63)) & np.uint64(1))
+                most = max(most, kept)
+            unfit += np.int64(most > keep)
+    return unfit
+
+
+@kernel
 def transpose(words: Words, k: int) -> Words:
     """Packed bits of the transposed matrix: rows x K becomes K x rows."""
     rows = words.shape[0]
@@ -184,10 +199,13 @@ class Mask:
         """Groups of the mask's pattern, all rows."""
         return self.rows * -(-self.k // self.pattern.group)
 
-    def broken_groups(self, pattern: Pattern | None = None) -> int:
-        """Groups that keep more than a pattern allows; its own if none is named."""
-        held = pattern or self.pattern
-        return int(_broken_groups(self.words, self.k, held.keep, held.group))
+    def broken_groups(self) -> int:
+        """Groups that keep more than the pattern allows."""
+        return int(_broken_groups(self.words, self.k, self.pattern.keep, self.pattern.group))
+
+    def unfit_spans(self, pattern: Pattern, span: int) -> int:
+        """Spans of so many elements along K in which some group breaks a pattern, all rows."""
+        return int(_unfit_spans(self.words, self.k, pattern.keep, pattern.group, span))
 
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """Kept elements in each of the K columns, over rows ``start`` to ``stop``."""

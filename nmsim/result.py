@@ -54,15 +54,16 @@ class Run:
     metadata_bytes
         The part of ``dram_read_bytes`` that is metadata.
     a_bits_per_cycle, b_bits_per_cycle
-        What the array asks of each operand's buffer per cycle that it streams, metadata included.
+        What the array asks of each operand's buffer per cycle in which the operand moves (streams,
+        or shifts in before), metadata included.
     bound
         What limits it: "compute", "array fill", "buffer bandwidth", "dram bandwidth" or "dram
         latency".
     note
         What the reader should know.
     misfit_share
-        Share of the selected operand's native groups that keep more than the selectors have slots
-        for; None if no operand is selected.
+        Share of the selected operand's groups that the selectors do not cover; None if no operand
+        is selected.
     survivors
         What both masks leave of a group; None unless the array intersects two of them.
     half_width
@@ -168,13 +169,13 @@ COLUMNS = (
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
-    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while streaming, with metadata"),
-    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while streaming, with metadata"),
+    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while A moves, with metadata"),
+    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while B moves, with metadata"),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
-    _option("misfit_share", "fraction", "native groups that keep more than the selectors' slots"),
+    _option("misfit_share", "fraction", "selected mask's groups that selectors do not cover"),
     _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
     _option("survivors_expected", "products", "the same, for independent masks"),
     _option("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),

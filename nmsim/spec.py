@@ -107,7 +107,7 @@ def _field(location: Sequence[int | str]) -> str:
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or "the file"
+    return path
 
 
 def _shown(value: object) -> str:
@@ -142,16 +142,18 @@ def first_error(cls: type[BaseModel], error: ValidationError) -> str:
 def _explain(cls: type[BaseModel], error: Any) -> str:
     # Tags of a discriminated union stand in the location but not in the file.
     location = [part for part in error["loc"] if part not in _tags(cls)]
-    field = _field(location)
+    field = _field(location) or ("" if error["type"] == "value_error" else "the file")
     if error["type"] == "extra_forbidden":
         own = str(location[-1])
         text = str(unknown_name("field", own, _siblings(cls, error["loc"])))
         return text.replace(repr(own), repr(field), 1)
     if error["type"] == "missing":
         return f"{field} is missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = error["input"]
+    if not field and error["type"] == "value_error":  # fields that do not go together
+        return message
     if isinstance(value, tuple):  # a list in the file
         value, message = list(value), message.replace("tuple", "list")
     return f"{field} is {_shown(value)}: {message}"

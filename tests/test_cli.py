@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 import nmsim
 from nmsim import cli
+from nmsim.__main__ import main as start_of_command
 from nmsim.result import COLUMNS
 
 SMALL = ("simulate", "gemm:4x5x8", "--hardware", "systolic-16x16")
@@ -65,7 +67,7 @@ def resnet18(tmp_path_factory):
     """The document of the main job, from a process of its own."""
     arguments = ("simulate", "resnet18", "--recipe", "asp", "--pattern", "2:4", "--format", "json")
     done = subprocess.run(
-        [sys.executable, "-c", "from nmsim.cli import main; main()", *arguments],
+        [sys.executable, "-m", "nmsim", *arguments],
         cwd=tmp_path_factory.mktemp("empty"),
         env={**os.environ, "PYTHONPATH": str(Path(nmsim.__file__).parents[1])},
         capture_output=True,
@@ -464,7 +466,7 @@ def test_what_stops_a_run_is_told_in_one_line(run, monkeypatch, tmp_path, error,
 def start(*arguments, stdout):
     """The command in a session of its own, as a terminal starts it."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from nmsim.cli import main; main()", *arguments],
+        [sys.executable, "-m", "nmsim", *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(nmsim.__file__).parents[1])},
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -487,6 +489,29 @@ def test_a_full_disk_is_told_in_one_line():
         process = start("list", "models", stdout=full)
     error = process.communicate()[1]
     assert (error.count("\n"), process.returncode) == (1, 2), error
+
+
+def test_an_interruption_while_python_imports_is_told(monkeypatch, capsys):
+    class Interrupted(types.ModuleType):
+        def __getattr__(self, name):
+            if name == "main":
+                raise KeyboardInterrupt
+            raise AttributeError(name)
+
+    monkeypatch.setitem(sys.modules, "nmsim.cli", Interrupted("nmsim.cli"))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit, match="130"):
+        start_of_command()
+    signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "nmsim: interrupted\n"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    check = (
+        "import sys, nmsim; print([m for m in ('numpy', 'pandas', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):

@@ -7,9 +7,10 @@ import pytest
 
 from nmsim import engine
 from nmsim.engine import FIDELITIES
+from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.hardware import load_hardware
-from nmsim.mask import Mask, SparseGemm
+from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.pattern import DENSE, Pattern
 
 SHAPES = [(128, 1024, 1152), (512, 1024, 128), (512, 1024, 256), (512, 256, 1024), (64, 48, 100)]
@@ -105,6 +106,124 @@ def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidel
         by_width = [cycles(words, pattern) for words in (1, 4, 16, 64, 1000)]
         assert by_width == sorted(by_width, reverse=True)
         assert by_width[0] > 2 * by_width[-1]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_mask_never_costs_cycles_whatever_the_path_and_the_padding(seed):
+    rng = np.random.default_rng(seed)
+    dataflow = str(rng.choice(["os", "ws", "is"]))
+    machine = load_hardware(
+        "systolic-128x128-flexible",
+        rows=int(rng.integers(1, 24)),
+        cols=int(rng.integers(1, 24)),
+        dataflow=dataflow,
+        sparse_operand=str(rng.choice(["a", "b", "either"])),
+        preload=str(rng.choice(["exposed", "overlapped", "uncounted"])),
+        drain=str(rng.choice(["exposed", "overlapped", "uncounted"])),
+        pad_groups=bool(rng.random() < 0.3),
+        pad_slots=int(rng.choice([1, 1, 16])),
+        delivery={"words_per_cycle": float(np.exp(rng.uniform(-1, 6))), "word_bits": 16},
+    )
+    m, n, k = (int(size) for size in rng.integers(1, 130, 3))
+    pattern = Pattern.parse(str(rng.choice(["1:2", "1:4", "2:4", "1:8", "1:16", "4:8"])))
+    work = weights(m, n, k, pattern)
+    work = work.swapped() if rng.random() < 0.5 else work
+    run, dense = engine.run(machine, work), engine.run_dense(machine, work.gemm)
+    assert run.compute_cycles <= 1.02 * dense.compute_cycles + 2
+
+
+def test_a_path_that_suffices_is_no_bound():
+    fields = {"delivery": {"words_per_cycle": 128, "word_bits": 16}, "dram": {"gbps": None}}
+    run = engine.run(
+        load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
+    )
+    assert run.delivery_cycles == 0
+    assert run.bound == "compute"
+    assert run.a_bits_per_cycle == run.b_bits_per_cycle == 128 * 16
+    fields["delivery"]["words_per_cycle"] = 127
+    slowed = engine.run(
+        load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
+    )
+    assert slowed.bound == "buffer bandwidth"
+    assert slowed.delivery_cycles > 0
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_preload_that_hides_behind_no_wait_is_not_the_bound(fidelity):
+    """Held operand and stream each fit; together they are more than the streamed cycles."""
+    work = weights(2560, 256, 512, DENSE)
+    machine = load_hardware(
+        "systolic-128x128",
+        dram={"gbps": None, "latency_ns": 0},
+        delivery={"words_per_cycle": 128, "word_bits": 16},
+    )
+    wide = engine.run(machine, work, fidelity)
+    assert (wide.delivery_cycles, wide.bound) == (0, "compute")
+    narrow = engine.run(load_hardware(machine, **{"delivery.words_per_cycle": 120}), work, fidelity)
+    assert narrow.delivery_cycles > 0
+    assert narrow.bound == "buffer bandwidth"
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_fold_that_waits_for_its_path_hides_the_drain_before_it(fidelity):
+    """4 cycles of 2048 bits at 128 a cycle take 16, as many as 16 rows of outputs to leave."""
+    machine = load_hardware(
+        "systolic-128x128-intersecting",
+        rows=16,
+        cols=16,
+        dram={"gbps": None},
+        delivery={"words_per_cycle": 8, "word_bits": 16},
+    )
+    run = engine.run(machine, SparseGemm.dense(Gemm(64, 64, 4)), fidelity)
+    assert (run.compute_cycles, run.delivery_cycles) == (16 * 16 + 16, 16 * 12)
+
+
+def test_a_path_too_narrow_to_count_in_64_bits_is_refused():
+    machine = load_hardware(
+        "systolic-128x128", dataflow="os", delivery={"words_per_cycle": 1e-6, "word_bits": 1}
+    )
+    with pytest.raises(ShapeError, match="64 bits"):
+        engine.run(machine, SparseGemm.dense(Gemm(8192, 8192, 8192)))
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_waiting_for_the_path_is_feeding_and_not_filling(fidelity):
+    """A fold streams 16 cycles; its bits take 512 on the path, which is what feeds it."""
+    machine = load_hardware(
+        "systolic-128x128",
+        rows=16,
+        cols=16,
+        dataflow="os",
+        dram={"gbps": None},
+        delivery={"words_per_cycle": 1, "word_bits": 16},
+    )
+    run = engine.run(machine, SparseGemm.dense(Gemm(64, 64, 16)), fidelity)
+    assert run.delivery_cycles > run.compute_cycles / 2
+    assert run.bound == "buffer bandwidth"
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_what_is_asked_of_a_buffer_follows_its_operand_where_a_gemm_is_transposed(fidelity):
+    machine = load_hardware("systolic-128x128-flexible", dataflow="os", sparse_operand="b")
+    work = weights(200, 300, 512, Pattern(1, 4))
+    met, turned = (engine.run(machine, w, fidelity) for w in (work, work.swapped()))
+    assert turned.transposed
+    assert not met.transposed
+    assert met.a_bits_per_cycle > 2 * met.b_bits_per_cycle
+    assert turned.b_bits_per_cycle == pytest.approx(met.a_bits_per_cycle)
+    assert turned.a_bits_per_cycle == pytest.approx(met.b_bits_per_cycle)
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_misfits_are_groups_that_selectors_do_not_cover(fidelity):
+    """36 of the 70 ways to keep 4 of 8 hold two in each half, as 2:4 selectors need."""
+    rng = np.random.default_rng(0)
+    bits = rng.permuted(np.tile(np.arange(8) < 4, (256 * 64, 1)), axis=1).reshape(256, 512)
+    mask = Mask(Pattern(4, 8), 256, 512, regular=True, source=lambda: pack(bits))
+    work = SparseGemm(Gemm(64, 256, 512), Mask.dense(64, 512), mask)
+    run = engine.run(load_hardware("systolic-128x128-2to4"), work, fidelity)
+    spread = 0.0 if fidelity == "analytical" else 0.01
+    assert run.misfit_share == pytest.approx(34 / 70, abs=spread + 1e-9)
 
 
 def test_one_pruned_operand_needs_the_other_faster_and_two_do_not():

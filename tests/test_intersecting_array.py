@@ -12,6 +12,7 @@ import nmsim
 from nmsim import engine
 from nmsim.cli import app
 from nmsim.engine import Sample
+from nmsim.engine.intersect_analytical import expected_fold_cycles
 from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
 from nmsim.hardware import load_hardware
@@ -131,6 +132,20 @@ def test_survivors_are_counted_and_expected():
     assert mean * pairs == pytest.approx(run.macs_issued)
 
 
+LONG = ["8:16", "4:16", "8:32", "16:32"]
+SHORT = [("1:2", 8), ("1:4", 32), ("1:4", 64), ("1:2", 64), ("2:4", 16)]
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 2, 4, 8, 16, None])
+@pytest.mark.parametrize(("pattern", "group"), [*((p, 4) for p in LONG), *SHORT])
+def test_the_analytical_twin_of_patterns_unlike_the_machines_group(pattern, group, lookahead):
+    work = random_pair(256, 256, 1152, Pattern.parse(pattern))
+    machine = with_lookahead(lookahead, drain="uncounted", **{"intersecting.group": group})
+    cycle = engine.run(machine, work).compute_cycles
+    expected = engine.run(machine, work, "analytical").compute_cycles
+    assert expected == pytest.approx(cycle, rel=0.08)
+
+
 @pytest.mark.parametrize("lookahead", [0, 1, 4, 16, None])
 @pytest.mark.parametrize(("one", "other"), [("2:4", "2:4"), ("1:4", "4:8"), ("2:8", "dense")])
 def test_the_analytical_twin_is_close(one, other, lookahead):
@@ -144,6 +159,22 @@ def test_the_analytical_twin_is_close(one, other, lookahead):
     assert engine.run(machine, work, "analytical").compute_cycles == pytest.approx(cycle, rel=0.05)
 
 
+def test_windows_of_both_patterns_bound_the_twin():
+    """Single elements of two 1:2 masks: no PE spends more than a cycle on a pair of them."""
+    work = random_pair(128, 128, 1024, Pattern(1, 2))
+    assert expected_fold_cycles(work.a, work.b, 1, 128, 128, 1, 2).high.max() <= 512.5
+
+
+def test_the_analytical_twin_adds_up_the_folds_that_it_expects():
+    """Ragged folds have fewer PEs, whose largest sum is smaller: each class counts by its own."""
+    work = random_pair(300, 270, 512, Pattern(2, 4))
+    expected = expected_fold_cycles(work.a, work.b, 1, 128, 128, 4, 4).cycles
+    assert expected.shape == (1, 3, 3)
+    assert expected[0, 2, 2] < 0.99 * expected[0, 0, 0]
+    run = engine.run(with_lookahead(4, drain="uncounted"), work, "analytical")
+    assert run.compute_cycles == np.ceil(expected.sum())
+
+
 def test_dense_operands_need_no_bits():
     def bits():
         raise AssertionError("no bits are needed")
@@ -154,6 +185,20 @@ def test_dense_operands_need_no_bits():
     assert engine.run(unlimited(drain="uncounted"), SparseGemm.dense(work.gemm)).cycles == 256
 
 
+@pytest.mark.parametrize("group", [2, 4, 6, 8])
+def test_bits_are_asked_for_where_groups_of_mask_and_array_differ(group):
+    one = random_pair(32, 32, 240, Pattern(2, 4))
+    words = one.a.words
+    regular = Mask(Pattern(2, 4), 32, 240, regular=True, source=lambda: words)
+    machine = with_lookahead(0, drain="uncounted", **{"intersecting.group": group})
+    known, counted = (
+        engine.run(machine, SparseGemm(one.gemm, mask, Mask.dense(32, 240))).cycles
+        for mask in (regular, one.a)
+    )
+    assert known == counted
+    assert (known == 120) == (group % 4 == 0)
+
+
 def test_an_overlapped_drain_shows_where_folds_are_short():
     """Outputs of 128 rows take 128 cycles to leave, longer than a fold of 16 groups."""
     machine = unlimited()
@@ -162,6 +207,51 @@ def test_an_overlapped_drain_shows_where_folds_are_short():
     assert engine.run(
         machine, SparseGemm.dense(Gemm(256, 256, 64)), "analytical"
     ).compute_cycles == (dense.compute_cycles)
+
+
+def empty(m, n, k, count=1):
+    masks = [Mask.of(np.zeros((rows * count, k), bool), Pattern(2, 4)) for rows in (m, n)]
+    return SparseGemm(Gemm(m, n, k, count=count), *masks)
+
+
+@pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
+def test_copies_without_a_product_wait_for_each_others_outputs(fidelity):
+    run = engine.run(unlimited(), empty(64, 64, 64, count=4), fidelity)
+    assert (run.cycles, run.macs_issued) == (4 * 128, 0)
+
+
+def test_copies_alike_in_shape_may_differ_in_bits():
+    kept = [0.9, 0.9, 0.9, 0.2, 0.9]
+    a = np.concatenate([np.arange(200)[None, :].repeat(8, 0) < 200 * share for share in kept])
+    masks = [Mask.of(bits, Pattern(8, 9)) for bits in (a, np.ones((40, 200), bool))]
+    run = engine.run(unlimited(drain="uncounted"), SparseGemm(Gemm(8, 8, 200, count=5), *masks))
+    assert run.cycles == sum(200 * share for share in kept)
+
+
+def test_a_sample_without_a_product_is_exact():
+    run = engine.run(unlimited(), empty(600, 600, 64), sample=Sample(8))
+    assert "within 0.00%" in run.note
+    assert run.half_width == 0
+
+
+def test_repeats_are_launches_of_their_own():
+    one = random_pair(640, 640, 256, Pattern(2, 4))
+    thrice = SparseGemm(Gemm(640, 640, 256, repeat=3), one.a, one.b)
+    narrow = unlimited(delivery={"words_per_cycle": 64, "word_bits": 16})
+    for machine, sample in ((unlimited(drain="uncounted"), Sample(6)), (narrow, None)):
+        runs = [engine.run(machine, work, sample=sample) for work in (one, thrice)]
+        for name in ("cycles", "half_width", "delivery_cycles", "macs_issued"):
+            assert getattr(runs[1], name) == 3 * getattr(runs[0], name)
+        assert runs[0].half_width > 0 or runs[0].delivery_cycles > 0
+        assert runs[1].utilization == pytest.approx(runs[0].utilization)
+
+
+@pytest.mark.parametrize("group", [32, 64])
+def test_the_twin_of_long_groups_never_underflows(group):
+    """Sums beyond what two masks can share have no chance; warnings are errors."""
+    work = random_pair(256, 128, 1024, Pattern(1, 4))
+    machine = with_lookahead(2, **{"intersecting.group": group})
+    assert engine.run(machine, work, "analytical").compute_cycles > 0
 
 
 @pytest.fixture
@@ -203,6 +293,23 @@ def test_a_sample_says_its_interval_and_holds_the_truth(recipe):
     assert some.compute_cycles[0] == pytest.approx(truth.compute_cycles[0], rel=0.02)
 
 
+def test_a_sample_holds_the_truth_where_folds_wait_for_their_path():
+    """Half of the folds compute, half are sparse and wait: no mean stands for both."""
+    rng = np.random.default_rng(0)
+    dense_rows = (np.arange(3072) // 128 % 2 == 0)[:, None]
+    a = rng.random((3072, 256)) < np.where(dense_rows, 0.9, 0.1)
+    masks = [Mask.of(bits, Pattern(8, 9)) for bits in (a, rng.random((3072, 256)) < 0.9)]
+    work = SparseGemm(Gemm(3072, 3072, 256), *masks)
+    machine = unlimited(delivery={"words_per_cycle": 437, "word_bits": 16})
+    exact = engine.run(machine, work)
+    assert 0.2 * exact.compute_cycles < exact.delivery_cycles < 0.8 * exact.compute_cycles
+    held = 0
+    for seed in range(20):
+        some = engine.run(machine, work, sample=Sample(60, seed))
+        held += abs(some.compute_cycles - exact.compute_cycles) <= some.half_width
+    assert held >= 16  # 95% of 20, less three standard deviations
+
+
 def test_sampling_nothing_is_refused(recipe):
     gemms = [Gemm(64, 64, 64)]
     with pytest.raises(SpecError, match="expected two folds or more"):
@@ -214,7 +321,7 @@ def test_sampling_nothing_is_refused(recipe):
 
 
 def test_the_command_line_samples(recipe):
-    command = ["simulate", "gemm:1024x1024x256", "--hardware", ARRAY, "--recipe", recipe]
+    command = ["simulate", "gemm:1024x1024x1024", "--hardware", ARRAY, "--recipe", recipe]
     result = CliRunner().invoke(app, [*command, "--sample", "12", "--format", "json"])
     document = json.loads(result.stdout)
     assert document["manifest"]["sample"] == 12
@@ -232,6 +339,7 @@ def test_the_command_line_samples(recipe):
         ({"intersecting.group": 65}, "less than or equal to 64"),
         ({"intersecting.lookahead": -1}, "greater than or equal to 0"),
         ({"dot_width": 2}, "dot_width 1"),
+        ({"pad_slots": 16}, "expected pad_slots 1"),
     ],
 )
 def test_what_is_not_modelled_is_refused(fields, said):

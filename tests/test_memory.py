@@ -105,7 +105,7 @@ def test_skipping_repeats_changes_nothing(launch):
 
 def plain_launch(array, buffers, work, slots, cycles, k_on_rows):
     """The nest of loops, fold by fold, with the classes of loads spelt out."""
-    state = np.zeros(memory.TIMES + 11, np.int64)
+    state = np.zeros(memory.TIMES + 12, np.int64)
     for copy in range(work.copies):
         spent = None if cycles is None else cycles[copy]
         for f in plain_folds(array, buffers, work, slots[copy], spent, k_on_rows):
@@ -173,7 +173,7 @@ def run_fold(
     late = int(max(0, np.ceil(streaming) - streamed * memory.TICKS))
     late += int(max(0, np.ceil(preload) - shifting * memory.TICKS)) if array.preload > 0 else 0
     ticks = (streamed + array.overhead) * memory.TICKS + late
-    if state[memory.TIMES + 10]:  # outputs of a fold before
+    if state[memory.TIMES]:  # there was a fold before
         ticks = max(ticks, array.drain * memory.TICKS)
     memory.fold(
         state,
@@ -189,7 +189,7 @@ def run_fold(
         int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks)),
         buffers.latency,
     )
-    sums = (ticks, late, streamed, issued, x, y, x_read, y_read)
+    sums = (1, ticks, late, streamed, issued, x, y, x_read, y_read)
     state[memory.TIMES :] += np.array([*sums, sums_in, sums_out, outputs])
 
 

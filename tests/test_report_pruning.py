@@ -7,13 +7,15 @@ from pathlib import Path
 
 import build
 import numpy as np
+import printed
 import pytest
-import verdicts
 from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
 from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
 from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
+from printed import power, within_last_digit
 from safetensors.numpy import load_file
-from verdicts import judged, power, within_last_digit
+
+from nmsim.report.claims import judged
 
 STORED = json.loads((build.HERE / "results.json").read_text(encoding="utf-8"))
 
@@ -186,7 +188,7 @@ def test_numbers_as_printed():
     assert within_last_digit(65536, "6", 4)
     assert within_last_digit(390_625, "4", 5)
     assert not within_last_digit(65_610_000, "4", 8)
-    assert doctest.testmod(verdicts) == (0, 2)
+    assert doctest.testmod(printed) == (0, 2)
     assert power(116_963_796_250) == "1.170·10¹¹"
     assert judged("a", "b", "c", "d", []).reproduced
     assert judged("a", "b", "c", "d", ["x", "y"]).because == "x; y"

@@ -86,6 +86,7 @@ class Sums(NamedTuple):
     """
 
     total: int
+    folds: int
     compute: int
     waited: int
     streamed: int
@@ -100,6 +101,7 @@ class Sums(NamedTuple):
 
 
 (
+    FOLDS,
     COMPUTE,
     WAITED,
     STREAMED,
@@ -111,8 +113,8 @@ class Sums(NamedTuple):
     SUMS_IN,
     SUMS_OUT,
     OUTPUTS,
-) = range(TIMES, TIMES + 11)
-STATE_SIZE = TIMES + 11
+) = range(TIMES, TIMES + 12)
+STATE_SIZE = TIMES + 12
 
 
 @kernel
@@ -156,7 +158,7 @@ def _folds(
     store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
     wait = _delivery_wait(array, streamed, x_read, y_read)
     ticks = (streamed + array.overhead) * TICKS + wait
-    if state[OUTPUTS] > 0:  # those of the fold before leave behind this one
+    if state[FOLDS] > 0:  # the outputs of the fold before leave behind this one
         ticks = max(ticks, array.drain * TICKS)
     before = np.empty(TIMES, np.int64)
     for done in range(1, count + 1):
@@ -165,6 +167,7 @@ def _folds(
         if only_shifted(before, state):
             state[:TIMES] += (count - done) * (state[:TIMES] - before)
             break
+    state[FOLDS] += count
     state[COMPUTE] += count * ticks
     state[WAITED] += count * wait
     state[STREAMED] += count * streamed
@@ -395,7 +398,7 @@ def _launch(
         else:
             _time_copy(state, array, buffers, work, own, spent)
         copy += 1
-        if only_shifted(before, state):
+        if copy > 1 and only_shifted(before, state):  # the first one waits for no drain
             alike = 0
             while copy + alike < work.copies and (slots[copy + alike] == own).all():
                 if work.intersecting and (cycles[copy + alike] != spent).any():

@@ -8,7 +8,7 @@ degrees of freedom.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,8 @@ class Sampled:
         Folds that were run.
     folds
         Cycles of every fold, copies x row tiles x column tiles: those of the folds that were run,
-        and for the others the mean of their stratum, rounded so that the total is kept.
+        and for the others those same again, each as often as the others of its stratum, so that
+        whatever waits for the longer of two things is estimated too.
     """
 
     total: float
@@ -106,6 +107,7 @@ def sample_cycles(
     sample: int,
     seed: int,
     confidence: float = 0.95,
+    least: NDArray[np.float64] | None = None,
 ) -> Sampled:
     """Estimate the cycles of all folds from a seeded sample of about ``sample`` of them.
 
@@ -117,6 +119,9 @@ def sample_cycles(
         Folds to run; up to eight where strata are small, all if there are no more.
     seed
         Of the draw.
+    least
+        What every fold takes at least, for other reasons than its products, copies x row tiles x
+        column tiles: total and interval are of the longer of both.
     confidence
         Of the interval, 0 to 1. Folds of one row tile share its mask; drawn independently of it
         they do not bias total or interval.
@@ -147,19 +152,26 @@ def sample_cycles(
     picked = np.concatenate(chosen)
     cycles = run_folds(a, b, (tiles_a[picked], tiles_b[picked]), (rows, cols), group, lookahead)
     parts = np.split(cycles, np.cumsum(drawn)[:-1])
-    total = float(sum(size * part.mean() for size, part in zip(sizes, parts, strict=True)))
-    half = _half_width(parts, sizes, confidence)
+    floor = np.zeros(len(stratum)) if least is None else least.ravel()
+    taken = np.split(np.maximum(cycles, floor[picked]), np.cumsum(drawn)[:-1])
+    total = float(sum(size * part.mean() for size, part in zip(sizes, taken, strict=True)))
+    half = _half_width(taken, sizes, confidence)
     every = np.zeros(len(stratum), np.int64)
     for folds, run, part in zip(members, chosen, parts, strict=True):
         rest = np.setdiff1d(folds, run, assume_unique=True)
         every[run] = part
-        every[rest] = np.diff(np.rint(np.arange(len(rest) + 1) * part.mean()).astype(np.int64))
+        every[rest] = _spread(part, len(rest), rng)
     return Sampled(total, half, confidence, len(picked), every.reshape(shape))
 
 
-def _half_width(
-    parts: list[NDArray[np.int64]], sizes: NDArray[np.int64], confidence: float
-) -> float:
+def _spread(values: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """So many draws of values, as evenly as can be: in order of size, at equal distances."""
+    place = (np.arange(count) + 0.5) * len(values) / max(1, count)
+    drawn: NDArray[np.int64] = rng.permutation(np.sort(values)[place.astype(np.int64)])
+    return drawn
+
+
+def _half_width(parts: list[NDArray[Any]], sizes: NDArray[np.int64], confidence: float) -> float:
     """Half the interval of a stratified total, with the finite population correction."""
     variances, freedoms = [], []
     for part, size in zip(parts, sizes, strict=True):

@@ -121,10 +121,15 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
         for selected, transposed in _ways(machine, position)
     ]
     ways.sort(key=_transposes)
-    if all(map(_transposes, ways)):
+    if all(map(_transposes, ways)) or _may_cost(machine):
         ways.append(dense)
     options = [_placement(machine, work, *way) for way in ways]
     return min(options, key=lambda option: _expected_cycles(machine, option))
+
+
+def _may_cost(machine: SystolicArray) -> bool:
+    """Whether a mask may cost cycles without any turning: padded K, or a path of finite width."""
+    return machine.pad_slots > 1 or machine.pad_groups or machine.delivery is not None
 
 
 def _transposes(way: tuple[bool, Position, Pattern]) -> bool:
@@ -158,7 +163,7 @@ def _placement(
 def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
     """Stall-free cycles of one copy, fill of every fold included, masks drawn uniformly."""
     gemm, dataflow = placement.work.gemm, placement.dataflow
-    size = {"m": gemm.m, "n": gemm.n, "k": float(placement.work.k)}
+    size = {"m": gemm.m, "n": gemm.n, "k": float(placement.k)}
     if placement.selected:
         lanes = placement.rows_of(placement.selected)
         tile = {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
@@ -167,7 +172,32 @@ def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
         )
     folds = math.ceil(size[dataflow.rows] / machine.rows)
     folds *= math.ceil(size[dataflow.cols] / machine.cols)
-    return folds * (size[dataflow.time] / machine.dot_width + machine.rows + machine.fill_cycles)
+    streamed = size[dataflow.time] / machine.dot_width
+    waited = _expected_wait(machine, placement, size["k"], streamed, folds)
+    shift = machine.preload if dataflow.preloads else machine.drain
+    exposed = machine.rows if shift == "exposed" else 0
+    return folds * (streamed + waited + exposed + machine.fill_cycles)
+
+
+def _expected_wait(
+    machine: SystolicArray, placement: Placement, slots: float, streamed: float, folds: int
+) -> float:
+    """Cycles that a mean fold waits for the path from the buffers."""
+    if machine.delivery is None:
+        return 0.0
+    col_tiles = math.ceil(placement.rows_of(placement.x) / machine.cols)
+    x_reads = 1.0 if placement.dataflow.rows == "k" else folds / col_tiles
+    x, y = (
+        placement.rows_of(position)
+        * (placement.along_k(position) or slots)
+        * (machine.operand_bits + placement.index_bits(machine, position))
+        * (reads / folds / machine.delivery.bits_per_cycle)
+        for position, reads in ((placement.x, x_reads), (placement.y, float(col_tiles)))
+    )
+    if not placement.dataflow.preloads or machine.preload == "overlapped":
+        return max(0.0, x + y - streamed)
+    shifted = max(0.0, x - machine.rows) if machine.preload == "exposed" else 0.0
+    return max(0.0, y - streamed) + shifted
 
 
 def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bool]]:
@@ -183,14 +213,14 @@ def _stored(machine: SystolicArray, mask: Mask, k: int) -> Pattern:
     native = machine.native_for(mask.pattern) if machine.intersecting is None else own
     if native is None or not mask.obeys(native):
         return DENSE
-    return _smaller(machine, mask, native, native.stored(k))
+    return _smaller(machine, mask, native, native.stored(k), k)
 
 
-def _smaller(machine: SystolicArray, mask: Mask, native: Pattern, slots: float) -> Pattern:
+def _smaller(machine: SystolicArray, mask: Mask, native: Pattern, slots: float, k: int) -> Pattern:
     """The pattern to store a row of a mask under: DENSE if slots and metadata save no bits."""
     metadata = machine.metadata_bits(native) if mask.indexed else 0
     compressed = slots * (machine.operand_bits + metadata)
-    return native if compressed < mask.k * machine.operand_bits else DENSE
+    return native if compressed < k * machine.operand_bits else DENSE
 
 
 def store_selected(machine: SystolicArray, placement: Placement, slots: float) -> Placement:
@@ -198,7 +228,7 @@ def store_selected(machine: SystolicArray, placement: Placement, slots: float) -
 
     The array then finds the slots of what it loads by itself; cycles stay as they are.
     """
-    stored = _smaller(machine, placement.selected_mask, placement.native, slots)
+    stored = _smaller(machine, placement.selected_mask, placement.native, slots, placement.k)
     if placement.selected == "a":
         return replace(placement, a_stored=stored)
     return replace(placement, b_stored=stored) if placement.selected == "b" else placement

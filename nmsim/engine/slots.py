@@ -5,6 +5,8 @@ of K, slots come in units of N, and the group takes as many units as its fullest
 least: a mask that obeys the native pattern takes N slots a group, whatever its bits.
 """
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -97,21 +99,41 @@ def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> C
     return np.asarray(_group_slots(mask.words, first, last, mask.k, k, native.keep, native.group))
 
 
-def misfit_share(mask: Mask, native: Pattern) -> float:
-    """Share of native groups, of all rows, that keep more than the native pattern has slots for.
+def _span(mask: Mask, native: Pattern) -> int:
+    """What fits or not as a whole: the mask's group if it holds whole native ones, else those."""
+    own = mask.pattern.group
+    return own if own % native.group == 0 else native.group
 
-    Counted from the bits, unless the mask obeys the pattern.
+
+def misfit_share(mask: Mask, native: Pattern) -> float:
+    """Share of the mask's groups, of all rows, in which some native group keeps too much.
+
+    Of native groups where those do not divide the mask's. Counted from the bits, unless the mask
+    obeys the native pattern.
     """
     if mask.obeys(native):
         return 0.0
-    return mask.broken_groups(native) / (mask.rows * -(-mask.k // native.group))
+    span = _span(mask, native)
+    return mask.unfit_spans(native, span) / (mask.rows * -(-mask.k // span))
 
 
 def expected_misfit_share(mask: Mask, native: Pattern) -> float:
     """The same, expected over masks drawn uniformly; whole groups only."""
     if mask.obeys(native):
         return 0.0
-    return float(np.mean([pmf[native.keep + 1 :].sum() for pmf in _kept_laws(mask, native)]))
+    span = _span(mask, native)
+    if span == native.group:
+        laws = _kept_laws(mask, native)
+        return float(np.mean([pmf[native.keep + 1 :].sum() for pmf in laws]))
+    parts = span // native.group
+    if not mask.fits:
+        law = _binomial(native.group, mask.pattern.density)
+        return 1.0 - float(law[: native.keep + 1].sum()) ** parts
+    ways = [math.comb(native.group, kept) for kept in range(native.keep + 1)]
+    fitting = functools.reduce(np.convolve, [np.array(ways, np.float64)] * parts)
+    kept = mask.pattern.keep
+    fits = float(fitting[kept]) if kept < len(fitting) else 0.0
+    return 1.0 - fits / math.comb(span, kept)
 
 
 @kernel

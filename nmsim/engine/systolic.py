@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nmsim.engine.folds import Array, Buffers, Sums, Work, launch
 from nmsim.engine.intersect import fold_cycles
@@ -47,7 +48,7 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
         placement.k,
     )
     placement = store_selected(machine, placement, float(slots.mean()))
-    folds = _intersect(machine, work, sample)
+    folds = _intersect(machine, placement, sample)
     sums = launch(
         _array(machine, placement),
         _buffers(machine, placement),
@@ -71,27 +72,54 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
         survivors=survivors_of(work.a, work.b, g.count, machine.intersecting.group)
         if machine.intersecting
         else None,
-        note=_sampled(folds),
+        note=_sampled(folds, result.compute_cycles // g.repeat),
     )
 
 
-def _intersect(machine: SystolicArray, work: SparseGemm, sample: Sample | None) -> Sampled | None:
+def _intersect(
+    machine: SystolicArray, placement: Placement, sample: Sample | None
+) -> Sampled | None:
     """Cycles that each fold of an array that intersects spends on surviving products."""
     pe = machine.intersecting
     if pe is None:
         return None
+    work = placement.work
     g = work.gemm
     size = (g.count, machine.rows, machine.cols, pe.group, pe.lookahead)
-    alike = _alike(work, pe.group)
-    if alike is not None:
+    regular = _regular_cycles(work, pe.group)
+    if regular is not None:
         shape = (g.count, math.ceil(g.m / machine.rows), math.ceil(g.n / machine.cols))
-        return Sampled.exact(np.full(shape, alike, np.int64))
+        return Sampled.exact(np.full(shape, regular, np.int64))
     if sample is None:
         return Sampled.exact(fold_cycles(work.a, work.b, *size))
-    return sample_cycles(work.a, work.b, *size, sample=sample.folds, seed=sample.seed)
+    least = _least(machine, placement)
+    return sample_cycles(work.a, work.b, *size, sample=sample.folds, seed=sample.seed, least=least)
 
 
-def _alike(work: SparseGemm, group: int) -> int | None:
+def _least(machine: SystolicArray, placement: Placement) -> NDArray[np.float64]:
+    """Cycles that a fold takes if nothing survives: its words' on the path, its neighbour's drain.
+
+    Returns
+    -------
+    float64 array, copies x row tiles x column tiles
+    """
+    g, array = placement.work.gemm, _array(machine, placement)
+    rows, cols = (
+        np.minimum(size, lanes - np.arange(0, lanes, size))
+        for size, lanes in ((machine.rows, g.m), (machine.cols, g.n))
+    )
+    a, b = (
+        lanes * placement.along_k(position) * delivery / TICKS
+        for lanes, position, delivery in (
+            (rows, "a", array.y_delivery),
+            (cols, "b", array.x_delivery),
+        )
+    )
+    least = np.maximum(a[:, None] + b[None, :], float(array.drain))
+    return np.broadcast_to(least, (g.count, *least.shape))
+
+
+def _regular_cycles(work: SparseGemm, group: int) -> int | None:
     """Cycles of every fold where no bits are needed: each group leaves every PE as many products.
 
     One operand is dense, and the other keeps the same number in every group.
@@ -104,12 +132,13 @@ def _alike(work: SparseGemm, group: int) -> int | None:
     return masked[0].pattern.stored(work.k)
 
 
-def _sampled(folds: Sampled) -> str:
+def _sampled(folds: Sampled, compute_cycles: int) -> str:
     if folds.sampled == folds.folds.size:
         return ""
+    within = folds.half_width / max(1, compute_cycles)
     return (
         f"sampled: {folds.sampled} of {folds.folds.size} folds were run, compute cycles are "
-        f"within {folds.half_width / folds.total:.2%} at {folds.confidence:.0%} confidence"
+        f"within {within:.2%} at {folds.confidence:.0%} confidence"
     )
 
 
@@ -164,6 +193,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Run:
         compute=-(-sums.compute // TICKS) + once,
         waited=-(-sums.waited // TICKS),
         streamed=sums.streamed,
+        preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
         cycles=-(-sums.total // TICKS) + once,
         issued=sums.issued,
     )
@@ -210,6 +240,11 @@ def _overhead(machine: SystolicArray, placement: Placement) -> int:
     """Cycles of a fold beside those that stream: skew in and out, exposed preload and drain."""
     exposed = _moves(machine, placement).count("exposed")
     return machine.fill_cycles + machine.rows * exposed
+
+
+def _shifts_in(machine: SystolicArray, placement: Placement) -> bool:
+    """Whether x comes in cycles of its own, before those that stream y."""
+    return placement.dataflow.preloads and machine.preload != "overlapped"
 
 
 def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:

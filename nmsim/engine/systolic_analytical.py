@@ -96,6 +96,9 @@ def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = 
         moved,
         compute=compute,
         waited=math.ceil(copies.waited),
+        preload=copies.folds * r
+        if placement.dataflow.preloads and machine.preload != "overlapped"
+        else 0,
         streamed=copies.streamed,
         cycles=_with_memory(machine, placement, moved, edges, compute, copies),
         issued=copies.issued,

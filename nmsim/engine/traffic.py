@@ -69,6 +69,7 @@ def writeup(
     *,
     compute: int,
     waited: int,
+    preload: int,
     streamed: float,
     cycles: int,
     issued: int,
@@ -81,6 +82,8 @@ def writeup(
         Cycles at work, and in all.
     waited
         The part of ``compute`` that waits for the path from the buffers.
+    preload
+        Cycles in which x shifts in; 0 if it comes while y streams.
     streamed
         The part of ``compute`` that feeds operands; what is left fills and empties the array.
     issued
@@ -99,12 +102,12 @@ def writeup(
         operands += elements * (machine.operand_bits + index)
         metadata += elements * index
         sram += read * (machine.operand_bits + index)
-        asked[position] = read * (machine.operand_bits + index) / streamed if streamed else 0.0
+        moving = preload if preload and position == placement.x else streamed
+        asked[position] = read * (machine.operand_bits + index) / moving if moving else 0.0
     reads = operands + moved.sums_in * machine.accumulator_bits
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
-    path = sram / machine.delivery.bits_per_cycle if machine.delivery else 0.0
     busy = transfer_cycles(machine, reads + writes)
     return Run(
         engine="systolic",
@@ -119,7 +122,7 @@ def writeup(
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(compute, streamed + waited, cycles, busy, slowed=path > streamed),
+        bound=_bound(compute, streamed + waited, cycles, busy, slowed=waited > 0),
         delivery_cycles=waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],

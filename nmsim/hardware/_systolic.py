@@ -38,7 +38,7 @@ class Dram(Spec):
 class Delivery(Spec):
     """The path from the buffers to the array, shared by both operands and their metadata."""
 
-    words_per_cycle: Annotated[float, Field(gt=0, le=1e9)] = Field(description="words a cycle")
+    words_per_cycle: Annotated[float, Field(ge=1e-6, le=1e9)] = Field(description="words a cycle")
     word_bits: Annotated[int, Field(ge=1, le=65536)] = Field(description="width of a word, bits")
 
     @property
@@ -157,6 +157,8 @@ class SystolicArray(Spec):
             raise ValueError("intersecting: expected dataflow os, feed broadcast and dot_width 1")
         if self.native or self.flexible_group:
             raise ValueError("intersecting: expected no native patterns and flexible_group 0")
+        if self.pad_slots > 1:
+            raise ValueError("intersecting: expected pad_slots 1")
         return self
 
     @property

@@ -5,9 +5,7 @@ the weights come from ``traces/digits.safetensors``.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
@@ -15,11 +13,9 @@ from drawings import DRAWINGS
 from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
 from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
 from safetensors.numpy import load_file
-from verdicts import Section, Verdict
 
 from nmsim import __version__
-from nmsim.report import document
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from nmsim.report.claims import Section, claims_json, claims_page, reproduced
 from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
@@ -63,7 +59,11 @@ _CAPTIONS = {
 }
 """What to know when reading the drawing of a section."""
 
-_THIRDS = "grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))"
+_LEAD = (
+    "Each is compared with what nmsim's own pruners and statistics compute; verdicts follow from "
+    "the figures. N:M means that N of every M consecutive elements are kept, unless a section says "
+    "otherwise."
+)
 
 
 def sections() -> list[Section]:
@@ -123,90 +123,10 @@ def sections() -> list[Section]:
     ]
 
 
-def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
-    heads = [
-        Head("statement", n_is),
-        Head("in the paper"),
-        Head("the paper prints", n_is),
-        Head("nmsim computes", n_is),
-        Head("verdict"),
-    ]
-    rows = [
-        [
-            Cell(v.statement),
-            Cell(v.where),
-            Cell(v.printed),
-            Cell(v.computed),
-            Cell("reproduced", style="reproduced")
-            if v.reproduced
-            else Cell(f"differs: {v.because}", style="differs"),
-        ]
-        for v in verdicts
-    ]
-    return sheet(heads, rows, "verdicts")
-
-
-def _count(section: Section) -> str:
-    met = sum(v.reproduced for v in section.verdicts)
-    return f"{met} of {len(section.verdicts)}"
-
-
-def _tile(section: Section) -> Safe:
-    return el(
-        "div",
-        el("div", el("a", section.title, href=f"#{section.name}"), class_="what"),
-        el("div", _count(section), class_="much"),
-        el("div", f"reproduced · {section.paper}", class_="more"),
-        class_="tile",
-    )
-
-
-def _header(found: list[Section]) -> Safe:
-    every = [v for section in found for v in section.verdicts]
-    met = sum(v.reproduced for v in every)
-    return el(
-        "header",
-        el("div", f"nmsim {__version__} · papers", class_="eyebrow"),
-        el("h1", QUESTION),
-        el(
-            "p",
-            f"{met} of {len(every)} statements are reproduced. Each is compared with what nmsim's "
-            "own pruners and statistics compute; verdicts follow from the figures. N:M means that "
-            "N of every M consecutive elements are kept, unless a section says otherwise.",
-            class_="lead",
-        ),
-    )
-
-
 def page(found: list[Section]) -> str:
     """The whole page."""
-    drawn = drawings({section.name: DRAWINGS[section.name](section.figures) for section in found})
-    parts = [_header(found), el("div", *map(_tile, found), class_="tiles", style=_THIRDS)]
-    for section in found:
-        parts += [
-            el("h2", section.title, id=section.name),
-            el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
-            _verdicts(section.verdicts, section.n_is),
-            drawn[section.name],
-            el("p", _CAPTIONS[section.name], class_="caption"),
-        ]
-    parts += [
-        el("h2", "How to get it again"),
-        el("pre", el("code", COMMAND)),
-        el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
-    ]
-    return document(QUESTION, joined(parts))
-
-
-def results(found: list[Section]) -> str:
-    """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "sections": [section.record() for section in found],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    drawn = {section.name: DRAWINGS[section.name](section.figures) for section in found}
+    return claims_page(QUESTION, _LEAD, COMMAND, __version__, found, drawn, _CAPTIONS)
 
 
 def main(arguments: list[str]) -> None:
@@ -215,8 +135,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
     folder = parser.parse_args(arguments).out
     found = sections()
-    write_folder(folder, {"results.json": results(found), "index.html": page(found)})
-    print(f"{folder / 'index.html'}: " + ", ".join(f"{s.name} {_count(s)}" for s in found))
+    write_folder(
+        folder,
+        {
+            "results.json": claims_json(QUESTION, COMMAND, __version__, found),
+            "index.html": page(found),
+        },
+    )
+    print(
+        f"{folder / 'index.html'}: "
+        + ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from verdicts import Verdict, judged
 
+from nmsim.report.claims import Verdict, judged
 from nmsim.statistics import bias, estimator_variance
 
 __all__ = [

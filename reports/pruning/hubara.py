@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from verdicts import Verdict, judged, power, within_last_digit
+from printed import power, within_last_digit
 
+from nmsim.report.claims import Verdict, judged
 from nmsim.statistics import mask_diversity, violation_probability, violations
 
 __all__ = [

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from verdicts import Verdict, judged, power
+from printed import power
 
 from nmsim import prune
+from nmsim.report.claims import Verdict, judged
 from nmsim.statistics import mask_diversity, retained_l1
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]

@@ -1,0 +1,162 @@
+"""What a paper says, what nmsim finds, and whether the two agree: a page of sections and verdicts.
+
+Everything on such a page comes from the figures of its sections, so that a verdict changes when a
+figure does.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from nmsim.report.page import document
+
+__all__ = ["Section", "Verdict", "claims_json", "claims_page", "judged", "reproduced"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One statement of a paper; ``because`` says why it is not met, and is empty where it is."""
+
+    statement: str
+    where: str
+    printed: str
+    computed: str
+    because: str = ""
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether nmsim finds what the paper says."""
+        return not self.because
+
+
+@dataclass(frozen=True)
+class Section:
+    """One claim: which paper, which N it means in its table and prose, every figure and verdict."""
+
+    name: str
+    title: str
+    paper: str
+    n_is: str
+    meaning_of_n: str
+    figures: dict[str, Any]
+    verdicts: list[Verdict]
+
+    def record(self) -> dict[str, Any]:
+        """Everything of it as JSON."""
+        stated = [{**asdict(v), "reproduced": v.reproduced} for v in self.verdicts]
+        return {**asdict(self), "verdicts": stated}
+
+
+def judged(
+    statement: str, where: str, printed: str, computed: str, failures: Iterable[str]
+) -> Verdict:
+    """Judge a statement by what contradicts it: nothing, if it is reproduced."""
+    return Verdict(statement, where, printed, computed, "; ".join(failures))
+
+
+def reproduced(verdicts: Sequence[Verdict]) -> str:
+    """How many statements hold.
+
+    Examples
+    --------
+    >>> reproduced([judged("a", "b", "c", "d", []), judged("a", "b", "c", "d", ["why"])])
+    '1 of 2'
+    """
+    return f"{sum(v.reproduced for v in verdicts)} of {len(verdicts)}"
+
+
+def claims_json(question: str, command: str, version: str, sections: Iterable[Section]) -> str:
+    """Every figure and verdict as strict JSON."""
+    content = {
+        "question": question,
+        "command": command,
+        "nmsim": version,
+        "sections": [section.record() for section in sections],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def claims_page(
+    question: str,
+    lead: str,
+    command: str,
+    version: str,
+    sections: Sequence[Section],
+    figures: Mapping[str, go.Figure],
+    captions: Mapping[str, str],
+) -> str:
+    """The whole page: a figure and a caption for every section, by its name.
+
+    Parameters
+    ----------
+    lead
+        Follows the count of statements that are reproduced.
+    """
+    every = [verdict for section in sections for verdict in section.verdicts]
+    header = el(
+        "header",
+        el("div", f"nmsim {version} · papers", class_="eyebrow"),
+        el("h1", question),
+        el("p", f"{reproduced(every)} statements are reproduced. {lead}", class_="lead"),
+    )
+    drawn = drawings(figures)
+    parts = [
+        header,
+        el("div", *map(_tile, sections), class_="tiles", style=_columns(len(sections))),
+    ]
+    for section in sections:
+        parts += [
+            el("h2", section.title, id=section.name),
+            el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
+            _verdicts(section.verdicts, section.n_is),
+            drawn[section.name],
+            el("p", captions[section.name], class_="caption"),
+        ]
+    parts += [
+        el("h2", "How to get it again"),
+        el("pre", el("code", command)),
+        el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
+    ]
+    return document(question, joined(parts))
+
+
+def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
+    heads = [
+        Head("statement", n_is),
+        Head("in the paper"),
+        Head("the paper prints", n_is),
+        Head("nmsim computes", n_is),
+        Head("verdict"),
+    ]
+    rows = [
+        [
+            Cell(v.statement),
+            Cell(v.where),
+            Cell(v.printed),
+            Cell(v.computed),
+            Cell("reproduced", style="reproduced")
+            if v.reproduced
+            else Cell(f"differs: {v.because}", style="differs"),
+        ]
+        for v in verdicts
+    ]
+    return sheet(heads, rows, "verdicts")
+
+
+def _columns(tiles: int) -> str:
+    """Four tiles a row where that fills the rows, else three."""
+    return f"grid-template-columns: repeat(auto-fit, minmax({340 if tiles % 4 else 280}px, 1fr))"
+
+
+def _tile(section: Section) -> Safe:
+    return el(
+        "div",
+        el("div", el("a", section.title, href=f"#{section.name}"), class_="what"),
+        el("div", reproduced(section.verdicts), class_="much"),
+        el("div", f"reproduced · {section.paper}", class_="more"),
+        class_="tile",
+    )

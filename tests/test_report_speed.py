@@ -1,0 +1,105 @@
+"""The page on the cost of a simulation: drawn from what was measured, and said so."""
+
+import copy
+import doctest
+import importlib.util
+import json
+import math
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import measure
+import pytest
+import speed_figures
+from speed_figures import curves
+
+ROOT = Path(__file__).parents[1]
+HERE = ROOT / "reports" / "speed"
+DATA = json.loads((HERE / "measurements.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("speed_build", HERE / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def scaled(series, fidelity, factor):
+    """The measurements with the times of a curve's sizes multiplied by factor(MACs)."""
+    data = copy.deepcopy(DATA)
+    for point in data["points"]:
+        if (point["series"], point["fidelity"]) == (series, fidelity):
+            point["seconds"] = [t * factor(point["macs"]) for t in point["seconds"]]
+    return data
+
+
+def test_the_measurements_cover_what_they_claim():
+    assert set(DATA["series"]) == set(measure.SERIES)
+    for curve in curves(DATA):
+        macs = [point.macs for point in curve.points]
+        assert math.log10(macs[-1] / macs[0]) >= 4
+        assert [point.size**3 for point in curve.points] == macs
+        assert all(point.runs >= 7 for point in curve.points)
+    assert DATA["conditions"]["threads"] == 1
+    assert {"cpu", "numba", "remark", "timed"} <= set(DATA["conditions"])
+
+
+def test_every_statement_is_computed(build):
+    before = build.statements(curves(DATA))
+    changes = [
+        ("lock-step, no bits", "cycle", lambda macs: 2.0, [0]),
+        ("lock-step, bits", "cycle", lambda macs: macs**0.2, [1]),
+        ("intersecting", "cycle", lambda macs: 3.0, [2]),
+        ("intersecting", "analytical", lambda macs: macs**0.2, [2]),
+    ]
+    for series, fidelity, factor, told in changes:
+        after = build.statements(curves(scaled(series, fidelity, factor)))
+        assert [i for i in range(len(before)) if before[i] != after[i]] == told
+
+
+def test_slopes_tell_flat_from_growing():
+    slopes = {(curve.series, curve.fidelity): curve.slope for curve in curves(DATA)}
+    for fidelity in ("cycle", "analytical"):
+        assert abs(slopes["lock-step, no bits", fidelity]) < 0.1
+    assert slopes["lock-step, bits", "cycle"] == pytest.approx(2 / 3, abs=0.12)
+    assert slopes["intersecting", "analytical"] < slopes["intersecting", "cycle"] < 1.1
+    assert doctest.testmod(speed_figures) == (0, 2)
+
+
+def test_page_and_drawing_follow_from_the_measurements(build, tmp_path):
+    build.main(["--out", str(tmp_path), "--docs", str(tmp_path / "docs")])
+    page = (tmp_path / "index.html").read_text("utf-8")
+    for text in (*build.statements(curves(DATA)), build.CAPTION):
+        assert text.replace("'", "&#x27;") in page
+    for name in DATA["conditions"]:
+        assert f"<dt>{name.replace('_', ' ')}</dt>" in page
+    drawn = (tmp_path / "docs" / build.SVG).read_text("utf-8")
+    assert drawn == (ROOT / "docs" / build.SVG).read_text("utf-8")
+    tags = [element.tag.rpartition("}")[2] for element in ET.fromstring(drawn).iter()]
+    assert tags.count("polyline") == len(curves(DATA))
+    assert tags.count("circle") == len(DATA["points"]) + 2
+    for label in (build.TITLE, *build.LABELS.values(), "MACs of the dense GEMM, M·N·K"):
+        assert f">{label}<" in drawn
+
+
+def test_the_docs_say_what_was_measured(build):
+    text = (ROOT / "docs" / "systolic.md").read_text("utf-8")
+    section = text.partition("## What a simulation costs")[2].partition("\n## ")[0]
+    assert f"({build.SVG})" in section
+    for statement in build.statements(curves(DATA)):
+        assert statement in " ".join(section.split())
+
+
+def test_the_drawing_keeps_within_its_frame(build):
+    drawn = ET.fromstring(build.svg(DATA))
+    for circle in drawn.iter("{http://www.w3.org/2000/svg}circle"):
+        assert 78 <= float(circle.get("cx")) <= 796
+        assert 62 <= float(circle.get("cy")) <= 444
+
+
+def test_the_script_measures_both_fidelities(capsys):
+    found = measure.measure_series("lock-step, bits", [16])
+    assert [point["fidelity"] for point in found] == ["cycle", "analytical"]
+    assert all(point["macs"] == 16**3 and min(point["seconds"]) > 0 for point in found)
