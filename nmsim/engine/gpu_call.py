@@ -205,7 +205,9 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
         service = _Service(dense[0], load_kernels(dense[0].kernels), DENSE)
     stands_in = service.library.library
     if call.library not in ("", stands_in) and (call.pattern.is_dense or service.native != DENSE):
-        notes.append(f"library {call.library!r} is not known here: {stands_in} stands in")
+        names = {library.library for library in machine.libraries}
+        lacks = "has no such kernel" if call.library in names else "is not known here"
+        notes.append(f"library {call.library!r} {lacks}: {stands_in} stands in")
     return service, "; ".join(notes)
 
 
