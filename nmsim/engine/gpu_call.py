@@ -3,8 +3,10 @@
 Both fidelities and the choice of kernel start from here; nothing is timed yet.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
 from nmsim.hardware import Gpu
-from nmsim.hardware._tensor_core import Library
+from nmsim.hardware._tensor_core import Format, Library
 from nmsim.kernels import KernelSet, load_kernels
 from nmsim.pattern import DENSE, Pattern
 
@@ -20,6 +22,9 @@ __all__ = ["Call", "Chip", "Form", "Resolved", "resolve"]
 
 TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
 """Columns of a kernel table."""
+
+VECTOR_GROUP = 4
+"""Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Chip(NamedTuple):
     """A GPU in clocks (of an SM), bytes per clock and MACs per clock and SM.
 
     Bandwidths of L2, DRAM, stores to DRAM and matrix-vector kernels are those of the whole GPU.
-    Times are in clocks. ``throttle`` is the slow-down and ``throttle_half`` when half of it is there.
+    Times are in clocks. ``throttle`` is the slow-down, ``throttle_half`` when half of it is there.
     """
 
     sms: float
@@ -123,19 +128,87 @@ class Resolved:
     note: str
 
 
-def _library(machine: Gpu, call: Call, *, sparse: bool) -> tuple[Library, str]:
+class _Service(NamedTuple):
+    """A library that serves a call, the pattern that it runs as, and whether K shrinks first."""
+
+    library: Library
+    kernels: KernelSet
+    native: Pattern
+    shrink: float = 1.0
+
+
+def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
+    """Those that take the number format, the one that is asked for first."""
     fits = [
         library
         for library in machine.libraries
         if library.sparse == sparse and (not library.dtypes or call.dtype in library.dtypes)
     ]
-    if not fits:
-        kind = "compressed" if sparse else "dense"
-        raise SpecError(f"{machine.name}: no library for {kind} {call.dtype} GEMMs")
-    named = [library for library in fits if library.library == call.library]
-    if named or not call.library:
-        return (named or fits)[0], ""
-    return fits[0], f"library {call.library!r} is not known here: {fits[0].library} stands in"
+    return sorted(fits, key=lambda library: library.library != call.library)
+
+
+def _runs_as(
+    machine: Gpu, call: Call, library: Library, kernels: KernelSet, pattern: Pattern
+) -> Pattern | None:
+    """The narrowest pattern of a library's kernels that covers a mask's; None if none does."""
+    if kernels.cuda_cores:
+        offered = library.patterns or (pattern,)
+    else:
+        form = machine.format(call.dtype)
+        offered = tuple(
+            native
+            for native in machine.native
+            if native in (library.patterns or machine.native) and form.sparse_macs(native)
+        )
+    covering = [one for one in offered if one.covers(pattern)]
+    return min(covering, key=lambda one: one.density, default=None)
+
+
+def _vectors(machine: Gpu, call: Call) -> Iterator[_Service]:
+    """Libraries with V:N:M kernels: of M columns 4 are left for V rows, and N of those each row."""
+    pattern = call.pattern
+    if not call.vector_length or not pattern.keep < VECTOR_GROUP <= pattern.group:
+        return
+    for library in _libraries(machine, call, sparse=True):
+        kernels = load_kernels(library.kernels)
+        inner = Pattern(pattern.keep, VECTOR_GROUP)
+        native = _runs_as(machine, call, library, kernels, inner)
+        if kernels.vectors and native:
+            yield _Service(library, kernels, native, VECTOR_GROUP / pattern.group)
+
+
+def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:
+    """Libraries whose kernels cover the pattern."""
+    for library in _libraries(machine, call, sparse=True):
+        kernels = load_kernels(library.kernels)
+        native = _runs_as(machine, call, library, kernels, call.pattern)
+        if native and not kernels.vectors:
+            yield _Service(library, kernels, native)
+
+
+def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
+    """What runs a call, and what the reader should know about it."""
+    notes = []
+    service = None
+    if not call.pattern.is_dense:
+        service = next(chain(_vectors(machine, call), _plain(machine, call)), None)
+        if service is None:
+            notes.append(f"{call.pattern} has no kernel here and runs dense")
+        elif call.vector_length and not service.kernels.vectors:
+            notes.append(f"V:N:M has no kernel here and runs as {service.native}")
+        elif not call.vector_length and service.native != call.pattern:
+            notes.append(f"{call.pattern} runs as {service.native}")
+    if service is None:
+        dense = _libraries(machine, call, sparse=False)
+        if not dense:
+            raise SpecError(f"{machine.name}: no library for dense {call.dtype} GEMMs")
+        service = _Service(dense[0], load_kernels(dense[0].kernels), DENSE)
+    stands_in = service.library.library
+    if call.library not in ("", stands_in) and (call.pattern.is_dense or service.native != DENSE):
+        names = {library.library for library in machine.libraries}
+        lacks = "has no such kernel" if call.library in names else "is not known here"
+        notes.append(f"library {call.library!r} {lacks}: {stands_in} stands in")
+    return service, "; ".join(notes)
 
 
 def _chip(machine: Gpu, library: Library, macs: float) -> Chip:
@@ -165,58 +238,68 @@ def _chip(machine: Gpu, library: Library, macs: float) -> Chip:
     )
 
 
-def _table(kernels: KernelSet, call: Call) -> NDArray[np.float64]:
-    chosen = [kernel for kernel in kernels.kernels if call.kernel in ("", kernel.name)]
-    if call.vector_length:
-        chosen = [k for k in chosen if call.vector_length in (k.tile[0], k.tile[1])] or chosen
+def _table(service: _Service, call: Call) -> NDArray[np.float64]:
+    kernels = service.kernels.kernels
+    chosen = [kernel for kernel in kernels if call.kernel in ("", kernel.name)]
     if not chosen:
-        known = ", ".join(kernel.name for kernel in kernels.kernels)
+        known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
-    return np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
+    table = np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
+    if not service.kernels.vectors:
+        return table
+    table = table[call.vector_length % table[:, TM] == 0]
+    if not len(table):
+        rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
+        raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
+    # Rows of a tile belong to the compressed operand: the widest that V allows.
+    table = table[table[:, TM] == table[:, TM].max()]
+    if call.sparse_operand == "b":
+        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM]]
+    return np.ascontiguousarray(table)
+
+
+def _rate(form: Format, service: _Service) -> float:
+    """MACs per clock and SM, dense equivalents of what is left of K."""
+    native = service.native
+    if native.is_dense:
+        return form.macs_per_clk
+    if service.kernels.cuda_cores:
+        return form.macs_per_clk / native.density
+    return form.sparse_macs(native) or form.macs_per_clk
 
 
 @lru_cache(maxsize=1024)
 def resolve(machine: Gpu, call: Call) -> Resolved:
     """Find the library, the kernels and the numbers that a call runs by.
 
-    A pattern that the instruction does not cover runs dense; one that it covers runs as the
-    native pattern (1:4 as 2:4).
+    A pattern runs as the narrowest one that a library's kernels cover it with: on tensor cores 1:4
+    as 2:4 and 4:8 dense, on CUDA cores any N:M as itself. A V:N:M pattern needs a library with
+    such kernels; elsewhere it runs as the N:M pattern that it also is. The note says so.
 
     Raises
     ------
     SpecError
-        for a number format, library or kernel that the machine does not have.
+        for a number format or kernel that the machine does not have, or a V without kernels.
     """
     form = machine.format(call.dtype)
-    pattern = Pattern(2, 4) if call.vector_length else call.pattern
-    native = DENSE if pattern.is_dense else machine.native_for(pattern) or DENSE
-    cuda_cores = form.sparse_macs_per_clk is None
-    if cuda_cores and not pattern.is_dense:  # kernels of CUDA cores take any N:M
-        native = pattern
-    sparse = not native.is_dense
-    library, note = _library(machine, call, sparse=sparse)
-    if not call.pattern.is_dense and not sparse:
-        note = f"{call.pattern} has no instruction here and runs dense"
-    density = native.density if sparse else 1.0
-    if not sparse:
-        macs = form.macs_per_clk
-    else:
-        macs = form.sparse_macs_per_clk or form.macs_per_clk / density
+    service, note = _serve(machine, call)
+    native = service.native
     width = form.bits / 8
-    compressed = (form.bits + machine.metadata_bits(native)) / 8 * density if sparse else width
-    kernels = load_kernels(library.kernels)
+    compressed = (form.bits + machine.metadata_bits(native)) / 8 * native.density
+    sparse = not native.is_dense
+    kernels = service.kernels
     return Resolved(
-        library=library,
+        library=service.library,
         kernels=kernels,
-        table=_table(kernels, call),
+        table=_table(service, call),
         splits=np.array(kernels.splits, np.float64),
-        chip=_chip(machine, library, macs),
+        chip=_chip(machine, service.library, _rate(form, service)),
         form=Form(
             a=compressed if sparse and call.sparse_operand == "a" else width,
             b=compressed if sparse and call.sparse_operand != "a" else width,
             out=form.output_bits / 8,
         ),
         native=native,
-        shrink=4 / call.pattern.group if call.vector_length else 1.0,
+        shrink=service.shrink,
         note=note,
     )

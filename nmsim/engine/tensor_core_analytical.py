@@ -5,8 +5,9 @@ waves. In a wave the slowest of these sets the pace: the tensor cores (or the sh
 feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
 in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
 first slice, waits for it, and stores its results. Device memory is read once, and again where the
-footprint of a wave does not stay in L2; on-chip and DRAM time overlap but for a share of the shorter
-one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose come on top.
+footprint of a wave does not stay in L2; on-chip and DRAM time overlap but for a share of the
+shorter one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose
+come on top.
 """
 
 from typing import NamedTuple
@@ -67,7 +68,7 @@ def _paces(
     deepest: float,
     running: float,
 ) -> NDArray[np.float64]:
-    """Clocks that each part needs for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
+    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
     area = row[TM] * row[TN]
     loaded = row[TM] * form.a + row[TN] * form.b
     paces = np.empty(5)

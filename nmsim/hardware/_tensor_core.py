@@ -9,10 +9,27 @@ from nmsim.hardware._systolic import IndexWidth
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
 
-__all__ = ["Format", "Gpu", "L2", "GpuDram", "Library", "Sm", "Timing", "TimingOverride"]
+__all__ = [
+    "L2",
+    "Format",
+    "Gpu",
+    "GpuDram",
+    "Library",
+    "Sm",
+    "SparseRate",
+    "Timing",
+    "TimingOverride",
+]
 
 Positive = Annotated[float, Field(gt=0, le=1e12)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class SparseRate(Spec):
+    """How fast one native pattern runs, where patterns differ."""
+
+    pattern: PatternField
+    macs_per_clk: Positive = Field(description="dense-equivalent MACs per clock and SM")
 
 
 class Format(Spec):
@@ -27,6 +44,14 @@ class Format(Spec):
         description="dense-equivalent MACs per clock and SM with a sparse operand; null: no "
         "sparse instruction",
     )
+    sparse_rates: tuple[SparseRate, ...] = Field(
+        (), description="native patterns that run at another rate than sparse_macs_per_clk"
+    )
+
+    def sparse_macs(self, native: Pattern) -> float | None:
+        """Dense-equivalent MACs per clock and SM of a native pattern; None without instruction."""
+        own = [rate.macs_per_clk for rate in self.sparse_rates if rate.pattern == native]
+        return own[0] if own else self.sparse_macs_per_clk
 
 
 class Sm(Spec):
@@ -109,6 +134,11 @@ class Library(Spec):
     kernels: str = Field(description="kernel set: `nmsim list kernels`")
     dtypes: tuple[str, ...] = Field((), description="number formats; none: all")
     sparse: bool = Field(False, description="takes a compressed operand")
+    patterns: tuple[PatternField, ...] = Field(
+        (),
+        description="that it has kernels for; none: those of the sparse instruction, or, on CUDA "
+        "cores, any",
+    )
     efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of the tensor cores' rate that the main loop reaches"
     )

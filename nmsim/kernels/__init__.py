@@ -47,6 +47,10 @@ class KernelSet(Spec):
         "a tile spans neither side of C",
     )
     cuda_cores: bool = Field(False, description="runs on CUDA cores instead of tensor cores")
+    vectors: bool = Field(
+        False,
+        description="V:N:M kernels: a tile's rows are of the compressed operand and divide V",
+    )
 
 
 KERNELS: Catalog[KernelSet] = Catalog("kernels", Path(__file__).parent, KernelSet)
