@@ -18,6 +18,7 @@ from nmsim.cli import traces
 from nmsim.cli.catalogs import list_, show
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
+from nmsim.cli.validation import validate
 from nmsim.console import tell, write
 from nmsim.errors import NmsimError
 from nmsim.spec import reason
@@ -36,6 +37,7 @@ trace_app = typer.Typer(help="Record, describe and check traces.")
 app.command()(simulate)
 app.command()(sweep)
 app.command()(report)
+app.command()(validate)
 app.add_typer(trace_app, name="trace")
 trace_app.command()(traces.record)
 trace_app.command()(traces.info)
