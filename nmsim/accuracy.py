@@ -28,7 +28,8 @@ NOISE = {"two runs, same machine type": 0.031, "two unrelated sources": 0.086}
 """Mean differences of measured times of the same GEMMs: 2,741 and 334 shapes on A100s."""
 
 GROUPED = (
-    *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "source", "file"),
+    *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "phase", "layout"),
+    *("source", "file"),
 )
 """Columns that rows are grouped by where none is asked for."""
 
@@ -211,9 +212,9 @@ def unmeasured(found: Predicted) -> list[str]:
     table = found.table
     missing = []
     phases = set(table["phase"]) if "phase" in table else set()
-    for phase, layout in (("backward", "weight transposed"), ("update", "both transposed")):
+    for phase, layout in (("backward", "the weight transposed"), ("update", "both transposed")):
         if phase not in phases:
-            missing.append(f"the layout of the {phase} phase ({layout}): all rows are K-major")
+            missing.append(f"the layout of the {phase} phase ({layout}): rows name no such phase")
     if (table["batch"] == 1).all():
         missing.append("several GEMMs in one launch (attention products): batch is 1 in all rows")
     kinds = set(

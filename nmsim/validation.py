@@ -6,7 +6,6 @@ No prediction reads a measured time.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,7 +96,7 @@ def shipped(hardware: str | None = None) -> tuple[list[Measurements], list[str]]
         if no shipped file is of that machine.
     """
     found, notes = [], []
-    own = "" if hardware is None else Path(hardware).stem
+    own = "" if hardware is None else _gpu(hardware).name
     for name in MEASURED:
         rows = replace(read_measurements(MEASURED.folder / f"{name}.csv"), file=f"{name}.csv")
         machines = {machine_of(routine.gpu, routine.variant) for routine in rows.routines}
@@ -110,7 +109,8 @@ def shipped(hardware: str | None = None) -> tuple[list[Measurements], list[str]]
             absent = ", ".join(sorted(machines - set(HARDWARE)))
             notes.append(f"shipped file {name} is left out: no machine {absent} in the catalog")
     if not found:
-        raise SpecError(f"hardware {hardware}: no shipped points of it, name a measured CSV file")
+        of = f"hardware {hardware}: no shipped points of it" if hardware else "no shipped points"
+        raise SpecError(f"{of}, name a measured CSV file")
     return found, notes
 
 
