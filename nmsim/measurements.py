@@ -254,8 +254,8 @@ def _size(text: str) -> float:
 
 
 def _time(text: str) -> float:
-    if not _NUMBER.fullmatch(text) or not 0 < float(text) < math.inf:
-        raise ValueError("a time above 0 in microseconds")
+    if not _NUMBER.fullmatch(text) or not 1e-6 <= float(text) <= 1e12:
+        raise ValueError("a time above 0 in microseconds, 1e-6 to 1e12")
     return float(text)
 
 

@@ -124,6 +124,7 @@ def test_speedup_and_direction_are_over_the_median_dense_twin(document, tmp_path
         (DENSE.replace("50.0", "nan"), "time_us is 'nan', expected a time above 0"),
         (DENSE.replace("50.0", "0"), "time_us is '0'"),
         (DENSE.replace("50.0", "1e999"), "time_us is '1e999'"),
+        (DENSE.replace("50.0", "1e-320"), "time_us is '1e-320'"),
         (DENSE.replace("50.0", "5_0"), "time_us is '5_0'"),
         (DENSE.replace("dense", "5:4"), "sparsity is '5:4', expected dense or N:M"),
         (DENSE.replace("dense", "sparse"), "sparsity is 'sparse'"),

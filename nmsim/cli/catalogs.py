@@ -13,7 +13,7 @@ __all__ = ["list_", "show"]
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(KINDS))],
 ) -> None:
-    """List models, hardware, recipes, pruners, dataflows or engines."""
+    """List models, hardware, recipes, pruners, dataflows, engines or measured files."""
     show_facts(catalog(kind))
 
 

@@ -55,7 +55,7 @@ def _symbols(names: Iterable[str]) -> dict[str, str]:
 
 
 def _mark(colour: str, symbol: str) -> dict[str, Any]:
-    return {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.6}
+    return {"color": colour, "symbol": symbol, "size": 6, "opacity": 0.6}
 
 
 def _context(manifest: Mapping[str, Any]) -> str:
@@ -112,7 +112,6 @@ def _times(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     figure.update_xaxes(type="log", range=logs, title="measured time [µs]", dtick=1)
     figure.update_yaxes(type="log", range=logs, title="predicted time [µs]", dtick=1, col=1)
     figure.update_yaxes(type="log", title="predicted / measured [×]", col=2, **_ratio_axis(df))
-    figure.update_layout(legend={"itemsizing": "constant"})
     rows_of_legend = -(-(len(figure.data) // 2 + 3) // 4)
     return apply_theme(
         figure,
@@ -199,7 +198,7 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     subtitle = f"{_context(manifest)} · above each bar: its rows"
     return apply_theme(
         figure,
-        "Mean absolute error by measured time, against the noise of measurements",
+        "Mean absolute error by measured time, against measurement noise",
         subtitle,
         440 + more,
         105 + more,
