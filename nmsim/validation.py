@@ -277,11 +277,12 @@ def call_of(machine: Gpu, routine: Routine) -> tuple[Call, str]:
             f"dtype_in is {routine.dtype_in[:40]!r}, expected one of {', '.join(known)} "
             f"({machine.name})"
         )
+    library, names = routine.library, {one.library for one in machine.libraries}
     call = Call(
         dtype=dtype,
         pattern=routine.pattern,
         sparse_operand=routine.operand,  # type: ignore[arg-type]
-        library=routine.library.lower(),
+        library=library.lower() if library.lower() in names else library,
         vector_length=int(routine.vector_length or 0),
     )
     try:

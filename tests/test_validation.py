@@ -238,15 +238,15 @@ def test_an_interrupted_write_leaves_what_was_there(run, monkeypatch, tmp_path):
 
 
 def test_an_unknown_library_is_said_once(run, tmp_path):
-    rows = [DENSE.replace("cublas", "mine")] * 3 + [SPARSE, DENSE]
+    rows = [DENSE.replace("cublas", "Mine v2")] * 3 + [SPARSE, DENSE.replace("cublas", "cuBLAS")]
     table(tmp_path / "t.csv", *rows)
     status, out, err = run("t.csv", "--format", "json", "--predictions", "p.csv")
     assert status == 0
-    assert err.count("'mine'") == 1
-    assert "'mine' is not known here: cublas stands in (3 rows)" in err
+    assert err.count("'Mine v2'") == 1
+    assert "'Mine v2' is not known here: cublas stands in (3 rows)" in err
     found = [line.rpartition(",")[2] for line in (tmp_path / "p.csv").read_text().splitlines()]
     assert found[1] == found[5] == repr(alone(DENSE))
-    assert any("'mine'" in note for note in json.loads(out)["notes"])
+    assert any("'Mine v2'" in note for note in json.loads(out)["notes"])
 
 
 def test_a_noted_timing_floor_is_stated_and_its_rows_counted(run, document, tmp_path):
@@ -268,6 +268,20 @@ def test_by_groups_by_that_column_alone(document, tmp_path):
         ("x", "10", 1),
         ("x", "", 1),
     ]
+
+
+def test_a_machine_of_that_gpu_takes_its_shipped_points_as_far_as_it_can(run, tmp_path):
+    """What it has no number format for is left out, and said; its name begins like the GPU's."""
+    lines = (HARDWARE.folder / "a100-sxm4-80gb.yaml").read_text().splitlines()
+    (tmp_path / "a100-sxm4-80gb-mine.yaml").write_text(
+        "\n".join(line for line in lines if "int8" not in line or line.startswith("#"))
+    )
+    status, out, err = run("--hardware", "./a100-sxm4-80gb-mine.yaml", "--format", "json")
+    assert status == 0, err
+    found = json.loads(out)
+    assert (found["rows"], found["machines"]) == (1296 + 57, ["a100-sxm4-80gb-mine"])
+    assert "left out: dtype_in is 'int8'" in err
+    assert "(1,176 rows)" in err
 
 
 def test_what_nobody_measured_follows_from_the_rows(document, tmp_path):
