@@ -195,7 +195,8 @@ class Method:
             f"CUDA graph of back-to-back launches, about {self.run_us / 1e3:g} ms a run; operands "
             f"standard normal, in turn from a pool larger than L2; warm-up "
             f"{self.warm_up_us / 1e3:g} ms; median of {self.runs} runs, time = run / launches; "
-            f"libraries choose kernels by default; clocks as found; clock and power read after the last run; {device.software}"
+            f"libraries choose kernels by default; clocks as found; clock and power read after the "
+            f"last run; {device.software}"
         )
 
 

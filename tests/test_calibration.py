@@ -108,6 +108,24 @@ def test_report_adds_up(fitted):
 
 
 def test_held_out_rows_are_not_fitted():
+    # Matrix-vector rows of one weight shape alone know the constant: held out, it stays as it was.
+    true = load_hardware(A100)
+    start = load_hardware(A100, **{"fitted": ("timing.gemv_gbps",), "timing.gemv_gbps": 800.0})
+    vector = (SIZES[:, 0] == 1) & (SIZES[:, 1] == 1536) & (SIZES[:, 2] == 1024)
+    sizes = np.concatenate([SIZES[SIZES[:, 0] > 1], SIZES[vector], SIZES[vector]])  # timed twice
+    fitted = calibrate(start, [synthetic(true, sizes=sizes)], source="made", generations=30)
+    assert fitted.timing.gemv_gbps == pytest.approx(1027, rel=0.01)
+    (constant,) = fitted.calibration.constants
+    assert constant.low == pytest.approx(800, rel=0.01)
+    assert constant.high == pytest.approx(1027, rel=0.01)
+    late = call_times(start, DENSE, SIZES[vector]) / call_times(true, DENSE, SIZES[vector]) - 1
+    assert late[0] > 0.1
+    overall = fitted.calibration.errors[0]
+    assert overall.mape < 1e-4
+    assert overall.held_out_mape == pytest.approx(2 * late[0] / len(sizes), rel=0.05)
+
+
+def test_weight_shapes_are_held_out_whole():
     # One weight shape takes ten times as long: only its own fold may not know.
     rows = synthetic(load_hardware(A100))
     odd = (SIZES[:, 1] == 8192) & (SIZES[:, 2] == 16384)
