@@ -47,6 +47,14 @@ def test_search_finds_the_bottom_of_a_curved_valley():
     assert np.allclose(found.point, 1, atol=1e-4)
 
 
+def test_search_learns_how_coordinates_go_together():
+    # A valley 1000 times longer than wide, along no axis: without learning it takes ages.
+    axes = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))[0]
+    stiffness = np.logspace(0, 6, 8)
+    found = search(lambda x: float(stiffness @ (axes @ x) ** 2), np.ones(8), generations=600)
+    assert found.value < 1e-9
+
+
 def test_search_finds_the_bottom_of_stairs_as_scipy_does():
     found = search(staircase, [3.0, -2.0, 1.0])
     other = differential_evolution(staircase, [(-4, 4)] * 3, rng=1, polish=False)
