@@ -16,6 +16,7 @@ from typer.exceptions import Exit, TyperException
 
 from nmsim.cli import traces
 from nmsim.cli.catalogs import list_, show
+from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
 from nmsim.cli.validation import validate
@@ -38,6 +39,8 @@ app.command()(simulate)
 app.command()(sweep)
 app.command()(report)
 app.command()(validate)
+app.command("calibrate")(calibrate_machine)
+app.command("measure")(measure_gemms)
 app.add_typer(trace_app, name="trace")
 trace_app.command()(traces.record)
 trace_app.command()(traces.info)

@@ -13,7 +13,7 @@ from nmsim.hardware._systolic import (
     Sram,
     SystolicArray,
 )
-from nmsim.hardware._tensor_core import Gpu
+from nmsim.hardware._tensor_core import FitError, Gpu
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, override, validate
 
@@ -22,6 +22,7 @@ __all__ = [
     "SCHEMAS",
     "Delivery",
     "Dram",
+    "FitError",
     "Gpu",
     "IndexWidth",
     "Intersecting",
