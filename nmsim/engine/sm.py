@@ -5,6 +5,7 @@ has what a warp runs.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -188,7 +189,7 @@ def mma_ticks(sm: Sm, instruction: Instruction) -> int:
     fetch = instruction.registers / sm.register_reads
     if instruction.keep < instruction.group:
         fetch += sm.selection_cycles
-    return max(instruction.cycles * TICKS, math.ceil(fetch * TICKS))
+    return math.ceil(max(instruction.cycles, fetch) * TICKS)
 
 
 def _core(sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, program: Program) -> Core:
@@ -236,6 +237,12 @@ def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
     return state
 
 
+@lru_cache(maxsize=256)
+def _program(tile: Tile) -> Program:
+    """``stream``, remembered: nothing writes to a program."""
+    return stream(tile)
+
+
 def _refuse(sm: Sm, feed: Feed, slices: int, ctas: int) -> None:
     least = (slices, ctas, sm.barrier_latency, sm.shared_queue, sm.shared_bytes, sm.sub_cores)
     if min(least) < 1 or min(feed.bytes_per_cycle, feed.store_bytes_per_cycle) <= 0:
@@ -257,7 +264,7 @@ def simulate(
 ) -> tuple[TileTime, State, Program]:
     """Run as ``run`` does: the result, the last state with a log of ``events``, and the rows."""
     _refuse(sm, feed, slices, ctas)
-    program = stream(tile)
+    program = _program(tile)
     core = _core(sm, tile, feed, slices, ctas, program)._replace(skips=skip)
     state = _state(core, tile, program, events)
     cycles = _run(core, tile, state, program)
