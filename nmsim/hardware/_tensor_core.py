@@ -9,7 +9,7 @@ from nmsim.hardware._systolic import IndexWidth
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
 
-__all__ = ["Format", "Gpu", "L2", "GpuDram", "Library", "Sm", "Timing", "TimingOverride"]
+__all__ = ["L2", "Cycle", "Format", "Gpu", "GpuDram", "Library", "Sm", "Timing", "TimingOverride"]
 
 Positive = Annotated[float, Field(gt=0, le=1e12)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
@@ -102,6 +102,29 @@ class TimingOverride(Spec):
     gemv_gbps: Positive | None = None
 
 
+class Cycle(Spec):
+    """What the cycle model takes beside or instead of `timing`; null: as that says, or nothing."""
+
+    launch_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a kernel before its first threadblock, us"
+    )
+    start_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a threadblock before its first load and after its last store, us"
+    )
+    reduce_us: Annotated[float, Field(ge=0)] | None = None
+    store_bytes_per_clk: Positive | None = None
+    write_gbps: Positive | None = None
+    queue_clk: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="what comes to DRAM's latency when it is fully used, clocks"
+    )
+    dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of DRAM's bandwidth that the short rows of tiles reach"
+    )
+    absorbed_mib: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="results that L2 holds until the kernel has ended, MiB"
+    )
+
+
 class Library(Spec):
     """A library on this machine: the kernels that it has, and how well they do."""
 
@@ -115,6 +138,7 @@ class Library(Spec):
     timing: TimingOverride = Field(
         TimingOverride(), description="fields of `timing` that are other for this library"
     )
+    cycle: Cycle = Field(Cycle(), description="fields of `cycle` that are other for this library")
 
 
 class Gpu(Spec):
@@ -141,6 +165,9 @@ class Gpu(Spec):
         min_length=1, description="in order of preference where a call names none"
     )
     timing: Timing
+    cycle: Cycle = Field(
+        Cycle(), description="what the cycle model takes beside or instead of `timing`"
+    )
     fitted: tuple[str, ...] = Field(
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
