@@ -26,9 +26,9 @@ ROWS, COLS = 16, 8
 DEPTH_BITS = 256
 """Of a row of A as stored, of an instruction."""
 
-# What is not in a machine's file; all of them assumptions.
+# What a machine's file does not say, or not always; all of them assumptions.
 SHARED_INTERVAL = 2  # cycles between two accesses to shared memory, however small
-SHARED_QUEUE = 64  # cycles of accesses that wait for shared memory: 4 ldmatrix.x4 a sub-core
+SHARED_QUEUE = 32  # cycles of accesses that wait for shared memory
 REGISTER_READS = 2  # of a sub-core in a cycle: two banks, one port each
 BARRIER = 20  # cycles from the last warp's arrival
 IN_FLIGHT = 64 * 1024  # bytes that an SM may have asked for
@@ -44,12 +44,14 @@ def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
         keep, group = native.keep, native.group
         k = group * 2 ** max(0, math.floor(math.log2(stored / keep)))
         metadata = math.ceil(ROWS * k * native.density * machine.metadata_bits(native) / 8)
+    own = found.library.cycle.efficiency
+    macs = found.chip.macs * (own / found.library.efficiency if own else 1.0)
     return Instruction(
         m=ROWS,
         n=COLS,
         k=k,
         bits=form.bits,
-        cycles=ROWS * COLS * k * machine.sm.sub_cores / found.chip.macs,
+        cycles=ROWS * COLS * k * machine.sm.sub_cores / macs,
         latency=machine.sm.mma_latency,
         keep=keep,
         group=group,
@@ -78,10 +80,10 @@ def core_of(machine: Gpu, dtype: str) -> Sm:
         shared_bytes=int(own.shared_bytes_per_clk),
         shared_interval=SHARED_INTERVAL,
         shared_latency=max(0, own.shared_latency - SHARED_INTERVAL),
-        shared_queue=SHARED_QUEUE,
+        shared_queue=machine.cycle.shared_queue_clk or SHARED_QUEUE,
         register_reads=reads,
         selection_cycles=selection,
-        barrier_latency=BARRIER,
+        barrier_latency=machine.cycle.barrier_clk or BARRIER,
         in_flight=IN_FLIGHT,
         store_queue=STORE_QUEUE,
     )

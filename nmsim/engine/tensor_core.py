@@ -159,8 +159,9 @@ def run_kernel(
         shares["dram bandwidth"] = memory
     if split > 1:
         m, n, _, copies = sizes
-        sums = copies * m * n * (PARTIAL * split + form.out)
-        shares["split-k reduction"] = rates.reduce + sums / (grid.sms * rates.store)
+        parts = copies * m * n * PARTIAL * split / rates.l2
+        sums = grid.written / (grid.sms * rates.store)
+        shares["split-k reduction"] = rates.reduce + parts + sums
         clocks += shares["split-k reduction"]
     return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
 

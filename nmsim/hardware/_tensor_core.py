@@ -123,6 +123,15 @@ class Cycle(Spec):
     absorbed_mib: Annotated[float, Field(ge=0)] | None = Field(
         None, description="results that L2 holds until the kernel has ended, MiB"
     )
+    shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="accesses that may wait for shared memory, clocks of its time"
+    )
+    barrier_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="from the last warp at a barrier until all go on, clocks"
+    )
+    efficiency: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of the tensor cores' rate; null: that of the library"
+    )
 
 
 class Library(Spec):
