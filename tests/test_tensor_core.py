@@ -186,6 +186,17 @@ def test_every_kernel_is_a_tile():
                 assert {tile.m, tile.n} == {int(row[TM]), int(row[TN])}
 
 
+@pytest.mark.parametrize("pattern", [Pattern(1, 4), Pattern(3, 4), Pattern(4, 8), Pattern(1, 16)])
+def test_a_hypothetical_pattern_reaches_its_own_rate(pattern):
+    form = A100.format("bf16")
+    faster = form.model_copy(update={"sparse_macs_per_clk": 1024 / pattern.density})
+    machine = scaled(A100, native=(pattern,), formats=(faster,))
+    found = resolve(machine, Call("bf16", pattern, "b"))
+    instruction = instruction_of(machine, "bf16", found)
+    reached = rate(core_of(machine, "bf16"), instruction, warps=8, ilp=8)
+    assert reached == pytest.approx(1024 / pattern.density, rel=0.03)
+
+
 def test_a_run_says_what_bound_it():
     large = run(A100, SparseGemm.dense(Gemm(4096, 4096, 4096)))
     thin = run(A100, SparseGemm.dense(Gemm(16, 16384, 8192)))

@@ -17,6 +17,7 @@ from nmsim.engine.gpu_call import Resolved
 from nmsim.engine.sm import Feed, Sm, TileTime
 from nmsim.engine.sm_program import Instruction, Tile
 from nmsim.hardware import Gpu
+from nmsim.pattern import DENSE, Pattern
 
 __all__ = ["core_of", "instruction_of", "tile_of", "tile_time"]
 
@@ -35,17 +36,17 @@ IN_FLIGHT = 64 * 1024  # bytes that an SM may have asked for
 STORE_QUEUE = 16 * 1024  # bytes of results on their way
 
 
-def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
-    """The instruction that a call's kernels multiply with; a compressed operand is its A."""
-    form, native = machine.format(dtype), found.native
-    stored = 1 if found.kernels.cuda_cores else max(1, DEPTH_BITS // form.bits)
+def _instruction(
+    machine: Gpu, dtype: str, native: Pattern, macs: float, *, tensor: bool = True
+) -> Instruction:
+    """The instruction of a number format and pattern at a rate per clock of an SM."""
+    form = machine.format(dtype)
+    stored = max(1, DEPTH_BITS // form.bits) if tensor else 1
     k, keep, group, metadata = stored, 1, 1, 0
     if not native.is_dense:
         keep, group = native.keep, native.group
         k = group * 2 ** max(0, math.floor(math.log2(stored / keep)))
         metadata = math.ceil(ROWS * k * native.density * machine.metadata_bits(native) / 8)
-    own = found.library.cycle.efficiency
-    macs = found.chip.macs * (own / found.library.efficiency if own else 1.0)
     return Instruction(
         m=ROWS,
         n=COLS,
@@ -59,22 +60,28 @@ def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
     )
 
 
+def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
+    """The instruction that a call's kernels multiply with; a compressed operand is its A."""
+    own = found.library.cycle.efficiency
+    macs = found.chip.macs * (own / found.library.efficiency if own else 1.0)
+    tensor = not found.kernels.cuda_cores
+    return _instruction(machine, dtype, found.native, macs, tensor=tensor)
+
+
 def core_of(machine: Gpu, dtype: str) -> Sm:
     """The multiprocessor.
 
-    Registers are read as fast as dense instructions need it at least. What selecting by metadata
+    Registers are read as fast as the machine's rates need it at least. What selecting by metadata
     takes beside reading registers is what the machine's sparse rate leaves.
     """
     form, own = machine.format(dtype), machine.sm
-    depth = max(1, DEPTH_BITS // form.bits)
-    area = ROWS * COLS * own.sub_cores
-    dense = Instruction(ROWS, COLS, depth, form.bits, 1, 1)
-    reads = max(REGISTER_READS, math.ceil(dense.registers * form.macs_per_clk / (area * depth)))
-    selection = 0.0
-    if form.sparse_macs_per_clk and form.bits <= DEPTH_BITS // 16:
-        sparse = Instruction(ROWS, COLS, 2 * depth, form.bits, 1, 1, 2, 4, 1)
-        cycles = area * sparse.k / form.sparse_macs_per_clk
-        selection = max(0.0, cycles - sparse.registers / reads)
+    all_of = [_instruction(machine, dtype, DENSE, form.macs_per_clk)]
+    if form.sparse_macs_per_clk:
+        rate = form.sparse_macs_per_clk
+        all_of += [_instruction(machine, dtype, native, rate) for native in machine.native]
+    reads = max(REGISTER_READS, *(math.ceil(one.registers / one.cycles) for one in all_of))
+    left = [one.cycles - one.registers / reads for one in all_of[1:]]
+    selection = max(0.0, min(left, default=0.0))
     return Sm(
         sub_cores=own.sub_cores,
         shared_bytes=int(own.shared_bytes_per_clk),
