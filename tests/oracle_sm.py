@@ -370,7 +370,7 @@ class Core:
         fetch = Fraction(sum(registers), sm.register_reads)
         if shape.keep < shape.group:
             fetch += Fraction(sm.selection_cycles)
-        self.pace = max(Fraction(shape.cycles), ticks_up(fetch))
+        self.pace = ticks_up(max(Fraction(shape.cycles), fetch))
         self.ctas = [Threadblock(tile, *operands[i]) for i in range(ctas)]
         self.warps = []
         for cta in self.ctas:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine import systolic, systolic_analytical, tensor_core_analytical
+from nmsim.engine import systolic, systolic_analytical, tensor_core, tensor_core_analytical
 from nmsim.engine.gpu_call import Call
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.gemm import Gemm
@@ -93,7 +93,7 @@ ENGINES.add(
 )
 ENGINES.add(
     "tensor-core-cycle",
-    Engine(tensor_core_analytical.simulate, "GPU with tensor cores, closed forms"),
+    Engine(tensor_core.simulate, "GPU with tensor cores, tiles cycle by cycle and waves"),
 )
 
 
@@ -116,6 +116,8 @@ def call_times(
     """
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if fidelity == "cycle":
+        return tensor_core.times(machine, call, sizes)
     return tensor_core_analytical.times(machine, call, sizes)
 
 

@@ -5,6 +5,7 @@ has what a warp runs.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -178,17 +179,20 @@ def mma_ticks(sm: Sm, instruction: Instruction) -> int:
     Multipliers and operand fetch work side by side, so the slower sets the pace. Fetch reads all
     registers, ``register_reads`` a cycle, and if A is compressed takes ``selection_cycles`` more.
 
-    On an A100, with the two register banks of Jia et al. (2018, section 3.3, Volta) and 2 cycles,
-    ``mma.sp`` m16n8k32 takes 8.5 cycles and m16n8k16 6.5: 1928 and 1260 multiply-adds per cycle of
-    a multiprocessor, where Sun et al. (TPDS 2023, Table 6) measured 1979 and 1290. The two cycles
+    On an A100, with two registers a cycle and 2 cycles for selection (assumptions), ``mma.sp``
+    m16n8k32 takes 8.5 cycles and m16n8k16 6.5: 1928 and 1260 multiply-adds per cycle of a
+    multiprocessor, where Sun et al. (TPDS 2023, Table 6) measured 1979 and 1290. The two cycles
     are inferred from those two figures, which leave 0.48 cycles a register and 2.0 for selection.
     They were measured with four instructions under way on a sub-core, so a latency of 33.1 and 25.4
     cycles would explain them too: that is ``selection_cycles`` 0 and ``Instruction.latency``.
+    Machines use the first reading (``gpu_tile.core_of``), because the figures were published as
+    what the instructions reach at best, and latency would be hidden by the many accumulators of a
+    GEMM's main loop; they take for selection what their own sparse rate leaves.
     """
     fetch = instruction.registers / sm.register_reads
     if instruction.keep < instruction.group:
         fetch += sm.selection_cycles
-    return max(instruction.cycles * TICKS, math.ceil(fetch * TICKS))
+    return math.ceil(max(instruction.cycles, fetch) * TICKS)
 
 
 def _core(sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, program: Program) -> Core:
@@ -236,6 +240,12 @@ def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
     return state
 
 
+@lru_cache(maxsize=256)
+def _program(tile: Tile) -> Program:
+    """``stream``, remembered: nothing writes to a program."""
+    return stream(tile)
+
+
 def _refuse(sm: Sm, feed: Feed, slices: int, ctas: int) -> None:
     least = (slices, ctas, sm.barrier_latency, sm.shared_queue, sm.shared_bytes, sm.sub_cores)
     if min(least) < 1 or min(feed.bytes_per_cycle, feed.store_bytes_per_cycle) <= 0:
@@ -257,7 +267,7 @@ def simulate(
 ) -> tuple[TileTime, State, Program]:
     """Run as ``run`` does: the result, the last state with a log of ``events``, and the rows."""
     _refuse(sm, feed, slices, ctas)
-    program = stream(tile)
+    program = _program(tile)
     core = _core(sm, tile, feed, slices, ctas, program)._replace(skips=skip)
     state = _state(core, tile, program, events)
     cycles = _run(core, tile, state, program)

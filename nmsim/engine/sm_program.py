@@ -83,7 +83,7 @@ class Instruction(NamedTuple):
     bits
         Of an element of A and B.
     cycles
-        Between two of them on one tensor core, by multipliers alone.
+        Between two of them on one tensor core, by multipliers alone; not always whole.
     latency
         Cycles from its start to that of one that reads its result.
     keep, group
@@ -96,7 +96,7 @@ class Instruction(NamedTuple):
     n: int
     k: int
     bits: int
-    cycles: int
+    cycles: float
     latency: int
     keep: int = 1
     group: int = 1

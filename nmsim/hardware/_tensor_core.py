@@ -12,6 +12,7 @@ from nmsim.spec import Spec
 __all__ = [
     "L2",
     "Calibration",
+    "Cycle",
     "FitError",
     "FittedConstant",
     "Format",
@@ -130,6 +131,38 @@ class TimingOverride(Spec):
     gemv_gbps: Positive | None = None
 
 
+class Cycle(Spec):
+    """What the cycle model takes beside or instead of `timing`; null: as that says, or nothing."""
+
+    launch_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a kernel before its first threadblock, us"
+    )
+    start_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a threadblock before its first load and after its last store, us"
+    )
+    reduce_us: Annotated[float, Field(ge=0)] | None = None
+    store_bytes_per_clk: Positive | None = None
+    write_gbps: Positive | None = None
+    queue_clk: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="what comes to DRAM's latency when it is fully used, clocks"
+    )
+    dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of DRAM's bandwidth that the short rows of tiles reach"
+    )
+    absorbed_mib: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="results that L2 holds until the kernel has ended, MiB"
+    )
+    shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="accesses that may wait for shared memory, clocks of its time"
+    )
+    barrier_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="from the last warp at a barrier until all go on, clocks"
+    )
+    efficiency: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of the tensor cores' rate; null: that of the library"
+    )
+
+
 class Library(Spec):
     """A library on this machine: the kernels that it has, and how well they do."""
 
@@ -148,6 +181,7 @@ class Library(Spec):
     timing: TimingOverride = Field(
         TimingOverride(), description="fields of `timing` that are other for this library"
     )
+    cycle: Cycle = Field(Cycle(), description="fields of `cycle` that are other for this library")
 
 
 class FittedConstant(Spec):
@@ -210,6 +244,9 @@ class Gpu(Spec):
         min_length=1, description="in order of preference where a call names none"
     )
     timing: Timing
+    cycle: Cycle = Field(
+        Cycle(), description="what the cycle model takes beside or instead of `timing`"
+    )
     fitted: tuple[str, ...] = Field(
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
