@@ -22,6 +22,27 @@ SIZES = np.array([(m, n, k, 1) for n, k in SHAPES for m in (1, 24, 250, 1100, 40
 DENSE = Call("bf16", library="cublas")
 
 
+NINE = tuple(
+    f"timing.{name}"
+    for name in (
+        "launch_us",
+        "load_us",
+        "wave_us",
+        "reduce_us",
+        "overlap",
+        "store_bytes_per_clk",
+        "write_gbps",
+        "throttle",
+        "gemv_gbps",
+    )
+)
+
+
+def a100(**fields):
+    """The A100 with the constants of its dense 16-bit GEMMs marked as fitted."""
+    return load_hardware(A100, **{"fitted": NINE, **fields})
+
+
 def synthetic(machine, call=DENSE, sizes=SIZES, noise=0.0):
     times = call_times(machine, call, sizes)
     return Measured(
@@ -77,7 +98,7 @@ def test_search_stops_once_it_no_longer_spreads():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_fit_recovers_known_constants_from_any_start(seed):
-    true = load_hardware(A100)
+    true = a100()
     shifts = np.random.default_rng(seed).normal(0, 0.4, len(true.fitted))
     start = load_hardware(true, **{
         path: float(true.timing.model_dump()[path.partition(".")[2]] * np.exp(shift))
@@ -94,8 +115,8 @@ def test_fit_recovers_known_constants_from_any_start(seed):
 
 @pytest.fixture(scope="module")
 def fitted():
-    noisy = synthetic(load_hardware(A100, **{"timing.launch_us": 3.0}), noise=0.05)
-    return calibrate(load_hardware(A100), [noisy], source="made", folds=4, generations=40)
+    noisy = synthetic(a100(**{"timing.launch_us": 3.0}), noise=0.05)
+    return calibrate(a100(), [noisy], source="made", folds=4, generations=40)
 
 
 def test_report_adds_up(fitted):
@@ -117,8 +138,8 @@ def test_report_adds_up(fitted):
 
 def test_held_out_rows_are_not_fitted():
     # Matrix-vector rows of one weight shape alone know the constant: held out, it stays as it was.
-    true = load_hardware(A100)
-    start = load_hardware(A100, **{"fitted": ("timing.gemv_gbps",), "timing.gemv_gbps": 800.0})
+    true = a100()
+    start = a100(**{"fitted": ("timing.gemv_gbps",), "timing.gemv_gbps": 800.0})
     vector = (SIZES[:, 0] == 1) & (SIZES[:, 1] == 1536) & (SIZES[:, 2] == 1024)
     sizes = np.concatenate([SIZES[SIZES[:, 0] > 1], SIZES[vector], SIZES[vector]])  # timed twice
     fitted = calibrate(start, [synthetic(true, sizes=sizes)], source="made", generations=30)
@@ -135,34 +156,34 @@ def test_held_out_rows_are_not_fitted():
 
 def test_weight_shapes_are_held_out_whole():
     # One weight shape takes ten times as long: only its own fold may not know.
-    rows = synthetic(load_hardware(A100))
+    rows = synthetic(a100())
     odd = (SIZES[:, 1] == 8192) & (SIZES[:, 2] == 16384)
     times = np.where(odd, rows.times_us * 10, rows.times_us)
     report = calibrate(
-        load_hardware(A100), [Measured(DENSE, SIZES, times)], source="made", folds=20, generations=5
+        a100(), [Measured(DENSE, SIZES, times)], source="made", folds=20, generations=5
     ).calibration
     assert report.errors[0].held_out_mape == pytest.approx(0.9 * odd.mean(), rel=0.1)
 
 
 def test_fit_repeats_itself(fitted):
-    noisy = synthetic(load_hardware(A100, **{"timing.launch_us": 3.0}), noise=0.05)
+    noisy = synthetic(a100(**{"timing.launch_us": 3.0}), noise=0.05)
     halves = [
         Measured(DENSE, noisy.sizes[part], noisy.times_us[part])
         for part in (slice(40), slice(40, None))
     ]
-    again = calibrate(load_hardware(A100), halves, source="made", folds=4, generations=40)
+    again = calibrate(a100(), halves, source="made", folds=4, generations=40)
     assert again == fitted
 
 
 def test_constants_of_a_library_are_fitted_by_its_name():
     true = load_hardware(
-        A100, **{"libraries.cusparselt.timing.load_us": 1.5, "libraries.cusparselt.efficiency": 0.8}
+        A100, **{"libraries.cusparselt-sm80.timing.load_us": 1.5, "libraries.cusparselt-sm80.efficiency": 0.8}
     )
     start = load_hardware(
         A100,
         fitted=(
             "timing.gemv_gbps",
-            "libraries.cusparselt.timing.load_us",
+            "libraries.cusparselt-sm80.timing.load_us",
             "libraries.1.efficiency",
         ),
     )
@@ -211,7 +232,7 @@ def test_file_of_the_start_is_not_overwritten(fitted, tmp_path):
             write_machine(original, fitted, out)
     assert original.read_text() == HARDWARE.path(A100).read_text()
     with pytest.raises(SpecError, match="nothing to write"):
-        write_machine(original, load_hardware(A100), tmp_path / "new.yaml")
+        write_machine(original, a100(), tmp_path / "new.yaml")
 
 
 @pytest.mark.parametrize(
@@ -226,11 +247,11 @@ def test_file_of_the_start_is_not_overwritten(fitted, tmp_path):
         (A100, {"fitted": ("summary",)}, "expected a number that may vary"),
         (A100, {"fitted": ("timing.load_us", "timing.load_us")}, "twice"),
         (A100, {"fitted": ("timing.load_us",), "timing.load_us": 0.0}, "expected a start above 0"),
-        (A100, {"fitted": ("libraries.cusparselt.timing.load_us",)}, "no measured row depends"),
+        (A100, {"fitted": ("libraries.cusparselt-sm80.timing.load_us",)}, "no measured row depends"),
     ],
 )
 def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, message):
-    rows = synthetic(load_hardware(A100))
+    rows = synthetic(a100())
     with pytest.raises(SpecError, match=message) as caught:
         calibrate(load_hardware(hardware, **fields), [rows], source="made")
     assert "\n" not in str(caught.value)
@@ -238,8 +259,8 @@ def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, 
 
 def test_too_few_rows_are_refused():
     def fit(kept, **options):
-        rows = synthetic(load_hardware(A100), sizes=SIZES[kept])
-        calibrate(load_hardware(A100), [rows], source="made", **options)
+        rows = synthetic(a100(), sizes=SIZES[kept])
+        calibrate(a100(), [rows], source="made", **options)
 
     with pytest.raises(SpecError, match="expected 45 or more for 9 fitted fields"):
         fit(slice(0, 50))
@@ -249,7 +270,7 @@ def test_too_few_rows_are_refused():
         fit(slice(None), folds=1)
     for rows in ([], [Measured(DENSE, SIZES, np.zeros(len(SIZES)))]):
         with pytest.raises(SpecError, match="expected measured rows with times above 0"):
-            calibrate(load_hardware(A100), rows, source="made")
+            calibrate(a100(), rows, source="made")
 
 
 DOCUMENT = {
