@@ -13,6 +13,7 @@ from nmsim.dataflow import DATAFLOWS
 from nmsim.engine import ENGINES
 from nmsim.experiment import Experiment
 from nmsim.hardware import HARDWARE, SystolicArray, load_hardware
+from nmsim.measurements import MEASURED
 from nmsim.network import MODELS, Network, load_model
 from nmsim.pruning import PRUNERS
 from nmsim.recipe import RECIPES, Recipe, load_recipe
@@ -56,11 +57,8 @@ def _model(name: str) -> Facts:
 
 def _machine(name: str) -> Facts:
     machine = load_hardware(name)
-    return [
-        *_fields(machine),
-        ("peak MACs", f"{machine.peak_macs:,} per cycle"),
-        *_selectors(machine),
-    ]
+    facts = [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle")]
+    return [*facts, *_selectors(machine)] if isinstance(machine, SystolicArray) else facts
 
 
 def _selectors(machine: SystolicArray) -> Facts:
@@ -141,6 +139,11 @@ def _fields(value: BaseModel, prefix: str = "") -> Facts:
     return facts
 
 
+def _measured(name: str) -> Facts:
+    about = MEASURED.load(name)
+    return [("name", name), *((field, str(value)) for field, value in about.model_dump().items())]
+
+
 _KINDS = {
     "models": _Kind(lambda: MODELS, lambda name: load_model(name).summary, _model),
     "hardware": _Kind(lambda: HARDWARE, lambda name: load_hardware(name).summary, _machine),
@@ -148,6 +151,7 @@ _KINDS = {
     "pruners": _Kind(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
     "dataflows": _Kind(lambda: DATAFLOWS, lambda name: DATAFLOWS[name].summary, _dataflow),
     "engines": _Kind(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
+    "measured": _Kind(lambda: MEASURED, lambda name: MEASURED.load(name).summary, _measured),
 }
 
 KINDS = tuple(_KINDS)

@@ -9,10 +9,12 @@ stood there and what was expected. The command line prints that line and exits w
     - UnknownName: a name that no catalog or registry holds
     - RecipeError: a recipe that offers a mask which a phase cannot use
     - SpecError: a YAML, CSV or tensor file that does not say what it must
+    - MeasureError: a GPU that is not there, or a GEMM that it does not run
     - TraceError: a trace that is truncated, altered or of a newer schema
 """
 
 __all__ = [
+    "MeasureError",
     "NmsimError",
     "PatternError",
     "RecipeError",
@@ -49,3 +51,7 @@ class RecipeError(NmsimError, ValueError):
 
 class TraceError(NmsimError, ValueError):
     """A trace that is truncated, altered or of a newer schema."""
+
+
+class MeasureError(NmsimError, RuntimeError):
+    """A GPU that is not there, or a GEMM that it does not run."""

@@ -20,7 +20,7 @@ from nmsim.cost import selectors
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES, Phase
-from nmsim.hardware import Machine, load_hardware
+from nmsim.hardware import Machine, SystolicArray, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
 from nmsim.pattern import Pattern, PatternField
@@ -138,7 +138,8 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
         return None
     if point.sample < 2:
         raise SpecError(f"sample is {point.sample}, expected two folds or more")
-    if machine.intersecting is None or point.fidelity != "cycle":
+    intersects = isinstance(machine, SystolicArray) and machine.intersecting is not None
+    if not intersects or point.fidelity != "cycle":
         raise SpecError(
             f"sample is {point.sample}, expected none: {machine.name}, {point.fidelity}, does not "
             "run folds from the bits of two masks"
@@ -171,6 +172,8 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "delivery_cycles": result.delivery_cycles,
         "half_width": result.half_width,
         "folds_run": result.folds_run,
+        "tiles": result.tiles,
+        "waves": result.waves,
         "macs_dense": g.macs,
         "macs_issued": result.macs_issued,
         "macs_useful": work.macs_useful,
@@ -203,6 +206,8 @@ def _survivors(found: Survivors | None) -> Row:
 
 
 def _selected(machine: Machine, result: Run) -> Row:
+    if not isinstance(machine, SystolicArray):
+        return {}
     cost = selectors(machine)
     follows = result.misfit_share is not None or machine.intersecting is not None
     select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)

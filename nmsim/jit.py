@@ -19,12 +19,13 @@ from typing import Any, TypeVar, cast
 import numba
 import numba.core.config
 
-__all__ = ["cache_folder", "kernel", "map_blocks"]
+__all__ = ["cache_folder", "kernel", "map_blocks", "uncounted_kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PACKAGE = Path(__file__).parent
 _CONFIG: Any = numba.core.config
+_njit: Any = numba.njit  # its signature leaves out the option to count no references
 
 
 def _sources_hash() -> str:
@@ -82,12 +83,26 @@ def _numba_cache_at(folder: Path) -> Iterator[None]:
         _CONFIG.CACHE_DIR = before
 
 
+def _compile(function: F, **flags: bool) -> F:
+    flags["nogil"] = True
+    if _CACHE is None:
+        return cast("F", _njit(error_model="numpy", **flags)(function))
+    with _numba_cache_at(_CACHE):
+        return cast("F", _njit(error_model="numpy", cache=True, **flags)(function))
+
+
 def kernel(function: F) -> F:
     """Compile with numba: no GIL, no Python objects, IEEE arithmetic, cached by source hash."""
-    if _CACHE is None:
-        return cast("F", numba.njit(nogil=True, error_model="numpy")(function))
-    with _numba_cache_at(_CACHE):
-        return cast("F", numba.njit(nogil=True, error_model="numpy", cache=True)(function))
+    return _compile(function)
+
+
+def uncounted_kernel(function: F) -> F:
+    """Compile like ``kernel``, but without reference counts: for small functions called very often.
+
+    Such a function allocates nothing, copies no slices and calls only its like. Counting the arrays
+    of a tuple at every call can take most of the time of functions of a few instructions.
+    """
+    return _compile(function, _nrt=False)
 
 
 def map_blocks(work: Callable[[int, int], None], rows: int, block: int) -> None:

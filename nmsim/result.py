@@ -70,6 +70,8 @@ class Run:
         Half the 95% confidence interval of ``compute_cycles``; 0 where nothing was estimated.
     folds_run
         Folds of an intersecting array that were run, all copies; None elsewhere.
+    tiles, waves
+        Threadblocks of a GPU, and rounds of them over its slots in one launch; None elsewhere.
     """
 
     engine: str
@@ -78,7 +80,7 @@ class Run:
     compute_cycles: int
     stall_cycles: int
     clock_mhz: float
-    peak_macs: int
+    peak_macs: float
     macs_issued: int
     dram_read_bytes: int
     dram_write_bytes: int
@@ -93,6 +95,8 @@ class Run:
     survivors: Survivors | None = None
     half_width: int = 0
     folds_run: int | None = None
+    tiles: int | None = None
+    waves: float | None = None
 
     @property
     def cycles(self) -> int:
@@ -156,6 +160,8 @@ COLUMNS = (
     _option("delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"),
     _option("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
     _option("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
+    _option("tiles", "threadblocks", "tiles of C, and of K where it is split, on a GPU"),
+    _option("waves", "rounds", "of threadblocks over a GPU's slots"),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
     Column("macs_useful", "MACs", "pairs whose mask bits are both set"),

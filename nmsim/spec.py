@@ -4,13 +4,14 @@ YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from nmsim.errors import NmsimError, SpecError
@@ -19,12 +20,15 @@ from nmsim.registry import unknown_name
 __all__ = [
     "Catalog",
     "Spec",
+    "edit_yaml",
+    "field_keys",
     "first_error",
     "override",
     "parse_scalar",
     "read_yaml",
     "reason",
     "validate",
+    "yaml_value",
 ]
 
 
@@ -50,14 +54,46 @@ S = TypeVar("S", bound=BaseModel)
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML 1.2 file."""
+    return _mapping(path, _text(path), YAML(typ="safe", pure=True))
+
+
+def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
+    """The text of a YAML 1.2 file after ``edit`` has changed its mapping; comments are kept."""
+    yaml = YAML()
+    yaml.width = 4096  # lines stay as long as they are
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = _mapping(path, _text(path), yaml)
+    edit(document)
+    out = StringIO()
+    yaml.dump(document, out)
+    return out.getvalue()
+
+
+def yaml_value(value: Any, *, in_list: bool = False) -> Any:
+    """A value as ``edit_yaml`` takes it: lists for tuples, a list's mappings in one line each."""
+    if isinstance(value, Mapping):
+        mapping = CommentedMap((name, yaml_value(one)) for name, one in value.items())
+        if in_list:
+            mapping.fa.set_flow_style()
+        return mapping
+    if isinstance(value, tuple | list):
+        return [yaml_value(one, in_list=True) for one in value]
+    return value
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: expected a YAML text file, found binary data") from error
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
+
+
+def _mapping(path: Path, text: str, yaml: YAML) -> dict[str, Any]:
     try:
-        document = _parse(text)
+        document = yaml.load(StringIO(text))
     except _NOT_YAML as error:
         raise SpecError(f"{path}: {_problem(error)}") from error
     if not isinstance(document, dict):
@@ -180,18 +216,88 @@ def _siblings(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
 
 
 def override(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy of a mapping with the field at a dotted path replaced: ``dram.gbps``."""
-    if not all(path.split(".")):
+    """A copy of a mapping with the field at a dotted path replaced: ``dram.gbps``.
+
+    An entry of a list stands under its position, from 0, or under any text of its fields that no
+    other entry has: ``libraries.cusparselt.timing.wave_us``.
+
+    Raises
+    ------
+    SpecError
+        if the path leads nowhere.
+    """
+    copy: dict[str, Any] = _replaced(document, _names(path), path, value)
+    return copy
+
+
+def field_keys(document: Mapping[str, Any], path: str) -> tuple[str | int, ...]:
+    """Keys and list positions on the way to a field that is there, as ``override`` reads a path.
+
+    Raises
+    ------
+    SpecError
+        if the path leads nowhere.
+    """
+    keys: list[str | int] = []
+    inner: Any = document
+    for name in _names(path):
+        if _is_list(inner):
+            key: str | int = _entry(inner, name, path)
+        elif isinstance(inner, Mapping) and name in inner:
+            key = name
+        else:
+            known = inner if isinstance(inner, Mapping) else ()
+            raise SpecError(f"field {path!r}: {unknown_name('field', name, known)}")
+        keys.append(key)
+        inner = inner[key]
+    return tuple(keys)
+
+
+def _names(path: str) -> list[str]:
+    names = path.split(".")
+    if not all(names):
         raise SpecError(f"field {path!r}: expected names with single dots between them")
-    head, _, rest = path.partition(".")
+    return names
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _entry(entries: Sequence[Any], name: str, path: str) -> int:
+    """Position of the entry of a list that is called so."""
+    if name.isdecimal() and int(name) < len(entries):
+        return int(name)
+    texts = [
+        [value for value in entry.values() if isinstance(value, str)]
+        if isinstance(entry, Mapping)
+        else []
+        for entry in entries
+    ]
+    called = [position for position, own in enumerate(texts) if name in own]
+    if len(called) == 1:
+        return called[0]
+    if called:
+        which = ", ".join(map(str, called))
+        raise SpecError(f"field {path!r}: entries {which} are called {name!r}, expected a position")
+    known = [text for own in texts for text in own] or map(str, range(len(entries)))
+    raise SpecError(f"field {path!r}: {unknown_name('entry', name, known)}")
+
+
+def _replaced(document: Any, names: list[str], path: str, value: Any) -> Any:
+    if not names:
+        return value
+    head, *rest = names
+    if _is_list(document):
+        entries = list(document)
+        position = _entry(entries, head, path)
+        entries[position] = _replaced(entries[position], rest, path, value)
+        return entries
     copy = dict(document)
-    if not rest:
-        copy[head] = value
-        return copy
     inner = copy.get(head)
-    if inner is not None and not isinstance(inner, Mapping):
+    if rest and inner is not None and not isinstance(inner, Mapping) and not _is_list(inner):
         raise SpecError(f"field {path!r}: {head!r} has no fields of its own")
-    copy[head] = override(inner or {}, rest, value)
+    copy[head] = _replaced({} if inner is None else inner, rest, path, value)
     return copy
 
 

@@ -6,14 +6,35 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from nmsim.accuracy import errors
 from nmsim.describe import SCHEMAS
+from nmsim.measurements import MEASURED, read_measurements
 from nmsim.spec import validate
+from nmsim.validation import predict
 
 TEXT = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
 BLOCKS = [
     YAML(typ="safe", pure=True).load(block)
     for block in re.findall("```yaml\n(.*?)```", TEXT, re.DOTALL)
 ]
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+ACCURACY = re.findall(r"^\| (\S+)" + r" \| (\S+)" * 5 + r" \|$", README, re.MULTILINE)
+ACCURACY = [row for row in ACCURACY if row[0] in set(MEASURED)]
+
+
+@pytest.mark.parametrize(("name", "rows", "mape", "median", "p90", "bias"), ACCURACY)
+def test_the_readme_states_the_accuracy_that_there_is(name, rows, mape, median, p90, bias):
+    measured = read_measurements(MEASURED.folder / f"{name}.csv")
+    found = errors(predict([measured]).table["ratio"].to_numpy())
+    stated = [float(text) for text in (mape, median, p90, bias)]
+    names = ("mape", "median_ape", "p90_ape", "bias")
+    assert [round(100 * found[key], 1) for key in names] == stated
+    assert f"{found['rows']:,}" == rows
+
+
+def test_the_readme_states_an_accuracy():
+    assert len(ACCURACY) >= 3
 
 
 @pytest.mark.parametrize(("kind", "document"), list(zip(SCHEMAS, BLOCKS, strict=True)))

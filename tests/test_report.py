@@ -279,7 +279,7 @@ class TestStored:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"kind": "dance"}, "kind is 'dance', expected simulate or sweep"),
+            ({"kind": "dance"}, "kind is 'dance', expected simulate, sweep or validate"),
             ({"schema": 2}, "schema 2, expected 1 or older"),
             ({"machine": "fast"}, "machine is 'fast', expected an object"),
             ({"command": None}, "command is None, expected text"),

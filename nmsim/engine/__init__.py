@@ -8,17 +8,31 @@ find apart.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from nmsim.engine import systolic, systolic_analytical
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine import systolic, systolic_analytical, tensor_core, tensor_core_analytical
+from nmsim.engine.gpu_call import Call
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.gemm import Gemm
-from nmsim.hardware import Machine
+from nmsim.hardware import Gpu, Machine
 from nmsim.mask import SparseGemm
 from nmsim.registry import Registry, unknown_name
 from nmsim.result import Run
 
-__all__ = ["ENGINES", "FIDELITIES", "Engine", "Fidelity", "Sample", "run", "run_dense", "run_twin"]
+__all__ = [
+    "ENGINES",
+    "FIDELITIES",
+    "Engine",
+    "Fidelity",
+    "Sample",
+    "call_times",
+    "run",
+    "run_dense",
+    "run_twin",
+]
 
 Fidelity = Literal["cycle", "analytical"]
 
@@ -38,7 +52,7 @@ class Engine:
         One line.
     """
 
-    simulate: Callable[[Machine, SparseGemm, Sample | None], Run]
+    simulate: Callable[[Any, SparseGemm, Sample | None], Run]
     summary: str
 
 
@@ -71,6 +85,40 @@ def run(
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
     return ENGINES[f"{machine.kind}-{fidelity}"].simulate(machine, work, sample)
+
+
+ENGINES.add(
+    "tensor-core-analytical",
+    Engine(tensor_core_analytical.simulate, "GPU with tensor cores, closed forms"),
+)
+ENGINES.add(
+    "tensor-core-cycle",
+    Engine(tensor_core.simulate, "GPU with tensor cores, tiles cycle by cycle and waves"),
+)
+
+
+def call_times(
+    machine: Gpu, call: Call, sizes: NDArray[np.float64], fidelity: str = "analytical"
+) -> NDArray[np.float64]:
+    """Times of many GEMMs of one routine on a GPU, microseconds.
+
+    Parameters
+    ----------
+    call
+        The routine: library, number format, pattern of the compressed operand.
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+
+    Raises
+    ------
+    SpecError
+        for a number format, library or kernel that the machine does not have.
+    """
+    if fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if fidelity == "cycle":
+        return tensor_core.times(machine, call, sizes)
+    return tensor_core_analytical.times(machine, call, sizes)
 
 
 @lru_cache(maxsize=4096)

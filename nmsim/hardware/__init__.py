@@ -1,5 +1,6 @@
 """Machines, one per YAML file with its sources, and the schema that each file obeys."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ from nmsim.hardware._systolic import (
     Sram,
     SystolicArray,
 )
+from nmsim.hardware._tensor_core import FitError, Gpu
+from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, override, validate
 
 __all__ = [
     "HARDWARE",
+    "SCHEMAS",
     "Delivery",
     "Dram",
+    "FitError",
+    "Gpu",
     "IndexWidth",
     "Intersecting",
     "Machine",
@@ -26,10 +32,22 @@ __all__ = [
     "load_hardware",
 ]
 
-Machine = SystolicArray
+Machine = SystolicArray | Gpu
 
-HARDWARE: Catalog[SystolicArray] = Catalog("hardware", Path(__file__).parent, SystolicArray)
+SCHEMAS: Mapping[str, type[SystolicArray | Gpu]] = {"systolic": SystolicArray, "tensor-core": Gpu}
+"""Schema of a machine's file, by its kind."""
+
+HARDWARE: Catalog[Any] = Catalog("hardware", Path(__file__).parent, SystolicArray)
 """The machines that ship with nmsim."""
+
+
+def _validated(document: Mapping[str, Any], where: str) -> Machine:
+    kind = document.get("kind")
+    if not isinstance(kind, str):
+        raise SpecError(f"{where}: kind is {kind!r}, expected one of {', '.join(SCHEMAS)}")
+    if kind not in SCHEMAS:
+        raise SpecError(f"{where}: {unknown_name('kind', kind, SCHEMAS)}")
+    return validate(SCHEMAS[kind], document, where)
 
 
 def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
@@ -52,7 +70,7 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
     >>> load_hardware("scale-sim", rows=32, cols=16, dataflow="ws").peak_macs
     512
     """
-    if isinstance(name, SystolicArray):
+    if isinstance(name, SystolicArray | Gpu):
         document, where = name.model_dump(), name.name
     else:
         path = HARDWARE.path(name)
@@ -63,4 +81,4 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
             document = override(document, field, value)
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
-    return validate(SystolicArray, document, where)
+    return _validated(document, where)

@@ -4,7 +4,9 @@ Everything here reads a ``DataFrame`` with the columns of `nmsim.result.COLUMNS`
 never an object of the simulator, so that a stored result can be drawn again years later.
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
-fidelity) or "sweep" (a list of each, and the columns of `SWEPT` in the table).
+fidelity), "sweep" (a list of each, and the columns of `SWEPT` in the table) or "validate" (measured
+GEMMs: its table is what `nmsim.validation` predicts, its manifest what `nmsim.accuracy` says of
+that).
 """
 
 from nmsim.report.page import document, page, write_report
@@ -12,6 +14,7 @@ from nmsim.report.plots import figures
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import frame, read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
+from nmsim.report.validation_terminal import render_validation
 
 __all__ = [
     "SWEPT",
@@ -25,6 +28,7 @@ __all__ = [
     "records",
     "render",
     "render_sweep",
+    "render_validation",
     "to_csv",
     "to_json",
     "write_report",

@@ -19,6 +19,7 @@ from nmsim.report.sections import (
     totals_table,
 )
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, to_csv
+from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.storage import write_folder
 
 __all__ = ["PAGE", "document", "page", "write_report"]
@@ -29,6 +30,23 @@ _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
 _WAITING = "The hatched part is time that the machine waits for memory."
+_LINKS = {
+    "simulate": {
+        "figures": "Figures",
+        "rows": "Every row",
+        "glossary": "Columns",
+        "machine": "Machine",
+        "origin": "How to get it again",
+    },
+    "validate": {
+        "figures": "Figures",
+        "worst": "The worst ten",
+        "groups": "Groups",
+        "unmeasured": "What has no measured data",
+        "rows": "How rows were taken",
+        "origin": "How to get it again",
+    },
+}
 _CAPTIONS = {
     "phase-time": f"Each phase, and its dense twin on the same machine. {_WAITING}",
     "speedup": "Dense cycles over these cycles, same machine, same fidelity. Ticks are what the "
@@ -58,7 +76,9 @@ def write_report(folder: str | Path, df: pd.DataFrame, manifest: Mapping[str, An
 
 
 def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
-    """The whole page of a run or of a sweep, as ``kind`` of its manifest says."""
+    """The whole page of a run, a sweep or a validation, as ``kind`` of its manifest says."""
+    if manifest["kind"] == "validate":
+        return _validation(df, manifest)
     swept = manifest["kind"] == "sweep"
     return document(
         _title(manifest),
@@ -71,6 +91,17 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         glossary(swept),
         el("h2", "Machines" if swept else "Machine", id="machine"),
         machines(manifest),
+        *_origin(df, manifest),
+    )
+
+
+def _validation(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
+    return document(
+        _title(manifest),
+        _header(manifest),
+        validation_tiles(manifest),
+        *figure_parts(df, manifest),
+        *tail_parts(manifest),
         *_origin(df, manifest),
     )
 
@@ -96,18 +127,14 @@ def document(title: str, *parts: Safe) -> str:
 def _title(manifest: Mapping[str, Any]) -> str:
     if manifest["kind"] == "sweep":
         return str(manifest.get("title") or "sweep")
+    if manifest["kind"] == "validate":
+        return f"Predicted against measured: {', '.join(manifest['machines'])}"
     return f"{manifest['model']} on {manifest['hardware']}"
 
 
 def _header(manifest: Mapping[str, Any]) -> Safe:
-    kind = "sweep" if manifest["kind"] == "sweep" else "simulation"
-    links = {
-        "figures": "Figures",
-        "rows": "Every row",
-        "glossary": "Columns",
-        "machine": "Machine",
-        "origin": "How to get it again",
-    }
+    kind = {"sweep": "sweep", "validate": "validation"}.get(manifest["kind"], "simulation")
+    links = _LINKS["validate" if kind == "validation" else "simulate"]
     return el(
         "header",
         el("div", f"nmsim {manifest['nmsim']} · {kind}", class_="eyebrow"),
@@ -121,7 +148,7 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers"),
+        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers", "files"),
     )
     known = [name for name in names if manifest.get(name) is not None]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"

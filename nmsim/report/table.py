@@ -13,6 +13,7 @@ import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
+from nmsim.report.validation_table import read_validation
 from nmsim.result import COLUMNS
 
 __all__ = [
@@ -33,8 +34,18 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 """The newest manifest that this version understands."""
 
-_COUNTED = {"elements", "cycles", "folds", "MACs", "bytes", "bits", "muxes", "levels"}
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products"}
+_COUNTED = {
+    "elements",
+    "cycles",
+    "folds",
+    "MACs",
+    "bytes",
+    "bits",
+    "muxes",
+    "levels",
+    "threadblocks",
+}
+_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
 _INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
 _REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
 _FLAGS = {"transposed"}
@@ -55,6 +66,13 @@ _REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
         **dict.fromkeys(("models", "hardware", "recipes", "patterns", "batches"), list),
         "fidelities": list,
         "machines": dict,
+    },
+    "validate": {
+        **_COMMON,
+        **dict.fromkeys(("machines", "files", "groups", "worst", "unmeasured", "notes"), list),
+        "speedup_rows": list,
+        "noise": dict,
+        "fidelity": str,
     },
 }
 
@@ -169,7 +187,8 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
-    df = _read_table(path)
+    validated = manifest["kind"] == "validate"
+    df = read_validation(path, _read_text(path)) if validated else _read_table(path)
     expected = manifest.get("rows", len(df))
     if expected != len(df):
         raise SpecError(f"{path}: {len(df)} rows, expected {expected} as {MANIFEST} says")
@@ -189,7 +208,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: expected a JSON object")
     required = _REQUIRED.get(str(document.get("kind")))
     if required is None:
-        raise SpecError(f"{path}: kind is {document.get('kind')!r}, expected simulate or sweep")
+        raise SpecError(
+            f"{path}: kind is {document.get('kind')!r}, expected simulate, sweep or validate"
+        )
     for key, kind in required.items():
         if not isinstance(document.get(key), kind):
             found = repr(document[key])[:40] if key in document else "missing"

@@ -1,0 +1,109 @@
+"""``nmsim calibrate`` and ``nmsim measure``: constants from measured times, and measured times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmsim.calibration import Measured, calibrate, write_machine
+from nmsim.console import progress, show_facts, tell
+from nmsim.cuda import open_device
+from nmsim.errors import SpecError
+from nmsim.hardware import HARDWARE, FitError, Gpu, load_hardware
+from nmsim.measure import grid, measure
+from nmsim.measurements import read_measurements
+from nmsim.validation import call_of
+
+__all__ = ["calibrate_machine", "measure_gemms"]
+
+Facts = list[tuple[str, str]]
+
+
+def calibrate_machine(
+    measured: Annotated[list[Path], typer.Argument(metavar="MEASURED.csv ...")],
+    hardware: Annotated[
+        str, typer.Option(metavar="H", help="The GPU whose fitted fields are to be set.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="H2.yaml", help="The new machine file.")],
+    folds: Annotated[int, typer.Option(help="Parts of the weight shapes, each held out once.")] = 5,
+    generations: Annotated[int, typer.Option(help="Of the search of each fit, at most.")] = 150,
+    seed: Annotated[int, typer.Option(help="Of the folds and of the search.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
+) -> None:
+    """Fit the fields that a GPU's file marks as fitted to measured times, with a hold-out."""
+    machine = load_hardware(hardware)
+    if not isinstance(machine, Gpu):
+        raise SpecError(f"hardware {hardware}: expected a GPU, as measured times are of one")
+    rows = _measured(machine, measured)
+    source = ", ".join(path.name for path in measured)
+    with progress("fitting", folds + 1) as step:
+        fitted = calibrate(
+            machine,
+            rows,
+            source=source,
+            folds=folds,
+            generations=generations,
+            seed=seed,
+            progress=lambda _: step(),
+        )
+    write_machine(HARDWARE.path(hardware), fitted, out, overwrite=overwrite)
+    show_facts(_report(fitted))
+    tell(f"wrote {out}")
+
+
+def _measured(machine: Gpu, paths: Sequence[Path]) -> list[Measured]:
+    found = []
+    for path in paths:
+        rows = read_measurements(path)
+        for index, routine in enumerate(rows.routines):
+            own = rows.routine_of == index
+            call, _ = call_of(machine, routine)
+            found.append(Measured(call, rows.sizes[own], rows.time_us[own]))
+    return found
+
+
+def _report(machine: Gpu) -> Facts:
+    fit = machine.calibration
+    if fit is None:
+        return []
+    facts = [("rows", f"{fit.rows:,} of {fit.measured}, {fit.weight_shapes} weight shapes")]
+    facts += [
+        (c.path, f"{c.start:g} -> {c.value:g} ({c.low:g} to {c.high:g} over {fit.folds} folds)")
+        for c in fit.constants
+    ]
+    facts += [(path, "no row depends on it: unchanged") for path in fit.idle]
+    return [*facts, *((error.time, _errors(error)) for error in fit.errors)]
+
+
+def _errors(error: FitError) -> str:
+    return (
+        f"{error.rows:,} rows: MAPE {error.mape:.1%}, held out {error.held_out_mape:.1%}; "
+        f"bias {error.bias:+.1%}, held out {error.held_out_bias:+.1%}"
+    )
+
+
+def measure_gemms(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Resumed if it is there.")] = Path(
+        "measured.csv"
+    ),
+    gpu: Annotated[int, typer.Option(help="Which GPU, by number.")] = 0,
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16 or fp16; may be repeated.")] = None,
+    library: Annotated[
+        list[str] | None,
+        typer.Option(help="cublas, cusparselt or cutlass; may be repeated."),
+    ] = None,
+    source: Annotated[str, typer.Option(help="Who measured, for the table.")] = "nmsim measure",
+) -> None:
+    """Time dense and 2:4 GEMMs on the GPU of this machine (extra `measure`: torch)."""
+    cases = grid(
+        dtypes=tuple(dtype or ("bf16",)),
+        libraries=tuple(library or ("cublas", "cusparselt", "cutlass")),
+    )
+    device = open_device(gpu)
+    with progress("timing", len(cases)) as step:
+        for outcome in measure(device, out, cases, source=source):
+            if outcome.problem:
+                tell(f"nmsim: {outcome.problem}")
+            step()
+    tell(f"wrote {out}")

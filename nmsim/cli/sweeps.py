@@ -1,0 +1,80 @@
+"""``nmsim sweep`` and ``nmsim report``."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nmsim.cli.options import command_line, refuse_file
+from nmsim.console import progress, show_tables, tell, width
+from nmsim.experiment import Point, read_experiment, run, sweep_manifest
+from nmsim.report import frame, read_results, render_sweep, write_report
+
+__all__ = ["report", "sweep"]
+
+
+def sweep(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to sweep.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; default: the experiment's own folder.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: one per core.")
+    ] = None,
+) -> None:
+    """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
+    refuse_file(out)
+    plan = read_experiment(experiment)
+    about = sweep_manifest(plan, command_line())
+    points = plan.points()
+    order = {point: index for index, point in enumerate(map(str, points))}
+    found: list[tuple[int, list[dict[str, Any]]]] = []
+    with (
+        _submitted(points, workers or os.cpu_count() or 1) as finished,
+        progress("sweeping", len(points)) as step,
+    ):
+        for point, results in finished:
+            found.append((order[str(point)], results))
+            step()
+    table = frame(row for _, results in sorted(found, key=lambda f: f[0]) for row in results)
+    folder = out or experiment.parent
+    write_report(folder, table, about)
+    show_tables(render_sweep(table, width()))
+    tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
+
+
+@contextmanager
+def _submitted(
+    points: Sequence[Point], workers: int
+) -> Iterator[Iterator[tuple[Point, list[dict[str, Any]]]]]:
+    """Run points in processes of their own, which end without a word when this one is stopped."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(points)), mp_context=spawn) as pool:
+        # Ctrl-C goes to a terminal's whole process group. The workers inherit that it is ignored,
+        # so that none prints a traceback; whatever stops this process stops them below.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            finished = run(points, pool)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        try:
+            yield finished
+        except BaseException:
+            for worker in active_children():
+                worker.terminate()
+            raise
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
+) -> None:
+    """Draw index.html again from the results that are stored in DIR."""
+    table, about = read_results(folder)
+    write_report(folder, table, about)
+    tell(f"wrote {folder / 'index.html'}")

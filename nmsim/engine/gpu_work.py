@@ -1,0 +1,225 @@
+"""From a sparse GEMM to a call of a GPU's library, and from what the call took to a result.
+
+Both fidelities share this: which operand is compressed, which kernel the library picks, and bytes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine.gpu_call import TK, TM, TN, WM, WN, Call, Form, Resolved, resolve
+from nmsim.engine.gpu_choice import choose, rules_of
+from nmsim.engine.slots import misfit_share
+from nmsim.hardware import Gpu
+from nmsim.mask import Mask, SparseGemm
+from nmsim.operand import OPERANDS
+from nmsim.pattern import DENSE, Pattern
+from nmsim.result import Run
+
+__all__ = ["Launch", "launches", "writeup"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A sparse GEMM as one launch.
+
+    Parameters
+    ----------
+    work
+        What it does.
+    call, resolved, form
+        The routine, its numbers, and the operands' bytes with what a convolution reads once.
+    row, split
+        The chosen kernel's row of the table, and parts of K.
+    copied_bytes
+        Of the operand that is copied so that K comes last, 0 if none is.
+    misfit_share
+        Of the masked operand's groups, those that no native pattern covers; None without a mask.
+    """
+
+    work: SparseGemm
+    call: Call
+    resolved: Resolved
+    form: Form
+    row: int
+    split: float
+    copied_bytes: float
+    misfit_share: float | None
+    note: str
+
+    @property
+    def sizes(self) -> tuple[float, float, float, float]:
+        """M, N, K and copies."""
+        g = self.work.gemm
+        return float(g.m), float(g.n), float(self.work.k), float(g.count)
+
+    @property
+    def table_row(self) -> NDArray[np.float64]:
+        """The chosen kernel as numbers."""
+        row: NDArray[np.float64] = self.resolved.table[self.row]
+        return row
+
+    @property
+    def kernel(self) -> str:
+        """Library, kernel and split as a row shows them."""
+        tile = self.table_row
+        name = "x".join(str(int(size)) for size in tile[[TM, TN, TK]])
+        parts = f" split {int(self.split)}" if self.split > 1 else ""
+        return f"{self.resolved.library.library} {name}{parts}"
+
+
+def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
+    """The ways to run a sparse GEMM: with either masked operand compressed, or dense.
+
+    Sparse instructions take one compressed operand; the other's mask gains nothing. A mask whose
+    pattern the instruction does not cover is looked at bit by bit, and runs dense unless it happens
+    to fit.
+    """
+    masked: list[tuple[Literal["a", "b"], Mask]] = []
+    if not work.a.is_dense:
+        masked.append(("a", work.a))
+    if not work.b.is_dense:
+        masked.append(("b", work.b))
+    shares, ways = [], []
+    for position, mask in masked:
+        native = machine.native_for(mask.pattern) or next(iter(machine.native), DENSE)
+        share = 1.0 if native.is_dense else misfit_share(mask, native)
+        shares.append(share)
+        if share == 0:
+            ways.append(_launch(machine, work, native, position, mask))
+    if ways:
+        return ways
+    return [_dense(machine, work, masked, min(shares, default=None))]
+
+
+def _dense(
+    machine: Gpu,
+    work: SparseGemm,
+    masked: list[tuple[Literal["a", "b"], Mask]],
+    share: float | None,
+) -> Launch:
+    note = ""
+    if masked and not machine.native:
+        note = "runs dense: the GPU has no sparse instruction"
+    elif masked:
+        native = ", ".join(map(str, machine.native))
+        note = f"runs dense: {share:.1%} of the mask's groups break {native}"
+    return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)
+
+
+def _launch(
+    machine: Gpu, work: SparseGemm, native: Pattern, position: Literal["a", "b"], mask: Mask
+) -> Launch:
+    note = "" if mask.pattern == native else f"{mask.pattern} runs as {native}"
+    if not (work.a.is_dense or work.b.is_dense):
+        other = "weight's side B" if position == "a" else "side A"
+        note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
+    copied = _copied(machine, work, position)
+    if copied:
+        note = "; ".join(filter(None, (note, "the dense operand is copied so that K comes last")))
+    call = Call(machine.dtype, native, position)
+    return _chosen(machine, work, call, copied, 0.0, note)
+
+
+def _copied(machine: Gpu, work: SparseGemm, compressed: str) -> float:
+    """Bytes read and written to bring the dense operand's K last, as sparse instructions need it.
+
+    The compressed operand is written in its order when it is compressed.
+    """
+    g = work.gemm
+    if g.kind not in ("conv", "linear"):
+        return 0.0
+    a, b = OPERANDS[g.phase]
+    dense, rows = (b, g.n) if compressed == "a" else (a, g.m)
+    if not dense.transposed:
+        return 0.0
+    elements = (g.b_elements if compressed == "a" else g.a_elements) or rows * g.k
+    return 2.0 * elements * g.count * machine.format(machine.dtype).bits / 8
+
+
+def _chosen(
+    machine: Gpu,
+    work: SparseGemm,
+    call: Call,
+    copied: float,
+    share: float | None,
+    note: str,
+) -> Launch:
+    found = resolve(machine, call)
+    g = work.gemm
+    form = found.form._replace(
+        a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
+        b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
+    )
+    size = (float(g.m), float(g.n), float(work.k), float(g.count))
+    row, split = choose(found.chip, form, found.table, found.splits, rules_of(found), *size)
+    said = "; ".join(filter(None, (note, found.note)))
+    return Launch(work, call, found, form, int(row), float(split), copied, share, said)
+
+
+def copy_clocks(launch: Launch) -> float:
+    """Clocks of the copy before the GEMM: a launch, and its bytes through DRAM."""
+    if not launch.copied_bytes:
+        return 0.0
+    chip = launch.resolved.chip
+    return chip.launch + launch.copied_bytes / 2 * (1 / chip.dram + 1 / chip.write)
+
+
+def writeup(
+    machine: Gpu,
+    launch: Launch,
+    *,
+    clocks: float,
+    multiplying: float,
+    tiles: float,
+    waves: float,
+    read_bytes: float,
+    bound: str,
+) -> Run:
+    """The result of one launch, times ``repeat``.
+
+    Parameters
+    ----------
+    clocks
+        In all, the copy before it not included.
+    multiplying
+        Clocks in which the tensor cores of the fullest SM work.
+    tiles, waves
+        Threadblocks, and rounds of them over the SMs.
+    read_bytes
+        Of the operands, from DRAM.
+    bound
+        What takes longest.
+    """
+    g = launch.work.gemm
+    m, n, k, copies = launch.sizes
+    row, form, native = launch.table_row, launch.form, launch.resolved.native
+    cycles = math.ceil(clocks + copy_clocks(launch))
+    compute = min(cycles, math.ceil(multiplying))
+    index = machine.metadata_bits(native) if not native.is_dense else 0
+    rows = m if launch.call.sparse_operand == "a" else n
+    fragments = form.a / row[WN] + form.b / row[WM]
+    stored = native.stored(int(k))
+    return Run(
+        engine="tensor-core",
+        kernel=launch.kernel,
+        transposed=False,
+        compute_cycles=compute * g.repeat,
+        stall_cycles=(cycles - compute) * g.repeat,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=int(m * n * copies) * stored * g.repeat,
+        dram_read_bytes=math.ceil(read_bytes + launch.copied_bytes / 2) * g.repeat,
+        dram_write_bytes=math.ceil(m * n * copies * form.out + launch.copied_bytes / 2) * g.repeat,
+        sram_read_bytes=math.ceil(tiles * row[TM] * row[TN] * fragments * k / launch.split)
+        * g.repeat,
+        metadata_bytes=math.ceil(rows * stored * index / 8 * copies) * g.repeat,
+        bound=bound,
+        note=launch.note,
+        misfit_share=launch.misfit_share,
+        tiles=int(tiles) * g.repeat,
+        waves=waves,
+    )

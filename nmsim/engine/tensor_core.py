@@ -1,0 +1,227 @@
+"""The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
+
+A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
+multiprocessor and more bandwidth for each. ``gpu_waves`` times both, ``waves`` puts their tiles on
+the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
+on top. No launch is faster than device memory can read its operands and take its results.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine import waves
+from nmsim.engine.gpu_call import Call, Form, Resolved, resolve
+from nmsim.engine.gpu_choice import choose, rules_of
+from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
+from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, rates_of, waves_of
+from nmsim.engine.gpu_work import launches, writeup
+from nmsim.engine.intersect_sampling import Sample
+from nmsim.hardware import Gpu
+from nmsim.mask import SparseGemm
+from nmsim.result import Run
+
+__all__ = ["BOUNDS", "Outcome", "run_kernel", "simulate", "times"]
+
+BOUNDS = (
+    "compute",
+    "shared memory",
+    "l2 bandwidth",
+    "load latency",
+    "sm port",
+    "wave overhead",
+    "dram bandwidth",
+    "launch",
+    "split-k reduction",
+    "wave tail",
+    "instruction issue",
+    "dependent sums",
+)
+"""What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
+
+PARTIAL = 4.0
+"""Bytes of an element of C that is not yet added up."""
+
+ROUND = 4096
+"""Elements of K that a matrix-vector kernel asks for at a time."""
+
+
+class Outcome(NamedTuple):
+    """A GEMM on a kernel.
+
+    Parameters
+    ----------
+    clocks
+        In all.
+    tiles
+        Threadblocks.
+    waves
+        Full ones, then the rest.
+    multiplying
+        Clocks in which the tensor cores of the fullest SM work.
+    read_bytes
+        Of the operands, from device memory.
+    shares
+        Clocks by ``BOUNDS``; only those that had a part.
+    """
+
+    clocks: float
+    tiles: int
+    waves: tuple[Wave, ...]
+    multiplying: float
+    read_bytes: float
+    shares: dict[str, float]
+
+    @property
+    def bound(self) -> str:
+        """What takes longest."""
+        return max(self.shares, key=lambda cause: self.shares[cause])
+
+
+def _loop_bound(wave: Wave) -> str:
+    """What the main loop of a wave waits for, in the words of ``BOUNDS``."""
+    words = {
+        "tensor": "compute",
+        "shared": "shared memory",
+        "issue": "instruction issue",
+        "dependence": "dependent sums",
+        "store": "wave overhead",
+    }
+    time = wave.tile
+    if time.bound != "memory":
+        return words[time.bound]
+    saturated = time.memory_cycles > 0.8 * (time.prologue + time.main)
+    return wave.pace if saturated else "load latency"
+
+
+def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
+    """Clocks of waves by what they go to."""
+    shares: dict[str, float] = {}
+
+    def add(cause: str, clocks: float) -> None:
+        shares[cause] = shares.get(cause, 0.0) + clocks
+
+    whole = len(found) > 1
+    for wave in found:
+        edges = wave.tile.prologue + wave.tile.epilogue + rates.start
+        idle = 1 - wave.running / grid.slots if whole else 0.0
+        add("wave overhead", wave.rounds * edges * (1 - idle))
+        add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
+        add("wave tail", wave.rounds * (wave.tile.main + edges) * idle)
+    return shares
+
+
+def run_kernel(
+    machine: Gpu,
+    call: Call,
+    found: Resolved,
+    row: NDArray[np.float64],
+    split: int,
+    sizes: tuple[int, int, int, int],
+    form: Form | None = None,
+) -> Outcome:
+    """Run a GEMM on one kernel.
+
+    Parameters
+    ----------
+    row
+        Of the kernel table.
+    split
+        Parts of K.
+    sizes
+        M, N, K and copies.
+    form
+        Of the operands, if other than the call's.
+    """
+    form = form or found.form
+    rates, core = rates_of(machine, found), core_of(machine, call.dtype)
+    bits = int(8 * (form.out if split == 1 else PARTIAL))
+    instruction = instruction_of(machine, call.dtype, found)
+    tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
+    grid = grid_of(found.chip, rates, form, row, tile, split, sizes)
+    ran = waves_of(core, tile, rates, grid)
+    durations = np.array([wave.tile.cycles + int(rates.start) for wave in ran], np.int64)
+    counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
+    busy = waves.launch(durations, counts, grid.slots).cycles
+    memory = grid.read / rates.dram + grid.written / rates.write
+    absorbed = min(grid.written, rates.absorbed) / rates.write
+    clocks = max(float(busy), memory - absorbed)
+    multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
+    used = min(
+        1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
+    )
+    clocks *= 1 + rates.throttle * used * clocks / (clocks + rates.throttle_half)
+    shares = _shares(rates, grid, ran)
+    shares["launch"] = rates.launch
+    if memory - absorbed > busy:
+        shares["dram bandwidth"] = memory
+    if split > 1:
+        m, n, _, copies = sizes
+        parts = copies * m * n * PARTIAL * split / rates.l2
+        sums = grid.written / (grid.sms * rates.store)
+        shares["split-k reduction"] = rates.reduce + parts + sums
+        clocks += shares["split-k reduction"]
+    return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
+
+
+def _matrix_vector(machine: Gpu, found: Resolved, n: int, k: int) -> float:
+    """Clocks of a kernel that reads B once for a few rows of A."""
+    rates = rates_of(machine, found)
+    latency = rates.latency + rates.queue
+    return rates.launch + latency * max(1.0, k / ROUND) + n * k * found.form.b / rates.gemv
+
+
+def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times of many GEMMs of one call, microseconds; equal ones are run once.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    found = resolve(machine, call)
+    rules = rules_of(found)
+    wanted = np.array(sizes, np.float64).reshape(-1, 4)
+    wanted[:, 2] = np.ceil(wanted[:, 2] * found.shrink)
+    distinct, where = np.unique(wanted, axis=0, return_inverse=True)
+    clocks = np.empty(len(distinct))
+    for i, (m, n, k, copies) in enumerate(distinct):
+        row, split = choose(
+            found.chip, found.form, found.table, found.splits, rules, m, n, k, copies
+        )
+        size = (int(m), int(n), int(k), int(copies))
+        clocks[i] = run_kernel(machine, call, found, found.table[row], int(split), size).clocks
+        if m <= found.kernels.gemv_rows and copies == 1:
+            clocks[i] = min(clocks[i], _matrix_vector(machine, found, size[1], size[2]))
+    return clocks[where.reshape(-1)] / machine.clock_mhz
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    runs = []
+    for launch in launches(machine, work):
+        m, n, k, copies = map(int, launch.sizes)
+        found = run_kernel(
+            machine,
+            launch.call,
+            launch.resolved,
+            launch.table_row,
+            int(launch.split),
+            (m, n, k, copies),
+            launch.form,
+        )
+        runs.append(
+            writeup(
+                machine,
+                launch,
+                clocks=found.clocks,
+                multiplying=found.multiplying,
+                tiles=found.tiles,
+                waves=sum(wave.rounds for wave in found.waves),
+                read_bytes=found.read_bytes,
+                bound=found.bound,
+            )
+        )
+    return min(runs, key=lambda run: run.cycles)

@@ -1,0 +1,258 @@
+"""The analytical model of a GPU: closed forms for tiles, waves, caches and launch.
+
+A GEMM is cut into tiles of the chosen kernel, and its K into parts; threadblocks take the SMs in
+waves. In a wave the slowest of these sets the pace: the tensor cores (or the shared memory that
+feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
+in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
+first slice, waits for it, and stores its results. Device memory is read once, and again where the
+footprint of a wave does not stay in L2; on-chip and DRAM time overlap but for a share of the
+shorter one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose
+come on top.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.engine.gpu_call import CTAS, STAGES, TK, TM, TN, WM, WN, Call, Chip, Form, resolve
+from nmsim.engine.gpu_choice import Rules, choose, rules_of
+from nmsim.engine.gpu_work import Launch, launches, writeup
+from nmsim.engine.intersect_sampling import Sample
+from nmsim.hardware import Gpu
+from nmsim.jit import kernel
+from nmsim.mask import SparseGemm
+from nmsim.result import Run
+
+__all__ = ["BOUNDS", "Estimate", "estimate", "simulate", "times"]
+
+BOUNDS = (
+    "compute",
+    "shared memory",
+    "l2 bandwidth",
+    "load latency",
+    "sm port",
+    "wave overhead",
+    "dram bandwidth",
+    "launch",
+    "split-k reduction",
+)
+"""What a GEMM's time goes to, in the order of ``Estimate.shares``."""
+
+LOADS = 4096.0
+"""Elements of K that a matrix-vector kernel asks for at a time."""
+
+
+class Estimate(NamedTuple):
+    """One GEMM: clocks in all, row of the kernel table (-1: matrix-vector), parts of K, and more.
+
+    ``tiles`` and ``waves`` of threadblocks; ``shares`` are clocks by ``BOUNDS``; they may overlap.
+    """
+
+    clocks: float
+    kernel: int
+    split: float
+    tiles: float
+    waves: float
+    read_bytes: float
+    shares: NDArray[np.float64]
+
+
+@kernel
+def _paces(
+    chip: Chip,
+    form: Form,
+    row: NDArray[np.float64],
+    depth: float,
+    fed: float,
+    deepest: float,
+    running: float,
+) -> NDArray[np.float64]:
+    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
+    area = row[TM] * row[TN]
+    loaded = row[TM] * form.a + row[TN] * form.b
+    paces = np.empty(5)
+    paces[0] = deepest * area * depth / chip.macs
+    fragments = area * (form.a / row[WN] + form.b / row[WM])
+    paces[1] = deepest * (fragments + loaded) * depth / chip.shared
+    paces[2] = running * fed / chip.l2
+    paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * chip.load
+    paces[4] = deepest * loaded * depth / chip.port
+    return paces
+
+
+@kernel
+def _read_twice(
+    chip: Chip, form: Form, row: NDArray[np.float64], m: float, n: float, k: float, tiles: float
+) -> float:
+    """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
+
+    A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
+    read in each of them.
+    """
+    a, b = form.a * form.a_once, form.b * form.b_once
+    once = (m * a + n * b) * k
+    slots = chip.sms * row[CTAS]
+    at_once = min(tiles, slots)
+    tall = min(np.ceil(m / row[TM]), max(1.0, np.sqrt(at_once * row[TN] / row[TM])))
+    wide = min(np.ceil(n / row[TN]), at_once / tall)
+    tall = min(np.ceil(m / row[TM]), at_once / wide)
+    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
+    again = max(0.0, np.ceil(tiles / slots) * stripes - once)
+    read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
+    return read
+
+
+@kernel
+def estimate(
+    chip: Chip,
+    form: Form,
+    row: NDArray[np.float64],
+    split: float,
+    m: float,
+    n: float,
+    k: float,
+    copies: float,
+) -> Estimate:
+    """Clocks of a GEMM of ``copies`` x M x N x K on a kernel, K in ``split`` parts."""
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    grid = down * across * copies
+    tiles, slots = grid * split, chip.sms * row[CTAS]
+    depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
+    # Rows and columns beyond C are computed but not loaded.
+    fed = k * copies * (m * form.a * across + n * form.b * down) / tiles
+    rows, cols = min(row[TM], m), min(row[TN], n)
+    out = form.out if split == 1 else 4.0
+    stored = out * rows * cols / chip.store
+    fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
+    full = np.floor(tiles / slots)
+    rest = tiles - full * slots
+    shares = np.zeros(9)
+    busy = 0.0
+    for waves, deepest, running in (
+        (full, row[CTAS], slots),
+        (np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
+    ):
+        paces = _paces(chip, form, row, depth, fed, deepest, running)
+        overhead = fill + chip.load + chip.wave + deepest * stored
+        shares[:5] += waves * paces
+        shares[5] += waves * overhead
+        busy += waves * (paces.max() + overhead)
+    read = copies * _read_twice(chip, form, row, m, n, k, grid / copies)
+    dram = read / chip.dram + copies * m * n * form.out / chip.write
+    hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
+    clocks = max(busy + chip.overlap * dram, dram + hidden)
+    multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
+    clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
+    shares[6], shares[7] = dram, chip.launch
+    if split > 1:
+        sums = copies * m * n * (4.0 * split + form.out)
+        shares[8] = chip.reduce + sums / (chip.sms * chip.store)
+    total = chip.launch + clocks + shares[8]
+    return Estimate(total, 0, split, tiles, full + np.float64(rest > 0), read, shares)
+
+
+@kernel
+def _matrix_vector(chip: Chip, form: Form, n: float, k: float) -> float:
+    """Clocks of a kernel that reads B once for a few rows of A."""
+    return float(chip.launch + chip.load * max(1.0, k / LOADS) + n * k * form.b / chip.gemv)
+
+
+@kernel
+def _one(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    splits: NDArray[np.float64],
+    rules: Rules,
+    gemv_rows: int,
+    m: float,
+    n: float,
+    k: float,
+    copies: float,
+) -> Estimate:
+    chosen, split = choose(chip, form, table, splits, rules, m, n, k, copies)
+    found = estimate(chip, form, table[chosen], split, m, n, k, copies)
+    if m <= gemv_rows and copies == 1:
+        vector = _matrix_vector(chip, form, n, k)
+        if vector < found.clocks:
+            shares = np.zeros(9)
+            shares[6], shares[7] = n * k * form.b / chip.gemv, chip.launch
+            return Estimate(vector, -1, 1.0, 1.0, 1.0, n * k * form.b, shares)
+    return Estimate(
+        found.clocks,
+        chosen,
+        split,
+        found.tiles,
+        found.waves,
+        found.read_bytes,
+        found.shares,
+    )
+
+
+@kernel
+def _many(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    splits: NDArray[np.float64],
+    rules: Rules,
+    gemv_rows: int,
+    sizes: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    for i in range(len(sizes)):
+        m, n, k, copies = sizes[i]
+        out[i] = _one(chip, form, table, splits, rules, gemv_rows, m, n, k, copies).clocks
+
+
+def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times of many GEMMs of one call, microseconds.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    found = resolve(machine, call)
+    out = np.empty(len(sizes))
+    shrunk = np.ascontiguousarray(sizes, np.float64)
+    if found.shrink != 1:
+        shrunk = shrunk * np.array([1, 1, found.shrink, 1])
+    _many(
+        found.chip,
+        found.form,
+        found.table,
+        found.splits,
+        rules_of(found),
+        found.kernels.gemv_rows,
+        shrunk,
+        out,
+    )
+    return out / machine.clock_mhz
+
+
+def _bound(found: Estimate) -> str:
+    """What takes longest."""
+    return BOUNDS[int(np.argmax(found.shares))]
+
+
+def _run(machine: Gpu, launch: Launch) -> Run:
+    chip = launch.resolved.chip
+    found = estimate(chip, launch.form, launch.table_row, launch.split, *launch.sizes)
+    return writeup(
+        machine,
+        launch,
+        clocks=found.clocks,
+        multiplying=found.shares[0],
+        tiles=found.tiles,
+        waves=found.waves,
+        read_bytes=found.read_bytes,
+        bound=_bound(found),
+    )
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+    runs = [_run(machine, launch) for launch in launches(machine, work)]
+    return min(runs, key=lambda run: run.cycles)

@@ -1,0 +1,195 @@
+"""The page of a validation: headline, figures, the worst rows, groups, what nobody measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, sheet
+from nmsim.report.notation import MISSING, grouped, significant
+from nmsim.report.validation_plots import MOST_POINTS, validation_figures
+
+__all__ = ["figure_parts", "tail_parts", "validation_tiles"]
+
+_CAPTIONS = {
+    "times": "Left: the closer to the line, the better. Right: the same rows as a ratio, where "
+    "errors can be read; dotted and dashed: how far two measurements of the same GEMM are apart. "
+    "No bad row is left out. The pointer names a row and what the model thinks of it.",
+    "sizes": "A model that is closer than two measurements of the same GEMM are to each other has "
+    "learnt one machine's noise. Shorter GEMMs are mostly launch, longer ones mostly arithmetic.",
+    "speedups": "Dense over sparse time of the same source, GPU and sizes. Grey: measured gains "
+    "within 5 % of none, where the direction is not judged.",
+}
+_ERRORS = (
+    Head("rows", "", "measured GEMMs", number=True),
+    Head("MAPE", "%", "mean of |predicted / measured - 1|", number=True),
+    Head("median", "%", "median of the same", number=True),
+    Head("p90", "%", "ninetieth percentile of the same", number=True),
+    Head("bias", "%", "geometric mean of predicted / measured, minus 1", number=True),
+)
+_WORST = (
+    Head("M×N×K", "×batch"),
+    Head("routine", "format pattern library"),
+    Head("machine"),
+    Head("measured", "µs", number=True),
+    Head("predicted", "µs", number=True),
+    Head("error", "%", number=True),
+    Head("kernel", "tile_stages", "that the model picks"),
+    Head("split", "parts of K", number=True),
+    Head("tiles", "", number=True),
+    Head("waves", "", number=True),
+    Head("bound by", "the model says"),
+    Head("where", "file, line"),
+)
+
+
+def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
+    """The figures that a reader looks for first."""
+    shown = [
+        ("Mean error (MAPE)", _percent(manifest["mape"]), f"{manifest['rows']:,} measured GEMMs"),
+        (
+            "Median, p90",
+            f"{_percent(manifest['median_ape'])}, {_percent(manifest['p90_ape'])}",
+            "of the absolute error",
+        ),
+        ("Bias", _signed(manifest["bias"]), "geometric mean of predicted / measured, minus 1"),
+    ]
+    speedup = manifest.get("speedup")
+    if speedup:
+        shown += [
+            (
+                "Speed-up of sparsity",
+                _percent(speedup["mape"]),
+                f"mean error over {speedup['rows']:,} sparse rows with a dense twin",
+            ),
+            (
+                "Gain or loss",
+                f"{speedup['direction_right']} of {speedup['direction_checked']}",
+                "said rightly, where beyond 5 %",
+            ),
+        ]
+    tiles = (
+        el(
+            "div",
+            *(
+                el("div", text, class_=c)
+                for c, text in zip(("what", "much", "more"), t, strict=True)
+            ),
+            class_="tile",
+        )
+        for t in shown
+    )
+    return el("div", *tiles, class_="tiles")
+
+
+def figure_parts(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
+    """Every figure and its caption."""
+    parts = [el("h2", "Figures", id="figures")]
+    for name, drawing in drawings(validation_figures(df, manifest)).items():
+        text = _CAPTIONS[name]
+        if name == "times" and len(df) > MOST_POINTS:
+            text += f" Of {len(df):,} rows, some are left out here, none of them 25 % off or more."
+        parts += [drawing, el("p", text, class_="caption")]
+    return parts
+
+
+def tail_parts(manifest: Mapping[str, Any]) -> list[Safe]:
+    """The worst rows, groups, what has no measured data, and how the figures came about."""
+    return [
+        el("h2", "The worst ten", id="worst"),
+        el(
+            "p",
+            "Farthest from the measured time, and what the analytical model thinks of them.",
+            class_="lead",
+        ),
+        _worst(manifest["worst"]),
+        el("h2", "Errors by group", id="groups"),
+        _groups(manifest),
+        el("h2", "What has no measured data", id="unmeasured"),
+        el("p", "No row here says anything about:", class_="lead"),
+        _listed(manifest["unmeasured"]),
+        el("h2", "How rows were taken", id="rows"),
+        _listed([*_treatment(manifest), *manifest["notes"]]),
+        *_sources(manifest),
+    ]
+
+
+def _worst(rows: Sequence[Mapping[str, Any]]) -> Safe:
+    return sheet(_WORST, (_worst_cells(row) for row in rows), "sortable")
+
+
+def _worst_cells(row: Mapping[str, Any]) -> list[Cell]:
+    copies = f" ×{row['batch']}" if row["batch"] > 1 else ""
+    return [
+        Cell(f"{row['m']}×{row['n']}×{row['k']}{copies}"),
+        Cell(f"{row['dtype_in']} {row['sparsity']} {row['library']}"),
+        Cell(row["machine"]),
+        Cell(significant(row["measured_us"]), key=row["measured_us"]),
+        Cell(significant(row["predicted_us"]), key=row["predicted_us"]),
+        Cell(_signed(row["ratio"] - 1, ""), key=row["ratio"]),
+        Cell(row["model_kernel"]),
+        Cell(grouped(row["split"])),
+        Cell(grouped(row["tiles"])),
+        Cell(grouped(row["waves"])),
+        Cell(row["bound"]),
+        Cell(f"{row['file']}, {row['line']}"),
+    ]
+
+
+def _groups(manifest: Mapping[str, Any]) -> Safe:
+    heads = (Head("column"), Head("group"), *_ERRORS)
+    rows = (
+        [Cell(str(g["by"])), Cell(str(g["group"]) or MISSING), *_error_cells(g)]
+        for g in manifest["groups"]
+    )
+    return sheet(heads, rows, "sortable")
+
+
+def _error_cells(group: Mapping[str, Any]) -> list[Cell]:
+    return [
+        Cell(grouped(group["rows"]), key=group["rows"]),
+        *(
+            Cell(f"{100 * group[name]:.1f}", key=group[name])
+            for name in ("mape", "median_ape", "p90_ape")
+        ),
+        Cell(_signed(group["bias"], ""), key=group["bias"]),
+    ]
+
+
+def _treatment(manifest: Mapping[str, Any]) -> list[str]:
+    floor = manifest.get("timing_floor")
+    if not floor:
+        return []
+    inside, rest = floor["rows_within_floor"], floor["without_rows_within_floor"]
+    text = (
+        f"{floor['rows']:,} rows note a floor of their timer, {inside:,} of them are no longer "
+        f"than it: {floor['treatment']}."
+    )
+    return [text + (f" Without those {inside:,} MAPE is {_percent(rest['mape'])}." if rest else "")]
+
+
+def _sources(manifest: Mapping[str, Any]) -> list[Safe]:
+    sources = manifest.get("sources") or {}
+    if not sources:
+        return []
+    parts = [el("h2", "Where the measured times come from", id="sources")]
+    for name, about in sources.items():
+        parts += [
+            el("h3", name),
+            el("p", about["summary"], class_="lead"),
+            facts((key, about[key]) for key in ("source", "licence", "conditions")),
+        ]
+    return parts
+
+
+def _listed(texts: Iterable[str]) -> Safe:
+    items = [el("li", text) for text in texts]
+    return el("ul", *items) if items else el("p", "Nothing to say.", class_="none")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _signed(share: float, unit: str = " %") -> str:
+    return f"{100 * share:+.1f}{unit}".replace("-", "−")

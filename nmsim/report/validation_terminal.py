@@ -1,0 +1,121 @@
+"""A validation for a terminal: errors of all rows and of groups, speed-ups, the worst rows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from nmsim.report.notation import MISSING, printable, ratio, shorten, significant
+
+__all__ = ["render_validation"]
+
+_MOST_GROUPS = 40
+_NAME = 40
+
+
+def render_validation(summary: Mapping[str, Any]) -> list[Table]:
+    """The tables of a validation.
+
+    Parameters
+    ----------
+    summary
+        What `nmsim.accuracy.summarize` says.
+    """
+    tables = [_errors(summary)]
+    if summary["speedup"]:
+        tables.append(_speedups(summary["speedup"]))
+    tables.append(_worst(summary["worst"]))
+    return tables
+
+
+def _table(*heads: tuple[str, str, bool], title: str = "") -> Table:
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        title=Text(title) if title else None,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name, unit, right in heads:
+        table.add_column(
+            Text(f"{name}\n{unit}"), justify="right" if right else "left", no_wrap=True
+        )
+    return table
+
+
+def _errors(summary: Mapping[str, Any]) -> Table:
+    table = _table(
+        ("rows of", "", False),
+        ("", "", False),
+        ("rows", "", True),
+        ("MAPE", "%", True),
+        ("median", "%", True),
+        ("p90", "%", True),
+        ("bias", "%", True),
+        title=f"predicted / measured - 1, {summary['fidelity']} model",
+    )
+    groups = summary["groups"]
+    last = ""
+    for group in groups[:_MOST_GROUPS]:
+        by = str(group["by"])
+        _add(table, by if by != last else "", str(group["group"]) or MISSING, group)
+        last = by
+    table.add_section()
+    _add(table, "all", "", summary, "bold")
+    if len(groups) > _MOST_GROUPS:
+        table.caption = Text(f"{len(groups) - _MOST_GROUPS:,} groups more: --format json has all")
+    return table
+
+
+def _add(table: Table, by: str, name: str, errors: Mapping[str, Any], style: str = "") -> None:
+    shares = [f"{100 * errors[key]:.1f}" for key in ("mape", "median_ape", "p90_ape")]
+    cells = [printable(shorten(by, _NAME)), printable(shorten(name, _NAME)), f"{errors['rows']:,}"]
+    cells += [*shares, f"{100 * errors['bias']:+.1f}"]
+    table.add_row(*(Text(cell) for cell in cells), style=style)
+
+
+def _speedups(speedup: Mapping[str, Any]) -> Table:
+    table = _table(
+        ("speed-up of sparse rows", "over their dense twin", False),
+        ("rows", "", True),
+        ("MAPE", "%", True),
+        ("bias", "%", True),
+        ("gain or loss right", "of those beyond 5 %", True),
+    )
+    for name, errors in (*((g["group"], g) for g in speedup["groups"]), ("all", speedup)):
+        cells = [printable(shorten(name, _NAME)), f"{errors['rows']:,}"]
+        cells += [f"{100 * errors['mape']:.1f}", f"{100 * errors['bias']:+.1f}"]
+        cells += [f"{errors['direction_right']} of {errors['direction_checked']}"]
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if name == "all" else "")
+    return table
+
+
+def _worst(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(
+        ("worst rows", "M×N×K", False),
+        ("routine", "", False),
+        ("measured", "µs", True),
+        ("predicted", "µs", True),
+        ("ratio", "×", True),
+        ("kernel", "tile_stages", False),
+        ("split", "of K", True),
+        ("waves", "", True),
+        ("bound by", "", False),
+    )
+    for row in rows:
+        cells = [
+            f"{row['m']}×{row['n']}×{row['k']}" + (f" ×{row['batch']}" * (row["batch"] > 1)),
+            shorten(f"{row['dtype_in']} {row['sparsity']} {row['library']}", 28),
+            significant(row["measured_us"]),
+            significant(row["predicted_us"]),
+            ratio(row["ratio"]),
+            row["model_kernel"],
+            f"{row['split']:,}",
+            f"{row['waves']:,}",
+            row["bound"],
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table

@@ -1,0 +1,251 @@
+"""Is what was timed written down, once, whatever interrupts it?"""
+
+import csv
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nmsim.cuda import CudaBackend, open_device
+from nmsim.errors import MeasureError, SpecError
+from nmsim.measure import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
+
+CASES = grid(weights=[(256, 128), (96, 64)], rows=(1, 16, 64, 192))
+QUICK = Method(warm_up_us=100.0, run_us=200.0, runs=5, most_launches=50)
+
+
+@dataclass
+class FakeGpu:
+    """Times that follow from the case alone; every third run is 10% late. Dies before a case."""
+
+    dies_at: int | None = None
+    gpu: str = "FAKE"
+    prepared: list = field(default_factory=list)
+    replays: int = 0
+
+    @property
+    def device(self):
+        return Device(self.gpu, "1 GiB", "software 1.0, of glass")
+
+    def pool(self, case):
+        return 2 + case.m % 5
+
+    def prepare(self, case, launches):
+        if self.dies_at is not None and len({c for c, _ in self.prepared} | {case}) > self.dies_at:
+            raise KeyboardInterrupt
+        if case.library == "cutlass" and case.m == 192:
+            raise MeasureError("out of glass")
+        self.prepared.append((case, launches))
+        runs = iter(range(10**6))
+
+        def run():
+            self.replays += 1
+            late = 1.1 if next(runs) % 3 == 2 else 1.0
+            return late * launches * (1 + case.m * case.n * case.k / 1e6)
+
+        return run
+
+    def state(self):
+        return State(clock_mhz=1410.0)
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(path, gpu=None, cases=CASES):
+    return list(measure(gpu or FakeGpu(), path, cases, source="test, one", method=QUICK))
+
+
+def test_table_has_a_row_per_case_that_runs(tmp_path):
+    outcomes = run(tmp_path / "t.csv")
+    rows = table(tmp_path / "t.csv")
+    failed = [one for one in outcomes if one.problem]
+    assert {one.problem for one in failed} == {"out of glass"}
+    assert len(rows) == len(CASES) - len(failed)
+    assert tuple(rows[0]) == COLUMNS
+    first = rows[0]
+    assert first["source"] == "test, one"
+    assert (first["gpu"], first["variant"]) == ("FAKE", "1 GiB")
+    assert (first["clock_mhz"], first["power_w"]) == ("1410", "")
+    assert "median of 5 runs" in first["conditions"]
+    assert "software 1.0, of glass" in first["conditions"]
+    assert all(float(row["time_min_us"]) <= float(row["time_us"]) for row in rows)
+
+
+def test_time_is_the_median_of_runs_per_launch(tmp_path):
+    case = Case("forward", "TN", "cublas", "", "bf16", 100, 100, 100)
+    (outcome,) = run(tmp_path / "t.csv", cases=[case])
+    (row,) = table(tmp_path / "t.csv")
+    assert outcome.time_us == float(row["time_us"]) == 2.0
+    assert (row["time_min_us"], row["time_max_us"], row["runs"]) == ("2.0000", "2.2000", "5")
+
+
+def test_launches_are_whole_rounds_of_the_pool_and_fill_a_run(tmp_path):
+    gpu = FakeGpu()
+    run(tmp_path / "t.csv", gpu)
+    longer = [(case, launches) for case, launches in gpu.prepared[1::2]]
+    assert all(launches % gpu.pool(case) == 0 for case, launches in longer)
+    assert all(
+        case == trial for (case, _), (trial, _) in zip(longer, gpu.prepared[::2], strict=True)
+    )
+    by_hand = {case: launches for case, launches in longer if case.library == "cublas"}
+    assert by_hand[Case("forward", "TN", "cublas", "", "bf16", 1, 256, 128)] in (48, 51)
+    assert by_hand[Case("forward", "TN", "cublas", "", "bf16", 192, 256, 128)] == 28
+
+
+@pytest.mark.parametrize("dies_at", [0, 1, 7, len(CASES) - 6])
+def test_interrupted_and_continued_is_the_same_file_as_one_run(tmp_path, dies_at):
+    run(tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts.csv", FakeGpu(dies_at=dies_at))
+    assert len(table(tmp_path / "parts.csv")) == dies_at
+    outcomes = run(tmp_path / "parts.csv")
+    assert sum(one.known for one in outcomes) == dies_at
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 30, 300, 2000])
+def test_line_that_was_cut_off_is_timed_again(tmp_path, lost):
+    path = tmp_path / "t.csv"
+    run(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-lost])
+    run(path)
+    assert path.read_bytes() == whole
+
+
+def test_header_that_was_cut_off_is_written_again(tmp_path):
+    run(tmp_path / "whole.csv", cases=CASES[:2])
+    for text in ("", "source,gp"):
+        (tmp_path / "t.csv").write_text(text)
+        run(tmp_path / "t.csv", cases=CASES[:2])
+        assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_known_rows_are_not_timed_again_but_another_gpus_are(tmp_path):
+    run(tmp_path / "t.csv", cases=CASES[:4])
+    idle = FakeGpu()
+    assert all(one.known for one in run(tmp_path / "t.csv", idle, CASES[:4]))
+    assert idle.replays == 0
+    run(tmp_path / "t.csv", FakeGpu(gpu="OTHER"), CASES[:4])
+    assert Counter(row["gpu"] for row in table(tmp_path / "t.csv")) == {"FAKE": 4, "OTHER": 4}
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "hello", ",".join(COLUMNS) + "\n1,2\n", "\xff\n"])
+def test_another_file_is_refused_and_left_alone(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SpecError, match=r"t\.csv") as caught:
+        run(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+def test_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="cannot be written"):
+        run(tmp_path / "no" / "t.csv")
+
+
+def test_grid_covers_phases_layouts_and_libraries():
+    cases = grid()
+    assert len(set(cases)) == len(cases)
+    assert {(c.phase, c.layout, c.library, c.sparse_operand) for c in cases} == {
+        ("forward", "TN", "cublas", ""),
+        ("backward", "NN", "cublas", ""),
+        ("update", "NT", "cublas", ""),
+        *(("forward", "TN", x, "B") for x in ("cusparselt", "cutlass")),
+        *(("backward", "TN", x, "B") for x in ("cusparselt", "cutlass")),
+        *(("update", "NN", x, "A") for x in ("cusparselt", "cutlass")),
+    }
+    assert {c.m for c in cases if c.phase == "forward"} == {2**i for i in range(14)}
+    assert all(c.m % 64 == c.n % 64 == c.k % 64 == 0 for c in cases if c.sparse_operand)
+    for out, inner in WEIGHTS:
+        sizes = {(c.phase, c.m, c.n, c.k) for c in cases}
+        assert {
+            ("forward", 256, out, inner),
+            ("backward", 256, inner, out),
+            ("update", out, inner, 256),
+        } <= sizes  # fmt: skip
+
+
+def test_without_torch_or_gpu_one_line_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MeasureError, match=r"pip install 'nmsim\[measure\]'"):
+        open_device()
+    cuda = SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    with pytest.raises(MeasureError, match="finds none"):
+        open_device()
+    cuda.is_available, cuda.device_count = lambda: True, lambda: 1
+    with pytest.raises(MeasureError, match="GPU 3: PyTorch finds 1"):
+        open_device(3)
+
+
+class Matrix(np.ndarray):
+    def t(self):
+        return self.T
+
+
+def fake_torch():
+    """As much of PyTorch as a launch needs, on numpy; a "compressed" operand stays as it is."""
+
+    def full(shape, dtype, device):
+        assert device == "cuda:0"
+        return np.random.default_rng(0).standard_normal(shape).view(Matrix)
+
+    compressed = SimpleNamespace(from_dense=lambda values: values)
+    launched = []
+
+    def mm(a, b, out=None):
+        launched.append((a, b))
+        return np.matmul(a, b, out=out)
+
+    return SimpleNamespace(
+        randn=full,
+        empty=lambda *shape, dtype, device: np.empty(shape),
+        mm=mm,
+        bfloat16=None,
+        float16=None,
+        launched=launched,
+        sparse=SimpleNamespace(
+            SparseSemiStructuredTensorCUSPARSELT=compressed,
+            SparseSemiStructuredTensorCUTLASS=compressed,
+        ),
+        cuda=SimpleNamespace(get_device_properties=lambda i: SimpleNamespace(L2_cache_size=2**20)),
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    grid(weights=[(128, 192)], rows=(64,)),
+    ids=lambda case: f"{case.phase}-{case.library}",
+)
+def test_launch_multiplies_operands_in_the_layout_that_the_row_names(case, monkeypatch):
+    monkeypatch.setattr(CudaBackend, "_pruned", lambda self, values: values)
+    torch = fake_torch()
+    CudaBackend(torch, 0)._call(case)()
+    ((left, right),) = torch.launched
+    a, b = (right.T, left) if case.sparse_operand == "B" else (left, right.T)
+    assert (a.shape, b.shape) == ((case.m, case.k), (case.n, case.k))
+    assert case.layout == ("T" if b.flags.c_contiguous else "N") + (
+        "N" if a.flags.c_contiguous else "T"
+    )
+    if case.sparse_operand:
+        assert {"A": a, "B": b}[case.sparse_operand].flags.c_contiguous
+
+
+def test_pool_of_operands_exceeds_the_cache():
+    l2 = 40 * 2**20
+    cuda = SimpleNamespace(get_device_properties=lambda index: SimpleNamespace(L2_cache_size=l2))
+    backend = CudaBackend(SimpleNamespace(cuda=cuda), 0)
+    for case in grid():
+        elements = case.m * case.k + case.n * case.k
+        stored = (
+            elements - (7 / 16) * case.k * {"A": case.m, "B": case.n, "": 0}[case.sparse_operand]
+        )
+        assert 2 * stored * backend.pool(case) > 1.2 * l2, case

@@ -1,0 +1,273 @@
+"""The cycle model of a GPU: bounds, waves, stages, and what it shares with the closed form."""
+
+import inspect
+import types
+
+import numpy as np
+import pytest
+
+from nmsim import jit
+from nmsim.engine import gpu_waves, run, tensor_core, tensor_core_analytical
+from nmsim.engine.gpu_call import CTAS, STAGES, TM, TN, Call, resolve
+from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
+from nmsim.engine.sm import mma_ticks, rate
+from nmsim.engine.sm_state import TICKS
+from nmsim.gemm import Gemm
+from nmsim.hardware import load_hardware
+from nmsim.mask import SparseGemm
+from nmsim.pattern import Pattern
+
+A100 = load_hardware("a100-sxm4-80gb")
+BF16 = Call("bf16")
+SPARSE = Call("bf16", Pattern(2, 4), "b")
+
+SIZES = np.array(
+    [
+        (m, n, k, 1)
+        for m in (2, 16, 96, 256, 1000, 4096)
+        for n, k in ((128, 8192), (4096, 4096), (16384, 512), (1000, 96), (8192, 64))
+    ],
+    np.float64,
+)
+
+
+COLUMNS = {"stages": STAGES, "ctas": CTAS}
+
+
+def times(machine, call, *sizes):
+    rows = np.array([(*size, 1)[:4] for size in sizes], np.float64)
+    return tensor_core.times(machine, call, rows)
+
+
+def on(kernel, call=BF16):
+    """The call with one kernel of its library."""
+    return Call(call.dtype, call.pattern, call.sparse_operand, call.library, kernel)
+
+
+def outcome(call, *sizes, split=1, machine=A100, **row):
+    """A GEMM on the first kernel that the call may use, some columns of its row replaced."""
+    found = resolve(machine, call)
+    chosen = found.table[0].copy()
+    for column, value in row.items():
+        chosen[COLUMNS[column]] = value
+    return tensor_core.run_kernel(machine, call, found, chosen, split, (*sizes, 1)[:4])
+
+
+def scaled(machine, **update):
+    return machine.model_copy(update=update)
+
+
+def test_no_gemm_beats_tensor_cores_memory_or_launch():
+    us = tensor_core.times(A100, BF16, SIZES)
+    m, n, k, _ = SIZES.T
+    assert (us >= m * n * k / (A100.peak_macs * A100.clock_mhz)).all()
+    once = 2 * (m * k + n * k) / (A100.dram.gbps * 1e3)
+    assert (us >= once).all()
+    assert (us >= A100.timing.launch_us).all()
+
+
+def test_a_large_gemm_comes_near_the_peak():
+    us = times(A100, BF16, (8192, 8192, 8192))[0]
+    share = 8192**3 / (A100.peak_macs * A100.clock_mhz) / us
+    assert 0.8 < share < 0.95
+
+
+@pytest.mark.parametrize("waves", [1, 2, 4])
+def test_one_tile_more_than_whole_waves_is_another_wave(waves):
+    """256 x 128 tiles, 108 SMs: 54 rows of tiles by 2 columns are a wave."""
+    call, m = on("256x128x32_3"), 256 * 54 * waves
+    full, one = times(A100, call, (m, 256, 4096), (m + 1, 256, 4096))
+    before = times(A100, call, (m - 255, 256, 4096))[0]
+    assert full - before < 0.03 * full  # the wave is there already
+    assert one - full > 0.8 * (full - A100.timing.launch_us) / waves
+
+
+def test_a_long_k_is_split_and_the_parts_are_added_up():
+    whole, parts = (outcome(on("64x64x64_3"), 128, 128, 16384, split=s) for s in (1, 8))
+    assert parts.clocks < whole.clocks / 2
+    assert parts.tiles == 8 * whole.tiles
+    assert "split-k reduction" in parts.shares
+    assert "split-k reduction" not in whole.shares
+    many = outcome(on("64x64x64_3"), 2048, 2048, 512, split=8)
+    assert many.clocks > outcome(on("64x64x64_3"), 2048, 2048, 512).clocks
+
+
+def test_fewer_stages_wait_longer_for_memory():
+    waits, clocks = [], []
+    for stages in (2, 3, 5):
+        found = outcome(on("64x64x64_5"), 512, 512, 8192, stages=stages)
+        waits.append(found.waves[0].tile.main_waits.memory)
+        clocks.append(found.clocks)
+    assert waits[0] > waits[1] > waits[2]
+    assert clocks[0] > clocks[1] > clocks[2]
+
+
+def test_more_threadblocks_on_an_sm_hide_latency():
+    alone, four = (outcome(on("32x32x128_2"), 512, 3456, 2048, ctas=c) for c in (1, 4))
+    assert four.clocks < 0.8 * alone.clocks
+    assert sum(wave.rounds for wave in alone.waves) == 4 * sum(w.rounds for w in four.waves)
+
+
+@pytest.mark.parametrize("size", [(4096, 4096, 4096), (96, 4096, 512), (1, 512, 512)])
+def test_more_sms_are_never_slower(size):
+    found = [outcome(BF16, *size, machine=scaled(A100, sms=sms)).clocks for sms in (27, 54, 108)]
+    assert found[0] >= 0.99 * found[1] >= 0.98 * found[2]
+
+
+def test_copies_in_one_launch_share_waves():
+    one = outcome(on("128x128x32_5"), 128, 128, 1024)
+    many = outcome(on("128x128x32_5"), 128, 128, 1024, 108)
+    assert sum(wave.rounds for wave in many.waves) == sum(wave.rounds for wave in one.waves) == 1
+    assert many.clocks < 3 * one.clocks
+    assert many.tiles == 108 * one.tiles
+
+
+def test_both_fidelities_agree_within_half():
+    slow = tensor_core.times(A100, BF16, SIZES)
+    fast = tensor_core_analytical.times(A100, BF16, SIZES)
+    apart = np.abs(np.log(slow / fast))
+    assert apart.max() < np.log(1.5)
+    assert apart.mean() < 0.1
+
+
+def test_a_compressed_operand_may_be_either():
+    """Turning a GEMM with its kernel and its compressed operand changes nothing."""
+    turned = Call("bf16", Pattern(2, 4), "a")
+    found, other = resolve(A100, SPARSE), resolve(A100, turned)
+    tall, wide = found.table[0], found.table[0][[1, 0, 2, 3, 4, 6, 5]]
+    one = tensor_core.run_kernel(A100, SPARSE, found, tall, 1, (512, 384, 2048, 1))
+    two = tensor_core.run_kernel(A100, turned, other, wide, 1, (384, 512, 2048, 1))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("call", "k", "measured"),
+    [
+        (BF16, 16, 1024),  # 312 TFLOP/s (NVIDIA, A100 whitepaper)
+        (SPARSE, 32, 1979.1),  # Sun et al., TPDS 2023, Table 6
+        (SPARSE, 16, 1290.5),
+    ],
+)
+def test_the_machines_instructions_reach_measured_rates(call, k, measured):
+    found = resolve(A100, call)
+    own = instruction_of(A100, call.dtype, found)
+    share = k / own.k
+    shape = own._replace(
+        k=k, cycles=own.cycles * share, metadata_bytes=int(own.metadata_bytes * share)
+    )
+    assert rate(core_of(A100, "bf16"), shape, warps=8, ilp=6) == pytest.approx(measured, rel=0.03)
+
+
+def test_instructions_are_as_deep_as_their_format_allows():
+    int8 = Call("int8")
+    assert instruction_of(A100, "int8", resolve(A100, int8)).k == 32
+    assert instruction_of(A100, "bf16", resolve(A100, BF16)).k == 16
+    sparse = instruction_of(A100, "bf16", resolve(A100, SPARSE))
+    assert (sparse.k, sparse.keep, sparse.group, sparse.metadata_bytes) == (32, 2, 4, 64)
+    ticks = mma_ticks(core_of(A100, "bf16"), sparse)
+    assert ticks / TICKS == pytest.approx(4 * 16 * 8 * 32 / 1979, rel=0.01)
+
+
+def test_cuda_cores_run_the_same_way():
+    us = times(A100, Call("fp32"), (2048, 2048, 2048))[0]
+    peak = 2048**3 / (A100.sms * 64 * A100.clock_mhz)
+    assert peak < us < 1.4 * peak
+
+
+def test_every_kernel_is_a_tile():
+    for library in A100.libraries:
+        for dtype in library.dtypes:
+            pattern = Pattern(2, 4) if library.sparse else Pattern(1, 1)
+            call = Call(dtype, pattern, "b" if library.sparse else "", library.library)
+            found = resolve(A100, call)
+            instruction = instruction_of(A100, dtype, found)
+            for row in found.table:
+                tile = tile_of(row, instruction, 16, swapped=library.sparse)
+                assert {tile.m, tile.n} == {int(row[TM]), int(row[TN])}
+
+
+@pytest.mark.parametrize("pattern", [Pattern(1, 4), Pattern(3, 4), Pattern(4, 8), Pattern(1, 16)])
+def test_a_hypothetical_pattern_reaches_its_own_rate(pattern):
+    form = A100.format("bf16")
+    faster = form.model_copy(update={"sparse_macs_per_clk": 1024 / pattern.density})
+    machine = scaled(A100, native=(pattern,), formats=(faster,))
+    found = resolve(machine, Call("bf16", pattern, "b"))
+    instruction = instruction_of(machine, "bf16", found)
+    reached = rate(core_of(machine, "bf16"), instruction, warps=8, ilp=8)
+    assert reached == pytest.approx(1024 / pattern.density, rel=0.03)
+
+
+def test_a_run_says_what_bound_it():
+    large = run(A100, SparseGemm.dense(Gemm(4096, 4096, 4096)))
+    thin = run(A100, SparseGemm.dense(Gemm(16, 16384, 8192)))
+    tiny = run(A100, SparseGemm.dense(Gemm(16, 16, 64)))
+    assert large.bound in ("compute", "shared memory")
+    assert thin.bound == "dram bandwidth"
+    assert tiny.bound == "launch"
+    assert large.compute_cycles > 0.8 * large.cycles
+    assert {large.bound, thin.bound, tiny.bound} <= set(tensor_core.BOUNDS)
+
+
+def mutant(module, formula, other, monkeypatch):
+    """A copy of a module, run as plain Python, with one formula changed."""
+    source = inspect.getsource(module)
+    assert source.count(formula) == 1
+    monkeypatch.setattr(jit, "kernel", lambda function: function)
+    copy = types.ModuleType(module.__name__)
+    exec(compile(source.replace(formula, other), module.__name__, "exec"), vars(copy))
+    return copy
+
+
+FEW = SIZES[::4]
+
+
+@pytest.mark.parametrize(
+    ("formula", "other"),
+    [
+        ("rates.l2 * share", "rates.l2 * share / 4"),
+        ("rates.dram * share / missed", "rates.dram * share / missed / 2"),
+        ("min(1.0, rates.l2_bytes / footprint)", "0.0"),
+        ("[(1, rest)] * (rest > 0)", "[(1, rest)] * (rest > grid.sms)"),
+    ],
+)
+def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
+    slow, fast = (model.times(A100, BF16, SIZES) for model in (tensor_core, tensor_core_analytical))
+    changed = mutant(gpu_waves, formula, other, monkeypatch)
+    monkeypatch.setattr(tensor_core, "waves_of", changed.waves_of)
+    monkeypatch.setattr(tensor_core, "grid_of", changed.grid_of)
+    assert (tensor_core.times(A100, BF16, SIZES) != slow).any()
+    assert (tensor_core_analytical.times(A100, BF16, SIZES) == fast).all()
+
+
+@pytest.mark.parametrize(
+    ("formula", "other"),
+    [
+        ("running * fed / chip.l2", "running * fed / chip.l2 * 4"),
+        ("chip.overlap * dram, dram + hidden", "dram, dram + hidden"),
+        ("full = np.floor(tiles / slots)", "full = np.floor(tiles / slots) + 1"),
+    ],
+)
+def test_the_closed_form_has_formulas_of_its_own(formula, other, monkeypatch):
+    slow, fast = (model.times(A100, BF16, FEW) for model in (tensor_core, tensor_core_analytical))
+    changed = mutant(tensor_core_analytical, formula, other, monkeypatch)
+    monkeypatch.setattr(tensor_core_analytical, "_many", changed._many)
+    assert (tensor_core_analytical.times(A100, BF16, FEW) != fast).any()
+    assert (tensor_core.times(A100, BF16, FEW) == slow).all()
+
+
+def test_neither_fidelity_knows_the_other():
+    assert "_analytical" not in inspect.getsource(tensor_core) + inspect.getsource(gpu_waves)
+    cycle_level = ("gpu_waves", "gpu_tile", "engine.sm", "import waves", "import tensor_core")
+    source = inspect.getsource(tensor_core_analytical)
+    assert not any(module in source for module in cycle_level)
+
+
+def test_the_closed_forms_constants_do_not_touch_a_kernels_cycles():
+    found = resolve(A100, BF16)
+    timing = A100.timing.model_copy(update={"load_us": 5.0, "wave_us": 5.0, "overlap": 1.0})
+    changed = scaled(A100, timing=timing)
+    other = resolve(changed, BF16)
+    for size in ((256, 256, 256, 1), (4096, 4096, 1024, 1)):
+        one = tensor_core.run_kernel(A100, BF16, found, found.table[2], 1, size)
+        two = tensor_core.run_kernel(changed, BF16, other, found.table[2], 1, size)
+        assert one == two
