@@ -12,7 +12,8 @@ from nmsim.cost import selectors
 from nmsim.dataflow import DATAFLOWS
 from nmsim.engine import ENGINES
 from nmsim.experiment import Experiment
-from nmsim.hardware import HARDWARE, SystolicArray, load_hardware
+from nmsim.hardware import HARDWARE, Gpu, SystolicArray, load_hardware
+from nmsim.kernels import KERNELS, Kernel, KernelSet, load_kernels
 from nmsim.measurements import MEASURED
 from nmsim.network import MODELS, Network, load_model
 from nmsim.pruning import PRUNERS
@@ -44,11 +45,11 @@ def _model(name: str) -> Facts:
     ]
     if network.published is not None:
         published = network.published
-        facts += [
-            ("published parameters", f"{published.parameters:,}"),
-            ("published MACs", f"{published.macs:,} (within {published.macs_tolerance:.2%})"),
-            ("published by", published.source),
-        ]
+        facts.append(("published parameters", f"{published.parameters:,}"))
+        if published.macs is not None:
+            within = f"within {published.macs_tolerance:.2%}"
+            facts.append(("published MACs", f"{published.macs:,} ({within})"))
+        facts.append(("published by", published.source))
     for gemm in forward:
         copies = f" x {gemm.count * gemm.repeat}" if gemm.count * gemm.repeat > 1 else ""
         facts.append((gemm.layer, f"{gemm.kind} {gemm.m} x {gemm.n} x {gemm.k}{copies}"))
@@ -115,6 +116,24 @@ def _dataflow(name: str) -> Facts:
     return [(field, str(value)) for field, value in vars(dataflow).items()]
 
 
+def _kernel_set(name: str) -> Facts:
+    kernels = load_kernels(name)
+    rows = [(kernel.name, _kernel(kernel)) for kernel in kernels.kernels]
+    own = type(kernels).model_fields
+    rest = [
+        (field, f"{getattr(kernels, field)}   [{own[field].description}]")
+        for field in own
+        if field not in ("summary", "source", "kernels")
+    ]
+    head = [("name", name), ("summary", kernels.summary), ("source", kernels.source)]
+    return [*head, *rest, *rows]
+
+
+def _kernel(kernel: Kernel) -> str:
+    tile, warp = ("x".join(map(str, sizes)) for sizes in (kernel.tile, kernel.warp))
+    return f"tile {tile}, warp {warp}, {kernel.stages} stages, {kernel.ctas_per_sm} per SM"
+
+
 def _engine(name: str) -> Facts:
     engine = ENGINES[name]
     module = sys.modules[engine.simulate.__module__]
@@ -151,6 +170,7 @@ _KINDS = {
     "pruners": _Kind(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
     "dataflows": _Kind(lambda: DATAFLOWS, lambda name: DATAFLOWS[name].summary, _dataflow),
     "engines": _Kind(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
+    "kernels": _Kind(lambda: KERNELS, lambda name: load_kernels(name).summary, _kernel_set),
     "measured": _Kind(lambda: MEASURED, lambda name: MEASURED.load(name).summary, _measured),
 }
 
@@ -159,6 +179,8 @@ KINDS = tuple(_KINDS)
 SCHEMAS: dict[str, type[BaseModel]] = {
     "model": Network,
     "hardware": SystolicArray,
+    "gpu": Gpu,
+    "kernels": KernelSet,
     "recipe": Recipe,
     "experiment": Experiment,
 }

@@ -25,9 +25,9 @@ class Published(Spec):
     """Figures from the literature that the layers must add up to."""
 
     parameters: Positive = Field(description="of the whole network")
-    macs: Positive = Field(description="forward, one sample")
+    macs: Positive | None = Field(None, description="forward, one sample; null: none found")
     macs_tolerance: Annotated[float, Field(ge=0, le=0.05)] = Field(
-        description="relative: the printed figure's rounding, or what it counts besides GEMMs"
+        0, description="relative: the printed figure's rounding, or what it counts besides GEMMs"
     )
     source: str
     elsewhere: tuple[Elsewhere, ...] = Field((), description="parameters that no GEMM holds")

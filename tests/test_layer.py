@@ -150,7 +150,8 @@ def test_published_parameters_and_macs(name):
     network = load_model(name)
     published = network.published
     forward = sum(g.macs for g in network.gemms(1) if g.phase == "forward")
-    assert abs(forward / published.macs - 1) <= published.macs_tolerance
+    if published.macs is not None:
+        assert abs(forward / published.macs - 1) <= published.macs_tolerance
     elsewhere = sum(part.count for part in published.elsewhere)
     assert network.weights + elsewhere == published.parameters
 

@@ -6,12 +6,14 @@ import types
 import numpy as np
 import pytest
 
+import nmsim
 from nmsim import jit
 from nmsim.engine import gpu_waves, run, tensor_core, tensor_core_analytical
 from nmsim.engine.gpu_call import CTAS, STAGES, TM, TN, Call, resolve
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
 from nmsim.engine.sm import mma_ticks, rate
 from nmsim.engine.sm_state import TICKS
+from nmsim.errors import UnknownName
 from nmsim.gemm import Gemm
 from nmsim.hardware import load_hardware
 from nmsim.mask import SparseGemm
@@ -271,3 +273,38 @@ def test_the_closed_forms_constants_do_not_touch_a_kernels_cycles():
         one = tensor_core.run_kernel(A100, BF16, found, found.table[2], 1, size)
         two = tensor_core.run_kernel(changed, BF16, other, found.table[2], 1, size)
         assert one == two
+
+
+def test_a_kernel_can_be_forced_and_must_exist():
+    gemms = [Gemm(4096, 4096, 4096)]
+    for fidelity in ("cycle", "analytical"):
+        free, forced = (
+            nmsim.simulate(
+                gemms, hardware=load_hardware("a100-sxm4-80gb", **fields), fidelity=fidelity
+            )
+            for fields in ({}, {"kernel": "64x64x64_3"})
+        )
+        assert forced.kernel[0].startswith("cublas 64x64x64")
+        assert not free.kernel[0].startswith("cublas 64x64x64")
+        assert forced.time_us[0] > free.time_us[0]
+    with pytest.raises(UnknownName, match="unknown kernel 'tall'"):
+        nmsim.simulate(gemms, hardware=load_hardware("a100-sxm4-80gb", kernel="tall"))
+    # A name that only the sparse library has leaves the dense call to its own choice.
+    other = load_hardware("a100-sxm4-80gb", kernel="256x128x64_3")
+    assert nmsim.simulate(gemms, hardware=other).time_us[0] == pytest.approx(
+        nmsim.simulate(gemms, hardware="a100-sxm4-80gb").time_us[0]
+    )
+
+
+def test_a_step_says_per_gemm_why_it_takes_what_it_takes():
+    table = nmsim.simulate("bert-large", hardware="a100-sxm4-80gb", recipe="asp", batch=8)
+    assert set(table.engine) == {"tensor-core"}
+    assert (table.bound != "").all()
+    assert (table.kernel.str.contains("cublas|cusparselt")).all()
+    assert (table.tiles > 0).all()
+    assert (table.waves > 0).all()
+    weights = table[(table.phase == "forward") & (table.b_pattern == "2:4")]
+    assert weights.kernel.str.startswith("cusparselt").all()
+    assert (table[table.phase != "forward"].speedup == 1).all()
+    assert (table.macs_useful <= table.macs_issued).all()
+    assert (table.utilization <= 1).all()

@@ -54,6 +54,13 @@ def simulate(
             "and say the confidence interval.",
         ),
     ] = None,
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="On a GPU, run this kernel wherever the library has it (`nmsim show kernels`).",
+        ),
+    ] = None,
     out: Out = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
 ) -> None:
@@ -70,7 +77,7 @@ def simulate(
         layers=layer,
         seed=seed,
         tensors=tensors,
-        overrides=overrides(settings),
+        overrides={**overrides(settings), **({"kernel": kernel} if kernel else {})},
         compare=compare,
         sample=sample,
     )

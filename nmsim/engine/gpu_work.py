@@ -4,7 +4,7 @@ Both fidelities share this: which operand is compressed, which kernel the librar
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,9 +14,11 @@ from nmsim.engine.gpu_call import TK, TM, TN, WM, WN, Call, Form, Resolved, reso
 from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.slots import misfit_share
 from nmsim.hardware import Gpu
+from nmsim.kernels import load_kernels
 from nmsim.mask import Mask, SparseGemm
 from nmsim.operand import OPERANDS
 from nmsim.pattern import DENSE, Pattern
+from nmsim.registry import unknown_name
 from nmsim.result import Run
 
 __all__ = ["Launch", "launches", "writeup"]
@@ -148,7 +150,7 @@ def _chosen(
     share: float | None,
     note: str,
 ) -> Launch:
-    found = resolve(machine, call)
+    found = _forced(machine, call)
     g = work.gemm
     form = found.form._replace(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
@@ -158,6 +160,23 @@ def _chosen(
     row, split = choose(found.chip, form, found.table, found.splits, rules_of(found), *size)
     said = "; ".join(filter(None, (note, found.note)))
     return Launch(work, call, found, form, int(row), float(split), copied, share, said)
+
+
+def _forced(machine: Gpu, call: Call) -> Resolved:
+    """The call with the machine's own kernel where the library has it, else with its choice."""
+    free = resolve(machine, call)
+    if not machine.kernel:
+        return free
+    known = {
+        kernel.name
+        for library in machine.libraries
+        for kernel in load_kernels(library.kernels).kernels
+    }
+    if machine.kernel not in known:
+        raise unknown_name("kernel", machine.kernel, sorted(known))
+    if machine.kernel not in {kernel.name for kernel in free.kernels.kernels}:
+        return free
+    return resolve(machine, replace(call, kernel=machine.kernel))
 
 
 def copy_clocks(launch: Launch) -> float:

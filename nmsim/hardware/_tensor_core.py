@@ -247,6 +247,11 @@ class Gpu(Spec):
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"
     )
+    kernel: str = Field(
+        "",
+        description="a kernel, by name, to be run wherever the library has it; none: the library's "
+        "choice",
+    )
     fitted: tuple[str, ...] = Field(
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
