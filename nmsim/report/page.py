@@ -29,7 +29,9 @@ PAGE = "index.html"
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
-_WAITING = "The hatched part is time that the machine waits for memory."
+_WAITING = (
+    "The hatched part is time that an array waits for memory, or that a GPU's tensor cores idle."
+)
 _LINKS = {
     "simulate": {
         "figures": "Figures",

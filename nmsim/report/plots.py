@@ -32,7 +32,7 @@ __all__ = [
 
 Row = Mapping[str, Any]
 
-_PARTS = {"compute": "computing", "stall": "stalled: waiting for memory"}
+_PARTS = {"compute": "computing", "stall": "stalled: waiting, or not multiplying"}
 
 
 def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
