@@ -57,6 +57,13 @@ ROWS = (
 )
 """Classes of M."""
 
+_BACK_TO_BACK = re.compile(r"host[- ]?(side|timer)|back[- ]to[- ]back", re.IGNORECASE)
+
+_SUSTAINED = (
+    "rows whose note names a host's timer around launches back to back: predicted at the clock "
+    "that long work leaves (timing.sustained_throttle)"
+)
+
 _FLOOR = re.compile(r"floor\D{0,20}?([0-9.]+)(?:\s*(?:-|to)\s*([0-9.]+))?\s*us")
 
 
@@ -180,6 +187,7 @@ def _predict(
     machines: dict[str, Gpu],
     notes: dict[str, int],
 ) -> tuple[NDArray[np.float64], pd.DataFrame]:
+    sustained = _sustained(rows)
     order = np.argsort(rows.routine_of, kind="stable")
     ends = np.cumsum(np.bincount(rows.routine_of, minlength=len(rows.routines)))
     predicted = np.full(len(rows), np.nan)
@@ -187,7 +195,7 @@ def _predict(
     accounts: dict[str, NDArray[Any]] = {}
 
     def note(text: str, count: int) -> None:
-        if text:
+        if text and count:
             notes[text] = notes.get(text, 0) + count
 
     for routine, at in zip(rows.routines, np.split(order, ends[:-1]), strict=True):
@@ -203,11 +211,13 @@ def _predict(
             continue
         for text in (said, _assumed(routine)):
             note(text, len(at))
-        predicted[at] = call_times(machine, call, rows.sizes[at], fidelity)
         machine_names[at] = machine.name
-        for column, values in account(machine, call, rows.sizes[at]).items():
-            whole = accounts.setdefault(column, np.empty(len(rows), values.dtype))
-            whole[at] = values
+        for held, own in ((machine, at[~sustained[at]]), (machine.sustained, at[sustained[at]])):
+            predicted[own] = call_times(held, call, rows.sizes[own], fidelity)
+            for column, values in account(held, call, rows.sizes[own]).items():
+                whole = accounts.setdefault(column, np.empty(len(rows), values.dtype))
+                whole[own] = values
+        note(_SUSTAINED, int(sustained[at].sum()))
     return predicted, pd.DataFrame(
         {**rows.columns, **_derived(rows, predicted), **accounts, "machine": machine_names}
     )
@@ -246,6 +256,13 @@ def _floors(notes: Iterable[str]) -> NDArray[np.float64]:
     texts = list(notes)
     known = {text: _floor(text) for text in set(texts)}
     return np.array([known[text] for text in texts])
+
+
+def _sustained(rows: Measurements) -> NDArray[np.bool_]:
+    """Rows whose note says that a host timed many launches back to back."""
+    texts = rows.columns.get("note", [""] * len(rows))
+    known = {text: bool(_BACK_TO_BACK.search(text)) for text in set(texts)}
+    return np.array([known[text] for text in texts], np.bool_)
 
 
 def _floor(note: str) -> float:

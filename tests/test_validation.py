@@ -250,7 +250,7 @@ def test_an_unknown_library_is_said_once(run, tmp_path):
 
 
 def test_a_noted_timing_floor_is_stated_and_its_rows_counted(run, document, tmp_path):
-    rows = [f"{DENSE},floor ~25-75us", f"{SPARSE},", f"{SHORT},host timer: floor 15 us"]
+    rows = [f"{DENSE},floor ~25-75us", f"{SPARSE},", f"{SHORT},clock ticks: floor 15 us"]
     table(tmp_path / "t.csv", *rows, header=f"{HEADER},note")
     found = document("t.csv")
     assert found["rows"] == 3
@@ -430,3 +430,22 @@ def test_the_package_carries_its_points():
     shipped = Path(measurements.__file__).parent / "measured"
     assert MEASURED.folder == shipped
     assert sum(path.stat().st_size for path in shipped.iterdir()) < 500_000
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+def test_rows_timed_back_to_back_are_predicted_at_the_clock_of_long_work(
+    tmp_path, document, fidelity
+):
+    path = table(
+        tmp_path / "f.csv",
+        *(f"{DENSE},{note}" for note in ("", "host timer: floor 25 us", "launch excluded")),
+        header=f"{HEADER},note",
+    )
+    out = tmp_path / "p.csv"
+    shown = document(path, "--predictions", out, "--fidelity", fidelity)
+    predicted = [line.rpartition(",")[2] for line in out.read_text().splitlines()[1:]]
+    free, sustained, other = map(float, predicted)
+    assert free == other
+    # Tensor cores are busy for part of the time, and then 11% slower.
+    assert 1.02 * free < sustained < 1.11 * free
+    assert any("long work" in note and "(1 row)" in note for note in shown["notes"])

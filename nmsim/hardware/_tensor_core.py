@@ -114,6 +114,11 @@ class Timing(Spec):
         description="time in which the clock comes down by half of that, us"
     )
     gemv_gbps: Positive = Field(description="a matrix-vector kernel's reads, 1e9 bytes per second")
+    sustained_throttle: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="slow-down of kernels that keep all tensor cores busy, launched back to back "
+        "for so long that the clock has come down before the first is timed",
+    )
 
 
 class TimingOverride(Spec):
@@ -256,6 +261,13 @@ class Gpu(Spec):
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
+
+    @property
+    def sustained(self) -> "Gpu":
+        """The GPU after long work: the clock has come down, however short the next kernel is."""
+        throttled = {"throttle": self.timing.sustained_throttle, "throttle_us": 0.0}
+        timing = self.timing.model_copy(update=throttled)
+        return self.model_copy(update={"timing": timing})
 
     def format(self, dtype: str) -> Format:
         """A number format by name.
