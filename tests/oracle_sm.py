@@ -79,6 +79,8 @@ class Threadblock:
 
 
 class Warp:
+    BEYOND = ("copy", "load", "wait", "barrier", "mma", "wgmma", "other")
+
     def __init__(self, core, cta, index, number):
         self.core, self.cta, self.index, self.number = core, cta, index, number
         tile, shape = cta.tile, cta.tile.instruction
@@ -90,6 +92,7 @@ class Warp:
         self.copies = Counter()
         self.acc = {}
         self.acc_ready = {}
+        self.unread = set()
         self.sleeping_until = 0
         self.at_barrier = False
         self.blocked = "issue"
@@ -131,8 +134,9 @@ class Warp:
         mine = [("copy", (k + tile.stages - 1, *c), "slices") for c in mine]
         last = block + 1 == blocks
         target = (k + 1, 0) if last else (k, block + 1)
+        direct = tile.instruction.sharers > 0
         beside = [("load", (*target, load), "slices") for load in self.load_list()]
-        if last:
+        if last and not direct:
             yield from mine
             yield "wait", (k + 1,), "slices"
             yield "barrier", (k + 1,), "slices"
@@ -145,7 +149,11 @@ class Warp:
             slots[s * total // len(beside)].append(row)
         for position, rows in enumerate(slots):
             yield from rows
-            yield "mma", (k, block, *divmod(position, self.ni)), "slices"
+            kind = "wgmma" if direct else "mma"
+            yield kind, (k, block, *divmod(position, self.ni)), "slices"
+        if last and direct:
+            yield "wait", (k + 1,), "slices"
+            yield "barrier", (k + 1,), "slices"
 
     def copy_list(self):
         """Every copy of this warp: operand, from where to where (shares of it), bytes."""
@@ -159,7 +167,7 @@ class Warp:
         found = []
         for name, size in sizes.items():
             share = ceil(size / tile.warps)
-            count = ceil(Fraction(share, 512))
+            count = ceil(Fraction(share, 2048 if shape.sharers else 512))
             for i in range(count):
                 begin = Fraction(self.index * count + i, tile.warps * count)
                 end = Fraction(self.index * count + i + 1, tile.warps * count)
@@ -169,6 +177,8 @@ class Warp:
     def load_list(self):
         """Every load of a block: list of fragments (operand, which), and bytes."""
         tile, shape = self.cta.tile, self.cta.tile.instruction
+        if shape.sharers:
+            return []
         a_size = shape.m * shape.k * shape.keep * shape.bits // shape.group // 8
         b_size = shape.n * shape.k * shape.bits // 8
         found = []
@@ -193,18 +203,20 @@ class Warp:
 
     def obstacle(self, now):
         core, sm, (kind, args, _) = self.core, self.core.sm, self.next
-        if kind in ("copy", "load", "wait", "barrier", "mma", "other") and args[0] >= core.slices:
+        if kind in Warp.BEYOND and args[0] >= core.slices:
             return None
         if kind == "wait":
             return "memory" if self.copies[args[0]] else None
         if any(self.pending[register] for register in self.reads()):
             return "shared"
-        if kind == "mma" and self.acc_ready.get(args[2:], 0) > now:
-            return "dependence"
-        if kind == "keep" and self.acc_ready.get(args, 0) > now:
-            return "dependence"
-        if kind == "mma" and core.tensor_free[self.number % sm.sub_cores] >= now + 1:
-            return "tensor"
+        if kind in ("mma", "wgmma", "keep"):
+            sums = args if kind == "keep" else args[2:]
+            if sums in self.unread or self.acc_ready.get(sums, 0) > now:
+                return "dependence"
+        if kind in ("mma", "wgmma"):
+            place = self.number % sm.sub_cores
+            if core.tensor_reads[place] or core.tensor_free[place] >= now + 1:
+                return "tensor"
         if kind in ("load", "keep", "fetch") and core.shared.backlog() >= sm.shared_queue:
             return "shared"
         if kind == "copy" and core.flying and core.flying + args[4] > sm.in_flight:
@@ -229,8 +241,7 @@ class Warp:
     def issue(self, now):
         kind, args, _ = self.next
         core = self.core
-        beyond = ("copy", "load", "wait", "barrier", "mma", "other")
-        idle = kind in beyond and args[0] >= core.slices
+        idle = kind in Warp.BEYOND and args[0] >= core.slices
         if not idle:
             getattr(self, "do_" + kind)(now, *args)
         self.next = next(self.program, None)
@@ -300,6 +311,32 @@ class Warp:
         self.acc[i, j] = before + a @ b.T
         core.first_mma = min(core.first_mma, now)
 
+    def do_wgmma(self, now, k, block, i, j):
+        """It holds its tensor core and its sums until it has read its operands where they lie."""
+        core, shape = self.core, self.cta.tile.instruction
+        place = self.number % core.sm.sub_cores
+        start = max(Fraction(now), core.tensor_free[place])
+        core.tensor_free[place] = start + core.pace
+        core.tensor_busy += core.pace
+        core.tensor_reads[place] = True
+        self.acc_ready[i, j] = ceil(start) + shape.latency
+        self.unread.add((i, j))
+        core.first_mma = min(core.first_mma, now)
+
+        def read(then):
+            core.tensor_reads[place] = False
+            core.tensor_free[place] = max(core.tensor_free[place], Fraction(then))
+            self.unread.remove((i, j))
+            a, b = self.fragment(k, block, "a", i), self.fragment(k, block, "b", j)
+            if shape.keep < shape.group:
+                a = expand(a, self.fragment(k, block, "e", i), shape.keep, shape.group)
+            before = self.acc.get((i, j), np.zeros((shape.m, shape.n)))
+            self.acc[i, j] = before + a @ b.T
+
+        a_size = Fraction(shape.m * shape.k * shape.keep * shape.bits, 8 * shape.group)
+        b_size = ceil(Fraction(shape.n * shape.k * shape.bits, 8 * shape.sharers))
+        core.shared.enter(core.access(a_size + shape.metadata_bytes + b_size), read)
+
     def do_barrier(self, now, k):
         meeting = self.cta.meeting
         meeting.append(self)
@@ -357,6 +394,7 @@ class Core:
         self.flying = 0
         self.writebacks = defaultdict(list)
         self.tensor_free = [Fraction(0)] * sm.sub_cores
+        self.tensor_reads = [False] * sm.sub_cores
         self.tensor_busy = Fraction(0)
         self.first_mma = 10**9
         self.issued = 0
@@ -370,6 +408,8 @@ class Core:
         fetch = Fraction(sum(registers), sm.register_reads)
         if shape.keep < shape.group:
             fetch += Fraction(sm.selection_cycles)
+        if shape.sharers:
+            fetch = Fraction(0)
         self.pace = ticks_up(max(Fraction(shape.cycles), fetch))
         self.ctas = [Threadblock(tile, *operands[i]) for i in range(ctas)]
         self.warps = []

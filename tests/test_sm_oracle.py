@@ -13,7 +13,7 @@ DENSE = (1, 1)
 
 @st.composite
 def instructions(draw):
-    """Small ones of many shapes, dense or compressed, some with ragged metadata."""
+    """Small ones of many shapes, dense or compressed, out of registers or shared memory."""
     keep, group = draw(st.sampled_from([DENSE, DENSE, (2, 4), (1, 4), (1, 2)]))
     k = draw(st.sampled_from([4, 8, 16]))
     m, n = draw(st.sampled_from([(8, 8), (16, 8), (8, 16)]))
@@ -27,6 +27,7 @@ def instructions(draw):
         keep=keep,
         group=group,
         metadata_bytes=0 if keep == group else draw(st.sampled_from([16, 48, 64, 200])),
+        sharers=draw(st.sampled_from([0, 0, 1, 3, 4])),
     )
 
 

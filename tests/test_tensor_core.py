@@ -20,6 +20,7 @@ from nmsim.mask import SparseGemm
 from nmsim.pattern import Pattern
 
 A100 = load_hardware("a100-sxm4-80gb")
+H100 = load_hardware("h100-sxm")
 BF16 = Call("bf16")
 SPARSE = Call("bf16", Pattern(2, 4), "b")
 
@@ -176,13 +177,36 @@ def test_cuda_cores_run_the_same_way():
     assert peak < us < 1.4 * peak
 
 
-def test_every_kernel_is_a_tile():
-    for library in A100.libraries:
+def hopper_tile(*sides):
+    found = resolve(H100, BF16)
+    row = next(row for row in found.table if (row[TM], row[TN]) == sides)
+    return tile_of(row, instruction_of(H100, "bf16", found), 16, swapped=False)
+
+
+def test_four_warps_share_an_instruction_that_reads_shared_memory():
+    tile = hopper_tile(256, 128)
+    one = tile.instruction
+    assert (tile.warps, tile.warps_n, one.m, one.n, one.k) == (8, 1, 16, 128, 16)
+    assert one.sharers * one.shared_bytes == 2 * 16 * (64 + 128)
+    assert rate(core_of(H100, "bf16"), one, warps=8, ilp=2) == pytest.approx(2048, rel=0.01)
+
+
+def test_narrow_instructions_wait_for_their_rows_of_a():
+    one = hopper_tile(8, 64).instruction
+    reached = rate(core_of(H100, "bf16"), one, warps=4, ilp=1)
+    least = 2 * 16 * (64 + 8) / H100.sm.shared_bytes_per_clk
+    assert reached < 64 * 8 * 16 / least
+    assert reached == pytest.approx(64 * 8 * 16 / least, rel=0.15)
+
+
+@pytest.mark.parametrize("machine", [A100, H100], ids=["A100", "H100"])
+def test_every_kernel_is_a_tile(machine):
+    for library in machine.libraries:
         for dtype in library.dtypes:
             pattern = Pattern(2, 4) if library.sparse else Pattern(1, 1)
             call = Call(dtype, pattern, "b" if library.sparse else "", library.library)
-            found = resolve(A100, call)
-            instruction = instruction_of(A100, dtype, found)
+            found = resolve(machine, call)
+            instruction = instruction_of(machine, dtype, found)
             for row in found.table:
                 tile = tile_of(row, instruction, 16, swapped=library.sparse)
                 assert {tile.m, tile.n} == {int(row[TM]), int(row[TN])}

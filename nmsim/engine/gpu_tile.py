@@ -4,6 +4,9 @@ A matrix instruction of a tensor core computes 16 x 8 elements of C and takes 25
 as stored, which is K of 16 for 16-bit operands and twice that where 2 of 4 are kept. Its cycles
 follow from the machine's rates. CUDA cores are taken as an instruction of 16 x 8 x 1 that lasts as
 long as its multiply-adds.
+
+Where a kernel set's operands are in shared memory (Hopper's ``wgmma``), four warps multiply 64 rows
+by up to 256 columns together, each warp 16 of the rows; the kernel's warp tile is the four warps'.
 """
 
 import math
@@ -23,6 +26,12 @@ __all__ = ["core_of", "instruction_of", "tile_of", "tile_time"]
 
 ROWS, COLS = 16, 8
 """Of C, of an instruction."""
+
+WARPGROUP = 4
+"""Warps that multiply out of shared memory together."""
+
+WIDEST = 256
+"""Columns of an instruction that does so."""
 
 DEPTH_BITS = 256
 """Of a row of A as stored, of an instruction."""
@@ -65,14 +74,16 @@ def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
     own = found.library.cycle.efficiency
     macs = found.chip.macs * (own / found.library.efficiency if own else 1.0)
     tensor = not found.kernels.cuda_cores
-    return _instruction(machine, dtype, found.native, macs, tensor=tensor)
+    one = _instruction(machine, dtype, found.native, macs, tensor=tensor)
+    return one._replace(sharers=WARPGROUP) if found.kernels.operands == "shared" else one
 
 
-def core_of(machine: Gpu, dtype: str) -> Sm:
+def core_of(machine: Gpu, dtype: str, *, bulk: bool = False) -> Sm:
     """The multiprocessor.
 
     Registers are read as fast as the machine's rates need it at least. What selecting by metadata
-    takes beside reading registers is what the machine's sparse rate leaves.
+    takes beside reading registers is what the machine's sparse rate leaves. ``bulk``: what has been
+    asked for is bounded by the stages alone.
     """
     form, own = machine.format(dtype), machine.sm
     all_of = [_instruction(machine, dtype, DENSE, form.macs_per_clk)]
@@ -91,7 +102,7 @@ def core_of(machine: Gpu, dtype: str) -> Sm:
         register_reads=reads,
         selection_cycles=selection,
         barrier_latency=machine.cycle.barrier_clk or BARRIER,
-        in_flight=IN_FLIGHT,
+        in_flight=int(own.shared_kib * 1024) if bulk else IN_FLIGHT,
         store_queue=STORE_QUEUE,
     )
 
@@ -102,12 +113,19 @@ def tile_of(
     """The tile of a row of a kernel table, its sides in whole instructions of every warp.
 
     ``swapped``: the kernel's columns are the instruction's rows, because B is compressed; also done
-    where a kernel has too few rows for an instruction.
+    where a kernel has too few rows for an instruction. One that reads shared memory is made as wide
+    as the part of the tile allows; then its sums are added to without a gap.
     """
     m, n, k, stages, _, warp_m, warp_n = map(int, row)
-    if swapped or warp_m % instruction.m:
+    together = max(1, instruction.sharers)
+    if swapped or warp_m % (together * instruction.m):
         m, n, warp_m, warp_n = n, m, warp_n, warp_m
-    warps_m, warps_n = max(1, m // warp_m), max(1, n // warp_n)
+    warps_m, warps_n = together * max(1, m // warp_m), max(1, n // warp_n)
+    if instruction.sharers:
+        columns = math.ceil(n / warps_n / COLS)
+        wide = max(i for i in range(1, WIDEST // COLS + 1) if columns % i == 0)
+        cycles = instruction.cycles * wide
+        instruction = instruction._replace(n=wide * COLS, cycles=cycles, latency=math.ceil(cycles))
     return Tile(
         m=_up(m, warps_m * instruction.m),
         n=_up(n, warps_n * instruction.n),

@@ -178,6 +178,7 @@ def mma_ticks(sm: Sm, instruction: Instruction) -> int:
 
     Multipliers and operand fetch work side by side, so the slower sets the pace. Fetch reads all
     registers, ``register_reads`` a cycle, and if A is compressed takes ``selection_cycles`` more.
+    An instruction with operands in shared memory takes its cycles; its reads are accesses there.
 
     On an A100, with two registers a cycle and 2 cycles for selection (assumptions), ``mma.sp``
     m16n8k32 takes 8.5 cycles and m16n8k16 6.5: 1928 and 1260 multiply-adds per cycle of a
@@ -189,6 +190,8 @@ def mma_ticks(sm: Sm, instruction: Instruction) -> int:
     what the instructions reach at best, and latency would be hidden by the many accumulators of a
     GEMM's main loop; they take for selection what their own sparse rate leaves.
     """
+    if instruction.sharers:
+        return math.ceil(instruction.cycles * TICKS)
     fetch = instruction.registers / sm.register_reads
     if instruction.keep < instruction.group:
         fetch += sm.selection_cycles
@@ -345,7 +348,7 @@ def rate(sm: Sm, instruction: Instruction, *, warps: int, ilp: int, rounds: int 
     )
     rows = stream(alone).rows
     kinds = rows[:, 0]
-    body = rows[kinds == Kind.MMA]
+    body = rows[(kinds == Kind.MMA) | (kinds == Kind.WGMMA)]
     idle = np.where(np.arange(rows.shape[1]) == 0, int(Kind.OTHER), -1)[None]
     idle[0, 1] = 0
     program = Program(np.concatenate([idle, body, idle]), 1, 1 + len(body))

@@ -11,7 +11,8 @@ at in this order,
    than ``shared_queue`` cycles of accesses before it, the bytes being copied stay within
    ``in_flight``, the stores under way within ``store_backlog``.
 
-Shared memory and the two memory channels serve in order, one access at a time.
+A multiplication out of shared memory reads there from its start on and keeps the tensor core until
+it has read. Shared memory and the two memory channels serve in order, one access at a time.
 """
 
 import numpy as np
@@ -83,6 +84,7 @@ K_OTHER, K_COPY, K_WAIT, K_BARRIER = (
     int(Kind.BARRIER),
 )
 K_LOAD, K_MMA, K_KEEP, K_STORE = int(Kind.LOAD), int(Kind.MMA), int(Kind.KEEP), int(Kind.STORE)
+K_WGMMA = int(Kind.WGMMA)
 
 
 @uncounted_kernel
@@ -132,7 +134,7 @@ def _operands(
 def _room(core: Core, state: State, kind: Count, size: Count, place: Count) -> tuple[Count, Count]:
     """When a pipe or queue takes one more, and which."""
     sm = state.sm
-    if kind == K_MMA:
+    if kind in (K_MMA, K_WGMMA):
         return sm[CORES + 2 * place + 1] // TICKS, TENSOR
     if kind in (K_LOAD, K_KEEP):
         return sm[SHARED_FREE] - core.shared_queue + 1, SHARED
@@ -209,6 +211,18 @@ def _mma(core: Core, state: State, warp: Count, acc: Count, place: Count) -> Cou
 
 
 @uncounted_kernel
+def _wgmma(core: Core, state: State, warp: Count, acc: Count, size: Count, place: Count) -> Count:
+    """Start a multiplication that lasts until its operands have been read, if not longer."""
+    sm, pipe = state.sm, CORES + 2 * place + 1
+    done = _mma(core, state, warp, acc, place)
+    read = _enter(core, state, sm[NOW], size)
+    sm[pipe] = max(sm[pipe], read * TICKS)
+    done = max(done, read)
+    state.warps[warp, core.ready + acc] = done
+    return done
+
+
+@uncounted_kernel
 def _store(core: Core, state: State, size: Count) -> Count:
     """Send results to memory; the time when they have left."""
     ticks = np.int64(np.ceil(size * TICKS / core.store_rate))
@@ -229,6 +243,8 @@ def _act(
         return done
     if kind == K_MMA:
         done = _mma(core, state, warp, program[at, ACC], place)
+    elif kind == K_WGMMA:
+        done = _wgmma(core, state, warp, program[at, ACC], size, place)
     elif kind in (K_LOAD, K_KEEP):
         done = _enter(core, state, state.sm[NOW], size) + core.shared_latency
         first = core.ready + program[at, DST]

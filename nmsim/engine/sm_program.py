@@ -35,6 +35,9 @@ __all__ = [
 COPY_BYTES = 512
 """What one ``cp.async`` of a warp copies at most: 16 bytes for each of 32 threads."""
 
+BULK_BYTES = 2048
+"""What one bulk copy moves at most: pieces, so that accesses to shared memory come in between."""
+
 METADATA_LOAD = 128
 """What one 32-bit shared-memory load of a warp moves, bytes."""
 
@@ -64,6 +67,8 @@ class Kind(IntEnum):
     """A store of accumulators to shared memory."""
     STORE = 7
     """A store to global memory."""
+    WGMMA = 8
+    """A warp's part of ``wgmma``: the tensor core, and operands straight out of shared memory."""
 
 
 KIND, AHEAD, DST, DSTS, SRC_A, SRC_B, SRC_E, ACC, BYTES = range(9)
@@ -90,6 +95,9 @@ class Instruction(NamedTuple):
         Elements of A stored of each group along K; 1 of 1 is dense.
     metadata_bytes
         Of one fragment of A, bytes.
+    sharers
+        Warps that issue it together, each its own rows of A and all the same B, out of shared
+        memory; 0: operands are fragments in registers. The shape is one warp's.
     """
 
     m: int
@@ -101,6 +109,7 @@ class Instruction(NamedTuple):
     keep: int = 1
     group: int = 1
     metadata_bytes: int = 0
+    sharers: int = 0
 
     @property
     def a_bytes(self) -> int:
@@ -116,6 +125,13 @@ class Instruction(NamedTuple):
     def c_bytes(self) -> int:
         """Of a fragment of accumulators."""
         return self.m * self.n * ACCUMULATOR_BITS // 8
+
+    @property
+    def shared_bytes(self) -> int:
+        """That a warp's part reads from shared memory: its rows of A, its share of B."""
+        if not self.sharers:
+            return 0
+        return self.a_bytes + self.metadata_bytes + math.ceil(self.b_bytes / self.sharers)
 
     @property
     def registers(self) -> int:
@@ -244,9 +260,10 @@ def _row(
 def _copies(tile: Tile, ahead: int) -> list[Row]:
     """One warp's share of a stage: as few copies of equal size as hold each operand."""
     rows: list[Row] = []
+    most = BULK_BYTES if tile.instruction.sharers else COPY_BYTES
     for size in stage_bytes(tile):
         share = math.ceil(size / tile.warps)
-        count = math.ceil(share / COPY_BYTES)
+        count = math.ceil(share / most)
         rows += [_row(Kind.COPY, ahead, size=math.ceil(share / count)) for _ in range(count)]
     return rows
 
@@ -273,6 +290,8 @@ def _loads(first: int, count: int, size: int, width: int, ahead: int) -> list[Ro
 def _block_loads(tile: Tile, buffer: int, ahead: int) -> list[Row]:
     """All fragments of one block of K, metadata last."""
     shape, held = tile.instruction, fragments(tile)
+    if shape.sharers:
+        return []
     first = buffer * held.total
     rows = _loads(first, held.a, shape.a_bytes, tile.load_bytes, ahead)
     rows += _loads(first + held.a, held.b, shape.b_bytes, tile.load_bytes, ahead)
@@ -284,7 +303,10 @@ def _block_loads(tile: Tile, buffer: int, ahead: int) -> list[Row]:
 
 def _mmas(tile: Tile, buffer: int) -> list[Row]:
     """The multiplications of a block of K, a row of accumulators after another."""
-    held = fragments(tile)
+    held, shape = fragments(tile), tile.instruction
+    if shape.sharers:
+        sums = range(2 * held.total, 2 * held.total + held.a * held.b)
+        return [_row(Kind.WGMMA, acc=acc, size=shape.shared_bytes) for acc in sums]
     first = buffer * held.total
     metadata = first + held.a + held.b
     return [
@@ -313,19 +335,24 @@ def _slice(tile: Tile) -> Iterable[Row]:
 
     The next slice's stage is waited for before the last block, whose multiplications hide the loads
     of that slice's first fragments. Copies stand before that wait. A stage is overwritten only
-    after a barrier that follows its last loads in every warp.
+    after a barrier that follows its last loads in every warp: with operands in shared memory, its
+    last multiplications, so that the next stage is waited for after them.
     """
+    direct = tile.instruction.sharers > 0
     copies = _copies(tile, tile.stages - 1)
     early = max(tile.blocks - 1, 1)
     meet = [_row(Kind.WAIT, 1), _row(Kind.BARRIER, 1)]
     for block in range(tile.blocks):
         last = block == tile.blocks - 1
         own = [row for i, row in enumerate(copies) if i * early // len(copies) == block]
-        if last:
+        if last and not direct:
             yield from own + meet
-        beside = _block_loads(tile, (block + 1) % 2, int(last)) + ([] if last else own)
+            own = []
+        beside = _block_loads(tile, (block + 1) % 2, int(last)) + own
         beside += [_row(Kind.OTHER)] * tile.others
         yield from _spread(beside, _mmas(tile, block % 2))
+    if direct:
+        yield from meet
 
 
 def _epilogue(tile: Tile) -> Iterable[Row]:

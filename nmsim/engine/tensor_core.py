@@ -136,7 +136,8 @@ def run_kernel(
         Of the operands, if other than the call's.
     """
     form = form or found.form
-    rates, core = rates_of(machine, found), core_of(machine, call.dtype)
+    rates = rates_of(machine, found)
+    core = core_of(machine, call.dtype, bulk=found.kernels.operands == "shared")
     bits = int(8 * (form.out if split == 1 else PARTIAL))
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -47,6 +47,11 @@ class KernelSet(Spec):
         "a tile spans neither side of C",
     )
     cuda_cores: bool = Field(False, description="runs on CUDA cores instead of tensor cores")
+    operands: Literal["registers", "shared"] = Field(
+        "registers",
+        description="where the matrix instruction finds them; shared: warpgroups of four warps, of "
+        "which `warp` is a part of the tile, multiply out of shared memory, filled in bulk",
+    )
     vectors: bool = Field(
         False,
         description="V:N:M kernels: a tile's rows are of the compressed operand and divide V",
