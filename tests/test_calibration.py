@@ -177,7 +177,11 @@ def test_fit_repeats_itself(fitted):
 
 def test_constants_of_a_library_are_fitted_by_its_name():
     true = load_hardware(
-        A100, **{"libraries.cusparselt-sm80.timing.load_us": 1.5, "libraries.cusparselt-sm80.efficiency": 0.8}
+        A100,
+        **{
+            "libraries.cusparselt-sm80.timing.load_us": 1.5,
+            "libraries.cusparselt-sm80.efficiency": 0.8,
+        },
     )
     start = load_hardware(
         A100,
@@ -247,7 +251,11 @@ def test_file_of_the_start_is_not_overwritten(fitted, tmp_path):
         (A100, {"fitted": ("summary",)}, "expected a number that may vary"),
         (A100, {"fitted": ("timing.load_us", "timing.load_us")}, "twice"),
         (A100, {"fitted": ("timing.load_us",), "timing.load_us": 0.0}, "expected a start above 0"),
-        (A100, {"fitted": ("libraries.cusparselt-sm80.timing.load_us",)}, "no measured row depends"),
+        (
+            A100,
+            {"fitted": ("libraries.cusparselt-sm80.timing.load_us",)},
+            "no measured row depends",
+        ),
     ],
 )
 def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, message):
