@@ -79,10 +79,30 @@ def test_a_large_gemm_comes_near_the_peak():
 def test_one_tile_more_than_whole_waves_is_another_wave(waves):
     """256 x 128 tiles, 108 SMs: 54 rows of tiles by 2 columns are a wave."""
     call, m = on("256x128x32_3"), 256 * 54 * waves
-    full, one = times(A100, call, (m, 256, 4096), (m + 1, 256, 4096))
-    before = times(A100, call, (m - 255, 256, 4096))[0]
+    before, full, one = (outcome(call, rows, 256, 4096).clocks for rows in (m - 255, m, m + 1))
     assert full - before < 0.03 * full  # the wave is there already
-    assert one - full > 0.8 * (full - A100.timing.launch_us) / waves
+    assert one - full > 0.8 * (full - A100.timing.launch_us * A100.clock_mhz) / waves
+
+
+def test_a_last_wave_reads_again_by_its_share():
+    """256 tiles in a row: B is read once, whatever is left for the last wave."""
+    once = 2 * (128 + 65536) * 8192
+    found = outcome(on("128x256x32_3"), 128, 65536, 8192)
+    assert once < found.read_bytes < 1.02 * once
+
+
+def test_results_leave_beside_the_next_threadblock():
+    one, two = (outcome(on("256x128x32_3"), 256 * 54 * w, 256, 2048) for w in (1, 2))
+    time = two.waves[0].tile
+    assert 0 < time.drain < time.epilogue
+    launch = A100.cycle.launch_us * A100.clock_mhz
+    assert two.clocks - launch < 2 * (one.clocks - launch) - 0.9 * time.drain
+
+
+def test_memory_serves_sms_alike():
+    share = 1000 * 2 / 128
+    assert gpu_waves._uneven(share, 1e9, 108, 128) == pytest.approx(share)
+    assert gpu_waves._uneven(share, 25.0, 108, 128) == pytest.approx(2 / (0.108 + 0.04))
 
 
 def test_a_long_k_is_split_and_the_parts_are_added_up():

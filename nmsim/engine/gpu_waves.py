@@ -8,6 +8,9 @@ Device memory delivers to each tile its part of what the launch reads: every ope
 what later waves need and L2 no longer holds, by the footprint of a wave (stripes of both operands,
 and results) against its capacity. Results leave an SM at its own rate or at its share of device
 memory's, but for those that L2 holds until the kernel has ended.
+
+Where memory is the slowest and some SMs have a threadblock more than others, those are served no
+faster for it; what they lag behind they catch up when the others have ended.
 """
 
 import math
@@ -176,7 +179,7 @@ def _read(
     tall = min(grid.down, at_once / wide)
     stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
     footprint = stripes + at_once * row[TM] * row[TN] * form.out
-    rounds = math.ceil(grid.down * grid.across / grid.slots)
+    rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
     return float(once + again * (1 - min(1.0, rates.l2_bytes / footprint)))
 
@@ -203,6 +206,25 @@ def _digits(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
+def _uneven(share: float, pull: float, sms: int, running: int) -> float:
+    """Bytes per clock on average of an SM with a threadblock more than others.
+
+    Memory serves SMs alike, whatever runs on them. So the others end first, and what such an SM
+    still has to load then it loads at its share among those that are left, or as fast as it can.
+
+    Parameters
+    ----------
+    share
+        If memory served threadblocks alike.
+    pull
+        Of an SM that nothing but itself holds up.
+    """
+    deepest = math.ceil(running / sms)
+    left = running - (deepest - 1) * sms
+    whole = share * running / deepest
+    return deepest / ((deepest - 1) * sms / whole + 1 / min(pull, whole / left))
+
+
 def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: int) -> Wave:
     """The fullest SM of a wave, first with idle memory and then with memory as busy as that."""
     reads, store = _feeds(rates, grid, running)
@@ -211,6 +233,12 @@ def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: 
     deepest = math.ceil(running / grid.sms)
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
+    if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
+        free = min(rate for cause, rate in reads.items() if cause != pace)
+        feed = Feed(int(rates.latency), _digits(free * padding), _digits(store))
+        alone = tile_time(own, tile, feed, grid.slices, deepest)
+        pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
+        reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
     feed = Feed(int(rates.latency), _digits(reads[pace] * padding), _digits(store))
     time = tile_time(own, tile, feed, grid.slices, deepest)
     if rates.queue:

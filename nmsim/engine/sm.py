@@ -23,6 +23,7 @@ from nmsim.engine.sm_state import (
     ISSUED,
     LAST_SLICE,
     LIVE,
+    NOW,
     PERIOD_CYCLES,
     PERIOD_SLICES,
     REST,
@@ -136,6 +137,8 @@ class TileTime(NamedTuple):
     prologue, main, epilogue
         Cycles until the first warp begins its main loop, until the last has issued the last
         instruction of it, and until results have left. They add up to ``cycles``.
+    drain
+        The end of the epilogue, when all warps have ended and only results are on their way.
     cycles_per_slice
         In the steady state, for one slice of K of every threadblock; without a steady state, the
         mean.
@@ -160,6 +163,7 @@ class TileTime(NamedTuple):
     prologue: int
     main: int
     epilogue: int
+    drain: int
     cycles_per_slice: float
     prologue_waits: Waits
     main_waits: Waits
@@ -315,6 +319,7 @@ def _tile_time(sm: Sm, tile: Tile, slices: int, cycles: int, state: State, ctas:
         prologue=begun,
         main=ended - begun,
         epilogue=cycles - ended,
+        drain=cycles - int(marks[NOW]),
         cycles_per_slice=per_slice,
         prologue_waits=_waits(waits[0]),
         main_waits=_waits(waits[1]),

@@ -96,6 +96,20 @@ def _loop_bound(wave: Wave) -> str:
     return wave.pace if saturated else "load latency"
 
 
+def _hidden(rates: Rates, wave: Wave) -> int:
+    """Clocks in which results still leave, but the slots have the next threadblocks.
+
+    Those store nothing before their own main loop has ended.
+    """
+    time = wave.tile
+    return min(time.drain, int(rates.start) + time.prologue + time.main)
+
+
+def _slot_clocks(rates: Rates, wave: Wave) -> int:
+    """For which a threadblock holds its slot."""
+    return int(rates.start) + wave.tile.cycles - _hidden(rates, wave)
+
+
 def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
     """Clocks of waves by what they go to."""
     shares: dict[str, float] = {}
@@ -105,7 +119,7 @@ def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, floa
 
     whole = len(found) > 1
     for wave in found:
-        edges = wave.tile.prologue + wave.tile.epilogue + rates.start
+        edges = _slot_clocks(rates, wave) - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
         add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
@@ -143,9 +157,10 @@ def run_kernel(
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
     grid = grid_of(found.chip, rates, form, row, tile, split, sizes)
     ran = waves_of(core, tile, rates, grid)
-    durations = np.array([wave.tile.cycles + int(rates.start) for wave in ran], np.int64)
+    durations = np.array([_slot_clocks(rates, wave) for wave in ran], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
     busy = waves.launch(durations, counts, grid.slots).cycles
+    busy += sum(_hidden(rates, wave) for wave in ran[-1:])
     memory = grid.read / rates.dram + grid.written / rates.write
     absorbed = min(grid.written, rates.absorbed) / rates.write
     clocks = max(float(busy), memory - absorbed)
