@@ -20,8 +20,7 @@ from nmsim.engine import call_times
 from nmsim.engine.gpu_call import Call
 from nmsim.errors import SpecError
 from nmsim.evolution import Least, least
-from nmsim.hardware import Gpu, Machine, load_hardware
-from nmsim.hardware._tensor_core import Calibration, FitError, FittedConstant
+from nmsim.hardware import Calibration, FitError, FittedConstant, Gpu, Machine, load_hardware
 from nmsim.spec import edit_yaml, field_keys, yaml_value
 from nmsim.storage import write_file
 

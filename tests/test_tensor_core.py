@@ -16,7 +16,7 @@ from nmsim.engine.sm_state import TICKS
 from nmsim.errors import UnknownName
 from nmsim.gemm import Gemm
 from nmsim.hardware import load_hardware
-from nmsim.mask import SparseGemm
+from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
 A100 = load_hardware("a100-sxm4-80gb")
@@ -352,3 +352,13 @@ def test_a_step_says_per_gemm_why_it_takes_what_it_takes():
     assert (table[table.phase != "forward"].speedup == 1).all()
     assert (table.macs_useful <= table.macs_issued).all()
     assert (table.utilization <= 1).all()
+
+
+def test_the_note_on_two_masks_names_the_operand_that_gains_nothing():
+    def masked(rows):
+        return Mask(Pattern(2, 4), rows, 512, regular=True, source=lambda: pytest.fail("no bits"))
+
+    work = SparseGemm(Gemm(512, 512, 512, phase="update"), masked(512), masked(512))
+    result = run(load_hardware("a100-sxm4-80gb"), work, "analytical")
+    assert "two masks: that of B gains nothing" in result.note
+    assert "weight" not in result.note

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.hardware import Gpu
-from nmsim.hardware._tensor_core import Format, Library
+from nmsim.hardware import Format, Gpu, Library
 from nmsim.kernels import KernelSet, load_kernels
 from nmsim.pattern import DENSE, Pattern
 

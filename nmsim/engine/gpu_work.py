@@ -21,7 +21,21 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import unknown_name
 from nmsim.result import Run
 
-__all__ = ["Launch", "launches", "writeup"]
+__all__ = ["BOUNDS", "Launch", "launches", "writeup"]
+
+
+BOUNDS = (
+    "compute",
+    "shared memory",
+    "l2 bandwidth",
+    "load latency",
+    "sm port",
+    "wave overhead",
+    "dram bandwidth",
+    "launch",
+    "split-k reduction",
+)
+"""What a GEMM's time goes to, in words that both fidelities use."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def _launch(
 ) -> Launch:
     note = "" if mask.pattern == native else f"{mask.pattern} runs as {native}"
     if not (work.a.is_dense or work.b.is_dense):
-        other = "weight's side B" if position == "a" else "side A"
+        other = "B" if position == "a" else "A"
         note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
     copied = _copied(machine, work, position)
     if copied:

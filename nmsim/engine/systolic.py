@@ -61,7 +61,8 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     if placement.selected:
         share = misfit_share(placement.selected_mask, placement.native)
         result = replace(result, misfit_share=share)
-    if folds is None:
+    pe = machine.intersecting
+    if folds is None or pe is None:
         return result
     g = work.gemm
     return replace(
@@ -69,9 +70,7 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
         macs_issued=work.macs_useful,
         half_width=math.ceil(folds.half_width) * g.repeat,
         folds_run=folds.sampled,
-        survivors=survivors_of(work.a, work.b, g.count, machine.intersecting.group)
-        if machine.intersecting
-        else None,
+        survivors=survivors_of(work.a, work.b, g.count, pe.group),
         note=_sampled(folds, result.compute_cycles // g.repeat),
     )
 

@@ -17,6 +17,7 @@ from nmsim.engine.gpu_call import Call, Form, Resolved, resolve
 from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
 from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, rates_of, waves_of
+from nmsim.engine.gpu_work import BOUNDS as WORDS
 from nmsim.engine.gpu_work import launches, writeup
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.hardware import Gpu
@@ -25,20 +26,7 @@ from nmsim.result import Run
 
 __all__ = ["BOUNDS", "Outcome", "run_kernel", "simulate", "times"]
 
-BOUNDS = (
-    "compute",
-    "shared memory",
-    "l2 bandwidth",
-    "load latency",
-    "sm port",
-    "wave overhead",
-    "dram bandwidth",
-    "launch",
-    "split-k reduction",
-    "wave tail",
-    "instruction issue",
-    "dependent sums",
-)
+BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 """What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
 
 PARTIAL = 4.0

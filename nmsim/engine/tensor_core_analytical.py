@@ -17,27 +17,17 @@ from numpy.typing import NDArray
 
 from nmsim.engine.gpu_call import CTAS, STAGES, TK, TM, TN, WM, WN, Call, Chip, Form, resolve
 from nmsim.engine.gpu_choice import Rules, choose, rules_of
-from nmsim.engine.gpu_work import Launch, launches, writeup
+from nmsim.engine.gpu_work import BOUNDS, Launch, launches, writeup
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.hardware import Gpu
 from nmsim.jit import kernel
 from nmsim.mask import SparseGemm
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Estimate", "estimate", "simulate", "times"]
+__all__ = ["BOUNDS", "Estimate", "estimate", "estimates", "simulate", "times"]
 
-BOUNDS = (
-    "compute",
-    "shared memory",
-    "l2 bandwidth",
-    "load latency",
-    "sm port",
-    "wave overhead",
-    "dram bandwidth",
-    "launch",
-    "split-k reduction",
-)
-"""What a GEMM's time goes to, in the order of ``Estimate.shares``."""
+CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND = range(6)
+"""Columns of ``estimates``."""
 
 LOADS = 4096.0
 """Elements of K that a matrix-vector kernel asks for at a time."""
@@ -203,22 +193,31 @@ def _many(
 ) -> None:
     for i in range(len(sizes)):
         m, n, k, copies = sizes[i]
-        out[i] = _one(chip, form, table, splits, rules, gemv_rows, m, n, k, copies).clocks
+        found = _one(chip, form, table, splits, rules, gemv_rows, m, n, k, copies)
+        out[i, CLOCKS] = found.clocks
+        out[i, KERNEL] = found.kernel
+        out[i, SPLIT] = found.split
+        out[i, TILES] = found.tiles
+        out[i, WAVES] = found.waves
+        out[i, BOUND] = np.argmax(found.shares)
 
 
-def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Times of many GEMMs of one call, microseconds.
+def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimates of many GEMMs of one call.
 
     Parameters
     ----------
     sizes
         GEMMs x 4: M, N, K and copies in one launch.
+
+    Returns
+    -------
+    float64 array, GEMMs x 6
+        By ``CLOCKS``, ``KERNEL`` (row of the kernel table, -1: matrix-vector), ``SPLIT``,
+        ``TILES``, ``WAVES`` and ``BOUND`` (place in ``BOUNDS``).
     """
     found = resolve(machine, call)
-    out = np.empty(len(sizes))
-    shrunk = np.ascontiguousarray(sizes, np.float64)
-    if found.shrink != 1:
-        shrunk = shrunk * np.array([1, 1, found.shrink, 1])
+    out = np.empty((len(sizes), 6))
     _many(
         found.chip,
         found.form,
@@ -226,10 +225,15 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
         found.splits,
         rules_of(found),
         found.kernels.gemv_rows,
-        shrunk,
+        np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
         out,
     )
-    return out / machine.clock_mhz
+    return out
+
+
+def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times of many GEMMs (x 4: M, N, K and copies in one launch) of one call, microseconds."""
+    return estimates(machine, call, sizes)[:, CLOCKS] / machine.clock_mhz
 
 
 def _bound(found: Estimate) -> str:

@@ -13,19 +13,30 @@ from nmsim.hardware._systolic import (
     Sram,
     SystolicArray,
 )
-from nmsim.hardware._tensor_core import FitError, Gpu
+from nmsim.hardware._tensor_core import (
+    Calibration,
+    FitError,
+    FittedConstant,
+    Format,
+    Gpu,
+    Library,
+)
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, override, validate
 
 __all__ = [
     "HARDWARE",
     "SCHEMAS",
+    "Calibration",
     "Delivery",
     "Dram",
     "FitError",
+    "FittedConstant",
+    "Format",
     "Gpu",
     "IndexWidth",
     "Intersecting",
+    "Library",
     "Machine",
     "Sram",
     "SystolicArray",
