@@ -44,7 +44,7 @@ __all__ = [
 COLUMNS = (
     *("source", "gpu", "variant", "library", "sparsity", "sparse_operand", "dtype_in", "dtype_acc"),
     *("m", "n", "k", "batch", "time_us", "layout", "phase", "time_min_us", "time_max_us", "runs"),
-    *("clock_mhz", "power_w", "conditions"),
+    *("in_turn", "clock_mhz", "power_w", "conditions"),
 )
 """Columns of the table; those up to ``time_us`` are what every measured table has."""
 
@@ -125,6 +125,7 @@ class Case:
             "batch": "1",
             "layout": self.layout,
             "phase": self.phase,
+            "in_turn": "0",
         }
 
 

@@ -39,6 +39,9 @@ COLUMNS = (
 )
 """Columns that every measured file has."""
 
+OPTIONAL = ("vector_length", "in_turn")
+"""Columns that a file may have: V of V:N:M, and how many B launches of one size go through."""
+
 PREDICTED = "predicted_us"
 """The column that predictions stand in."""
 
@@ -72,6 +75,7 @@ class Routine(NamedTuple):
     sparse_operand: str
     dtype_in: str
     vector_length: str
+    in_turn: str
 
     @property
     def pattern(self) -> Pattern:
@@ -140,7 +144,7 @@ def read_measurements(path: Path) -> Measurements:
     rows = _Rows(str(path), table, ends[1:])
     sizes = [rows.column(name, _size) for name in _SIZES]
     times = rows.column("time_us", _time)
-    table_of = {**table, "vector_length": table.get("vector_length", [""] * len(records))}
+    table_of = {name: [""] * len(records) for name in OPTIONAL} | table
     keys = list(zip(*(table_of[name] for name in Routine._fields), strict=True))
     distinct = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     routines = [Routine(*(text.strip() for text in key)) for key in distinct]
@@ -275,6 +279,9 @@ def _problems(routine: Routine) -> Iterator[str]:
         yield "dtype_in is empty, expected a number format such as bf16"
     if length and (not _INTEGER.fullmatch(length) or not 1 <= int(length) <= MAX_SIZE):
         yield f"vector_length is {length[:40]!r}, expected an integer of 1 or more, or nothing"
+    turns = routine.in_turn
+    if turns and (not _INTEGER.fullmatch(turns) or int(turns) > MAX_SIZE):
+        yield f"in_turn is {turns[:40]!r}, expected an integer of 0 (cold caches) or more, or nothing"
     if length and dense:
         yield f"vector_length is {length[:40]!r}, but sparsity is {routine.sparsity}"
 

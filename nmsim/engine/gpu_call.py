@@ -44,6 +44,9 @@ class Call:
         A kernel of the library by name, to be used instead of the library's choice.
     vector_length
         V of a V:N:M pattern: columns of K are dropped for V rows together; 0 for plain N:M.
+    in_turn
+        How many B a series of launches goes through, with the same A and C, as a benchmark does
+        it: L2 may still hold what an earlier launch has read. 0: it holds none of the operands.
     """
 
     dtype: str
@@ -52,13 +55,14 @@ class Call:
     library: str = ""
     kernel: str = ""
     vector_length: int = 0
+    in_turn: int = 0
 
 
 class Chip(NamedTuple):
     """A GPU in clocks (of an SM), bytes per clock and MACs per clock and SM.
 
     Bandwidths of L2, DRAM, stores to DRAM and matrix-vector kernels are those of the whole GPU.
-    Times are in clocks. ``throttle`` is the slow-down, ``throttle_half`` when half of it is there.
+    Times are in clocks; ``near`` is the latency of L2. ``throttle`` is the slow-down, ``throttle_half`` when half of it is there.
     """
 
     sms: float
@@ -69,6 +73,7 @@ class Chip(NamedTuple):
     l2_bytes: float
     dram: float
     launch: float
+    near: float
     load: float
     wave: float
     reduce: float
@@ -84,7 +89,7 @@ class Form(NamedTuple):
     """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C.
 
     ``a_once`` and ``b_once`` are the shares of an operand's elements that are distinct in memory: a
-    convolution's columns are made of fewer pixels.
+    convolution's columns are made of fewer pixels. ``in_turn`` is that of the call.
     """
 
     a: float
@@ -92,6 +97,7 @@ class Form(NamedTuple):
     out: float
     a_once: float = 1.0
     b_once: float = 1.0
+    in_turn: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -225,6 +231,7 @@ def _chip(machine: Gpu, library: Library, macs: float) -> Chip:
         l2_bytes=machine.l2.mib * 2**20,
         dram=machine.dram.gbps * 1e3 / clock,
         launch=timing.launch_us * clock,
+        near=machine.l2.latency_clk,
         load=timing.load_us * clock,
         wave=timing.wave_us * clock,
         reduce=timing.reduce_us * clock,
@@ -297,6 +304,7 @@ def resolve(machine: Gpu, call: Call) -> Resolved:
             a=compressed if sparse and call.sparse_operand == "a" else width,
             b=compressed if sparse and call.sparse_operand != "a" else width,
             out=form.output_bits / 8,
+            in_turn=float(call.in_turn),
         ),
         native=native,
         shrink=service.shrink,

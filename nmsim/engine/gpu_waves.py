@@ -25,7 +25,7 @@ from nmsim.engine.sm import Feed, Sm, TileTime
 from nmsim.engine.sm_program import Tile, stage_bytes
 from nmsim.hardware import Gpu
 
-__all__ = ["Grid", "Rates", "Wave", "grid_of", "rates_of", "waves_of"]
+__all__ = ["Grid", "Rates", "Wave", "grid_of", "rates_of", "held_of", "waves_of"]
 
 LATENCY_STEP = 16
 """Clocks: latencies nearer than that are one class of tiles."""
@@ -38,8 +38,8 @@ class Rates(NamedTuple):
     ----------
     launch, start, reduce
         Of a kernel, of a threadblock before its first load, of the kernel that adds up parts of K.
-    latency, queue
-        Of device memory that is idle, and what comes to it when it is fully used.
+    near, latency, queue
+        Of L2, of device memory that is idle, and what comes to it when it is fully used.
     dram, write, l2, gemv
         Of device memory for reads and for results, of L2, of a matrix-vector kernel.
     port, store
@@ -53,6 +53,7 @@ class Rates(NamedTuple):
     launch: float
     start: float
     reduce: float
+    near: float
     latency: float
     queue: float
     dram: float
@@ -79,6 +80,7 @@ def rates_of(machine: Gpu, found: Resolved) -> Rates:
         launch=said["launch_us"] * clock,
         start=said["start_us"] * clock,
         reduce=said["reduce_us"] * clock,
+        near=machine.l2.latency_clk,
         latency=machine.dram.latency_clk,
         queue=said["queue_clk"],
         dram=machine.dram.gbps * said["dram_share"] * per_clock,
@@ -123,6 +125,8 @@ class Grid(NamedTuple):
     """What a tile's stages would hold."""
     stored: float
     """Share of a tile that is in C."""
+    held: float
+    """Share of the operands that L2 holds when the launch starts."""
 
     @property
     def tiles(self) -> int:
@@ -143,6 +147,8 @@ def grid_of(
     m, n, k, copies = sizes
     rows, cols = row[TM], row[TN]
     down, across = math.ceil(m / rows), math.ceil(n / cols)
+    held = held_of(rates, form, sizes)
+    once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
     grid = Grid(
@@ -158,8 +164,25 @@ def grid_of(
         fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
+        held=held,
     )
-    return grid._replace(read=copies * _read(grid, rates, form, row, sizes))
+    read = copies * (_read(grid, rates, form, row, sizes) - held * once)
+    return grid._replace(read=max(0.0, read))
+
+
+def held_of(rates: Rates, form: Form, sizes: tuple[int, int, int, int]) -> float:
+    """Share of the operands' bytes that L2 still holds from earlier launches of a series.
+
+    Its lines are replaced at random as data pass: what passes between two uses of A is one launch,
+    between two uses of B all B of the series, and A and C once.
+    """
+    m, n, k, copies = sizes
+    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
+    if not form.in_turn:
+        return 0.0
+    passing = ((a, a + b + c), (b, a + form.in_turn * b + c))
+    held = sum(own * max(0.0, 1 - copies * by / rates.l2_bytes) for own, by in passing)
+    return held / (a + b)
 
 
 def _read(
@@ -188,7 +211,7 @@ def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], fl
     """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
     deepest = math.ceil(running / grid.sms)
     share = deepest / running
-    missed = grid.read / (grid.tiles * grid.fed)
+    missed = max(1.0, grid.read) / (grid.tiles * grid.fed)
     reads = {
         "sm port": rates.port,
         "l2 bandwidth": rates.l2 * share,
@@ -204,6 +227,11 @@ def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], fl
 def _digits(rate: float) -> float:
     """Three digits: feeds that hardly differ are one class of tiles."""
     return float(f"{rate:.3g}")
+
+
+def _stepped(latency: float) -> int:
+    """Latencies that hardly differ are one class of tiles."""
+    return LATENCY_STEP * round(latency / LATENCY_STEP)
 
 
 def _uneven(share: float, pull: float, sms: int, running: int) -> float:
@@ -231,21 +259,22 @@ def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: 
     pace = min(reads, key=lambda cause: reads[cause])
     padding = grid.padded / grid.fed
     deepest = math.ceil(running / grid.sms)
+    idle = _stepped(rates.near + (rates.latency - rates.near) * (1 - grid.held))
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
     if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
         free = min(rate for cause, rate in reads.items() if cause != pace)
-        feed = Feed(int(rates.latency), _digits(free * padding), _digits(store))
+        feed = Feed(idle, _digits(free * padding), _digits(store))
         alone = tile_time(own, tile, feed, grid.slices, deepest)
         pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
         reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
-    feed = Feed(int(rates.latency), _digits(reads[pace] * padding), _digits(store))
+    feed = Feed(idle, _digits(reads[pace] * padding), _digits(store))
     time = tile_time(own, tile, feed, grid.slices, deepest)
     if rates.queue:
         moved = running * grid.read / grid.tiles
         busy = min(1.0, moved / rates.dram / time.cycles)
-        latency = rates.latency + LATENCY_STEP * round(rates.queue * busy / LATENCY_STEP)
-        time = tile_time(own, tile, feed._replace(latency=int(latency)), grid.slices, deepest)
+        latency = idle + _stepped(rates.queue * busy)
+        time = tile_time(own, tile, feed._replace(latency=latency), grid.slices, deepest)
     return Wave(rounds, running, time, pace)
 
 

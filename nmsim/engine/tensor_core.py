@@ -16,7 +16,7 @@ from nmsim.engine import waves
 from nmsim.engine.gpu_call import Call, Form, Resolved, resolve
 from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
-from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, rates_of, waves_of
+from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, held_of, rates_of, waves_of
 from nmsim.engine.gpu_work import BOUNDS as WORDS
 from nmsim.engine.gpu_work import launches, writeup
 from nmsim.engine.intersect_sampling import Sample
@@ -170,11 +170,13 @@ def run_kernel(
     return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
 
 
-def _matrix_vector(machine: Gpu, found: Resolved, n: int, k: int) -> float:
+def _matrix_vector(machine: Gpu, found: Resolved, sizes: tuple[int, int, int, int]) -> float:
     """Clocks of a kernel that reads B once for a few rows of A."""
-    rates = rates_of(machine, found)
-    latency = rates.latency + rates.queue
-    return rates.launch + latency * max(1.0, k / ROUND) + n * k * found.form.b / rates.gemv
+    rates, (_, n, k, _) = rates_of(machine, found), sizes
+    held = held_of(rates, found.form, sizes)
+    latency = rates.near * held + (rates.latency + rates.queue) * (1 - held)
+    moving = n * k * found.form.b * ((1 - held) / rates.gemv + held / rates.l2)
+    return rates.launch + latency * max(1.0, k / ROUND) + moving
 
 
 def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -198,7 +200,7 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
         size = (int(m), int(n), int(k), int(copies))
         clocks[i] = run_kernel(machine, call, found, found.table[row], int(split), size).clocks
         if m <= found.kernels.gemv_rows and copies == 1:
-            clocks[i] = min(clocks[i], _matrix_vector(machine, found, size[1], size[2]))
+            clocks[i] = min(clocks[i], _matrix_vector(machine, found, size))
     return clocks[where.reshape(-1)] / machine.clock_mhz
 
 

@@ -5,7 +5,7 @@ waves. In a wave the slowest of these sets the pace: the tensor cores (or the sh
 feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
 in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
 first slice, waits for it, and stores its results. Device memory is read once, and again where the
-footprint of a wave does not stay in L2; on-chip and DRAM time overlap but for a share of the
+footprint of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip and DRAM time overlap but for a share of the
 shorter one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose
 come on top.
 """
@@ -49,6 +49,23 @@ class Estimate(NamedTuple):
 
 
 @kernel
+def _resident(
+    chip: Chip, form: Form, m: float, n: float, k: float, copies: float
+) -> tuple[float, float]:
+    """Shares of A and of B that L2 holds when the launch starts.
+
+    A line is lost in proportion to what is moved between two of its uses. That is one launch for A,
+    and all B of the series for B.
+    """
+    if form.in_turn == 0:
+        return 0.0, 0.0
+    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
+    held_a = max(0.0, 1 - copies * (a + b + c) / chip.l2_bytes)
+    held_b = max(0.0, 1 - copies * (a + form.in_turn * b + c) / chip.l2_bytes)
+    return held_a, held_b
+
+
+@kernel
 def _paces(
     chip: Chip,
     form: Form,
@@ -57,6 +74,7 @@ def _paces(
     fed: float,
     deepest: float,
     running: float,
+    load: float,
 ) -> NDArray[np.float64]:
     """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
     area = row[TM] * row[TN]
@@ -66,7 +84,7 @@ def _paces(
     fragments = area * (form.a / row[WN] + form.b / row[WM])
     paces[1] = deepest * (fragments + loaded) * depth / chip.shared
     paces[2] = running * fed / chip.l2
-    paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * chip.load
+    paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
     paces[4] = deepest * loaded * depth / chip.port
     return paces
 
@@ -115,6 +133,8 @@ def estimate(
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
     fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
+    held_a, held_b = _resident(chip, form, m, n, k, copies)
+    load = chip.load + (chip.near - chip.load) * held_b
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
     shares = np.zeros(9)
@@ -123,12 +143,14 @@ def estimate(
         (full, row[CTAS], slots),
         (np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
-        paces = _paces(chip, form, row, depth, fed, deepest, running)
-        overhead = fill + chip.load + chip.wave + deepest * stored
+        paces = _paces(chip, form, row, depth, fed, deepest, running, load)
+        overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead
         busy += waves * (paces.max() + overhead)
-    read = copies * _read_twice(chip, form, row, m, n, k, grid / copies)
+    read = _read_twice(chip, form, row, m, n, k, grid / copies)
+    held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
+    read = copies * max(0.0, read - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
     hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
     clocks = max(busy + chip.overlap * dram, dram + hidden)
@@ -143,9 +165,12 @@ def estimate(
 
 
 @kernel
-def _matrix_vector(chip: Chip, form: Form, n: float, k: float) -> float:
+def _matrix_vector(chip: Chip, form: Form, m: float, n: float, k: float) -> float:
     """Clocks of a kernel that reads B once for a few rows of A."""
-    return float(chip.launch + chip.load * max(1.0, k / LOADS) + n * k * form.b / chip.gemv)
+    held = _resident(chip, form, m, n, k, 1.0)[1]
+    load = chip.load + (chip.near - chip.load) * held
+    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    return float(chip.launch + load * max(1.0, k / LOADS) + moving)
 
 
 @kernel
@@ -164,7 +189,7 @@ def _one(
     chosen, split = choose(chip, form, table, splits, rules, m, n, k, copies)
     found = estimate(chip, form, table[chosen], split, m, n, k, copies)
     if m <= gemv_rows and copies == 1:
-        vector = _matrix_vector(chip, form, n, k)
+        vector = _matrix_vector(chip, form, m, n, k)
         if vector < found.clocks:
             shares = np.zeros(9)
             shares[6], shares[7] = n * k * form.b / chip.gemv, chip.launch
