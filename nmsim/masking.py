@@ -155,7 +155,11 @@ class _Maker:
 
     def padded(self, k: int) -> int:
         """K with zero columns, so that a fixed mask starts alike in every sample."""
-        return self.setting.batch * self._sample(self.layer.columns) if self._by_sample else k
+        return self._samples * self._sample(self.layer.columns) if self._by_sample else k
+
+    @property
+    def _samples(self) -> int:
+        return self.layer.samples(self.setting.batch)
 
     @property
     def _by_sample(self) -> bool:
@@ -207,7 +211,7 @@ class _Maker:
         """The packed mask, all copies, along K of the offer's first phase."""
         layer, natural = self.layer, not self.offer.transposed
         if isinstance(layer, Conv) and self.offer.role == "activation" and natural:
-            pixels = self.setting.batch * layer.image[0] * layer.image[1]
+            pixels = self._samples * layer.image[0] * layer.image[1]
             words = self._pruned(self._blocks(), pixels, layer.in_channels)
             pointwise = layer.pointwise and layer.groups == 1
             return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
@@ -230,7 +234,7 @@ class _Maker:
         row = np.zeros((1, self._sample(layer.columns)))
         bits = prune(row, self.pattern, self.offer.pruner).mask
         bits[:, layer.columns :] = False
-        whole = pack(np.tile(bits, self.setting.batch))
+        whole = pack(np.tile(bits, self._samples))
         shape = layer.shape("weight", self.setting.batch)
         features = (
             shape[0] if self.offer.role == "gradient" else layer.copies * math.prod(shape[1:])
@@ -239,7 +243,7 @@ class _Maker:
 
     @property
     def _names(self) -> tuple[str, str, str]:
-        return self.layer.name, self.offer.role, self.offer.phases[0]
+        return self.layer.owner(self.offer.role), self.offer.role, self.offer.phases[0]
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         """The tensor as blocks of a matrix, features last."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from nmsim.gemm import Gemm
 from nmsim.layer import Layer
+from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec
 
 __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
@@ -51,9 +52,30 @@ class Network(Spec):
             seen.add(layer.name)
         return self
 
+    @model_validator(mode="after")
+    def _shared_weights_fit(self) -> Self:
+        layers = {layer.name: layer for layer in self.layers}
+        for layer in self.layers:
+            owner = layer.owner("weight")
+            if owner == layer.name:
+                continue
+            if owner not in layers:
+                raise ValueError(
+                    f"layer {layer.name!r}: {unknown_name('weight_of', owner, layers)}"
+                )
+            lender = layers[owner]
+            fits = type(lender) is type(layer) and lender.owner("weight") == owner
+            fits = fits and lender.copies == layer.copies
+            if not fits or lender.shape("weight", 1) != layer.shape("weight", 1):
+                raise ValueError(
+                    f"layer {layer.name!r}: weight_of is {owner!r}, expected a layer with a weight "
+                    "of its own, of the same type and shape"
+                )
+        return self
+
     @property
     def weights(self) -> int:
-        """Elements of all layers' weights."""
+        """Elements of all layers' weights, shared ones once."""
         return sum(layer.weights for layer in self.layers)
 
     def gemms(self, batch: int = 1) -> list[Gemm]:
