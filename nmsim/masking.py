@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -254,6 +255,19 @@ class _Maker:
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
 
+    def _whole(self) -> NDArray[Any]:
+        """The tensor as one matrix, features last; held once."""
+        blocks = self._blocks()
+        first = next(blocks)
+        shape = self.layer.shape(self.offer.role, self.setting.batch)
+        rows = shape[0] if self.offer.role == "weight" else math.prod(shape[:-1])
+        whole = np.empty((rows, first.shape[1]), first.dtype)
+        start = 0
+        for block in chain([first], blocks):
+            whole[start : start + len(block)] = block
+            start += len(block)
+        return whole
+
     def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the tensor's own matrix, copy after copy."""
         shape = self.layer.shape(self.offer.role, self.setting.batch)
@@ -269,12 +283,13 @@ class _Maker:
     def _transposed(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the transposed matrix: features by samples or outputs."""
         layer = self.layer
-        whole = np.concatenate(list(self._blocks()))
+        whole = self._whole()
         copies = layer.copies
         if self.offer.role == "weight":
             k, features = whole.shape[0] // copies, whole.shape[1]
             turned = np.swapaxes(whole.reshape(copies, k, features), 1, 2)
-            return copies * features, k, iter([turned.reshape(-1, k)])
+            spans = list(_spans(features, k))
+            return copies * features, k, (part[span] for part in turned for span in spans)
         if isinstance(layer, Conv) and self.offer.role == "activation":
             return self._columns_of(layer, whole)
         rows, k = whole.shape[1], whole.shape[0]
