@@ -222,6 +222,20 @@ def test_images_of_a_sample_are_masked_as_samples_are(chosen):
         np.testing.assert_array_equal(ours.b.words, theirs.b.words)
 
 
+@pytest.mark.parametrize("name", ["transposable", "mvue", "fst", "sdgp"])
+def test_tensors_that_come_in_many_blocks_are_masked_as_one(name, monkeypatch):
+    def masks():
+        works = sparse_gemms(network().layers, setting(load_recipe(name)))
+        return [(work.a.words, work.b.words) for work in works]
+
+    at_once = masks()
+    monkeypatch.setattr("nmsim.tensors._BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("nmsim.masking._BLOCK_ELEMENTS", 50)
+    for ours, theirs in zip(masks(), at_once, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
 @pytest.mark.parametrize("pruner", ["magnitude", "random"])
 def test_layers_that_share_a_weight_share_its_mask(pruner):
     layers = [

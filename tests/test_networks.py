@@ -208,3 +208,13 @@ def test_a_shared_weight_is_counted_once_and_multiplied_twice():
 def test_a_weight_is_shared_with_a_layer_that_has_one(fields, message):
     with pytest.raises(SpecError, match=message):
         shared(**fields)
+
+
+def test_a_weight_is_not_shared_between_different_numbers_of_groups():
+    conv = {"type": "conv", "out_channels": 4, "kernel": 1, "input_size": 3}
+    layers = [
+        {"name": "a", "in_channels": 8} | conv,
+        {"name": "b", "in_channels": 16, "groups": 2, "weight_of": "a"} | conv,
+    ]
+    with pytest.raises(SpecError, match="of the same type and shape"):
+        validate(Network, {"layers": layers}, "test")
