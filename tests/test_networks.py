@@ -155,7 +155,7 @@ def test_swin_misses_the_printed_macs_by_the_networks_of_its_position_bias():
     ],
 )
 def test_flops_of_vit_base_without_its_class_token(density, feed_forward, total):
-    """Bambhaniya et al., CoRR abs/2402.04744, table 18: GFLOP, two a MAC, cut or rounded."""
+    """Bambhaniya et al., arXiv:2402.04744, table 18: GFLOP, two a MAC, cut or rounded."""
     blocks = [
         at_196_tokens(x) for x in load_model("vit-b16").layers if x.name.startswith("encoder")
     ]
