@@ -47,9 +47,10 @@ def _model(name: str) -> Facts:
         published = network.published
         facts.append(("published parameters", f"{published.parameters:,}"))
         if published.macs is not None:
-            within = f"within {published.macs_tolerance:.2%}"
+            within = f"within {100 * published.macs_tolerance:.2g}%"
             facts.append(("published MACs", f"{published.macs:,} ({within})"))
         facts.append(("published by", published.source))
+        facts += [("parameters elsewhere", f"{e.count:,}: {e.what}") for e in published.elsewhere]
     for gemm in forward:
         copies = f" x {gemm.count * gemm.repeat}" if gemm.count * gemm.repeat > 1 else ""
         facts.append((gemm.layer, f"{gemm.kind} {gemm.m} x {gemm.n} x {gemm.k}{copies}"))

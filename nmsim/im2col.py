@@ -36,7 +36,7 @@ def windows(layer: Conv, batch: int) -> Windows:
     """The windows of a layer over a batch."""
     stride, padding, dilation = layer.steps
     return Windows(
-        batch,
+        layer.samples(batch),
         *layer.image,
         *layer.output_size,
         *layer.window,

@@ -1,148 +1,25 @@
 """Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from nmsim.errors import ShapeError
+from nmsim.convolution import Conv
 from nmsim.gemm import Gemm, Phase
+from nmsim.lowering import LayerSpec, Positive, WeightedSpec, checked_batch, three_gemms
 from nmsim.operand import OPERANDS, Input, Lowered, Operand, TensorName
-from nmsim.spec import Spec
 
 __all__ = ["Bare", "Conv", "Layer", "Linear", "Matmul"]
 
-Positive = Annotated[int, Field(ge=1, le=1 << 31)]
-Extent = Annotated[int, Field(ge=1, le=1 << 16)]
-Padding = Annotated[int, Field(ge=0, le=1 << 16)]
-Pair = tuple[Extent, Extent]
 
-_INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
-
-
-def _checked(batch: int) -> int:
-    if not isinstance(batch, int) or batch < 1:
-        raise ShapeError(f"batch is {batch!r}, expected an integer of 1 or more")
-    return batch
-
-
-class _Layer(Spec):
-    name: Annotated[str, Field(min_length=1)] = Field(description="unique; seeds its tensors")
-    repeat: Positive = Field(1, description="identical blocks, launched one after the other")
-
-
-class Conv(_Layer):
-    """A two-dimensional convolution; groups = in_channels makes it depthwise."""
-
-    type: Literal["conv"]
-    in_channels: Positive
-    out_channels: Positive
-    kernel: Extent | Pair = Field(description="window, one number or [height, width]")
-    stride: Extent | Pair = 1
-    padding: Padding | tuple[Padding, Padding] = 0
-    dilation: Extent | Pair = 1
-    groups: Positive = 1
-    input_size: Extent | Pair = Field(description="input, one number or [height, width]")
-    input: Input = Field("relu", description=_INPUT)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for field in ("in_channels", "out_channels"):
-            if getattr(self, field) % self.groups:
-                raise ValueError(
-                    f"layer {self.name!r}: {field} is {getattr(self, field)}, "
-                    f"expected a multiple of groups ({self.groups})"
-                )
-        if min(self.output_size) < 1:
-            raise ValueError(f"layer {self.name!r}: the window is larger than the padded input")
-        return self
-
-    @property
-    def copies(self) -> int:
-        """Independent parts of its tensors: groups."""
-        return self.groups
-
-    @property
-    def columns(self) -> int:
-        """Columns of one sample: output pixels."""
-        return self.output_size[0] * self.output_size[1]
-
-    @property
-    def window(self) -> Pair:
-        """Height and width of the kernel."""
-        return _pair(self.kernel)
-
-    @property
-    def image(self) -> Pair:
-        """Height and width of the input."""
-        return _pair(self.input_size)
-
-    @property
-    def output_size(self) -> Pair:
-        """Height and width of the output."""
-        sizes = zip(
-            self.image,
-            self.window,
-            _pair(self.stride),
-            _pair(self.padding),
-            _pair(self.dilation),
-            strict=True,
-        )
-        h, w = ((x + 2 * p - d * (k - 1) - 1) // s + 1 for x, k, s, p, d in sizes)
-        return h, w
-
-    @property
-    def pointwise(self) -> bool:
-        """Its columns are its pixels: a 1x1 window that visits each of them once."""
-        return (self.window, _pair(self.stride), _pair(self.padding)) == ((1, 1), (1, 1), (0, 0))
-
-    @property
-    def steps(self) -> tuple[Pair, Pair, Pair]:
-        """Stride, padding and dilation, each as height and width."""
-        return _pair(self.stride), _pair(self.padding), _pair(self.dilation)
-
-    @property
-    def weights(self) -> int:
-        """Elements of the weight, all repeats."""
-        kh, kw = self.window
-        return self.out_channels * kh * kw * (self.in_channels // self.groups) * self.repeat
-
-    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
-        """Shape of a tensor, channels last: activation NHWC, weight OHWI, gradient NHWC."""
-        if tensor == "activation":
-            return (batch, *self.image, self.in_channels)
-        if tensor == "weight":
-            return (self.out_channels, *self.window, self.in_channels // self.groups)
-        return (batch, *self.output_size, self.out_channels)
-
-    def lower(self, batch: int) -> list[Lowered]:
-        """The layer's GEMMs, one copy per group; T = batch.OH.OW."""
-        t = _checked(batch) * self.columns
-        o = self.out_channels // self.groups
-        channels = self.in_channels // self.groups
-        i = self.window[0] * self.window[1] * channels
-        pixels = _checked(batch) * self._pixels_seen * channels
-        columns = 0 if self.pointwise else t * i + batch * self.image[0] * self.image[1] * channels
-        return _three_gemms(
-            self, t=t, o=o, i=i, count=self.groups, activation_elements=pixels, scatter=columns
-        )
-
-    @property
-    def _pixels_seen(self) -> int:
-        """Pixels of an image that some window covers, padding left out."""
-        sizes = zip(self.image, self.output_size, self.window, *self.steps, strict=True)
-        height, width = (_positions_seen(*axis) for axis in sizes)
-        return height * width
-
-
-class Linear(_Layer):
+class Linear(WeightedSpec):
     """A fully connected layer on ``tokens`` rows per sample."""
 
     type: Literal["linear"]
     in_features: Positive
     out_features: Positive
     tokens: Positive = Field(1, description="rows per sample")
-    input: Input = Field("linear", description=_INPUT)
 
     @property
     def copies(self) -> int:
@@ -156,8 +33,8 @@ class Linear(_Layer):
 
     @property
     def weights(self) -> int:
-        """Elements of the weight, all repeats."""
-        return self.out_features * self.in_features * self.repeat
+        """Elements of the weight, all repeats; none if it is another layer's."""
+        return 0 if self.weight_of else self.out_features * self.in_features * self.repeat
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor: activation [T, I], weight [O, I], gradient [T, O]."""
@@ -168,8 +45,8 @@ class Linear(_Layer):
 
     def lower(self, batch: int) -> list[Lowered]:
         """The layer's GEMMs; T = batch.tokens."""
-        t = _checked(batch) * self.tokens
-        return _three_gemms(
+        t = checked_batch(batch) * self.tokens
+        return three_gemms(
             self,
             t=t,
             o=self.out_features,
@@ -180,7 +57,7 @@ class Linear(_Layer):
         )
 
 
-class Matmul(_Layer):
+class Matmul(LayerSpec):
     """A product of two activations, ``C[m,n] = A[m,k] . B[n,k]^T``, per sample and head."""
 
     type: Literal["matmul"]
@@ -216,7 +93,7 @@ class Matmul(_Layer):
     def lower(self, batch: int) -> list[Lowered]:
         """Forward, and the gradients of A and of B: dA = dC . B and dB = dC^T . A."""
         m, n, k = self.m, self.n, self.k
-        count = _checked(batch) * self.heads
+        count = checked_batch(batch) * self.heads
 
         def gemm(m: int, n: int, k: int, phase: Phase, gradient_of: str = "") -> Gemm:
             return Gemm(
@@ -250,6 +127,14 @@ class Bare:
         """The GEMM's layer."""
         return self.gemm.layer
 
+    def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
+        """Name of the layer that a tensor belongs to: its own."""
+        return self.name
+
+    def samples(self, batch: int) -> int:
+        """Entries of its tensors that share no column: the batch."""
+        return batch
+
     @property
     def copies(self) -> int:
         """Copies of a GEMM are rows of one tensor."""
@@ -262,7 +147,7 @@ class Bare:
 
     def lower(self, batch: int) -> list[Lowered]:
         """The GEMM itself; its sizes hold the whole batch."""
-        _checked(batch)
+        checked_batch(batch)
         return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
@@ -271,54 +156,3 @@ class Bare:
         a, b = OPERANDS[g.phase]
         operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
         return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)
-
-
-def _three_gemms(
-    layer: Conv | Linear,
-    *,
-    t: int,
-    o: int,
-    i: int,
-    count: int,
-    activation_elements: int,
-    scatter: int,
-) -> list[Lowered]:
-    """Forward, backward and update of a layer with a weight; no backward if data feed it."""
-
-    def gemm(m: int, n: int, k: int, phase: Phase) -> Gemm:
-        return Gemm(m, n, k, count, layer.name, phase, layer.repeat, layer.type)
-
-    gemms = [
-        replace(gemm(t, o, i, "forward"), a_elements=activation_elements),
-        replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
-        replace(gemm(o, i, t, "update"), b_elements=activation_elements),
-    ]
-    if layer.input == "data":
-        del gemms[1]
-    return [Lowered(gemm, *OPERANDS[gemm.phase]) for gemm in gemms]
-
-
-def _positions_seen(
-    size: int, out: int, window: int, stride: int, padding: int, dilation: int
-) -> int:
-    """Positions along one axis that some window covers.
-
-    A tap visits every stride-th position, so taps share positions only where they leave the same
-    rest by the stride; each adds what lies beyond the end of those before it.
-    """
-    seen = 0
-    ends: dict[int, int] = {}
-    for tap in range(window):
-        first = tap * dilation - padding
-        last = min(first + (out - 1) * stride, size - 1)
-        start = max(first % stride, first)
-        start = max(start, ends.get(first % stride, start))
-        if start <= last:
-            new = (last - start) // stride + 1
-            seen += new
-            ends[first % stride] = start + new * stride
-    return seen
-
-
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else value

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,11 @@ class _Maker:
 
     def padded(self, k: int) -> int:
         """K with zero columns, so that a fixed mask starts alike in every sample."""
-        return self.setting.batch * self._sample(self.layer.columns) if self._by_sample else k
+        return self._samples * self._sample(self.layer.columns) if self._by_sample else k
+
+    @property
+    def _samples(self) -> int:
+        return self.layer.samples(self.setting.batch)
 
     @property
     def _by_sample(self) -> bool:
@@ -207,7 +212,7 @@ class _Maker:
         """The packed mask, all copies, along K of the offer's first phase."""
         layer, natural = self.layer, not self.offer.transposed
         if isinstance(layer, Conv) and self.offer.role == "activation" and natural:
-            pixels = self.setting.batch * layer.image[0] * layer.image[1]
+            pixels = self._samples * layer.image[0] * layer.image[1]
             words = self._pruned(self._blocks(), pixels, layer.in_channels)
             pointwise = layer.pointwise and layer.groups == 1
             return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
@@ -230,7 +235,7 @@ class _Maker:
         row = np.zeros((1, self._sample(layer.columns)))
         bits = prune(row, self.pattern, self.offer.pruner).mask
         bits[:, layer.columns :] = False
-        whole = pack(np.tile(bits, self.setting.batch))
+        whole = pack(np.tile(bits, self._samples))
         shape = layer.shape("weight", self.setting.batch)
         features = (
             shape[0] if self.offer.role == "gradient" else layer.copies * math.prod(shape[1:])
@@ -239,7 +244,7 @@ class _Maker:
 
     @property
     def _names(self) -> tuple[str, str, str]:
-        return self.layer.name, self.offer.role, self.offer.phases[0]
+        return self.layer.owner(self.offer.role), self.offer.role, self.offer.phases[0]
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         """The tensor as blocks of a matrix, features last."""
@@ -249,6 +254,19 @@ class _Maker:
         for block in source.blocks(self.layer, tensor, self.setting.batch):
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
+
+    def _whole(self) -> NDArray[Any]:
+        """The tensor as one matrix, features last; held once."""
+        blocks = self._blocks()
+        first = next(blocks)
+        shape = self.layer.shape(self.offer.role, self.setting.batch)
+        rows = shape[0] if self.offer.role == "weight" else math.prod(shape[:-1])
+        whole = np.empty((rows, first.shape[1]), first.dtype)
+        start = 0
+        for block in chain([first], blocks):
+            whole[start : start + len(block)] = block
+            start += len(block)
+        return whole
 
     def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the tensor's own matrix, copy after copy."""
@@ -265,12 +283,13 @@ class _Maker:
     def _transposed(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the transposed matrix: features by samples or outputs."""
         layer = self.layer
-        whole = np.concatenate(list(self._blocks()))
+        whole = self._whole()
         copies = layer.copies
         if self.offer.role == "weight":
             k, features = whole.shape[0] // copies, whole.shape[1]
             turned = np.swapaxes(whole.reshape(copies, k, features), 1, 2)
-            return copies * features, k, iter([turned.reshape(-1, k)])
+            spans = list(_spans(features, k))
+            return copies * features, k, (part[span] for part in turned for span in spans)
         if isinstance(layer, Conv) and self.offer.role == "activation":
             return self._columns_of(layer, whole)
         rows, k = whole.shape[1], whole.shape[0]

@@ -6,7 +6,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from nmsim.gemm import Gemm
-from nmsim.layer import Layer
+from nmsim.layer import Layer, Matmul
+from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec
 
 __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
@@ -51,9 +52,27 @@ class Network(Spec):
             seen.add(layer.name)
         return self
 
+    @model_validator(mode="after")
+    def _shared_weights_fit(self) -> Self:
+        layers = {layer.name: layer for layer in self.layers}
+        for layer in self.layers:
+            if isinstance(layer, Matmul) or not layer.weight_of:
+                continue
+            owner = layer.weight_of
+            if owner not in layers:
+                raise ValueError(
+                    f"layer {layer.name!r}: {unknown_name('weight_of', owner, layers)}"
+                )
+            if not _fits(layers[owner], layer):
+                raise ValueError(
+                    f"layer {layer.name!r}: weight_of is {owner!r}, expected a layer with a weight "
+                    "of its own, of the same type and shape"
+                )
+        return self
+
     @property
     def weights(self) -> int:
-        """Elements of all layers' weights."""
+        """Elements of all layers' weights, shared ones once."""
         return sum(layer.weights for layer in self.layers)
 
     def gemms(self, batch: int = 1) -> list[Gemm]:
@@ -70,6 +89,13 @@ class Network(Spec):
             if batch is below 1.
         """
         return [lowered.gemm for layer in self.layers for lowered in layer.lower(batch)]
+
+
+def _fits(lender: Layer, borrower: Layer) -> bool:
+    """Whether a layer has a weight, and another's is of its shape."""
+    alike = type(lender) is type(borrower) and lender.copies == borrower.copies
+    same = lender.shape("weight", 1) == borrower.shape("weight", 1)
+    return alike and same and lender.weights > 0
 
 
 def _models_folder() -> Path:

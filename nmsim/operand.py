@@ -30,7 +30,7 @@ __all__ = [
     "TensorName",
 ]
 
-Input = Literal["data", "relu", "gelu", "norm", "softmax", "embedding", "linear"]
+Input = Literal["data", "relu", "gelu", "swiglu", "norm", "softmax", "embedding", "linear"]
 """What made a layer's input: its distribution, and for ``data`` that it needs no gradient."""
 
 TensorName = Literal["activation", "activation_b", "weight", "gradient"]
@@ -76,9 +76,8 @@ OPERANDS: Mapping[Phase, tuple[Operand, Operand]] = {
 class HasTensors(Protocol):
     """What a source of values must know of a layer."""
 
-    @property
-    def name(self) -> str:
-        """Seeds its tensors, and finds them in a file."""
+    def owner(self, tensor: TensorName) -> str:
+        """Name of the layer that a tensor belongs to: seeds it, and finds it in a file."""
 
     @property
     def input(self) -> Input:

@@ -70,7 +70,7 @@ class Synthetic:
     def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[Block]:
         """A tensor as consecutive blocks of float32 along its first axis."""
         shape = layer.shape(tensor, batch)
-        key = [self.seed, zlib.crc32(layer.name.encode()), zlib.crc32(tensor.encode())]
+        key = [self.seed, zlib.crc32(layer.owner(tensor).encode()), zlib.crc32(tensor.encode())]
         rng = np.random.default_rng(key)
         if tensor == "weight":
             return _weights(rng, shape)
@@ -127,11 +127,16 @@ def _activations(
     rng: np.random.Generator, shape: tuple[int, ...], made_by: str, *, image: bool
 ) -> Iterator[Block]:
     gain = np.exp(rng.standard_normal(shape[-1], np.float32) * np.float32(_CHANNEL_SIGMA))
+    # The bit generator of the second branch is its own, as that of a gradient's signs.
+    branch = np.random.default_rng(rng.integers(1 << 63)) if made_by == "swiglu" else None
     for rows in _spans(shape):
         block = rng.standard_normal((rows, *shape[1:]), np.float32)
         if image:
             _correlate(block, np.float32(_SPATIAL_CORRELATION))
-        yield _nonlinearity(made_by, block, gain)
+        values = _nonlinearity(made_by, block, gain)
+        if branch is not None:
+            values *= branch.standard_normal(block.shape, np.float32)
+        yield values
 
 
 def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
@@ -140,6 +145,9 @@ def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
     if made_by == "gelu":  # Hendrycks and Gimpel, arXiv:1606.08415, tanh form
         y = x * gain
         return np.asarray(0.5 * y * (1 + np.tanh(0.7978845608 * (y + 0.044715 * y**3))))
+    if made_by == "swiglu":  # the gate, x . sigmoid(x): Shazeer, arXiv:2002.05202, section 2
+        y = x * gain
+        return np.asarray(y / (1 + np.exp(-y)))
     if made_by == "softmax":
         e = np.exp(x * np.float32(_LOGIT_SIGMA))
         return np.asarray(e / e.sum(axis=-1, keepdims=True))
@@ -186,7 +194,7 @@ class TensorFile:
 
     def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, channels last."""
-        key, shape = f"{layer.name}.{tensor}", layer.shape(tensor, batch)
+        key, shape = f"{layer.owner(tensor)}.{tensor}", layer.shape(tensor, batch)
         with _open(self.path) as tensors:
             if key not in tensors:
                 raise SpecError(f"{self.path}: {unknown_name('tensor', key, tensors)}")

@@ -55,6 +55,20 @@ def test_a_model_lowers_to_three_gemms_a_layer(name):
     assert network.source
 
 
+@pytest.mark.parametrize(
+    ("hardware", "fidelity"),
+    [("systolic-128x128-2to4", "cycle"), ("a100-sxm4-80gb", "analytical")],
+)
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_model_runs_on_an_array_and_a_gpu(name, hardware, fidelity):
+    point = Point(model=name, hardware=hardware, fidelity=fidelity, recipe="asp", compare=False)
+    table = list(rows(point))
+    assert len(table) == len(load_model(name).gemms(1))
+    for row in table:
+        assert 0 < row["macs_useful"] <= row["macs_issued"]
+        assert 0 < row["utilization"] <= 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_that_is_listed_can_be_shown(kind):
     listed = catalog(kind)

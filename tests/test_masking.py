@@ -201,6 +201,56 @@ def test_bits_are_made_only_where_the_hardware_depends_on_them(monkeypatch):
     assert set(drawn) == {(layer["name"], "weight") for layer in LAYERS}
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        *map(load_recipe, ("asp", "transposable", "mvue", "fst", "sdgp")),
+        recipe(offer("activation", "forward", "update", allow_unfit=True)),
+    ],
+    ids=lambda chosen: chosen.name or "activation",
+)
+def test_images_of_a_sample_are_masked_as_samples_are(chosen):
+    def works(images, batch):
+        fields = {"name": "c", "type": "conv", "in_channels": 8, "out_channels": 12, "kernel": 3,
+                  "padding": 1, "input_size": [5, 7], "images": images}  # fmt: skip
+        layers = validate(Network, {"layers": [fields]}, "test").layers
+        return list(sparse_gemms(layers, replace(setting(chosen), batch=batch)))
+
+    for ours, theirs in zip(works(images=3, batch=2), works(images=1, batch=6), strict=True):
+        assert (ours.gemm, ours.k, ours.note) == (theirs.gemm, theirs.k, theirs.note)
+        np.testing.assert_array_equal(ours.a.words, theirs.a.words)
+        np.testing.assert_array_equal(ours.b.words, theirs.b.words)
+
+
+@pytest.mark.parametrize("name", ["transposable", "mvue", "fst", "sdgp"])
+def test_tensors_that_come_in_many_blocks_are_masked_as_one(name, monkeypatch):
+    def masks():
+        works = sparse_gemms(network().layers, setting(load_recipe(name)))
+        return [(work.a.words, work.b.words) for work in works]
+
+    at_once = masks()
+    monkeypatch.setattr("nmsim.tensors._BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("nmsim.masking._BLOCK_ELEMENTS", 50)
+    for ours, theirs in zip(masks(), at_once, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("pruner", ["magnitude", "random"])
+def test_layers_that_share_a_weight_share_its_mask(pruner):
+    layers = [
+        {"name": "a", "type": "linear", "in_features": 16, "out_features": 12},
+        {"name": "b", "type": "linear", "in_features": 16, "out_features": 12, "tokens": 3,
+         "weight_of": "a"},
+        {"name": "c", "type": "linear", "in_features": 16, "out_features": 12},
+    ]  # fmt: skip
+    shared = validate(Network, {"layers": layers}, "test").layers
+    chosen = setting(recipe(offer("weight", "forward", pruner=pruner)))
+    a, b, c = (work.b.words for work in sparse_gemms(shared, chosen, phases=["forward"]))
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
 def test_a_layer_more_changes_no_other_layer():
     chosen = setting(recipe(offer("weight", "forward", pruner="random")))
     alone = list(sparse_gemms(network().layers[1:2], chosen, phases=["forward"]))

@@ -25,8 +25,11 @@ def whole(source, layer, tensor, batch=4):
     return np.concatenate(list(source.blocks(layer, tensor, batch)))
 
 
+GATED = LINEAR.model_copy(update={"input": "swiglu"})
+
+
 @pytest.mark.parametrize("tensor", ["weight", "activation", "gradient"])
-@pytest.mark.parametrize("layer", [CONV, LINEAR], ids=["conv", "linear"])
+@pytest.mark.parametrize("layer", [CONV, LINEAR, GATED], ids=["conv", "linear", "gated"])
 def test_the_same_seed_draws_the_same_tensor_in_blocks_of_any_size(layer, tensor, monkeypatch):
     drawn = whole(Synthetic(3), layer, tensor)
     assert drawn.shape == layer.shape(tensor, 4)
@@ -62,6 +65,29 @@ def test_gradients_are_log_normal_with_random_sign():
     logs = np.log(np.abs(g))
     assert logs.std() == pytest.approx(2, rel=0.02)
     assert abs((g > 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(g.size)
+
+
+def test_a_gated_activation_is_its_gate_times_its_branch():
+    gated = LINEAR.model_copy(update={"input": "swiglu", "tokens": 5000})
+    x = whole(Synthetic(), gated, "activation")
+    assert abs(x.mean()) < 5 * x.std() / np.sqrt(x.size)
+    # E[(g . sigmoid(g))^2] of a gate that is normal with each channel's own deviation s
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    gains = whole(Synthetic(), gated.model_copy(update={"input": "linear"}), "activation").std(0)
+    gate = gains[:, None] * nodes
+    expected = ((gate / (1 + np.exp(-gate))) ** 2) @ (weights / weights.sum())
+    np.testing.assert_allclose(x.var(axis=0), expected, rtol=0.15)
+
+
+def test_a_shared_weight_is_one_tensor():
+    lender = LINEAR
+    borrower = LINEAR.model_copy(update={"name": "other", "weight_of": lender.name, "tokens": 7})
+    source = Synthetic(5)
+    np.testing.assert_array_equal(
+        whole(source, borrower, "weight"), whole(source, lender, "weight")
+    )
+    ours, theirs = (whole(source, x, "gradient", 1)[:7] for x in (borrower, lender))
+    assert (ours != theirs).any()
 
 
 @pytest.fixture

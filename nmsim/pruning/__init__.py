@@ -192,6 +192,10 @@ def mask_words(
     **options: object,
 ) -> Words:
     """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""
+    chosen = PRUNERS[pruner]
+    chosen.check(pattern, options)
+    if chosen.masks_as:
+        pruner, options = chosen.masks_as, {}
     job = _job((rows, k), pattern, pruner, seed, options)
     words = np.zeros((rows, words_per_row(k)), np.uint64)
     start = 0

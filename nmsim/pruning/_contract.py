@@ -107,6 +107,9 @@ class Pruner:
         What must come in one block: a group, a row, a tile of ``group`` rows, a sample (all rows of
         one index of the first axis), the tensor. If it is a group and K holds whole groups, a block
         has rows of one group.
+    masks_as
+        A pruner without options that makes the same masks without these values: who wants the mask
+        alone takes that. Empty: none.
     limits
         Why a pattern is beyond it; empty if it is not.
     moments
@@ -124,6 +127,7 @@ class Pruner:
     rescales: bool = False
     metadata: bool = True
     unit: Unit = "group"
+    masks_as: str = ""
     limits: Callable[[Pattern], str] = _supports_any
     moments: Callable[..., Moments] | None = None
 

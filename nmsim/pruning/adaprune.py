@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
     source="Hubara et al., NeurIPS 2021, section 5 (fixing pruning bias using mean absorption)",
     regular=True,
     rescales=True,
+    masks_as="magnitude",
 )
 def mean_absorption(block: Block) -> None:
     """Keep the N largest of every group and add to each an equal share of the sum of the pruned.
@@ -90,6 +91,7 @@ def _solve(matrix: Floats, right: Floats) -> Floats:
     regular=True,
     rescales=True,
     unit="row",
+    masks_as="magnitude",
 )
 def adaprune(block: Block, *, gram: NDArray[np.float64] | None = None) -> None:
     """Keep the N largest of every group; change them so that the outputs change least.

@@ -46,6 +46,7 @@ def _per_block(block: Block, epsilon: float) -> Floats:
     regular=True,
     rescales=True,
     unit="sample",
+    masks_as="magnitude",
 )
 def sdgp(
     block: Block,
