@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 BATCH = 32
+"""Of a GPU: 256 on 8 of them (Appendix A.4)."""
+
 _ALIKE = 2.0
 _EXACT, _APPROXIMATE = "MVUE 2:4", "approx-MVUE 2:4"
 

@@ -155,11 +155,11 @@ def _criterion(method: str, said: str, where: str, roles: Mapping[str, Any]) -> 
     return judged(f"{method}: criterion of what is kept", where, said, "; ".join(shown), failures)
 
 
-def measure_throughput() -> dict[str, Any]:
+def measure_throughput(layers: str = "*") -> dict[str, Any]:
     """What 2:4 gains in each phase: in MACs, on an array and on an A100; shares of the phases."""
     found: dict[str, Any] = {"model": MODEL, "batch": BATCH, "machines": {}}
     for machine in (MACHINE, GPU):
-        rows = network_rows(MODEL, METHODS[_TRAINING], PATTERN, BATCH, machine)
+        rows = network_rows(MODEL, METHODS[_TRAINING], PATTERN, BATCH, machine, layers)
         found["machines"][machine] = {
             "phases": phase_gains(rows),
             "paces": {phase: paces(rows, phase) for phase in ALL_PHASES},

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 MODEL, BATCH = "resnet50", 32
+"""The paper names no batch: 256 on 8 GPUs in the training of Zhou et al., which it follows."""
+
 _SIDES = {"4:8": 8, "2:4": 4}
 _FLOW, _APPROXIMATION = "min-cost flow", "2-approximation"
 _METHODS = (INTEGER_PROGRAM, _FLOW, _APPROXIMATION)

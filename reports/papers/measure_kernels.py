@@ -47,8 +47,11 @@ GROUPS = (4, 8, 16, 32)
 _SIDE, _FEW, _ROUNDS = 1024, 128, 15
 
 
-def integer_program(values: Floats, group: int) -> None:
-    """Solve Eq. 3 of Hubara et al. tile by tile: binary variables, at most half of each line."""
+def integer_program(values: Floats, group: int) -> NDArray[np.bool_]:
+    """Solve Eq. 3 of Hubara et al. tile by tile: binary variables, at most half of each line.
+
+    Sides are multiples of ``group``; the mask has the shape of the values.
+    """
     lines = np.zeros((2 * group, group, group))
     for at in range(group):
         lines[at, at, :] = 1
@@ -56,7 +59,8 @@ def integer_program(values: Floats, group: int) -> None:
     fits = LinearConstraint(lines.reshape(2 * group, -1), -np.inf, group // 2)
     rows, cols = (size // group for size in values.shape)
     tiles = np.abs(values).reshape(rows, group, cols, group).swapaxes(1, 2)
-    for tile in tiles.reshape(-1, group * group):
+    kept = np.empty((rows * cols, group * group), np.bool_)
+    for tile, mask in zip(tiles.reshape(kept.shape), kept, strict=True):
         found = milp(
             -tile.astype(float),
             integrality=np.ones(tile.size),
@@ -65,6 +69,8 @@ def integer_program(values: Floats, group: int) -> None:
         )
         if not found.success:
             raise RuntimeError(found.message)
+        mask[:] = found.x > 0.5
+    return kept.reshape(rows, cols, group, group).swapaxes(1, 2).reshape(values.shape)
 
 
 def _seconds(call: Callable[[], object]) -> float:
