@@ -70,9 +70,10 @@ def _pass(table: Printed, name: str, percent: float, figures: Figures) -> Verdic
         if percent >= least
         else [
             (
-                f"less than a pass of its own takes, {figures['fused']['ms']:.1f} ms of a step of "
-                f"{figures['step']['gpu_ms']:.0f}: only a kernel that makes the gradients can "
-                "prune them so fast"
+                f"less than a pass of its own takes, {figures['fused']['ms']:.1f} ms beside "
+                f"{figures['step']['gpu_ms']:.0f} of GEMMs: unless the rest of a step takes "
+                f"{least / percent - 1:.1f} times as long as those, only a kernel that makes the "
+                "gradients can prune them so fast"
             )
         ],
     )

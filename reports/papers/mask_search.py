@@ -149,11 +149,13 @@ def _larger_tiles(table: Printed, figures: Figures) -> Verdict:
         "less" if wanted else "not less",
         shown,
         [
-            f"{method} does not: what it takes per tile, four of which make one of 4:8, weighs more"
-            for method in not_less
-            if wanted
+            (
+                f"{' and '.join(not_less)} do not: what a tile costs, whatever its side, "
+                "weighs more, and a tile of 4:8 makes four of 2:4"
+            )
         ]
-        or ([] if wanted or not_less else ["it does for all three"]),
+        if wanted and not_less
+        else ([] if wanted or not_less else ["they do for all three"]),
     )
 
 
@@ -222,7 +224,7 @@ def draw_searches(figures: Figures) -> go.Figure:
             x=list(times),
             y=list(times.values()),
             marker={"color": colour},
-            text=[f"{ns:,.3g}" for ns in times.values()],
+            text=[_short(ns) for ns in times.values()],
             textposition="outside",
             hovertemplate=f"{pattern}, %{{x}}: %{{y:.4g}} ns a weight<extra></extra>",
         )
