@@ -76,8 +76,8 @@ HUBARA = Paper(
             "(measurements.json, with conditions). Training: GEMMs of a dense fp32 step of "
             "ResNet-50, batch 32, modelled on an RTX 2080 Ti (rtx-2080-ti.yaml, no measured GEMM "
             "behind it), the GPU that A.4 names, and at the measured rate of matrix products on "
-            "that core. The paper says neither where its searches ran nor the batch. A printed "
-            "figure is met within a factor of two.",
+            "that core. The paper ran all of it on one GPU and names neither solver nor batch. A "
+            "printed figure is met within a factor of two.",
             measure=measure_searches,
             judge=judge_searches,
             draw=draw_searches,

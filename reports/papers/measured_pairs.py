@@ -88,7 +88,9 @@ def draw_pairs(figures: Figures) -> go.Figure:
             hoverinfo="text",
         )
     drawn.add_hline(y=2, line={"color": "#1F2933", "width": 1, "dash": "dot"})
-    drawn.update_xaxes(type="log", title="MACs of the dense product", exponentformat="power")
+    drawn.update_xaxes(
+        type="log", title="MACs of the dense product", exponentformat="power", dtick=1
+    )
     drawn.update_yaxes(title="speed-up of 2:4 over dense", range=[0.9, 2.1])
     return apply_theme(
         drawn,
