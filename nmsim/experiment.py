@@ -185,6 +185,7 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
         "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "compressed": result.compressed,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
         **_selected(machine, result),

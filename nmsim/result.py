@@ -72,6 +72,8 @@ class Run:
         Folds of an intersecting array that were run, all copies; None elsewhere.
     tiles, waves
         Threadblocks of a GPU, and rounds of them over its slots in one launch; None elsewhere.
+    compressed
+        Operands that were read compressed: "a", "b", "ab" or "".
     """
 
     engine: str
@@ -97,6 +99,7 @@ class Run:
     folds_run: int | None = None
     tiles: int | None = None
     waves: float | None = None
+    compressed: str = ""
 
     @property
     def cycles(self) -> int:
@@ -175,6 +178,7 @@ COLUMNS = (
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
+    _option("compressed", "", "operands read compressed: a, b or ab"),
     _option("misfit_share", "fraction", "selected mask's groups that selectors do not cover"),
     _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
     _option("survivors_expected", "products", "the same, for independent masks"),
@@ -210,7 +214,9 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
     ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is
     macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
-    waits for nothing; None where nothing useful is left.
+    waits for nothing; None where nothing useful is left. ``sparse_share`` is the share of
+    macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
+    Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
     """
     table = list(rows)
     result = {}
@@ -227,8 +233,16 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     sums["time_us"] = math.fsum(row["time_us"] for row in rows)
     compared = bool(rows) and all(row["dense_cycles"] is not None for row in rows)
     dense = sum(row["dense_cycles"] for row in rows) if compared else 0
+    sparse = sum(row["macs_dense"] for row in rows if _gains(row))
     return {
         **sums,
+        "sparse_share": sparse / sums["macs_dense"] if sums["macs_dense"] else None,
         "speedup": dense / sums["cycles"] if compared else None,
         "speedup_ideal": sums["macs_dense"] / sums["macs_useful"] if sums["macs_useful"] else None,
     }
+
+
+def _gains(row: Mapping[str, Any]) -> bool:
+    """Whether the machine spends fewer slots by a mask than a dense GEMM has MACs."""
+    offered = {row["a_pattern"], row["b_pattern"]} != {"dense"}
+    return offered and bool(row["macs_issued"] < row["macs_dense"])
