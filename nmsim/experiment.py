@@ -5,7 +5,7 @@ how they are executed is an executor that is passed in, in the manner of ``concu
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,12 +17,14 @@ from pydantic import Field, field_validator
 
 from nmsim import engine
 from nmsim.cost import selectors
+from nmsim.elementwise import elementwise_us
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES, Phase
 from nmsim.hardware import Machine, SystolicArray, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
+from nmsim.overhead import MASK_COLUMNS, basis, mask_columns
 from nmsim.pattern import Pattern, PatternField
 from nmsim.recipe import load_recipe
 from nmsim.registry import unknown_name
@@ -69,6 +71,8 @@ class Point:
         Simulate each row's dense twin too.
     sample
         Folds to run where cycles need both masks' bits, instead of all; None: all.
+    elementwise
+        Estimate what is no GEMM too.
     """
 
     model: Model
@@ -84,6 +88,7 @@ class Point:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     compare: bool = True
     sample: int | None = None
+    elementwise: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -104,8 +109,13 @@ class Point:
             load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
         )
 
-    def sparse_gemms(self) -> Iterator[SparseGemm]:
+    def sparse_gemms(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
         """The GEMMs of the point and their masks.
+
+        Parameters
+        ----------
+        workload
+            The point's, if it has been loaded.
 
         Raises
         ------
@@ -115,8 +125,7 @@ class Point:
         for phase in self.phases:
             if phase not in PHASES:
                 raise unknown_name("phase", phase, PHASES)
-        workload = load_workload(self.model)
-        yield from workload.sparse_gemms(
+        yield from (workload or load_workload(self.model)).sparse_gemms(
             self.setting, phases=self.phases or None, names=self.layers
         )
 
@@ -125,12 +134,37 @@ def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
     sample = _sample(machine, point)
-    for work in point.sparse_gemms():
+    beside = _beside(machine, point, workload := load_workload(point.model))
+    for work in point.sparse_gemms(workload):
         result = engine.run(machine, work, point.fidelity, sample)
         twin = (
             engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
         )
-        yield _row(machine, work, result, twin)
+        yield {**_row(machine, work, result, twin), **beside(work, result)}
+
+
+def _beside(machine: Machine, point: Point, workload: Workload) -> Callable[[SparseGemm, Run], Row]:
+    """Columns of what a GEMM's row costs beside it; a trace does not say how masks came about."""
+    setting = point.setting
+    layers = {layer.name: layer for layer in workload.layers}
+
+    def columns(work: SparseGemm, result: Run) -> Row:
+        masks = (
+            dict.fromkeys(MASK_COLUMNS)
+            if workload.trace
+            else mask_columns(machine, setting.recipe, work, result)
+        )
+        estimated = point.elementwise and workload.trace is None
+        return {
+            **masks,
+            "elementwise_us": elementwise_us(
+                machine, layers[work.gemm.layer], work.gemm, setting.batch
+            )
+            if estimated
+            else None,
+        }
+
+    return columns
 
 
 def _sample(machine: Machine, point: Point) -> Sample | None:
@@ -233,6 +267,7 @@ def simulate(
     tensors: str | Path | None = None,
     compare: bool = True,
     sample: int | None = None,
+    elementwise: bool = False,
 ) -> pd.DataFrame:
     """Simulate a workload on a machine.
 
@@ -259,6 +294,8 @@ def simulate(
     sample
         On an intersecting array, run about so many folds of each GEMM instead of all;
         ``half_width`` then holds half the 95% confidence interval of ``compute_cycles``.
+    elementwise
+        Estimate normalisation, activations and the optimizer too, in ``elementwise_us``.
 
     Returns
     -------
@@ -285,6 +322,7 @@ def simulate(
                 tensors=tensors,
                 compare=compare,
                 sample=sample,
+                elementwise=elementwise,
             )
         )
     )
@@ -405,6 +443,7 @@ def manifest(point: Point, command: str) -> dict[str, Any]:
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
+        "mask_basis": basis(machine),
         **_recorded(workload),
     }
 

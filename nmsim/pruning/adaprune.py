@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import ranking_and_sum
 from nmsim.pruning._groups import grouped, ungrouped
 from nmsim.pruning.magnitude import magnitude
 
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
     source="Hubara et al., NeurIPS 2021, section 5 (fixing pruning bias using mean absorption)",
     regular=True,
     rescales=True,
+    effort=ranking_and_sum,
 )
 def mean_absorption(block: Block) -> None:
     """Keep the N largest of every group and add to each an equal share of the sum of the pruned.

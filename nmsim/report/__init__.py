@@ -11,6 +11,7 @@ that).
 
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
+from nmsim.report.step import step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import frame, read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
@@ -29,6 +30,7 @@ __all__ = [
     "render",
     "render_sweep",
     "render_validation",
+    "step_table",
     "to_csv",
     "to_json",
     "write_report",
