@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from nmsim import engine
-from nmsim.cost import selectors
+from nmsim.cost import bit_operations, selectors
 from nmsim.elementwise import elementwise_us
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
@@ -24,7 +24,7 @@ from nmsim.gemm import PHASES, Phase
 from nmsim.hardware import Machine, SystolicArray, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
-from nmsim.overhead import MASK_COLUMNS, basis, mask_columns
+from nmsim.overhead import MASK_COLUMNS, basis, mask_columns, operand_bits
 from nmsim.pattern import Pattern, PatternField
 from nmsim.recipe import load_recipe
 from nmsim.registry import unknown_name
@@ -223,6 +223,7 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
         **_selected(machine, result),
+        **_bit_operations(operand_bits(machine), work, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
         "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
@@ -237,6 +238,13 @@ def _survivors(found: Survivors | None) -> Row:
         "survivors_mean": Survivors.mean(measured),
         "survivors_expected": Survivors.mean(expected),
         "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+    }
+
+
+def _bit_operations(bits: int, work: SparseGemm, result: Run) -> Row:
+    return {
+        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
+        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
     }
 
 

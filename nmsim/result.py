@@ -186,6 +186,8 @@ COLUMNS = (
     _option("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
     _option("selector_depth", "levels", "two-input multiplexers that a selected bit passes"),
     _option("select_bits", "bits", "driven into the multiplexers: slots spent by select bits"),
+    _option("bit_operations_issued", "bit-ops", "macs_issued by the widths of both operands"),
+    _option("bit_operations_useful", "bit-ops", "macs_useful by the widths of both operands"),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column(
         "bound",
@@ -246,6 +248,7 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     sparse = sum(row["macs_dense"] for row in rows if _gains(row))
     return {
         **sums,
+        **{name: _total_known(rows, name) for name in _COUNTS},
         **_step(rows, sums["time_us"]),
         "sparse_share": sparse / sums["macs_dense"] if sums["macs_dense"] else None,
         "speedup": dense / sums["cycles"] if compared else None,
@@ -281,6 +284,15 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
         "mask_share": masks / step if masks is not None and step else None,
         "step_speedup": (dense + elementwise) / step if dense is not None and step else None,
     }
+
+
+_COUNTS = ("bit_operations_issued", "bit_operations_useful")
+
+
+def _total_known(rows: list[Mapping[str, Any]], name: str) -> int | None:
+    """A sum of counts, None unless every row has the value."""
+    values = [row.get(name) for row in rows]
+    return None if None in values or not values else sum(v for v in values if v is not None)
 
 
 def _sum_known(rows: list[Mapping[str, Any]], name: str) -> float | None:

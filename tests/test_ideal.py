@@ -155,3 +155,34 @@ def test_bytes_are_compulsory_traffic_and_take_no_time():
 def test_a_field_out_of_range_is_refused():
     with pytest.raises(SpecError, match="two_masks"):
         load_hardware("ideal", two_masks="both")
+
+
+def test_four_bits_at_2to4_and_4to8_are_equivalent_to_two_bits(tmp_path):
+    # Chmiel et al., ICLR 2023, section 6: N/2 MACs a block on average, so a quarter of 4 x 4 bits.
+    recipe = tmp_path / "inference.yaml"
+    recipe.write_text(
+        "summary: s\nsource: s\noperands:\n"
+        "  - {role: weight, phases: [forward], pruner: magnitude, pattern: 2:4}\n"
+        "  - {role: activation, phases: [forward], pruner: magnitude, pattern: 4:8}\n"
+    )
+    four_bits = load_hardware("ideal", operand_bits=4)
+    table = list(
+        rows(
+            Point(
+                model="resnet18",
+                recipe=recipe,
+                hardware=four_bits,
+                phases=("forward",),
+                layers="layer[34]*",
+            )
+        )
+    )
+    total = totals(table)["all"]
+    assert total["bit_operations_useful"] == 16 * total["macs_useful"]
+    assert total["bit_operations_issued"] == total["bit_operations_useful"]
+    # Padding of the images is pruned too, so a little less than 2 x 2 bits.
+    assert 3.4 < total["bit_operations_useful"] / total["macs_dense"] < 4.0
+    inner = [row for row in table if row["kind"] == "conv" and "downsample" in row["layer"]]
+    assert len(inner) == 2
+    for row in inner:
+        assert row["bit_operations_useful"] / row["macs_dense"] == pytest.approx(4.0, rel=0.02)

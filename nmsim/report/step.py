@@ -61,7 +61,7 @@ def step_sheet(totals: Totals) -> Safe:
             for value in values
         )
         rows.append([Cell(line.name), Cell(line.unit), *cells])
-    return sheet(heads, rows, "totals")
+    return sheet(heads, rows, "step")
 
 
 def _head(phase: str, phases: Sequence[str]) -> Head:
@@ -83,6 +83,7 @@ def _lines(totals: Totals) -> list[_Line]:
     whole = totals["all"]
     time, us = _scaled(totals, ("dense_time_us", "time_us", "mask_us", "step_us"))
     macs, mac_letter = _scaled(totals, ("macs_dense",))
+    bits, bit_letter = _scaled(totals, ("bit_operations_issued",))
     size, byte_letter = _scaled(totals, ("dram_read_bytes", "dram_write_bytes"))
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     lines = [
@@ -107,6 +108,8 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("MACs, dense", f"{mac_letter}MAC", "macs_dense", macs),
         _Line("MACs issued", f"{mac_letter}MAC", "macs_issued", macs),
         _Line("MACs useful", f"{mac_letter}MAC", "macs_useful", macs),
+        _Line("bit-operations, issued", f"{bit_letter}BOP", "bit_operations_issued", bits),
+        _Line("bit-operations, useful", f"{bit_letter}BOP", "bit_operations_useful", bits),
         _Line("DRAM read", f"{byte_letter}B", "dram_read_bytes", size),
         _Line("DRAM written", f"{byte_letter}B", "dram_write_bytes", size),
     ]
