@@ -38,6 +38,7 @@ __all__ = [
     "basis",
     "mask_columns",
     "mask_steps",
+    "offer_of",
     "operand_bits",
     "pass_us",
 ]
@@ -117,7 +118,7 @@ def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm, result: Run) 
     g = work.gemm
     for position, mask in (("a", work.a), ("b", work.b)):
         operand = OPERANDS[g.phase][position == "b"]
-        offer = _offer(recipe, operand.tensor, g)
+        offer = offer_of(recipe, operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
         matrix = _Matrix.of(machine, offer, work, mask, position, position in result.compressed)
@@ -145,8 +146,8 @@ def _told(machine: Machine, step: Step) -> str:
     return f"{step.role}: {step.work.what} {once:.3g} us{spread}"
 
 
-def _offer(recipe: Recipe, role: str, gemm: Gemm) -> Offer | None:
-    """The offer that made a GEMM's mask."""
+def offer_of(recipe: Recipe, role: str, gemm: Gemm) -> Offer | None:
+    """The offer that a recipe makes of a role to a GEMM; None without one."""
     if gemm.kind == "matmul":
         return None
     found = (one for one in recipe.operands if one.role == role and gemm.phase in one.phases)

@@ -9,6 +9,7 @@ GEMMs: its table is what `nmsim.validation` predicts, its manifest what `nmsim.a
 that).
 """
 
+from nmsim.report.footprint_table import render_footprint
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
 from nmsim.report.step import step_table
@@ -28,6 +29,7 @@ __all__ = [
     "read_results",
     "records",
     "render",
+    "render_footprint",
     "render_sweep",
     "render_validation",
     "step_table",
