@@ -451,7 +451,10 @@ def manifest(point: Point, command: str) -> dict[str, Any]:
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
-        "mask_basis": basis(machine),
+        "elementwise": point.elementwise,
+        "mask_basis": "a trace does not say how its masks came about"
+        if workload.trace
+        else basis(machine),
         **_recorded(workload),
     }
 

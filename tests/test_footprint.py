@@ -65,6 +65,16 @@ def test_hardware_that_reads_along_k_needs_a_layout_for_each_phase(kept):
         assert found["masks"] == 0
 
 
+def test_masks_are_kept_for_later_steps_and_phases(kept, tmp_path):
+    assert kept("asp")["masks"] == I * O / 8
+    fresh = own(
+        tmp_path, "{role: weight, phases: [forward, backward], pruner: transposable-greedy}"
+    )
+    assert kept(fresh)["masks"] == I * O / 8
+    once = own(tmp_path, "{role: weight, phases: [forward], pruner: magnitude}")
+    assert kept(once)["masks"] == 0
+
+
 def test_a_phase_that_runs_dense_needs_dense_weights(kept):
     found = kept("asp")
     assert found["weights"] + found["metadata"] == (9 / 16 + 1) * 2 * I * O
