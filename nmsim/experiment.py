@@ -134,34 +134,27 @@ def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
     sample = _sample(machine, point)
-    beside = _beside(machine, point, workload := load_workload(point.model))
+    beside = _beside(point, workload := load_workload(point.model))
     for work in point.sparse_gemms(workload):
         result = engine.run(machine, work, point.fidelity, sample)
         twin = (
             engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
         )
-        yield {**_row(machine, work, result, twin), **beside(work, result)}
+        yield {**_row(machine, work, result, twin), **beside(machine, work, result)}
 
 
-def _beside(machine: Machine, point: Point, workload: Workload) -> Callable[[SparseGemm, Run], Row]:
-    """Columns of what a GEMM's row costs beside it; a trace does not say how masks came about."""
+def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm, Run], Row]:
+    """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
     setting = point.setting
     layers = {layer.name: layer for layer in workload.layers}
 
-    def columns(work: SparseGemm, result: Run) -> Row:
-        masks = (
-            dict.fromkeys(MASK_COLUMNS)
-            if workload.trace
-            else mask_columns(machine, setting.recipe, work, result)
-        )
-        estimated = point.elementwise and workload.trace is None
+    def columns(machine: Machine, work: SparseGemm, result: Run) -> Row:
+        if workload.trace:
+            return dict.fromkeys((*MASK_COLUMNS, "elementwise_us"))
+        layer, estimate = layers[work.gemm.layer], elementwise_us if point.elementwise else None
         return {
-            **masks,
-            "elementwise_us": elementwise_us(
-                machine, layers[work.gemm.layer], work.gemm, setting.batch
-            )
-            if estimated
-            else None,
+            **mask_columns(machine, setting.recipe, work, result),
+            "elementwise_us": estimate and estimate(machine, layer, work.gemm, setting.batch),
         }
 
     return columns
