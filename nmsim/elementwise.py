@@ -37,7 +37,7 @@ def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int
     if isinstance(layer, Bare):
         return 0.0
     if gemm.phase == "update":
-        return _optimizer_us(machine, layer)
+        return _optimizer_us(machine, layer) if layer.weights else 0.0
     name = "batch norm and relu" if isinstance(layer, Conv) and layer.input == "relu" else ""
     passes = _PASSES.get(name or layer.input)
     if passes is None or gemm.gradient_of == "b":

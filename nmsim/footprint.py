@@ -125,7 +125,7 @@ class _Step:
         )
 
     def _weights(self, layer: Layer, gemms: dict[Any, Gemm]) -> _Bytes:
-        if isinstance(layer, Matmul):
+        if not layer.weights:
             return _Bytes(0.0)
         dense = _Bytes(layer.weights / layer.repeat * self.bits / 8)
         forms: dict[object, _Bytes] = {"dense": dense} if self.bits >= MASTER_BITS else {}

@@ -1,5 +1,6 @@
 """The ideal machine: the papers' MAC ratios, from layers by hand and from runs."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -41,14 +42,15 @@ def spent(layer, batch, phases):
         macs = batch * layer.heads * layer.m * layer.n * layer.k * layer.repeat
         return {"forward": (macs, macs), "backward": (2 * macs, 2 * macs), "update": (0, 0)}
     groups = layer.groups if isinstance(layer, Conv) else 1
-    columns = np.prod(layer.output_size, dtype=object) if isinstance(layer, Conv) else layer.tokens
-    out = layer.out_channels if isinstance(layer, Conv) else layer.out_features
-    inner = layer.weights // layer.repeat // out
-    k = {"forward": inner, "backward": out // groups, "update": batch * columns}
+    columns = math.prod(layer.output_size) if isinstance(layer, Conv) else layer.tokens
+    rows = math.prod(layer.shape("gradient", batch)[:-1])
+    out, *window = layer.shape("weight", batch)
+    inner = math.prod(window)
+    k = {"forward": inner, "backward": out // groups, "update": rows}
     left = {phase: kept(length) for phase, length in k.items()}
     # FST pads a sample of an odd number of columns by one.
-    left["update"] = kept(batch * (columns + columns % 2 if columns > 1 else 1))
-    whole = out * inner * batch * columns * layer.repeat
+    left["update"] = kept(rows // columns * (columns + columns % 2 if columns > 1 else 1))
+    whole = out * inner * rows * layer.repeat
     counted = {
         phase: (whole, whole // k[phase] * left[phase] if phase in phases else whole) for phase in k
     }
