@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nmsim import schedules, statistics
     from nmsim.errors import NmsimError
     from nmsim.experiment import simulate
+    from nmsim.footprint import memory_footprint
     from nmsim.gemm import Gemm
     from nmsim.hardware import load_hardware
     from nmsim.network import load_model
@@ -26,6 +27,7 @@ __all__ = [
     "Pattern",
     "load_hardware",
     "load_model",
+    "memory_footprint",
     "prune",
     "schedules",
     "simulate",
@@ -40,6 +42,7 @@ _HOMES = {
     "Pattern": "nmsim.pattern",
     "load_hardware": "nmsim.hardware",
     "load_model": "nmsim.network",
+    "memory_footprint": "nmsim.footprint",
     "prune": "nmsim.pruning",
     "simulate": "nmsim.experiment",
 }

@@ -12,7 +12,7 @@ from nmsim.cost import selectors
 from nmsim.dataflow import DATAFLOWS
 from nmsim.engine import ENGINES
 from nmsim.experiment import Experiment
-from nmsim.hardware import HARDWARE, Gpu, SystolicArray, load_hardware
+from nmsim.hardware import HARDWARE, Gpu, IdealMachine, SystolicArray, load_hardware
 from nmsim.kernels import KERNELS, Kernel, KernelSet, load_kernels
 from nmsim.measurements import MEASURED
 from nmsim.network import MODELS, Network, load_model
@@ -181,6 +181,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "model": Network,
     "hardware": SystolicArray,
     "gpu": Gpu,
+    "ideal": IdealMachine,
     "kernels": KernelSet,
     "recipe": Recipe,
     "experiment": Experiment,

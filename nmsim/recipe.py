@@ -43,7 +43,7 @@ class Offer(Spec):
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
     relu: bool = Field(False, description="set negative activations to zero before pruning")
     refresh: Annotated[int, Field(ge=1)] = Field(
-        1, description="training steps between two makings of the mask; no row depends on it"
+        1, description="training steps between two makings of the mask, which share its cost"
     )
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"

@@ -17,6 +17,7 @@ from typer.exceptions import Exit, TyperException
 from nmsim.cli import traces
 from nmsim.cli.catalogs import list_, show
 from nmsim.cli.fitting import calibrate_machine, measure_gemms
+from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
 from nmsim.cli.validation import validate
@@ -36,6 +37,7 @@ app = typer.Typer(
 trace_app = typer.Typer(help="Record, describe and check traces.")
 
 app.command()(simulate)
+app.command()(memory)
 app.command()(sweep)
 app.command()(report)
 app.command()(validate)

@@ -9,8 +9,10 @@ GEMMs: its table is what `nmsim.validation` predicts, its manifest what `nmsim.a
 that).
 """
 
+from nmsim.report.footprint_table import render_footprint
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
+from nmsim.report.step import step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import frame, read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
@@ -27,8 +29,10 @@ __all__ = [
     "read_results",
     "records",
     "render",
+    "render_footprint",
     "render_sweep",
     "render_validation",
+    "step_table",
     "to_csv",
     "to_json",
     "write_report",
