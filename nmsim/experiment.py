@@ -19,12 +19,12 @@ from nmsim import engine
 from nmsim.cost import selectors
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES, Phase
-from nmsim.hardware import Machine, SystolicArray, load_hardware
+from nmsim.gemm import PHASES, Gemm, Phase
+from nmsim.hardware import Machine, Ran, SystolicArray, in_format, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
 from nmsim.pattern import Pattern, PatternField
-from nmsim.recipe import load_recipe
+from nmsim.recipe import Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.report import frame
 from nmsim.result import Run, Survivors
@@ -48,7 +48,7 @@ class Point:
     hardware
         A name, a path, or a machine.
     recipe
-        A name or a path.
+        A name, a path, or a recipe.
     pattern
         For masks whose recipe names none.
     batch
@@ -73,7 +73,7 @@ class Point:
 
     model: Model
     hardware: str | Path | Machine = "systolic-128x128-2to4"
-    recipe: str | Path = "dense"
+    recipe: str | Path | Recipe = "dense"
     pattern: str | Pattern = "2:4"
     batch: int = 1
     fidelity: str = "cycle"
@@ -126,11 +126,14 @@ def rows(point: Point) -> Iterator[Row]:
     machine = point.machine
     sample = _sample(machine, point)
     for work in point.sparse_gemms():
-        result = engine.run(machine, work, point.fidelity, sample)
+        ran = in_format(machine, work.number_format)
+        result = engine.run(ran.machine, work, point.fidelity, sample)
         twin = (
-            engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
+            engine.run_twin(ran.machine, work.gemm, result, point.fidelity)
+            if point.compare
+            else None
         )
-        yield _row(machine, work, result, twin)
+        yield _row(machine, ran, work, result, twin)
 
 
 def _sample(machine: Machine, point: Point) -> Sample | None:
@@ -147,7 +150,7 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
     return Sample(point.sample, point.seed)
 
 
-def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> Row:
+def _row(machine: Machine, ran: Ran, work: SparseGemm, result: Run, twin: Run | None) -> Row:
     g = work.gemm
     return {
         "layer": g.layer,
@@ -184,7 +187,7 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "a_bits_per_cycle": result.a_bits_per_cycle,
         "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "scatter_bytes": _scatter_bytes(ran.machine, g),
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
         **_selected(machine, result),
@@ -192,8 +195,13 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "bound": result.bound,
         "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
         "dense_cycles": twin.cycles if twin else None,
-        "note": "; ".join(filter(None, (work.note, result.note))),
+        "number_format": ran.name,
+        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
     }
+
+
+def _scatter_bytes(machine: Machine, g: Gemm) -> int:
+    return -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat
 
 
 def _survivors(found: Survivors | None) -> Row:
@@ -222,7 +230,7 @@ def simulate(
     model: Model,
     *,
     hardware: str | Path | Machine = "systolic-128x128-2to4",
-    recipe: str | Path = "dense",
+    recipe: str | Path | Recipe = "dense",
     pattern: str | Pattern = "2:4",
     batch: int = 1,
     fidelity: str = "cycle",
@@ -240,7 +248,7 @@ def simulate(
     model
         A network's name or YAML file, a trace, a CSV of GEMMs, ``gemm:MxNxK``, or a list of GEMMs.
     hardware, recipe
-        A name from the catalog or a path; hardware may be a machine (``load_hardware``).
+        A name from the catalog or a path; or a machine (``load_hardware``), a ``Recipe``.
     pattern
         N:M for masks whose recipe names no pattern of its own.
     batch

@@ -190,6 +190,7 @@ COLUMNS = (
     ),
     _option("speedup", "x", "dense cycles over these, same machine, same fidelity"),
     _option("dense_cycles", "cycles", "the dense twin's cycles"),
+    _option("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
 """The columns of a result table, in order."""

@@ -133,7 +133,9 @@ class TestFrame:
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
         records = report.records(report.frame(made))
-        assert records == [{**optional, **row, "survivors": ""} for row in made]
+        assert records == [
+            {**optional, **row, "survivors": "", "number_format": ""} for row in made
+        ]
         assert type(report.records(report.frame(network()))[0]["cycles"]) is int
 
     def test_records_feed_totals(self):

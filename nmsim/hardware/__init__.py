@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nmsim.errors import SpecError
+from nmsim.hardware._in_format import Ran, in_format
 from nmsim.hardware._systolic import (
     Delivery,
     Dram,
@@ -38,8 +39,10 @@ __all__ = [
     "Intersecting",
     "Library",
     "Machine",
+    "Ran",
     "Sram",
     "SystolicArray",
+    "in_format",
     "load_hardware",
 ]
 
