@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nmsim.network import load_model
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
+    from nmsim.training import train
 
 __all__ = [
     "Gemm",
@@ -30,6 +31,7 @@ __all__ = [
     "schedules",
     "simulate",
     "statistics",
+    "train",
 ]
 
 __version__ = version("nmsim")
@@ -42,6 +44,7 @@ _HOMES = {
     "load_model": "nmsim.network",
     "prune": "nmsim.pruning",
     "simulate": "nmsim.experiment",
+    "train": "nmsim.training",
 }
 
 
