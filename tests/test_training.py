@@ -1,8 +1,10 @@
 """Training runs: schedules as segments, sums in closed form, the papers' FLOPs, the command."""
 
 import json
+import re
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,10 @@ from nmsim.training import run_training, spans, training_document, training_step
 
 LAYER = {"type": "linear", "tokens": 16, "in_features": 32, "out_features": 64}
 PLAIN = {"layers": [{**LAYER, "name": "one"}, {**LAYER, "name": "two", "repeat": 3}]}
+
+
+DOCS = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+SAVED = re.findall(r"^\| (1:\d+) \| ([\d. |]+) \|$", DOCS, re.MULTILINE)
 
 
 @pytest.fixture
@@ -294,3 +300,22 @@ def test_counts_beyond_64_bits_are_stored_exactly(plain, tmp_path):
     run = training_document(nmsim.train(plain, recipe="asp", steps=10**15))
     write_training(tmp_path, run)
     assert read_training(tmp_path)["total"]["flops"] == run["total"]["flops"] > 2**63
+
+
+def test_the_docs_name_every_recipe_of_the_catalog():
+    for name in RECIPES:
+        assert f"`{name}`" in DOCS, name
+
+
+@pytest.mark.parametrize(("pattern", "stated"), SAVED)
+def test_the_docs_state_the_flops_that_schedules_save(pattern, stated):
+    names = ("sr-ste", "asp", "mdgf-linear", "mdgf-exponential-ff", "sdgf-stepwise",
+             "sdgf-geometric")  # fmt: skip
+    for name, text in zip(names, stated.split(" | "), strict=True):
+        own = {"recipe": name, "pattern": pattern, "fidelity": "analytical"}
+        run = nmsim.train("vit-b16", hardware="systolic-128x128-flexible", steps=1000, **own)
+        assert f"{share(run):.3f}" == text, name
+
+
+def test_the_docs_state_two_patterns():
+    assert [pattern for pattern, _ in SAVED] == ["1:8", "1:16"]
