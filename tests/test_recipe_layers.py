@@ -172,6 +172,20 @@ def test_a_gpu_runs_a_format_at_its_own_rate_and_says_when_it_has_none():
     assert times["fp8"]["note"] == "the GPU has no fp8 and runs bf16"
 
 
+@pytest.mark.parametrize("name", ["a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100"])
+def test_a_gpu_without_a_format_or_a_library_for_it_runs_its_own(name):
+    gpu = load_hardware(name)
+    assert in_format(gpu, "int4") == (gpu, gpu.dtype, f"the GPU has no int4 and runs {gpu.dtype}")
+    served = gpu.model_copy(
+        update={"libraries": [one.model_copy(update={"dtypes": ()}) for one in gpu.libraries]}
+    )
+    assert in_format.__wrapped__(served, "int4").name == gpu.dtype
+    unserved = gpu.model_copy(
+        update={"libraries": [one.model_copy(update={"dtypes": ("fp8",)}) for one in gpu.libraries]}
+    )
+    assert in_format.__wrapped__(unserved, "fp16").note.startswith("the GPU has no fp16")
+
+
 def test_formats_wider_than_an_array_run_as_its_own():
     array = load_hardware("tpu-v1")
     ran = in_format(array, "fp16")
