@@ -16,6 +16,7 @@ import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.experiment import Point, manifest, rows
+from nmsim.gemm import PHASES
 from nmsim.hardware import Gpu, Machine, in_format
 from nmsim.pattern import DENSE, Pattern
 from nmsim.recipe import Plan, Recipe, load_recipe
@@ -35,16 +36,22 @@ __all__ = [
     "training_step",
 ]
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step costs: all GEMMs of forward, backward and update."""
+    """What one training step costs: all GEMMs of forward, backward and update.
+
+    ``formats`` are what operands of layers with a weight ran in: "forward int8, backward bf16".
+    """
 
     time_us: float
     macs_dense: int
     macs_issued: int
     macs_useful: int
     dram_bytes: int
+    formats: str
 
     @property
     def flops(self) -> int:
@@ -222,7 +229,16 @@ def training_step(point: Point) -> Step:
         macs_issued=sum(row["macs_issued"] for row in table),
         macs_useful=sum(row["macs_useful"] for row in table),
         dram_bytes=sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in table),
+        formats=_formats(table),
     )
+
+
+def _formats(table: list[Row]) -> str:
+    found: dict[str, dict[str, None]] = {phase: {} for phase in PHASES}
+    for row in table:
+        if row["kind"] != "matmul":
+            found[row["phase"]][row["number_format"]] = None
+    return ", ".join(f"{phase} {'+'.join(ran)}" for phase, ran in found.items() if ran)
 
 
 def spans(recipe: Recipe, pattern: Pattern, steps: int) -> Iterator[Span]:
@@ -360,6 +376,7 @@ def _segments(run: TrainingRun) -> list[dict[str, Any]]:
         {
             "stage": part.span.stage,
             "masks": part.masks,
+            "formats": part.step.formats,
             "first_step": part.span.first,
             "steps": part.span.steps,
             "step_us": part.step.time_us,

@@ -200,6 +200,12 @@ def test_dense_steps_run_in_the_machines_own_format(plain):
     ]  # fmt: skip
 
 
+def test_a_run_says_what_number_formats_it_fell_back_to():
+    own = {"recipe": "transposable+mvue-8bit", "fidelity": "analytical", "steps": 1}
+    run = nmsim.train("resnet18", hardware="a100-sxm4-80gb", **own)
+    assert run.segments[0].step.formats == "forward int8, backward bf16, update bf16"
+
+
 def test_weights_are_stored_with_their_metadata(plain):
     elements = 4 * 32 * 64
     found = nmsim.train(plain, recipe="asp", steps=1).inference

@@ -92,7 +92,9 @@ def _sums(run: Document) -> list[tuple[str, str]]:
     macs = [f"{name} {si(total[f'macs_{name}'], '')}" for name in ("dense", "issued", "useful")]
     counts = [si(result[name], "") for name in ("parameters_kept", "parameters")]
     stored = [si(size, "B") for size in (kept + index, index, result["dense_bits"] / 8)]
+    formats = dict.fromkeys(segment["formats"] for segment in run["segments"])
     return [
+        ("operands ran in", "; then ".join(formats)),
         ("time", f"{time}; dense {dense}, speed-up {ratio(total['speedup'])}×"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
