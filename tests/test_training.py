@@ -302,6 +302,27 @@ def test_a_stored_run_that_is_none_is_refused(tmp_path):
         read_training(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value", "said"),
+    [
+        ("manifest", "command", 3, "manifest.command"),
+        ("total", "flops", None, "total.flops"),
+        ("inference", "value_bits", "many", "inference.value_bits"),
+        ("segments", "step_us", None, r"segments\[0\].step_us"),
+        ("segments", "stage", "dark", "a known stage"),
+    ],
+)
+def test_a_damaged_run_is_refused_by_field(plain, tmp_path, part, field, value, said):
+    write_training(tmp_path, training_document(nmsim.train(plain, recipe="asp", steps=2)))
+    document = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
+    assert read_training(tmp_path) == document
+    owner = document[part][0] if part == "segments" else document[part]
+    owner[field] = value
+    (tmp_path / "training.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(SpecError, match=f"{said} is missing or of another kind"):
+        read_training(tmp_path)
+
+
 def test_counts_beyond_64_bits_are_stored_exactly(plain, tmp_path):
     run = training_document(nmsim.train(plain, recipe="asp", steps=10**15))
     write_training(tmp_path, run)

@@ -42,6 +42,17 @@ _STAGES = {
     "structure": "binary masks, not yet at their patterns",
     "sparse": "masks at their patterns",
 }
+_TEXTS = ("nmsim", "model", "hardware", "recipe", "pattern", "fidelity", "command", "model_source",
+          "recipe_source", "tensors")  # fmt: skip
+_WORDS = ("stage", "masks", "formats")
+_SEGMENT = ("first_step", "steps", "step_us", "dense_step_us", "speedup", "time_s", "time_share",
+            "flops", "dram_bytes")  # fmt: skip
+_NUMBERS = {
+    "total": ("steps", "time_s", "dense_time_s", "speedup", "flops", "dense_flops", "flops_share",
+              "macs_dense", "macs_issued", "macs_useful", "dram_bytes", "dense_dram_bytes"),
+    "inference": ("flops", "flops_dense", "parameters", "parameters_kept", "value_bits",
+                  "metadata_bits", "dense_bits"),
+}  # fmt: skip
 _HEADS = (
     Head("stage", "", "what the schedule does"),
     Head("masks", "role N:M", "offered to the hardware"),
@@ -161,10 +172,32 @@ def read_training(folder: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise SpecError(f"{path}: not JSON ({error})") from error
-    parts = ("manifest", "segments", "total", "inference")
-    if not isinstance(run, dict) or not all(run.get(part) for part in parts):
-        raise SpecError(f"{path}: expected a training run: {', '.join(parts)}")
-    return run
+    missing = _missing(run)
+    if missing:
+        raise SpecError(f"{path}: expected a training run, {missing} is missing or of another kind")
+    return dict(run)
+
+
+def _missing(run: Any) -> str:
+    """The first field that a stored run lacks, by dotted path; empty if none."""
+    if not isinstance(run, dict):
+        return "the object"
+    segments = run.get("segments")
+    if not isinstance(segments, list) or not segments:
+        return "segments"
+    number = int | float
+    named = [(f"segments[{i}]", each) for i, each in enumerate(segments)]
+    parts: list[tuple[str, Any, tuple[str, ...], Any]] = [
+        ("manifest", run.get("manifest"), _TEXTS, str),
+        *((name, run.get(name), own, number) for name, own in _NUMBERS.items()),
+        *((name, each, _WORDS, str) for name, each in named),
+        *((name, each, _SEGMENT, number) for name, each in named),
+    ]
+    for where, part, names, kind in parts:
+        for name in names:
+            if not isinstance(part, dict) or not isinstance(part.get(name), kind):
+                return f"{where}.{name}"
+    return "a known stage" if any(each["stage"] not in _STAGES for each in segments) else ""
 
 
 def _page(run: Document) -> str:
@@ -189,14 +222,14 @@ def _page(run: Document) -> str:
             (name.replace("_", " "), about[name])
             for name in ("model_source", "recipe_source", "tensors")
         ),
-        el("details", el("summary", "Machine"), facts(fields(about["machine"]))),
+        el("details", el("summary", "Machine"), facts(fields(about.get("machine")))),
         el("footer", f"Written by nmsim {about['nmsim']}. No part of this page is from a network."),
     )
 
 
 def _header(title: str, about: Document) -> Safe:
     names = ("recipe", "pattern", "batch", "steps", "fidelity", "seed")
-    tags = (el("li", el("span", name), " ", el("b", _setting(about[name]))) for name in names)
+    tags = (el("li", el("span", name), " ", el("b", _setting(about.get(name)))) for name in names)
     return el(
         "header",
         el("div", f"nmsim {about['nmsim']} · training run", class_="eyebrow"),
