@@ -16,8 +16,9 @@ from nmsim.network import Network, load_model
 from nmsim.pattern import DENSE, Pattern
 from nmsim.recipe import RECIPES, Recipe, load_recipe
 from nmsim.report import read_training, write_training
+from nmsim.spans import spans
 from nmsim.spec import validate
-from nmsim.training import run_training, spans, training_document, training_step
+from nmsim.training import run_training, training_document, training_step
 
 LAYER = {"type": "linear", "tokens": 16, "in_features": 32, "out_features": 64}
 PLAIN = {"layers": [{**LAYER, "name": "one"}, {**LAYER, "name": "two", "repeat": 3}]}
