@@ -39,12 +39,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step costs: all GEMMs of forward, backward and update.
+    """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``formats`` are what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.overhead``). ``formats`` are
+    what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
     time_us: float
+    mask_us: float
     macs_dense: int
     macs_issued: int
     macs_useful: int
@@ -198,10 +200,12 @@ def _about(point: Point, steps: int, command: str) -> dict[str, Any]:
 
 
 def training_step(point: Point) -> Step:
-    """What a training step costs in one state: the GEMMs of the point, one after the other."""
+    """What a training step costs in one state: masks and GEMMs, one after the other."""
     table = list(rows(point))
+    masks = math.fsum(row["mask_us"] or 0.0 for row in table)
     return Step(
-        time_us=math.fsum(row["time_us"] for row in table),
+        time_us=math.fsum(row["time_us"] for row in table) + masks,
+        mask_us=masks,
         macs_dense=sum(row["macs_dense"] for row in table),
         macs_issued=sum(row["macs_issued"] for row in table),
         macs_useful=sum(row["macs_useful"] for row in table),
@@ -283,6 +287,7 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
             "steps": run.steps,
             "time_s": run.total("time_us") * 1e-6,
             "dense_time_s": dense.time_us * run.steps * 1e-6,
+            "mask_share": run.total("mask_us") / run.total("time_us"),
             "speedup": run.speedup,
             "macs_dense": run.total("macs_dense"),
             "macs_issued": run.total("macs_issued"),
@@ -307,6 +312,7 @@ def _segments(run: TrainingRun) -> list[dict[str, Any]]:
             "first_step": part.span.first,
             "steps": part.span.steps,
             "step_us": part.step.time_us,
+            "mask_us": part.step.mask_us,
             "dense_step_us": run.dense.time_us,
             "speedup": run.dense.time_us / part.step.time_us,
             "time_s": part.step.time_us * part.span.steps * 1e-6,

@@ -45,10 +45,10 @@ _STAGES = {
 _TEXTS = ("nmsim", "model", "hardware", "recipe", "pattern", "fidelity", "command", "model_source",
           "recipe_source", "tensors")  # fmt: skip
 _WORDS = ("stage", "masks", "formats")
-_SEGMENT = ("first_step", "steps", "step_us", "dense_step_us", "speedup", "time_s", "time_share",
+_SEGMENT = ("first_step", "steps", "step_us", "mask_us", "dense_step_us", "speedup", "time_s", "time_share",
             "flops", "dram_bytes")  # fmt: skip
 _NUMBERS = {
-    "total": ("steps", "time_s", "dense_time_s", "speedup", "flops", "dense_flops", "flops_share",
+    "total": ("steps", "time_s", "dense_time_s", "mask_share", "speedup", "flops", "dense_flops", "flops_share",
               "macs_dense", "macs_issued", "macs_useful", "dram_bytes", "dense_dram_bytes"),
     "inference": ("flops", "flops_dense", "parameters", "parameters_kept", "value_bits",
                   "metadata_bits", "dense_bits"),
@@ -107,6 +107,7 @@ def _sums(run: Document) -> list[tuple[str, str]]:
     return [
         ("operands ran in", "; then ".join(formats)),
         ("time", f"{time}; dense {dense}, speed-up {ratio(total['speedup'])}×"),
+        ("making masks", f"{percent(total['mask_share'])} % of the time"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
         ("DRAM traffic", " of the dense run's ".join(_bytes(total))),
