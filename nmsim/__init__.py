@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from nmsim import schedules, statistics
     from nmsim.errors import NmsimError
     from nmsim.experiment import simulate
+    from nmsim.footprint import memory_footprint
     from nmsim.gemm import Gemm
     from nmsim.hardware import load_hardware
     from nmsim.network import load_model
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
+    from nmsim.training import train
 
 __all__ = [
     "Gemm",
@@ -26,10 +28,12 @@ __all__ = [
     "Pattern",
     "load_hardware",
     "load_model",
+    "memory_footprint",
     "prune",
     "schedules",
     "simulate",
     "statistics",
+    "train",
 ]
 
 __version__ = version("nmsim")
@@ -40,8 +44,10 @@ _HOMES = {
     "Pattern": "nmsim.pattern",
     "load_hardware": "nmsim.hardware",
     "load_model": "nmsim.network",
+    "memory_footprint": "nmsim.footprint",
     "prune": "nmsim.pruning",
     "simulate": "nmsim.experiment",
+    "train": "nmsim.training",
 }
 
 

@@ -5,7 +5,7 @@ how they are executed is an executor that is passed in, in the manner of ``concu
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,15 +16,17 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from nmsim import engine
-from nmsim.cost import selectors
+from nmsim.cost import bit_operations, selectors
+from nmsim.elementwise import elementwise_us
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES, Phase
-from nmsim.hardware import Machine, SystolicArray, load_hardware
+from nmsim.gemm import PHASES, Gemm, Phase
+from nmsim.hardware import Machine, Ran, SystolicArray, in_format, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
+from nmsim.overhead import MASK_COLUMNS, basis, mask_columns, operand_bits
 from nmsim.pattern import Pattern, PatternField
-from nmsim.recipe import load_recipe
+from nmsim.recipe import Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.report import frame
 from nmsim.result import Run, Survivors
@@ -48,7 +50,7 @@ class Point:
     hardware
         A name, a path, or a machine.
     recipe
-        A name or a path.
+        A name, a path, or a recipe.
     pattern
         For masks whose recipe names none.
     batch
@@ -69,11 +71,13 @@ class Point:
         Simulate each row's dense twin too.
     sample
         Folds to run where cycles need both masks' bits, instead of all; None: all.
+    elementwise
+        Estimate what is no GEMM too.
     """
 
     model: Model
     hardware: str | Path | Machine = "systolic-128x128-2to4"
-    recipe: str | Path = "dense"
+    recipe: str | Path | Recipe = "dense"
     pattern: str | Pattern = "2:4"
     batch: int = 1
     fidelity: str = "cycle"
@@ -84,6 +88,7 @@ class Point:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     compare: bool = True
     sample: int | None = None
+    elementwise: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -104,8 +109,13 @@ class Point:
             load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
         )
 
-    def sparse_gemms(self) -> Iterator[SparseGemm]:
+    def sparse_gemms(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
         """The GEMMs of the point and their masks.
+
+        Parameters
+        ----------
+        workload
+            The point's, if it has been loaded.
 
         Raises
         ------
@@ -115,8 +125,7 @@ class Point:
         for phase in self.phases:
             if phase not in PHASES:
                 raise unknown_name("phase", phase, PHASES)
-        workload = load_workload(self.model)
-        yield from workload.sparse_gemms(
+        yield from (workload or load_workload(self.model)).sparse_gemms(
             self.setting, phases=self.phases or None, names=self.layers
         )
 
@@ -125,12 +134,33 @@ def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
     sample = _sample(machine, point)
-    for work in point.sparse_gemms():
-        result = engine.run(machine, work, point.fidelity, sample)
+    beside = _beside(point, workload := load_workload(point.model))
+    for work in point.sparse_gemms(workload):
+        ran = in_format(machine, work.number_format)
+        result = engine.run(ran.machine, work, point.fidelity, sample)
         twin = (
-            engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
+            engine.run_twin(ran.machine, work.gemm, result, point.fidelity)
+            if point.compare
+            else None
         )
-        yield _row(machine, work, result, twin)
+        yield {**_row(machine, ran, work, result, twin), **beside(ran.machine, work, result)}
+
+
+def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm, Run], Row]:
+    """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
+    setting = point.setting
+    layers = {layer.name: layer for layer in workload.layers}
+
+    def columns(machine: Machine, work: SparseGemm, result: Run) -> Row:
+        if workload.trace:
+            return dict.fromkeys((*MASK_COLUMNS, "elementwise_us"))
+        layer, estimate = layers[work.gemm.layer], elementwise_us if point.elementwise else None
+        return {
+            **mask_columns(machine, setting.recipe, work, result),
+            "elementwise_us": estimate and estimate(machine, layer, work.gemm, setting.batch),
+        }
+
+    return columns
 
 
 def _sample(machine: Machine, point: Point) -> Sample | None:
@@ -147,7 +177,7 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
     return Sample(point.sample, point.seed)
 
 
-def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> Row:
+def _row(machine: Machine, ran: Ran, work: SparseGemm, result: Run, twin: Run | None) -> Row:
     g = work.gemm
     return {
         "layer": g.layer,
@@ -184,16 +214,23 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "a_bits_per_cycle": result.a_bits_per_cycle,
         "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "scatter_bytes": _scatter_bytes(ran.machine, g),
+        "compressed": result.compressed,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
         **_selected(machine, result),
+        **_bit_operations(operand_bits(ran.machine), work, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
         "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
         "dense_cycles": twin.cycles if twin else None,
-        "note": "; ".join(filter(None, (work.note, result.note))),
+        "number_format": ran.name,
+        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
     }
+
+
+def _scatter_bytes(machine: Machine, g: Gemm) -> int:
+    return -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat
 
 
 def _survivors(found: Survivors | None) -> Row:
@@ -202,6 +239,13 @@ def _survivors(found: Survivors | None) -> Row:
         "survivors_mean": Survivors.mean(measured),
         "survivors_expected": Survivors.mean(expected),
         "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+    }
+
+
+def _bit_operations(bits: int, work: SparseGemm, result: Run) -> Row:
+    return {
+        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
+        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
     }
 
 
@@ -222,7 +266,7 @@ def simulate(
     model: Model,
     *,
     hardware: str | Path | Machine = "systolic-128x128-2to4",
-    recipe: str | Path = "dense",
+    recipe: str | Path | Recipe = "dense",
     pattern: str | Pattern = "2:4",
     batch: int = 1,
     fidelity: str = "cycle",
@@ -232,6 +276,7 @@ def simulate(
     tensors: str | Path | None = None,
     compare: bool = True,
     sample: int | None = None,
+    elementwise: bool = False,
 ) -> pd.DataFrame:
     """Simulate a workload on a machine.
 
@@ -240,7 +285,7 @@ def simulate(
     model
         A network's name or YAML file, a trace, a CSV of GEMMs, ``gemm:MxNxK``, or a list of GEMMs.
     hardware, recipe
-        A name from the catalog or a path; hardware may be a machine (``load_hardware``).
+        A name from the catalog or a path; or a machine (``load_hardware``), a ``Recipe``.
     pattern
         N:M for masks whose recipe names no pattern of its own.
     batch
@@ -258,6 +303,8 @@ def simulate(
     sample
         On an intersecting array, run about so many folds of each GEMM instead of all;
         ``half_width`` then holds half the 95% confidence interval of ``compute_cycles``.
+    elementwise
+        Estimate normalisation, activations and the optimizer too, in ``elementwise_us``.
 
     Returns
     -------
@@ -284,6 +331,7 @@ def simulate(
                 tensors=tensors,
                 compare=compare,
                 sample=sample,
+                elementwise=elementwise,
             )
         )
     )
@@ -404,6 +452,10 @@ def manifest(point: Point, command: str) -> dict[str, Any]:
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
+        "elementwise": point.elementwise,
+        "mask_basis": "a trace does not say how its masks came about"
+        if workload.trace
+        else basis(machine),
         **_recorded(workload),
     }
 

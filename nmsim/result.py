@@ -72,6 +72,8 @@ class Run:
         Folds of an intersecting array that were run, all copies; None elsewhere.
     tiles, waves
         Threadblocks of a GPU, and rounds of them over its slots in one launch; None elsewhere.
+    compressed
+        Operands that were read compressed: "a", "b", "ab" or "".
     """
 
     engine: str
@@ -97,6 +99,7 @@ class Run:
     folds_run: int | None = None
     tiles: int | None = None
     waves: float | None = None
+    compressed: str = ""
 
     @property
     def cycles(self) -> int:
@@ -175,6 +178,7 @@ COLUMNS = (
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
+    _option("compressed", "", "operands read compressed: a, b or ab"),
     _option("misfit_share", "fraction", "selected mask's groups that selectors do not cover"),
     _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
     _option("survivors_expected", "products", "the same, for independent masks"),
@@ -182,6 +186,8 @@ COLUMNS = (
     _option("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
     _option("selector_depth", "levels", "two-input multiplexers that a selected bit passes"),
     _option("select_bits", "bits", "driven into the multiplexers: slots spent by select bits"),
+    _option("bit_operations_issued", "bit-ops", "macs_issued by the widths of both operands"),
+    _option("bit_operations_useful", "bit-ops", "macs_useful by the widths of both operands"),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column(
         "bound",
@@ -190,6 +196,13 @@ COLUMNS = (
     ),
     _option("speedup", "x", "dense cycles over these, same machine, same fidelity"),
     _option("dense_cycles", "cycles", "the dense twin's cycles"),
+    _option("mask_us", "us", "making the masks, per step: search / refresh, and packing"),
+    _option("mask_weight_us", "us", "part of mask_us: of the weight"),
+    _option("mask_activation_us", "us", "part of mask_us: of the activation"),
+    _option("mask_gradient_us", "us", "part of mask_us: of the gradient"),
+    _option("mask_work", "", "what making the masks takes, and how long each time"),
+    _option("elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"),
+    _option("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
 """The columns of a result table, in order."""
@@ -210,7 +223,13 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
     ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is
     macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
-    waits for nothing; None where nothing useful is left.
+    waits for nothing; None where nothing useful is left. ``sparse_share`` is the share of
+    macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
+    Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
+
+    A step is GEMMs, masks (``mask_us``, also by role) and, where it was estimated, elementwise work
+    (``elementwise_us``): ``step_us``. ``mask_share`` is the masks' part of it; ``step_speedup`` is
+    the dense step, which has no masks, over it. None where rows do not tell.
     """
     table = list(rows)
     result = {}
@@ -227,8 +246,66 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     sums["time_us"] = math.fsum(row["time_us"] for row in rows)
     compared = bool(rows) and all(row["dense_cycles"] is not None for row in rows)
     dense = sum(row["dense_cycles"] for row in rows) if compared else 0
+    sparse = sum(row["macs_dense"] for row in rows if _gains(row))
     return {
         **sums,
+        **{name: _total_known(rows, name) for name in _COUNTS},
+        **_step(rows, sums["time_us"]),
+        "sparse_share": sparse / sums["macs_dense"] if sums["macs_dense"] else None,
         "speedup": dense / sums["cycles"] if compared else None,
         "speedup_ideal": sums["macs_dense"] / sums["macs_useful"] if sums["macs_useful"] else None,
     }
+
+
+def _gains(row: Mapping[str, Any]) -> bool:
+    """Whether the machine spends fewer slots by a mask than a dense GEMM has MACs."""
+    offered = {row["a_pattern"], row["b_pattern"]} != {"dense"}
+    return offered and bool(row["macs_issued"] < row["macs_dense"])
+
+
+_BESIDE = (
+    "mask_us",
+    "mask_weight_us",
+    "mask_activation_us",
+    "mask_gradient_us",
+    "elementwise_us",
+)
+
+
+def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
+    """What a step takes beside its GEMMs, and what is left of the speed-up."""
+    beside = {name: _sum_known(rows, name) for name in _BESIDE}
+    masks, elementwise = beside["mask_us"], beside["elementwise_us"] or 0.0
+    dense = _dense_us(rows)
+    step = None if masks is None else gemms_us + masks + elementwise
+    return {
+        "dense_time_us": dense,
+        **beside,
+        "step_us": step,
+        "mask_share": masks / step if masks is not None and step else None,
+        "step_speedup": (dense + elementwise) / step if dense is not None and step else None,
+    }
+
+
+_COUNTS = ("bit_operations_issued", "bit_operations_useful")
+
+
+def _total_known(rows: list[Mapping[str, Any]], name: str) -> int | None:
+    """A sum of counts, None unless every row has the value."""
+    values = [row.get(name) for row in rows]
+    return None if None in values or not values else sum(v for v in values if v is not None)
+
+
+def _sum_known(rows: list[Mapping[str, Any]], name: str) -> float | None:
+    """A sum, None unless every row has the value."""
+    values = [row.get(name) for row in rows]
+    return None if None in values or not values else math.fsum(v for v in values if v is not None)
+
+
+def _dense_us(rows: list[Mapping[str, Any]]) -> float | None:
+    """Microseconds of the dense twins: the same machine, so the same clock."""
+    if not rows or any(row["dense_cycles"] is None for row in rows):
+        return None
+    return math.fsum(
+        row["dense_cycles"] * row["time_us"] / row["cycles"] for row in rows if row["cycles"]
+    )

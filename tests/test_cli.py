@@ -528,3 +528,31 @@ def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
     out, error = process.communicate(timeout=20)
     assert (out, error, process.returncode) == ("", "nmsim: interrupted\n", 130)
     assert sorted(tmp_path.iterdir()) == [plan]
+
+
+def test_memory_prints_parts_and_assumptions(run, refused):
+    status, out, _ = run("memory", "resnet18", "--recipe", "fst", "--optimizer", "adam")
+    assert status == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("resnet18 on systolic-128x128-2to4, recipe fst, pattern 2:4")
+    assert {line.split()[0] for line in lines if line} >= {"weights", "optimizer", "activations"}
+    assert any(line.startswith("masters, optimizer: fp32") for line in lines)
+    options = ("--recipe", "fst", "--format", "json", "--set", "operand_bits=8", "--batch", 32)
+    document = json.loads(run("memory", "resnet18", *options)[1])
+    total = document["total"]
+    assert total["recipe"]["all"] < total["dense"]["all"]
+    assert sum(row["weights"] for row in document["rows"]) == total["recipe"]["weights"]
+    assert total["dense"]["masters"] == 4 * total["dense"]["weights"]
+    assert "expected a network" in refused("memory", "gemm:4x4x4")
+
+
+def test_simulate_prints_the_step_and_what_masks_rest_on(run):
+    step = ("simulate", "resnet18", "--layer", "layer4.1*", "--recipe", "fst", "--batch", "2")
+    out = run(*step, "--fidelity", "analytical", "--elementwise")[1]
+    assert "elementwise, estimated" in out
+    assert "masks: bytes through DRAM, a lower bound: no vector unit is modelled" in out
+    total = json.loads(run(*step, "--fidelity", "analytical", "--format", "json")[1])["total"]
+    assert total["all"]["elementwise_us"] is None
+    assert total["all"]["step_us"] == total["all"]["time_us"] + total["all"]["mask_us"]
+    ideal = run(*step, "--hardware", "ideal")[1]
+    assert "masks: 0: an ideal machine counts MACs alone" in ideal

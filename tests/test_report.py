@@ -133,7 +133,14 @@ class TestFrame:
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
         records = report.records(report.frame(made))
-        assert records == [{**optional, **row, "survivors": ""} for row in made]
+        assert records == [
+            {
+                **optional,
+                **row,
+                **dict.fromkeys(("survivors", "compressed", "mask_work", "number_format"), ""),
+            }
+            for row in made
+        ]
         assert type(report.records(report.frame(network()))[0]["cycles"]) is int
 
     def test_records_feed_totals(self):

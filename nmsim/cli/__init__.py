@@ -17,8 +17,10 @@ from typer.exceptions import Exit, TyperException
 from nmsim.cli import traces
 from nmsim.cli.catalogs import list_, show
 from nmsim.cli.fitting import calibrate_machine, measure_gemms
+from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
+from nmsim.cli.training import train
 from nmsim.cli.validation import validate
 from nmsim.console import tell, write
 from nmsim.errors import NmsimError
@@ -36,7 +38,9 @@ app = typer.Typer(
 trace_app = typer.Typer(help="Record, describe and check traces.")
 
 app.command()(simulate)
+app.command()(memory)
 app.command()(sweep)
+app.command()(train)
 app.command()(report)
 app.command()(validate)
 app.command("calibrate")(calibrate_machine)

@@ -25,7 +25,7 @@ from nmsim.cli.options import (
 )
 from nmsim.console import show_tables, steps, tell, width, write
 from nmsim.experiment import Point, manifest, rows
-from nmsim.report import frame, records, render, to_csv, to_json, write_report
+from nmsim.report import frame, records, render, step_table, to_csv, to_json, write_report
 from nmsim.result import totals
 
 __all__ = ["simulate"]
@@ -54,6 +54,13 @@ def simulate(
             "and say the confidence interval.",
         ),
     ] = None,
+    elementwise: Annotated[
+        bool,
+        typer.Option(
+            "--elementwise",
+            help="Estimate normalisation, activations and the optimizer too, by their bytes.",
+        ),
+    ] = False,
     kernel: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +87,7 @@ def simulate(
         overrides={**overrides(settings), **({"kernel": kernel} if kernel else {})},
         compare=compare,
         sample=sample,
+        elementwise=elementwise,
     )
     about = manifest(point, command_line())
     table = frame(steps(rows(point), "simulating"))
@@ -102,4 +110,6 @@ def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Format) -> N
             f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
-        show_tables(render(table, sums, width()))
+        show_tables([*render(table, sums, width()), step_table(sums)])
+        if sums["all"]["mask_us"] is not None:
+            write(f"masks: {about['mask_basis']}")

@@ -1,5 +1,6 @@
-"""What sparsity costs in hardware: the multiplexers that select kept elements."""
+"""What sparsity costs in hardware: multiplexers that select kept elements, bit-operations."""
 
+from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import Multiplexer, Selectors, selectors
 
-__all__ = ["Multiplexer", "Selectors", "selectors"]
+__all__ = ["Multiplexer", "Selectors", "bit_operations", "selectors"]

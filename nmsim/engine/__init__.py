@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine import systolic, systolic_analytical, tensor_core, tensor_core_analytical
+from nmsim.engine import ideal, systolic, systolic_analytical, tensor_core, tensor_core_analytical
 from nmsim.engine.gpu_call import Call
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.gemm import Gemm
@@ -119,6 +119,11 @@ def call_times(
     if fidelity == "cycle":
         return tensor_core.times(machine, call, sizes)
     return tensor_core_analytical.times(machine, call, sizes)
+
+
+_IDEAL = Engine(ideal.simulate, "MACs over the peak, one exact formula for both fidelities")
+ENGINES.add("ideal-cycle", _IDEAL)
+ENGINES.add("ideal-analytical", _IDEAL)
 
 
 @lru_cache(maxsize=4096)

@@ -255,4 +255,5 @@ def writeup(
         misfit_share=launch.misfit_share,
         tiles=int(tiles) * g.repeat,
         waves=waves,
+        compressed="" if native.is_dense else launch.call.sparse_operand,
     )

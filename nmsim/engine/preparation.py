@@ -13,7 +13,15 @@ from nmsim.errors import ShapeError
 from nmsim.hardware import Gpu
 from nmsim.pattern import Pattern
 
-__all__ = ["Pass", "Preparation", "compress", "prune_and_compress", "select", "transpose"]
+__all__ = [
+    "Pass",
+    "Preparation",
+    "compress",
+    "prune_and_compress",
+    "select",
+    "timed",
+    "transpose",
+]
 
 FRAMEWORK_INDEX_BYTES = 8
 """Of an index that ``torch.sort`` returns (int64)."""
@@ -48,7 +56,7 @@ class Preparation(NamedTuple):
         return sum(one.written_bytes for one in self.passes)
 
 
-def _timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
+def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
     """Add up launches and paces; what the first pass reads and the last one writes is in DRAM."""
     passes = tuple(passes)
     clock = machine.clock_mhz
@@ -106,9 +114,9 @@ def select(
     size = e * machine.format(dtype or machine.dtype).bits / 8
     ranking = _comparisons(e, pattern)
     if fused:
-        return _timed(machine, [Pass("select", size, size, ranking)])
+        return timed(machine, [Pass("select", size, size, ranking)])
     indices, kept = FRAMEWORK_INDEX_BYTES * e, pattern.density
-    return _timed(
+    return timed(
         machine,
         [
             Pass("magnitudes", size, size),
@@ -142,7 +150,7 @@ def compress(machine: Gpu, rows: int, cols: int, pattern: Pattern, dtype: str = 
     """
     bits = machine.format(dtype or machine.dtype).bits
     size, packed = _compressed_bytes(machine, rows, cols, pattern, bits)
-    return _timed(machine, [Pass("compress", size, packed)])
+    return timed(machine, [Pass("compress", size, packed)])
 
 
 def prune_and_compress(
@@ -171,7 +179,7 @@ def prune_and_compress(
     if both_ways:
         packed += _compressed_bytes(machine, cols, rows, pattern, bits)[1]
         ranking *= 2
-    return _timed(machine, [Pass("select and compress", size, packed, ranking)])
+    return timed(machine, [Pass("select and compress", size, packed, ranking)])
 
 
 def transpose(machine: Gpu, rows: int, cols: int, dtype: str = "") -> Preparation:
@@ -186,4 +194,4 @@ def transpose(machine: Gpu, rows: int, cols: int, dtype: str = "") -> Preparatio
         as ``select``.
     """
     size = _elements(rows, cols) * machine.format(dtype or machine.dtype).bits / 8
-    return _timed(machine, [Pass("transpose", size, size)])
+    return timed(machine, [Pass("transpose", size, size)])

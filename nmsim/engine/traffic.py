@@ -126,8 +126,21 @@ def writeup(
         delivery_cycles=waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
+        compressed=_compressed(placement),
         note=placement.note,
     )
+
+
+def _compressed(placement: Placement) -> str:
+    """Operands that are stored compressed, as the row names them."""
+    names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
+    masked = {"a": placement.work.a, "b": placement.work.b}
+    stored = [
+        names[position]
+        for position, mask in masked.items()
+        if not (mask.is_dense or placement.stored_as(position).is_dense)
+    ]
+    return "".join(sorted(stored))
 
 
 def _bound(compute: int, feeding: float, cycles: int, transfer: float, *, slowed: bool) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from nmsim.errors import SpecError
+from nmsim.hardware._ideal import IdealMachine
+from nmsim.hardware._in_format import Ran, in_format
 from nmsim.hardware._systolic import (
     Delivery,
     Dram,
@@ -34,18 +36,25 @@ __all__ = [
     "FittedConstant",
     "Format",
     "Gpu",
+    "IdealMachine",
     "IndexWidth",
     "Intersecting",
     "Library",
     "Machine",
+    "Ran",
     "Sram",
     "SystolicArray",
+    "in_format",
     "load_hardware",
 ]
 
-Machine = SystolicArray | Gpu
+Machine = SystolicArray | Gpu | IdealMachine
 
-SCHEMAS: Mapping[str, type[SystolicArray | Gpu]] = {"systolic": SystolicArray, "tensor-core": Gpu}
+SCHEMAS: Mapping[str, type[Machine]] = {
+    "systolic": SystolicArray,
+    "tensor-core": Gpu,
+    "ideal": IdealMachine,
+}
 """Schema of a machine's file, by its kind."""
 
 HARDWARE: Catalog[Any] = Catalog("hardware", Path(__file__).parent, SystolicArray)
@@ -81,7 +90,7 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Machine:
     >>> load_hardware("scale-sim", rows=32, cols=16, dataflow="ws").peak_macs
     512
     """
-    if isinstance(name, SystolicArray | Gpu):
+    if isinstance(name, Machine):
         document, where = name.model_dump(), name.name
     else:
         path = HARDWARE.path(name)

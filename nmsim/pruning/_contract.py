@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import PatternError, SpecError
 from nmsim.pattern import Pattern
+from nmsim.pruning._effort import Effort, ranking
 from nmsim.registry import Registry, unknown_name
 
 __all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner"]
@@ -112,6 +113,8 @@ class Pruner:
         alone takes that. Empty: none.
     limits
         Why a pattern is beyond it; empty if it is not.
+    effort
+        What it does per element, from pattern and options.
     moments
         Exact inclusion probabilities, for pruners that draw: values and pattern to ``Moments``.
     """
@@ -129,6 +132,7 @@ class Pruner:
     unit: Unit = "group"
     masks_as: str = ""
     limits: Callable[[Pattern], str] = _supports_any
+    effort: Callable[[Pattern, Mapping[str, Any]], Effort] = ranking
     moments: Callable[..., Moments] | None = None
 
     @cached_property

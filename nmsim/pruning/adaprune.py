@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import ranking_and_sum
 from nmsim.pruning._groups import grouped, ungrouped
 from nmsim.pruning.magnitude import magnitude
 
@@ -27,6 +28,7 @@ Floats = NDArray[np.float64]
     regular=True,
     rescales=True,
     masks_as="magnitude",
+    effort=ranking_and_sum,
 )
 def mean_absorption(block: Block) -> None:
     """Keep the N largest of every group and add to each an equal share of the sum of the pruned.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nmsim.errors import ShapeError
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import none
 
 __all__ = ["fixed", "fixed_positions", "information_restoration"]
 
@@ -35,6 +36,7 @@ def fixed_positions(pattern: Pattern) -> NDArray[np.bool_]:
     source="Xu et al., AAAI 2022, Eq. 7, for any N:M",
     regular=False,
     metadata=False,
+    effort=none,
 )
 def fixed(block: Block) -> None:
     """Keep elements j M // N of every group, whatever their values; hardware needs no metadata.

@@ -14,6 +14,7 @@ from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning._draws import as_state, uniform
+from nmsim.pruning._effort import proportional
 from nmsim.pruning._groups import all_but_one, few, grouped, in_groups, put_back, ungrouped
 from nmsim.pruning._lanes import LANES, Lanes, filled, lanes, load, store
 
@@ -186,6 +187,7 @@ def _run(block: Block, rescale: float) -> None:
     stochastic=True,
     rescales=True,
     moments=_mvue_moments,
+    effort=proportional,
 )
 def mvue(block: Block) -> None:
     """Keep N of every group with probability p = min(1, |a| / t), the p adding up to N; give a / p.
@@ -205,6 +207,7 @@ def mvue(block: Block) -> None:
     stochastic=True,
     rescales=True,
     moments=_biased_moments,
+    effort=proportional,
 )
 def biased(block: Block) -> None:
     """Keep elements with the probabilities of ``mvue``, unchanged: the mean of a is p a."""

@@ -12,6 +12,7 @@ from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning._draws import as_state, uniform
+from nmsim.pruning._effort import successive
 from nmsim.pruning._groups import all_but_one, few, grouped, in_groups, put_back, ungrouped
 from nmsim.pruning._lanes import LANES, Lanes, filled, lanes, load, store
 
@@ -244,6 +245,7 @@ def _within_sums(pattern: Pattern) -> str:
     rescales=True,
     limits=_within_sums,
     moments=_moments,
+    effort=successive,
 )
 def mvue_approx(block: Block) -> None:
     """Draw N of every group without replacement, in proportion to |a|; give a over its probability.

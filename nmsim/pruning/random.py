@@ -7,6 +7,7 @@ from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning._draws import as_state, uniform
+from nmsim.pruning._effort import drawing
 from nmsim.pruning._groups import lengths
 
 __all__ = ["random", "unbiased"]
@@ -53,6 +54,7 @@ def _unbiased_moments(values: NDArray[np.float64], pattern: Pattern) -> Moments:
     regular=True,
     stochastic=True,
     moments=_moments,
+    effort=drawing,
 )
 @pruner(
     "random",
@@ -61,6 +63,7 @@ def _unbiased_moments(values: NDArray[np.float64], pattern: Pattern) -> Moments:
     regular=True,
     stochastic=True,
     moments=_moments,
+    effort=drawing,
 )
 def random(block: Block) -> None:
     """Keep N of every group of rows x K values, every subset equally likely.
@@ -82,6 +85,7 @@ def random(block: Block) -> None:
     stochastic=True,
     rescales=True,
     moments=_unbiased_moments,
+    effort=drawing,
 )
 def unbiased(block: Block) -> None:
     """Keep a uniformly drawn subset of every group, divided by its share of the group.

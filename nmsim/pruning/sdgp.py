@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import scaling
 from nmsim.pruning._groups import grouped, ungrouped
 from nmsim.pruning.magnitude import magnitude
 
@@ -47,6 +48,7 @@ def _per_block(block: Block, epsilon: float) -> Floats:
     rescales=True,
     unit="sample",
     masks_as="magnitude",
+    effort=scaling,
 )
 def sdgp(
     block: Block,

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import running_sums
 
 __all__ = ["sequential"]
 
@@ -34,6 +35,7 @@ def _prune_lightest_run(
     summary="prunes the lightest run of M - N consecutive elements of every group",
     source="Hubara et al., NeurIPS 2021, section 3 (sequential N:M sparsity)",
     regular=True,
+    effort=running_sums,
 )
 def sequential(block: Block) -> None:
     """Prune the M - N consecutive elements of every group whose magnitudes add up to least.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import flow
 from nmsim.pruning._tiles import tiles, untile
 
 __all__ = ["transposable"]
@@ -220,6 +221,7 @@ def _within_solver(pattern: Pattern) -> str:
     transposable=True,
     unit="tile",
     limits=_within_solver,
+    effort=flow,
 )
 def transposable(block: Block, *, exact: bool = False) -> None:
     """Keep the most magnitude with N:M along the rows and the columns of every M x M tile.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import tile_sort
 from nmsim.pruning._tiles import tiles, untile
 
 __all__ = ["transposable_2approx", "transposable_greedy"]
@@ -91,6 +92,7 @@ def _keep_common_tops(
     regular=False,
     transposable=True,
     unit="tile",
+    effort=tile_sort,
 )
 def transposable_greedy(block: Block) -> None:
     """Go through a tile in descending magnitude; keep an element if its row and column have room.
@@ -111,6 +113,7 @@ def transposable_greedy(block: Block) -> None:
     regular=False,
     transposable=True,
     unit="tile",
+    effort=tile_sort,
 )
 def transposable_2approx(block: Block) -> None:
     """Algorithm 1 of Hubara et al. (NeurIPS 2021): prune from light to heavy.

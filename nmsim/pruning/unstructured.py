@@ -3,6 +3,7 @@
 import numpy as np
 
 from nmsim.pruning import Block, pruner
+from nmsim.pruning._effort import tensor_wide
 
 __all__ = ["unstructured"]
 
@@ -14,6 +15,7 @@ __all__ = ["unstructured"]
     regular=False,
     structured=False,
     unit="tensor",
+    effort=tensor_wide,
 )
 def unstructured(block: Block) -> None:
     """Keep the N / M largest magnitudes of the tensor, wherever they are; no group is respected.

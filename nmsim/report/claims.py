@@ -7,6 +7,7 @@ figure does.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
@@ -88,13 +89,16 @@ def claims_page(
     sections: Sequence[Section],
     figures: Mapping[str, go.Figure],
     captions: Mapping[str, str],
+    links: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The whole page: a figure and a caption for every section, by its name.
+    """The whole page: sections with the figures and captions that there are, by section.
 
     Parameters
     ----------
     lead
         Follows the count of statements that are reproduced.
+    links
+        Addresses of other pages by what they are called.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -102,6 +106,7 @@ def claims_page(
         el("div", f"nmsim {version} · papers", class_="eyebrow"),
         el("h1", question),
         el("p", f"{reproduced(every)} statements are reproduced. {lead}", class_="lead"),
+        *([el("nav", *(el("a", text, href=to) for text, to in links.items()))] if links else []),
     )
     drawn = drawings(figures)
     parts = [
@@ -113,8 +118,8 @@ def claims_page(
             el("h2", section.title, id=section.name),
             el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
             _verdicts(section.verdicts, section.n_is),
-            drawn[section.name],
-            el("p", captions[section.name], class_="caption"),
+            drawn.get(section.name, Safe("")),
+            el("p", captions.get(section.name, ""), class_="caption"),
         ]
     parts += [
         el("h2", "How to get it again"),

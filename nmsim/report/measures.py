@@ -9,7 +9,7 @@ from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
 from nmsim.report.summary import quotient
 from nmsim.result import COLUMNS
 
-__all__ = ["Measure", "amounts", "costs", "speedups"]
+__all__ = ["Measure", "amounts", "costs", "speedups", "step_speedup"]
 
 Total = Mapping[str, Any]
 
@@ -46,6 +46,17 @@ def speedups() -> tuple[Measure, ...]:
             lambda t: t["speedup_ideal"],
             ratio,
         ),
+    )
+
+
+def step_speedup() -> Measure:
+    """What is left of the gain once masks are paid for."""
+    return Measure(
+        "of the step",
+        "speed-up ×",
+        "the dense step over GEMMs, masks and what is estimated beside them",
+        lambda t: t["step_speedup"],
+        ratio,
     )
 
 

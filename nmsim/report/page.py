@@ -18,8 +18,10 @@ from nmsim.report.sections import (
     tiles,
     totals_table,
 )
-from nmsim.report.table import MANIFEST, RESULTS, manifest_json, to_csv
+from nmsim.report.step import step_sheet
+from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
+from nmsim.result import totals
 from nmsim.storage import write_folder
 
 __all__ = ["PAGE", "document", "page", "write_report"]
@@ -49,6 +51,10 @@ _LINKS = {
         "origin": "How to get it again",
     },
 }
+_STEP = (
+    "GEMMs, the masks that the recipe offers, and what is estimated beside them. A dense step has "
+    "no masks. How masks are timed: "
+)
 _CAPTIONS = {
     "phase-time": f"Each phase, and its dense twin on the same machine. {_WAITING}",
     "speedup": "Dense cycles over these cycles, same machine, same fidelity. Ticks are what the "
@@ -171,6 +177,9 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
             tiles(df, manifest),
             el("h2", "Totals per phase"),
             totals_table(df),
+            el("h2", "A training step"),
+            el("p", f"{_STEP}{manifest.get('mask_basis', 'not told')}.", class_="lead"),
+            step_sheet(totals(records(df))),
             _plots(df, manifest),
         )
     )

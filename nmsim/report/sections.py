@@ -7,7 +7,7 @@ import pandas as pd
 
 from nmsim.gemm import PHASES
 from nmsim.report.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
-from nmsim.report.measures import amounts, costs, speedups
+from nmsim.report.measures import amounts, costs, speedups, step_speedup
 from nmsim.report.notation import (
     MISSING,
     duration,
@@ -141,7 +141,7 @@ def points_table(df: pd.DataFrame) -> Safe:
     phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
     whole = [sums["all"] for _, sums in points]
     speedup, ideal = speedups()
-    rest = (ideal, *costs(whole), *amounts(whole))
+    rest = (step_speedup(), ideal, *costs(whole), *amounts(whole))
     heads = [
         *(Head(name) for name in names),
         *(Head(phase, "speed-up ×", "dense cycles over these", number=True) for phase in phases),

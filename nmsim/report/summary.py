@@ -38,7 +38,7 @@ def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     """`nmsim.result.totals` per phase and for ``all``, and what follows from the same rows.
 
     Added are the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
-    cycles), ``dram_gbps``, ``dense_time_us`` (None without dense twins) and ``bound``: the share of
+    cycles), ``dram_gbps`` and ``bound``: the share of
     time that each bound limits.
     """
     table = list(rows)
@@ -92,18 +92,8 @@ def _added(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: sum(row[name] for row in rows) for name in _SUMS},
         "utilization": quotient(slots, cycles),
         "dram_gbps": quotient(traffic * 1e-3, time),
-        "dense_time_us": _dense_time(rows),
         "bound": _bounds(rows, time),
     }
-
-
-def _dense_time(rows: list[Mapping[str, Any]]) -> float | None:
-    """Microseconds of the dense twins: the same machine, so the same clock."""
-    if not rows or any(row["dense_cycles"] is None for row in rows):
-        return None
-    return math.fsum(
-        row["dense_cycles"] * (quotient(row["time_us"], row["cycles"]) or 0.0) for row in rows
-    )
 
 
 def _bounds(rows: list[Mapping[str, Any]], time: float) -> dict[str, float]:

@@ -41,6 +41,7 @@ _COUNTED = {
     "MACs",
     "bytes",
     "bits",
+    "bit-ops",
     "muxes",
     "levels",
     "threadblocks",

@@ -1,0 +1,45 @@
+"""What the YAML file of an ideal machine says."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nmsim.pattern import Pattern
+from nmsim.spec import Spec
+
+__all__ = ["IdealMachine"]
+
+Bits = Annotated[int, Field(ge=1, le=64)]
+
+
+class IdealMachine(Spec):
+    """A machine that spends its peak on MACs alone: no tiles, no buffers, no limit of bandwidth."""
+
+    kind: Literal["ideal"] = Field(description="which engine runs it")
+    name: str = Field("", description="filled in from the file's name")
+    summary: str = Field(description="one line")
+    source: str = Field(description="where the figures come from")
+    macs_per_cycle: Annotated[int, Field(ge=1, le=2**40)] = Field(description="peak, MACs a cycle")
+    clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
+        description="cycles per microsecond"
+    )
+    operand_bits: Bits = Field(description="width of A and B")
+    output_bits: Bits = Field(description="width of C")
+    two_masks: Literal["intersect", "one"] = Field(
+        "intersect",
+        description="of a GEMM with two masks: spend only products of two kept elements "
+        "(intersect), or follow the mask that spends fewer slots (one)",
+    )
+
+    @property
+    def peak_macs(self) -> int:
+        """MACs per cycle."""
+        return self.macs_per_cycle
+
+    def metadata_bits(self, pattern: Pattern) -> int:
+        """Metadata of a kept element, bits."""
+        return pattern.metadata_bits
+
+    def native_for(self, pattern: Pattern) -> Pattern | None:
+        """Every pattern is native; None if nothing is pruned."""
+        return None if pattern.is_dense else pattern

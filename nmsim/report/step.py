@@ -1,0 +1,129 @@
+"""A training step side by side: every phase and the whole, with what masks cost and promise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from nmsim.gemm import PHASES
+from nmsim.report.markup import Cell, Head, Safe, sheet
+from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
+
+__all__ = ["step_sheet", "step_table"]
+
+Total = Mapping[str, Any]
+Totals = Mapping[str, Total]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A figure of a step: what it is, its unit, and how it is written."""
+
+    name: str
+    unit: str
+    key: str
+    written: Callable[[Any], str]
+
+
+def step_table(totals: Totals) -> Table:
+    """The step for a terminal, within 100 columns.
+
+    Parameters
+    ----------
+    totals
+        What `nmsim.result.totals` says of a run's rows.
+    """
+    phases = _phases(totals)
+    table = Table(
+        title=Text(" "), box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold"
+    )
+    table.add_column(Text("training step"), no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for phase in phases:
+        table.add_column(Text(_headed(phase, phases)), justify="right", no_wrap=True, min_width=10)
+    for line in _lines(totals):
+        cells = (line.written(totals[phase].get(line.key)) for phase in phases)
+        table.add_row(Text(line.name), Text(line.unit), *map(Text, cells))
+    return table
+
+
+def step_sheet(totals: Totals) -> Safe:
+    """The step for a page."""
+    phases = _phases(totals)
+    heads = [Head("figure"), Head("unit"), *(_head(phase, phases) for phase in phases)]
+    rows = []
+    for line in _lines(totals):
+        values = [totals[phase].get(line.key) for phase in phases]
+        cells = (
+            Cell(line.written(value), MISSING if value is None else f"{value:,}", value)
+            for value in values
+        )
+        rows.append([Cell(line.name), Cell(line.unit), *cells])
+    return sheet(heads, rows, "step")
+
+
+def _head(phase: str, phases: Sequence[str]) -> Head:
+    return Head(_headed(phase, phases), number=True)
+
+
+def _headed(phase: str, phases: Sequence[str]) -> str:
+    return "step" if phase == "all" and len(phases) == len(PHASES) + 1 else phase
+
+
+def _phases(totals: Totals) -> list[str]:
+    """The phases there are, and all of them if there is more than one."""
+    found = [str(phase) for phase in PHASES if phase in totals]
+    return [*found, "all"] if len(found) > 1 else found
+
+
+def _lines(totals: Totals) -> list[_Line]:
+    """The figures that the rows tell; those that no phase has are left out."""
+    whole = totals["all"]
+    time, us = _scaled(totals, ("dense_time_us", "time_us", "mask_us", "step_us"))
+    macs, mac_letter = _scaled(totals, ("macs_dense",))
+    bits, bit_letter = _scaled(totals, ("bit_operations_issued",))
+    size, byte_letter = _scaled(totals, ("dram_read_bytes", "dram_write_bytes"))
+    unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
+    lines = [
+        _Line("GEMMs, dense", unit, "dense_time_us", time),
+        _Line("GEMMs", unit, "time_us", time),
+        *(
+            _Line(f"masks{of}", unit, key, time)
+            for of, key in (
+                ("", "mask_us"),
+                (", of weights", "mask_weight_us"),
+                (", of activations", "mask_activation_us"),
+                (", of gradients", "mask_gradient_us"),
+            )
+            if whole.get(key)
+        ),
+        _Line("elementwise, estimated", unit, "elementwise_us", time),
+        _Line("masks, of the step", "%", "mask_share", percent),
+        _Line("speed-up of GEMMs", "×", "speedup", ratio),
+        _Line("speed-up of the step", "×", "step_speedup", ratio),
+        _Line("ideal speed-up (MAC ratio)", "×", "speedup_ideal", ratio),
+        _Line("MACs in GEMMs that masks shorten", "%", "sparse_share", percent),
+        _Line("MACs, dense", f"{mac_letter}MAC", "macs_dense", macs),
+        _Line("MACs issued", f"{mac_letter}MAC", "macs_issued", macs),
+        _Line("MACs useful", f"{mac_letter}MAC", "macs_useful", macs),
+        _Line("bit-operations, issued", f"{bit_letter}BOP", "bit_operations_issued", bits),
+        _Line("bit-operations, useful", f"{bit_letter}BOP", "bit_operations_useful", bits),
+        _Line("DRAM read", f"{byte_letter}B", "dram_read_bytes", size),
+        _Line("DRAM written", f"{byte_letter}B", "dram_write_bytes", size),
+    ]
+    return [line for line in lines if whole.get(line.key) is not None]
+
+
+def _scaled(totals: Totals, keys: Sequence[str]) -> tuple[Callable[[Any], str], str]:
+    """How numbers of several lines are written under one SI prefix, and its letter."""
+    largest = max((total.get(key) or 0 for total in totals.values() for key in keys), default=0)
+    divisor, letter = prefix(largest, below=1e4)
+
+    def written(value: float | None) -> str:
+        if value is None or letter:
+            return grouped(None if value is None else value / divisor, 2)
+        return grouped(value, 2) if isinstance(value, float) else grouped(value)
+
+    return written, letter

@@ -1,0 +1,133 @@
+"""Chmiel et al., ICLR 2023: sparse activations and gradients, on a page of their own."""
+
+from chmiel_overheads import (
+    draw_estimators,
+    judge_activations,
+    judge_estimators_cost,
+    measure_activations,
+    measure_estimators_cost,
+)
+from chmiel_phases import (
+    draw_phases,
+    judge_criteria,
+    judge_phases,
+    judge_throughput,
+    measure_criteria,
+    measure_phases,
+    measure_throughput,
+)
+from chmiel_products import (
+    draw_products,
+    judge_bit_operations,
+    judge_products,
+    measure_bit_operations,
+    measure_products,
+)
+from measured_pairs import draw_pairs, judging_pairs, measure_pairs
+from paper import HALF, KEPT, Borrowed, Paper, Part
+
+__all__ = ["CHMIEL"]
+
+CHMIEL = Paper(
+    slug="chmiel-2023",
+    lead="Tables 4 to 9 and 11 and Figure 3 are accuracies alone and are not compared.",
+    parts=(
+        Part(
+            name="phases",
+            title="Which phases a method accelerates",
+            where="Table 1",
+            n_is=HALF,
+            caption="Recipes, in the order of the bars: asp, transposable, activations.yaml, mvue, "
+            "reports/bandwidth/both.yaml, transposable+mvue. Source: speed-ups of phases, all "
+            "layers, synthetic tensors; an array that takes N:M masks on either operand. A phase "
+            "is accelerated if it takes fewer cycles than dense.",
+            measure=measure_phases,
+            judge=judge_phases,
+            draw=draw_phases,
+        ),
+        Part(
+            name="criteria",
+            title="By which criterion elements are kept",
+            where="Table 1, brackets",
+            n_is=HALF,
+            caption="MVUE: what pruning makes of a tensor is right on average (bias 0, exact, not "
+            "sampled); MSE: it is not, and errs least. Shares of sum |a| and of sum a².",
+            measure=measure_criteria,
+            judge=judge_criteria,
+        ),
+        Part(
+            name="throughput",
+            title="Twice the throughput",
+            where="abstract, sections 1 and 2",
+            n_is=HALF,
+            caption="Recipe transposable+mvue, 2:4, fidelity analytical. The paper had no machine "
+            "to try it on and says potentially. Pace: MACs spent a cycle, over those of the dense "
+            "twin; a K that shrinks fills the rows of an array less. What binds is a column of the "
+            "result.",
+            measure=measure_throughput,
+            judge=judge_throughput,
+        ),
+        Part(
+            name="measured",
+            title="Twice the speed, as timed on an A100",
+            where="sections 1 and 2",
+            n_is=HALF,
+            caption="2:4 against dense on the same A100, as two posts print it (sources beside "
+            "the file); sizes of linear layers, host-side timers. Met if all of them double.",
+            measure=measure_pairs,
+            judge=judging_pairs("throughput", "doubling"),
+            draw=draw_pairs,
+        ),
+        Part(
+            name="products",
+            title="MACs of two pruned operands",
+            where="Eq. 18 and section 6",
+            n_is=KEPT,
+            caption="Section 6 prunes weights 2:4 and activations 4:8. Exact: every mask equally "
+            "likely. Kept zeros are in the mask and cost a slot, but an engine that tests for zero "
+            "skips them too.",
+            measure=measure_products,
+            judge=judge_products,
+            draw=draw_products,
+        ),
+        Part(
+            name="bit-operations",
+            title="4 bits with two masks, or 2 bits",
+            where="section 6, Tables 7 and 9",
+            n_is=HALF,
+            caption="Bit operations: MACs that are left times the bits of both operands. ResNet-18 "
+            "as lowered; the first layer keeps 4 bits (2 in the comparison) and no mask.",
+            measure=measure_bit_operations,
+            judge=judge_bit_operations,
+        ),
+        Part(
+            name="estimators",
+            title="Overhead of drawing gradients",
+            where="Table 3",
+            n_is=HALF,
+            caption="Passes and training: RTX 2080 Ti (rtx-2080-ti.yaml, no measured GEMM behind "
+            "it), fp32, batch 256 on 8 GPUs as A.4 has it; the step is its GEMMs alone, so the "
+            "overhead over a whole step is less. Kernels: nmsim's, measured on one core "
+            "(measurements.json, with conditions). Gradients of all layers but the first and the "
+            "last. The paper calls its implementation non-optimised.",
+            measure=measure_estimators_cost,
+            judge=judge_estimators_cost,
+            draw=draw_estimators,
+        ),
+        Part(
+            name="activations",
+            title="Overhead of pruning activations",
+            where="Table 10",
+            n_is=HALF,
+            caption="Machine and kernels as for gradients. A figure is met if it lies between a "
+            "kernel that prunes while it applies the ReLU and one that prunes afterwards.",
+            measure=measure_activations,
+            judge=judge_activations,
+        ),
+        Borrowed("bandwidth", "words", "Bandwidth of one pruned operand and of two"),
+        Borrowed("bandwidth", "delivery", "What the bandwidth of dense is worth"),
+        Borrowed("bandwidth", "products", "MACs of two pruned operands, for any N:M and on arrays"),
+        Borrowed("pruning", "estimators", "Unbiased estimators of the gradients"),
+        Borrowed("pruning", "approximation", "The approximation is within a factor of two"),
+    ),
+)

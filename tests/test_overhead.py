@@ -1,0 +1,201 @@
+"""What making masks costs a step: bytes by hand, refresh, phases, and what is not charged."""
+
+import pytest
+from rich.console import Console
+
+from nmsim.elementwise import elementwise_us
+from nmsim.engine.preparation import Pass, timed
+from nmsim.experiment import Point, rows
+from nmsim.hardware import load_hardware
+from nmsim.layer import Conv, Linear
+from nmsim.overhead import HOST_CORES, LINK_GBPS
+from nmsim.pattern import Pattern
+from nmsim.pruning import PRUNERS
+from nmsim.report import frame, records, step_table
+from nmsim.result import totals
+
+A100 = load_hardware("a100-sxm4-80gb-documented")
+ARRAY = load_hardware("systolic-128x128-2to4")
+T, INPUTS, OUTPUTS = 4096, 1024, 512
+W, X, DY = INPUTS * OUTPUTS, T * INPUTS, T * OUTPUTS
+PACKED = 18 / 16 / 2
+"""Of a 16-bit matrix at 2:4, metadata included."""
+
+
+@pytest.fixture
+def step(tmp_path):
+    """A function from recipe and machine to the rows of a linear layer, by phase."""
+    path = tmp_path / "linear.yaml"
+    path.write_text(
+        f"layers: [{{name: fc, type: linear, in_features: {INPUTS}, out_features: {OUTPUTS}, "
+        f"tokens: {T}, input: gelu}}]"
+    )
+
+    def simulated(recipe, hardware=A100, **more):
+        point = Point(model=path, recipe=recipe, hardware=hardware, fidelity="analytical", **more)
+        return {row["phase"]: row for row in rows(point)}
+
+    return simulated
+
+
+def recipe(tmp_path, *operands):
+    path = tmp_path / "own.yaml"
+    path.write_text("summary: s\nsource: s\noperands:\n" + "".join(f"  - {o}\n" for o in operands))
+    return path
+
+
+def gpu(read, written, operations=0.0):
+    return timed(A100, [Pass("", read, written, operations)]).time_us
+
+
+def test_a_mask_made_in_every_step_is_packed_by_its_own_kernel(step):
+    found = step("mvue")
+    assert found["forward"]["mask_us"] == found["backward"]["mask_us"] == 0
+    # Ranks 3, sums and draws 6, and for every group three per kept element and a random number.
+    operations = DY * (3 + 6 + (3 * 2 + 25) / 4)
+    expected = gpu(2 * DY, 2 * DY * PACKED, operations)
+    assert found["update"]["mask_us"] == found["update"]["mask_gradient_us"] == expected
+    assert found["update"]["mask_weight_us"] == 0
+    assert found["update"]["mask_work"].startswith("gradient: mvue and compress ")
+
+
+def test_a_mask_in_two_phases_is_searched_for_once_and_packed_for_each(step, tmp_path):
+    operand = "{role: weight, phases: [forward, backward], pruner: transposable-2approx"
+    found = step(recipe(tmp_path, operand + ", refresh: 40}"))
+    # 16 elements in a bitonic network: depth 4, 5 comparisons of two operations; 4 to visit.
+    search = gpu(2 * W, W / 8, W * 14)
+    pack = gpu(2 * W + W / 8, 2 * W * PACKED)
+    assert found["forward"]["mask_us"] == pytest.approx(search / 40 + pack)
+    assert found["backward"]["mask_us"] == pytest.approx(pack)
+    assert found["update"]["mask_us"] == 0
+    # Anew in every step: searching packs, and leaves the mask for backward.
+    fresh = step(recipe(tmp_path, operand + "}"))
+    assert fresh["forward"]["mask_us"] == gpu(2 * W, 2 * W * PACKED + W / 8, W * 14)
+    assert fresh["backward"]["mask_us"] == pytest.approx(pack)
+
+
+def test_the_optimal_transposable_mask_is_solved_on_the_host(step):
+    found = step("transposable")
+    solved = W * 13.0 * 4 * 1e-3 / HOST_CORES + (2 * W + W / 8) / (LINK_GBPS * 1e3)
+    pack = gpu(2 * W + W / 8, 2 * W * PACKED)
+    assert found["forward"]["mask_us"] == pytest.approx(solved / 40 + pack)
+    # On an array the host is the same, and the packing takes its bytes through DRAM.
+    array = step("transposable", ARRAY)
+    moved = (2 * W + W / 8 + 2 * W * PACKED) / (ARRAY.dram.gbps * 1e3)
+    assert array["forward"]["mask_us"] == pytest.approx(solved / 40 + moved)
+
+
+def test_what_hardware_cannot_use_is_pruned_all_the_same_but_not_packed(step, tmp_path):
+    path = recipe(
+        tmp_path,
+        "{role: weight, phases: [forward, backward], pruner: magnitude, allow_unfit: true}",
+    )
+    found = step(path, ARRAY, pattern="4:8")
+    assert found["forward"]["compressed"] == ""
+    gbps = ARRAY.dram.gbps * 1e3
+    assert found["forward"]["mask_us"] == pytest.approx((2 * W + 2 * W + W / 8) / gbps)
+    assert found["backward"]["mask_us"] == 0
+
+
+def test_fst_gathers_kept_columns_and_shifts_the_gradient(step):
+    found = step("fst", ARRAY)
+    gbps = ARRAY.dram.gbps * 1e3
+    assert found["update"]["mask_activation_us"] == pytest.approx(2 * X / gbps)
+    assert found["update"]["mask_gradient_us"] == pytest.approx(4 * DY / gbps)
+    for phase in ("forward", "backward"):
+        packed = 2 * W + 2 * W * PACKED
+        assert found[phase]["mask_weight_us"] == found[phase]["mask_us"]
+        assert found[phase]["mask_us"] == pytest.approx(packed / gbps)
+
+
+def test_a_machine_without_limits_is_charged_nothing(step):
+    for hardware in ("ideal", load_hardware(ARRAY, **{"dram.gbps": None})):
+        found = step("transposable+mvue" if hardware == "ideal" else "mvue", hardware)
+        assert {row["mask_us"] for row in found.values()} == {0}
+
+
+def test_repeated_blocks_are_charged_each(tmp_path):
+    for repeat in (1, 3):
+        path = tmp_path / f"{repeat}.yaml"
+        path.write_text(
+            "layers: [{name: fc, type: linear, in_features: 64, out_features: 64, tokens: 64, "
+            f"repeat: {repeat}}}]"
+        )
+        point = Point(
+            model=path, recipe="fst", hardware=A100, fidelity="analytical", elementwise=True
+        )
+        found = totals(rows(point))["all"]
+        if repeat == 1:
+            once = found
+    assert found["mask_us"] == pytest.approx(3 * once["mask_us"])
+    assert found["elementwise_us"] == pytest.approx(3 * once["elementwise_us"])
+
+
+def test_totals_hold_masks_against_the_dense_step(step):
+    found = list(step("transposable+mvue", elementwise=True).values())
+    total = totals(found)["all"]
+    masks, beside = (sum(row[n] for row in found) for n in ("mask_us", "elementwise_us"))
+    dense = sum(row["dense_cycles"] for row in found) / A100.clock_mhz
+    assert total["step_us"] == pytest.approx(total["time_us"] + masks + beside)
+    assert total["mask_share"] == pytest.approx(masks / total["step_us"])
+    assert total["step_speedup"] == pytest.approx((dense + beside) / total["step_us"])
+    assert total["mask_us"] == pytest.approx(
+        total["mask_weight_us"] + total["mask_activation_us"] + total["mask_gradient_us"]
+    )
+    unmasked = totals(list(step("dense").values()))["all"]
+    assert unmasked["mask_us"] == 0
+    assert unmasked["step_speedup"] == unmasked["speedup"] == 1
+    assert unmasked["elementwise_us"] is None
+
+
+def test_rows_that_do_not_tell_of_masks_leave_the_step_open(step):
+    told = list(step("asp").values())
+    old = [{k: v for k, v in row.items() if not k.startswith("mask_")} for row in told]
+    total = totals(records(frame(old)))["all"]
+    assert total["mask_us"] is total["step_us"] is total["step_speedup"] is None
+    assert total["speedup"] is not None
+
+
+def test_every_pruner_has_an_effort_that_grows_with_the_group():
+    for name in PRUNERS:
+        pruner = PRUNERS[name]
+        small, large = (pruner.effort(Pattern(2, m), {}) for m in (4, 16))
+        assert small.operations >= 0
+        assert (small.reads == 0) == (name == "fixed")
+        assert large.operations + large.host_ns >= min(small.operations + small.host_ns, 5)
+    assert PRUNERS["sdgp"].effort(Pattern(2, 4), {"per": "block"}).reads == 1
+    assert PRUNERS["sdgp"].effort(Pattern(2, 4), {}).reads == 2
+    assert PRUNERS["transposable-greedy"].effort(Pattern(4, 8), {}).operations == 2 * 10.5 + 4
+
+
+def test_elementwise_bytes_by_hand():
+    linear = Linear(
+        name="fc", type="linear", in_features=INPUTS, out_features=OUTPUTS, tokens=T, input="gelu"
+    )
+    phases = {low.gemm.phase: low.gemm for low in linear.lower(1)}
+    gbps = ARRAY.dram.gbps * 1e3
+    found = {p: elementwise_us(ARRAY, linear, g, 1) * gbps for p, g in phases.items()}
+    assert found["forward"] == pytest.approx(2 * 2 * X)
+    assert found["backward"] == pytest.approx(3 * 2 * X)
+    bits = ARRAY.output_bits + ARRAY.operand_bits
+    assert found["update"] == pytest.approx(W * (16 + bits / 8))
+    conv = Conv(
+        name="c", type="conv", in_channels=8, out_channels=4, kernel=3, padding=1, input_size=10
+    )
+    assert elementwise_us(ARRAY, conv, conv.lower(2)[0].gemm, 2) * gbps == pytest.approx(
+        3 * 2 * 2 * 100 * 8
+    )
+
+
+def test_the_step_is_printed_side_by_side(step):
+    found = totals(list(step("fst", elementwise=True).values()))
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(step_table(found))
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[1].split() == ["training", "step", "forward", "backward", "update", "step"]
+    printed = {line[:32].strip(): line[38:].split() for line in lines[2:]}
+    assert printed["speed-up of the step"][-1] == f"{found['all']['step_speedup']:.2f}"
+    assert printed["masks, of the step"][0] == f"{100 * found['forward']['mask_share']:.1f}"
+    assert "elementwise, estimated" in printed

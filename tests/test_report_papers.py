@@ -1,0 +1,331 @@
+"""The pages of the papers: printed beside computed, and verdicts that can come out otherwise."""
+
+import copy
+import doctest
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import mask_search
+import measure_kernels
+import numpy as np
+import pytest
+import training_step
+from chmiel_phases import judge_phases, judge_throughput, measure_phases, measure_throughput
+from paper import Paper, Part
+from utilisation import judge_machines, measure_machines
+
+import nmsim
+from nmsim.report.claims import Section, Verdict
+
+HERE = Path(__file__).parents[1] / "reports" / "papers"
+STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("papers_build", HERE / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BUILD = load_build()
+PAPERS = {paper.slug: paper for paper in BUILD.PAPERS}
+SECTIONS = {
+    (paper["slug"], section["name"]): section
+    for paper in STORED["papers"]
+    for section in paper["sections"]
+}
+PARTS = {
+    (paper.slug, part.name): part
+    for paper in BUILD.PAPERS
+    for part in paper.parts
+    if isinstance(part, Part)
+}
+NETWORKS = {"phases", "throughput", "machines"}
+"""Parts that simulate whole networks: tested on a layer."""
+
+
+def judge(slug, name, printed=None, figures=None):
+    given = PAPERS[slug].printed if printed is None else printed
+    held = SECTIONS[slug, name]["figures"] if figures is None else figures
+    return PARTS[slug, name].judge(given, held)
+
+
+def differing(verdicts):
+    return {v.statement for v in verdicts if not v.reproduced}
+
+
+def changed(tree, *path, to):
+    result = copy.deepcopy(tree)
+    inner = result
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = to
+    return result
+
+
+def same(found, stored):
+    """Equal, but for the rounding of a processor."""
+    if isinstance(stored, dict):
+        return found.keys() == stored.keys() and all(same(found[k], stored[k]) for k in stored)
+    if isinstance(stored, list):
+        return len(found) == len(stored) and all(map(same, found, stored))
+    if isinstance(stored, float):
+        return math.isclose(found, stored, rel_tol=1e-9, abs_tol=1e-12)
+    return found == stored
+
+
+def test_the_committed_results_are_of_these_papers_and_parts():
+    assert [paper["slug"] for paper in STORED["papers"]] == list(PAPERS)
+    for paper in STORED["papers"]:
+        assert paper["printed"] == PAPERS[paper["slug"]].document
+        assert [s["name"] for s in paper["sections"]] == [
+            part.name for part in PAPERS[paper["slug"]].parts
+        ]
+
+
+@pytest.mark.parametrize(("slug", "name"), [key for key in PARTS if key[1] not in NETWORKS])
+def test_the_committed_figures_are_what_is_computed(slug, name):
+    computed = json.loads(json.dumps(PARTS[slug, name].measure()))
+    assert same(computed, SECTIONS[slug, name]["figures"])
+
+
+@pytest.mark.parametrize(("slug", "name"), PARTS)
+def test_the_committed_verdicts_follow_from_print_and_figures(slug, name):
+    assert [vars(v) | {"reproduced": v.reproduced} for v in judge(slug, name)] == SECTIONS[
+        slug, name
+    ]["verdicts"]
+
+
+def test_what_other_reports_compute_is_what_they_say():
+    for paper in BUILD.PAPERS:
+        for part in paper.parts:
+            if not isinstance(part, Part):
+                assert part.section().record() == SECTIONS[paper.slug, part.name]
+                assert f"reports/{part.report}/build.py" in part.caption
+
+
+def leaves(tree, path=()):
+    """Every printed number, tick and criterion; what identifies a row is not one."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key not in {"where", "note", "model", "recipe", "pattern", "patterns"}:
+                yield from leaves(value, (*path, key))
+    elif isinstance(tree, list):
+        for at, value in enumerate(tree):
+            yield from leaves(value, (*path, at))
+    else:
+        yield path, tree
+
+
+def another(value):
+    if isinstance(value, bool):
+        return not value
+    return "another" if isinstance(value, str) else 100 * value + 7
+
+
+LEAVES = [(slug, *leaf) for slug, paper in PAPERS.items() for leaf in leaves(paper.printed)]
+
+
+@pytest.mark.parametrize(("slug", "path", "value"), LEAVES)
+def test_a_changed_print_changes_a_verdict(slug, path, value):
+    printed = changed(PAPERS[slug].printed, *path, to=another(value))
+    names = [name for at, name in PARTS if at == slug]
+    before = [v for name in names for v in judge(slug, name)]
+    after = [v for name in names for v in judge(slug, name, printed)]
+    moved = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
+    assert moved
+    assert any(b.reproduced != a.reproduced or not a.reproduced for b, a in moved)
+
+
+CHMIEL, HUBARA = "chmiel-2023", "hubara-2021"
+A100 = "a100-sxm4-80gb"
+
+
+@pytest.mark.parametrize(
+    ("slug", "name", "path", "to", "statement"),
+    [
+        (CHMIEL, "phases", ("methods", "weights", "backward", "speedup"), 1.1, "weights: phases"),
+        (CHMIEL, "phases", ("methods", "gradients", "update", "speedup"), 1.0, "gradients: phases"),
+        (CHMIEL, "criteria", ("methods", "gradients", "gradient", "bias"), 0.1, "gradients: crit"),
+        (CHMIEL, "criteria", ("methods", "weights", "weight", "bias"), 0.0, "weights: criterion"),
+        (CHMIEL, "throughput", ("share", "offered"), 0.5, "this share of the training"),
+        (CHMIEL, "products", ("pairs", "2:4, 2:4", "exact", 1), 0.6, "probabilities of 0"),
+        (CHMIEL, "products", ("pairs", "2:4, 2:4", "exact_mean"), 0.9, "expected MACs"),
+        (CHMIEL, "products", ("pairs", "2:4, 2:4", "mask", "mean"), 0.9, "what the masks leave"),
+        (CHMIEL, "bit-operations", ("mac_share", "2:4, 4:8"), 0.5, "an engine that skips"),
+        (CHMIEL, "estimators", ("fused", "ms"), 500.0, "MVUE 2:4: overhead"),
+        (CHMIEL, "activations", ("fused", "4:8", "ms"), 0.01, "4:8: overhead"),
+        (HUBARA, "utilisation", ("shares", "Table 3, ASP 2:4", "offered"), 0.36, "resnet50"),
+        (HUBARA, "machines", ("machines", A100, "2:4-T", "ran"), 0.3, "2:4-T on a100"),
+        (HUBARA, "searches", ("nanoseconds", "4:8", "min-cost flow"), 5.0, "4:8: min-cost flow"),
+        (HUBARA, "searches", ("step", "gpu_ms"), 20.0, "4:8, 2-approximation"),
+        (HUBARA, "searches", ("gpu_pass_ms",), 1e4, "Optimised"),
+        (HUBARA, "growth", ("tile_ns", "2-approximation", 3), 1e7, "2-approximation"),
+        (HUBARA, "transposed", ("broken", "4:8-T", "transposed"), 0.1, "4:8-T"),
+        (HUBARA, "transposed", ("broken", "ASP 2:4", "transposed"), 0.0, "ASP 2:4"),
+    ],
+)
+def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
+    figures = changed(SECTIONS[slug, name]["figures"], *path, to=to)
+    after = [v for v in judge(slug, name, figures=figures) if not v.reproduced]
+    before = [v for v in judge(slug, name) if not v.reproduced]
+    assert any(statement in v.statement for v in after if v not in before)
+
+
+@pytest.mark.parametrize(
+    ("slug", "name", "paths", "statement"),
+    [
+        (CHMIEL, "criteria", {("methods", "T-weights", "weight", "least_mse"): 1.0}, "T-weights:"),
+        (
+            CHMIEL,
+            "throughput",
+            {
+                ("machines", A100, "phases", phase, "speedup"): 2.0
+                for phase in ("forward", "backward", "update")
+            },
+            "in time: a100",
+        ),
+        (CHMIEL, "products", {("pairs", "2:4, 4:8", "non_zero", "mean"): 2.0}, "activations 4:8"),
+        (CHMIEL, "bit-operations", {("macs", "first"): 0}, "ResNet-18"),
+        (CHMIEL, "estimators", {("fused", "ms"): 0.5}, "MVUE 1:2: overhead"),
+        (CHMIEL, "estimators", {("nanoseconds", "MVUE 2:4"): 200.0}, "MVUE 2:4 over approx"),
+        (CHMIEL, "activations", {("nanoseconds", "4:8"): 0.9}, "4:8 over 2:4"),
+        (
+            HUBARA,
+            "utilisation",
+            {("shares", "Table 4, ours 4:8-T, BERT-base", "offered"): 0.66},
+            "bert-base",
+        ),
+        (HUBARA, "machines", {("machines", A100, "4:8-T", "ran"): 0.66}, "4:8-T on a100"),
+        (
+            HUBARA,
+            "machines",
+            {("machines", A100, "2:4-T", "phases", "backward", "speedup"): 2.0},
+            "backward GEMMs are twice as fast: a100",
+        ),
+        (HUBARA, "searches", {("nanoseconds", "4:8", "integer program"): 260.0}, "4:8, integer"),
+        (
+            HUBARA,
+            "searches",
+            {
+                ("nanoseconds", "2:4", method): 10.0
+                for method in ("integer program", "2-approximation")
+            },
+            "cost less to find",
+        ),
+    ],
+)
+def test_what_differs_could_have_been_reproduced(slug, name, paths, statement):
+    figures = SECTIONS[slug, name]["figures"]
+    for path, to in paths.items():
+        figures = changed(figures, *path, to=to)
+    found = differing(judge(slug, name)) - differing(judge(slug, name, figures=figures))
+    assert any(statement in one for one in found)
+
+
+def test_one_layer_has_the_ticks_of_the_whole_network():
+    printed = PAPERS[CHMIEL].printed
+    assert not differing(judge_phases(printed, measure_phases("layer3.1.conv1")))
+    found = differing(judge_throughput(printed, measure_throughput("layer3.1.conv1")))
+    assert all("in time" in statement for statement in found)
+
+
+def test_one_layer_runs_sparse_where_the_whole_network_does():
+    figures = measure_machines("layer3.1.conv2")
+    by = {v.statement: v for v in judge_machines(PAPERS[HUBARA].printed, figures)}
+    stored = {v["statement"]: v for v in SECTIONS[HUBARA, "machines"]["verdicts"]}
+    for statement, verdict in by.items():
+        if "ran sparse" in statement:
+            assert verdict.reproduced == stored[statement]["reproduced"]
+    of = figures["machines"][A100]["2:4-T"]
+    for phase, pace in of["paces"].items():
+        assert of["phases"][phase]["speedup"] == pytest.approx(pace["saved"] * pace["pace"])
+
+
+def test_an_overhead_is_the_search_over_the_training_between_two_searches():
+    figures = {
+        "weights": 4_000_000,
+        "step": {"gpu_ms": 10.0, "core_ms": 100.0},
+        "nanoseconds": {"4:8": {"greedy": 50.0}},
+    }
+    # 4 million weights at 50 ns are 200 ms; 40 steps of 10 ms are 400.
+    assert mask_search.overhead(figures, "4:8", "greedy", 40, "gpu") == pytest.approx(0.5)
+    assert mask_search.overhead(figures, "4:8", "greedy", 20, "core") == pytest.approx(0.1)
+
+
+def test_a_pass_moves_every_element_twice():
+    gpu = training_step.machine()
+    found = training_step.one_pass([(10_000, 1000), (5000, 2000)], "2:4")
+    assert (found["elements"], found["bytes_per_element"]) == (20_000_000, 8.0)
+    floor = 20_000_000 * 8 / (gpu.dram.gbps * 1e6)
+    assert floor < found["ms"] < 1.1 * floor
+
+
+def test_the_step_of_the_machine_is_no_faster_than_its_lanes():
+    gpu, found = training_step.machine(), training_step.step("resnet50", 32)
+    assert gpu.sms * 64 * gpu.clock_mhz * 2e-6 == pytest.approx(13.4, rel=5e-3)
+    assert found["gpu_ms"] > found["macs"] / (gpu.sms * 64 * gpu.clock_mhz * 1e3)
+
+
+def test_the_integer_program_is_the_problem_that_the_flow_solves():
+    values = np.random.default_rng(1).standard_normal((8, 12)).astype(np.float32)
+    mask = measure_kernels.integer_program(values, 4)
+    best = nmsim.prune(values, "2:4", "transposable").mask
+    sizes = np.abs(values)
+    assert sizes.sum(where=mask) == pytest.approx(sizes.sum(where=best))
+    assert mask.reshape(2, 4, 12).sum(1).max() <= 2
+
+
+def test_the_measurements_are_of_the_kernels_and_say_how():
+    stored = json.loads((HERE / measure_kernels.RESULT).read_text(encoding="utf-8"))
+    assert set(stored["nanoseconds"]) == set(measure_kernels.kernels(np.random.default_rng(0)))
+    assert all(min(times) > 0 and len(times) >= 7 for times in stored["nanoseconds"].values())
+    assert stored["conditions"]["threads"] == 1
+    assert {"cpu", "numba", "remark", "timed", "data"} <= set(stored["conditions"])
+
+
+def test_kernels_are_timed_in_turn():
+    calls = []
+    found = measure_kernels.timed(
+        {name: ((lambda name=name: calls.append(name)), 10) for name in ("a", "b")}
+    )
+    assert calls[:6] == ["a", "b", "a", "b", "a", "b"]
+    assert all(times == sorted(times) for times in found.values())
+
+
+def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
+    def stored(paper):
+        return [
+            Section(
+                **{key: s[key] for key in ("name", "title", "paper", "n_is", "meaning_of_n")},
+                figures=s["figures"],
+                verdicts=[
+                    Verdict(**{k: v[k] for k in v if k != "reproduced"}) for v in s["verdicts"]
+                ],
+            )
+            for (slug, _), s in SECTIONS.items()
+            if slug == paper.slug
+        ]
+
+    monkeypatch.setattr(Paper, "sections", stored)
+    BUILD.main(["--out", str(tmp_path)])
+    assert json.loads((tmp_path / "results.json").read_text("utf-8")) == STORED
+    index = (tmp_path / "index.html").read_text("utf-8")
+    for slug, paper in PAPERS.items():
+        page = (tmp_path / f"{slug}.html").read_text("utf-8")
+        verdicts = [v for (at, _), s in SECTIONS.items() if at == slug for v in s["verdicts"]]
+        assert page.count('class="reproduced"') == sum(v["reproduced"] for v in verdicts)
+        assert page.count('class="differs"') == sum(not v["reproduced"] for v in verdicts)
+        assert f'href="{paper.page}"' in index
+        assert 'href="index.html"' in page
+        for part in paper.parts:
+            assert part.caption.replace("'", "&#x27;") in page
+            drawn = isinstance(part, Part) and part.draw is not None
+            assert (f'id="figure-{part.name}"' in page) == drawn
+
+
+def test_examples():
+    assert doctest.testmod(mask_search) == (0, 1)
