@@ -125,13 +125,16 @@ class Grid(NamedTuple):
     """What a tile's stages would hold."""
     stored: float
     """Share of a tile that is in C."""
-    held: float
-    """Share of the operands that L2 holds when the launch starts."""
 
     @property
     def tiles(self) -> int:
         """Threadblocks."""
         return self.down * self.across * self.copies * self.split
+
+    @property
+    def missed(self) -> float:
+        """Share of what tiles load that comes from device memory."""
+        return min(1.0, max(1.0, self.read) / (self.tiles * self.fed))
 
 
 def grid_of(
@@ -147,7 +150,6 @@ def grid_of(
     m, n, k, copies = sizes
     rows, cols = row[TM], row[TN]
     down, across = math.ceil(m / rows), math.ceil(n / cols)
-    held = held_of(rates, form, sizes)
     once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
@@ -164,8 +166,8 @@ def grid_of(
         fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
-        held=held,
     )
+    held = held_of(rates, form, sizes)
     read = copies * (_read(grid, rates, form, row, sizes) - held * once)
     return grid._replace(read=max(0.0, read))
 
@@ -211,11 +213,10 @@ def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], fl
     """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
     deepest = math.ceil(running / grid.sms)
     share = deepest / running
-    missed = max(1.0, grid.read) / (grid.tiles * grid.fed)
     reads = {
         "sm port": rates.port,
         "l2 bandwidth": rates.l2 * share,
-        "dram bandwidth": rates.dram * share / missed,
+        "dram bandwidth": rates.dram * share / grid.missed,
     }
     store = rates.store
     if grid.split == 1 and grid.written > rates.absorbed:
@@ -259,7 +260,8 @@ def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: 
     pace = min(reads, key=lambda cause: reads[cause])
     padding = grid.padded / grid.fed
     deepest = math.ceil(running / grid.sms)
-    idle = _stepped(rates.near + (rates.latency - rates.near) * (1 - grid.held))
+    # What another tile has loaded, or an earlier launch, comes from L2.
+    idle = _stepped(rates.near + (rates.latency - rates.near) * grid.missed)
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
     if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
