@@ -130,7 +130,7 @@ def _worst_cells(row: Mapping[str, Any]) -> list[Cell]:
         Cell(row["model_kernel"]),
         Cell(grouped(row["split"])),
         Cell(grouped(row["tiles"])),
-        Cell(grouped(row["waves"])),
+        Cell(grouped(row["waves"], 1)),
         Cell(row["bound"]),
         Cell(f"{row['file']}, {row['line']}"),
     ]

@@ -149,7 +149,7 @@ def _hover(row: Mapping[Any, Any]) -> str:
         f"measured {duration(row['measured_us'])}, predicted {duration(row['predicted_us'])}",
         f"error {100 * (row['ratio'] - 1):+.1f} %",
         f"model: kernel {row['model_kernel']}, K in {row['split']}, bound by {row['bound']}",
-        f"{row['tiles']:,} tiles in {row['waves']:,} waves",
+        f"{row['tiles']:,} tiles in {row['waves']:,.1f} waves",
         f"{escaped(str(row['file']))}, line {row['line']}",
     ]
     return "<br>".join(lines)

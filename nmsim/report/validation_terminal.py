@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nmsim.report.notation import MISSING, printable, ratio, shorten, significant
+from nmsim.report.notation import MISSING, grouped, printable, ratio, shorten, significant
 
 __all__ = ["render_validation"]
 
@@ -114,7 +114,7 @@ def _worst(rows: Sequence[Mapping[str, Any]]) -> Table:
             ratio(row["ratio"]),
             row["model_kernel"],
             f"{row['split']:,}",
-            f"{row['waves']:,}",
+            grouped(row["waves"], 1),
             row["bound"],
         ]
         table.add_row(*(Text(printable(cell)) for cell in cells))
