@@ -110,9 +110,9 @@ def kernel_name(row: NDArray[np.float64]) -> str:
 def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
     """The ways to run a sparse GEMM: with either masked operand compressed, or dense.
 
-    Sparse instructions take one compressed operand; the other's mask gains nothing. A mask whose
-    pattern the instruction does not cover is looked at bit by bit, and runs dense unless it happens
-    to fit.
+    Kernels take one compressed operand; the other's mask gains nothing. A mask whose pattern no
+    kernel covers is looked at bit by bit, and runs dense unless it happens to fit the first that
+    the GPU has kernels for. CUDA cores have kernels for any pattern (`gpu_call.resolve`).
     """
     masked: list[tuple[Literal["a", "b"], Mask]] = []
     if not work.a.is_dense:
@@ -121,7 +121,7 @@ def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
         masked.append(("b", work.b))
     shares, ways = [], []
     for position, mask in masked:
-        native = machine.native_for(mask.pattern) or next(iter(machine.native), DENSE)
+        native = _kernel_pattern(machine, mask.pattern, position)
         share = 1.0 if native.is_dense else misfit_share(mask, native)
         shares.append(share)
         if share == 0:
@@ -131,6 +131,13 @@ def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
     return [_dense(machine, work, masked, min(shares, default=None))]
 
 
+def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Literal["a", "b"]) -> Pattern:
+    """What a kernel would run a mask as, if need be only where the bits fit; DENSE without one."""
+    tried = (pattern, *machine.native)
+    runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
+    return next((native for native in runs if not native.is_dense), DENSE)
+
+
 def _dense(
     machine: Gpu,
     work: SparseGemm,
@@ -138,10 +145,13 @@ def _dense(
     share: float | None,
 ) -> Launch:
     note = ""
+    offered = [one for one in machine.native if _kernel_pattern(machine, one, "b") == one]
     if masked and not machine.native:
         note = "runs dense: the GPU has no sparse instruction"
+    elif masked and not offered:
+        note = f"runs dense: the GPU has no sparse kernel for {machine.dtype}"
     elif masked:
-        native = ", ".join(map(str, machine.native))
+        native = ", ".join(map(str, offered))
         note = f"runs dense: {share:.1%} of the mask's groups break {native}"
     return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)
 
@@ -153,10 +163,12 @@ def _launch(
     if not (work.a.is_dense or work.b.is_dense):
         other = "B" if position == "a" else "A"
         note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
-    copied = _copied(machine, work, position)
+    call = Call(machine.dtype, native, position)
+    # Layouts matter to sparse instructions alone.
+    cuda_cores = resolve(machine, call).kernels.cuda_cores
+    copied = 0.0 if cuda_cores else _copied(machine, work, position)
     if copied:
         note = "; ".join(filter(None, (note, "the dense operand is copied so that K comes last")))
-    call = Call(machine.dtype, native, position)
     return _chosen(machine, work, call, copied, 0.0, note)
 
 
