@@ -34,7 +34,7 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import unknown_name
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Launch", "kernel_name", "launches", "writeup"]
+__all__ = ["BOUNDS", "Launch", "copy_clocks", "kernel_name", "launches", "writeup"]
 
 
 BOUNDS = (

@@ -19,13 +19,13 @@ from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
 from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, rates_of, waves_of
 from nmsim.engine.gpu_work import BOUNDS as WORDS
-from nmsim.engine.gpu_work import launches, writeup
+from nmsim.engine.gpu_work import Launch, copy_clocks, launches, writeup
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.hardware import Gpu
 from nmsim.mask import SparseGemm
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "simulate", "times"]
+__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "run_work", "simulate", "times"]
 
 BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 """What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
@@ -238,12 +238,12 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
     return clocks[where.reshape(-1)] / machine.clock_mhz
 
 
-def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
-    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
-    runs = []
+def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
+    """Run what a sparse GEMM may launch: the fastest, with the kernel that it ran on."""
+    ran = []
     for launch in launches(machine, work):
         m, n, k, copies = map(int, launch.sizes)
-        found, row = fastest(
+        outcome, row = fastest(
             machine,
             launch.call,
             launch.resolved,
@@ -253,15 +253,19 @@ def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> R
             launch.form,
         )
         split = 1.0 if row == MATRIX_VECTOR else launch.split
-        runs.append(
-            writeup(
-                machine,
-                replace(launch, row=row, split=split),
-                clocks=found.clocks,
-                multiplying=found.multiplying,
-                tiles=found.tiles,
-                read_bytes=found.read_bytes,
-                bound=found.bound,
-            )
-        )
-    return min(runs, key=lambda run: run.cycles)
+        ran.append((replace(launch, row=row, split=split), outcome))
+    return min(ran, key=lambda one: one[1].clocks + copy_clocks(one[0]))
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    launch, found = run_work(machine, work)
+    return writeup(
+        machine,
+        launch,
+        clocks=found.clocks,
+        multiplying=found.multiplying,
+        tiles=found.tiles,
+        read_bytes=found.read_bytes,
+        bound=found.bound,
+    )
