@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nmsim.calibration import SIZES
 from nmsim.registry import unknown_name
-from nmsim.validation import ROWS, SIZES, Predicted
+from nmsim.validation import ROWS, Predicted
 
 __all__ = [
     "GROUPED",

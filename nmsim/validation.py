@@ -13,13 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nmsim.account import account
+from nmsim.calibration import SIZES
 from nmsim.engine import call_times
 from nmsim.engine.gpu_call import Call, resolve
 from nmsim.errors import SpecError
 from nmsim.hardware import HARDWARE, Gpu, load_hardware
 from nmsim.measurements import MEASURED, Measurements, Routine, read_measurements
 
-__all__ = ["ROWS", "SIZES", "Predicted", "call_of", "machine_of", "predict", "shipped"]
+__all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
 
 MACHINES = (
     # gpu, what variant holds, machine; the first that fits, by letters and digits alone
@@ -37,16 +38,6 @@ MACHINES = (
     ("V100", "", "v100"),
 )
 """Machine of a GPU; "" for variants that no machine describes."""
-
-SIZES = (
-    (5.0, "under 5 us"),
-    (10.0, "5-10 us"),
-    (20.0, "10-20 us"),
-    (100.0, "20-100 us"),
-    (1000.0, "100-1000 us"),
-    (np.inf, "over 1000 us"),
-)
-"""Classes of measured time: upper end, not included, and name."""
 
 ROWS = (
     (2.0, "1"),
