@@ -39,12 +39,12 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
         ``bound``: what takes longest, one of ``tensor_core_analytical.BOUNDS``.
     """
     found = estimates(machine, call, sizes)
-    whole = found.astype(np.int64)
+    kernels, splits, tiles, bounds = found[:, (KERNEL, SPLIT, TILES, BOUND)].astype(np.int64).T
     names = [kernel_name(row) for row in resolve(machine, call).table]
     return {
-        "model_kernel": np.array([*names, "matrix-vector"], object)[whole[:, KERNEL]],
-        "split": whole[:, SPLIT],
-        "tiles": whole[:, TILES],
+        "model_kernel": np.array([*names, "matrix-vector"], object)[kernels],
+        "split": splits,
+        "tiles": tiles,
         "waves": found[:, WAVES],
-        "bound": np.array(BOUNDS, object)[whole[:, BOUND]],
+        "bound": np.array(BOUNDS, object)[bounds],
     }

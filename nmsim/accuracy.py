@@ -142,7 +142,7 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
                 for name, part in pairs.groupby("library")
             ],
         }
-    columns = [by] if by else [name for name in GROUPED if name in table]
+    columns = [by] if by is not None else [name for name in GROUPED if name in table]
     return {
         **errors(table["ratio"].to_numpy()),
         "fidelity": found.fidelity,

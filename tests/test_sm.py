@@ -197,6 +197,15 @@ def test_a_timeline_is_the_run():
     assert len(timeline(A100, TILE, L2, 3, limit=7)) == 7
 
 
+@pytest.mark.parametrize("ctas", [1, 2, 3])
+@pytest.mark.parametrize("limit", [1, 999, 5000, 12_345])
+def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas, limit):
+    whole = timeline(A100, TILE, L2, 60, ctas=ctas)
+    assert len(whole) > limit
+    assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
+    assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
+
+
 def test_a_trace_is_what_chrome_reads():
     events = timeline(A100, TILE, L2, 2)
     trace = chrome_trace(run(A100, TILE, L2, 2), events, sub_cores=4, clock_mhz=1410.0)

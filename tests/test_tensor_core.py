@@ -382,6 +382,14 @@ def test_a_named_kernel_is_not_passed_over_for_a_matrix_vector_kernel(fidelity):
     assert named.cycles == np.ceil(clocks)
 
 
+def test_slots_that_no_tile_takes_cost_nothing():
+    one, many = (
+        times(load_hardware("a100-sxm4-80gb", sms=sms), on("64x64x64_3"), (256, 256, 256))
+        for sms in (16, 65536)
+    )
+    assert one == pytest.approx(many, rel=0.05)
+
+
 def test_waves_are_tiles_over_slots():
     run_of = tensor_core.simulate(A100, SparseGemm.dense(Gemm(4096, 4096, 1024)))
     assert run_of.kernel == "cublas 256x128x32_3"

@@ -422,6 +422,25 @@ def test_a_wide_figure_keeps_every_bad_row(tmp_path, monkeypatch):
     assert shown.sum() < len(rows)
 
 
+def test_the_largest_gemm_has_an_account(document, tmp_path):
+    size = ",".join(["2147483647"] * 3)
+    table(tmp_path / "t.csv", DENSE.replace("4096,1024,512", size))
+    (worst,) = document("t.csv")["worst"]
+    assert (worst["tiles"], worst["m"]) == (2**23 * 2**24, 2**31 - 1)
+    assert worst["waves"] == worst["tiles"] / 108
+
+
+def test_kinds_of_rows_have_colours_of_their_own(run, tmp_path):
+    patterns = ("1:4", "2:4", "2:8", "1:8", "2:10", "2:20", "2:40", "2:7", "2:100", "4:8")
+    rows = [SPARSE.replace("2:4", pattern) for pattern in patterns]
+    found = validation.predict([read_measurements(table(tmp_path / "t.csv", DENSE, *rows))])
+    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(found.table)
+    assert sorted(set(kinds)) == ["fp16 dense", "fp16 sparse"]
+    few = validation.predict([read_measurements(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
+    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(few.table)
+    assert sorted(set(kinds)) == ["fp16 1:4", "fp16 2:4", "fp16 dense"]
+
+
 def test_hundred_thousand_rows_are_read(tmp_path):
     rows = [f"{DENSE.rpartition(',')[0]},{i}.5" for i in range(1, 100_001)]
     found = read_measurements(table(tmp_path / "t.csv", *rows))

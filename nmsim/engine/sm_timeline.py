@@ -1,10 +1,11 @@
 """What the warps of a multiprocessor did when, as a table or as a trace for Chrome."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nmsim.engine.sm import Feed, Sm, TileTime, simulate
-from nmsim.engine.sm_program import Kind, Tile
+from nmsim.engine.sm_program import Kind, Tile, stream
 from nmsim.engine.sm_state import LOGGED
 
 __all__ = ["Event", "chrome_trace", "timeline"]
@@ -32,7 +33,11 @@ def timeline(
     ShapeError
         as ``run``.
     """
-    _, state, program = simulate(sm, tile, feed, slices, ctas, skip=False, events=limit)
+    program = stream(tile)
+    issued = tile.warps * (program.epilogue - program.body)  # in a slice of one threadblock
+    # Beyond these slices nothing is written down, and the last ``stages`` of a run copy nothing.
+    wanted = math.ceil(limit / issued) + tile.stages + 2
+    _, state, _ = simulate(sm, tile, feed, min(slices, wanted), ctas, skip=False, events=limit)
     log = state.log[: state.sm[LOGGED]].tolist()
     return [Event(at, done, warp, Kind(program.rows[row, 0])) for at, warp, row, done in log]
 

@@ -151,7 +151,8 @@ def run_kernel(
     ran = waves_of(core, tile, rates, grid)
     durations = np.array([_slot_clocks(rates, wave) for wave in ran], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
-    busy = waves.launch(durations, counts, grid.slots).cycles
+    # Slots that no tile takes change nothing.
+    busy = waves.launch(durations, counts, min(grid.slots, grid.tiles)).cycles
     busy += sum(_hidden(rates, wave) for wave in ran[-1:])
     memory = grid.read / rates.dram + grid.written / rates.write
     absorbed = min(grid.written, rates.absorbed) / rates.write
