@@ -7,6 +7,7 @@ figure does.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
@@ -88,6 +89,8 @@ def claims_page(
     sections: Sequence[Section],
     figures: Mapping[str, go.Figure],
     captions: Mapping[str, str],
+    *,
+    tables: Mapping[str, Safe] = MappingProxyType({}),
 ) -> str:
     """The whole page: a figure and a caption for every section, by its name.
 
@@ -95,6 +98,8 @@ def claims_page(
     ----------
     lead
         Follows the count of statements that are reproduced.
+    tables
+        Stand below the captions of their sections.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -115,6 +120,7 @@ def claims_page(
             _verdicts(section.verdicts, section.n_is),
             drawn[section.name],
             el("p", captions[section.name], class_="caption"),
+            tables.get(section.name, Safe("")),
         ]
     parts += [
         el("h2", "How to get it again"),
