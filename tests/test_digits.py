@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_statistics import DRAWS, errors_of_update, halves, survivors, transposed_fit
+from mask_statistics import DRAWS, errors_of_update, halves, survivors, transposed_fit, untied
 from pruned_layer import PrunedLayer
 from random_step import random_step
-from recording import disagreements, record_step, write_tensors
+from recording import disagreements, record_step, step_tensors
+from safetensors.numpy import save_file
 
 from nmsim.experiment import Point, simulate
 from nmsim.layer import Conv, Linear
@@ -61,7 +62,7 @@ def test_a_trace_has_the_masks_that_the_step_multiplies_with(name, recipe, patte
     network = load_model(model)
     seen = pruned_step(network, chosen, pattern, 4, 11)
     tensors = tmp_path / "tensors.safetensors"
-    write_tensors(network.layers, seen, tensors)
+    save_file(step_tensors(network.layers, seen), tensors)
     point = Point(model, recipe=recipe_path(recipe), pattern=pattern, batch=4, seed=11,
                   tensors=tensors)  # fmt: skip
     gemms = record_step(point, tmp_path / "step.safetensors", {}, "random")
@@ -73,7 +74,7 @@ def test_a_mask_that_differs_in_one_element_is_noticed(tmp_path):
     network = load_model(model)
     seen = pruned_step(network, load_recipe("transposable+mvue"), "2:4", 4, 3)
     tensors = tmp_path / "tensors.safetensors"
-    write_tensors(network.layers, seen, tensors)
+    save_file(step_tensors(network.layers, seen), tensors)
     point = Point(model, recipe="transposable+mvue", batch=4, seed=3, tensors=tensors)
     gemms = tuple(point.sparse_gemms())
     changed = seen["conv2"]["gradient update"].copy()
@@ -153,7 +154,7 @@ def test_survivors_are_counted_as_a_product_of_masks(tmp_path):
     network = load_model(TRACES / "digits-cnn.yaml")
     seen = random_step(network.layers, 2, 8)
     tensors = tmp_path / "tensors.safetensors"
-    write_tensors(network.layers, seen, tensors)
+    save_file(step_tensors(network.layers, seen), tensors)
     model, recipe = TRACES / "digits-cnn.yaml", TRACES / "every-operand.yaml"
     point = Point(model, recipe=recipe, pattern="2:4", batch=2, tensors=tensors, layers="conv3",
                   phases=("update",))  # fmt: skip
@@ -168,6 +169,16 @@ def test_survivors_are_counted_as_a_product_of_masks(tmp_path):
     assert found["non_zero"] == pytest.approx(both)
     assert found["non_zero"] < found["mean"]
     assert found["expected"] == pytest.approx(1.0)
+
+
+def test_masks_of_zeros_agree_until_ties_are_broken():
+    zeros = {"x": np.zeros((512, 16), np.float32)}
+    assert transposed_fit([zeros["x"]], "2:4") == 0.5  # the same two columns in every row
+    drawn = untied(zeros, 1)
+    assert transposed_fit([drawn["x"]], "2:4") == pytest.approx(11 / 16, abs=0.03)
+    assert 0 < drawn["x"].max() < 1e-19
+    kept = {"x": np.array([0.0, 2.0, -3.0], np.float32)}
+    assert untied(kept, 1)["x"][1:].tolist() == [2.0, -3.0]
 
 
 def test_random_tensors_fit_as_often_as_chance_has_it():

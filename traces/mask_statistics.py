@@ -24,11 +24,15 @@ __all__ = [
     "role_matrices",
     "survivors",
     "transposed_fit",
+    "untied",
 ]
 
 PATTERNS = ("2:4", "4:8", "1:4")
 DRAWS = 64
 """Draws of the unbiased estimator; the mean of so many has an eighth of one draw's error."""
+
+_TINY = 1e-20
+"""Below any value of a tensor, above what float32 cannot hold."""
 
 STRUCTURES = {
     "4:8": ("4:8", "magnitude"),
@@ -84,6 +88,21 @@ def survivors(point: Point, seen: Mapping[str, Tensors]) -> dict[str, Any]:
         into[0] += [pairs, law * pairs.sum()]
         into[1] += _non_zero(work, seen[work.gemm.layer])
     return {phase: _survivors(*found) for phase, found in counts.items()}
+
+
+def untied(tensors: Tensors, seed: int) -> dict[str, NDArray[Any]]:
+    """Tensors whose zeros are drawn, far below every other value: no two of them tie.
+
+    Pruners keep the lowest index of equals, so masks of tensors with many zeros are alike; those of
+    these tensors are not.
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(values: NDArray[Any]) -> NDArray[Any]:
+        tiny = (_TINY * rng.random(values.shape)).astype(values.dtype)
+        return np.where(values == 0, tiny, values)
+
+    return {name: drawn(values) for name, values in tensors.items()}
 
 
 def _non_zero(work: SparseGemm, seen: Tensors) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from nmsim.errors import TraceError
 from nmsim.experiment import Point, manifest
@@ -18,7 +17,7 @@ from nmsim.layer import Conv, Layer, Linear
 from nmsim.mask import Mask, SparseGemm
 from nmsim.trace import check, record
 
-__all__ = ["disagreements", "record_step", "step_tensors", "write_tensors"]
+__all__ = ["disagreements", "record_step", "step_tensors"]
 
 Seen = Mapping[str, NDArray[Any]]
 
@@ -51,11 +50,6 @@ def step_tensors(layers: Sequence[Layer], seen: Mapping[str, Seen]) -> dict[str,
         found[f"{layer.name}.gradient"] = gradient
         found[f"{layer.name}.activation"] = tensors["activation"]
     return {name: np.ascontiguousarray(values) for name, values in found.items()}
-
-
-def write_tensors(layers: Sequence[Layer], seen: Mapping[str, Seen], path: Path) -> None:
-    """Write a step's tensors for ``--tensors``."""
-    save_file(step_tensors(layers, seen), path)
 
 
 def record_step(

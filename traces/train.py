@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -35,8 +34,10 @@ from mask_statistics import (
     role_matrices,
     survivors,
     transposed_fit,
+    untied,
 )
-from recording import disagreements, record_step, step_tensors, write_tensors
+from recording import disagreements, record_step, step_tensors
+from safetensors.numpy import save_file
 from training import BATCH, Outcome, Run, Step, digits, train
 
 from nmsim.errors import TraceError
@@ -105,7 +106,7 @@ def _recorded(outcome: Outcome, step: Step, network: Network, folder: Path) -> i
     """Write tensors and trace of a step; how many GEMMs, whose masks are those of the step."""
     run = outcome.run
     tensors = folder / f"{run.network}-tensors.safetensors"
-    write_tensors(network.layers, step.seen, tensors)
+    save_file(step_tensors(network.layers, step.seen), tensors)
     beside = HERE / f"{run.recipe}.yaml"
     point = Point(
         model=HERE / f"{run.network}.yaml",
@@ -128,19 +129,11 @@ def _counted(run: Run, network: Network, step: Step) -> dict[str, Any]:
     """Statistics of one step of a dense run: what its tensors would be pruned to."""
     tensors = step_tensors(network.layers, step.seen)
     by_role = {role: role_matrices(network.layers, tensors, role) for role in ROLES}
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "tensors.safetensors"
-        write_tensors(network.layers, step.seen, file)
-        whole = Point(
-            model=HERE / f"{run.network}.yaml",
-            recipe=HERE / "every-operand.yaml",
-            batch=BATCH,
-            seed=step.draws,
-            tensors=file,
-        )
-        both = {
-            pattern: survivors(replace(whole, pattern=pattern), step.seen) for pattern in PATTERNS
-        }
+    both = _survivors(run, step, tensors)
+    apart = _survivors(run, step, untied(tensors, step.draws))
+    for pattern, phases in apart.items():
+        for phase, of in phases.items():
+            both[pattern][phase]["untied"] = of["mean"]
     seen = step.seen.values()
     gradients, columns = ([one[name] for one in seen] for name in ("gradient", "columns"))
     return {
@@ -159,12 +152,29 @@ def _counted(run: Run, network: Network, step: Step) -> dict[str, Any]:
     }
 
 
+def _survivors(run: Run, step: Step, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Surviving products by pattern and phase, of tensors with these values."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "tensors.safetensors"
+        save_file(tensors, file)
+        whole = Point(
+            model=HERE / f"{run.network}.yaml",
+            recipe=HERE / "every-operand.yaml",
+            batch=BATCH,
+            seed=step.draws,
+            tensors=file,
+        )
+        return {
+            pattern: survivors(replace(whole, pattern=pattern), step.seen) for pattern in PATTERNS
+        }
+
+
 def _zeros(matrices: list[Any]) -> float:
     zeros = sum(int(np.count_nonzero(matrix == 0)) for matrix in matrices)
     return zeros / sum(matrix.size for matrix in matrices)
 
 
-def conditions(seeds: int, epochs: dict[str, int], seconds: float) -> dict[str, Any]:
+def conditions(seeds: int, epochs: dict[str, int]) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         **{name: version(name) for name in LIBRARIES},
@@ -174,7 +184,6 @@ def conditions(seeds: int, epochs: dict[str, int], seconds: float) -> dict[str, 
         "batch": BATCH,
         "data": SOURCE,
         "split": "1347 to train on, 450 to test",
-        "seconds": round(seconds),
     }
 
 
@@ -191,7 +200,6 @@ def main(arguments: list[str]) -> None:
     seeds = 1 if told.quick else SEEDS
     epochs = dict.fromkeys(EPOCHS, 2) if told.quick else EPOCHS
     traces, report = told.out or HERE, told.out or REPORT
-    started = time.perf_counter()
     with TemporaryDirectory() as aside, ProcessPoolExecutor(
         told.workers, mp_context=get_context("spawn")
     ) as pool:  # fmt: skip
@@ -207,7 +215,7 @@ def main(arguments: list[str]) -> None:
         traces.mkdir(parents=True, exist_ok=True)
         for path in Path(aside).glob(f"*{ending}.safetensors"):
             write_file(traces / path.name, partial(shutil.copyfile, path))
-    about = conditions(seeds, epochs, time.perf_counter() - started)
+    about = conditions(seeds, epochs)
     document = {"conditions": about, "runs": results}
     write_folder(report, {"training.json": json.dumps(document, indent=1, allow_nan=False) + "\n"})
 

@@ -48,8 +48,10 @@ CAPTIONS = {
     "and activations by magnitude, gradients by sdgp in backward and by mvue in update. Groups of "
     "all pairs of rows of layers whose K is whole groups. Expected are independent uniform "
     "positions, given how many elements each row keeps: under a window's padding fewer than N. "
-    "Pale: products that have no zero as a factor. Groups with more zeros than may be pruned keep "
-    "zeros, lowest index first, so that two such masks agree more often than chance would have it.",
+    "Pale: products that have no zero as a factor. Groups with more zeros than are pruned keep "
+    "some of them, lowest index first, so that two masks of many zeros agree more often than "
+    "chance has it; diamonds: the same tensors with zeros replaced by random values below all "
+    "others.",
     "fits": "Masks by magnitude along features, on the tensors of dense training: weights along "
     "inputs, activations along channels of a pixel or token, gradients along outputs. Across: the "
     "same masks in groups of rows. Lines are 95% intervals over seeds.",

@@ -259,7 +259,11 @@ def judge_survivors(figures: Figures) -> list[Verdict]:
                 told[place] = f"{measured.shown()} of {expected:.3f}"
                 if _far(measured, expected):
                     away = paired(of["mean"], of["expected"])
-                    why.append(f"{place}: {away.shown('+.3f')} products a group")
+                    apart = paired(of["untied"], of["expected"])
+                    why.append(
+                        f"{place}: {away.shown('+.3f')} products a group, "
+                        f"{apart.shown('+.3f')} if ties of zeros are broken at random"
+                    )
         verdicts.append(
             judged(
                 f"two masks leave N₁·N₂/M products of a group in {phase}",

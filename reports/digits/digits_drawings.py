@@ -228,20 +228,7 @@ def survivors(figures: Figures) -> go.Figure:
         for place, phase in enumerate(phases):
             found = [_over_expected(of[pattern][phase], "mean") for pattern in of]
             _bars(figure, (2, column), place, 3, [*of], found, phase, PHASE_COLOURS[phase])
-            inner = [_over_expected(of[pattern][phase], "non_zero").mean for pattern in of]
-            figure.add_bar(
-                name="pale: zero factors left out",
-                legendgroup="non-zero",
-                legendrank=2000,
-                showlegend=column == 1 and place == 0,
-                x=[x + 0.28 * (place - 1) for x in range(len(of))],
-                y=inner,
-                width=0.13,
-                marker={"color": "rgba(255,255,255,0.6)", "line": {"color": INK, "width": 0.5}},
-                hovertemplate=f"{phase}, zero factors left out: %{{y:.3f}}<extra></extra>",
-                row=2,
-                col=column,
-            )
+            _inner(figure, column, place, of, phase)
         figure.add_hline(y=1, line={"color": INK, "width": 1, "dash": "dot"}, row=2, col=column)
     figure.update_yaxes(title="share of groups", row=1, col=1)
     figure.update_yaxes(title="measured over expected", row=2, col=1)
@@ -252,6 +239,47 @@ def survivors(figures: Figures) -> go.Figure:
         "tensors of dense training, last step · every-operand.yaml · 95% intervals over seeds",
         800,
         142,
+    )
+
+
+def _inner(figure: go.Figure, column: int, place: int, of: Figures, phase: str) -> None:
+    """What is left of a bar without zero factors, and where it would be if no zeros tied."""
+    first = column == 1 and place == 0
+    x = [at + 0.28 * (place - 1) for at in range(len(of))]
+    left, apart = (
+        [_over_expected(of[pattern][phase], name).mean for pattern in of]
+        for name in ("non_zero", "untied")
+    )
+    figure.add_bar(
+        name="pale: zero factors left out",
+        legendgroup="non-zero",
+        legendrank=2000,
+        showlegend=first,
+        x=x,
+        y=left,
+        width=0.13,
+        marker={"color": "rgba(255,255,255,0.6)", "line": {"color": INK, "width": 0.5}},
+        hovertemplate=f"{phase}, zero factors left out: %{{y:.3f}}<extra></extra>",
+        row=2,
+        col=column,
+    )
+    figure.add_scatter(
+        name="ties of zeros broken at random",
+        legendgroup="untied",
+        legendrank=2001,
+        showlegend=first,
+        x=x,
+        y=apart,
+        mode="markers",
+        marker={
+            "symbol": "diamond",
+            "size": 9,
+            "color": "#FFFFFF",
+            "line": {"color": INK, "width": 1.5},
+        },
+        hovertemplate=f"{phase}, ties of zeros broken at random: %{{y:.3f}}<extra></extra>",
+        row=2,
+        col=column,
     )
 
 
