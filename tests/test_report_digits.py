@@ -164,6 +164,15 @@ def test_survivors_far_from_chance_are_noticed(factor, expected):
     assert verdicts("survivors", figures)[2] is expected
 
 
+def test_chance_within_a_wide_interval_is_no_difference():
+    figures = copy.deepcopy(SECTIONS["survivors"]["figures"])
+    for patterns in figures["survivors"].values():
+        for phases in patterns.values():
+            of = phases["update"]
+            of["mean"] = [f * x for f, x in zip((0.9, 1, 1.2, 1, 1.1), of["expected"], strict=True)]
+    assert verdicts("survivors", figures)[2]
+
+
 def test_groups_that_fit_less_often_are_noticed():
     figures = copy.deepcopy(SECTIONS["fits"]["figures"])
     seeds = TRAINING["conditions"]["seeds"]

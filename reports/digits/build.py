@@ -54,7 +54,9 @@ CAPTIONS = {
     "others.",
     "fits": "Masks by magnitude along features, on the tensors of dense training: weights along "
     "inputs, activations along channels of a pixel or token, gradients along outputs. Across: the "
-    "same masks in groups of rows. Lines are 95% intervals over seeds.",
+    "same masks in groups of rows, where neighbouring pixels and tokens are alike. Zeros after a "
+    "ReLU tie, and ties keep the lowest index, so that first halves fill up. Lines are 95% "
+    "intervals over seeds.",
 }
 """What to know when reading the drawing of a section."""
 
@@ -118,7 +120,7 @@ def lead(training: dict[str, Any]) -> str:
         f"{checked} of them a step was recorded as a trace from its tensors, and its masks are "
         "those that the step multiplied with. ± is a 95% interval over seeds. A gain is called "
         "reproduced if the interval lies above zero on both networks, no loss if it does not lie "
-        "below, and chance if it lies within 2% of what is expected."
+        "below, and chance if the interval holds it or the mean is within 2% of it."
     )
 
 

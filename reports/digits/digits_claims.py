@@ -22,7 +22,7 @@ Figures = Mapping[str, Any]
 
 NETWORKS = {"digits-cnn": "CNN", "digits-vit": "ViT"}
 CLOSE = 0.02
-"""Relative: what is this close to chance is called the same; intervals are often narrower."""
+"""Relative: what is this close to chance is called the same, however narrow its interval."""
 
 NO_GAIN = 1.005
 """A speed-up that rounds to 1.00."""
@@ -242,8 +242,9 @@ def judge_step(figures: Figures) -> list[Verdict]:
 
 
 def _far(measured: Interval, expected: float) -> bool:
-    """Whether the interval leaves what is close to chance."""
-    return measured.high > expected * (1 + CLOSE) or measured.low < expected * (1 - CLOSE)
+    """Whether the interval leaves chance out, and its middle is not close to it."""
+    outside = not measured.low <= expected <= measured.high
+    return outside and abs(measured.mean - expected) > CLOSE * expected
 
 
 def judge_survivors(figures: Figures) -> list[Verdict]:
