@@ -95,6 +95,16 @@ def test_fst_moves_the_gradient_of_a_dropped_column_onto_the_kept_one():
     np.testing.assert_allclose(a.values.T @ b.values, expected, rtol=1e-12)
 
 
+def test_fst_moves_nothing_from_one_sample_to_another():
+    layer = load_model(TRACES / "digits-cnn.yaml").layers[-1]  # one column a sample
+    rng = np.random.default_rng(5)
+    pruned = PrunedLayer(layer, load_recipe("fst"), Pattern(2, 4), samples=8)
+    gradient, columns = rng.normal(size=(8, 10)), rng.normal(size=(8, 256))
+    a, b = pruned.update_operands(gradient, columns)
+    expected = gradient[::2].T @ columns[::2]
+    np.testing.assert_allclose(a.values.T @ b.values, expected, rtol=1e-12)
+
+
 def test_asp_multiplies_with_the_same_weights_in_backward():
     layer = load_model(TRACES / "digits-vit.yaml").layers[1]
     pruned = PrunedLayer(layer, load_recipe("asp"), Pattern(2, 4), samples=3)

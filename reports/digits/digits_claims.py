@@ -227,7 +227,8 @@ def judge_step(figures: Figures) -> list[Verdict]:
     for machine, of_networks in figures["machines"].items():
         gains = _gains(of_networks)
         slow = [f"{phase} {gain:.2f}×" for phase, gain in gains.items() if gain < NO_GAIN]
-        why = f"no gain in {', '.join(slow)}: these GEMMs are far smaller than the machine"
+        most = max(of["cycle"]["weighted"]["all"]["utilization"] for of in of_networks.values())
+        why = f"no gain in {', '.join(slow)}: the GEMMs keep {most:.1%} of the machine busy"
         verdicts.append(
             judged(
                 f"2:4 masks in all three GEMMs make each of them faster ({machine})",
