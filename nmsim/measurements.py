@@ -281,7 +281,7 @@ def _problems(routine: Routine) -> Iterator[str]:
         yield f"vector_length is {length[:40]!r}, expected an integer of 1 or more, or nothing"
     turns = routine.in_turn
     if turns and (not _INTEGER.fullmatch(turns) or int(turns) > MAX_SIZE):
-        yield f"in_turn is {turns[:40]!r}, expected an integer of 0 (cold caches) or more, or nothing"
+        yield f"in_turn is {turns[:40]!r}, expected an integer of 0 (cold) or more, or nothing"
     if length and dense:
         yield f"vector_length is {length[:40]!r}, but sparsity is {routine.sparsity}"
 

@@ -65,7 +65,8 @@ class Chip(NamedTuple):
     """A GPU in clocks (of an SM), bytes per clock and MACs per clock and SM.
 
     Bandwidths of L2, DRAM, stores to DRAM and matrix-vector kernels are those of the whole GPU.
-    Times are in clocks; ``near`` is the latency of L2. ``throttle`` is the slow-down, ``throttle_half`` when half of it is there.
+    Times are in clocks; ``near`` is the latency of L2, ``throttle`` the slow-down, and
+    ``throttle_half`` the time when half of it is there.
     """
 
     sms: float
