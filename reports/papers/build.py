@@ -14,6 +14,7 @@ from typing import Any
 from chmiel_2023 import CHMIEL
 from hubara_2021 import HUBARA
 from paper import Paper
+from xu_2022 import XU
 
 from nmsim import __version__
 from nmsim.report import document
@@ -24,7 +25,7 @@ from nmsim.storage import write_folder
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
-PAPERS: tuple[Paper, ...] = (CHMIEL, HUBARA)
+PAPERS: tuple[Paper, ...] = (CHMIEL, HUBARA, XU)
 
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "
