@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nmsim.network import load_model
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
+    from nmsim.training import train
 
 __all__ = [
     "Gemm",
@@ -32,6 +33,7 @@ __all__ = [
     "schedules",
     "simulate",
     "statistics",
+    "train",
 ]
 
 __version__ = version("nmsim")
@@ -45,6 +47,7 @@ _HOMES = {
     "memory_footprint": "nmsim.footprint",
     "prune": "nmsim.pruning",
     "simulate": "nmsim.experiment",
+    "train": "nmsim.training",
 }
 
 

@@ -17,7 +17,7 @@ from nmsim.kernels import KERNELS, Kernel, KernelSet, load_kernels
 from nmsim.measurements import MEASURED
 from nmsim.network import MODELS, Network, load_model
 from nmsim.pruning import PRUNERS
-from nmsim.recipe import RECIPES, Recipe, load_recipe
+from nmsim.recipe import RECIPES, Offer, Plan, Recipe, load_recipe
 from nmsim.registry import unknown_name
 
 __all__ = ["KINDS", "SCHEMAS", "catalog", "describe", "schema"]
@@ -91,12 +91,41 @@ def _selectors(machine: SystolicArray) -> Facts:
 def _recipe(name: str) -> Facts:
     recipe = load_recipe(name)
     facts = [("name", recipe.name), ("summary", recipe.summary), ("source", recipe.source)]
-    for offer in recipe.operands:
-        pattern = offer.pattern or "the run's pattern"
-        facts.append(
-            (offer.role, f"{offer.pruner}, {pattern}, offered in {' and '.join(offer.phases)}")
-        )
-    return facts
+    facts += [(offer.role, _offer(offer)) for offer in recipe.operands]
+    left = recipe.leave_dense
+    ends = [f"the {end} layer" for end in ("first", "last") if getattr(left, end)]
+    if ends or left.layers:
+        facts.append(("left dense", ", ".join([*ends, *_listed(left.layers)])))
+    if recipe.formats:
+        said = [f"{chosen} in {phase}" for phase, chosen in recipe.formats.items()]
+        facts.append(("number formats", ", ".join(said)))
+    return [*facts, ("training run", _plan(recipe.schedule))]
+
+
+def _offer(offer: Offer) -> str:
+    said = [offer.pruner, str(offer.pattern or "the run's pattern")]
+    said += ["after ReLU"] if offer.relu else []
+    said += ["offered to no hardware"] if offer.withheld else []
+    said += [f"made every {offer.refresh} steps"] if offer.refresh > 1 else []
+    said += [f"{option} = {value}" for option, value in offer.options.items()]
+    where = "" if offer.layers == "*" else f" of layers {' '.join(_listed(offer.layers))}"
+    return f"{', '.join(said)}, in {' and '.join(offer.phases)}{where}"
+
+
+def _listed(globs: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (globs,) if isinstance(globs, str) else globs
+
+
+def _plan(plan: Plan | None) -> str:
+    if plan is None:
+        return "masks from the first step"
+    roles = " and ".join(plan.roles)
+    parts = [f"{plan.dense:.0%} without masks of the {roles}"] if plan.dense else []
+    if plan.sparsify:
+        given = "".join(f", {name} = {value}" for name, value in plan.options.items())
+        parts.append(f"{1 - plan.dense - plan.finetune:.0%} {plan.sparsify}{given}")
+    rest = plan.finetune if plan.sparsify else 1 - plan.dense
+    return ", then ".join([*parts, f"{rest:.0%} at their patterns"])
 
 
 def _pruner(name: str) -> Facts:

@@ -20,13 +20,13 @@ from nmsim.cost import bit_operations, selectors
 from nmsim.elementwise import elementwise_us
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES, Phase
-from nmsim.hardware import Machine, SystolicArray, load_hardware
+from nmsim.gemm import PHASES, Gemm, Phase
+from nmsim.hardware import Machine, Ran, SystolicArray, in_format, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
 from nmsim.overhead import MASK_COLUMNS, basis, mask_columns, operand_bits
 from nmsim.pattern import Pattern, PatternField
-from nmsim.recipe import load_recipe
+from nmsim.recipe import Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.report import frame
 from nmsim.result import Run, Survivors
@@ -50,7 +50,7 @@ class Point:
     hardware
         A name, a path, or a machine.
     recipe
-        A name or a path.
+        A name, a path, or a recipe.
     pattern
         For masks whose recipe names none.
     batch
@@ -77,7 +77,7 @@ class Point:
 
     model: Model
     hardware: str | Path | Machine = "systolic-128x128-2to4"
-    recipe: str | Path = "dense"
+    recipe: str | Path | Recipe = "dense"
     pattern: str | Pattern = "2:4"
     batch: int = 1
     fidelity: str = "cycle"
@@ -136,11 +136,14 @@ def rows(point: Point) -> Iterator[Row]:
     sample = _sample(machine, point)
     beside = _beside(point, workload := load_workload(point.model))
     for work in point.sparse_gemms(workload):
-        result = engine.run(machine, work, point.fidelity, sample)
+        ran = in_format(machine, work.number_format)
+        result = engine.run(ran.machine, work, point.fidelity, sample)
         twin = (
-            engine.run_twin(machine, work.gemm, result, point.fidelity) if point.compare else None
+            engine.run_twin(ran.machine, work.gemm, result, point.fidelity)
+            if point.compare
+            else None
         )
-        yield {**_row(machine, work, result, twin), **beside(machine, work, result)}
+        yield {**_row(machine, ran, work, result, twin), **beside(ran.machine, work, result)}
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm, Run], Row]:
@@ -174,7 +177,7 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
     return Sample(point.sample, point.seed)
 
 
-def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> Row:
+def _row(machine: Machine, ran: Ran, work: SparseGemm, result: Run, twin: Run | None) -> Row:
     g = work.gemm
     return {
         "layer": g.layer,
@@ -211,18 +214,23 @@ def _row(machine: Machine, work: SparseGemm, result: Run, twin: Run | None) -> R
         "a_bits_per_cycle": result.a_bits_per_cycle,
         "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat,
+        "scatter_bytes": _scatter_bytes(ran.machine, g),
         "compressed": result.compressed,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
         **_selected(machine, result),
-        **_bit_operations(operand_bits(machine), work, result),
+        **_bit_operations(operand_bits(ran.machine), work, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
         "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
         "dense_cycles": twin.cycles if twin else None,
-        "note": "; ".join(filter(None, (work.note, result.note))),
+        "number_format": ran.name,
+        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
     }
+
+
+def _scatter_bytes(machine: Machine, g: Gemm) -> int:
+    return -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat
 
 
 def _survivors(found: Survivors | None) -> Row:
@@ -258,7 +266,7 @@ def simulate(
     model: Model,
     *,
     hardware: str | Path | Machine = "systolic-128x128-2to4",
-    recipe: str | Path = "dense",
+    recipe: str | Path | Recipe = "dense",
     pattern: str | Pattern = "2:4",
     batch: int = 1,
     fidelity: str = "cycle",
@@ -277,7 +285,7 @@ def simulate(
     model
         A network's name or YAML file, a trace, a CSV of GEMMs, ``gemm:MxNxK``, or a list of GEMMs.
     hardware, recipe
-        A name from the catalog or a path; hardware may be a machine (``load_hardware``).
+        A name from the catalog or a path; or a machine (``load_hardware``), a ``Recipe``.
     pattern
         N:M for masks whose recipe names no pattern of its own.
     batch

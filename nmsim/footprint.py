@@ -242,11 +242,16 @@ def memory_footprint(
         raise unknown_name("optimizer", optimizer, OPTIMIZERS)
     layers = tuple(_network(model))
     machine, whole = load_hardware(hardware), Pattern.parse(pattern)
+    chosen = load_recipe(recipe)
     pruned, dense = (
-        _Step(machine, load_recipe(name), whole, batch, _STATES[optimizer])
-        for name in (recipe, "dense")
+        _Step(machine, one, whole, batch, _STATES[optimizer])
+        for one in (chosen, load_recipe("dense"))
     )
-    return Footprint(tuple(map(pruned.layer, layers)), tuple(map(dense.layer, layers)))
+    left = chosen.leave_dense.names(layers)
+    return Footprint(
+        tuple((dense if layer.name in left else pruned).layer(layer) for layer in layers),
+        tuple(map(dense.layer, layers)),
+    )
 
 
 def _network(model: str | Path) -> Iterator[Layer]:

@@ -225,6 +225,8 @@ class SparseGemm:
         with.
     note
         What a reader of the row should know, such as why an operand runs dense.
+    number_format
+        That a recipe asks for (``nmsim.formats``); empty: the machine's own.
 
     Raises
     ------
@@ -236,6 +238,7 @@ class SparseGemm:
     a: Mask
     b: Mask
     note: str = ""
+    number_format: str = ""
 
     def __post_init__(self) -> None:
         g = self.gemm
@@ -262,7 +265,7 @@ class SparseGemm:
         """The same work as ``C^T = B . A^T``: operands, masks and sizes change places."""
         g = self.gemm
         gemm = replace(g, m=g.n, n=g.m, a_elements=g.b_elements, b_elements=g.a_elements)
-        return SparseGemm(gemm, self.b, self.a, self.note)
+        return SparseGemm(gemm, self.b, self.a, self.note, self.number_format)
 
     @cached_property
     def macs_useful(self) -> int:

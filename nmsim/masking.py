@@ -62,13 +62,30 @@ def sparse_gemms(
         A glob over layer names.
     """
     wanted = None if phases is None else set(phases)
-    for layer in layers:
+    whole, recipe = list(layers), setting.recipe
+    left = recipe.leave_dense.names(whole)
+    for layer in whole:
         if not fnmatchcase(layer.name, names):
             continue
-        makers = [_Maker(layer, offer, setting) for offer in setting.recipe.operands]
+        offers = [offer for offer in recipe.operands if offer.names(layer.name)]
+        makers = [_Maker(layer, offer, setting) for offer in offers if layer.name not in left]
         for lowered in layer.lower(setting.batch):
             if wanted is None or lowered.gemm.phase in wanted:
-                yield _masked(lowered, makers)
+                work = _masked(lowered, makers)
+                yield _in_recipe(work, recipe, left_dense=layer.name in left)
+
+
+def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
+    """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
+    gemm = work.gemm
+    if gemm.kind == "matmul":
+        return work
+    offers = [offer for offer in recipe.operands if gemm.phase in offer.phases]
+    if left_dense:
+        return replace(work, note="left dense by the recipe" if offers else "")
+    unnamed = offers and not any(offer.names(gemm.layer) for offer in offers)
+    note = "the recipe names no operand of this layer" if unnamed else work.note
+    return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
 
 
 def _masked(lowered: Lowered, makers: list["_Maker"]) -> SparseGemm:
@@ -118,6 +135,10 @@ class _Maker:
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
+        if self.offer.withheld:
+            why = "" if self._pruner.structured else ", which no N:M hardware can use"
+            kept = f"{self.pattern.density:.2%} kept"
+            return dense, f"{self.offer.role} runs dense: {self.offer.pruner} mask, {kept}{why}"
         if self._straddles:
             return dense, (
                 f"activation runs dense: groups of {self.pattern.group} do not divide "
@@ -156,7 +177,8 @@ class _Maker:
 
     def padded(self, k: int) -> int:
         """K with zero columns, so that a fixed mask starts alike in every sample."""
-        return self._samples * self._sample(self.layer.columns) if self._by_sample else k
+        pads = self._by_sample and not self.offer.withheld
+        return self._samples * self._sample(self.layer.columns) if pads else k
 
     @property
     def _samples(self) -> int:

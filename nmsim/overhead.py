@@ -150,7 +150,11 @@ def offer_of(recipe: Recipe, role: str, gemm: Gemm) -> Offer | None:
     """The offer that a recipe makes of a role to a GEMM; None without one."""
     if gemm.kind == "matmul":
         return None
-    found = (one for one in recipe.operands if one.role == role and gemm.phase in one.phases)
+    found = (
+        one
+        for one in recipe.operands
+        if one.role == role and gemm.phase in one.phases and one.names(gemm.layer)
+    )
     return next(found, None)
 
 

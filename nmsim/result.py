@@ -202,6 +202,7 @@ COLUMNS = (
     _option("mask_gradient_us", "us", "part of mask_us: of the gradient"),
     _option("mask_work", "", "what making the masks takes, and how long each time"),
     _option("elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"),
+    _option("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
 """The columns of a result table, in order."""

@@ -159,15 +159,25 @@ SCHEDULES: Registry[Callable[..., Callable[[int, int], State]]] = Registry("sche
 
 
 @SCHEDULES.register("mdgf-linear")
-def _mdgf_linear(pattern: Pattern, beta: float = 2e-4) -> Callable[[int, int], State]:
-    return lambda j, _: State(pattern, linear_decay(beta, j))
+def _mdgf_linear(pattern: Pattern, beta: float | None = 2e-4) -> Callable[[int, int], State]:
+    def sparsify(j: int, span: int) -> State:
+        return State(pattern, linear_decay(1 / span if beta is None else beta, j))
+
+    return sparsify
 
 
 @SCHEDULES.register("mdgf-exponential")
 def _mdgf_exponential(
-    pattern: Pattern, beta: float = 2e-4, cutoff: float = 0.0
+    pattern: Pattern, beta: float | None = 2e-4, cutoff: float = 0.0
 ) -> Callable[[int, int], State]:
-    return lambda j, _: State(pattern, exponential_decay(beta, j, cutoff))
+    if beta is None and not 0 < cutoff < 1:
+        raise SpecError("mdgf-exponential without beta: expected a cutoff between 0 and 1")
+
+    def sparsify(j: int, span: int) -> State:
+        rate = -math.log(cutoff) / span if beta is None else beta
+        return State(pattern, exponential_decay(rate, j, cutoff))
+
+    return sparsify
 
 
 @SCHEDULES.register("sdgf-stepwise")
@@ -187,7 +197,7 @@ def schedule(
     *,
     dense_steps: int = 0,
     finetune_steps: int = 0,
-    **parameters: float,
+    **parameters: float | None,
 ) -> Schedule:
     """Make a schedule by name.
 
@@ -195,7 +205,7 @@ def schedule(
     ----------
     name
         "mdgf-linear" (beta), "mdgf-exponential" (beta, cutoff), "sdgf-stepwise",
-        "sdgf-geometric" (k).
+        "sdgf-geometric" (k). beta None: the decay ends with the sparsifying steps.
     pattern
         The target.
     steps, dense_steps, finetune_steps

@@ -212,7 +212,10 @@ def _siblings(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
         properties = definition.get("properties", {})
         if tag in (properties.get("type", {}).get("const"), name.lower()):
             return list(properties)
-    return []
+    owner = schema.get("properties", {}).get(tag, {})
+    refs = [part.get("$ref", "") for part in (owner, *owner.get("anyOf", ()))]
+    named = [definitions[ref.rpartition("/")[2]] for ref in refs if ref]
+    return [field for definition in named for field in definition.get("properties", {})]
 
 
 def override(document: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

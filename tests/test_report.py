@@ -134,7 +134,12 @@ class TestFrame:
         optional = {column.name: None for column in COLUMNS if column.optional}
         records = report.records(report.frame(made))
         assert records == [
-            {**optional, **row, "survivors": "", "compressed": "", "mask_work": ""} for row in made
+            {
+                **optional,
+                **row,
+                **dict.fromkeys(("survivors", "compressed", "mask_work", "number_format"), ""),
+            }
+            for row in made
         ]
         assert type(report.records(report.frame(network()))[0]["cycles"]) is int
 

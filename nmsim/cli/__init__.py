@@ -20,6 +20,7 @@ from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
+from nmsim.cli.training import train
 from nmsim.cli.validation import validate
 from nmsim.console import tell, write
 from nmsim.errors import NmsimError
@@ -39,6 +40,7 @@ trace_app = typer.Typer(help="Record, describe and check traces.")
 app.command()(simulate)
 app.command()(memory)
 app.command()(sweep)
+app.command()(train)
 app.command()(report)
 app.command()(validate)
 app.command("calibrate")(calibrate_machine)

@@ -14,7 +14,15 @@ import typer
 from nmsim.cli.options import command_line, refuse_file
 from nmsim.console import progress, show_tables, tell, width
 from nmsim.experiment import Point, read_experiment, run, sweep_manifest
-from nmsim.report import frame, read_results, render_sweep, write_report
+from nmsim.report import (
+    RUN,
+    frame,
+    read_results,
+    read_training,
+    render_sweep,
+    write_report,
+    write_training,
+)
 
 __all__ = ["report", "sweep"]
 
@@ -75,6 +83,9 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
 ) -> None:
     """Draw index.html again from the results that are stored in DIR."""
-    table, about = read_results(folder)
-    write_report(folder, table, about)
+    if (folder / RUN).is_file():
+        write_training(folder, read_training(folder))
+    else:
+        table, about = read_results(folder)
+        write_report(folder, table, about)
     tell(f"wrote {folder / 'index.html'}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from nmsim.errors import SpecError
 from nmsim.hardware._ideal import IdealMachine
+from nmsim.hardware._in_format import Ran, in_format
 from nmsim.hardware._systolic import (
     Delivery,
     Dram,
@@ -40,8 +41,10 @@ __all__ = [
     "Intersecting",
     "Library",
     "Machine",
+    "Ran",
     "Sram",
     "SystolicArray",
+    "in_format",
     "load_hardware",
 ]
 

@@ -16,9 +16,11 @@ from nmsim.report.step import step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import frame, read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
+from nmsim.report.training import RUN, read_training, render_training, segments_csv, write_training
 from nmsim.report.validation_terminal import render_validation
 
 __all__ = [
+    "RUN",
     "SWEPT",
     "document",
     "figures",
@@ -27,13 +29,17 @@ __all__ = [
     "phase_summary",
     "point_summaries",
     "read_results",
+    "read_training",
     "records",
     "render",
     "render_footprint",
     "render_sweep",
+    "render_training",
     "render_validation",
+    "segments_csv",
     "step_table",
     "to_csv",
     "to_json",
     "write_report",
+    "write_training",
 ]

@@ -1,0 +1,98 @@
+"""``nmsim train``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from nmsim.cli.options import (
+    Batch,
+    Fidelity,
+    Format,
+    Hardware,
+    Model,
+    Out,
+    Pattern,
+    Recipe,
+    Seed,
+    Settings,
+    Tensors,
+    command_line,
+    overrides,
+    refuse_file,
+)
+from nmsim.console import show_tables, tell, write
+from nmsim.errors import SpecError
+from nmsim.experiment import Point
+from nmsim.report import render_training, segments_csv, write_training
+from nmsim.training import run_training, training_document
+
+__all__ = ["train"]
+
+
+def train(
+    model: Model,
+    hardware: Hardware = "systolic-128x128-2to4",
+    recipe: Recipe = "dense",
+    pattern: Pattern = "2:4",
+    batch: Batch = 1,
+    steps: Annotated[int | None, typer.Option(help="Training steps of one batch each.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="In place of --steps, with --samples: passes over them.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Samples of an epoch, such as 1281167 for ImageNet.")
+    ] = None,
+    fidelity: Annotated[Fidelity, typer.Option(help="Which model runs.")] = Fidelity.CYCLE,
+    settings: Settings = None,
+    seed: Seed = 0,
+    tensors: Tensors = None,
+    out: Out = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""
+    refuse_file(out)
+    point = Point(
+        model=model,
+        hardware=hardware,
+        recipe=recipe,
+        pattern=pattern,
+        batch=batch,
+        fidelity=fidelity.value,
+        seed=seed,
+        tensors=tensors,
+        overrides=overrides(settings),
+    )
+    wanted = _steps(steps, epochs, samples, batch)
+    run = training_document(run_training(point, wanted, command_line()))
+    if out is not None:
+        write_training(out, run)
+    if form is Format.JSON:
+        write(json.dumps(run, indent=2, allow_nan=False))
+    elif form is Format.CSV:
+        write(segments_csv(run))
+    else:
+        about = run["manifest"]
+        write(
+            f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
+            f"pattern {about['pattern']}, batch {batch}, {wanted:,} steps, "
+            f"{about['fidelity']} model, tensors {about['tensors']}"
+        )
+        show_tables(render_training(run))
+    if out is not None:
+        tell(f"wrote {out / 'index.html'}, segments.csv and training.json")
+
+
+def _steps(steps: int | None, epochs: float | None, samples: int | None, batch: int) -> int:
+    """Steps of the run; an epoch's last batch may be short, and is a step."""
+    if (steps is None) == (epochs is None):
+        raise SpecError("expected one of --steps and --epochs")
+    if steps is not None:
+        if samples is not None:
+            raise SpecError("--samples: expected with --epochs alone")
+        return steps
+    if samples is None or samples < 1:
+        raise SpecError("--epochs: expected --samples too, 1 or more")
+    if epochs is None or not 0 < epochs < 1e9:
+        raise SpecError(f"--epochs {epochs}: expected a number above 0")
+    return max(1, round(epochs * -(-samples // max(batch, 1))))

@@ -1,0 +1,265 @@
+"""Recipes by layer: globs, layers left dense, number formats, masks that no hardware may use."""
+
+import numpy as np
+import pytest
+
+from nmsim.describe import describe, schema
+from nmsim.errors import SpecError
+from nmsim.experiment import Point, rows
+from nmsim.gemm import PHASES, Gemm
+from nmsim.hardware import in_format, load_hardware
+from nmsim.masking import Setting, sparse_gemms
+from nmsim.network import Network, load_model
+from nmsim.pattern import Pattern
+from nmsim.recipe import RECIPES, Recipe, load_recipe
+from nmsim.spec import validate
+from nmsim.tensors import Synthetic
+
+NETWORK = validate(
+    Network,
+    {
+        "layers": [
+            {"name": "stem", "type": "linear", "in_features": 16, "out_features": 24, "tokens": 8},
+            {"name": "block.ff", "type": "linear", "in_features": 24, "out_features": 16,
+             "tokens": 8, "repeat": 2},
+            {"name": "block.q", "type": "linear", "in_features": 16, "out_features": 16,
+             "tokens": 8},
+            {"name": "product", "type": "matmul", "m": 8, "n": 8, "k": 16},
+            {"name": "head", "type": "linear", "in_features": 16, "out_features": 8, "tokens": 8},
+        ]
+    },
+    "test",
+)  # fmt: skip
+
+
+def recipe(*operands, **fields):
+    document = {"name": "own", "summary": "s", "source": "t", "operands": list(operands)}
+    return validate(Recipe, document | fields, "test")
+
+
+def offer(role="weight", phases=("forward",), pruner="magnitude", **fields):
+    return {"role": role, "phases": list(phases), "pruner": pruner, **fields}
+
+
+def works(chosen, network=NETWORK, pattern="2:4"):
+    setting = Setting(chosen, Pattern.parse(pattern), Synthetic(), 1)
+    return {(w.gemm.layer, w.gemm.phase): w for w in sparse_gemms(network.layers, setting)}
+
+
+def patterns(chosen, phase="forward", **options):
+    found = works(chosen, **options)
+    return {layer: str(work.b.pattern) for (layer, p), work in found.items() if p == phase}
+
+
+def test_the_first_offer_that_matches_a_layer_wins():
+    chosen = recipe(
+        offer(pattern="1:8", layers="*.ff"),
+        offer(pattern="1:4", layers=["*.q", "*.ff"]),
+        offer(phases=["forward", "backward"], pruner="transposable", layers="block.*"),
+        offer(pattern="2:4", layers=["head"]),
+    )
+    expected = {"stem": "dense", "block.ff": "1:8", "block.q": "1:4", "head": "2:4"}
+    assert patterns(chosen) == {**expected, "product": "dense"}
+    # the third offer still holds in backward, which the first two do not name
+    backward = patterns(chosen, "backward")
+    assert backward["block.ff"] == backward["block.q"] == "2:4"
+    assert backward["head"] == "dense"
+
+
+def test_an_offer_that_no_layer_can_reach_is_refused():
+    for first, later in (("*", "a*"), (["a", "b"], "b"), ("a", ["a"])):
+        with pytest.raises(SpecError, match="two masks are offered for the weight in forward"):
+            recipe(offer(layers=first), offer(layers=later))
+    recipe(offer(layers="a"), offer(layers=["a", "b"]))
+    recipe(offer(layers="*"), offer(phases=["backward"]))
+
+
+def test_a_row_says_when_no_offer_names_its_layer():
+    found = works(recipe(offer(layers="head")))
+    assert found["stem", "forward"].note == "the recipe names no operand of this layer"
+    assert found["stem", "update"].note == ""
+    assert found["head", "forward"].note == ""
+    assert works(load_recipe("dense"))["stem", "forward"].note == ""
+    assert works(load_recipe("asp"), pattern="dense")["stem", "forward"].note == ""
+
+
+def test_first_last_and_named_layers_are_left_dense():
+    ends = recipe(offer(), leave_dense={"first": True, "last": True})
+    assert patterns(ends) == {
+        "stem": "dense", "block.ff": "2:4", "block.q": "2:4", "product": "dense", "head": "dense"
+    }  # fmt: skip
+    assert works(ends)["head", "forward"].note == "left dense by the recipe"
+    named = recipe(offer(), leave_dense={"layers": ["block.*"]})
+    assert patterns(named)["stem"] == "2:4"
+    assert patterns(named)["block.q"] == "dense"
+
+
+def test_layers_of_repeated_blocks_and_bare_gemms_are_no_ends():
+    bert = load_model("bert-base")
+    left = load_recipe("mvue-1to2").leave_dense.names(bert.layers)
+    assert left == {"pooler"}
+    assert load_recipe("mvue-1to2").leave_dense.names(load_model("resnet18").layers) == {
+        "conv1", "fc"
+    }  # fmt: skip
+    (row,) = rows(Point([Gemm(64, 64, 64)], recipe="inference-weights+activations"))
+    assert (row["a_pattern"], row["b_pattern"]) == ("4:8", "2:4")
+
+
+def test_mixed_patterns_stand_where_the_paper_has_them():
+    found = patterns(load_recipe("mdgf-exponential-ff+qkv"), network=load_model("vit-b16"))
+    attention = {f"encoder.attention.{name}": "1:4" for name in ("query", "key", "value")}
+    pruned = {"encoder.mlp.0": "1:8", "encoder.mlp.3": "1:8", **attention}
+    assert {layer: pattern for layer, pattern in found.items() if pattern != "dense"} == pruned
+    bert = patterns(load_recipe("mdgf-exponential-ff"), network=load_model("bert-base"))
+    assert [layer for layer, pattern in bert.items() if pattern != "dense"] == [
+        "encoder.intermediate", "encoder.output"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["unstructured-weights", "unstructured-gradients"])
+def test_masks_without_structure_gain_nothing_and_say_why(name):
+    for hardware in ("systolic-128x128-2to4", "a100-sxm4-80gb", "systolic-128x128-intersecting"):
+        point = Point("resnet18", hardware, name, pattern="1:8", layers="layer4.1.conv2")
+        for row in rows(point):
+            assert row["speedup"] == 1
+            assert row["macs_useful"] == row["macs_dense"]
+            pruned = any(row["phase"] in offer.phases for offer in load_recipe(name).operands)
+            assert ("12.50% kept, which no N:M hardware can use" in row["note"]) is pruned
+
+
+def test_an_intersecting_array_gains_from_an_unstructured_mask_that_is_offered():
+    chosen = recipe(offer(pruner="unstructured", allow_unfit=True))
+    works = [Gemm(64, 32, 256)]
+    (row,) = rows(Point(works, "systolic-128x128-intersecting", chosen, "1:8"))
+    assert row["speedup"] > 1
+
+
+def test_formats_reach_weighted_layers_of_their_phase():
+    chosen = recipe(offer(), formats={"forward": "int4"}, leave_dense={"last": True})
+    found = works(chosen)
+    assert found["stem", "forward"].number_format == "int4"
+    assert found["stem", "update"].number_format == ""
+    assert found["head", "forward"].number_format == ""
+    assert found["product", "forward"].number_format == ""
+
+
+def test_a_narrow_format_halves_an_arrays_operand_bytes_and_no_cycle():
+    point = {"model": [Gemm(256, 128, 512)], "recipe": recipe(formats={"forward": "int8"})}
+    wide, narrow = (
+        next(rows(Point(hardware="systolic-128x128", **(point | changed))))
+        for changed in ({"recipe": "dense"}, {})
+    )
+    assert narrow["compute_cycles"] == wide["compute_cycles"]
+    for column in ("dram_read_bytes", "sram_read_bytes"):
+        assert 2 * narrow[column] == wide[column]
+    assert narrow["dram_write_bytes"] == wide["dram_write_bytes"]
+    assert (wide["number_format"], narrow["number_format"]) == ("16-bit", "int8")
+    assert narrow["note"] == "int8 in memory and buffers, multiplied as 16-bit"
+    assert narrow["speedup"] == 1
+
+
+def test_a_gpu_runs_a_format_at_its_own_rate_and_says_when_it_has_none():
+    works = [Gemm(4096, 4096, 4096)]
+    a100 = load_hardware("a100-sxm4-80gb")
+    times = {}
+    for wanted in ("bf16", "int8", "fp8"):
+        point = Point(works, a100, recipe(formats={"forward": wanted}), fidelity="analytical")
+        times[wanted] = next(rows(point))
+    assert times["int8"]["time_us"] < 0.7 * times["bf16"]["time_us"]
+    assert times["int8"]["number_format"] == "int8"
+    assert times["fp8"]["time_us"] == times["bf16"]["time_us"]
+    assert times["fp8"]["number_format"] == "bf16"
+    assert times["fp8"]["note"] == "the GPU has no fp8 and runs bf16"
+
+
+@pytest.mark.parametrize("name", ["a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100"])
+def test_a_gpu_without_a_format_or_a_library_for_it_runs_its_own(name):
+    gpu = load_hardware(name)
+    assert in_format(gpu, "int4") == (gpu, gpu.dtype, f"the GPU has no int4 and runs {gpu.dtype}")
+    served = gpu.model_copy(
+        update={"libraries": [one.model_copy(update={"dtypes": ()}) for one in gpu.libraries]}
+    )
+    assert in_format.__wrapped__(served, "int4").name == gpu.dtype
+    unserved = gpu.model_copy(
+        update={"libraries": [one.model_copy(update={"dtypes": ("fp8",)}) for one in gpu.libraries]}
+    )
+    assert in_format.__wrapped__(unserved, "fp16").note.startswith("the GPU has no fp16")
+
+
+def test_formats_wider_than_an_array_run_as_its_own():
+    array = load_hardware("tpu-v1")
+    ran = in_format(array, "fp16")
+    assert ran.machine is array
+    assert (ran.name, ran.note) == ("8-bit", "fp16 does not fit the array and runs as 8-bit")
+    assert in_format(array) == (array, "8-bit", "")
+    assert in_format(array, "int8") == (array, "int8", "")
+
+
+def test_selectors_keep_their_width_whatever_is_in_memory():
+    works = [Gemm(128, 128, 128)]
+    narrow = recipe(offer(), formats={"forward": "int8"})
+    own, other = (next(rows(Point(works, recipe=chosen))) for chosen in ("asp", narrow))
+    assert own["selector_mux2"] == other["selector_mux2"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"formats": {"forward": "int3"}}, "formats.forward is 'int3'"),
+        ({"formats": {"fprop": "int8"}}, "formats.fprop"),
+        ({"leave_dense": {"frist": True}}, "did you mean 'first'"),
+        ({"schedule": {"dense": 0.7, "finetune": 0.7}}, "shares of one run"),
+        ({"schedule": {"sparsify": "mdgf-liner"}}, "did you mean 'mdgf-linear'"),
+        ({"schedule": {"sparsify": "mdgf-linear", "options": {"k": 2}}}, "mdgf-linear"),
+        ({"schedule": {"sparsify": "mdgf-exponential"}}, "expected a cutoff"),
+        ({"schedule": {"finetune": 0.1}}, "a schedule that sparsifies before it"),
+    ],
+)
+def test_what_a_recipe_cannot_say_is_refused_in_one_line(fields, message):
+    with pytest.raises(SpecError, match=message) as error:
+        recipe(offer(), **fields)
+    assert "\n" not in str(error.value)
+
+
+def test_shown_recipes_say_layers_formats_and_schedules():
+    shown = dict(describe("recipes", "inference-weights+activations-b"))
+    assert shown["left dense"] == "the last layer"
+    assert shown["number formats"] == "int4 in forward"
+    assert shown["training run"] == "50% without masks of the weight, then 50% at their patterns"
+    mixed = describe("recipes", "mdgf-exponential-ff+qkv")
+    assert any("1:4, in forward of layers *.query" in text for _, text in mixed)
+    assert "65% mdgf-exponential, cutoff = 0.01" in dict(mixed)["training run"]
+    for field in ("leave_dense", "formats", "schedule", "withheld", "layers"):
+        assert f'"{field}"' in schema("recipe")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_recipe_of_the_catalog_names_every_phase_that_its_summary_does(name):
+    chosen = load_recipe(name)
+    offered = {phase for each in chosen.operands for phase in each.phases}
+    said = {phase for phase in PHASES if phase in chosen.summary}
+    assert said <= offered
+
+
+def test_strategies_prune_what_equation_4_says():
+    for name, backward, update in (
+        ("wg", "weight", "gradient"),
+        ("wx", "weight", "activation"),
+        ("gg", "gradient", "gradient"),
+        ("gx", "gradient", "activation"),
+    ):
+        offers = [(o.phases[0], o.role) for o in load_recipe(name).operands]
+        assert offers == [("forward", "weight"), ("backward", backward), ("update", update)]
+        own = [PHASES, *[(work.a, work.b) for work in works(load_recipe(name)).values()]]
+        assert sum(not (a.is_dense and b.is_dense) for a, b in own[1:]) == 4 * 3
+
+
+def test_bidirectional_masks_are_two_choices_of_the_same_weights():
+    layer = NETWORK.layers[0]
+    setting = Setting(load_recipe("bidirectional"), Pattern(2, 4), Synthetic(), 1)
+    forward, backward, update = sparse_gemms([layer], setting)
+    assert forward.b.broken_groups() == backward.b.broken_groups() == 0
+    assert (forward.b.bits() != backward.b.bits().T).any()
+    assert np.count_nonzero(backward.b.bits()) == forward.b.bits().size / 2
+    assert update.a.is_dense
+    assert update.b.is_dense
