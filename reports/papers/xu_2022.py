@@ -46,7 +46,7 @@ XU = Paper(
             where="Tables 3 and 4",
             n_is=HALF,
             caption="Recipes: sr-ste (SR-STE), transposable (TSM), "
-            "weights-apart.yaml (FST ×2) and fst (FST ×3). A step's MACs are of all layers, all "
+            "bidirectional (FST ×2) and fst (FST ×3). A step's MACs are of all layers, all "
             "masked; batch 256 as in section 7, 16 for detectors, whose batch is not printed. A "
             "factor is met within 0.05. The printed ones are the MAC ratios 3/2.5, 3/2 and 2.",
             measure=measure_speedups,

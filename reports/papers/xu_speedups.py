@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -36,11 +35,6 @@ def _rows() -> Mapping[str, Mapping[str, Any]]:
     return rows
 
 
-def _recipe(name: str) -> str | Path:
-    beside = HERE / f"{name}.yaml"
-    return beside if beside.exists() else name
-
-
 def measure_speedups(
     printed: Mapping[str, Mapping[str, Any]] | None = None, layers: str = "*"
 ) -> dict[str, Any]:
@@ -48,8 +42,7 @@ def measure_speedups(
     found = {}
     for name, row in (printed or _rows()).items():
         batch = BATCH if row["model"].startswith("resnet") else DETECTION_BATCH
-        recipe, pattern = _recipe(row["recipe"]), row["pattern"]
-        rows = network_rows(row["model"], recipe, pattern, batch, A100, layers)
+        rows = network_rows(row["model"], row["recipe"], row["pattern"], batch, A100, layers)
         offered = sorted({r["phase"] for r in rows if "2:4" in (r["a_pattern"], r["b_pattern"])})
         found[name] = {
             "batch": batch,
@@ -130,7 +123,7 @@ def measure_strategies(layers: str = "*") -> dict[str, Any]:
     """Whose mask each strategy offers in each phase, and what that gains."""
     found = {}
     for strategy in ("WG", "WX", "GG", "GX"):
-        rows = network_rows(MODEL, _recipe(strategy.lower()), PATTERN, BATCH, A100, layers)
+        rows = network_rows(MODEL, strategy.lower(), PATTERN, BATCH, A100, layers)
         found[strategy] = {
             "masks": {phase: _masked(rows, phase) for phase in _PHASES},
             "phases": phase_gains(rows),
