@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.gpu_call import STAGES, TK, TM, TN, Call, resolve
+from nmsim.engine.gpu_call import Call, resolve
+from nmsim.engine.gpu_work import kernel_name
 from nmsim.engine.tensor_core_analytical import (
     BOUND,
     BOUNDS,
@@ -37,16 +38,13 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
         ``model_kernel``, ``split`` (parts of K), ``tiles`` and ``waves`` of threadblocks,
         ``bound``: what takes longest, one of ``tensor_core_analytical.BOUNDS``.
     """
-    whole = estimates(machine, call, sizes).astype(np.int64)
-    names = [_name(row) for row in resolve(machine, call).table]
+    found = estimates(machine, call, sizes)
+    kernels, splits, tiles, bounds = found[:, (KERNEL, SPLIT, TILES, BOUND)].astype(np.int64).T
+    names = [kernel_name(row) for row in resolve(machine, call).table]
     return {
-        "model_kernel": np.array([*names, "matrix-vector"], object)[whole[:, KERNEL]],
-        "split": whole[:, SPLIT],
-        "tiles": whole[:, TILES],
-        "waves": whole[:, WAVES],
-        "bound": np.array(BOUNDS, object)[whole[:, BOUND]],
+        "model_kernel": np.array([*names, "matrix-vector"], object)[kernels],
+        "split": splits,
+        "tiles": tiles,
+        "waves": found[:, WAVES],
+        "bound": np.array(BOUNDS, object)[bounds],
     }
-
-
-def _name(row: NDArray[np.float64]) -> str:
-    return f"{row[TM]:.0f}x{row[TN]:.0f}x{row[TK]:.0f}_{row[STAGES]:.0f}"

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nmsim.calibration import SIZES
 from nmsim.registry import unknown_name
-from nmsim.validation import ROWS, SIZES, Predicted
+from nmsim.validation import ROWS, Predicted
 
 __all__ = [
     "GROUPED",
@@ -141,7 +142,7 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
                 for name, part in pairs.groupby("library")
             ],
         }
-    columns = [by] if by else [name for name in GROUPED if name in table]
+    columns = [by] if by is not None else [name for name in GROUPED if name in table]
     return {
         **errors(table["ratio"].to_numpy()),
         "fidelity": found.fidelity,

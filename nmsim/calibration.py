@@ -9,7 +9,6 @@ that a fit has not seen. What a machine's file does not list as fitted stands.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,22 @@ from nmsim.hardware import Calibration, FitError, FittedConstant, Gpu, Machine, 
 from nmsim.spec import edit_yaml, field_keys, yaml_value
 from nmsim.storage import write_file
 
-__all__ = ["CLIP", "SIZE_CLASSES", "Measured", "calibrate", "write_machine"]
+__all__ = ["CLIP", "SIZES", "Measured", "calibrate", "write_machine"]
 
 Vector = NDArray[np.float64]
 
 CLIP = 0.1
 """Residual of log time beyond which the loss grows linearly: thrice the noise of two runs."""
 
-SIZE_CLASSES = (5.0, 10.0, 20.0, 100.0, 1000.0)
-"""Microseconds that part the size classes which errors are told by."""
+SIZES = (
+    (5.0, "under 5 us"),
+    (10.0, "5-10 us"),
+    (20.0, "10-20 us"),
+    (100.0, "20-100 us"),
+    (1000.0, "100-1000 us"),
+    (np.inf, "over 1000 us"),
+)
+"""Classes of measured time that errors are told by: upper end, not included, and name."""
 
 STEP = 0.3
 """Spread of the first generation, in logarithms of the constants."""
@@ -338,12 +344,9 @@ def _rounded(value: float) -> float:
 
 
 def _errors(fitted: Vector, held_out: Vector, times: Vector) -> tuple[FitError, ...]:
-    which = np.searchsorted(SIZE_CLASSES, times, side="right")
-    names = [f"under {SIZE_CLASSES[0]:g} us"]
-    names += [f"{low:g} to {high:g} us" for low, high in pairwise(SIZE_CLASSES)]
-    names += [f"{SIZE_CLASSES[-1]:g} us and more"]
+    which = np.searchsorted([end for end, _ in SIZES], times, side="right")
     classes = [("all", np.ones(len(times), bool))]
-    classes += [(name, which == i) for i, name in enumerate(names) if np.any(which == i)]
+    classes += [(name, which == i) for i, (_, name) in enumerate(SIZES) if np.any(which == i)]
     return tuple(
         FitError(
             time=name,

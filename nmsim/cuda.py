@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import warnings
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,6 +31,10 @@ COLD = 3.0
 LARGEST_L2 = 128 * 2**20
 """Bytes, for a PyTorch that does not tell: no less than on any GPU so far."""
 
+_REFUSALS = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
+"""What PyTorch raises where it cannot run something: out of memory, a library that it was built
+without, a GPU that lacks the instruction, a class that an older version does not have."""
+
 LARGEST_POOL = 2048
 """Sets of operands at most; GEMMs that would need more take as long as a launch."""
 
@@ -48,12 +53,17 @@ def open_device(index: int = 0) -> "CudaBackend":
         raise MeasureError(
             "measuring needs PyTorch, which is not installed: pip install 'nmsim[measure]'"
         ) from error
+    except OSError as error:  # a library of CUDA's that is not there
+        raise MeasureError(f"PyTorch cannot be loaded: {_first_line(error)}") from error
     if not torch.cuda.is_available():
         raise MeasureError("measuring needs a CUDA GPU, and PyTorch finds none")
-    if index >= torch.cuda.device_count():
-        raise MeasureError(f"GPU {index}: PyTorch finds {torch.cuda.device_count()}")
-    torch.cuda.set_device(index)
-    torch.manual_seed(0)
+    if not 0 <= index < torch.cuda.device_count():
+        raise MeasureError(f"GPU {index}: PyTorch finds {torch.cuda.device_count()}, from 0")
+    try:
+        torch.cuda.set_device(index)
+        torch.manual_seed(0)
+    except RuntimeError as error:  # taken by another process alone, say
+        raise MeasureError(f"GPU {index} cannot be used: {_first_line(error)}") from error
     return CudaBackend(torch, index)
 
 
@@ -66,12 +76,15 @@ class _Replay:
     calls: list[Callable[[], object]]
 
     def __call__(self) -> float:
-        start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        self.graph.replay()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) * 1e3
+        try:
+            start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            self.graph.replay()
+            end.record()
+            end.synchronize()
+            return float(start.elapsed_time(end)) * 1e3
+        except RuntimeError as error:  # what is captured runs, so the GPU itself is at fault
+            raise MeasureError(f"the GPU stopped: {_first_line(error)}") from error
 
 
 class CudaBackend:
@@ -105,8 +118,12 @@ class CudaBackend:
     def prepare(self, case: Case, launches: int) -> Callable[[], float]:
         """Capture a graph of so many launches; the function that it returns replays it."""
         torch = self._torch
+        calls: list[Callable[[], object]] = []
         try:
-            calls = [self._call(case) for _ in range(self.pool(case))]
+            for _ in range(self.pool(case)):
+                calls.append(self._call(case))  # noqa: PERF401, to be let go of one by one
+            # A library that allots each result itself must not write all of them to one place.
+            results: deque[object] = deque(maxlen=len(calls))
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):  # handles and workspaces are made outside the graph
@@ -116,13 +133,17 @@ class CudaBackend:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 for launch in range(launches):
-                    calls[launch % len(calls)]()
+                    results.append(calls[launch % len(calls)]())
             torch.cuda.synchronize()
-        except (RuntimeError, NotImplementedError) as error:
-            # Out of memory is a RuntimeError of PyTorch too; the next case starts afresh.
+        except _REFUSALS as error:
+            # Operands in its frames would live as long as the error; the next case starts afresh.
+            error.__traceback__ = None
+            calls.clear()
             torch.cuda.empty_cache()
-            problem = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise MeasureError(f"{case.library} does not run it: {problem}") from error
+            raise MeasureError(
+                f"{case.library} does not run {case.m}x{case.n}x{case.k} ({case.phase}): "
+                f"{_first_line(error)}"
+            ) from error
         return _Replay(torch, graph, calls)
 
     def state(self) -> State:
@@ -185,6 +206,10 @@ class CudaBackend:
         except (OSError, subprocess.SubprocessError):
             return ""
         return found.stdout.strip()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _number(text: str) -> float | None:

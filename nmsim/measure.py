@@ -24,9 +24,10 @@ from io import StringIO
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from nmsim.errors import MeasureError, SpecError
+from nmsim.registry import unknown_name
 from nmsim.spec import reason
 
 __all__ = [
@@ -71,6 +72,9 @@ WEIGHTS = (
     *((256, 2304), (1024, 256), (512, 4608), (2048, 512)),  # ResNet-50, second half
 )
 """Out and in features of weights; of a convolution, channels out and kernel size x channels in."""
+
+DTYPES = ("bf16", "fp16")
+LIBRARIES = ("cublas", "cusparselt", "cutlass")
 
 LEAST_COMPRESSED = 64
 """Sizes of a GEMM with a compressed operand are multiples of this, so that nothing is padded."""
@@ -222,7 +226,16 @@ def grid(
 
     Training never sees few tokens, so backward and update start at 64; compressed operands need
     whole tiles of the instruction.
+
+    Raises
+    ------
+    UnknownName
+        for a number format or library that cannot be timed.
     """
+    for kind, named, known in (("dtype", dtypes, DTYPES), ("library", libraries, LIBRARIES)):
+        for name in named:
+            if name not in known:
+                raise unknown_name(kind, name, known)
     cases: list[Case] = []
     for dtype, (out, inner), phase, tokens in product(dtypes, weights, phases, rows):
         if phase != "forward" and tokens < 64:
@@ -266,6 +279,8 @@ def measure(
     ------
     SpecError
         if the file is another kind of table, or cannot be written.
+    MeasureError
+        if the GPU fails in the midst of a run; what is in the table stands.
     """
     method = method or Method()
     done = _resume(path)
@@ -281,31 +296,49 @@ def measure(
         if key in done:
             yield Outcome(case, None, known=True)
             continue
-        try:
-            timed = _timed(backend, case, method)
-        except MeasureError as error:
-            yield Outcome(case, None, str(error))
+        run = _prepared(backend, case, method)
+        if isinstance(run, str):
+            yield Outcome(case, None, run)
             continue
+        timed = _timed(backend, run, method)
+        del run  # and its operands
         row = fields | timed | {"conditions": method.text(device)}
         _append(path, [row[name] for name in COLUMNS])
         done.add(key)
         yield Outcome(case, float(timed["time_us"]))
 
 
-def _timed(backend: Backend, case: Case, method: Method) -> dict[str, str]:
-    """Time and its spread, clock and power: the columns that a run fills."""
+class _Run(NamedTuple):
+    """A case that is ready to be timed."""
+
+    replay: Callable[[], float]
+    launches: int
+
+
+def _prepared(backend: Backend, case: Case, method: Method) -> _Run | str:
+    """A run of about the length that is wanted, or why the GPU does not run the case."""
     pool = backend.pool(case)
-    trial = backend.prepare(case, pool)
+    try:
+        trial = backend.prepare(case, pool)
+    except MeasureError as error:
+        return str(error)
     trial()  # the first launches load code
     once = max(trial() / pool, 1e-3)
+    del trial  # and its operands, which stand in the way of the next
     # Whole rounds of the pool, so that all its sets count alike.
     rounds = max(1, round(min(method.run_us / once, method.most_launches) / pool))
-    launches = rounds * pool
-    run = backend.prepare(case, launches)
+    try:
+        return _Run(backend.prepare(case, rounds * pool), rounds * pool)
+    except MeasureError as error:
+        return str(error)
+
+
+def _timed(backend: Backend, run: _Run, method: Method) -> dict[str, str]:
+    """Time and its spread, clock and power: the columns that a run fills."""
     warm = 0.0
     while warm < method.warm_up_us:
-        warm += max(run(), 1.0)
-    times = [run() / launches for _ in range(method.runs)]
+        warm += max(run.replay(), 1.0)
+    times = [run.replay() / run.launches for _ in range(method.runs)]
     state = backend.state()
     return {
         "time_us": f"{median(times):.4f}",

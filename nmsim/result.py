@@ -71,7 +71,8 @@ class Run:
     folds_run
         Folds of an intersecting array that were run, all copies; None elsewhere.
     tiles, waves
-        Threadblocks of a GPU, and rounds of them over its slots in one launch; None elsewhere.
+        Threadblocks of a GPU, and those of one launch over its slots (1.1: a second round for a
+        tenth of them); None for arrays and matrix-vector kernels.
     compressed
         Operands that were read compressed: "a", "b", "ab" or "".
     """
@@ -164,7 +165,7 @@ COLUMNS = (
     _option("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
     _option("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
     _option("tiles", "threadblocks", "tiles of C, and of K where it is split, on a GPU"),
-    _option("waves", "rounds", "of threadblocks over a GPU's slots"),
+    _option("waves", "rounds", "threadblocks of a launch over a GPU's slots; 1.1 takes two rounds"),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
     Column("macs_useful", "MACs", "pairs whose mask bits are both set"),

@@ -13,40 +13,34 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nmsim.account import account
+from nmsim.calibration import SIZES
 from nmsim.engine import call_times
 from nmsim.engine.gpu_call import Call, resolve
 from nmsim.errors import SpecError
 from nmsim.hardware import HARDWARE, Gpu, load_hardware
 from nmsim.measurements import MEASURED, Measurements, Routine, read_measurements
 
-__all__ = ["ROWS", "SIZES", "Predicted", "call_of", "machine_of", "predict", "shipped"]
+__all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
 
 MACHINES = (
-    # gpu, what variant holds, machine; the first that fits, by letters and digits alone
-    ("A100", "PCIE80", "a100-pcie-80gb"),
-    ("A100", "PCIE40", ""),
-    ("A100", "40", "a100-sxm4-40gb"),
-    ("A100", "", "a100-sxm4-80gb"),
-    ("H100", "PCIE", ""),
-    ("H100", "NVL", ""),
-    ("H100", "", "h100-sxm"),
-    ("H200", "NVL", ""),
-    ("H200", "", "h200"),
-    ("RTX3090", "TI", ""),
-    ("RTX3090", "", "rtx3090"),
-    ("V100", "", "v100"),
+    # gpu, what its name and variant hold beside, machine; the first that fits, by letters and
+    # digits alone
+    ("A1000", (), ""),
+    ("A100", ("PCIE", "80"), "a100-pcie-80gb"),
+    ("A100", ("PCIE",), ""),
+    ("A100", ("40",), "a100-sxm4-40gb"),
+    ("A100", (), "a100-sxm4-80gb"),
+    ("H100", ("PCIE",), ""),
+    ("H100", ("NVL",), ""),
+    ("H100", (), "h100-sxm"),
+    ("GH200", (), ""),
+    ("H200", ("NVL",), ""),
+    ("H200", (), "h200"),
+    ("RTX3090", ("TI",), ""),
+    ("RTX3090", (), "rtx3090"),
+    ("V100", (), "v100"),
 )
 """Machine of a GPU; "" for variants that no machine describes."""
-
-SIZES = (
-    (5.0, "under 5 us"),
-    (10.0, "5-10 us"),
-    (20.0, "10-20 us"),
-    (100.0, "20-100 us"),
-    (1000.0, "100-1000 us"),
-    (np.inf, "over 1000 us"),
-)
-"""Classes of measured time: upper end, not included, and name."""
 
 ROWS = (
     (2.0, "1"),
@@ -82,8 +76,9 @@ def machine_of(gpu: str, variant: str) -> str:
     ('a100-sxm4-80gb', '')
     """
     name = _letters(gpu)
-    for known, inside, machine in MACHINES:
-        if known in name and inside in _letters(f"{gpu} {variant}").replace(known, ""):
+    for known, beside, machine in MACHINES:
+        rest = _letters(f"{gpu} {variant}").replace(known, "")
+        if known in name and all(part in rest for part in beside):
             return machine
     return ""
 

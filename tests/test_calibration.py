@@ -1,5 +1,6 @@
 """Do fits find the constants that made the times, and say how well they do?"""
 
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import differential_evolution
 
+from nmsim import cli
 from nmsim.calibration import Measured, calibrate, write_machine
 from nmsim.engine import call_times
 from nmsim.engine.gpu_call import Call
@@ -316,3 +318,15 @@ def test_edit_keeps_quotes_and_comments(tmp_path):
     edited = edit_yaml(file, lambda document: document.update(list=[]))
     assert edited == '# why\nnative: ["2:4"]  # two\nlist: []\n'
     assert read_yaml(file)["list"] == [{"a": 1}]
+
+
+@pytest.mark.parametrize("option", [("--generations", 0), ("--folds", 1), ("--seed", -1)])
+def test_a_search_of_nothing_is_refused(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("m.csv", "--hardware", "a100-sxm4-80gb", "--out", "o.yaml", *map(str, option))
+    monkeypatch.setattr(sys, "argv", ["nmsim", "calibrate", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert option[0] in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -5,11 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nmsim.engine import call_times
+import nmsim
+from nmsim.engine import call_times, run
 from nmsim.engine.gpu_call import Call, resolve
 from nmsim.errors import SpecError
 from nmsim.hardware import HARDWARE, load_hardware
 from nmsim.kernels import load_kernels
+from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
 GPUS = [name for name in HARDWARE if load_hardware(name).kind == "tensor-core"]
@@ -305,6 +307,47 @@ def test_cuda_cores_take_any_pattern_and_skip_zeros():
         assert resolved.form.a == 4
         macs = 64 * 32 / keep
         assert resolved.chip.macs == pytest.approx(macs * resolved.library.efficiency)
+
+
+@pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
+@pytest.mark.parametrize("pattern", ["1:4", "4:8", "16:32"])
+def test_a_network_in_fp32_reaches_the_kernels_of_cuda_cores(pattern, fidelity):
+    machine = load_hardware("a100-sxm4-80gb", dtype="fp32")
+    size = (512, 1024, 2048)
+    row = nmsim.simulate(
+        [nmsim.Gemm(*size)], hardware=machine, recipe="asp", pattern=pattern, fidelity=fidelity
+    ).iloc[0]
+    assert row.kernel.startswith("nm-spmm")
+    assert row.note == ""
+    assert row.misfit_share == 0
+    assert row.macs_issued == row.macs_useful == row.macs_dense * Pattern.parse(pattern).density
+    call = Call("fp32", Pattern.parse(pattern), "b")
+    clocks = call_times(machine, call, np.array([(*size, 1.0)]), fidelity)[0] * machine.clock_mhz
+    assert row.cycles == np.ceil(clocks)
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward", "update"])
+def test_cuda_cores_need_no_copy_that_brings_k_last(phase):
+    machine = load_hardware("a100-sxm4-80gb", dtype="fp32")
+    work = SparseGemm(
+        nmsim.Gemm(256, 256, 512, kind="linear", phase=phase),
+        Mask(Pattern(2, 4), 256, 512, regular=True, source=lambda: pytest.fail("no bits")),
+        Mask.dense(256, 512),
+    )
+    moved = {
+        dtype: run(load_hardware(machine, dtype=dtype), work).dram_read_bytes
+        for dtype in ("fp32", "bf16")
+    }
+    both = 256 * 512 * (1 + 0.5)
+    assert moved["fp32"] == pytest.approx(4 * both + 256 * 256 / 4)
+    assert (moved["bf16"] > 2 * both + 20_000) == (phase != "forward")
+
+
+def test_a_format_without_sparse_kernels_says_so():
+    machine = load_hardware("rtx3090", dtype="fp32")
+    row = nmsim.simulate([nmsim.Gemm(256, 256, 256)], hardware=machine, recipe="asp").iloc[0]
+    assert row.kernel.startswith("cublas")
+    assert row.note == "runs dense: the GPU has no sparse kernel for fp32"
 
 
 def test_a_library_with_some_patterns_takes_the_narrowest_that_covers():

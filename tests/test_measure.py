@@ -2,13 +2,16 @@
 
 import csv
 import sys
+import weakref
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from nmsim import cli
 from nmsim.cuda import CudaBackend, open_device
 from nmsim.errors import MeasureError, SpecError
 from nmsim.measure import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
@@ -182,8 +185,19 @@ def test_without_torch_or_gpu_one_line_says_so(monkeypatch):
     with pytest.raises(MeasureError, match="finds none"):
         open_device()
     cuda.is_available, cuda.device_count = lambda: True, lambda: 1
-    with pytest.raises(MeasureError, match="GPU 3: PyTorch finds 1"):
-        open_device(3)
+    for index in (3, 1, -1):
+        with pytest.raises(MeasureError, match=f"GPU {index}: PyTorch finds 1"):
+            open_device(index)
+    cuda.set_device = failing("all CUDA-capable devices are busy\nat 0x0")
+    with pytest.raises(MeasureError, match=r"GPU 0 cannot be used: all .* busy$"):
+        open_device()
+
+
+def failing(text, kind=RuntimeError):
+    def fail(*arguments, **options):
+        raise kind(text)
+
+    return fail
 
 
 class Matrix(np.ndarray):
@@ -249,3 +263,154 @@ def test_pool_of_operands_exceeds_the_cache():
             elements - (7 / 16) * case.k * {"A": case.m, "B": case.n, "": 0}[case.sparse_operand]
         )
         assert 2 * stored * backend.pool(case) > 1.2 * l2, case
+
+
+def id_of(one):
+    return id(one)
+
+
+def fake_cuda(torch):
+    """Graphs that remember what was captured, and say for how long they ran."""
+    torch.captured = []
+    state = SimpleNamespace(graph=None, emptied=0)
+
+    @contextmanager
+    def graph(into):
+        state.graph, before = into, len(torch.launched)
+        yield
+        into.launches = torch.launched[before:]
+        torch.captured.append(into)
+
+    def emptied():
+        state.emptied += 1
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    event = SimpleNamespace(record=list, synchronize=list, elapsed_time=lambda end: 0.5)
+    for name, value in {
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda which: nullcontext(),
+        "CUDAGraph": lambda: SimpleNamespace(replay=list, launches=None),
+        "graph": graph,
+        "synchronize": list,
+        "empty_cache": emptied,
+        "Event": lambda enable_timing: event,
+    }.items():
+        setattr(torch.cuda, name, value)
+    torch.state = state
+    return torch
+
+
+SMALL = Case("forward", "TN", "cusparselt", "B", "bf16", 64, 64, 128)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    monkeypatch.setattr(CudaBackend, "_pruned", lambda self, values: values)
+    return CudaBackend(fake_cuda(fake_torch()), 0)
+
+
+def test_a_graph_holds_every_launch_and_takes_operands_in_turn(backend):
+    torch = backend._torch
+    replay = backend.prepare(SMALL, 400)
+    assert replay() == 500.0
+    (graph,) = torch.captured
+    pool = backend.pool(SMALL)
+    assert pool > 2
+    assert len(graph.launches) == 400
+    operands = [id(a) for a, _ in graph.launches]
+    assert len(set(operands)) == pool
+    assert operands[:pool] == operands[pool : 2 * pool]
+
+
+def test_results_that_a_library_allots_do_not_share_one_place(backend, monkeypatch):
+    torch = backend._torch
+    alive, most = weakref.WeakSet(), []
+
+    def mm(a, b, out=None):
+        made = Matrix((1,))
+        alive.add(made)
+        most.append(len(alive))
+        torch.launched.append((a, b))
+        return made
+
+    monkeypatch.setattr(torch, "mm", mm)
+    monkeypatch.setattr(Matrix, "__hash__", id_of, raising=False)
+    monkeypatch.setattr(Matrix, "__eq__", lambda self, other: self is other, raising=False)
+    backend.prepare(SMALL, 3 * backend.pool(SMALL))
+    assert backend.pool(SMALL) <= max(most) <= backend.pool(SMALL) + 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError]
+)
+def test_what_pytorch_refuses_is_told_and_its_operands_let_go(backend, monkeypatch, error):
+    torch = backend._torch
+    made = weakref.WeakSet()
+
+    def full(shape, dtype, device):
+        if len(made) == 3:
+            raise error("CUDA out of memory.\nTried to allocate")
+        values = Matrix(shape)
+        made.add(values)
+        return values
+
+    monkeypatch.setattr(Matrix, "__hash__", id_of, raising=False)
+    monkeypatch.setattr(torch, "randn", full)
+    with pytest.raises(MeasureError) as caught:
+        backend.prepare(SMALL, 10)
+    assert str(caught.value) == ("cusparselt does not run 64x64x128 (forward): CUDA out of memory.")
+    assert torch.state.emptied == 1
+    assert not made
+
+
+def test_a_pytorch_without_a_class_is_told(backend, monkeypatch):
+    monkeypatch.delattr(backend._torch.sparse, "SparseSemiStructuredTensorCUSPARSELT")
+    with pytest.raises(MeasureError, match="SparseSemiStructuredTensorCUSPARSELT"):
+        backend.prepare(SMALL, 10)
+
+
+def test_a_gpu_that_stops_ends_the_run_and_leaves_what_was_timed(tmp_path, backend, monkeypatch):
+    event = backend._torch.cuda.Event(enable_timing=True)
+    event.synchronize = failing("CUDA error: an illegal memory access\nCompile with")
+    with pytest.raises(MeasureError, match=r"^the GPU stopped: CUDA error: an illegal.*access$"):
+        backend.prepare(SMALL, 10)()
+
+    class Dying(FakeGpu):
+        def prepare(self, case, launches):
+            run = super().prepare(case, launches)
+            return failing("the GPU stopped", MeasureError) if len(self.prepared) > 8 else run
+
+    with pytest.raises(MeasureError, match="the GPU stopped"):
+        run(tmp_path / "t.csv", Dying())
+    assert len(table(tmp_path / "t.csv")) == 4
+
+
+def test_a_trial_is_let_go_of_before_the_run_is_prepared(tmp_path):
+    held = []
+
+    class Heavy(FakeGpu):
+        def prepare(self, case, launches):
+            assert not any(one() for one in held), "two sets of operands at once"
+            made = super().prepare(case, launches)
+            held.append(weakref.ref(made))
+            return made
+
+    run(tmp_path / "t.csv", Heavy(), CASES[:3])
+    assert len(held) >= 4
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [("--dtype", "fp8", "unknown dtype 'fp8'"), ("--library", "magma", "unknown library 'magma'")],
+)
+def test_what_cannot_be_timed_is_refused_by_name(
+    option, value, says, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nmsim", "measure", option, value])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

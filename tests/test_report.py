@@ -38,6 +38,29 @@ def uncompared(rows):
     return [{**made, "speedup": None, "dense_cycles": None} for made in rows]
 
 
+def on_a_gpu():
+    """Rows as a GPU's models make them."""
+    kernels = ["cublas 64x128x64_3 split 12", "cusparselt 128x256x64_3", "cublas matrix-vector"]
+    bounds = ["split-k reduction", "dram bandwidth", "l2 bandwidth"]
+    names = ["encoder.attention.query", "encoder.output.query", "pooler"]
+    return [
+        {
+            **row(name, "forward", 1024, 1024, 4096),
+            "engine": "tensor-core",
+            "kernel": kernel,
+            "waves": waves,
+            "bound": bound,
+            "a_pattern": "dense",
+            "b_pattern": "2:4",
+            "count": 16,
+            "repeat": 24,
+        }
+        for name, kernel, bound, waves in zip(
+            names, kernels, bounds, (1.26, 0.5, None), strict=True
+        )
+    ]
+
+
 def printed(df, width):
     """Lines of the terminal table, as a terminal of that width shows them."""
     console = Console(width=width, file=io.StringIO(), color_system=None)
@@ -368,6 +391,22 @@ class TestTerminal:
 
     def test_no_rows(self):
         assert any(line.startswith("total") for line in printed(report.frame([]), 100))
+
+    @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+    def test_a_gpus_time_is_explained_before_its_rates_are_told(self, width):
+        df = report.frame(on_a_gpu())
+        lines = printed(df, width)
+        assert all(len(line) <= width for line in lines)
+        for told, least in {"bound by": 60, "waves": 60, "kernel": 80, "M×N×K": 120}.items():
+            assert (told in lines[0]) == (width >= least)
+        assert ("stall" in lines[0]) == ("DRAM" in lines[0]) == (width == 200)
+        query, _, vector, total = (
+            line for line in lines[2:] if re.search("query|pool|total", line)
+        )
+        if width >= 80:
+            assert re.search(r" 64x128x64_3 ÷12 +1\.3 ", query)
+            assert re.search(r" matrix-vector +– .* l2 ", vector)
+            assert not re.search(r"\dx\d|÷", total)
 
     @pytest.mark.parametrize("width", [80, 100, 160])
     def test_sweep_has_a_line_per_point(self, width):

@@ -197,15 +197,48 @@ def test_a_timeline_is_the_run():
     assert len(timeline(A100, TILE, L2, 3, limit=7)) == 7
 
 
+@pytest.mark.parametrize("ctas", [1, 2, 3])
+@pytest.mark.parametrize("limit", [1, 999, 5000, 12_345])
+def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas, limit):
+    whole = timeline(A100, TILE, L2, 60, ctas=ctas)
+    assert len(whole) > limit
+    assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
+    assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
+
+
 def test_a_trace_is_what_chrome_reads():
     events = timeline(A100, TILE, L2, 2)
-    trace = chrome_trace(events, sub_cores=4, clock_mhz=1410.0)
+    trace = chrome_trace(run(A100, TILE, L2, 2), events, sub_cores=4, clock_mhz=1410.0)
     assert json.loads(json.dumps(trace)) == trace
-    assert {row["ph"] for row in trace} == {"X"}
-    assert {row["pid"] for row in trace} == {0, 1, 2, 3}
-    assert trace[0]["name"] == "copy"
-    assert trace[0]["dur"] > L2.latency / 1410
-    assert all(row["dur"] > 0 for row in trace)
+    named = [row for row in trace if row["ph"] == "M"]
+    tile, prologue, main, epilogue, *spans = (row for row in trace if row["ph"] == "X")
+    assert [row["name"] for row in (tile, prologue, main, epilogue)] == [
+        "tile", "prologue", "main loop", "epilogue"
+    ]  # fmt: skip
+    assert len(named) + len(spans) + 4 == len(trace)
+    assert {row["pid"] for row in spans} == {1, 2, 3, 4}
+    assert {(row["pid"], row["tid"]) for row in spans} == {
+        (row["pid"], row["tid"]) for row in named if row["name"] == "thread_name"
+    }
+    assert spans[0]["name"] == "copy"
+    assert spans[0]["dur"] > L2.latency / 1410
+    assert all(row["dur"] > 0 for row in spans)
+
+
+def test_within_a_thread_spans_of_a_trace_are_apart():
+    events = timeline(A100, TILE, L2, 5, ctas=2)
+    trace = chrome_trace(run(A100, TILE, L2, 5, ctas=2), events, sub_cores=4, clock_mhz=1410.0)
+    threads = {}
+    for row in trace:
+        if row["ph"] == "X" and row["pid"]:
+            ends = row["args"]["cycle"] + row["args"]["cycles"]
+            threads.setdefault(row["tid"], []).append((row["args"]["cycle"], ends, row["pid"]))
+    for spans in threads.values():
+        assert len({process for _, _, process in spans}) == 1
+        assert all(end <= start for (_, end, _), (start, _, _) in pairwise(sorted(spans)))
+    lanes = [row["args"]["name"] for row in trace if row["name"] == "thread_name"]
+    assert "warp 0 copy (2)" in lanes
+    assert len(set(lanes)) == len(lanes) == len(threads)
 
 
 def test_rows_of_a_program_are_those_of_cutlass():

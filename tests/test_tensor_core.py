@@ -8,7 +8,7 @@ import pytest
 
 import nmsim
 from nmsim import jit
-from nmsim.engine import gpu_waves, run, tensor_core, tensor_core_analytical
+from nmsim.engine import call_times, gpu_waves, run, tensor_core, tensor_core_analytical
 from nmsim.engine.gpu_call import CTAS, STAGES, TM, TN, Call, resolve
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
 from nmsim.engine.sm import mma_ticks, rate
@@ -338,6 +338,62 @@ def test_a_kernel_can_be_forced_and_must_exist():
     assert nmsim.simulate(gemms, hardware=other).time_us[0] == pytest.approx(
         nmsim.simulate(gemms, hardware="a100-sxm4-80gb").time_us[0]
     )
+
+
+def simulated(machine, fidelity, sizes):
+    table = nmsim.simulate([Gemm(*size) for size in sizes], hardware=machine, fidelity=fidelity)
+    return table.cycles.to_numpy(), table
+
+
+@pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("a100-sxm4-80gb", "bf16"), ("a100-sxm4-80gb", "int8"), ("h100-sxm", "bf16")],
+)
+def test_a_simulated_gemm_takes_the_time_of_its_call(name, dtype, fidelity):
+    machine = load_hardware(name, dtype=dtype)
+    sizes = [
+        (m, n, k)
+        for m in (1, 2, 3, 4, 5, 6, 7, 8, 100, 2048)
+        for n, k in ((64, 576), (1000, 2048), (4096, 1024), (8192, 28672))
+    ]
+    rows = np.array([(*size, 1) for size in sizes], np.float64)
+    clocks = call_times(machine, Call(dtype), rows, fidelity) * machine.clock_mhz
+    cycles, table = simulated(machine, fidelity, sizes)
+    assert (np.ceil(clocks - 1e-6) == cycles).all()
+    vector = table.kernel.str.endswith("matrix-vector")
+    assert vector.any()
+    assert not vector[table.m > resolve(machine, Call(dtype)).kernels.gemv_rows].any()
+    assert table.tiles[vector].isna().all()
+    assert (table.tiles[~vector] > 0).all()
+    assert (table.dram_read_bytes >= table.n * table.k).all()
+
+
+@pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
+def test_a_named_kernel_is_not_passed_over_for_a_matrix_vector_kernel(fidelity):
+    size = (1, 1024, 1024)
+    forced = load_hardware("a100-sxm4-80gb", kernel="64x64x64_3")
+    free, named = (simulated(m, fidelity, [size])[1].iloc[0] for m in (A100, forced))
+    assert free.kernel == "cublas matrix-vector"
+    assert free.time_us < named.time_us
+    assert named.kernel.startswith("cublas 64x64x64_3")
+    row = np.array([(*size, 1)], np.float64)
+    clocks = call_times(A100, on("64x64x64_3"), row, fidelity)[0] * A100.clock_mhz
+    assert named.cycles == np.ceil(clocks)
+
+
+def test_slots_that_no_tile_takes_cost_nothing():
+    one, many = (
+        times(load_hardware("a100-sxm4-80gb", sms=sms), on("64x64x64_3"), (256, 256, 256))
+        for sms in (16, 65536)
+    )
+    assert one == pytest.approx(many, rel=0.05)
+
+
+def test_waves_are_tiles_over_slots():
+    run_of = tensor_core.simulate(A100, SparseGemm.dense(Gemm(4096, 4096, 1024)))
+    assert run_of.kernel == "cublas 256x128x32_3"
+    assert run_of.waves == run_of.tiles / 108 == 512 / 108
 
 
 def test_a_step_says_per_gemm_why_it_takes_what_it_takes():

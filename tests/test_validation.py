@@ -365,6 +365,10 @@ def test_every_shipped_table_has_a_source():
         ("NVIDIA A100-SXM4-40GB", "", "a100-sxm4-40gb"),
         ("A100", "PCIe-80GB", "a100-pcie-80gb"),
         ("A100-PCIE-40GB", "", ""),
+        ("NVIDIA A100 80GB PCIe", "79 GiB", "a100-pcie-80gb"),
+        ("NVIDIA A100-SXM4-80GB", "79 GiB", "a100-sxm4-80gb"),
+        ("NVIDIA RTX A1000", "", ""),
+        ("NVIDIA GH200 480GB", "95 GiB", ""),
         ("H100", "SXM5-80GB", "h100-sxm"),
         ("NVIDIA H100 PCIe", "", ""),
         ("H200", "SXM5-141GB", "h200"),
@@ -416,6 +420,25 @@ def test_a_wide_figure_keeps_every_bad_row(tmp_path, monkeypatch):
     far = (found.table["ratio"] > 1.25) | (found.table["ratio"] < 0.8)
     assert shown[far].all()
     assert shown.sum() < len(rows)
+
+
+def test_the_largest_gemm_has_an_account(document, tmp_path):
+    size = ",".join(["2147483647"] * 3)
+    table(tmp_path / "t.csv", DENSE.replace("4096,1024,512", size))
+    (worst,) = document("t.csv")["worst"]
+    assert (worst["tiles"], worst["m"]) == (2**23 * 2**24, 2**31 - 1)
+    assert worst["waves"] == worst["tiles"] / 108
+
+
+def test_kinds_of_rows_have_colours_of_their_own(run, tmp_path):
+    patterns = ("1:4", "2:4", "2:8", "1:8", "2:10", "2:20", "2:40", "2:7", "2:100", "4:8")
+    rows = [SPARSE.replace("2:4", pattern) for pattern in patterns]
+    found = validation.predict([read_measurements(table(tmp_path / "t.csv", DENSE, *rows))])
+    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(found.table)
+    assert sorted(set(kinds)) == ["fp16 dense", "fp16 sparse"]
+    few = validation.predict([read_measurements(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
+    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(few.table)
+    assert sorted(set(kinds)) == ["fp16 1:4", "fp16 2:4", "fp16 dense"]
 
 
 def test_hundred_thousand_rows_are_read(tmp_path):

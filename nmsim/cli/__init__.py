@@ -20,6 +20,7 @@ from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
 from nmsim.cli.sweeps import report, sweep
+from nmsim.cli.timeline import tile_timeline
 from nmsim.cli.training import train
 from nmsim.cli.validation import validate
 from nmsim.console import tell, write
@@ -45,6 +46,7 @@ app.command()(report)
 app.command()(validate)
 app.command("calibrate")(calibrate_machine)
 app.command("measure")(measure_gemms)
+app.command("timeline")(tile_timeline)
 app.add_typer(trace_app, name="trace")
 trace_app.command()(traces.record)
 trace_app.command()(traces.info)

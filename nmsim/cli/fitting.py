@@ -26,9 +26,13 @@ def calibrate_machine(
         str, typer.Option(metavar="H", help="The GPU whose fitted fields are to be set.")
     ],
     out: Annotated[Path, typer.Option(metavar="H2.yaml", help="The new machine file.")],
-    folds: Annotated[int, typer.Option(help="Parts of the weight shapes, each held out once.")] = 5,
-    generations: Annotated[int, typer.Option(help="Of the search of each fit, at most.")] = 150,
-    seed: Annotated[int, typer.Option(help="Of the folds and of the search.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Parts of the weight shapes, each held out once.")
+    ] = 5,
+    generations: Annotated[
+        int, typer.Option(min=1, help="Of the search of each fit, at most.")
+    ] = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds and of the search.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
 ) -> None:
     """Fit the fields that a GPU's file marks as fitted to measured times, with a hold-out."""

@@ -22,6 +22,9 @@ __all__ = ["Call", "Chip", "Form", "Resolved", "resolve"]
 TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
 """Columns of a kernel table."""
 
+MATRIX_VECTOR = -1
+"""Stands for a row of the table: the matrix-vector kernel, which has no tile."""
+
 VECTOR_GROUP = 4
 """Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
 
@@ -106,6 +109,9 @@ class Resolved:
         The kernels as numbers, kernels x 7: tile, stages, threadblocks per SM, warp tile.
     splits
         Parts that K may be split into.
+    vector_rows
+        Rows of C up to which a matrix-vector kernel is there too; 0 if none is, or if the call
+        names its kernel.
     chip, form
         The machine and the operands.
     native
@@ -120,6 +126,7 @@ class Resolved:
     kernels: KernelSet
     table: NDArray[np.float64]
     splits: NDArray[np.float64]
+    vector_rows: int
     chip: Chip
     form: Form
     native: Pattern
@@ -292,6 +299,7 @@ def resolve(machine: Gpu, call: Call) -> Resolved:
         kernels=kernels,
         table=_table(service, call),
         splits=np.array(kernels.splits, np.float64),
+        vector_rows=0 if call.kernel else kernels.gemv_rows,
         chip=_chip(machine, service.library, _rate(form, service)),
         form=Form(
             a=compressed if sparse and call.sparse_operand == "a" else width,

@@ -25,7 +25,7 @@ from nmsim.engine.sm import Feed, Sm, TileTime
 from nmsim.engine.sm_program import Tile, stage_bytes
 from nmsim.hardware import Gpu
 
-__all__ = ["Grid", "Rates", "Wave", "grid_of", "rates_of", "waves_of"]
+__all__ = ["Grid", "Rates", "TileRun", "Wave", "grid_of", "rates_of", "waves_of"]
 
 LATENCY_STEP = 16
 """Clocks: latencies nearer than that are one class of tiles."""
@@ -94,6 +94,16 @@ def rates_of(machine: Gpu, found: Resolved) -> Rates:
     )
 
 
+class TileRun(NamedTuple):
+    """What a multiprocessor is run with: itself, tile, feed, slices of K, threadblocks."""
+
+    core: Sm
+    tile: Tile
+    feed: Feed
+    slices: int
+    ctas: int
+
+
 class Wave(NamedTuple):
     """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM."""
 
@@ -102,6 +112,7 @@ class Wave(NamedTuple):
     tile: TileTime
     pace: str
     """What feeds an SM slowest: one of ``BOUNDS``."""
+    ran: TileRun
 
 
 class Grid(NamedTuple):
@@ -240,13 +251,15 @@ def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: 
         pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
         reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
     feed = Feed(int(rates.latency), _digits(reads[pace] * padding), _digits(store))
-    time = tile_time(own, tile, feed, grid.slices, deepest)
+    ran = TileRun(own, tile, feed, grid.slices, deepest)
+    time = tile_time(*ran)
     if rates.queue:
         moved = running * grid.read / grid.tiles
         busy = min(1.0, moved / rates.dram / time.cycles)
         latency = rates.latency + LATENCY_STEP * round(rates.queue * busy / LATENCY_STEP)
-        time = tile_time(own, tile, feed._replace(latency=int(latency)), grid.slices, deepest)
-    return Wave(rounds, running, time, pace)
+        ran = ran._replace(feed=feed._replace(latency=int(latency)))
+        time = tile_time(*ran)
+    return Wave(rounds, running, time, pace, ran)
 
 
 def waves_of(core: Sm, tile: Tile, rates: Rates, grid: Grid) -> tuple[Wave, ...]:

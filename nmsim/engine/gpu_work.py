@@ -10,7 +10,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.gpu_call import TK, TM, TN, WM, WN, Call, Form, Resolved, resolve
+from nmsim.engine.gpu_call import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Call,
+    Form,
+    Resolved,
+    resolve,
+)
 from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.slots import misfit_share
 from nmsim.hardware import Gpu
@@ -21,7 +34,7 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import unknown_name
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Launch", "launches", "writeup"]
+__all__ = ["BOUNDS", "Launch", "copy_clocks", "kernel_name", "launches", "writeup"]
 
 
 BOUNDS = (
@@ -49,7 +62,7 @@ class Launch:
     call, resolved, form
         The routine, its numbers, and the operands' bytes with what a convolution reads once.
     row, split
-        The chosen kernel's row of the table, and parts of K.
+        The chosen kernel's row of the table (``MATRIX_VECTOR``: that kernel), and parts of K.
     copied_bytes
         Of the operand that is copied so that K comes last, 0 if none is.
     misfit_share
@@ -81,18 +94,25 @@ class Launch:
     @property
     def kernel(self) -> str:
         """Library, kernel and split as a row shows them."""
-        tile = self.table_row
-        name = "x".join(str(int(size)) for size in tile[[TM, TN, TK]])
+        library = self.resolved.library.library
+        if self.row == MATRIX_VECTOR:
+            return f"{library} matrix-vector"
         parts = f" split {int(self.split)}" if self.split > 1 else ""
-        return f"{self.resolved.library.library} {name}{parts}"
+        return f"{library} {kernel_name(self.table_row)}{parts}"
+
+
+def kernel_name(row: NDArray[np.float64]) -> str:
+    """Of a row of a kernel table, as kernel sets call it: ``128x256x32_3``."""
+    m, n, k, stages = row[[TM, TN, TK, STAGES]].astype(int)
+    return f"{m}x{n}x{k}_{stages}"
 
 
 def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
     """The ways to run a sparse GEMM: with either masked operand compressed, or dense.
 
-    Sparse instructions take one compressed operand; the other's mask gains nothing. A mask whose
-    pattern the instruction does not cover is looked at bit by bit, and runs dense unless it happens
-    to fit.
+    Kernels take one compressed operand; the other's mask gains nothing. A mask whose pattern no
+    kernel covers is looked at bit by bit, and runs dense unless it happens to fit the first that
+    the GPU has kernels for. CUDA cores have kernels for any pattern (`gpu_call.resolve`).
     """
     masked: list[tuple[Literal["a", "b"], Mask]] = []
     if not work.a.is_dense:
@@ -101,7 +121,7 @@ def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
         masked.append(("b", work.b))
     shares, ways = [], []
     for position, mask in masked:
-        native = machine.native_for(mask.pattern) or next(iter(machine.native), DENSE)
+        native = _kernel_pattern(machine, mask.pattern, position)
         share = 1.0 if native.is_dense else misfit_share(mask, native)
         shares.append(share)
         if share == 0:
@@ -111,6 +131,13 @@ def launches(machine: Gpu, work: SparseGemm) -> list[Launch]:
     return [_dense(machine, work, masked, min(shares, default=None))]
 
 
+def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Literal["a", "b"]) -> Pattern:
+    """What a kernel would run a mask as, if need be only where the bits fit; DENSE without one."""
+    tried = (pattern, *machine.native)
+    runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
+    return next((native for native in runs if not native.is_dense), DENSE)
+
+
 def _dense(
     machine: Gpu,
     work: SparseGemm,
@@ -118,10 +145,13 @@ def _dense(
     share: float | None,
 ) -> Launch:
     note = ""
+    offered = [one for one in machine.native if _kernel_pattern(machine, one, "b") == one]
     if masked and not machine.native:
         note = "runs dense: the GPU has no sparse instruction"
+    elif masked and not offered:
+        note = f"runs dense: the GPU has no sparse kernel for {machine.dtype}"
     elif masked:
-        native = ", ".join(map(str, machine.native))
+        native = ", ".join(map(str, offered))
         note = f"runs dense: {share:.1%} of the mask's groups break {native}"
     return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)
 
@@ -133,10 +163,12 @@ def _launch(
     if not (work.a.is_dense or work.b.is_dense):
         other = "B" if position == "a" else "A"
         note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
-    copied = _copied(machine, work, position)
+    call = Call(machine.dtype, native, position)
+    # Layouts matter to sparse instructions alone.
+    cuda_cores = resolve(machine, call).kernels.cuda_cores
+    copied = 0.0 if cuda_cores else _copied(machine, work, position)
     if copied:
         note = "; ".join(filter(None, (note, "the dense operand is copied so that K comes last")))
-    call = Call(machine.dtype, native, position)
     return _chosen(machine, work, call, copied, 0.0, note)
 
 
@@ -208,11 +240,12 @@ def writeup(
     clocks: float,
     multiplying: float,
     tiles: float,
-    waves: float,
     read_bytes: float,
     bound: str,
 ) -> Run:
     """The result of one launch, times ``repeat``.
+
+    A matrix-vector kernel has no tiles; it runs on CUDA cores and reads its operands once.
 
     Parameters
     ----------
@@ -220,8 +253,8 @@ def writeup(
         In all, the copy before it not included.
     multiplying
         Clocks in which the tensor cores of the fullest SM work.
-    tiles, waves
-        Threadblocks, and rounds of them over the SMs.
+    tiles
+        Threadblocks.
     read_bytes
         Of the operands, from DRAM.
     bound
@@ -229,12 +262,12 @@ def writeup(
     """
     g = launch.work.gemm
     m, n, k, copies = launch.sizes
-    row, form, native = launch.table_row, launch.form, launch.resolved.native
+    form, native = launch.form, launch.resolved.native
     cycles = math.ceil(clocks + copy_clocks(launch))
     compute = min(cycles, math.ceil(multiplying))
     index = machine.metadata_bits(native) if not native.is_dense else 0
     rows = m if launch.call.sparse_operand == "a" else n
-    fragments = form.a / row[WN] + form.b / row[WM]
+    tiled = launch.row != MATRIX_VECTOR
     stored = native.stored(int(k))
     return Run(
         engine="tensor-core",
@@ -247,13 +280,27 @@ def writeup(
         macs_issued=int(m * n * copies) * stored * g.repeat,
         dram_read_bytes=math.ceil(read_bytes + launch.copied_bytes / 2) * g.repeat,
         dram_write_bytes=math.ceil(m * n * copies * form.out + launch.copied_bytes / 2) * g.repeat,
-        sram_read_bytes=math.ceil(tiles * row[TM] * row[TN] * fragments * k / launch.split)
-        * g.repeat,
+        sram_read_bytes=math.ceil(_shared_bytes(launch, tiles)) * g.repeat,
         metadata_bytes=math.ceil(rows * stored * index / 8 * copies) * g.repeat,
         bound=bound,
         note=launch.note,
         misfit_share=launch.misfit_share,
-        tiles=int(tiles) * g.repeat,
-        waves=waves,
+        tiles=int(tiles) * g.repeat if tiled else None,
+        waves=tiles / _slots(launch) if tiled else None,
         compressed="" if native.is_dense else launch.call.sparse_operand,
     )
+
+
+def _shared_bytes(launch: Launch, tiles: float) -> float:
+    """Of both operands, read from the SMs' own memory: by warps as fragments, or once."""
+    m, n, k, copies = launch.sizes
+    form, row = launch.form, launch.table_row
+    if launch.row == MATRIX_VECTOR:
+        return (m * form.a + n * form.b) * k * copies
+    fragments: float = form.a / row[WN] + form.b / row[WM]
+    return float(tiles * row[TM] * row[TN] * fragments * k / launch.split)
+
+
+def _slots(launch: Launch) -> float:
+    """Threadblocks that the GPU holds at once."""
+    return float(launch.resolved.chip.sms * launch.table_row[CTAS])

@@ -7,24 +7,25 @@ on top. No launch is faster than device memory can read its operands and take it
 """
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.engine import waves
-from nmsim.engine.gpu_call import Call, Form, Resolved, resolve
+from nmsim.engine.gpu_call import MATRIX_VECTOR, Call, Form, Resolved, resolve
 from nmsim.engine.gpu_choice import choose, rules_of
 from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
 from nmsim.engine.gpu_waves import Grid, Rates, Wave, grid_of, rates_of, waves_of
 from nmsim.engine.gpu_work import BOUNDS as WORDS
-from nmsim.engine.gpu_work import launches, writeup
+from nmsim.engine.gpu_work import Launch, copy_clocks, launches, writeup
 from nmsim.engine.intersect_sampling import Sample
 from nmsim.hardware import Gpu
 from nmsim.mask import SparseGemm
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Outcome", "run_kernel", "simulate", "times"]
+__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "run_work", "simulate", "times"]
 
 BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 """What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
@@ -34,6 +35,9 @@ PARTIAL = 4.0
 
 ROUND = 4096
 """Elements of K that a matrix-vector kernel asks for at a time."""
+
+Sizes = tuple[int, int, int, int]
+"""M, N, K and copies in one launch."""
 
 
 class Outcome(NamedTuple):
@@ -121,7 +125,7 @@ def run_kernel(
     found: Resolved,
     row: NDArray[np.float64],
     split: int,
-    sizes: tuple[int, int, int, int],
+    sizes: Sizes,
     form: Form | None = None,
 ) -> Outcome:
     """Run a GEMM on one kernel.
@@ -147,7 +151,8 @@ def run_kernel(
     ran = waves_of(core, tile, rates, grid)
     durations = np.array([_slot_clocks(rates, wave) for wave in ran], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
-    busy = waves.launch(durations, counts, grid.slots).cycles
+    # Slots that no tile takes change nothing.
+    busy = waves.launch(durations, counts, min(grid.slots, grid.tiles)).cycles
     busy += sum(_hidden(rates, wave) for wave in ran[-1:])
     memory = grid.read / rates.dram + grid.written / rates.write
     absorbed = min(grid.written, rates.absorbed) / rates.write
@@ -170,11 +175,45 @@ def run_kernel(
     return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
 
 
-def _matrix_vector(machine: Gpu, found: Resolved, n: int, k: int) -> float:
-    """Clocks of a kernel that reads B once for a few rows of A."""
+def _matrix_vector(machine: Gpu, found: Resolved, form: Form, sizes: Sizes) -> Outcome:
+    """A kernel that reads B once for a few rows of A, in closed form: no threadblock is run."""
+    m, n, k, _ = sizes
     rates = rates_of(machine, found)
-    latency = rates.latency + rates.queue
-    return rates.launch + latency * max(1.0, k / ROUND) + n * k * found.form.b / rates.gemv
+    shares = {
+        "launch": rates.launch,
+        "load latency": (rates.latency + rates.queue) * max(1.0, k / ROUND),
+        "dram bandwidth": n * k * form.b / rates.gemv,
+    }
+    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares)
+
+
+def fastest(
+    machine: Gpu,
+    call: Call,
+    found: Resolved,
+    row: int,
+    split: int,
+    sizes: Sizes,
+    form: Form | None = None,
+) -> tuple[Outcome, int]:
+    """A GEMM on the chosen kernel, or on a matrix-vector kernel that is there and faster.
+
+    Parameters
+    ----------
+    row
+        Of the kernel table, chosen.
+
+    Returns
+    -------
+    Outcome, int
+        and the row, or ``MATRIX_VECTOR``.
+    """
+    outcome = run_kernel(machine, call, found, found.table[row], split, sizes, form)
+    if sizes[0] <= found.vector_rows and sizes[3] == 1:
+        vector = _matrix_vector(machine, found, form or found.form, sizes)
+        if vector.clocks < outcome.clocks:
+            return vector, MATRIX_VECTOR
+    return outcome, row
 
 
 def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,36 +235,38 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
             found.chip, found.form, found.table, found.splits, rules, m, n, k, copies
         )
         size = (int(m), int(n), int(k), int(copies))
-        clocks[i] = run_kernel(machine, call, found, found.table[row], int(split), size).clocks
-        if m <= found.kernels.gemv_rows and copies == 1:
-            clocks[i] = min(clocks[i], _matrix_vector(machine, found, size[1], size[2]))
+        clocks[i] = fastest(machine, call, found, int(row), int(split), size)[0].clocks
     return clocks[where.reshape(-1)] / machine.clock_mhz
 
 
-def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
-    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
-    runs = []
+def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
+    """Run what a sparse GEMM may launch: the fastest, with the kernel that it ran on."""
+    ran = []
     for launch in launches(machine, work):
         m, n, k, copies = map(int, launch.sizes)
-        found = run_kernel(
+        outcome, row = fastest(
             machine,
             launch.call,
             launch.resolved,
-            launch.table_row,
+            launch.row,
             int(launch.split),
             (m, n, k, copies),
             launch.form,
         )
-        runs.append(
-            writeup(
-                machine,
-                launch,
-                clocks=found.clocks,
-                multiplying=found.multiplying,
-                tiles=found.tiles,
-                waves=sum(wave.rounds for wave in found.waves),
-                read_bytes=found.read_bytes,
-                bound=found.bound,
-            )
-        )
-    return min(runs, key=lambda run: run.cycles)
+        split = 1.0 if row == MATRIX_VECTOR else launch.split
+        ran.append((replace(launch, row=row, split=split), outcome))
+    return min(ran, key=lambda one: one[1].clocks + copy_clocks(one[0]))
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Run:
+    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    launch, found = run_work(machine, work)
+    return writeup(
+        machine,
+        launch,
+        clocks=found.clocks,
+        multiplying=found.multiplying,
+        tiles=found.tiles,
+        read_bytes=found.read_bytes,
+        bound=found.bound,
+    )

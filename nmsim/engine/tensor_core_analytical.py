@@ -10,12 +10,26 @@ shorter one. A launch, the kernel that adds the parts of K, and the clock that l
 come on top.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.gpu_call import CTAS, STAGES, TK, TM, TN, WM, WN, Call, Chip, Form, resolve
+from nmsim.engine.gpu_call import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Call,
+    Chip,
+    Form,
+    resolve,
+)
 from nmsim.engine.gpu_choice import Rules, choose, rules_of
 from nmsim.engine.gpu_work import BOUNDS, Launch, launches, writeup
 from nmsim.engine.intersect_sampling import Sample
@@ -24,7 +38,7 @@ from nmsim.jit import kernel
 from nmsim.mask import SparseGemm
 from nmsim.result import Run
 
-__all__ = ["BOUNDS", "Estimate", "estimate", "estimates", "simulate", "times"]
+__all__ = ["BOUNDS", "Estimate", "estimate", "estimates", "fastest", "simulate", "times"]
 
 CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND = range(6)
 """Columns of ``estimates``."""
@@ -34,9 +48,10 @@ LOADS = 4096.0
 
 
 class Estimate(NamedTuple):
-    """One GEMM: clocks in all, row of the kernel table (-1: matrix-vector), parts of K, and more.
+    """One GEMM: clocks in all, row of the kernel table or ``MATRIX_VECTOR``, parts of K, and more.
 
-    ``tiles`` and ``waves`` of threadblocks; ``shares`` are clocks by ``BOUNDS``; they may overlap.
+    ``tiles`` are threadblocks, ``waves`` are tiles over the GPU's slots; both 0 without tiles.
+    ``shares`` are clocks by ``BOUNDS``; they may overlap.
     """
 
     clocks: float
@@ -139,36 +154,38 @@ def estimate(
         sums = copies * m * n * (4.0 * split + form.out)
         shares[8] = chip.reduce + sums / (chip.sms * chip.store)
     total = chip.launch + clocks + shares[8]
-    return Estimate(total, 0, split, tiles, full + np.float64(rest > 0), read, shares)
+    return Estimate(total, 0, split, tiles, tiles / slots, read, shares)
 
 
 @kernel
-def _matrix_vector(chip: Chip, form: Form, n: float, k: float) -> float:
-    """Clocks of a kernel that reads B once for a few rows of A."""
-    return float(chip.launch + chip.load * max(1.0, k / LOADS) + n * k * form.b / chip.gemv)
+def _matrix_vector(chip: Chip, form: Form, m: float, n: float, k: float) -> Estimate:
+    """A kernel that reads B once for a few rows of A."""
+    shares = np.zeros(9)
+    shares[3] = chip.load * max(1.0, k / LOADS)
+    shares[6], shares[7] = n * k * form.b / chip.gemv, chip.launch
+    read = (m * form.a + n * form.b) * k
+    return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares)
 
 
 @kernel
-def _one(
+def fastest(
     chip: Chip,
     form: Form,
     table: NDArray[np.float64],
-    splits: NDArray[np.float64],
-    rules: Rules,
-    gemv_rows: int,
+    chosen: int,
+    split: float,
+    vector_rows: int,
     m: float,
     n: float,
     k: float,
     copies: float,
 ) -> Estimate:
-    chosen, split = choose(chip, form, table, splits, rules, m, n, k, copies)
+    """A GEMM on the chosen kernel, or on a matrix-vector kernel that is there and faster."""
     found = estimate(chip, form, table[chosen], split, m, n, k, copies)
-    if m <= gemv_rows and copies == 1:
-        vector = _matrix_vector(chip, form, n, k)
-        if vector < found.clocks:
-            shares = np.zeros(9)
-            shares[6], shares[7] = n * k * form.b / chip.gemv, chip.launch
-            return Estimate(vector, -1, 1.0, 1.0, 1.0, n * k * form.b, shares)
+    if m <= vector_rows and copies == 1:
+        vector = _matrix_vector(chip, form, m, n, k)
+        if vector.clocks < found.clocks:
+            return vector
     return Estimate(
         found.clocks,
         chosen,
@@ -187,13 +204,14 @@ def _many(
     table: NDArray[np.float64],
     splits: NDArray[np.float64],
     rules: Rules,
-    gemv_rows: int,
+    vector_rows: int,
     sizes: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
     for i in range(len(sizes)):
         m, n, k, copies = sizes[i]
-        found = _one(chip, form, table, splits, rules, gemv_rows, m, n, k, copies)
+        chosen, split = choose(chip, form, table, splits, rules, m, n, k, copies)
+        found = fastest(chip, form, table, chosen, split, vector_rows, m, n, k, copies)
         out[i, CLOCKS] = found.clocks
         out[i, KERNEL] = found.kernel
         out[i, SPLIT] = found.split
@@ -213,7 +231,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
     Returns
     -------
     float64 array, GEMMs x 6
-        By ``CLOCKS``, ``KERNEL`` (row of the kernel table, -1: matrix-vector), ``SPLIT``,
+        By ``CLOCKS``, ``KERNEL`` (row of the kernel table, or ``MATRIX_VECTOR``), ``SPLIT``,
         ``TILES``, ``WAVES`` and ``BOUND`` (place in ``BOUNDS``).
     """
     found = resolve(machine, call)
@@ -224,7 +242,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
         found.table,
         found.splits,
         rules_of(found),
-        found.kernels.gemv_rows,
+        found.vector_rows,
         np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
         out,
     )
@@ -242,15 +260,16 @@ def _bound(found: Estimate) -> str:
 
 
 def _run(machine: Gpu, launch: Launch) -> Run:
-    chip = launch.resolved.chip
-    found = estimate(chip, launch.form, launch.table_row, launch.split, *launch.sizes)
+    own = launch.resolved
+    found = fastest(
+        own.chip, launch.form, own.table, launch.row, launch.split, own.vector_rows, *launch.sizes
+    )
     return writeup(
         machine,
-        launch,
+        replace(launch, row=found.kernel, split=found.split),
         clocks=found.clocks,
         multiplying=found.shares[0],
         tiles=found.tiles,
-        waves=found.waves,
         read_bytes=found.read_bytes,
         bound=_bound(found),
     )

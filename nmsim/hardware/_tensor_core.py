@@ -61,7 +61,9 @@ class Format(Spec):
 class Sm(Spec):
     """One streaming multiprocessor."""
 
-    sub_cores: Count = Field(4, description="schedulers, each with a tensor core")
+    sub_cores: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="schedulers, each with a tensor core"
+    )
     shared_kib: Positive = Field(description="shared memory, KiB")
     shared_bytes_per_clk: Positive = Field(description="shared memory bandwidth, bytes per clock")
     port_bytes_per_clk: Positive = Field(description="from L2, bytes per clock")
@@ -148,7 +150,7 @@ class Cycle(Spec):
     reduce_us: Annotated[float, Field(ge=0)] | None = None
     store_bytes_per_clk: Positive | None = None
     write_gbps: Positive | None = None
-    queue_clk: Annotated[float, Field(ge=0)] | None = Field(
+    queue_clk: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
         None, description="what comes to DRAM's latency when it is fully used, clocks"
     )
     dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -232,7 +234,7 @@ class Gpu(Spec):
     name: str = Field("", description="filled in from the file's name")
     summary: str = Field(description="one line")
     source: str = Field(description="where the figures come from")
-    sms: Count = Field(description="streaming multiprocessors")
+    sms: Annotated[int, Field(ge=1, le=65536)] = Field(description="streaming multiprocessors")
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond of an SM under load"
     )

@@ -110,6 +110,8 @@ def fields(value: Any, name: str = "") -> list[tuple[str, str]]:
     --------
     >>> fields({"dram": {"gbps": None}, "native": ["2:4"]})
     [('dram.gbps', 'none'), ('native', '2:4')]
+    >>> fields([{"dtype": "bf16", "bits": 16, "rates": []}], "formats")
+    [('formats.0', 'dtype bf16; bits 16')]
     """
     if isinstance(value, dict) and value:
         return [
@@ -117,9 +119,17 @@ def fields(value: Any, name: str = "") -> list[tuple[str, str]]:
             for key, item in value.items()
             for pair in fields(item, f"{name}.{key}" if name else str(key))
         ]
+    if isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        return [(f"{name}.{place}", _entry(item)) for place, item in enumerate(value)]
     if isinstance(value, list | tuple):
         return [(name, ", ".join(str(item) for item in value) or "none")]
-    return [(name, "none" if value is None or value == {} else str(value))]
+    return [(name, "none" if value in (None, {}, "") else str(value))]
+
+
+def _entry(value: Any) -> str:
+    """What an entry of a list says, in a line."""
+    said = [(path, text) for path, text in fields(value) if text != "none"]
+    return "; ".join(f"{path} {text}".strip() for path, text in said)
 
 
 def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:

@@ -74,9 +74,10 @@ def dram_supply(machine: Mapping[str, Any]) -> float | None:
 
 def bound_shares(shares: Mapping[str, float]) -> str:
     """Say what limits a sum of rows: ``dram bandwidth 83 %, compute 17 %`` of its time."""
-    if len(shares) == 1:
-        return next(iter(shares))
-    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    told = {name: share for name, share in shares.items() if share >= 0.005} or shares
+    if len(told) == 1:
+        return next(iter(told))
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in told.items())
 
 
 def _of_phase(rows: list[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:

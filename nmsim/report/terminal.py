@@ -76,6 +76,8 @@ def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
 
 
 def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
+    if any(row.get("engine") == "tensor-core" for row in rows):
+        return _gpu_columns(rows, notes)
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
         *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
@@ -89,6 +91,25 @@ def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
         _Shown("bound by", "", _bound, 7, right=False),
         _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 8),
+    ]
+
+
+def _gpu_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
+    """A GPU's time is explained by kernel, waves and bound; rates and cycles go before those."""
+    return [
+        _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=16),
+        *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
+        _Shown("phase", "", lambda row: str(row["phase"]), right=False),
+        _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
+        _Shown("A/B", "N:M", _patterns, 4, right=False),
+        _Shown("kernel ÷K", "tile_stages", _gpu_kernel, 5, right=False),
+        _Shown("waves", "", lambda row: grouped(row["waves"], 1) if "m" in row else "", 2),
+        _scaled("cycles", "", "cycles", rows, 8),
+        _time(rows, 1),
+        *_rates((9, 11, 10)),
+        _Shown("bound by", "", _gpu_bound, 3, right=False),
+        _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
+        _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 7),
     ]
 
 
@@ -117,11 +138,12 @@ def _speedup_of(phase: str, point: Row) -> str:
     return ratio(point["phases"].get(phase, {}).get("speedup"))
 
 
-def _rates() -> list[_Shown]:
+def _rates(expendable: tuple[int, int, int] = (2, 9, 3)) -> list[_Shown]:
+    stall, used, dram = expendable
     return [
-        _Shown("stall", "%", lambda row: percent(_stalls(row)), 2),
-        _Shown("util.", "%", lambda row: percent(row["utilization"]), 9),
-        _Shown("DRAM", "GB/s", lambda row: grouped(row["dram_gbps"], 1), 3),
+        _Shown("stall", "%", lambda row: percent(_stalls(row)), stall),
+        _Shown("util.", "%", lambda row: percent(row["utilization"]), used),
+        _Shown("DRAM", "GB/s", lambda row: grouped(row["dram_gbps"], 1), dram),
     ]
 
 
@@ -163,12 +185,29 @@ def _patterns(row: Row) -> str:
     return "dense" if set(pair) == {"dense"} else "/".join(pair)
 
 
+def _gpu_kernel(row: Row) -> str:
+    """``64x64x64_3 ÷4`` of ``cublas 64x64x64_3 split 4``: which library, the patterns tell."""
+    if "m" not in row:
+        return ""
+    name = str(row["kernel"]).partition(" ")[2] or str(row["kernel"])
+    return name.replace(" split ", " ÷")
+
+
 def _bound(row: Row) -> str:
+    return _most(row).removeprefix("dram ")
+
+
+def _gpu_bound(row: Row) -> str:
+    """A bandwidth by its memory alone; a GPU has several."""
+    return _most(row).removesuffix(" bandwidth").removesuffix(" reduction")
+
+
+def _most(row: Row) -> str:
     bound = row["bound"]
     if isinstance(bound, str):
-        return bound.removeprefix("dram ")
+        return bound
     name, share = next(iter(bound.items()), (MISSING, 1.0))
-    return name.removeprefix("dram ") if share > 0.995 else "mixed"
+    return str(name) if share > 0.995 else "mixed"
 
 
 def _note_number(row: Row, notes: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ _SEGMENT = ("first_step", "steps", "step_us", "mask_us", "dense_step_us", "speed
             "time_share", "flops", "dram_bytes")  # fmt: skip
 _NUMBERS = {
     "total": ("steps", "time_s", "dense_time_s", "mask_share", "speedup", "flops", "dense_flops",
-              "flops_share", "macs_dense", "macs_issued", "macs_useful", "dram_bytes", "dense_dram_bytes"),
+              "flops_share", "macs_dense", "macs_issued", "macs_useful", "dram_bytes",
+              "dense_dram_bytes"),
     "inference": ("flops", "flops_dense", "parameters", "parameters_kept", "value_bits",
                   "metadata_bits", "dense_bits"),
 }  # fmt: skip

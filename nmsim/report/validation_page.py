@@ -129,8 +129,8 @@ def _worst_cells(row: Mapping[str, Any]) -> list[Cell]:
         Cell(_signed(row["ratio"] - 1, ""), key=row["ratio"]),
         Cell(row["model_kernel"]),
         Cell(grouped(row["split"])),
-        Cell(grouped(row["tiles"])),
-        Cell(grouped(row["waves"])),
+        Cell(grouped(row["tiles"] or None)),
+        Cell(grouped(row["waves"] or None, 1)),
         Cell(row["bound"]),
         Cell(f"{row['file']}, {row['line']}"),
     ]
@@ -192,4 +192,5 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float, unit: str = " %") -> str:
-    return f"{100 * share:+.1f}{unit}".replace("-", "−")
+    text = f"{100 * share:+.1f}"
+    return ("0.0" if float(text) == 0 else text.replace("-", "−")) + unit

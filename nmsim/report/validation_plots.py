@@ -1,6 +1,6 @@
 """Figures of a validation: measured against predicted times, errors by size, speed-ups."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -30,6 +30,12 @@ _FAR = 0.25
 _LINE = {"color": INK, "width": 1.2}
 _FLOORS = ("dot", "dash")
 
+_FEW = 5
+"""Series of bars that each have room for a number above it."""
+
+_WIDE = 8.0
+"""Greatest over least speed-up from which on axes are logarithmic."""
+
 
 def validation_figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
     """The figures that the rows have data for, by name, in the order of a page."""
@@ -41,7 +47,14 @@ def validation_figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[st
 
 def _kinds(df: pd.DataFrame) -> "pd.Series[str]":
     """Which colour a row has: number format and pattern, and machine if there are several."""
-    kinds = df["dtype_in"].astype(str) + " " + df["sparsity"].astype(str)
+    kinds = _named(df, df["sparsity"].astype(str))
+    if len(set(kinds)) > len(MACHINE_COLOURS):  # no two kinds of one colour, as far as can be
+        kinds = _named(df, df["sparsity"].where(df["sparsity"] == "dense", "sparse").astype(str))
+    return kinds
+
+
+def _named(df: pd.DataFrame, sparsity: "pd.Series[str]") -> "pd.Series[str]":
+    kinds = df["dtype_in"].astype(str) + " " + sparsity
     return df["machine"].astype(str) + " " + kinds if len(set(df["machine"])) > 1 else kinds
 
 
@@ -149,7 +162,7 @@ def _hover(row: Mapping[Any, Any]) -> str:
         f"measured {duration(row['measured_us'])}, predicted {duration(row['predicted_us'])}",
         f"error {100 * (row['ratio'] - 1):+.1f} %",
         f"model: kernel {row['model_kernel']}, K in {row['split']}, bound by {row['bound']}",
-        f"{row['tiles']:,} tiles in {row['waves']:,} waves",
+        f"{row['tiles']:,} tiles in {row['waves']:,.1f} waves",
         f"{escaped(str(row['file']))}, line {row['line']}",
     ]
     return "<br>".join(lines)
@@ -162,6 +175,7 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     names = [str(name) for name in shortest.index]
     series = {"all rows": df, **{kind: df[kinds == kind] for kind in _colours(kinds)}}
     colours = {"all rows": ALL_COLOUR, **_colours(kinds)}
+    few = len(series) <= _FEW
     for name, rows in series.items():
         errors = (rows["ratio"] - 1).abs().groupby(rows["size"])
         mape, counts = 100 * errors.mean(), errors.size()
@@ -171,9 +185,11 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
             y=[float(mape[size]) for size in known],
             name=escaped(name),
             marker={"color": colours[name]},
-            text=[f"{counts[size]:,}" for size in known],
+            text=[f"{counts[size]:,}" if name == "all rows" or few else "" for size in known],
             textposition="outside",
             textfont={"size": 10.5, "color": MUTED},
+            textangle=0,
+            constraintext="none",
             cliponaxis=False,
             hovertext=[
                 f"<b>{escaped(name)}, {_micro(size)}</b><br>{counts[size]:,} rows, "
@@ -195,7 +211,8 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
         categoryarray=[_micro(name) for name in names],
     )
     more = 20 * (len(series) // 6)
-    subtitle = f"{_context(manifest)} · above each bar: its rows"
+    told = "above each bar: its rows" if few else "above bars of all rows: how many"
+    subtitle = f"{_context(manifest)} · {told}"
     return apply_theme(
         figure,
         "Mean absolute error by measured time, against measurement noise",
@@ -232,10 +249,23 @@ def _speedups(pairs: list[Mapping[str, Any]], manifest: Mapping[str, Any]) -> go
         )
     figure.add_scatter(x=ends, y=ends, mode="lines", line=_LINE, name="predicted = measured")
     for axis, what in ((figure.update_xaxes, "measured"), (figure.update_yaxes, "predicted")):
-        axis(title=f"{what} speed-up over the dense GEMM [×]", range=ends)
+        axis(title=f"{what} speed-up over the dense GEMM [×]", **_gains_axis(ends))
     figure.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain")
     figure.update_xaxes(constrain="domain")
     return apply_theme(figure, "Speed-up of sparse over dense GEMMs", _context(manifest), 620, 105)
+
+
+def _gains_axis(ends: Sequence[float]) -> dict[str, Any]:
+    """In logarithms where gains are far apart, or those of 2:4 would be one dot."""
+    if ends[1] / ends[0] < _WIDE:
+        return {"range": list(ends)}
+    ticks = [0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 100, 200]
+    return {
+        "type": "log",
+        "range": np.log10(ends).tolist(),
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
 
 
 def _pair_hover(pair: Mapping[str, Any]) -> str:

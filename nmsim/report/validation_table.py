@@ -10,8 +10,8 @@ from nmsim.errors import SpecError
 __all__ = ["read_validation"]
 
 _TEXTS = ("machine", "file", "library", "sparsity", "dtype_in", "model_kernel", "bound", "size")
-_INTEGERS = ("m", "n", "k", "batch", "split", "tiles", "waves", "line")
-_REALS = ("measured_us", "predicted_us", "ratio")
+_INTEGERS = ("m", "n", "k", "batch", "split", "tiles", "line")
+_REALS = ("measured_us", "predicted_us", "ratio", "waves")
 
 
 def read_validation(path: Path, text: str) -> pd.DataFrame:

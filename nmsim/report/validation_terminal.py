@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nmsim.report.notation import MISSING, printable, ratio, shorten, significant
+from nmsim.report.notation import MISSING, grouped, printable, ratio, shorten, significant
 
 __all__ = ["render_validation"]
 
@@ -73,8 +73,13 @@ def _errors(summary: Mapping[str, Any]) -> Table:
 def _add(table: Table, by: str, name: str, errors: Mapping[str, Any], style: str = "") -> None:
     shares = [f"{100 * errors[key]:.1f}" for key in ("mape", "median_ape", "p90_ape")]
     cells = [printable(shorten(by, _NAME)), printable(shorten(name, _NAME)), f"{errors['rows']:,}"]
-    cells += [*shares, f"{100 * errors['bias']:+.1f}"]
+    cells += [*shares, _signed(errors["bias"])]
     table.add_row(*(Text(cell) for cell in cells), style=style)
+
+
+def _signed(share: float) -> str:
+    text = f"{100 * share:+.1f}"
+    return "0.0" if float(text) == 0 else text
 
 
 def _speedups(speedup: Mapping[str, Any]) -> Table:
@@ -87,7 +92,7 @@ def _speedups(speedup: Mapping[str, Any]) -> Table:
     )
     for name, errors in (*((g["group"], g) for g in speedup["groups"]), ("all", speedup)):
         cells = [printable(shorten(name, _NAME)), f"{errors['rows']:,}"]
-        cells += [f"{100 * errors['mape']:.1f}", f"{100 * errors['bias']:+.1f}"]
+        cells += [f"{100 * errors['mape']:.1f}", _signed(errors["bias"])]
         cells += [f"{errors['direction_right']} of {errors['direction_checked']}"]
         table.add_row(*(Text(cell) for cell in cells), style="bold" if name == "all" else "")
     return table
@@ -114,7 +119,7 @@ def _worst(rows: Sequence[Mapping[str, Any]]) -> Table:
             ratio(row["ratio"]),
             row["model_kernel"],
             f"{row['split']:,}",
-            f"{row['waves']:,}",
+            grouped(row["waves"] or None, 1),
             row["bound"],
         ]
         table.add_row(*(Text(printable(cell)) for cell in cells))

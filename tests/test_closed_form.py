@@ -1,0 +1,138 @@
+"""Each term of a GPU's closed forms alone: all others are made to cost nothing."""
+
+import numpy as np
+import pytest
+
+from nmsim.engine.gpu_call import MATRIX_VECTOR, Chip, Form
+from nmsim.engine.gpu_choice import Rules, choose
+from nmsim.engine.tensor_core_analytical import estimate, fastest
+
+FREE = 1e30
+CHIP = Chip(
+    **dict.fromkeys(("macs", "shared", "port", "l2", "l2_bytes", "dram"), FREE),
+    **dict.fromkeys(("store", "write", "gemv"), FREE),
+    **dict.fromkeys(("launch", "load", "wave", "reduce", "overlap", "throttle"), 0.0),
+    sms=1.0,
+    throttle_half=1.0,
+)
+FORM = Form(2.0, 3.0, 5.0)
+RULES = Rules(tiles_per_sm=64.0, slices=4.0, large_first=False)
+WAVE, DRAM, LAUNCH, SUMS = 5, 6, 7, 8
+"""Places of shares."""
+
+
+def kernel(m, n, k, stages=3, ctas=1, warp=(32, 32)):
+    return np.array([m, n, k, stages, ctas, *warp], np.float64)
+
+
+TILE = kernel(128, 64, 32)
+
+
+def shares(chip, row, split, *sizes, form=FORM):
+    return estimate(chip, form, row, float(split), *map(float, sizes), 1.0).shares
+
+
+def test_an_edge_of_a_wave_fills_a_slice_waits_and_stores():
+    filled = shares(CHIP._replace(port=7.0), TILE, 1, 100, 64, 4096)
+    assert filled[WAVE] == pytest.approx(32 * (100 * 2 + 64 * 3) / 7)
+    stored = shares(CHIP._replace(store=7.0), TILE, 1, 100, 64, 4096)
+    assert stored[WAVE] == pytest.approx(100 * 64 * 5 / 7)
+    waits = shares(CHIP._replace(load=11.0, wave=13.0, sms=2.0), TILE, 1, 640, 64, 64)
+    assert waits[WAVE] == pytest.approx(3 * (11 + 13))
+
+
+def test_parts_of_k_are_read_and_their_sum_written():
+    chip = CHIP._replace(reduce=17.0, store=7.0, sms=3.0)
+    assert shares(chip, TILE, 4, 256, 64, 4096)[SUMS] == pytest.approx(
+        17 + 256 * 64 * (4 * 4 + 5) / (3 * 7)
+    )
+
+
+def test_what_l2_does_not_hold_is_read_by_every_wave():
+    """Five tiles on four slots: two waves of four rows of tiles, and their one column."""
+    row, chip = kernel(128, 128, 32), CHIP._replace(sms=4.0)
+    sizes = (640.0, 128.0, 1024.0)
+    once, cold = (
+        estimate(chip._replace(l2_bytes=held), FORM, row, 1.0, *sizes, 1.0).read_bytes
+        for held in (FREE, 1e-9)
+    )
+    assert once == (640 * 2 + 128 * 3) * 1024
+    assert cold == pytest.approx(2 * (4 * 128 * 2 + 128 * 3) * 1024)
+
+
+def test_work_that_memory_does_not_hide_shrinks_with_the_root_of_waves():
+    slow = CHIP._replace(macs=1.0, dram=1e-6, sms=1.0)
+    size = (4 * 128.0, 64.0, 32.0)
+    found = [
+        estimate(slow._replace(overlap=share), FORM, TILE, 1.0, *size, 1.0).clocks
+        for share in (0.0, 0.5)
+    ]
+    busy = 4 * 128 * 64 * 32
+    memory = (4 * 128 * 2 + 64 * 3) * 32 / 1e-6
+    assert found[0] == pytest.approx(memory)
+    assert found[1] - found[0] == pytest.approx(0.5 * busy / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "m", "copies", "vector"), [
+    (1, 1, 1, True), (1, 2, 1, False), (4, 4, 1, True), (1, 1, 2, False), (0, 1, 1, False),
+])  # fmt: skip
+def test_a_matrix_vector_kernel_takes_few_rows_of_one_gemm(rows, m, copies, vector):
+    chip = CHIP._replace(launch=1.0, wave=1e6)
+    table = np.stack([TILE, TILE])
+    found = fastest(chip, FORM, table, 1, 1.0, rows, float(m), 64.0, 4096.0, float(copies))
+    assert found.kernel == (MATRIX_VECTOR if vector else 1)
+    assert (found.clocks < 1e6) == vector
+
+
+def test_the_slower_kernel_is_not_taken():
+    chip = CHIP._replace(load=100.0, launch=7.0)
+    found = fastest(chip, FORM, TILE[None], 0, 1.0, 1, 1.0, 64.0, 8192.0, 1.0)
+    alone = estimate(chip, FORM, TILE, 1.0, 1.0, 64.0, 8192.0, 1.0)
+    by_hand = 7 + 100 * 2
+    assert found.clocks == pytest.approx(min(by_hand, alone.clocks))
+
+
+def chosen(chip, kernels, *sizes, splits=(1,), rules=RULES, form=FORM):
+    table = np.stack(kernels)
+    row, split = choose(
+        chip, form, table, np.array(splits, np.float64), rules, *map(float, sizes), 1.0
+    )
+    return row, split
+
+
+@pytest.mark.parametrize(("side", "first"), [(256, 1), (320, 0)])
+def test_small_tiles_are_passed_over_beyond_one_wave(side, first):
+    chip = CHIP._replace(macs=1.0, sms=16.0)
+    kernels = (kernel(128, 128, 32), kernel(64, 64, 32))
+    assert chosen(chip, kernels, side, side, 512)[0] == 1
+    large = RULES._replace(large_first=True)
+    assert chosen(chip, kernels, side, side, 512, rules=large)[0] == first
+
+
+@pytest.mark.parametrize(("k", "parts"), [(256, 2), (255, 1), (1024, 2)])
+def test_a_part_of_k_has_at_least_so_many_slices(k, parts):
+    chip = CHIP._replace(macs=1.0, sms=8.0)
+    assert chosen(chip, (TILE,), 128, 64, k, splits=(1, 2)) == (0, parts)
+
+
+def test_a_split_writes_the_sum_too():
+    chip = CHIP._replace(store=1.0, sms=1.0)
+    form = FORM._replace(out=1e6)
+    assert chosen(chip, (TILE,), 128, 64, 4096, splits=(1, 2), form=form) == (0, 1)
+
+
+def test_only_what_is_in_c_is_stored():
+    chip = CHIP._replace(store=1.0)
+    kernels = (kernel(256, 64, 32), kernel(64, 64, 32))
+    assert chosen(chip, kernels, 64, 64, 512)[0] == 0
+    assert chosen(chip, kernels[::-1], 64, 64, 512)[0] == 0
+
+
+def test_a_choice_waits_once_for_the_first_stage():
+    """Refilled: 8 slices at half a load, less the first; beside it 3.5 loads of arithmetic."""
+    load, k = 1000.0, 256
+    chip = CHIP._replace(load=load, macs=k * 128 * 64 / (3.5 * load))
+    refilled, computed = kernel(64, 64, 32, stages=3), kernel(128, 64, 32, stages=64)
+    assert chosen(chip, (refilled, computed), 64, 64, k)[0] == 0
+    slower = chip._replace(macs=k * 128 * 64 / (2.5 * load))
+    assert chosen(slower, (refilled, computed), 64, 64, k)[0] == 1
