@@ -12,6 +12,7 @@ import measure_kernels
 import numpy as np
 import pytest
 import training_step
+from bambhaniya_training import measure_training
 from chmiel_phases import judge_phases, judge_throughput, measure_phases, measure_throughput
 from paper import Paper, Part
 from utilisation import judge_machines, measure_machines
@@ -143,7 +144,7 @@ def test_a_changed_print_changes_a_verdict(slug, path, value):
     assert any(b.reproduced != a.reproduced or not a.reproduced for b, a in moved)
 
 
-CHMIEL, HUBARA, XU = "chmiel-2023", "hubara-2021", "xu-2022"
+CHMIEL, HUBARA, XU, BAMBHANIYA = "chmiel-2023", "hubara-2021", "xu-2022", "bambhaniya-2024"
 FST = "Table 3, ResNet-18, FST ×3"
 TWICE = {("strategies", "WG", "phases", phase, "speedup"): 2.0 for phase in ("backward", "update")}
 A100 = "a100-sxm4-80gb"
@@ -178,6 +179,11 @@ A100 = "a100-sxm4-80gb"
         (XU, "strategies", ("strategies", "WG", "phases", "backward", "ideal"), 1.5, "WG: one"),
         (XU, "speedups", ("rows", FST, "phases", "all", "ideal"), 1.9, "FST ×3: dense MACs"),
         (XU, "overheads", ("fused", "weight", "ms"), 2.0, "S(Wᵀ): overhead"),
+        (BAMBHANIYA, "flops", ("patches",), 197, "Sequence"),
+        (BAMBHANIYA, "flops", ("operators", "query", "flops"), 2 * 10**9, "projections: FLOPs"),
+        (BAMBHANIYA, "flops", ("operators", "mlp.3", "weights"), 10**7, "feed-forward: FLOPs"),
+        (BAMBHANIYA, "flops", ("operators", "mlp.0", "flops"), 11 * 10**9, "2:4 in feed"),
+        (BAMBHANIYA, "csr", ("gpus", "GH200", "1:8", "speedup"), 3.5, "GH200, 1:8"),
     ],
 )
 def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
@@ -228,6 +234,18 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
             },
             "cost less to find",
         ),
+        (BAMBHANIYA, "savings", {("left", "1:16", "flops"): 9_444_800_000}, "inference FLOPs"),
+        (BAMBHANIYA, "savings", {("left", "2:4", "weights"): 45_500_000}, "parameters"),
+        (BAMBHANIYA, "training", {("shares", "sdgf-geometric", "1:32"): 0.6}, "over dense"),
+        (BAMBHANIYA, "training", {("shares", "sr-ste", "2:4"): 1.2}, "over SR-STE"),
+        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "16 images"),
+        (
+            BAMBHANIYA,
+            "inference",
+            {("gpus", A100, "64", "sparse cores", "2:4"): 1.9},
+            "ViT-Large, 2:4 in feed-forward, a100",
+        ),
+        (BAMBHANIYA, "csr", {("gpus", "V100", "1:128", "speedup"): 9.0}, "V100, 1:128"),
         (XU, "strategies", TWICE, "WG: those GEMMs"),
         (
             XU,
@@ -272,6 +290,35 @@ def test_one_layer_runs_sparse_where_the_whole_network_does():
     of = figures["machines"][A100]["2:4-T"]
     for phase, pace in of["paces"].items():
         assert of["phases"][phase]["speedup"] == pytest.approx(pace["saved"] * pace["pace"])
+
+
+def test_table_8_prints_more_than_the_flops_of_its_network_allow():
+    figures = SECTIONS[BAMBHANIYA, "inference"]["figures"]
+    assert figures["ideal"]["2:4"] == pytest.approx(1.477, abs=5e-4)
+    width, tokens = 1024, 196
+    dense = 8 * width * width
+    attention = 4 * width * width + 2 * tokens * width
+    assert figures["feed_forward_share"] == pytest.approx(dense / (dense + attention))
+    for row in PAPERS[BAMBHANIYA].printed["inference"]["rows"].values():
+        assert all(said > figures["ideal"][pattern] for pattern, said in row.items())
+    short = changed(PAPERS[BAMBHANIYA].printed, "inference", "rows", A100, "2:4", to=1.45)
+    (verdict,) = (
+        v for v in judge(BAMBHANIYA, "inference", short) if "2:4 in feed-forward, a" in v.statement
+    )
+    assert "less than the FLOPs allow" in verdict.because
+
+
+def test_training_flops_of_the_schedules_by_hand():
+    figures = measure_training()
+    masked = 1 - figures["least"]
+    # A mask in forward saves a part of one GEMM of three; masks of 350 epochs are binary in 105.
+    shares = figures["shares"]
+    for pattern, density in (("2:4", 1 / 2), ("1:4", 1 / 4), ("1:16", 1 / 16)):
+        assert shares["sr-ste"][pattern] == pytest.approx(1 - masked * (1 - density))
+        for recipe in ("mdgf-linear", "mdgf-exponential"):
+            saved = masked * (1 - density) * 105 / 350
+            assert shares[recipe][pattern] == pytest.approx(1 - saved)
+    assert masked == pytest.approx(0.64 / 3, abs=0.005)
 
 
 def test_one_layer_has_the_mac_ratios_of_the_recipes():

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bambhaniya_2024 import BAMBHANIYA
 from chmiel_2023 import CHMIEL
 from hubara_2021 import HUBARA
 from paper import Paper
@@ -25,7 +26,7 @@ from nmsim.storage import write_folder
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
-PAPERS: tuple[Paper, ...] = (CHMIEL, HUBARA, XU)
+PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "

@@ -48,7 +48,7 @@ XU = Paper(
             caption="Recipes: sr-ste (SR-STE), transposable (TSM), "
             "bidirectional (FST ×2) and fst (FST ×3). A step's MACs are of all layers, all "
             "masked; batch 256 as in section 7, 16 for detectors, whose batch is not printed. A "
-            "factor is met within 0.05. The printed ones are the MAC ratios 3/2.5, 3/2 and 2.",
+            "factor is met within 0.05.",
             measure=measure_speedups,
             judge=judge_speedups,
             draw=draw_speedups,
