@@ -27,7 +27,7 @@ from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
 from nmsim.recipe import Offer, Recipe
 from nmsim.tensors import Rectified, TensorSource
 
-__all__ = ["Setting", "sparse_gemms"]
+__all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -41,6 +41,20 @@ class Setting:
     tensors: TensorSource
     batch: int = 1
     seed: int = 0
+
+
+def mask_seed(seed: int, layer: str, role: str, phase: str) -> int:
+    """Seed of a stochastic pruner for one mask: who draws it so elsewhere gets the same mask.
+
+    Parameters
+    ----------
+    seed
+        Of the run.
+    layer, role, phase
+        What the mask prunes, and the first phase that it is offered in.
+    """
+    key = [seed, *(zlib.crc32(text.encode()) for text in (layer, role, phase))]
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 def sparse_gemms(
@@ -247,8 +261,7 @@ class _Maker:
         return np.concatenate([self._pruned([part], len(part), k) for part in parts])
 
     def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
-        key = [self.setting.seed, *(zlib.crc32(t.encode()) for t in self._names)]
-        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+        seed = mask_seed(self.setting.seed, *self._names)
         chosen = self.offer.pruner
         return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
 

@@ -89,7 +89,9 @@ def claims_page(
     sections: Sequence[Section],
     figures: Mapping[str, go.Figure],
     captions: Mapping[str, str],
+    *,
     links: Mapping[str, str] = MappingProxyType({}),
+    tables: Mapping[str, Safe] = MappingProxyType({}),
 ) -> str:
     """The whole page: sections with the figures and captions that there are, by section.
 
@@ -99,6 +101,8 @@ def claims_page(
         Follows the count of statements that are reproduced.
     links
         Addresses of other pages by what they are called.
+    tables
+        Stand below the captions of their sections.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -120,6 +124,7 @@ def claims_page(
             _verdicts(section.verdicts, section.n_is),
             drawn.get(section.name, Safe("")),
             el("p", captions.get(section.name, ""), class_="caption"),
+            tables.get(section.name, Safe("")),
         ]
     parts += [
         el("h2", "How to get it again"),

@@ -117,8 +117,8 @@ def _saving(table: Printed, field: str, than: str, share: float, figures: Figure
 def draw_training(figures: Figures) -> go.Figure:
     """Training FLOPs by recipe and pattern."""
     drawn = go.Figure()
-    # The recipes of mask decay lie on each other: the later of two, the smaller its marker.
-    sizes = range(15, 0, -2)
+    # The recipes of mask decay lie on each other: the first has the larger marker.
+    sizes = (9, 12, 8, 9, 9)
     for (recipe, of), colour, symbol, size in zip(
         figures["shares"].items(), MACHINE_COLOURS, MACHINE_SYMBOLS, sizes, strict=False
     ):

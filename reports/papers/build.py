@@ -48,7 +48,7 @@ def page(paper: Paper, sections: list[Section]) -> str:
         sections,
         paper.drawings(sections),
         {part.name: part.caption for part in paper.parts},
-        {"All papers": "index.html"},
+        links={"All papers": "index.html"},
     )
 
 
@@ -103,7 +103,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                     "div",
                     *(_tile(paper, found[paper.slug]) for paper in papers),
                     class_="tiles",
-                    style="grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))",
+                    style="grid-template-columns: repeat(auto-fit, minmax(280px, 1fr))",
                 ),
                 el("h2", "Section by section"),
                 sheet(heads, _rows(papers, found), "verdicts"),
