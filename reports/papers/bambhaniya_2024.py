@@ -79,7 +79,7 @@ BAMBHANIYA = Paper(
             title="Speed-up of inference",
             where="Table 8",
             n_is=KEPT,
-            caption="The paper names neither batch nor number format nor kernel; here 1 and 64 "
+            caption="The paper names cuSPARSE, but neither batch nor number format; here 1 and 64 "
             "images. CSR: nmsim.engine.csr in fp32 without the host, the rest of the network and "
             "the dense twin in fp32 on CUDA cores. Sparse cores: bf16, the twin too; patterns "
             "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
