@@ -45,11 +45,11 @@ XU = Paper(
             title="Speed-ups",
             where="Tables 3 and 4",
             n_is=HALF,
-            caption="Recipes: sr-ste (SR-STE), transposable (TSM), "
-            "bidirectional (FST ×2) and fst (FST ×3). A step's MACs are of all layers, all "
-            "masked; batch 256 as in section 7, 16 for detectors, whose batch is not printed. A masked "
-            "GEMM runs as 2:4 even where the dense kernel is faster; making masks and all that is no "
-            "GEMM is left out here. A factor is met within 0.05.",
+            caption="Recipes: sr-ste (SR-STE), transposable (TSM), bidirectional (FST ×2) and fst "
+            "(FST ×3). A step's MACs are of all layers, all masked; batch 256 as in section 7, 16 "
+            "for detectors, whose batch is not printed. A masked GEMM runs as 2:4 even where the "
+            "dense kernel is faster; making masks and all that is no GEMM is left out here. A "
+            "factor is met within 0.05.",
             measure=measure_speedups,
             judge=judge_speedups,
             draw=draw_speedups,
