@@ -12,9 +12,13 @@ import measure_kernels
 import numpy as np
 import pytest
 import training_step
+from bambhaniya_training import measure_training
 from chmiel_phases import judge_phases, judge_throughput, measure_phases, measure_throughput
 from paper import Paper, Part
 from utilisation import judge_machines, measure_machines
+from xu_layers import measure_layers
+from xu_overheads import measure_overheads
+from xu_speedups import judge_speedups, measure_speedups
 
 import nmsim
 from nmsim.report.claims import Section, Verdict
@@ -43,7 +47,7 @@ PARTS = {
     for part in paper.parts
     if isinstance(part, Part)
 }
-NETWORKS = {"phases", "throughput", "machines"}
+NETWORKS = {"phases", "throughput", "machines", "speedups"}
 """Parts that simulate whole networks: tested on a layer."""
 
 
@@ -140,7 +144,9 @@ def test_a_changed_print_changes_a_verdict(slug, path, value):
     assert any(b.reproduced != a.reproduced or not a.reproduced for b, a in moved)
 
 
-CHMIEL, HUBARA = "chmiel-2023", "hubara-2021"
+CHMIEL, HUBARA, XU, BAMBHANIYA = "chmiel-2023", "hubara-2021", "xu-2022", "bambhaniya-2024"
+FST = "Table 3, ResNet-18, FST ×3"
+TWICE = {("strategies", "WG", "phases", phase, "speedup"): 2.0 for phase in ("backward", "update")}
 A100 = "a100-sxm4-80gb"
 
 
@@ -166,6 +172,18 @@ A100 = "a100-sxm4-80gb"
         (HUBARA, "growth", ("tile_ns", "2-approximation", 3), 1e7, "2-approximation"),
         (HUBARA, "transposed", ("broken", "4:8-T", "transposed"), 0.1, "4:8-T"),
         (HUBARA, "transposed", ("broken", "ASP 2:4", "transposed"), 0.0, "ASP 2:4"),
+        (XU, "layers", ("macs", "layer1.0.conv1", "update"), 10**10, "that is backward"),
+        (XU, "layers", ("gpu", "time_us", "forward"), 1e6, "share of backpropagation"),
+        (XU, "layers", ("second", "weights"), 30_000, "Activations over weights"),
+        (XU, "strategies", ("strategies", "GX", "masks", "update"), ["gradient"], "GX: one"),
+        (XU, "strategies", ("strategies", "WG", "phases", "backward", "ideal"), 1.5, "WG: one"),
+        (XU, "speedups", ("rows", FST, "phases", "all", "ideal"), 1.9, "FST ×3: dense MACs"),
+        (XU, "overheads", ("fused", "weight", "ms"), 2.0, "S(Wᵀ): overhead"),
+        (BAMBHANIYA, "flops", ("patches",), 197, "Sequence"),
+        (BAMBHANIYA, "flops", ("operators", "query", "flops"), 2 * 10**9, "projections: FLOPs"),
+        (BAMBHANIYA, "flops", ("operators", "mlp.3", "weights"), 10**7, "feed-forward: FLOPs"),
+        (BAMBHANIYA, "flops", ("operators", "mlp.0", "flops"), 11 * 10**9, "2:4 in feed"),
+        (BAMBHANIYA, "csr", ("gpus", "GH200", "1:8", "speedup"), 3.5, "GH200, 1:8"),
     ],
 )
 def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
@@ -216,6 +234,35 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
             },
             "cost less to find",
         ),
+        (BAMBHANIYA, "savings", {("left", "1:16", "flops"): 9_444_800_000}, "inference FLOPs"),
+        (BAMBHANIYA, "savings", {("left", "2:4", "weights"): 45_500_000}, "parameters"),
+        (BAMBHANIYA, "training", {("shares", "sdgf-geometric", "1:32"): 0.6}, "over dense"),
+        (BAMBHANIYA, "training", {("shares", "sr-ste", "2:4"): 1.2}, "over SR-STE"),
+        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "16 images"),
+        (
+            BAMBHANIYA,
+            "inference",
+            {("gpus", A100, "64", "sparse cores", "2:4"): 1.9},
+            "ViT-Large, 2:4 in feed-forward, a100",
+        ),
+        (BAMBHANIYA, "csr", {("gpus", "V100", "1:128", "speedup"): 9.0}, "V100, 1:128"),
+        (XU, "strategies", TWICE, "WG: those GEMMs"),
+        (
+            XU,
+            "speedups",
+            {("rows", FST, "phases", "all", "speedup"): 2.0},
+            "FST ×3: speed-up of all GEMMs",
+        ),
+        (XU, "overheads", {("operators", "activation", "ms"): 400.0}, "S(activation): time"),
+        (XU, "overheads", {("fused", "gradient", "ms"): 200.0}, "gradient 2:4 by magnitude"),
+        (XU, "overheads", {("shift_ms",): 0.7}, "shift"),
+        (XU, "overheads", {("gemms_ms", "dense bf16"): 160.0}, "Share of matrix"),
+        (
+            XU,
+            "overheads",
+            {("gemms_ms", "dense bf16"): 180.0, ("gemms_ms", "FST bf16"): 84.0},
+            "Training acceleration",
+        ),
     ],
 )
 def test_what_differs_could_have_been_reproduced(slug, name, paths, statement):
@@ -243,6 +290,61 @@ def test_one_layer_runs_sparse_where_the_whole_network_does():
     of = figures["machines"][A100]["2:4-T"]
     for phase, pace in of["paces"].items():
         assert of["phases"][phase]["speedup"] == pytest.approx(pace["saved"] * pace["pace"])
+
+
+def test_table_8_prints_more_than_the_flops_of_its_network_allow():
+    figures = SECTIONS[BAMBHANIYA, "inference"]["figures"]
+    assert figures["ideal"]["2:4"] == pytest.approx(1.477, abs=5e-4)
+    width, tokens = 1024, 196
+    dense = 8 * width * width
+    attention = 4 * width * width + 2 * tokens * width
+    assert figures["feed_forward_share"] == pytest.approx(dense / (dense + attention))
+    for row in PAPERS[BAMBHANIYA].printed["inference"]["rows"].values():
+        assert all(said > figures["ideal"][pattern] for pattern, said in row.items())
+    short = changed(PAPERS[BAMBHANIYA].printed, "inference", "rows", "v100", "2:4", to=1.45)
+    verdict = judge(BAMBHANIYA, "inference", short)[0]
+    assert verdict.statement == "ViT-Large, 2:4 in feed-forward, v100"
+    assert "less than the FLOPs allow" in verdict.because
+
+
+def test_training_flops_of_the_schedules_by_hand():
+    figures = measure_training()
+    masked = 1 - figures["least"]
+    # A mask in forward saves a part of one GEMM of three; masks of 350 epochs are binary in 105.
+    shares = figures["shares"]
+    for pattern, density in (("2:4", 1 / 2), ("1:4", 1 / 4), ("1:16", 1 / 16)):
+        assert shares["sr-ste"][pattern] == pytest.approx(1 - masked * (1 - density))
+        for recipe in ("mdgf-linear", "mdgf-exponential"):
+            saved = masked * (1 - density) * 105 / 350
+            assert shares[recipe][pattern] == pytest.approx(1 - saved)
+    assert masked == pytest.approx(0.64 / 3, abs=0.005)
+
+
+def test_one_layer_has_the_mac_ratios_of_the_recipes():
+    rows = PAPERS[XU].printed["speedups"]["rows"]
+    some = {name: row for name, row in rows.items() if row["model"] == "resnet50"}
+    verdicts = judge_speedups({"speedups": {"rows": some}}, measure_speedups(some, "*2.1.conv2"))
+    assert [v.reproduced for v in verdicts[:4]] == [True] * 4
+    assert all("speed-up of all GEMMs" in v.statement for v in verdicts[4:])
+
+
+def test_the_bars_of_figure_2_are_the_convolutions_of_resnet18():
+    figures = measure_layers()
+    assert figures["forward_macs"] == 1_813_561_344
+    assert len(figures["macs"]) == 20
+    # 112 x 112 pixels of 64 channels, windows of 7 x 7 x 3; no gradient of the image.
+    assert figures["macs"]["conv1"] == dict.fromkeys(("forward", "update"), 112**2 * 64 * 147)
+
+
+def test_passes_of_fst_move_the_operands_of_the_convolutions():
+    figures = measure_overheads()
+    elements = {name: one["elements"] for name, one in figures["fused"].items()}
+    # The weights of the network without its classifier; a gradient for every output.
+    assert elements["weight"] == 11_689_512 - 512 * 1000 - 1000 - 9600
+    assert figures["fused"]["gradient"]["bytes_per_element"] == 8
+    assert figures["operators"]["gradient"]["bytes_per_element"] == 46
+    assert figures["shift_ms"] <= figures["fused"]["gradient"]["ms"]
+    assert figures["gemms_ms"]["fp32 lanes"] > figures["gemms_ms"]["dense bf16"]
 
 
 def test_an_overhead_is_the_search_over_the_training_between_two_searches():

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bambhaniya_2024 import BAMBHANIYA
 from chmiel_2023 import CHMIEL
 from hubara_2021 import HUBARA
 from paper import Paper
+from xu_2022 import XU
 
 from nmsim import __version__
 from nmsim.report import document
@@ -24,7 +26,7 @@ from nmsim.storage import write_folder
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
-PAPERS: tuple[Paper, ...] = (CHMIEL, HUBARA)
+PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "
@@ -46,7 +48,7 @@ def page(paper: Paper, sections: list[Section]) -> str:
         sections,
         paper.drawings(sections),
         {part.name: part.caption for part in paper.parts},
-        {"All papers": "index.html"},
+        links={"All papers": "index.html"},
     )
 
 
@@ -101,7 +103,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                     "div",
                     *(_tile(paper, found[paper.slug]) for paper in papers),
                     class_="tiles",
-                    style="grid-template-columns: repeat(auto-fit, minmax(340px, 1fr))",
+                    style="grid-template-columns: repeat(auto-fit, minmax(280px, 1fr))",
                 ),
                 el("h2", "Section by section"),
                 sheet(heads, _rows(papers, found), "verdicts"),

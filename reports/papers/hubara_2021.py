@@ -25,8 +25,7 @@ __all__ = ["HUBARA"]
 
 HUBARA = Paper(
     slug="hubara-2021",
-    lead="Tables of accuracy alone are not compared, nor Figures 3a and 5b; Mask R-CNN, ResNeXt-50 "
-    "and VGG-11 of Tables 3 and 4 are left out.",
+    lead="Tables of accuracy alone are not compared, nor Figures 3a and 5b.",
     parts=(
         Part(
             name="utilisation",

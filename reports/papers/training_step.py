@@ -43,11 +43,11 @@ def conditions() -> dict[str, Any]:
     return {name: found[name] for name in ("cpu", "threads", "timed", "remark")}
 
 
-def machine() -> Gpu:
-    """The GPU of the papers."""
-    found = nmsim.load_hardware(MACHINE)
+def machine(name: str | Path = MACHINE) -> Gpu:
+    """A GPU: that of Hubara et al. and Chmiel et al., unless named."""
+    found = nmsim.load_hardware(name)
     if not isinstance(found, Gpu):
-        raise TypeError(f"{MACHINE}: expected a GPU")
+        raise TypeError(f"{name}: expected a GPU")
     return found
 
 
@@ -74,10 +74,15 @@ def forward_outputs(model: str, batch: int, *, inner: bool) -> list[tuple[int, i
     return [(g.m * g.count, g.n) for g in chosen for _ in range(g.repeat)]
 
 
-def one_pass(cells: list[tuple[int, int]], pattern: str, *, fused: bool = True) -> dict[str, float]:
-    """Time in ms, and bytes an element, of pruning matrices on that GPU; a lower bound."""
-    gpu, wanted = machine(), nmsim.Pattern.parse(pattern)
-    found = [select(gpu, m, n, wanted, fused=fused) for m, n in cells]
+def one_pass(
+    cells: list[tuple[int, int]], pattern: str, *, fused: bool = True, gpu: Gpu | None = None
+) -> dict[str, float]:
+    """Time in ms, and bytes an element, of pruning fp32 matrices; a lower bound.
+
+    On the GPU of the papers' overheads, unless another is given.
+    """
+    on, wanted = gpu or machine(), nmsim.Pattern.parse(pattern)
+    found = [select(on, m, n, wanted, "fp32", fused=fused) for m, n in cells]
     elements = sum(m * n for m, n in cells)
     return {
         "elements": elements,
@@ -86,7 +91,7 @@ def one_pass(cells: list[tuple[int, int]], pattern: str, *, fused: bool = True) 
     }
 
 
-def passing(cells: list[tuple[int, int]]) -> float:
-    """Time in ms of a kernel that reads and writes every element, as a ReLU does, on that GPU."""
+def passing(cells: list[tuple[int, int]], gpu: Gpu | None = None) -> float:
+    """Time in ms of a kernel that reads and writes every element, as a ReLU does."""
     # Nothing is compared in groups of one.
-    return one_pass(cells, "1:1")["ms"]
+    return one_pass(cells, "1:1", gpu=gpu)["ms"]

@@ -1,0 +1,103 @@
+"""Bambhaniya et al., arXiv:2402.04744: progressive gradient flow, on a page of their own."""
+
+from bambhaniya_flops import (
+    draw_savings,
+    judge_flops,
+    judge_savings,
+    measure_flops,
+    measure_savings,
+)
+from bambhaniya_inference import draw_inference, judge_inference, measure_inference
+from bambhaniya_training import (
+    draw_training,
+    judge_run,
+    judge_training,
+    measure_run,
+    measure_training,
+)
+from csr_kernels import draw_csr, judge_csr, measure_csr
+from paper import KEPT, Paper, Part
+
+__all__ = ["BAMBHANIYA"]
+
+BAMBHANIYA = Paper(
+    slug="bambhaniya-2024",
+    lead="Accuracies (Tables 2 to 7 and 9 to 12) are not compared, nor the variances of Figure 3 "
+    "and the profiles of Figure 9.",
+    parts=(
+        Part(
+            name="flops",
+            title="Operations of ViT-Base",
+            where="Tables 1, 17 and 18",
+            n_is=KEPT,
+            caption="Source: vit-b16 lowered at 196 tokens, twelve blocks without patch embedding "
+            "and classifier; two FLOPs a MAC, one image. A figure is met to its last printed "
+            "digit, cut or rounded.",
+            measure=measure_flops,
+            judge=judge_flops,
+        ),
+        Part(
+            name="savings",
+            title="What a sparser pattern saves",
+            where="Figures 4a and 5, sections 5.1 and 7",
+            n_is=KEPT,
+            caption="The axes of the figures bear no numbers in the text; the patterns' FLOPs and "
+            "weights are drawn here, and the two savings that the text names are judged within "
+            "one point.",
+            measure=measure_savings,
+            judge=judge_savings,
+            draw=draw_savings,
+        ),
+        Part(
+            name="training",
+            title="Training FLOPs of the schedules",
+            where="section 1 and Figure 4b",
+            n_is=KEPT,
+            caption="Recipes sr-ste, mdgf-linear, mdgf-exponential, sdgf-stepwise and "
+            "sdgf-geometric on feed-forward weights, integrated over the run by nmsim.train on "
+            "the machine ideal, which counts MACs alone. A mask that decays saves nothing until it "
+            "is binary, after 70 % of the run, as section 3 recommends. The paper compares runs of "
+            "different lengths at the same accuracy; here they have the same length. 1:128 is left "
+            "out: sdgf-geometric would start from 16:2048, more than the 1024 that nmsim takes.",
+            measure=measure_training,
+            judge=judge_training,
+            draw=draw_training,
+        ),
+        Part(
+            name="run",
+            title="Time of a training run",
+            where="appendix C.2.1 and Table 13",
+            n_is=KEPT,
+            caption="GEMMs of dense steps, bf16, analytical; ImageNet-1K has 1,281,167 images. "
+            "Whether the batch is of a GPU or of all the paper does not say. Met within a factor "
+            "of two.",
+            measure=measure_run,
+            judge=judge_run,
+        ),
+        Part(
+            name="inference",
+            title="Speed-up of inference",
+            where="Table 8",
+            n_is=KEPT,
+            caption="The paper names cuSPARSE, but neither batch nor number format; here 1 and 64 "
+            "images. CSR: nmsim.engine.csr in fp32 without the host, the rest of the network and "
+            "the dense twin in fp32 on CUDA cores. Sparse cores: bf16, the twin too; patterns "
+            "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
+            measure=measure_inference,
+            judge=judge_inference,
+            draw=draw_inference,
+        ),
+        Part(
+            name="csr",
+            title="CSR products",
+            where="Table 19",
+            n_is=KEPT,
+            caption="nmsim.engine.csr, nothing fitted; docs/gpus.md says what is counted and "
+            "assumed. The paper names neither sizes nor number format: ViT-Base, 196 tokens, one "
+            "image, fp32 are taken, and docs/gpus.md says what hangs on them. Met within 15 %.",
+            measure=measure_csr,
+            judge=judge_csr,
+            draw=draw_csr,
+        ),
+    ),
+)

@@ -1,0 +1,180 @@
+"""Table 8 of Bambhaniya et al.: inference of ViT-Large with N:M in its feed-forward layers."""
+
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+from bambhaniya_flops import FEED_FORWARD, operators
+from csr_kernels import DENSITIES
+from paper import HERE, Figures, Printed
+from training_step import machine
+
+from nmsim.engine.csr import csr_time
+from nmsim.experiment import Point, rows
+from nmsim.recipe import Recipe, load_recipe
+from nmsim.report.claims import Verdict, judged
+from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.result import totals
+from nmsim.spec import read_yaml
+
+__all__ = ["draw_inference", "feed_forward_alone", "judge_inference", "measure_inference"]
+
+MODEL, BATCHES = "vit-l16", (1, 64)
+GPUS = ("v100", "a100-sxm4-80gb")
+
+_ALIKE = 0.15
+
+
+def feed_forward_alone(name: str) -> Recipe:
+    """A recipe whose masks are of feed-forward layers alone."""
+    recipe = load_recipe(name)
+    layers = load_recipe("mdgf-exponential-ff").operands[0].layers
+    masks = tuple(offer.model_copy(update={"layers": layers}) for offer in recipe.operands)
+    return recipe.model_copy(update={"operands": masks})
+
+
+def measure_inference() -> dict[str, Any]:
+    """FLOPs that are left; times with CSR kernels on CUDA cores; 2:4 on sparse cores if any."""
+    of = operators(MODEL)
+    dense = sum(of[name]["flops"] for name in FEED_FORWARD)
+    whole = sum(one["flops"] for one in of.values())
+    return {
+        "model": MODEL,
+        "batches": list(BATCHES),
+        "feed_forward_share": dense / whole,
+        "ideal": {
+            pattern: whole / (whole - dense + density * dense)
+            for pattern, density in DENSITIES.items()
+        },
+        "gpus": {
+            gpu: {
+                str(batch): {"CSR": _csr(gpu, batch), "sparse cores": _sparse_cores(gpu, batch)}
+                for batch in BATCHES
+            }
+            for gpu in GPUS
+        },
+    }
+
+
+def _csr(gpu: str, batch: int) -> dict[str, float]:
+    """Speed-up in fp32: feed-forward layers by CSR kernels, the rest and the twin dense."""
+    fp32 = Point(
+        model=MODEL,
+        hardware=gpu,
+        batch=batch,
+        phases=("forward",),
+        fidelity="analytical",
+        compare=False,
+        overrides={"dtype": "fp32"},
+    )
+    table = list(rows(fp32))
+    inner = [row for row in table if row["layer"].endswith(FEED_FORWARD)]
+    total, dense = (sum(row["time_us"] for row in some) for some in (table, inner))
+    return {
+        pattern: total
+        / (
+            total
+            - dense
+            + sum(
+                row["repeat"]
+                * csr_time(machine(gpu), row["n"], row["m"], row["k"], density).total_us
+                for row in inner
+            )
+        )
+        for pattern, density in DENSITIES.items()
+    }
+
+
+def _sparse_cores(gpu: str, batch: int) -> dict[str, float]:
+    """Speed-up in the GPU's own number format, if it has sparse cores; 1:4 runs as 2:4 there."""
+    point = Point(
+        model=MODEL,
+        hardware=gpu,
+        batch=batch,
+        phases=("forward",),
+        fidelity="analytical",
+        recipe=feed_forward_alone("asp"),
+    )
+    return {
+        pattern: totals(rows(replace(point, pattern=pattern)))["all"]["speedup"]
+        for pattern in DENSITIES
+        if machine(gpu).native
+    }
+
+
+def judge_inference(printed: Printed, figures: Figures) -> list[Verdict]:
+    """Every entry against both ways to run it, and against the FLOPs that are left."""
+    table = printed["inference"]
+    return [
+        _entry(table["where"], gpu, pattern, said, figures)
+        for gpu, row in table["rows"].items()
+        for pattern, said in row.items()
+    ]
+
+
+def _entry(where: str, gpu: str, pattern: str, said: float, figures: Figures) -> Verdict:
+    ideal, share = figures["ideal"][pattern], figures["feed_forward_share"]
+    ways = {
+        f"{way}, {batch} image{'s' * (batch != '1')}": of[way][pattern]
+        for batch, of in figures["gpus"][gpu].items()
+        for way in of
+        if pattern in of[way]
+    }
+    beyond = (
+        f"more than the FLOPs allow: feed-forward is {100 * share:.1f} % of them, {pattern} there "
+        f"saves {ideal:.3f}×"
+    )
+    if said > 1 / (1 - share):
+        beyond += f", no feed-forward at all {1 / (1 - share):.3f}×"
+    short = "less than the FLOPs allow, but no way of running it comes near"
+    return judged(
+        f"ViT-Large, {pattern} in feed-forward, {gpu}",
+        where,
+        f"{said}×",
+        f"FLOPs {ideal:.3f}×; " + "; ".join(f"{way} {gain:.2f}×" for way, gain in ways.items()),
+        []
+        if any(abs(gain / said - 1) <= _ALIKE for gain in ways.values())
+        else [beyond if said > ideal else short],
+    )
+
+
+def draw_inference(figures: Figures) -> go.Figure:
+    """Printed and computed speed-ups by pattern."""
+    drawn = go.Figure()
+    table = read_yaml(HERE / "bambhaniya-2024.yaml")["tables"]["inference"]["rows"]
+    patterns = list(figures["ideal"])
+    for gpu, colour in zip(GPUS, MACHINE_COLOURS, strict=False):
+        for name, values, dash in (
+            ("printed", table[gpu], "dot"),
+            *(
+                (f"CSR, batch {batch}", of["CSR"], dash)
+                for (batch, of), dash in zip(
+                    figures["gpus"][gpu].items(), ("solid", "dash"), strict=True
+                )
+            ),
+        ):
+            drawn.add_scatter(
+                name=f"{gpu}, {name}",
+                x=patterns,
+                y=[values[pattern] for pattern in patterns],
+                mode="lines+markers",
+                line={"color": colour, "dash": dash},
+                hovertemplate=f"{gpu}, {name}, %{{x}}: %{{y:.3f}}×<extra></extra>",
+            )
+    drawn.add_scatter(
+        name="FLOPs over those left",
+        x=patterns,
+        y=list(figures["ideal"].values()),
+        mode="lines+markers",
+        line={"color": DENSE_COLOUR, "width": 3},
+        hovertemplate="FLOPs, %{x}: %{y:.3f}×<extra></extra>",
+    )
+    drawn.update_xaxes(title="pattern of the feed-forward weights", type="category")
+    drawn.update_yaxes(title="speed-up over dense", rangemode="tozero")
+    return apply_theme(
+        drawn,
+        "Inference with patterns in feed-forward layers",
+        f"{figures['model']} · CSR: fp32 on CUDA cores, the rest dense",
+        470,
+        130,
+    )

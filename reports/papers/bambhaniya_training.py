@@ -1,0 +1,196 @@
+"""Training FLOPs of Bambhaniya et al.: what the schedules of mask and structure decay save."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+from bambhaniya_flops import MODEL
+from bambhaniya_inference import feed_forward_alone
+from paper import HERE, Figures, Printed
+
+from nmsim.experiment import Point
+from nmsim.report.claims import Verdict, judged
+from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from nmsim.spec import read_yaml
+from nmsim.training import TrainingRun, train, training_step
+
+__all__ = [
+    "draw_training",
+    "judge_run",
+    "judge_training",
+    "measure_run",
+    "measure_training",
+]
+
+EPOCHS = 350
+PATTERNS = ("2:4", "1:4", "1:8", "1:16", "1:32")
+DECAYING = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise", "sdgf-geometric")
+BASELINE = "sr-ste"
+A100 = "a100-sxm4-80gb"
+
+IMAGES = 1_281_167
+"""Training images of ImageNet-1K (Russakovsky et al., IJCV 2015)."""
+
+_ALIKE, _POINTS = 2.0, 1.0
+
+
+def measure_training() -> dict[str, Any]:
+    """FLOPs over those of a dense run, of every recipe and pattern in feed-forward layers."""
+    runs = {
+        recipe: {pattern: _run(recipe, pattern) for pattern in PATTERNS}
+        for recipe in (BASELINE, *DECAYING)
+    }
+    return {
+        "model": MODEL,
+        "epochs": EPOCHS,
+        "shares": {
+            recipe: {
+                pattern: run.total("flops") / (run.dense.flops * run.steps)
+                for pattern, run in of.items()
+            }
+            for recipe, of in runs.items()
+        },
+        "least": _share_beyond_reach(),
+    }
+
+
+def _run(recipe: str, pattern: str) -> TrainingRun:
+    return train(
+        MODEL,
+        steps=EPOCHS,
+        hardware="ideal",
+        recipe=feed_forward_alone(recipe),
+        pattern=pattern,
+        fidelity="analytical",
+    )
+
+
+def _share_beyond_reach() -> float:
+    """Share of a step's MACs that no mask of feed-forward weights in forward can save."""
+    work = list(Point(model=MODEL, recipe=feed_forward_alone(BASELINE)).sparse_gemms())
+    masked = sum(one.gemm.macs for one in work if not one.b.pattern.is_dense)
+    return 1 - masked / sum(one.gemm.macs for one in work)
+
+
+def judge_training(printed: Printed, figures: Figures) -> list[Verdict]:
+    """The two savings that the text states."""
+    table, shares = printed["training"], figures["shares"]
+    return [
+        _saving(table, "over_dense_percent", "dense training", 1.0, figures),
+        _saving(
+            table,
+            "over_sr_ste_percent",
+            "SR-STE at 2:4",
+            shares[BASELINE]["2:4"],
+            figures,
+        ),
+    ]
+
+
+def _saving(table: Printed, field: str, than: str, share: float, figures: Figures) -> Verdict:
+    said = table[field]
+    found = {
+        (recipe, pattern): figures["shares"][recipe][pattern] / share
+        for recipe in DECAYING
+        for pattern in PATTERNS
+    }
+    best = min(found, key=lambda at: found[at])
+    saved = 100 * (1 - found[best])
+    mask = 100 * (1 - found["mdgf-exponential", "1:16"])
+    return judged(
+        f"Training FLOPs that decaying recipes save over {than}, at the same number of steps",
+        table["where"],
+        f"{said} % at the same accuracy",
+        f"at most {saved:.1f} % ({best[0]}, {best[1]}); mdgf-exponential at 1:16 saves "
+        f"{mask:.1f} %",
+        []
+        if saved >= said
+        else [
+            (
+                f"masks in forward alone leave {100 * figures['least']:.1f} % of a dense step's "
+                f"FLOPs whatever the pattern: to save {said} % takes a run of "
+                f"{(100 - said) / found[best]:.0f} % of the steps"
+            )
+        ],
+    )
+
+
+def draw_training(figures: Figures) -> go.Figure:
+    """Training FLOPs by recipe and pattern."""
+    drawn = go.Figure()
+    # The recipes of mask decay lie on each other: the first has the larger marker.
+    sizes = (9, 12, 8, 9, 9)
+    for (recipe, of), colour, symbol, size in zip(
+        figures["shares"].items(), MACHINE_COLOURS, MACHINE_SYMBOLS, sizes, strict=False
+    ):
+        drawn.add_scatter(
+            name=recipe,
+            x=list(of),
+            y=[100 * share for share in of.values()],
+            mode="lines+markers",
+            line={"color": colour},
+            marker={"symbol": symbol, "size": size},
+            hovertemplate=f"{recipe}, %{{x}}: %{{y:.2f}} %<extra></extra>",
+        )
+    drawn.add_hline(y=100 * figures["least"], line={"color": "#1F2933", "width": 1, "dash": "dot"})
+    drawn.update_xaxes(title="target pattern of the feed-forward weights", type="category")
+    drawn.update_yaxes(title="training FLOPs, of dense [%]", range=[75, 101])
+    return apply_theme(
+        drawn,
+        "Training FLOPs of each schedule",
+        f"{figures['model']}, {figures['epochs']} epochs · dotted: feed-forward at no FLOPs in "
+        "forward",
+        450,
+        112,
+    )
+
+
+def measure_run() -> dict[str, Any]:
+    """Time of a dense step of a GPU's share of the batch, and of the whole batch, on an A100."""
+    table = read_yaml(HERE / "bambhaniya-2024.yaml")["tables"]["run"]
+    batch, gpus = table["batch"], table["gpus"]
+    return {
+        "hardware": A100,
+        "images": IMAGES,
+        "step_us": {
+            str(samples): training_step(
+                Point(
+                    model=MODEL,
+                    hardware=A100,
+                    batch=samples,
+                    fidelity="analytical",
+                    compare=False,
+                )
+            ).time_us
+            for samples in (batch // gpus, batch)
+        },
+    }
+
+
+def judge_run(printed: Printed, figures: Figures) -> list[Verdict]:
+    """The time of the run, where the batch is of all GPUs or of each."""
+    table = printed["run"]
+    hours = {
+        samples: table["epochs"] * figures["images"] / (int(samples) * table["gpus"]) * step / 3.6e9
+        for samples, step in figures["step_us"].items()
+    }
+    near = {
+        samples: table["batch"] in (int(samples), int(samples) * table["gpus"]) for samples in hours
+    }
+    return [
+        judged(
+            f"Hours of {table['epochs']} dense epochs on {table['gpus']} A100s, {samples} images "
+            "a GPU and step",
+            table["where"],
+            f"{table['hours']} h at a batch of {table['batch']}",
+            f"{found:.1f} h of GEMMs on {figures['hardware']}",
+            []
+            if 1 / _ALIKE <= found / table["hours"] <= _ALIKE and near[samples]
+            else [
+                (
+                    f"GEMMs on tensor cores are {100 * found / table['hours']:.0f} % of the "
+                    "printed time; data, optimiser, communication and all else are not modelled"
+                )
+            ],
+        )
+        for samples, found in hours.items()
+    ]

@@ -1,0 +1,70 @@
+"""Xu et al., AAAI 2022: fully sparse training, on a page of their own."""
+
+from paper import HALF, Paper, Part
+from xu_layers import draw_layers, judge_layers, measure_layers
+from xu_overheads import draw_overheads, judge_overheads, measure_overheads
+from xu_speedups import (
+    draw_speedups,
+    judge_speedups,
+    judge_strategies,
+    measure_speedups,
+    measure_strategies,
+)
+
+__all__ = ["XU"]
+
+XU = Paper(
+    slug="xu-2022",
+    lead="Accuracies (Tables 1, 5 and columns of 3 and 4) are not compared, nor channel and "
+    "unstructured pruning in Table 3, nor the entropies of Figure 4.",
+    parts=(
+        Part(
+            name="layers",
+            title="Where the work is",
+            where="Figure 2 and section 4",
+            n_is=HALF,
+            caption="Source: the lowered network; the figure's bars bear no numbers, so they are "
+            "drawn here and only the text that refers to them is judged. A share of time is met "
+            "within five points.",
+            measure=measure_layers,
+            judge=judge_layers,
+            draw=draw_layers,
+        ),
+        Part(
+            name="strategies",
+            title="Four choices of what to prune",
+            where="Eq. 4 and section 4",
+            n_is=HALF,
+            caption="Recipes wg, wx, gg and gx, which all prune weights in forward. Pace: MACs "
+            "spent a cycle, over those of the dense twin; analytical.",
+            measure=measure_strategies,
+            judge=judge_strategies,
+        ),
+        Part(
+            name="speedups",
+            title="Speed-ups",
+            where="Tables 3 and 4",
+            n_is=HALF,
+            caption="Recipes: sr-ste (SR-STE), transposable (TSM), bidirectional (FST ×2) and fst "
+            "(FST ×3). A step's MACs are of all layers, all masked; batch 256 as in section 7, 16 "
+            "for detectors, whose batch is not printed. A masked GEMM runs as 2:4 even where the "
+            "dense kernel is faster; making masks and all that is no GEMM is left out here. A "
+            "factor is met within 0.05.",
+            measure=measure_speedups,
+            judge=judge_speedups,
+            draw=draw_speedups,
+        ),
+        Part(
+            name="overheads",
+            title="Time of making the masks",
+            where="Tables 2 and 6",
+            n_is=HALF,
+            caption="nmsim.engine.preparation: bytes of every kernel over the bandwidth of a "
+            "documented A100, all convolutions, fp32 (the paper names no number format): lower "
+            "bounds. A printed time of sorting is met within a factor of two.",
+            measure=measure_overheads,
+            judge=judge_overheads,
+            draw=draw_overheads,
+        ),
+    ),
+)
