@@ -11,7 +11,7 @@ FREE = 1e30
 CHIP = Chip(
     **dict.fromkeys(("macs", "shared", "port", "l2", "l2_bytes", "dram"), FREE),
     **dict.fromkeys(("store", "write", "gemv"), FREE),
-    **dict.fromkeys(("launch", "load", "wave", "reduce", "overlap", "throttle"), 0.0),
+    **dict.fromkeys(("launch", "near", "load", "wave", "reduce", "overlap", "throttle"), 0.0),
     sms=1.0,
     throttle_half=1.0,
 )
@@ -46,6 +46,17 @@ def test_parts_of_k_are_read_and_their_sum_written():
     assert shares(chip, TILE, 4, 256, 64, 4096)[SUMS] == pytest.approx(
         17 + 256 * 64 * (4 * 4 + 5) / (3 * 7)
     )
+
+
+def test_what_l2_holds_of_earlier_launches_is_not_read():
+    """By hand: A 51,200, B 49,152 and C 32,000 bytes pass through 400,000; three B in turn."""
+    chip = CHIP._replace(l2_bytes=4e5, load=11.0, near=3.0, sms=2.0)
+    a, b, c = 100 * 256 * 2, 64 * 256 * 3, 100 * 64 * 5
+    held = 1 - (a + b + c) / 4e5, 1 - (a + 3 * b + c) / 4e5
+    form = FORM._replace(in_turn=3.0)
+    found = estimate(chip, form, TILE, 1.0, 100.0, 64.0, 256.0, 1.0)
+    assert found.read_bytes == pytest.approx(a * (1 - held[0]) + b * (1 - held[1]))
+    assert found.shares[WAVE] == pytest.approx(11 + (3 - 11) * held[1])
 
 
 def test_what_l2_does_not_hold_is_read_by_every_wave():

@@ -18,6 +18,7 @@ from nmsim.hardware import HARDWARE, load_hardware
 from nmsim.measurements import COLUMNS, MEASURED, read_measurements
 from nmsim.pattern import Pattern
 from nmsim.report import read_results
+from nmsim.validation import IN_TURN
 
 HEADER = ",".join(COLUMNS)
 DENSE = "me,A100,SXM4-80GB,cublas,dense,,fp16,fp32,4096,1024,512,1,50.0"
@@ -62,7 +63,11 @@ def alone(row):
     cells = dict(zip(COLUMNS, row.split(","), strict=False))
     pattern = Pattern.parse(cells["sparsity"])
     call = Call(
-        cells["dtype_in"], pattern, cells["sparse_operand"].lower(), cells["library"].lower()
+        cells["dtype_in"],
+        pattern,
+        cells["sparse_operand"].lower(),
+        cells["library"].lower(),
+        in_turn=IN_TURN,
     )
     sizes = np.array([[float(cells[name]) for name in ("m", "n", "k", "batch")]])
     return float(call_times(load_hardware("a100-sxm4-80gb"), call, sizes)[0])
