@@ -514,6 +514,15 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
+def wait_for_children(pid, count, limit=60.0):
+    """Until a process has so many of its own: it has then long set up how it takes signals."""
+    end = time.monotonic() + limit
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while time.monotonic() < end and len(children.read_text().split()) < count:
+        time.sleep(0.05)
+    time.sleep(1)
+
+
 def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
     plan = tmp_path / "e.yaml"
     plan.write_text(
@@ -523,9 +532,9 @@ def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
     process = start(
         *("sweep", str(plan), "--out", str(tmp_path / "r"), "--workers", "2"), stdout=-1
     )
-    time.sleep(2)
+    wait_for_children(process.pid, 2)
     os.killpg(process.pid, signal.SIGINT)
-    out, error = process.communicate(timeout=20)
+    out, error = process.communicate(timeout=60)
     assert (out, error, process.returncode) == ("", "nmsim: interrupted\n", 130)
     assert sorted(tmp_path.iterdir()) == [plan]
 
