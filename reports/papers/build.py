@@ -31,7 +31,7 @@ PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "
     "with a verdict on each row that follows from the two. Accuracies of trained networks are not "
-    "compared: nmsim trains nothing."
+    "compared: they are not the hardware's."
 )
 
 Sections = Mapping[str, list[Section]]

@@ -124,6 +124,10 @@ CHMIEL = Paper(
             measure=measure_activations,
             judge=judge_activations,
         ),
+        Borrowed(
+            "digits", "survivors", "Products that are left, on real activations and gradients"
+        ),
+        Borrowed("digits", "estimators", "Unbiased against greedy gradients, on small networks"),
         Borrowed("bandwidth", "words", "Bandwidth of one pruned operand and of two"),
         Borrowed("bandwidth", "delivery", "What the bandwidth of dense is worth"),
         Borrowed("bandwidth", "products", "MACs of two pruned operands, for any N:M and on arrays"),

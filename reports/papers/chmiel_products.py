@@ -12,13 +12,13 @@ from safetensors.numpy import load_file
 
 import nmsim
 from nmsim import prune
+from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.statistics import expected_macs
 
 __all__ = [
-    "bit_operations",
     "draw_products",
     "judge_bit_operations",
     "judge_products",
@@ -33,11 +33,6 @@ _WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
 _LAYER, _TOKENS = "fc2.weight", 512
 _DRAWN, _EXACT = 1e-2, 1e-12
 _FULL_BITS = 32
-
-
-def bit_operations(macs: float, a_bits: int, b_bits: int) -> float:
-    """Bit operations of multiplications: MACs times both widths (Wang et al., ECCV 2020)."""
-    return macs * a_bits * b_bits
 
 
 def _common(
@@ -197,13 +192,13 @@ def judge_bit_operations(printed: Printed, figures: Figures) -> list[Verdict]:
     name = ", ".join(table["patterns"])
     share = figures["mac_share"][name]
     densest = min(nmsim.Pattern.parse(p).density for p in table["patterns"])
-    inner = bit_operations(macs["pruned"] * share, bits, bits)
+    inner = share * bit_operations(macs["pruned"], bits, bits)
     # Of the first layer the input has 3 channels, no group; the last is dense in full precision.
     first = bit_operations(macs["first"], bits, bits)
     last = bit_operations(macs["last"], _FULL_BITS, _FULL_BITS)
     whole = inner + first + last
     quantised = bit_operations(macs["pruned"] + macs["first"], equal, equal) + last
-    skip, lock = (bit_operations(s, bits, bits) / equal**2 for s in (share, float(densest)))
+    skip, lock = (s * bit_operations(1, bits, bits) / equal**2 for s in (share, float(densest)))
     return [
         _times(f"{bits} bits with masks {name}, an engine that skips", table, skip, ""),
         _times(
