@@ -4,7 +4,7 @@ No prediction reads a measured time.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -211,7 +211,7 @@ def _predict(
                 raise rows.fault(first, str(error)) from error
             note(f"left out: {error}", len(at))
             continue
-        for text in (said, _assumed(routine)):
+        for text in (said, *_assumed(routine)):
             note(text, len(at))
         machine_names[at] = machine.name
         for held, own in ((machine, at[~sustained[at]]), (machine.sustained, at[sustained[at]])):
@@ -312,10 +312,11 @@ def call_of(machine: Gpu, routine: Routine) -> tuple[Call, str]:
     return call, f"{machine.name}, {dtype}, {call.pattern}: {note}" if note else ""
 
 
-def _assumed(routine: Routine) -> str:
+def _assumed(routine: Routine) -> Iterator[str]:
     if not routine.pattern.is_dense and not routine.sparse_operand:
-        return "sparse_operand is empty in sparse rows: B, the weight, is taken"
+        yield "sparse_operand is empty in sparse rows: B, the weight, is taken"
     if _letters(routine.variant) in ("", "UNKNOWN") and machine_of(routine.gpu, ""):
         machine = machine_of(routine.gpu, routine.variant)
-        return f"the variant of {routine.gpu} is not stated: taken as {machine}"
-    return ""
+        yield f"the variant of {routine.gpu} is not stated: taken as {machine}"
+    if not routine.in_turn:
+        yield f"in_turn is not stated: launches are taken to go through {IN_TURN} B in turn"
