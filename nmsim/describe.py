@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,12 +180,26 @@ def _fields(value: BaseModel, prefix: str = "") -> Facts:
         item: Any = getattr(value, name)
         if isinstance(item, BaseModel):
             facts += _fields(item, f"{prefix}{name}.")
+        elif isinstance(item, tuple) and any(isinstance(one, BaseModel) for one in item):
+            said = enumerate(", ".join(_said(one)) for one in item)
+            facts += [(f"{prefix}{name}.{at}", text) for at, text in said]
         else:
             shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
             plain = name in ("name", "summary", "source") or not field.description
             meaning = "" if plain else f"   [{field.description}]"
             facts.append((f"{prefix}{name}", f"{shown}{meaning}"))
     return facts
+
+
+def _said(value: BaseModel, prefix: str = "") -> Iterator[str]:
+    """What an entry of a list sets, without what it leaves open."""
+    for name in type(value).model_fields:
+        item: Any = getattr(value, name)
+        if isinstance(item, BaseModel):
+            yield from _said(item, f"{prefix}{name}.")
+        elif item not in (None, (), "", False):
+            shown = " ".join(map(str, item)) if isinstance(item, tuple) else str(item)
+            yield f"{prefix}{name} {shown}"
 
 
 def _measured(name: str) -> Facts:

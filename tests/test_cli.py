@@ -571,3 +571,12 @@ def test_simulate_prints_the_step_and_what_masks_rest_on(run):
     assert total["all"]["step_us"] == total["all"]["time_us"] + total["all"]["mask_us"]
     ideal = run(*step, "--hardware", "ideal")[1]
     assert "masks: 0: an ideal machine counts MACs alone" in ideal
+
+
+def test_show_lists_what_a_gpus_libraries_set_and_nothing_else(run):
+    status, out, _ = run("show", "hardware", "a100-sxm4-80gb")
+    flat = " ".join(out.split())
+    assert status == 0
+    assert "library cusparselt, kernels cusparselt-sm80, dtypes bf16 fp16, sparse True" in flat
+    assert "timing.wave_us 3.2, cycle.start_us 1.0" in flat
+    assert "Override" not in flat
