@@ -147,7 +147,7 @@ class _Step:
     def _usable(self, role: Role, gemm: Gemm) -> tuple[Offer | None, Pattern | None]:
         """The offer of a role in a GEMM, and the pattern that it is packed under, if it can be."""
         offer = offer_of(self.recipe, role, gemm)
-        if offer is None:
+        if offer is None or offer.withheld:
             return None, None
         pattern, pruner = offer.pattern or self.pattern, PRUNERS[offer.pruner]
         native = self.machine.native_for(pattern)
@@ -243,6 +243,7 @@ def memory_footprint(
     layers = tuple(_network(model))
     machine, whole = load_hardware(hardware), Pattern.parse(pattern)
     chosen = load_recipe(recipe)
+    chosen.check_names(layers)
     pruned, dense = (
         _Step(machine, one, whole, batch, _STATES[optimizer])
         for one in (chosen, load_recipe("dense"))

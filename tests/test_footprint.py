@@ -132,6 +132,12 @@ def test_data_needs_no_gradient_and_no_backward_weights():
     assert first.workspace == 3 * 64 * 112 * 112 * 2
 
 
+def test_a_withheld_mask_packs_nothing(kept, tmp_path):
+    weight = "role: weight, phases: [forward, backward], pruner: transposable"
+    withheld = kept(own(tmp_path, f"{{{weight}, withheld: true}}"))
+    assert (withheld["weights"], withheld["metadata"]) == (kept("dense")["weights"], 0)
+
+
 def test_what_is_no_network_or_optimizer_is_refused(tmp_path):
     with pytest.raises(NmsimError, match="gemm:4x4x4: expected a network"):
         memory_footprint("gemm:4x4x4")
