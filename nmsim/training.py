@@ -36,6 +36,9 @@ __all__ = [
 
 Row = dict[str, Any]
 
+_MOST_STEPS = 10**15
+"""Shares of a run are floats: beyond 2^53 they miss whole steps."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -166,8 +169,8 @@ def train(
 
 def run_training(point: Point, steps: int, command: str) -> TrainingRun:
     """The training run of a point; its phases and layers are all, whatever it says."""
-    if steps < 1:
-        raise SpecError(f"steps is {steps}, expected 1 or more")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
     if load_workload(point.model).trace is not None:
         raise SpecError(f"model {point.model}: a trace holds masks of one step, expected a network")
     whole = replace(point, phases=(), layers="*", compare=False)

@@ -97,9 +97,10 @@ def test_what_im2col_repeats_is_kept_as_pixels():
         # 3 x 3 windows see a pixel up to nine times: half of the columns are more than the image.
         packed = layer.layer == "fc" or "downsample" in layer.layer
         assert (layer.activations < whole) == packed, layer.layer
-    # A 1 x 1 window of stride 2 sees a quarter of the pixels.
+    # A 1 x 1 window of stride 2 sees a quarter of the pixels, with a mask and without.
     strided = next(one for one in found.layers if one.layer == "layer2.0.downsample.0")
-    assert strided.activations == dense[strided.layer].activations / 8
+    assert dense[strided.layer].activations == 4 * 64 * 28 * 28 * 2
+    assert strided.activations == dense[strided.layer].activations / 2
 
 
 def test_optimizers_and_widths(kept):
