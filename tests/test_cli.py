@@ -538,7 +538,7 @@ def test_memory_prints_parts_and_assumptions(run, refused):
     assert {line.split()[0] for line in lines if line} >= {"weights", "optimizer", "activations"}
     assert any(line.startswith("masters, optimizer: fp32") for line in lines)
     options = ("--recipe", "fst", "--format", "json", "--set", "operand_bits=8", "--batch", 32)
-    document = json.loads(run("memory", "resnet18", *options)[1])
+    document = json.loads(run("memory", "resnet50", *options)[1])
     total = document["total"]
     assert total["recipe"]["all"] < total["dense"]["all"]
     assert sum(row["weights"] for row in document["rows"]) == total["recipe"]["weights"]
