@@ -17,7 +17,8 @@ import pandas as pd
 from nmsim.errors import SpecError
 from nmsim.experiment import Point, manifest, rows
 from nmsim.gemm import PHASES
-from nmsim.hardware import Gpu, Machine, in_format
+from nmsim.hardware import Machine, in_format
+from nmsim.overhead import operand_bits
 from nmsim.pattern import Pattern
 from nmsim.recipe import Recipe, load_recipe
 from nmsim.spans import Span, spans
@@ -262,8 +263,8 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         indexed = work.b.indexed and not work.b.is_dense
         weights["all"] += elements
         weights["kept"] += kept
-        weights["dense"] += elements * _operand_bits(machine)
-        weights["value"] += kept * _operand_bits(in_format(machine, work.number_format).machine)
+        weights["dense"] += elements * operand_bits(machine)
+        weights["value"] += kept * operand_bits(in_format(machine, work.number_format).machine)
         weights["metadata"] += kept * machine.metadata_bits(work.b.pattern) if indexed else 0
     return Inference(
         flops_dense=flops["dense"],
@@ -274,10 +275,6 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         metadata_bits=weights["metadata"],
         dense_bits=weights["dense"],
     )
-
-
-def _operand_bits(machine: Machine) -> int:
-    return machine.format(machine.dtype).bits if isinstance(machine, Gpu) else machine.operand_bits
 
 
 def training_document(run: TrainingRun) -> dict[str, Any]:

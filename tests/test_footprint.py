@@ -125,6 +125,18 @@ def test_a_network_adds_up_and_repeats_count(kept):
     assert scores.weights == scores.masters == scores.optimizer == 0
 
 
+def test_repeated_blocks_keep_masks_each_and_share_a_workspace(tmp_path):
+    path = tmp_path / "blocks.yaml"
+    path.write_text(
+        f"layers: [{{name: fc, type: linear, in_features: {I}, out_features: {O}, tokens: {T}, "
+        f"repeat: 3}}, {{name: head, type: linear, in_features: {O}, out_features: 8, "
+        f"tokens: {T}}}]"
+    )
+    total = memory_footprint(path, recipe="asp", hardware="ideal").total()["recipe"]
+    assert total["masks"] == (3 * I * O + O * 8) / 8
+    assert total["workspace"] == 2 * T * (I + O)
+
+
 def test_data_needs_no_gradient_and_no_backward_weights():
     found = memory_footprint("resnet18", recipe="asp", hardware="ideal", batch=3)
     first = found.layers[0]

@@ -108,6 +108,41 @@ def test_fst_gathers_kept_columns_and_shifts_the_gradient(step):
         assert found[phase]["mask_us"] == pytest.approx(packed / gbps)
 
 
+def test_a_sparser_pattern_is_packed_as_the_machine_s_own(step):
+    found = step("sr-ste", ARRAY, pattern="1:4")["forward"]
+    packed = 2 * W + 2 * W * PACKED
+    assert found["mask_us"] == pytest.approx(packed / (ARRAY.dram.gbps * 1e3))
+
+
+def test_a_short_last_group_keeps_its_quota(tmp_path):
+    path = tmp_path / "short.yaml"
+    path.write_text(
+        "layers: [{name: fc, type: linear, in_features: 6, out_features: 512, tokens: 256}]"
+    )
+    point = Point(model=path, recipe="sr-ste", hardware=ARRAY, phases=("forward",))
+    [found] = rows(point)
+    # Two of the first four and both of the last two, 16 bits and an index of two each.
+    packed = 512 * (6 * 16 + 4 * 18) / 8
+    assert found["mask_us"] == pytest.approx(packed / (ARRAY.dram.gbps * 1e3))
+
+
+@pytest.mark.parametrize(("phase", "elements"), [("forward", 100 * 8), ("update", 100 * 9 * 8)])
+def test_windows_are_masked_as_pixels_in_forward_and_as_columns_in_update(
+    tmp_path, phase, elements
+):
+    network = tmp_path / "conv.yaml"
+    network.write_text(
+        "layers: [{name: c, type: conv, in_channels: 8, out_channels: 16, kernel: 3, padding: 1, "
+        "input_size: 10}]"
+    )
+    masks = recipe(tmp_path, f"{{role: activation, phases: [{phase}], pruner: magnitude}}")
+    point = Point(network, recipe=masks, hardware=A100, phases=(phase,), batch=4)
+    [found] = rows(point)
+    size = 4 * elements * 2
+    assert found["compressed"]
+    assert found["mask_us"] == gpu(size, size * PACKED, 4 * elements * 3)
+
+
 def test_a_machine_without_limits_is_charged_nothing(step):
     for hardware in ("ideal", load_hardware(ARRAY, **{"dram.gbps": None})):
         found = step("transposable+mvue" if hardware == "ideal" else "mvue", hardware)
