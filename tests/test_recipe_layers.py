@@ -7,6 +7,7 @@ from nmsim.describe import describe, schema
 from nmsim.errors import RecipeError, SpecError
 from nmsim.experiment import Point, rows
 from nmsim.footprint import memory_footprint
+from nmsim.formats import FORMATS, format_bits
 from nmsim.gemm import PHASES, Gemm
 from nmsim.hardware import in_format, load_hardware
 from nmsim.masking import Setting, sparse_gemms
@@ -319,3 +320,9 @@ def test_bidirectional_masks_are_two_choices_of_the_same_weights():
     assert np.count_nonzero(backward.b.bits()) == forward.b.bits().size / 2
     assert update.a.is_dense
     assert update.b.is_dense
+
+
+def test_a_format_is_as_wide_as_its_name_says():
+    assert {name: format_bits(name) for name in FORMATS} == {
+        name: int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in FORMATS
+    }
