@@ -37,9 +37,9 @@ ASSUMPTIONS = (
     "masks: one bit a weight if one mask serves several steps or phases",
     "masters, optimizer: fp32, dense (pruned weights may come back); no masters of 32-bit operands",
     "gradients: of weights, dense, as wide as operands",
-    "activations: inputs of GEMMs from forward to update, each layer its own, of strided windows",
-    "  what they read; packed where update is offered their mask and that is smaller; nothing that",
-    "  elementwise work keeps",
+    "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
+    "  that several layers share counts for each; packed where update is offered their mask and",
+    "  that is smaller; nothing that elementwise work keeps",
     "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
 )
 """What the figures rest on, line by line."""

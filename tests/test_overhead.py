@@ -7,7 +7,7 @@ from nmsim.elementwise import elementwise_us
 from nmsim.engine.preparation import Pass, timed
 from nmsim.experiment import Point, rows
 from nmsim.hardware import load_hardware
-from nmsim.layer import Conv, Linear
+from nmsim.layer import Conv, Linear, Matmul
 from nmsim.overhead import HOST_CORES, LINK_GBPS
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
@@ -220,6 +220,39 @@ def test_elementwise_bytes_by_hand():
     assert elementwise_us(ARRAY, conv, conv.lower(2)[0].gemm, 2) * gbps == pytest.approx(
         3 * 2 * 2 * 100 * 8
     )
+
+
+@pytest.mark.parametrize(
+    ("made_by", "forward", "backward"),
+    [("relu", 2, 3), ("gelu", 2, 3), ("norm", 2, 3), ("softmax", 2, 3), ("embedding", 2, 2)],
+)
+def test_elementwise_tensors_are_those_that_the_docs_state(made_by, forward, backward):
+    layer = Linear(
+        name="fc", type="linear", in_features=64, out_features=8, tokens=16, input=made_by, repeat=3
+    )
+    phases = {low.gemm.phase: low.gemm for low in layer.lower(2)}
+    tensor = 2 * (2 * 16 * 64) * 3 / (ARRAY.dram.gbps * 1e3)
+    assert elementwise_us(ARRAY, layer, phases["forward"], 2) == pytest.approx(forward * tensor)
+    assert elementwise_us(ARRAY, layer, phases["backward"], 2) == pytest.approx(backward * tensor)
+
+
+def test_the_optimizer_reads_gradients_as_update_writes_them():
+    wide = load_hardware(ARRAY, output_bits=32)
+    layer = Linear(name="fc", type="linear", in_features=64, out_features=8, tokens=16)
+    update = next(low.gemm for low in layer.lower(1) if low.gemm.phase == "update")
+    # Master and momentum there and back, a gradient of 32 bits and a copy of 16.
+    moved = 64 * 8 * (4 * 4 + 4 + 2) / (ARRAY.dram.gbps * 1e3)
+    assert elementwise_us(wide, layer, update, 1) == pytest.approx(moved)
+
+
+def test_elementwise_work_of_products_and_convolutions():
+    unit = 2 / (ARRAY.dram.gbps * 1e3)
+    product = Matmul(name="p", type="matmul", m=8, n=4, k=16, input="softmax")
+    found = [elementwise_us(ARRAY, product, low.gemm, 1) for low in product.lower(1)]
+    assert found == pytest.approx([2 * 8 * 16 * unit, 3 * 8 * 16 * unit, 0])
+    conv = Conv(name="c", type="conv", in_channels=8, out_channels=4, kernel=1, input_size=10)
+    backward = next(low.gemm for low in conv.lower(1) if low.gemm.phase == "backward")
+    assert elementwise_us(ARRAY, conv, backward, 1) == pytest.approx(5 * 100 * 8 * unit)
 
 
 def test_the_step_is_printed_side_by_side(step):

@@ -326,3 +326,11 @@ def test_a_format_is_as_wide_as_its_name_says():
     assert {name: format_bits(name) for name in FORMATS} == {
         name: int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in FORMATS
     }
+
+
+def test_a_library_of_sparse_kernels_alone_serves_no_format():
+    whole = load_hardware("a100-sxm4-80gb")
+    assert in_format(whole, "int8").name == "int8"
+    sparse = tuple(library for library in whole.libraries if library.sparse)
+    assert any("int8" in library.dtypes or not library.dtypes for library in sparse)
+    assert in_format(whole.model_copy(update={"libraries": sparse}), "int8").name == whole.dtype
