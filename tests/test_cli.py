@@ -547,6 +547,7 @@ def test_memory_prints_parts_and_assumptions(run, refused):
     options = ("--recipe", "fst", "--format", "json", "--set", "operand_bits=8", "--batch", 32)
     document = json.loads(run("memory", "resnet50", *options)[1])
     total = document["total"]
+    assert document["manifest"]["machine"]["operand_bits"] == 8
     assert total["recipe"]["all"] < total["dense"]["all"]
     assert sum(row["weights"] for row in document["rows"]) == total["recipe"]["weights"]
     assert total["dense"]["masters"] == 4 * total["dense"]["weights"]
