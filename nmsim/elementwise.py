@@ -3,7 +3,9 @@
 Bytes alone, each pass a kernel that reads and writes whole tensors, by what made a layer's input
 (``input`` of its YAML): the forward GEMM is charged with making it, the backward GEMM with the way
 back through it, the update GEMM with the optimizer. Left out: residual sums, pooling, dropout, the
-loss, data loading, and what fusion with a GEMM would save. An estimate, off by default.
+loss, data loading, and what fusion with a GEMM would save. Too much: layers do not say that they
+share an input, so that queries, keys and values each make their own, as do a block and its
+shortcut; and a ReLU before a convolution always has a batch norm. An estimate, off by default.
 """
 
 from nmsim.engine.preparation import Pass

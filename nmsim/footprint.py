@@ -37,8 +37,9 @@ ASSUMPTIONS = (
     "masks: one bit a weight if one mask serves several steps or phases",
     "masters, optimizer: fp32, dense (pruned weights may come back); no masters of 32-bit operands",
     "gradients: of weights, dense, as wide as operands",
-    "activations: inputs of GEMMs from forward to update, each layer its own; packed where update",
-    "  is offered their mask and that is smaller; nothing that elementwise work keeps",
+    "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
+    "  that several layers share counts for each; packed where update is offered their mask and",
+    "  that is smaller; nothing that elementwise work keeps",
     "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
 )
 """What the figures rest on, line by line."""
@@ -147,7 +148,7 @@ class _Step:
     def _usable(self, role: Role, gemm: Gemm) -> tuple[Offer | None, Pattern | None]:
         """The offer of a role in a GEMM, and the pattern that it is packed under, if it can be."""
         offer = offer_of(self.recipe, role, gemm)
-        if offer is None:
+        if offer is None or offer.withheld:
             return None, None
         pattern, pruner = offer.pattern or self.pattern, PRUNERS[offer.pruner]
         native = self.machine.native_for(pattern)
@@ -179,10 +180,10 @@ class _Step:
         if isinstance(layer, Matmul):
             names = ("activation", "activation_b")
         elements = sum(math.prod(layer.shape(name, self.batch)) for name in names)
-        dense = _Bytes(elements * self.bits / 8)
         if "update" not in gemms:
-            return dense
+            return _Bytes(elements * self.bits / 8)
         g = gemms["update"]
+        dense = _Bytes(min(elements, g.count * g.n * g.k) * self.bits / 8)
         offer, native = self._usable("activation", g)
         if offer is None or native is None:
             return dense
@@ -243,6 +244,7 @@ def memory_footprint(
     layers = tuple(_network(model))
     machine, whole = load_hardware(hardware), Pattern.parse(pattern)
     chosen = load_recipe(recipe)
+    chosen.check_names(layers)
     pruned, dense = (
         _Step(machine, one, whole, batch, _STATES[optimizer])
         for one in (chosen, load_recipe("dense"))

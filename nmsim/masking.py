@@ -77,6 +77,7 @@ def sparse_gemms(
     """
     wanted = None if phases is None else set(phases)
     whole, recipe = list(layers), setting.recipe
+    recipe.check_names(whole)
     left = recipe.leave_dense.names(whole)
     for layer in whole:
         if not fnmatchcase(layer.name, names):

@@ -49,6 +49,8 @@ HOST_CORES = 16
 LINK_GBPS = 25.0
 """To the host and back, an assumption: PCIe 4.0 x16, 31.5 GB/s less protocol."""
 
+_ON_HOST = f"optimal transposable masks on {HOST_CORES} host cores and a {LINK_GBPS:g} GB/s link"
+
 ROLES: tuple[Role, ...] = get_args(Role)
 
 MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "mask_work")
@@ -88,12 +90,13 @@ class Step:
 def basis(machine: Machine) -> str:
     """What the times of masks rest on, for a reader of them."""
     if isinstance(machine, Gpu):
-        return "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
+        kernel = "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
+        return f"{kernel}; {_ON_HOST}"
     if isinstance(machine, IdealMachine):
         return "0: an ideal machine counts MACs alone"
     if machine.dram.gbps is None:
-        return "0: DRAM is unlimited, and no vector unit is modelled"
-    return "bytes through DRAM, a lower bound: no vector unit is modelled"
+        return f"0 on the array: DRAM is unlimited, and no vector unit is modelled; {_ON_HOST}"
+    return f"bytes through DRAM, a lower bound: no vector unit is modelled; {_ON_HOST}"
 
 
 def pass_us(machine: Machine, work: Pass) -> float:

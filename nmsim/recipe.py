@@ -16,7 +16,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nmsim.errors import NmsimError, UnknownName
+from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.formats import NumberFormat
 from nmsim.gemm import Phase
 from nmsim.layer import Bare, Conv, Layer, Linear
@@ -80,6 +80,12 @@ class Offer(Spec):
         for name in self.options:
             if name not in pruner.options:
                 raise ValueError(str(unknown_name("option", name, pruner.options)))
+        if not _globs(self.layers):
+            raise ValueError("layers: expected a glob, found none")
+        if len(set(self.phases)) < len(self.phases):
+            raise ValueError(f"phases: expected each once, found {', '.join(self.phases)}")
+        if self.withheld and self.allow_unfit:
+            raise ValueError("withheld and allow_unfit: a mask is offered or it is not")
         for phase in self.phases:
             if (self.role, phase) not in _TRANSPOSED:
                 raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
@@ -195,6 +201,14 @@ class Recipe(Spec):
     )
 
     @model_validator(mode="after")
+    def _schedule_has_masks(self) -> Self:
+        offered = {offer.role for offer in self.operands}
+        for role in self.schedule.roles if self.schedule else ():
+            if role not in offered:
+                raise ValueError(f"schedule.roles: {role}, of which operands offer no mask")
+        return self
+
+    @model_validator(mode="after")
     def _every_offer_can_match(self) -> Self:
         for number, later in enumerate(self.operands):
             for offer in self.operands[:number]:
@@ -202,6 +216,24 @@ class Recipe(Spec):
                 if offer.role == later.role and shared and offer.precludes(later):
                     raise ValueError(f"two masks are offered for the {offer.role} in {shared[0]}")
         return self
+
+    def check_names(self, layers: Iterable[Layer | Bare]) -> None:
+        """Refuse globs that match none of a workload's layers: their masks would prune nothing.
+
+        Raises
+        ------
+        RecipeError
+            that names the globs and some of the layers.
+        """
+        names = [layer.name for layer in layers]
+        fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
+        for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
+            wanted = _globs(globs)
+            if wanted and not any(_matches(globs, name) for name in names):
+                raise RecipeError(
+                    f"recipe {self.name!r}, {field}: {', '.join(wanted)} matches no layer "
+                    f"(they are {', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+                )
 
 
 RECIPES: Catalog[Recipe] = Catalog("recipe", Path(__file__).parent / "recipes", Recipe)

@@ -7,6 +7,7 @@ weights fade out, structure decay (SDGF) starts from patterns that prune less, o
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nmsim.errors import PatternError, SpecError
 from nmsim.pattern import DENSE, Pattern
-from nmsim.registry import Registry
+from nmsim.registry import Registry, unknown_name
 
 __all__ = [
     "SCHEDULES",
@@ -139,7 +140,7 @@ def geometric_patterns(pattern: Pattern, k: int = 16) -> tuple[Pattern, ...]:
     >>> [str(p) for p in geometric_patterns(Pattern(1, 8))]
     ['16:128', '8:64', '4:32', '2:16', '1:8']
     """
-    if k < 1 or k & (k - 1):
+    if not isinstance(k, int) or k < 1 or k & (k - 1):
         raise SpecError(f"sdgf-geometric, k: {k}, expected a power of two")
     factors = [k >> d for d in range(k.bit_length())]
     return tuple(Pattern(pattern.keep * f, pattern.group * f) for f in factors)
@@ -158,8 +159,15 @@ def _in_turn(patterns: tuple[Pattern, ...]) -> Callable[[int, int], State]:
 SCHEDULES: Registry[Callable[..., Callable[[int, int], State]]] = Registry("schedule")
 
 
+def _check_beta(name: str, beta: float | None) -> None:
+    if beta is not None and not beta > 0:
+        raise SpecError(f"{name}, beta: {beta}, expected a rate above 0")
+
+
 @SCHEDULES.register("mdgf-linear")
 def _mdgf_linear(pattern: Pattern, beta: float | None = 2e-4) -> Callable[[int, int], State]:
+    _check_beta("mdgf-linear", beta)
+
     def sparsify(j: int, span: int) -> State:
         return State(pattern, linear_decay(1 / span if beta is None else beta, j))
 
@@ -170,8 +178,11 @@ def _mdgf_linear(pattern: Pattern, beta: float | None = 2e-4) -> Callable[[int, 
 def _mdgf_exponential(
     pattern: Pattern, beta: float | None = 2e-4, cutoff: float = 0.0
 ) -> Callable[[int, int], State]:
+    _check_beta("mdgf-exponential", beta)
     if beta is None and not 0 < cutoff < 1:
         raise SpecError("mdgf-exponential without beta: expected a cutoff between 0 and 1")
+    if not 0 <= cutoff <= 1:
+        raise SpecError(f"mdgf-exponential, cutoff: {cutoff}, expected a factor from 0 to 1")
 
     def sparsify(j: int, span: int) -> State:
         rate = -math.log(cutoff) / span if beta is None else beta
@@ -224,11 +235,11 @@ def schedule(
     '2:4'
     """
     target, make = Pattern.parse(pattern), SCHEDULES[name]
-    try:
-        sparsify = make(target, **parameters)
-    except TypeError as error:
-        raise SpecError(f"schedule {name!r}: {error}") from None
-    return Schedule(target, steps, sparsify, dense_steps, finetune_steps)
+    known = tuple(signature(make).parameters)[1:]
+    for parameter in parameters:
+        if parameter not in known:
+            raise SpecError(f"schedule {name!r}: {unknown_name('option', parameter, known)}")
+    return Schedule(target, steps, make(target, **parameters), dense_steps, finetune_steps)
 
 
 def decayed(weights: ArrayLike, mask: ArrayLike, decay: float) -> NDArray[Any]:

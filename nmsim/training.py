@@ -17,7 +17,8 @@ import pandas as pd
 from nmsim.errors import SpecError
 from nmsim.experiment import Point, manifest, rows
 from nmsim.gemm import PHASES
-from nmsim.hardware import Gpu, Machine, in_format
+from nmsim.hardware import Machine, in_format
+from nmsim.overhead import operand_bits
 from nmsim.pattern import Pattern
 from nmsim.recipe import Recipe, load_recipe
 from nmsim.spans import Span, spans
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
+
+_MOST_STEPS = 10**15
+"""Shares of a run are floats: beyond 2^53 they miss whole steps."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,8 @@ def train(
 
 def run_training(point: Point, steps: int, command: str) -> TrainingRun:
     """The training run of a point; its phases and layers are all, whatever it says."""
-    if steps < 1:
-        raise SpecError(f"steps is {steps}, expected 1 or more")
+    if not 1 <= steps <= _MOST_STEPS:
+        raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
     if load_workload(point.model).trace is not None:
         raise SpecError(f"model {point.model}: a trace holds masks of one step, expected a network")
     whole = replace(point, phases=(), layers="*", compare=False)
@@ -259,8 +263,8 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         indexed = work.b.indexed and not work.b.is_dense
         weights["all"] += elements
         weights["kept"] += kept
-        weights["dense"] += elements * _operand_bits(machine)
-        weights["value"] += kept * _operand_bits(in_format(machine, work.number_format).machine)
+        weights["dense"] += elements * operand_bits(machine)
+        weights["value"] += kept * operand_bits(in_format(machine, work.number_format).machine)
         weights["metadata"] += kept * machine.metadata_bits(work.b.pattern) if indexed else 0
     return Inference(
         flops_dense=flops["dense"],
@@ -271,10 +275,6 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         metadata_bits=weights["metadata"],
         dense_bits=weights["dense"],
     )
-
-
-def _operand_bits(machine: Machine) -> int:
-    return machine.format(machine.dtype).bits if isinstance(machine, Gpu) else machine.operand_bits
 
 
 def training_document(run: TrainingRun) -> dict[str, Any]:

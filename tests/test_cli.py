@@ -545,6 +545,13 @@ def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
     assert sorted(tmp_path.iterdir()) == [plan]
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("nmsim.training.training_step", lambda _: pytest.fail("it began"))
+    monkeypatch.setattr("nmsim.cli.options.os.access", lambda path, _: path != tmp_path)
+    said = refused("train", "vit-tiny", "--steps", "9", "--out", str(tmp_path / "a" / "b"))
+    assert f"{tmp_path} cannot be written to" in said
+
+
 def test_memory_prints_parts_and_assumptions(run, refused):
     status, out, _ = run("memory", "resnet18", "--recipe", "fst", "--optimizer", "adam")
     assert status == 0
@@ -553,8 +560,9 @@ def test_memory_prints_parts_and_assumptions(run, refused):
     assert {line.split()[0] for line in lines if line} >= {"weights", "optimizer", "activations"}
     assert any(line.startswith("masters, optimizer: fp32") for line in lines)
     options = ("--recipe", "fst", "--format", "json", "--set", "operand_bits=8", "--batch", 32)
-    document = json.loads(run("memory", "resnet18", *options)[1])
+    document = json.loads(run("memory", "resnet50", *options)[1])
     total = document["total"]
+    assert document["manifest"]["machine"]["operand_bits"] == 8
     assert total["recipe"]["all"] < total["dense"]["all"]
     assert sum(row["weights"] for row in document["rows"]) == total["recipe"]["weights"]
     assert total["dense"]["masters"] == 4 * total["dense"]["weights"]
@@ -565,7 +573,7 @@ def test_simulate_prints_the_step_and_what_masks_rest_on(run):
     step = ("simulate", "resnet18", "--layer", "layer4.1*", "--recipe", "fst", "--batch", "2")
     out = run(*step, "--fidelity", "analytical", "--elementwise")[1]
     assert "elementwise, estimated" in out
-    assert "masks: bytes through DRAM, a lower bound: no vector unit is modelled" in out
+    assert "masks: bytes through DRAM, a lower bound: no vector unit is modelled; optimal" in out
     total = json.loads(run(*step, "--fidelity", "analytical", "--format", "json")[1])["total"]
     assert total["all"]["elementwise_us"] is None
     assert total["all"]["step_us"] == total["all"]["time_us"] + total["all"]["mask_us"]

@@ -4,6 +4,7 @@ import pytest
 
 import nmsim
 from nmsim.cost import Multiplexer, selectors
+from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import fan_in
 from nmsim.describe import describe
 from nmsim.hardware import load_hardware
@@ -77,3 +78,7 @@ def test_rows_and_descriptions_say_it():
     assert "576 transistors" in facts["of one PE"]
     assert "depth 2" in facts["of one PE"]
     assert dict(describe("hardware", "systolic-128x128"))["selectors"] == "none"
+
+
+def test_bit_operations_weigh_both_operands():
+    assert bit_operations(10, 4, 8) == bit_operations(10, 8, 4) == 320

@@ -97,9 +97,10 @@ def test_what_im2col_repeats_is_kept_as_pixels():
         # 3 x 3 windows see a pixel up to nine times: half of the columns are more than the image.
         packed = layer.layer == "fc" or "downsample" in layer.layer
         assert (layer.activations < whole) == packed, layer.layer
-    # A 1 x 1 window of stride 2 sees a quarter of the pixels.
+    # A 1 x 1 window of stride 2 sees a quarter of the pixels, with a mask and without.
     strided = next(one for one in found.layers if one.layer == "layer2.0.downsample.0")
-    assert strided.activations == dense[strided.layer].activations / 8
+    assert dense[strided.layer].activations == 4 * 64 * 28 * 28 * 2
+    assert strided.activations == dense[strided.layer].activations / 2
 
 
 def test_optimizers_and_widths(kept):
@@ -124,12 +125,30 @@ def test_a_network_adds_up_and_repeats_count(kept):
     assert scores.weights == scores.masters == scores.optimizer == 0
 
 
+def test_repeated_blocks_keep_masks_each_and_share_a_workspace(tmp_path):
+    path = tmp_path / "blocks.yaml"
+    path.write_text(
+        f"layers: [{{name: fc, type: linear, in_features: {I}, out_features: {O}, tokens: {T}, "
+        f"repeat: 3}}, {{name: head, type: linear, in_features: {O}, out_features: 8, "
+        f"tokens: {T}}}]"
+    )
+    total = memory_footprint(path, recipe="asp", hardware="ideal").total()["recipe"]
+    assert total["masks"] == (3 * I * O + O * 8) / 8
+    assert total["workspace"] == 2 * T * (I + O)
+
+
 def test_data_needs_no_gradient_and_no_backward_weights():
     found = memory_footprint("resnet18", recipe="asp", hardware="ideal", batch=3)
     first = found.layers[0]
     # 147 elements a row: 36 groups keep 72, the last three keep two.
     assert first.weights == 64 * 74 * 2
     assert first.workspace == 3 * 64 * 112 * 112 * 2
+
+
+def test_a_withheld_mask_packs_nothing(kept, tmp_path):
+    weight = "role: weight, phases: [forward, backward], pruner: transposable"
+    withheld = kept(own(tmp_path, f"{{{weight}, withheld: true}}"))
+    assert (withheld["weights"], withheld["metadata"]) == (kept("dense")["weights"], 0)
 
 
 def test_what_is_no_network_or_optimizer_is_refused(tmp_path):

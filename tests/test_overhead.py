@@ -7,7 +7,7 @@ from nmsim.elementwise import elementwise_us
 from nmsim.engine.preparation import Pass, timed
 from nmsim.experiment import Point, rows
 from nmsim.hardware import load_hardware
-from nmsim.layer import Conv, Linear
+from nmsim.layer import Conv, Linear, Matmul
 from nmsim.overhead import HOST_CORES, LINK_GBPS
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
@@ -108,6 +108,41 @@ def test_fst_gathers_kept_columns_and_shifts_the_gradient(step):
         assert found[phase]["mask_us"] == pytest.approx(packed / gbps)
 
 
+def test_a_sparser_pattern_is_packed_as_the_machine_s_own(step):
+    found = step("sr-ste", ARRAY, pattern="1:4")["forward"]
+    packed = 2 * W + 2 * W * PACKED
+    assert found["mask_us"] == pytest.approx(packed / (ARRAY.dram.gbps * 1e3))
+
+
+def test_a_short_last_group_keeps_its_quota(tmp_path):
+    path = tmp_path / "short.yaml"
+    path.write_text(
+        "layers: [{name: fc, type: linear, in_features: 6, out_features: 512, tokens: 256}]"
+    )
+    point = Point(model=path, recipe="sr-ste", hardware=ARRAY, phases=("forward",))
+    [found] = rows(point)
+    # Two of the first four and both of the last two, 16 bits and an index of two each.
+    packed = 512 * (6 * 16 + 4 * 18) / 8
+    assert found["mask_us"] == pytest.approx(packed / (ARRAY.dram.gbps * 1e3))
+
+
+@pytest.mark.parametrize(("phase", "elements"), [("forward", 100 * 8), ("update", 100 * 9 * 8)])
+def test_windows_are_masked_as_pixels_in_forward_and_as_columns_in_update(
+    tmp_path, phase, elements
+):
+    network = tmp_path / "conv.yaml"
+    network.write_text(
+        "layers: [{name: c, type: conv, in_channels: 8, out_channels: 16, kernel: 3, padding: 1, "
+        "input_size: 10}]"
+    )
+    masks = recipe(tmp_path, f"{{role: activation, phases: [{phase}], pruner: magnitude}}")
+    point = Point(network, recipe=masks, hardware=A100, phases=(phase,), batch=4)
+    [found] = rows(point)
+    size = 4 * elements * 2
+    assert found["compressed"]
+    assert found["mask_us"] == gpu(size, size * PACKED, 4 * elements * 3)
+
+
 def test_a_machine_without_limits_is_charged_nothing(step):
     for hardware in ("ideal", load_hardware(ARRAY, **{"dram.gbps": None})):
         found = step("transposable+mvue" if hardware == "ideal" else "mvue", hardware)
@@ -185,6 +220,39 @@ def test_elementwise_bytes_by_hand():
     assert elementwise_us(ARRAY, conv, conv.lower(2)[0].gemm, 2) * gbps == pytest.approx(
         3 * 2 * 2 * 100 * 8
     )
+
+
+@pytest.mark.parametrize(
+    ("made_by", "forward", "backward"),
+    [("relu", 2, 3), ("gelu", 2, 3), ("norm", 2, 3), ("softmax", 2, 3), ("embedding", 2, 2)],
+)
+def test_elementwise_tensors_are_those_that_the_docs_state(made_by, forward, backward):
+    layer = Linear(
+        name="fc", type="linear", in_features=64, out_features=8, tokens=16, input=made_by, repeat=3
+    )
+    phases = {low.gemm.phase: low.gemm for low in layer.lower(2)}
+    tensor = 2 * (2 * 16 * 64) * 3 / (ARRAY.dram.gbps * 1e3)
+    assert elementwise_us(ARRAY, layer, phases["forward"], 2) == pytest.approx(forward * tensor)
+    assert elementwise_us(ARRAY, layer, phases["backward"], 2) == pytest.approx(backward * tensor)
+
+
+def test_the_optimizer_reads_gradients_as_update_writes_them():
+    wide = load_hardware(ARRAY, output_bits=32)
+    layer = Linear(name="fc", type="linear", in_features=64, out_features=8, tokens=16)
+    update = next(low.gemm for low in layer.lower(1) if low.gemm.phase == "update")
+    # Master and momentum there and back, a gradient of 32 bits and a copy of 16.
+    moved = 64 * 8 * (4 * 4 + 4 + 2) / (ARRAY.dram.gbps * 1e3)
+    assert elementwise_us(wide, layer, update, 1) == pytest.approx(moved)
+
+
+def test_elementwise_work_of_products_and_convolutions():
+    unit = 2 / (ARRAY.dram.gbps * 1e3)
+    product = Matmul(name="p", type="matmul", m=8, n=4, k=16, input="softmax")
+    found = [elementwise_us(ARRAY, product, low.gemm, 1) for low in product.lower(1)]
+    assert found == pytest.approx([2 * 8 * 16 * unit, 3 * 8 * 16 * unit, 0])
+    conv = Conv(name="c", type="conv", in_channels=8, out_channels=4, kernel=1, input_size=10)
+    backward = next(low.gemm for low in conv.lower(1) if low.gemm.phase == "backward")
+    assert elementwise_us(ARRAY, conv, backward, 1) == pytest.approx(5 * 100 * 8 * unit)
 
 
 def test_the_step_is_printed_side_by_side(step):

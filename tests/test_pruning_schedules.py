@@ -86,5 +86,5 @@ def test_schedules_refuse_what_does_not_fit():
         Schedule(DENSE, 10, lambda j, span: State(DENSE), dense_steps=-1)
     with pytest.raises(UnknownName, match="did you mean 'mdgf-linear'"):
         schedule("mdgf-liner", "2:4", 10)
-    with pytest.raises(SpecError, match="unexpected keyword"):
+    with pytest.raises(SpecError, match="unknown option 'gamma'"):
         schedule("mdgf-linear", "2:4", 10, gamma=1)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from nmsim.describe import describe, schema
-from nmsim.errors import SpecError
+from nmsim.errors import RecipeError, SpecError
 from nmsim.experiment import Point, rows
+from nmsim.footprint import memory_footprint
+from nmsim.formats import FORMATS, format_bits
 from nmsim.gemm import PHASES, Gemm
 from nmsim.hardware import in_format, load_hardware
 from nmsim.masking import Setting, sparse_gemms
@@ -210,7 +212,20 @@ def test_selectors_keep_their_width_whatever_is_in_memory():
         ({"leave_dense": {"frist": True}}, "did you mean 'first'"),
         ({"schedule": {"dense": 0.7, "finetune": 0.7}}, "shares of one run"),
         ({"schedule": {"sparsify": "mdgf-liner"}}, "did you mean 'mdgf-linear'"),
-        ({"schedule": {"sparsify": "mdgf-linear", "options": {"k": 2}}}, "mdgf-linear"),
+        (
+            {"schedule": {"sparsify": "mdgf-linear", "options": {"k": 2}}},
+            r"'mdgf-linear': unknown option 'k' \(known: beta\)",
+        ),
+        (
+            {"schedule": {"sparsify": "sdgf-geometric", "options": {"k": 2.5}}},
+            "expected a power of two",
+        ),
+        ({"schedule": {"sparsify": "mdgf-linear", "options": {"beta": -1}}}, "a rate above 0"),
+        (
+            {"schedule": {"sparsify": "mdgf-exponential", "options": {"beta": 1, "cutoff": 2}}},
+            "a factor from 0 to 1",
+        ),
+        ({"schedule": {"dense": 0.5, "roles": ["gradient"]}}, "roles: gradient, of which"),
         ({"schedule": {"sparsify": "mdgf-exponential"}}, "expected a cutoff"),
         ({"schedule": {"finetune": 0.1}}, "a schedule that sparsifies before it"),
     ],
@@ -219,6 +234,48 @@ def test_what_a_recipe_cannot_say_is_refused_in_one_line(fields, message):
     with pytest.raises(SpecError, match=message) as error:
         recipe(offer(), **fields)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"layers": []}, "layers: expected a glob"),
+        ({"phases": ["forward", "forward"]}, "phases: expected each once"),
+        ({"withheld": True, "allow_unfit": True}, "is offered or it is not"),
+    ],
+)
+def test_an_offer_that_contradicts_itself_is_refused(fields, message):
+    with pytest.raises(SpecError, match=message):
+        recipe(offer(**fields))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [recipe(offer(layers=["*.mlpp.*"]), offer()), recipe(leave_dense={"layers": "*.mlpp.*"})],
+)
+def test_globs_that_match_no_layer_are_refused(chosen):
+    for run in (
+        lambda: next(rows(Point("vit-tiny", recipe=chosen))),
+        lambda: memory_footprint("vit-tiny", recipe=chosen),
+    ):
+        with pytest.raises(
+            RecipeError, match=r"layers: \*\.mlpp\.\* matches no layer \(they are c"
+        ):
+            run()
+
+
+def test_a_layer_that_is_not_asked_for_is_named_all_the_same():
+    chosen = recipe(offer(layers="*.mlp.*"))
+    table = list(rows(Point("vit-tiny", recipe=chosen, layers="conv_proj")))
+    assert {row["note"] for row in table if row["phase"] == "forward"} == {
+        "the recipe names no operand of this layer"
+    }
+
+
+def test_feed_forward_and_qkv_layers_are_named_in_every_transformer():
+    chosen = load_recipe("mdgf-exponential-ff+qkv")
+    for name in ("bert-base", "gpt2", "llama-2-7b", "swinv2-base", "t5-base", "vit-b16"):
+        chosen.check_names(load_model(name).layers)
 
 
 def test_shown_recipes_say_layers_formats_and_schedules():
@@ -263,3 +320,17 @@ def test_bidirectional_masks_are_two_choices_of_the_same_weights():
     assert np.count_nonzero(backward.b.bits()) == forward.b.bits().size / 2
     assert update.a.is_dense
     assert update.b.is_dense
+
+
+def test_a_format_is_as_wide_as_its_name_says():
+    assert {name: format_bits(name) for name in FORMATS} == {
+        name: int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in FORMATS
+    }
+
+
+def test_a_library_of_sparse_kernels_alone_serves_no_format():
+    whole = load_hardware("a100-sxm4-80gb")
+    assert in_format(whole, "int8").name == "int8"
+    sparse = tuple(library for library in whole.libraries if library.sparse)
+    assert any("int8" in library.dtypes or not library.dtypes for library in sparse)
+    assert in_format(whole.model_copy(update={"libraries": sparse}), "int8").name == whole.dtype

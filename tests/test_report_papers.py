@@ -328,6 +328,14 @@ def test_one_layer_has_the_mac_ratios_of_the_recipes():
     assert all("speed-up of all GEMMs" in v.statement for v in verdicts[4:])
 
 
+def test_a_speed_up_without_masks_is_not_met():
+    gains = {"all": {"ideal": 1.0, "speedup": 1.0}}
+    figures = {"hardware": "h", "rows": {"T, R": {"batch": 1, "phases": gains, "paces": {}}}}
+    _, time = judge_speedups({"speedups": {"rows": {"T, R": {"factor": 2}}}}, figures)
+    assert not time.reproduced
+    assert time.because == "no GEMM has a 2:4 operand"
+
+
 def test_the_bars_of_figure_2_are_the_convolutions_of_resnet18():
     figures = measure_layers()
     assert figures["forward_macs"] == 1_813_561_344

@@ -94,6 +94,12 @@ def test_a_long_run_is_cut_without_visiting_its_steps():
     assert found[-1].steps == 10**11 + found[1].steps
 
 
+def test_shares_are_rounded_to_steps_once():
+    # 5 % of 30 steps is 1.5: two steps, for the stage as for the masks.
+    found = list(spans(load_recipe("sdgf-stepwise"), Pattern(1, 8), 30))
+    assert [(span.stage, span.steps) for span in found[:2]] == [("dense", 2), ("structure", 6)]
+
+
 def test_mixed_patterns_follow_one_schedule_each_in_its_own_shares():
     offers = [{**WEIGHT, "layers": "a", "pattern": "1:8"}, {**WEIGHT, "pattern": "1:4"}]
     chosen = recipe(*offers, schedule={"sparsify": "sdgf-stepwise"})
@@ -169,6 +175,8 @@ def test_sums_are_those_of_the_steps(plain):
     assert total["dense_time_s"] == pytest.approx(9e-6 * dense.time_us)
     assert total["time_s"] == pytest.approx(1e-6 * (4 * dense.time_us + 5 * sparse.time_us))
     assert total["dram_bytes"] == 4 * dense.dram_bytes + 5 * sparse.dram_bytes
+    assert sparse.mask_us > dense.mask_us == 0
+    assert total["mask_share"] == pytest.approx(5e-6 * sparse.mask_us / total["time_s"])
     assert total["speedup"] == pytest.approx(total["dense_time_s"] / total["time_s"])
     assert sum(part["time_share"] for part in document["segments"]) == pytest.approx(1)
     assert list(run.frame()["steps"]) == [4, 5]
@@ -195,6 +203,10 @@ def test_dense_steps_run_in_the_machines_own_format(plain):
         after.step.dram_bytes
         < nmsim.train(plain, recipe="asp", steps=2).segments[1].step.dram_bytes
     )
+    # Without a mask the format alone tells the steps apart.
+    narrow = nmsim.train(plain, recipe=chosen, pattern="dense", steps=2).segments
+    assert narrow[0].step == run.dense
+    assert narrow[1].step.dram_bytes < run.dense.dram_bytes
     scheme = nmsim.train(plain, recipe="inference-weights+activations-b", steps=2)
     assert [part.masks for part in scheme.segments] == [
         "weight dense, activation 4:8", "weight 2:4, activation 4:8"
@@ -246,8 +258,9 @@ def test_inference_flops_are_those_of_table_18(pattern, gflops, tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused(plain, tmp_path, command):
-    with pytest.raises(SpecError, match="steps is 0, expected 1 or more"):
-        nmsim.train(plain, steps=0)
+    for steps in (0, 10**15 + 1):
+        with pytest.raises(SpecError, match=rf"steps is {steps}, expected 1 to 1e\+15"):
+            nmsim.train(plain, steps=steps)
     with pytest.raises(NmsimError, match="sdgf-stepwise expects M / N of 2, 4, 8"):
         nmsim.train(plain, steps=9, recipe="sdgf-stepwise", pattern="3:4")
     trace = tmp_path / "t.safetensors"

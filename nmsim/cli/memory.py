@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -48,6 +49,8 @@ def memory(
         model, recipe=recipe, pattern=pattern, batch=batch, optimizer=optimizer, hardware=machine
     )
     about = {
+        "kind": "memory",
+        "nmsim": version("nmsim"),
         "command": command_line(),
         "model": model,
         "recipe": recipe,
@@ -55,6 +58,7 @@ def memory(
         "batch": batch,
         "optimizer": optimizer,
         "hardware": machine.name,
+        "machine": machine.model_dump(mode="json"),
         "assumptions": list(ASSUMPTIONS),
     }
     if form is _Format.JSON:

@@ -1,5 +1,6 @@
 """Arguments and options that several commands take, and what is done with them first."""
 
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -104,5 +105,10 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
 
 def refuse_file(folder: Path | None) -> None:
     """What cannot be a folder to write to is told before hours of work, not after."""
-    if folder is not None and folder.exists() and not folder.is_dir():
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
         raise SpecError(f"--out {folder}: expected a folder, found a file")
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not os.access(there, os.W_OK):
+        raise SpecError(f"--out {folder}: {there} cannot be written to")

@@ -1,6 +1,7 @@
 """``nmsim train``."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,6 @@ from nmsim.cli.options import (
     Format,
     Hardware,
     Model,
-    Out,
     Pattern,
     Recipe,
     Seed,
@@ -47,7 +47,9 @@ def train(
     settings: Settings = None,
     seed: Seed = 0,
     tensors: Tensors = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write segments.csv, training.json and index.html here.")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
 ) -> None:
     """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""

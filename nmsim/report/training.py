@@ -100,6 +100,7 @@ def _long(seconds: float) -> str:
 def _sums(run: Document) -> list[tuple[str, str]]:
     total, result = run["total"], run["inference"]
     kept, index = result["value_bits"] / 8, result["metadata_bits"] / 8
+    basis = run["manifest"].get("mask_basis", "")
     time, dense = _long(total["time_s"]), _long(total["dense_time_s"])
     macs = [f"{name} {si(total[f'macs_{name}'], '')}" for name in ("dense", "issued", "useful")]
     counts = [si(result[name], "") for name in ("parameters_kept", "parameters")]
@@ -108,7 +109,7 @@ def _sums(run: Document) -> list[tuple[str, str]]:
     return [
         ("operands ran in", "; then ".join(formats)),
         ("time", f"{time}; dense {dense}, speed-up {ratio(total['speedup'])}×"),
-        ("making masks", f"{percent(total['mask_share'])} % of the time"),
+        ("making masks", f"{percent(total['mask_share'])} % of the time: {basis}"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
         ("DRAM traffic", " of the dense run's ".join(_bytes(total))),
