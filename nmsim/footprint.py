@@ -11,7 +11,7 @@ from nmsim.gemm import Gemm
 from nmsim.hardware import IdealMachine, Machine, load_hardware
 from nmsim.layer import Bare, Layer, Matmul
 from nmsim.operand import OPERANDS, Role
-from nmsim.overhead import offer_of, operand_bits
+from nmsim.overhead import operand_bits
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
 from nmsim.recipe import Offer, Recipe, load_recipe
@@ -147,7 +147,7 @@ class _Step:
 
     def _usable(self, role: Role, gemm: Gemm) -> tuple[Offer | None, Pattern | None]:
         """The offer of a role in a GEMM, and the pattern that it is packed under, if it can be."""
-        offer = offer_of(self.recipe, role, gemm)
+        offer = self.recipe.offer_for(role, gemm)
         if offer is None or offer.withheld:
             return None, None
         pattern, pruner = offer.pattern or self.pattern, PRUNERS[offer.pruner]
@@ -166,7 +166,7 @@ class _Step:
         offers = {
             offer.phases: offer
             for gemm in gemms.values()
-            if (offer := offer_of(self.recipe, "weight", gemm)) is not None
+            if (offer := self.recipe.offer_for("weight", gemm)) is not None
         }
         lasting = sum(
             offer.refresh > 1 or len(offer.phases) > 1

@@ -82,11 +82,11 @@ def sparse_gemms(
     for layer in whole:
         if not fnmatchcase(layer.name, names):
             continue
-        offers = [offer for offer in recipe.operands if offer.names(layer.name)]
-        makers = [_Maker(layer, offer, setting) for offer in offers if layer.name not in left]
+        offers = () if layer.name in left else recipe.operands
+        makers = [_Maker(layer, offer, setting) for offer in offers]
         for lowered in layer.lower(setting.batch):
             if wanted is None or lowered.gemm.phase in wanted:
-                work = _masked(lowered, makers)
+                work = _masked(lowered, makers, recipe)
                 yield _in_recipe(work, recipe, left_dense=layer.name in left)
 
 
@@ -103,10 +103,10 @@ def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseG
     return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
 
 
-def _masked(lowered: Lowered, makers: list["_Maker"]) -> SparseGemm:
+def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseGemm:
     gemm = lowered.gemm
     offered = [
-        next((m for m in makers if gemm.kind != "matmul" and m.offers(operand, gemm.phase)), None)
+        next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
     ]
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
@@ -133,9 +133,6 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
-
-    def offers(self, operand: Operand, phase: str) -> bool:
-        return operand.tensor == self.offer.role and phase in self.offer.phases
 
     @property
     def pattern(self) -> Pattern:

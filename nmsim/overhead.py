@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 from nmsim.engine.preparation import Pass, timed
-from nmsim.gemm import Gemm
 from nmsim.hardware import Gpu, IdealMachine, Machine
 from nmsim.mask import Mask, SparseGemm
 from nmsim.operand import OPERANDS, Role
@@ -38,7 +37,6 @@ __all__ = [
     "basis",
     "mask_columns",
     "mask_steps",
-    "offer_of",
     "operand_bits",
     "pass_us",
 ]
@@ -121,7 +119,7 @@ def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm, result: Run) 
     g = work.gemm
     for position, mask in (("a", work.a), ("b", work.b)):
         operand = OPERANDS[g.phase][position == "b"]
-        offer = offer_of(recipe, operand.tensor, g)
+        offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
         matrix = _Matrix.of(machine, offer, work, mask, position, position in result.compressed)
@@ -147,18 +145,6 @@ def _told(machine: Machine, step: Step) -> str:
     spread = f" / {step.refresh} steps" if step.refresh > 1 else ""
     once = step.us(machine) * step.refresh
     return f"{step.role}: {step.work.what} {once:.3g} us{spread}"
-
-
-def offer_of(recipe: Recipe, role: str, gemm: Gemm) -> Offer | None:
-    """The offer that a recipe makes of a role to a GEMM; None without one."""
-    if gemm.kind == "matmul":
-        return None
-    found = (
-        one
-        for one in recipe.operands
-        if one.role == role and gemm.phase in one.phases and one.names(gemm.layer)
-    )
-    return next(found, None)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.formats import NumberFormat
-from nmsim.gemm import Phase
+from nmsim.gemm import Gemm, Phase
 from nmsim.layer import Bare, Conv, Layer, Linear
 from nmsim.operand import OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
@@ -216,6 +216,20 @@ class Recipe(Spec):
                 if offer.role == later.role and shared and offer.precludes(later):
                     raise ValueError(f"two masks are offered for the {offer.role} in {shared[0]}")
         return self
+
+    def offer_for(self, role: str, gemm: Gemm) -> Offer | None:
+        """The mask that a GEMM is offered for a role: the first whose globs match its layer.
+
+        None without one; products of attention have none, as their operands are no layer's tensors.
+        """
+        if gemm.kind == "matmul":
+            return None
+        found = (
+            offer
+            for offer in self.operands
+            if offer.role == role and gemm.phase in offer.phases and offer.names(gemm.layer)
+        )
+        return next(found, None)
 
     def check_names(self, layers: Iterable[Layer | Bare]) -> None:
         """Refuse globs that match none of a workload's layers: their masks would prune nothing.

@@ -161,7 +161,6 @@ def grid_of(
     m, n, k, copies = sizes
     rows, cols = row[TM], row[TN]
     down, across = math.ceil(m / rows), math.ceil(n / cols)
-    once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
     grid = Grid(
@@ -178,16 +177,14 @@ def grid_of(
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )
-    held = held_of(rates, form, sizes)
-    read = copies * (_read(grid, rates, form, row, sizes) - held * once)
-    return grid._replace(read=max(0.0, read))
+    return grid._replace(read=copies * _read(grid, rates, form, row, sizes))
 
 
 def held_of(rates: Rates, form: Form, sizes: tuple[int, int, int, int]) -> float:
     """Share of the operands' bytes that L2 still holds from earlier launches of a series.
 
-    Its lines are replaced at random as data pass: what passes between two uses of A is one launch,
-    between two uses of B all B of the series, and A and C once.
+    It falls in proportion to what passes between two uses: of A one launch, of B all B of the
+    series, and A and C once.
     """
     m, n, k, copies = sizes
     a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
@@ -205,7 +202,10 @@ def _read(
     row: NDArray[np.float64],
     sizes: tuple[int, int, int, int],
 ) -> float:
-    """Bytes of one copy from device memory, waves being as square as they can be."""
+    """Bytes of one copy from device memory, waves being as square as they can be.
+
+    Every operand once, but for what L2 holds from before, and again what later waves need.
+    """
     m, n, k, _ = sizes
     a, b = form.a * form.a_once, form.b * form.b_once
     once = (m * a + n * b) * k
@@ -217,7 +217,8 @@ def _read(
     footprint = stripes + at_once * row[TM] * row[TN] * form.out
     rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
-    return float(once + again * (1 - min(1.0, rates.l2_bytes / footprint)))
+    first = once * (1 - held_of(rates, form, sizes))
+    return float(first + again * (1 - min(1.0, rates.l2_bytes / footprint)))
 
 
 def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], float]:

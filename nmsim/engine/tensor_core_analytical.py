@@ -165,7 +165,7 @@ def estimate(
         busy += waves * (paces.max() + overhead)
     read = _read_twice(chip, form, row, m, n, k, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * max(0.0, read - held * k)
+    read = copies * (read - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
     hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
     clocks = max(busy + chip.overlap * dram, dram + hidden)
