@@ -16,20 +16,20 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from nmsim import engine
-from nmsim.cost import bit_operations, selectors
 from nmsim.elementwise import elementwise_us
 from nmsim.engine import FIDELITIES, Fidelity, Sample
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES, Gemm, Phase
-from nmsim.hardware import Machine, Ran, SystolicArray, in_format, load_hardware
+from nmsim.gemm import PHASES, Phase
+from nmsim.hardware import Machine, SystolicArray, in_format, load_hardware
 from nmsim.mask import SparseGemm
 from nmsim.masking import Setting
-from nmsim.overhead import MASK_COLUMNS, basis, mask_columns, operand_bits
+from nmsim.overhead import MASK_COLUMNS, basis, mask_columns
 from nmsim.pattern import Pattern, PatternField
 from nmsim.recipe import Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.report import frame
-from nmsim.result import Run, Survivors
+from nmsim.result import Run
+from nmsim.row import row_of
 from nmsim.spec import Spec, read_yaml, validate
 from nmsim.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.workload import Model, Workload, load_workload
@@ -143,7 +143,7 @@ def rows(point: Point) -> Iterator[Row]:
             if point.compare
             else None
         )
-        yield {**_row(machine, ran, work, result, twin), **beside(ran.machine, work, result)}
+        yield {**row_of(machine, ran, work, result, twin), **beside(ran.machine, work, result)}
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm, Run], Row]:
@@ -175,91 +175,6 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
             "run folds from the bits of two masks"
         )
     return Sample(point.sample, point.seed)
-
-
-def _row(machine: Machine, ran: Ran, work: SparseGemm, result: Run, twin: Run | None) -> Row:
-    g = work.gemm
-    return {
-        "layer": g.layer,
-        "kind": g.kind,
-        "phase": g.phase,
-        "gradient_of": g.gradient_of,
-        "m": g.m,
-        "n": g.n,
-        "k": g.k,
-        "count": g.count,
-        "repeat": g.repeat,
-        "a_pattern": str(work.a.pattern),
-        "b_pattern": str(work.b.pattern),
-        "transposed": result.transposed,
-        "kernel": result.kernel,
-        "engine": result.engine,
-        "hardware": machine.name,
-        "compute_cycles": result.compute_cycles,
-        "stall_cycles": result.stall_cycles,
-        "cycles": result.cycles,
-        "time_us": result.time_us,
-        "delivery_cycles": result.delivery_cycles,
-        "half_width": result.half_width,
-        "folds_run": result.folds_run,
-        "tiles": result.tiles,
-        "waves": result.waves,
-        "macs_dense": g.macs,
-        "macs_issued": result.macs_issued,
-        "macs_useful": work.macs_useful,
-        "utilization": result.utilization,
-        "dram_read_bytes": result.dram_read_bytes,
-        "dram_write_bytes": result.dram_write_bytes,
-        "sram_read_bytes": result.sram_read_bytes,
-        "a_bits_per_cycle": result.a_bits_per_cycle,
-        "b_bits_per_cycle": result.b_bits_per_cycle,
-        "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": _scatter_bytes(ran.machine, g),
-        "compressed": result.compressed,
-        "misfit_share": result.misfit_share,
-        **_survivors(result.survivors),
-        **_selected(machine, result),
-        **_bit_operations(operand_bits(ran.machine), work, result),
-        "dram_gbps": result.dram_gbps,
-        "bound": result.bound,
-        "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
-        "dense_cycles": twin.cycles if twin else None,
-        "number_format": ran.name,
-        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
-    }
-
-
-def _scatter_bytes(machine: Machine, g: Gemm) -> int:
-    return -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat
-
-
-def _survivors(found: Survivors | None) -> Row:
-    measured, expected = (found.measured, found.expected) if found else ((), ())
-    return {
-        "survivors_mean": Survivors.mean(measured),
-        "survivors_expected": Survivors.mean(expected),
-        "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
-    }
-
-
-def _bit_operations(bits: int, work: SparseGemm, result: Run) -> Row:
-    return {
-        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
-        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
-    }
-
-
-def _selected(machine: Machine, result: Run) -> Row:
-    if not isinstance(machine, SystolicArray):
-        return {}
-    cost = selectors(machine)
-    follows = result.misfit_share is not None or machine.intersecting is not None
-    select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
-    return {
-        "selector_mux2": cost.two_input,
-        "selector_depth": cost.multiplexer.depth,
-        "select_bits": result.macs_issued * select_bits if follows else 0,
-    }
 
 
 def simulate(

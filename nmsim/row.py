@@ -1,0 +1,110 @@
+"""One row of a result table: what a sparse GEMM was, how it ran, and what it cost."""
+
+from typing import Any
+
+from nmsim.cost import bit_operations, selectors
+from nmsim.gemm import Gemm
+from nmsim.hardware import Machine, Ran, SystolicArray
+from nmsim.mask import SparseGemm
+from nmsim.overhead import operand_bits
+from nmsim.result import Run, Survivors
+
+__all__ = ["row_of"]
+
+Row = dict[str, Any]
+
+
+def row_of(machine: Machine, ran: Ran, work: SparseGemm, result: Run, twin: Run | None) -> Row:
+    """The columns of ``nmsim.result.COLUMNS`` that follow from one GEMM alone.
+
+    Parameters
+    ----------
+    machine, ran
+        As it was asked for, and as it ran the GEMM's number format.
+    work, result
+        The GEMM with its masks, and what it cost.
+    twin
+        What the GEMM costs dense; None: not compared.
+    """
+    g = work.gemm
+    return {
+        "layer": g.layer,
+        "kind": g.kind,
+        "phase": g.phase,
+        "gradient_of": g.gradient_of,
+        "m": g.m,
+        "n": g.n,
+        "k": g.k,
+        "count": g.count,
+        "repeat": g.repeat,
+        "a_pattern": str(work.a.pattern),
+        "b_pattern": str(work.b.pattern),
+        "transposed": result.transposed,
+        "kernel": result.kernel,
+        "engine": result.engine,
+        "hardware": machine.name,
+        "compute_cycles": result.compute_cycles,
+        "stall_cycles": result.stall_cycles,
+        "cycles": result.cycles,
+        "time_us": result.time_us,
+        "delivery_cycles": result.delivery_cycles,
+        "half_width": result.half_width,
+        "folds_run": result.folds_run,
+        "tiles": result.tiles,
+        "waves": result.waves,
+        "macs_dense": g.macs,
+        "macs_issued": result.macs_issued,
+        "macs_useful": work.macs_useful,
+        "utilization": result.utilization,
+        "dram_read_bytes": result.dram_read_bytes,
+        "dram_write_bytes": result.dram_write_bytes,
+        "sram_read_bytes": result.sram_read_bytes,
+        "a_bits_per_cycle": result.a_bits_per_cycle,
+        "b_bits_per_cycle": result.b_bits_per_cycle,
+        "metadata_bytes": result.metadata_bytes,
+        "scatter_bytes": _scatter_bytes(ran.machine, g),
+        "compressed": result.compressed,
+        "misfit_share": result.misfit_share,
+        **_survivors(result.survivors),
+        **_selected(machine, result),
+        **_bit_operations(operand_bits(ran.machine), work, result),
+        "dram_gbps": result.dram_gbps,
+        "bound": result.bound,
+        "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
+        "dense_cycles": twin.cycles if twin else None,
+        "number_format": ran.name,
+        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
+    }
+
+
+def _scatter_bytes(machine: Machine, g: Gemm) -> int:
+    return -(-g.scatter_elements * g.count * machine.output_bits // 8) * g.repeat
+
+
+def _survivors(found: Survivors | None) -> Row:
+    measured, expected = (found.measured, found.expected) if found else ((), ())
+    return {
+        "survivors_mean": Survivors.mean(measured),
+        "survivors_expected": Survivors.mean(expected),
+        "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+    }
+
+
+def _bit_operations(bits: int, work: SparseGemm, result: Run) -> Row:
+    return {
+        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
+        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
+    }
+
+
+def _selected(machine: Machine, result: Run) -> Row:
+    if not isinstance(machine, SystolicArray):
+        return {}
+    cost = selectors(machine)
+    follows = result.misfit_share is not None or machine.intersecting is not None
+    select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
+    return {
+        "selector_mux2": cost.two_input,
+        "selector_depth": cost.multiplexer.depth,
+        "select_bits": result.macs_issued * select_bits if follows else 0,
+    }
