@@ -11,16 +11,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmsim import schedules, statistics
     from nmsim.errors import NmsimError
-    from nmsim.experiment import simulate
-    from nmsim.footprint import memory_footprint
     from nmsim.gemm import Gemm
-    from nmsim.hardware import load_hardware
-    from nmsim.network import load_model
+    from nmsim.machines import load_hardware
+    from nmsim.network.catalog import load_model
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
-    from nmsim.training import train
+    from nmsim.recipes import schedules, statistics
+    from nmsim.run.experiment import simulate
+    from nmsim.run.memory import memory_footprint
+    from nmsim.run.training import train
 
 __all__ = [
     "Gemm",
@@ -42,12 +42,12 @@ _HOMES = {
     "Gemm": "nmsim.gemm",
     "NmsimError": "nmsim.errors",
     "Pattern": "nmsim.pattern",
-    "load_hardware": "nmsim.hardware",
-    "load_model": "nmsim.network",
-    "memory_footprint": "nmsim.footprint",
+    "load_hardware": "nmsim.machines",
+    "load_model": "nmsim.network.catalog",
+    "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
-    "simulate": "nmsim.experiment",
-    "train": "nmsim.training",
+    "simulate": "nmsim.run.experiment",
+    "train": "nmsim.run.training",
 }
 
 
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     # Names are found when first used: importing pandas and numba takes most of a second, and a
     # command that is interrupted meanwhile must be able to say so.
     if name in ("schedules", "statistics"):
-        return import_module(f"nmsim.{name}")
+        return import_module(f"nmsim.recipes.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nmsim' has no attribute {name!r}")

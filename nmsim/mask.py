@@ -203,6 +203,25 @@ class Mask:
         """Groups that keep more than the pattern allows."""
         return int(_broken_groups(self.words, self.k, self.pattern.keep, self.pattern.group))
 
+    def misfit_span(self, native: Pattern) -> int:
+        """What fits another pattern or not as a whole: this one's group, or the other's.
+
+        This mask's group if it holds whole groups of the other pattern, else those.
+        """
+        own = self.pattern.group
+        return own if own % native.group == 0 else native.group
+
+    def misfit_share(self, native: Pattern) -> float:
+        """Share of the mask's groups, of all rows, in which some native group keeps too much.
+
+        Of native groups where those do not divide the mask's. Counted from the bits, unless the
+        mask obeys the native pattern.
+        """
+        if self.obeys(native):
+            return 0.0
+        span = self.misfit_span(native)
+        return self.unfit_spans(native, span) / (self.rows * -(-self.k // span))
+
     def unfit_spans(self, pattern: Pattern, span: int) -> int:
         """Spans of so many elements along K in which some group breaks a pattern, all rows."""
         return int(_unfit_spans(self.words, self.k, pattern.keep, pattern.group, span))

@@ -7,7 +7,7 @@ from typing import Any
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COLUMNS", "Column", "Run", "totals"]
+__all__ = ["COLUMNS", "Column", "Result", "totals"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Survivors:
 
 
 @dataclass(frozen=True)
-class Run:
+class Result:
     """What one GEMM costs on one machine: all copies and repeats, whole cycles and bytes.
 
     Parameters

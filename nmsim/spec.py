@@ -20,6 +20,7 @@ from nmsim.registry import unknown_name
 __all__ = [
     "Catalog",
     "Spec",
+    "catalog_path",
     "edit_yaml",
     "field_keys",
     "first_error",
@@ -304,6 +305,29 @@ def _replaced(document: Any, names: list[str], path: str, value: Any) -> Any:
     return copy
 
 
+def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path:
+    """The file of a catalog entry by its name, or the file at a path.
+
+    Parameters
+    ----------
+    kind
+        What the entries are called in messages, singular: "model".
+    files
+        Of the catalog, by name.
+
+    Raises
+    ------
+    UnknownName
+        if it is neither a name in the catalog nor a path.
+    """
+    text = str(name)
+    if text in files:
+        return files[text]
+    if Path(text).suffix in (".yaml", ".yml") or os.sep in text:
+        return Path(text)
+    raise unknown_name(kind, text, files)
+
+
 class Catalog(Generic[S]):
     """The YAML files of a folder, by stem; also opens any path to a file of the same schema.
 
@@ -333,12 +357,7 @@ class Catalog(Generic[S]):
         UnknownName
             if it is neither a name in the catalog nor a path.
         """
-        text = str(name)
-        if text in set(self):
-            return self.folder / f"{text}.yaml"
-        if Path(text).suffix in (".yaml", ".yml") or os.sep in text:
-            return Path(text)
-        raise unknown_name(self.kind, text, self)
+        return catalog_path(self.kind, name, {stem: self.folder / f"{stem}.yaml" for stem in self})
 
     def document(self, name: str | Path) -> dict[str, Any]:
         """The fields of an entry or file, not yet validated."""

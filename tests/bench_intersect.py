@@ -9,15 +9,15 @@ import time
 import numpy as np
 import pytest
 
-from nmsim.engine.intersect import fold_cycles
-from nmsim.engine.intersect_analytical import expected_fold_cycles
 from nmsim.jit import kernel, map_blocks
+from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
+from nmsim.machines.systolic.intersect.folds import fold_cycles
 from nmsim.mask import Mask, popcount
-from nmsim.masking import Setting
+from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
-from nmsim.recipe import Offer, Recipe
-from nmsim.tensors import Synthetic
-from nmsim.workload import load_workload
+from nmsim.recipes.masking import Setting
+from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.run.workload import load_workload
 
 ROWS, K = 1024, 2304
 

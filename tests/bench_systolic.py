@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from nmsim import engine
-from nmsim.experiment import Point
-from nmsim.hardware import load_hardware
+from nmsim import machines
+from nmsim.machines import load_hardware
+from nmsim.run.experiment import Point
 
 MEMORY = """
 import resource, nmsim
@@ -26,7 +26,7 @@ def works(model, **fields):
 
 
 def run_all(machine, sparse_gemms):
-    return sum(engine.run(machine, work).cycles for work in sparse_gemms)
+    return sum(machines.simulate(machine, work).cycles for work in sparse_gemms)
 
 
 def test_resnet18_forward(benchmark):
@@ -45,7 +45,7 @@ def test_resnet50_three_phases_dense_and_2to4(benchmark):
 def test_bert_base_step(benchmark, fidelity):
     gemms = works("bert-base", batch=32, recipe="asp")
     machine = load_hardware("systolic-128x128-2to4")
-    benchmark(lambda: [engine.run(machine, work, fidelity) for work in gemms])
+    benchmark(lambda: [machines.simulate(machine, work, fidelity) for work in gemms])
 
 
 def test_memory_of_resnet18_forward(benchmark):

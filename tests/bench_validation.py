@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nmsim.accuracy import summarize
-from nmsim.measurements import COLUMNS, read_measurements, with_predictions
-from nmsim.validation import predict
+from nmsim.measured.accuracy import summarize
+from nmsim.measured.predict import predict
+from nmsim.measured.tables import COLUMNS, read_measurements, with_predictions
 
 ROWS = 20_000
 

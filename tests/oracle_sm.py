@@ -5,7 +5,7 @@ loads into registers, through multiplications into accumulators and through shar
 stage that is read too early, overwritten too early or named wrongly gives a wrong C. It knows no
 formula for time: every cycle it asks every warp whether it can go on.
 
-Nothing of ``nmsim.engine`` is used but the description of the tile and the machine.
+Nothing of ``nmsim.machines.engine`` is used but the description of the tile and the machine.
 """
 
 from collections import Counter, defaultdict, deque

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nmsim.im2col import column_values, windows
-from nmsim.layer import Conv, Linear
+from nmsim.network.im2col import column_values, windows
+from nmsim.network.layer import Conv, Linear
 
 
 def random_step(layers, batch, seed):

@@ -7,8 +7,8 @@ import pytest
 
 import nmsim
 from nmsim.errors import NmsimError, ShapeError, SpecError
-from nmsim.layer import Conv
-from nmsim.storage import write_file, write_folder
+from nmsim.files import write_file, write_folder
+from nmsim.network.layer import Conv
 
 FAST = {"fidelity": "analytical", "compare": False}
 

@@ -9,12 +9,11 @@ import pytest
 from scipy.optimize import differential_evolution
 
 from nmsim import cli
-from nmsim.calibration import Measured, calibrate, write_machine
-from nmsim.engine import call_times
-from nmsim.engine.gpu_call import Call
 from nmsim.errors import SpecError
 from nmsim.evolution import least
-from nmsim.hardware import HARDWARE, load_hardware
+from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.gpu.routines import call_times
+from nmsim.measured.calibrate import Measured, calibrate, write_machine
 from nmsim.pattern import Pattern
 from nmsim.spec import edit_yaml, field_keys, override, read_yaml
 

@@ -546,7 +546,7 @@ def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr("nmsim.training.training_step", lambda _: pytest.fail("it began"))
+    monkeypatch.setattr("nmsim.run.training.training_step", lambda _: pytest.fail("it began"))
     monkeypatch.setattr("nmsim.cli.options.os.access", lambda path, _: path != tmp_path)
     said = refused("train", "vit-tiny", "--steps", "9", "--out", str(tmp_path / "a" / "b"))
     assert f"{tmp_path} cannot be written to" in said

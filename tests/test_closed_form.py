@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nmsim.engine.gpu_call import MATRIX_VECTOR, Chip, Form
-from nmsim.engine.gpu_choice import Rules, choose
-from nmsim.engine.tensor_core_analytical import estimate, fastest
+from nmsim.machines.gpu.analytical import estimate, fastest
+from nmsim.machines.gpu.call import MATRIX_VECTOR, Chip, Form
+from nmsim.machines.gpu.choice import Rules, choose
 
 FREE = 1e30
 CHIP = Chip(

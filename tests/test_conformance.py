@@ -2,17 +2,17 @@
 
 import pytest
 
-from nmsim import engine
-from nmsim.dataflow import DATAFLOWS
-from nmsim.describe import KINDS, SCHEMAS, catalog, describe, schema
-from nmsim.experiment import Point, rows
+from nmsim import machines
+from nmsim.cli.describe import LISTINGS, SCHEMAS, catalog, describe, schema
 from nmsim.gemm import PHASES, Gemm
-from nmsim.hardware import HARDWARE, load_hardware
+from nmsim.machines import HARDWARE, load_hardware
+from nmsim.machines.systolic.dataflow import DATAFLOWS
 from nmsim.mask import SparseGemm
-from nmsim.network import MODELS, load_model
+from nmsim.network.catalog import MODELS, load_model
 from nmsim.pattern import DENSE
-from nmsim.recipe import RECIPES, load_recipe
+from nmsim.recipes.recipe import RECIPES, load_recipe
 from nmsim.result import COLUMNS
+from nmsim.run.experiment import Point, rows
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -37,8 +37,8 @@ def test_a_machine_says_its_sources_and_runs_every_dataflow(name):
     assert len(machine.source) > 30
     assert machine.name == name
     for dataflow in DATAFLOWS if machine.feed == "skewed" else ["os"]:
-        for fidelity in engine.FIDELITIES:
-            run = engine.run(
+        for fidelity in machines.FIDELITIES:
+            run = machines.simulate(
                 load_hardware(name, dataflow=dataflow), SparseGemm.dense(Gemm(70, 30, 50)), fidelity
             )
             assert run.macs_issued == 70 * 30 * machine.padded(50, DENSE)
@@ -71,7 +71,7 @@ def test_a_model_runs_on_an_array_and_a_gpu(name, hardware, fidelity):
         assert 0 < row["utilization"] <= 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(LISTINGS))
 def test_everything_that_is_listed_can_be_shown(kind):
     listed = catalog(kind)
     assert listed

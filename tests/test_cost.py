@@ -3,11 +3,11 @@
 import pytest
 
 import nmsim
+from nmsim.cli.describe import describe
 from nmsim.cost import Multiplexer, selectors
 from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import fan_in
-from nmsim.describe import describe
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
 from nmsim.pattern import Pattern
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import csr_kernels
 import pytest
+from csr import BOUNDS, HOST_US, STREAM_LAUNCH_US, csr_time, spmm_call_time
 
-from nmsim.engine.csr import BOUNDS, HOST_US, STREAM_LAUNCH_US, csr_time, spmm_call_time
 from nmsim.errors import ShapeError, SpecError
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
 
 A100 = load_hardware("a100-sxm4-80gb-documented")
 

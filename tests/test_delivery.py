@@ -5,11 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from nmsim import engine
-from nmsim.engine import FIDELITIES
+from nmsim import machines
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import FIDELITIES, load_hardware
 from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.pattern import DENSE, Pattern
 
@@ -50,7 +49,7 @@ def test_sparseloops_cycles(name, shape, fidelity):
     for text, words in {"dense": 0, **METADATA[name]}.items():
         pattern = Pattern.parse(text)
         group = 2 if pattern.is_dense else pattern.group
-        run = engine.run(machine, weights(*shape, pattern), fidelity)
+        run = machines.simulate(machine, weights(*shape, pattern), fidelity)
         assert run.cycles == pytest.approx(float(study(*shape, group, words)), rel=1e-4, abs=1)
         assert run.a_bits_per_cycle == pytest.approx(64 * 16 * group / 2)
         assert run.b_bits_per_cycle == pytest.approx(64 * (8 + words))
@@ -71,18 +70,18 @@ def test_sparseloops_cycles(name, shape, fidelity):
 )
 def test_sparseloops_printed_rows(name, pattern, cycles):
     work = weights(128, 1024, 1152, Pattern.parse(pattern))
-    assert engine.run(load_hardware(name), work).cycles == pytest.approx(cycles, rel=1e-4)
+    assert machines.simulate(load_hardware(name), work).cycles == pytest.approx(cycles, rel=1e-4)
 
 
 def test_a_path_made_for_2to4_holds_2to8_to_little_more():
     machine = load_hardware("sparseloop-stc-flexible")
     work = weights(128, 1024, 1152, Pattern(2, 8))
-    run, dense = engine.run(machine, work), engine.run_dense(machine, work.gemm)
+    run, dense = machines.simulate(machine, work), machines.simulate_dense(machine, work.gemm)
     assert dense.cycles / run.cycles == pytest.approx(2.21, abs=0.005)
     assert run.bound == "buffer bandwidth"
     assert run.delivery_cycles == pytest.approx(run.cycles - dense.cycles / 4, abs=1)
     wide = load_hardware(machine, delivery=None)
-    assert dense.cycles == 4 * engine.run(wide, work).cycles
+    assert dense.cycles == 4 * machines.simulate(wide, work).cycles
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
@@ -96,7 +95,7 @@ def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidel
             dataflow=dataflow,
             delivery={"words_per_cycle": words, "word_bits": 16},
         )
-        return engine.run(machine, weights(200, 96, 512, pattern), fidelity).compute_cycles
+        return machines.simulate(machine, weights(200, 96, 512, pattern), fidelity).compute_cycles
 
     patterns = [DENSE, Pattern(3, 4), Pattern(2, 4), Pattern(1, 4), Pattern(1, 8), Pattern(1, 16)]
     for words in (4, 16, 64, 1000):
@@ -128,20 +127,20 @@ def test_a_mask_never_costs_cycles_whatever_the_path_and_the_padding(seed):
     pattern = Pattern.parse(str(rng.choice(["1:2", "1:4", "2:4", "1:8", "1:16", "4:8"])))
     work = weights(m, n, k, pattern)
     work = work.swapped() if rng.random() < 0.5 else work
-    run, dense = engine.run(machine, work), engine.run_dense(machine, work.gemm)
+    run, dense = machines.simulate(machine, work), machines.simulate_dense(machine, work.gemm)
     assert run.compute_cycles <= 1.02 * dense.compute_cycles + 2
 
 
 def test_a_path_that_suffices_is_no_bound():
     fields = {"delivery": {"words_per_cycle": 128, "word_bits": 16}, "dram": {"gbps": None}}
-    run = engine.run(
+    run = machines.simulate(
         load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
     )
     assert run.delivery_cycles == 0
     assert run.bound == "compute"
     assert run.a_bits_per_cycle == run.b_bits_per_cycle == 128 * 16
     fields["delivery"]["words_per_cycle"] = 127
-    slowed = engine.run(
+    slowed = machines.simulate(
         load_hardware("systolic-128x128", **fields), SparseGemm.dense(Gemm(4096, 128, 128))
     )
     assert slowed.bound == "buffer bandwidth"
@@ -157,9 +156,11 @@ def test_a_preload_that_hides_behind_no_wait_is_not_the_bound(fidelity):
         dram={"gbps": None, "latency_ns": 0},
         delivery={"words_per_cycle": 128, "word_bits": 16},
     )
-    wide = engine.run(machine, work, fidelity)
+    wide = machines.simulate(machine, work, fidelity)
     assert (wide.delivery_cycles, wide.bound) == (0, "compute")
-    narrow = engine.run(load_hardware(machine, **{"delivery.words_per_cycle": 120}), work, fidelity)
+    narrow = machines.simulate(
+        load_hardware(machine, **{"delivery.words_per_cycle": 120}), work, fidelity
+    )
     assert narrow.delivery_cycles > 0
     assert narrow.bound == "buffer bandwidth"
 
@@ -174,7 +175,7 @@ def test_a_fold_that_waits_for_its_path_hides_the_drain_before_it(fidelity):
         dram={"gbps": None},
         delivery={"words_per_cycle": 8, "word_bits": 16},
     )
-    run = engine.run(machine, SparseGemm.dense(Gemm(64, 64, 4)), fidelity)
+    run = machines.simulate(machine, SparseGemm.dense(Gemm(64, 64, 4)), fidelity)
     assert (run.compute_cycles, run.delivery_cycles) == (16 * 16 + 16, 16 * 12)
 
 
@@ -183,7 +184,7 @@ def test_a_path_too_narrow_to_count_in_64_bits_is_refused():
         "systolic-128x128", dataflow="os", delivery={"words_per_cycle": 1e-6, "word_bits": 1}
     )
     with pytest.raises(ShapeError, match="64 bits"):
-        engine.run(machine, SparseGemm.dense(Gemm(8192, 8192, 8192)))
+        machines.simulate(machine, SparseGemm.dense(Gemm(8192, 8192, 8192)))
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
@@ -197,7 +198,7 @@ def test_waiting_for_the_path_is_feeding_and_not_filling(fidelity):
         dram={"gbps": None},
         delivery={"words_per_cycle": 1, "word_bits": 16},
     )
-    run = engine.run(machine, SparseGemm.dense(Gemm(64, 64, 16)), fidelity)
+    run = machines.simulate(machine, SparseGemm.dense(Gemm(64, 64, 16)), fidelity)
     assert run.delivery_cycles > run.compute_cycles / 2
     assert run.bound == "buffer bandwidth"
 
@@ -206,7 +207,7 @@ def test_waiting_for_the_path_is_feeding_and_not_filling(fidelity):
 def test_what_is_asked_of_a_buffer_follows_its_operand_where_a_gemm_is_transposed(fidelity):
     machine = load_hardware("systolic-128x128-flexible", dataflow="os", sparse_operand="b")
     work = weights(200, 300, 512, Pattern(1, 4))
-    met, turned = (engine.run(machine, w, fidelity) for w in (work, work.swapped()))
+    met, turned = (machines.simulate(machine, w, fidelity) for w in (work, work.swapped()))
     assert turned.transposed
     assert not met.transposed
     assert met.a_bits_per_cycle > 2 * met.b_bits_per_cycle
@@ -221,7 +222,7 @@ def test_misfits_are_groups_that_selectors_do_not_cover(fidelity):
     bits = rng.permuted(np.tile(np.arange(8) < 4, (256 * 64, 1)), axis=1).reshape(256, 512)
     mask = Mask(Pattern(4, 8), 256, 512, regular=True, source=lambda: pack(bits))
     work = SparseGemm(Gemm(64, 256, 512), Mask.dense(64, 512), mask)
-    run = engine.run(load_hardware("systolic-128x128-2to4"), work, fidelity)
+    run = machines.simulate(load_hardware("systolic-128x128-2to4"), work, fidelity)
     spread = 0.0 if fidelity == "analytical" else 0.01
     assert run.misfit_share == pytest.approx(34 / 70, abs=spread + 1e-9)
 
@@ -235,8 +236,8 @@ def test_one_pruned_operand_needs_the_other_faster_and_two_do_not():
         Mask(pattern, 256, 1024, regular=True, source=lambda: pytest.fail("needs no bits")),
         weights(256, 256, 1024, pattern).b,
     )
-    one = engine.run(machine, weights(256, 256, 1024, pattern))
-    two = engine.run(machine, both)
+    one = machines.simulate(machine, weights(256, 256, 1024, pattern))
+    two = machines.simulate(machine, both)
     assert one.a_bits_per_cycle / (one.b_bits_per_cycle * 16 / 18) == 4
     assert two.a_bits_per_cycle == two.b_bits_per_cycle == one.b_bits_per_cycle
     assert one.compute_cycles == two.compute_cycles
@@ -268,5 +269,5 @@ def test_sparseloops_dual_side_core_is_another_machine(shape, densities, cycles)
         intersecting={"group": 8, "lookahead": 4},
         dram={"gbps": None},
     )
-    run = engine.run(machine, SparseGemm(Gemm(m, n, k), *masks))
+    run = machines.simulate(machine, SparseGemm(Gemm(m, n, k), *masks))
     assert 0.65 < run.cycles / cycles < 0.96

@@ -14,12 +14,12 @@ from random_step import random_step
 from recording import disagreements, record_step, step_tensors
 from safetensors.numpy import save_file
 
-from nmsim.experiment import Point, simulate
-from nmsim.layer import Conv, Linear
-from nmsim.network import load_model
+from nmsim.network.catalog import load_model
+from nmsim.network.layer import Conv, Linear
 from nmsim.pattern import Pattern
-from nmsim.recipe import load_recipe
-from nmsim.trace import check
+from nmsim.recipes.recipe import load_recipe
+from nmsim.run.experiment import Point, simulate
+from nmsim.run.trace import check
 
 ROOT = Path(__file__).parents[1]
 TRACES = ROOT / "traces"

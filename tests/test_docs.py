@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from nmsim.accuracy import errors
-from nmsim.describe import SCHEMAS
-from nmsim.measurements import MEASURED, read_measurements
+from nmsim.cli.describe import SCHEMAS
+from nmsim.measured.accuracy import errors
+from nmsim.measured.predict import predict
+from nmsim.measured.tables import MEASURED, read_measurements
 from nmsim.spec import validate
-from nmsim.validation import predict
 
 TEXT = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
 BLOCKS = [

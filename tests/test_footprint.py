@@ -4,9 +4,9 @@ import pytest
 
 import nmsim
 from nmsim.errors import NmsimError
-from nmsim.footprint import memory_footprint
-from nmsim.hardware import load_hardware
-from nmsim.network import load_model
+from nmsim.machines import load_hardware
+from nmsim.network.catalog import load_model
+from nmsim.run.memory import memory_footprint
 
 T, I, O = 24, 64, 32  # noqa: E741 - the names of the lowering
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import nmsim
-from nmsim.engine import call_times, run
-from nmsim.engine.gpu_call import Call, resolve
 from nmsim.errors import SpecError
-from nmsim.hardware import HARDWARE, load_hardware
-from nmsim.kernels import load_kernels
+from nmsim.machines import HARDWARE, Call, load_hardware, simulate
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.routines import call_times
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
-GPUS = [name for name in HARDWARE if load_hardware(name).kind == "tensor-core"]
+GPUS = [name for name in HARDWARE if load_hardware(name).kind == "gpu"]
 SPARSE = [name for name in GPUS if load_hardware(name).native]
 LIBRARIES = [(name, i) for name in GPUS for i in range(len(load_hardware(name).libraries))]
 FORMATS = [(name, form.dtype) for name in GPUS for form in load_hardware(name).formats]
@@ -335,7 +335,7 @@ def test_cuda_cores_need_no_copy_that_brings_k_last(phase):
         Mask.dense(256, 512),
     )
     moved = {
-        dtype: run(load_hardware(machine, dtype=dtype), work).dram_read_bytes
+        dtype: simulate(load_hardware(machine, dtype=dtype), work).dram_read_bytes
         for dtype in ("fp32", "bf16")
     }
     both = 256 * 512 * (1 + 0.5)

@@ -6,20 +6,20 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from nmsim import engine
+from nmsim import machines
 from nmsim.errors import SpecError
-from nmsim.experiment import Point, rows
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
-from nmsim.layer import Conv, Linear
+from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
-from nmsim.masking import Setting
-from nmsim.network import MODELS, load_model
+from nmsim.network.catalog import MODELS, load_model
+from nmsim.network.layer import Conv, Linear
+from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
-from nmsim.recipe import load_recipe
+from nmsim.recipes.masking import Setting
+from nmsim.recipes.recipe import load_recipe
 from nmsim.result import totals
-from nmsim.tensors import Synthetic
-from nmsim.workload import load_workload
+from nmsim.run.experiment import Point, rows
+from nmsim.run.workload import load_workload
 
 IDEAL = load_hardware("ideal")
 TWO_FOUR = Pattern(2, 4)
@@ -64,7 +64,7 @@ def ran(model, recipe, batch):
     setting = Setting(load_recipe(recipe), TWO_FOUR, Synthetic(0), batch)
     found = {}
     for work in load_workload(model).sparse_gemms(setting):
-        run = engine.run(IDEAL, work)
+        run = machines.simulate(IDEAL, work)
         dense, left = found.get(work.gemm.phase, (0, 0))
         found[work.gemm.phase] = dense + work.gemm.macs, left + run.cycles
     return found
@@ -95,7 +95,7 @@ def test_one_linear_layer_gains_what_the_papers_print(tmp_path, recipe, speedup,
     path.write_text(
         "layers: [{name: fc, type: linear, in_features: 64, out_features: 32, tokens: 8}]"
     )
-    for fidelity in engine.FIDELITIES:
+    for fidelity in machines.FIDELITIES:
         table = list(
             rows(Point(model=path, recipe=recipe, hardware="ideal", fidelity=fidelity, batch=2))
         )
@@ -119,13 +119,13 @@ def test_two_masks_leave_pairs_of_kept_elements_or_the_sparser_mask_s_slots():
     a, b = masks(0, 5, 7, 24)
     work = SparseGemm(Gemm(5, 7, 24), Mask.of(a, TWO_FOUR), Mask.of(b, TWO_FOUR))
     pairs = int((a[:, None] & b[None]).sum())
-    assert engine.run(IDEAL, work).macs_issued == pairs
+    assert machines.simulate(IDEAL, work).macs_issued == pairs
     one = load_hardware("ideal", two_masks="one")
-    assert engine.run(one, work).macs_issued == 5 * 7 * 12
+    assert machines.simulate(one, work).macs_issued == 5 * 7 * 12
     sparser = SparseGemm(
         Gemm(5, 7, 24), Mask.of(a & (np.arange(24) % 4 < 1), Pattern(1, 4)), Mask.of(b, TWO_FOUR)
     )
-    assert engine.run(one, sparser).macs_issued == 5 * 7 * 6
+    assert machines.simulate(one, sparser).macs_issued == 5 * 7 * 6
     assert work.macs_useful == pairs
 
 
@@ -133,7 +133,7 @@ def test_a_mask_that_breaks_its_pattern_gains_nothing():
     bits = np.zeros((6, 16), np.bool_)
     bits[:, :3] = True
     mask = Mask(TWO_FOUR, 6, 16, regular=False, source=Mask.of(bits, TWO_FOUR).source, fits=False)
-    run = engine.run(IDEAL, SparseGemm(Gemm(4, 6, 16), Mask.dense(4, 16), mask))
+    run = machines.simulate(IDEAL, SparseGemm(Gemm(4, 6, 16), Mask.dense(4, 16), mask))
     assert run.macs_issued == 4 * 6 * 16
     assert run.misfit_share == 0.25
     assert run.note == "runs dense: 25.0% of the groups of B break 2:4"
@@ -142,14 +142,14 @@ def test_a_mask_that_breaks_its_pattern_gains_nothing():
 
 def test_bytes_are_compulsory_traffic_and_take_no_time():
     b = Mask(TWO_FOUR, 6, 18, regular=True, source=lambda: np.zeros((6, 1), np.uint64))
-    run = engine.run(IDEAL, SparseGemm(Gemm(4, 6, 18), Mask.dense(4, 18), b))
+    run = machines.simulate(IDEAL, SparseGemm(Gemm(4, 6, 18), Mask.dense(4, 18), b))
     kept_b = 6 * 10
     assert run.metadata_bytes == kept_b * 2 / 8
     assert run.dram_read_bytes == 4 * 18 * 2 + kept_b * 18 / 8
     assert run.dram_write_bytes == 4 * 6 * 2
     assert (run.cycles, run.stall_cycles, run.utilization) == (4 * 6 * 10, 0, 1.0)
     faster = load_hardware("ideal", macs_per_cycle=5, clock_mhz=500)
-    slow = engine.run(faster, SparseGemm.dense(Gemm(4, 6, 18, repeat=3)))
+    slow = machines.simulate(faster, SparseGemm.dense(Gemm(4, 6, 18, repeat=3)))
     assert slow.cycles == 3 * 87
     assert slow.time_us == 3 * 87 / 500
 

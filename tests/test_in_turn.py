@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from nmsim.engine import call_times
-from nmsim.engine.gpu_call import Call, resolve
-from nmsim.engine.gpu_waves import held_of, rates_of
 from nmsim.errors import SpecError
-from nmsim.hardware import load_hardware
-from nmsim.measurements import COLUMNS, read_measurements
-from nmsim.validation import IN_TURN, predict
+from nmsim.machines import Call, load_hardware
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.routines import call_times
+from nmsim.machines.gpu.waves import held_of, rates_of
+from nmsim.measured.predict import IN_TURN, predict
+from nmsim.measured.tables import COLUMNS, read_measurements
 
 A100 = load_hardware("a100-sxm4-80gb")
 FIDELITIES = ("analytical", "cycle")

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim.engine.intersect import fold_cycles, fold_spans
-from nmsim.engine.intersect_analytical import expected_fold_cycles
-from nmsim.engine.intersect_sampling import sample_cycles, student_t
-from nmsim.engine.survivors import (
+from nmsim.errors import ShapeError
+from nmsim.gemm import Gemm
+from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
+from nmsim.machines.systolic.intersect.folds import fold_cycles, fold_spans
+from nmsim.machines.systolic.intersect.sampling import sample_cycles, student_t
+from nmsim.machines.systolic.intersect.survivors import (
     expected_survivors,
     fold_survivors,
     group_counts,
     survivor_histogram,
 )
-from nmsim.errors import ShapeError
-from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 

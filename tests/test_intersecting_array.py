@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import nmsim
-from nmsim import engine
+from nmsim import machines
 from nmsim.cli import app
-from nmsim.engine import Sample
-from nmsim.engine.intersect_analytical import expected_fold_cycles
 from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import Sample, load_hardware
+from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -52,7 +51,8 @@ def test_cycles_of_576_groups_of_two_random_masks():
     """A 128 x 128 fold; what is drawn moves the figures by a percent."""
     work = random_pair(128, 128, 4 * 576, Pattern(2, 4))
     cycles = [
-        engine.run(with_lookahead(d, drain="uncounted"), work).cycles for d in (0, 1, 2, 4, 8, None)
+        machines.simulate(with_lookahead(d, drain="uncounted"), work).cycles
+        for d in (0, 1, 2, 4, 8, None)
     ]
     assert cycles == pytest.approx([1152, 974, 866, 765, 689, 632], rel=0.012)
 
@@ -70,7 +70,8 @@ def test_every_lookahead_lies_between_lock_step_and_the_largest_sum(sizes, one, 
     work = random_pair(m, n, k, Pattern.parse(one), seed, Pattern.parse(other))
     fields = {"rows": 8, "cols": 6, "drain": "uncounted", "intersecting.group": group}
     by_lookahead = [
-        engine.run(with_lookahead(d, **fields), work).compute_cycles for d in (0, 1, 2, 5, 30, None)
+        machines.simulate(with_lookahead(d, **fields), work).compute_cycles
+        for d in (0, 1, 2, 5, 30, None)
     ]
     assert by_lookahead == sorted(by_lookahead, reverse=True)
     a, b = work.a.bits().astype(int), work.b.bits().astype(int)
@@ -99,9 +100,9 @@ def test_a_subset_of_two_masks_is_never_slower(sizes, lookahead, drain, seed):
         bits = rng.random((rows, k)) < 0.7
         wide.append(Mask.of(bits, Pattern(8, 9)))
         narrow.append(Mask.of(bits & (rng.random((rows, k)) < 0.7), Pattern(8, 9)))
-    more = engine.run(machine, SparseGemm(Gemm(m, n, k), *wide)).compute_cycles
-    assert engine.run(machine, SparseGemm(Gemm(m, n, k), *narrow)).compute_cycles <= more
-    assert more <= engine.run(machine, SparseGemm.dense(Gemm(m, n, k))).compute_cycles
+    more = machines.simulate(machine, SparseGemm(Gemm(m, n, k), *wide)).compute_cycles
+    assert machines.simulate(machine, SparseGemm(Gemm(m, n, k), *narrow)).compute_cycles <= more
+    assert more <= machines.simulate(machine, SparseGemm.dense(Gemm(m, n, k))).compute_cycles
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 4, None])
@@ -110,7 +111,7 @@ def test_longer_groups_of_one_density_differ(lookahead):
     found = {}
     for text in ("2:4", "4:8", "8:16"):
         work = random_pair(256, 256, 1536, Pattern.parse(text))
-        run = engine.run(with_lookahead(lookahead, drain="uncounted"), work)
+        run = machines.simulate(with_lookahead(lookahead, drain="uncounted"), work)
         found[text] = (run.metadata_bytes, run.compute_cycles)
         assert run.macs_issued / (256 * 256 * 1536) == pytest.approx(0.25, rel=0.01)
     assert [found[text][0] * 8 / (512 * 768) for text in found] == [2, 3, 4]
@@ -119,7 +120,7 @@ def test_longer_groups_of_one_density_differ(lookahead):
 
 def test_survivors_are_counted_and_expected():
     work = random_pair(300, 200, 1024, Pattern(2, 4), other=Pattern(1, 4))
-    run = engine.run(unlimited(), work)
+    run = machines.simulate(unlimited(), work)
     pairs = 300 * 200 * 256
     shares = run.survivors.measured
     assert sum(shares) == pytest.approx(1)
@@ -141,8 +142,8 @@ SHORT = [("1:2", 8), ("1:4", 32), ("1:4", 64), ("1:2", 64), ("2:4", 16)]
 def test_the_analytical_twin_of_patterns_unlike_the_machines_group(pattern, group, lookahead):
     work = random_pair(256, 256, 1152, Pattern.parse(pattern))
     machine = with_lookahead(lookahead, drain="uncounted", **{"intersecting.group": group})
-    cycle = engine.run(machine, work).compute_cycles
-    expected = engine.run(machine, work, "analytical").compute_cycles
+    cycle = machines.simulate(machine, work).compute_cycles
+    expected = machines.simulate(machine, work, "analytical").compute_cycles
     assert expected == pytest.approx(cycle, rel=0.08)
 
 
@@ -155,8 +156,10 @@ def test_the_analytical_twin_is_close(one, other, lookahead):
     else:
         work = random_pair(384, 300, 1152, Pattern.parse(one), other=Pattern.parse(other))
     machine = with_lookahead(lookahead, drain="uncounted")
-    cycle = engine.run(machine, work).compute_cycles
-    assert engine.run(machine, work, "analytical").compute_cycles == pytest.approx(cycle, rel=0.05)
+    cycle = machines.simulate(machine, work).compute_cycles
+    assert machines.simulate(machine, work, "analytical").compute_cycles == pytest.approx(
+        cycle, rel=0.05
+    )
 
 
 def test_windows_of_both_patterns_bound_the_twin():
@@ -171,7 +174,7 @@ def test_the_analytical_twin_adds_up_the_folds_that_it_expects():
     expected = expected_fold_cycles(work.a, work.b, 1, 128, 128, 4, 4).cycles
     assert expected.shape == (1, 3, 3)
     assert expected[0, 2, 2] < 0.99 * expected[0, 0, 0]
-    run = engine.run(with_lookahead(4, drain="uncounted"), work, "analytical")
+    run = machines.simulate(with_lookahead(4, drain="uncounted"), work, "analytical")
     assert run.compute_cycles == np.ceil(expected.sum())
 
 
@@ -181,8 +184,10 @@ def test_dense_operands_need_no_bits():
 
     one = Mask(Pattern(2, 4), 64, 256, regular=True, source=bits)
     work = SparseGemm(Gemm(64, 64, 256), one, Mask(Pattern.parse("dense"), 64, 256, True, bits))
-    assert engine.run(unlimited(drain="uncounted"), work).compute_cycles == 128
-    assert engine.run(unlimited(drain="uncounted"), SparseGemm.dense(work.gemm)).cycles == 256
+    assert machines.simulate(unlimited(drain="uncounted"), work).compute_cycles == 128
+    assert (
+        machines.simulate(unlimited(drain="uncounted"), SparseGemm.dense(work.gemm)).cycles == 256
+    )
 
 
 @pytest.mark.parametrize("group", [2, 4, 6, 8])
@@ -192,7 +197,7 @@ def test_bits_are_asked_for_where_groups_of_mask_and_array_differ(group):
     regular = Mask(Pattern(2, 4), 32, 240, regular=True, source=lambda: words)
     machine = with_lookahead(0, drain="uncounted", **{"intersecting.group": group})
     known, counted = (
-        engine.run(machine, SparseGemm(one.gemm, mask, Mask.dense(32, 240))).cycles
+        machines.simulate(machine, SparseGemm(one.gemm, mask, Mask.dense(32, 240))).cycles
         for mask in (regular, one.a)
     )
     assert known == counted
@@ -202,9 +207,9 @@ def test_bits_are_asked_for_where_groups_of_mask_and_array_differ(group):
 def test_an_overlapped_drain_shows_where_folds_are_short():
     """Outputs of 128 rows take 128 cycles to leave, longer than a fold of 16 groups."""
     machine = unlimited()
-    dense = engine.run(machine, SparseGemm.dense(Gemm(256, 256, 64)))
+    dense = machines.simulate(machine, SparseGemm.dense(Gemm(256, 256, 64)))
     assert dense.compute_cycles == 64 + 3 * 128 + 128
-    assert engine.run(
+    assert machines.simulate(
         machine, SparseGemm.dense(Gemm(256, 256, 64)), "analytical"
     ).compute_cycles == (dense.compute_cycles)
 
@@ -216,7 +221,7 @@ def empty(m, n, k, count=1):
 
 @pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
 def test_copies_without_a_product_wait_for_each_others_outputs(fidelity):
-    run = engine.run(unlimited(), empty(64, 64, 64, count=4), fidelity)
+    run = machines.simulate(unlimited(), empty(64, 64, 64, count=4), fidelity)
     assert (run.cycles, run.macs_issued) == (4 * 128, 0)
 
 
@@ -224,12 +229,14 @@ def test_copies_alike_in_shape_may_differ_in_bits():
     kept = [0.9, 0.9, 0.9, 0.2, 0.9]
     a = np.concatenate([np.arange(200)[None, :].repeat(8, 0) < 200 * share for share in kept])
     masks = [Mask.of(bits, Pattern(8, 9)) for bits in (a, np.ones((40, 200), bool))]
-    run = engine.run(unlimited(drain="uncounted"), SparseGemm(Gemm(8, 8, 200, count=5), *masks))
+    run = machines.simulate(
+        unlimited(drain="uncounted"), SparseGemm(Gemm(8, 8, 200, count=5), *masks)
+    )
     assert run.cycles == sum(200 * share for share in kept)
 
 
 def test_a_sample_without_a_product_is_exact():
-    run = engine.run(unlimited(), empty(600, 600, 64), sample=Sample(8))
+    run = machines.simulate(unlimited(), empty(600, 600, 64), sample=Sample(8))
     assert "within 0.00%" in run.note
     assert run.half_width == 0
 
@@ -239,7 +246,7 @@ def test_repeats_are_launches_of_their_own():
     thrice = SparseGemm(Gemm(640, 640, 256, repeat=3), one.a, one.b)
     narrow = unlimited(delivery={"words_per_cycle": 64, "word_bits": 16})
     for machine, sample in ((unlimited(drain="uncounted"), Sample(6)), (narrow, None)):
-        runs = [engine.run(machine, work, sample=sample) for work in (one, thrice)]
+        runs = [machines.simulate(machine, work, sample=sample) for work in (one, thrice)]
         for name in ("cycles", "half_width", "delivery_cycles", "macs_issued"):
             assert getattr(runs[1], name) == 3 * getattr(runs[0], name)
         assert runs[0].half_width > 0 or runs[0].delivery_cycles > 0
@@ -251,7 +258,7 @@ def test_the_twin_of_long_groups_never_underflows(group):
     """Sums beyond what two masks can share have no chance; warnings are errors."""
     work = random_pair(256, 128, 1024, Pattern(1, 4))
     machine = with_lookahead(2, **{"intersecting.group": group})
-    assert engine.run(machine, work, "analytical").compute_cycles > 0
+    assert machines.simulate(machine, work, "analytical").compute_cycles > 0
 
 
 @pytest.fixture
@@ -281,8 +288,8 @@ def test_a_sample_says_its_interval_and_holds_the_truth(recipe):
     for seed in range(12):
         machine = load_hardware(ARRAY)
         work = random_pair(1024, 1024, 512, Pattern(2, 4), seed)
-        exact = engine.run(machine, work)
-        sampled = engine.run(machine, work, sample=Sample(16, seed))
+        exact = machines.simulate(machine, work)
+        sampled = machines.simulate(machine, work, sample=Sample(16, seed))
         held += abs(sampled.compute_cycles - exact.compute_cycles) <= sampled.half_width
         assert sampled.folds_run == 16
         assert "sampled: 16 of 64 folds" in sampled.note
@@ -301,11 +308,11 @@ def test_a_sample_holds_the_truth_where_folds_wait_for_their_path():
     masks = [Mask.of(bits, Pattern(8, 9)) for bits in (a, rng.random((3072, 256)) < 0.9)]
     work = SparseGemm(Gemm(3072, 3072, 256), *masks)
     machine = unlimited(delivery={"words_per_cycle": 437, "word_bits": 16})
-    exact = engine.run(machine, work)
+    exact = machines.simulate(machine, work)
     assert 0.2 * exact.compute_cycles < exact.delivery_cycles < 0.8 * exact.compute_cycles
     held = 0
     for seed in range(20):
-        some = engine.run(machine, work, sample=Sample(60, seed))
+        some = machines.simulate(machine, work, sample=Sample(60, seed))
         held += abs(some.compute_cycles - exact.compute_cycles) <= some.half_width
     assert held >= 16  # 95% of 20, less three standard deviations
 

@@ -5,10 +5,10 @@ import pytest
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
-from nmsim.im2col import column_bits, column_values, windows
-from nmsim.layer import Bare, Linear, Matmul
 from nmsim.mask import pack, unpack
-from nmsim.network import Network, load_model
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.im2col import column_bits, column_values, windows
+from nmsim.network.layer import Bare, Linear, Matmul
 from nmsim.spec import validate
 
 CONVS = [

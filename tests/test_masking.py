@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nmsim import engine
+from nmsim import machines
 from nmsim.errors import RecipeError
-from nmsim.hardware import load_hardware
-from nmsim.masking import Setting, sparse_gemms
-from nmsim.network import Network, load_model
+from nmsim.machines import load_hardware
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
-from nmsim.recipe import Recipe, load_recipe
+from nmsim.recipes.masking import Setting, sparse_gemms
+from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.spec import validate
-from nmsim.tensors import Synthetic
 
 LAYERS = [
     {"name": "plain", "type": "conv", "in_channels": 8, "out_channels": 12, "kernel": 3,
@@ -193,11 +193,11 @@ def test_bits_are_made_only_where_the_hardware_depends_on_them(monkeypatch):
     for pattern in covered:
         chosen = replace(setting(load_recipe("asp")), pattern=pattern)
         for work in sparse_gemms(load_model("resnet18").layers, chosen):
-            engine.run(machine, work)
+            machines.simulate(machine, work)
             assert work.macs_useful <= work.gemm.macs
     assert drawn == []
     for work in sparse_gemms(network().layers, setting(load_recipe("asp"), "4:8")):
-        engine.run(machine, work)
+        machines.simulate(machine, work)
     assert set(drawn) == {(layer["name"], "weight") for layer in LAYERS}
 
 
@@ -229,8 +229,8 @@ def test_tensors_that_come_in_many_blocks_are_masked_as_one(name, monkeypatch):
         return [(work.a.words, work.b.words) for work in works]
 
     at_once = masks()
-    monkeypatch.setattr("nmsim.tensors._BLOCK_ELEMENTS", 100)
-    monkeypatch.setattr("nmsim.masking._BLOCK_ELEMENTS", 50)
+    monkeypatch.setattr("nmsim.network.tensors._BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("nmsim.recipes.masking._BLOCK_ELEMENTS", 50)
     for ours, theirs in zip(masks(), at_once, strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from nmsim import cli
-from nmsim.cuda import CudaBackend, open_device
 from nmsim.errors import MeasureError, SpecError
-from nmsim.measure import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
+from nmsim.measured.cuda import CudaBackend, open_device
+from nmsim.measured.timing import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
 
 CASES = grid(weights=[(256, 128), (96, 64)], rows=(1, 16, 64, 192))
 QUICK = Method(warm_up_us=100.0, run_us=200.0, runs=5, most_launches=50)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nmsim.machines.systolic.folds import _launch
 
-from nmsim import engine
-from nmsim.engine import events, memory, systolic
-from nmsim.engine.folds import _launch
+from nmsim import machines
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
+from nmsim.machines.systolic import cycle, events, memory
 from nmsim.mask import SparseGemm
 
 ticks = st.one_of(st.just(0), st.integers(1, 40_000))
@@ -95,10 +95,10 @@ def test_skipping_repeats_changes_nothing(launch):
         seen.append((skipping, plain))
         return original(array, buffers, work, slots, cycles, k_on_rows=k_on_rows)
 
-    original = systolic.launch
+    original = cycle.launch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(systolic, "launch", spy)
-        engine.run(machine, SparseGemm.dense(gemm))
+        patch.setattr(cycle, "launch", spy)
+        machines.simulate(machine, SparseGemm.dense(gemm))
     ((skipping, plain),) = seen
     np.testing.assert_array_equal(skipping, plain)
 
@@ -197,7 +197,7 @@ def run_fold(
 @given(launches())
 def test_bytes_and_slots_are_conserved(launch):
     machine, gemm = launch
-    run = engine.run(machine, SparseGemm.dense(gemm))
+    run = machines.simulate(machine, SparseGemm.dense(gemm))
     assert run.macs_issued == gemm.macs
     assert run.dram_read_bytes * 8 >= (gemm.m + gemm.n) * gemm.k * gemm.count * machine.operand_bits
     assert run.dram_write_bytes * 8 >= gemm.m * gemm.n * gemm.count * machine.output_bits
@@ -210,8 +210,8 @@ def test_bytes_and_slots_are_conserved(launch):
 def test_closed_forms_count_what_the_folds_count(launch):
     """Two independent derivations of every count; cycles are equal where nothing stalls."""
     machine, gemm = launch
-    cycle = engine.run(machine, SparseGemm.dense(gemm))
-    analytical = engine.run(machine, SparseGemm.dense(gemm), "analytical")
+    cycle = machines.simulate(machine, SparseGemm.dense(gemm))
+    analytical = machines.simulate(machine, SparseGemm.dense(gemm), "analytical")
     # Waits for the buffers are rounded up to a tick, 1/1024 cycle, once per fold.
     slack = 1 + cycle.compute_cycles / 1024 if machine.delivery else 0
     assert analytical.compute_cycles == pytest.approx(cycle.compute_cycles, abs=slack)
@@ -225,5 +225,7 @@ def test_closed_forms_count_what_the_folds_count(launch):
     if machine.dram.gbps is None:
         stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
         work = SparseGemm.dense(gemm)
-        cycles = engine.run(stall_free, work).cycles
-        assert engine.run(stall_free, work, "analytical").cycles == pytest.approx(cycles, abs=slack)
+        cycles = machines.simulate(stall_free, work).cycles
+        assert machines.simulate(stall_free, work, "analytical").cycles == pytest.approx(
+            cycles, abs=slack
+        )

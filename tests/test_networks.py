@@ -5,8 +5,8 @@ from math import prod
 import pytest
 
 from nmsim.errors import SpecError
-from nmsim.layer import Conv, Linear, Matmul
-from nmsim.network import MODELS, Network, load_model
+from nmsim.network.catalog import MODELS, Network, load_model
+from nmsim.network.layer import Conv, Linear, Matmul
 from nmsim.spec import validate
 
 

@@ -1,16 +1,16 @@
 """Threadblocks on a multiprocessor, against figures of the CUDA occupancy calculator."""
 
 import pytest
-
-from nmsim.engine.occupancy import (
+from occupancy import (
     Residency,
     ctas_per_sm,
     registers_of,
     shared_bytes_of,
     tile_ctas_per_sm,
 )
-from nmsim.engine.sm_program import Instruction, Tile
+
 from nmsim.errors import ShapeError
+from nmsim.machines.gpu.sm.program import Instruction, Tile
 
 A100 = Residency()
 # CUDA C++ Programming Guide, compute capability 8.6: 1536 threads, 16 threadblocks, 100 KB.

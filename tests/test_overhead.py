@@ -3,16 +3,17 @@
 import pytest
 from rich.console import Console
 
-from nmsim.elementwise import elementwise_us
-from nmsim.engine.preparation import Pass, timed
-from nmsim.experiment import Point, rows
-from nmsim.hardware import load_hardware
-from nmsim.layer import Conv, Linear, Matmul
-from nmsim.overhead import HOST_CORES, LINK_GBPS
+from nmsim.machines import load_hardware
+from nmsim.machines.gpu.preparation import Pass, timed
+from nmsim.network.layer import Conv, Linear, Matmul
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
-from nmsim.report import frame, records, step_table
+from nmsim.run.frame import frame
+from nmsim.report import records, step_table
 from nmsim.result import totals
+from nmsim.run.experiment import Point, rows
+from nmsim.step.elementwise import elementwise_us
+from nmsim.step.masks import HOST_CORES, LINK_GBPS
 
 A100 = load_hardware("a100-sxm4-80gb-documented")
 ARRAY = load_hardware("systolic-128x128-2to4")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from nmsim.engine.preparation import compress, prune_and_compress, select, transpose
 from nmsim.errors import ShapeError, SpecError
-from nmsim.hardware import load_hardware
-from nmsim.network import load_model
+from nmsim.machines import load_hardware
+from nmsim.machines.gpu.preparation import compress, prune_and_compress, select, transpose
+from nmsim.network.catalog import load_model
 from nmsim.pattern import Pattern
 
 A100 = load_hardware("a100-sxm4-80gb-documented")

@@ -94,14 +94,14 @@ def test_a_huge_tile_changes_no_other_tile(name):
 
 
 def test_statistics_see_values_as_binary64():
-    probabilities = nmsim.statistics.inclusion_probabilities(
+    probabilities = nmsim.recipes.statistics.inclusion_probabilities(
         np.full((2, 4), 60_000, np.float16), "2:4", "mvue"
     )
     np.testing.assert_allclose(probabilities, 0.5)
 
 
 def test_mask_decay_of_integers_is_not_rounded():
-    np.testing.assert_array_equal(nmsim.schedules.decayed([4, 2], [1, 0], 0.5), [4.0, 1.0])
+    np.testing.assert_array_equal(nmsim.recipes.schedules.decayed([4, 2], [1, 0], 0.5), [4.0, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_mask_decay_of_integers_is_not_rounded():
 )
 def test_diversity_of_what_cannot_be(shape, counting):
     with pytest.raises(NmsimError, match="mask diversity"):
-        nmsim.statistics.mask_diversity("2:4", shape, "transposable", counting=counting)
+        nmsim.recipes.statistics.mask_diversity("2:4", shape, "transposable", counting=counting)

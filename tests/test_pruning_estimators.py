@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 
 from nmsim.errors import PatternError
 from nmsim.pruning import prune
-from nmsim.statistics import bias, estimator_variance, inclusion_probabilities, mse
+from nmsim.recipes.statistics import bias, estimator_variance, inclusion_probabilities, mse
 
 ESTIMATORS = ["random", "uniform", "biased", "unbiased", "mvue", "mvue-approx"]
 UNBIASED = ["unbiased", "mvue", "mvue-approx"]

@@ -8,7 +8,7 @@ import pytest
 from nmsim.errors import PatternError, SpecError, UnknownName
 from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
-from nmsim.schedules import (
+from nmsim.recipes.schedules import (
     SCHEDULES,
     Schedule,
     State,

@@ -9,7 +9,7 @@ import pytest
 
 from nmsim.errors import PatternError, ShapeError, SpecError
 from nmsim.pruning import prune
-from nmsim.statistics import (
+from nmsim.recipes.statistics import (
     bias,
     conditional_entropy,
     entropy,

@@ -3,19 +3,21 @@
 import numpy as np
 import pytest
 
-from nmsim.describe import describe, schema
+from nmsim.cli.describe import describe, schema
 from nmsim.errors import RecipeError, SpecError
-from nmsim.experiment import Point, rows
-from nmsim.footprint import memory_footprint
 from nmsim.formats import FORMATS, format_bits
 from nmsim.gemm import PHASES, Gemm
-from nmsim.hardware import in_format, load_hardware
-from nmsim.masking import Setting, sparse_gemms
-from nmsim.network import Network, load_model
+from nmsim.machines import load_hardware
+from nmsim.machines.gpu.number_format import in_format
+from nmsim.machines.width import in_own_width
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
-from nmsim.recipe import RECIPES, Recipe, load_recipe
+from nmsim.recipes.masking import Setting, sparse_gemms
+from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
+from nmsim.run.experiment import Point, rows
 from nmsim.spec import validate
-from nmsim.tensors import Synthetic
+from nmsim.run.memory import memory_footprint
 
 NETWORK = validate(
     Network,
@@ -190,11 +192,11 @@ def test_a_gpu_without_a_format_or_a_library_for_it_runs_its_own(name):
 
 def test_formats_wider_than_an_array_run_as_its_own():
     array = load_hardware("tpu-v1")
-    ran = in_format(array, "fp16")
+    ran = in_own_width(array, "fp16")
     assert ran.machine is array
     assert (ran.name, ran.note) == ("8-bit", "fp16 does not fit the array and runs as 8-bit")
-    assert in_format(array) == (array, "8-bit", "")
-    assert in_format(array, "int8") == (array, "int8", "")
+    assert in_own_width(array) == (array, "8-bit", "")
+    assert in_own_width(array, "int8") == (array, "int8", "")
 
 
 def test_selectors_keep_their_width_whatever_is_in_memory():

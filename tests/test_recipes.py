@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
-from nmsim import engine, trace
+from nmsim import machines
 from nmsim.errors import NmsimError, RecipeError, SpecError
-from nmsim.experiment import Point, rows
 from nmsim.gemm import PHASES
-from nmsim.hardware import load_hardware
-from nmsim.masking import Setting, sparse_gemms
-from nmsim.network import Network, load_model
+from nmsim.machines import load_hardware
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.tensors import Rectified, Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
 from nmsim.pruning.fixed import fixed_positions
-from nmsim.recipe import Recipe, load_recipe
+from nmsim.recipes.masking import Setting, sparse_gemms
+from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.run import trace
+from nmsim.run.experiment import Point, rows
 from nmsim.spec import validate
-from nmsim.tensors import Rectified, Synthetic
 
 GAINS = {
     "dense": (),
@@ -94,10 +95,10 @@ def test_fixed_masks_need_no_metadata():
     machine = load_hardware("systolic-128x128-2to4")
     _, _, fixed = sparse_gemms(ODD[:1], setting("fst"))
     _, _, drawn = sparse_gemms(ODD[:1], setting("mvue"))
-    for fidelity in engine.FIDELITIES:
-        assert engine.run(machine, fixed, fidelity).metadata_bytes == 0
-        assert engine.run(machine, drawn, fidelity).metadata_bytes > 0
-    run = engine.run(machine, fixed)
+    for fidelity in machines.FIDELITIES:
+        assert machines.simulate(machine, fixed, fidelity).metadata_bytes == 0
+        assert machines.simulate(machine, drawn, fidelity).metadata_bytes > 0
+    run = machines.simulate(machine, fixed)
     assert run.macs_issued == 12 * 72 * Pattern(2, 4).stored(150)
 
 
@@ -117,7 +118,7 @@ def test_traces_keep_what_recipes_pad_and_do_not_index(tmp_path):
     direct = list(sparse_gemms(ODD, setting("fst")))
     machine = load_hardware("systolic-128x128-2to4")
     for one, other in zip(direct, trace.check(path).gemms, strict=True):
-        assert engine.run(machine, one) == engine.run(machine, other)
+        assert machines.simulate(machine, one) == machines.simulate(machine, other)
         assert one.macs_useful == other.macs_useful
 
 
@@ -261,7 +262,7 @@ def test_two_offers_of_one_role_draw_apart():
 def test_columns_in_many_blocks_are_those_in_one(monkeypatch):
     chosen = offers(offer("activation", "update"))
     whole = masked(chosen, ODD[0], "update").b.bits()
-    monkeypatch.setattr("nmsim.masking._BLOCK_ELEMENTS", 500)
+    monkeypatch.setattr("nmsim.recipes.masking._BLOCK_ELEMENTS", 500)
     np.testing.assert_array_equal(masked(chosen, ODD[0], "update").b.bits(), whole)
 
 

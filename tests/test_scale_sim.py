@@ -22,7 +22,7 @@ from scale_sim import (
 )
 
 import nmsim
-from nmsim import engine
+from nmsim import machines
 from nmsim.pattern import Pattern
 
 PAGE = (Path(__file__).parents[1] / "docs" / "scale-sim.md").read_text()
@@ -86,7 +86,7 @@ def assert_utilization(row, run):
     assert row["overall_util"] == pytest.approx(overall, rel=1e-9)
 
 
-@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_utilization_converts(fidelity):
     for row, run in zip(DENSE, simulated(DENSE, fidelity=fidelity), strict=True):
         assert (run["cycles"], run["stall_cycles"]) == (row["cycles"], 0), row

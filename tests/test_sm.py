@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sm_oracle import feeds, machines, tiles
 
-from nmsim.engine.sm import Feed, Sm, mma_ticks, rate, run
-from nmsim.engine.sm_program import Instruction, Kind, Tile, stream
-from nmsim.engine.sm_timeline import chrome_trace, timeline
 from nmsim.errors import ShapeError
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, mma_ticks, rate, run
+from nmsim.machines.gpu.sm.program import Instruction, Kind, Tile, stream
+from nmsim.machines.gpu.sm.timeline import chrome_trace, timeline
 
 A100 = Sm(
     sub_cores=4,  # NVIDIA A100 whitepaper; one warp instruction a cycle each

@@ -5,8 +5,8 @@ import oracle_sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim.engine.sm import Feed, Sm, run
-from nmsim.engine.sm_program import Instruction, Tile
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, run
+from nmsim.machines.gpu.sm.program import Instruction, Tile
 
 DENSE = (1, 1)
 

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim import engine
-from nmsim.engine.slots import expected_slots, group_slots
-from nmsim.experiment import Point, rows
+from nmsim import machines
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
+from nmsim.machines.systolic.slots import expected_slots, group_slots
 from nmsim.mask import Mask, SparseGemm, pack
-from nmsim.masking import Setting, sparse_gemms
-from nmsim.network import load_model
+from nmsim.network.catalog import load_model
+from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
-from nmsim.recipe import load_recipe
-from nmsim.tensors import Synthetic
+from nmsim.recipes.masking import Setting, sparse_gemms
+from nmsim.recipes.recipe import load_recipe
+from nmsim.run.experiment import Point, rows
 
 TWO_FOUR = load_hardware("systolic-128x128-2to4")
 FLEXIBLE = load_hardware("systolic-128x128-flexible")
@@ -34,8 +34,8 @@ def weights(gemm, pattern, pruner="magnitude", seed=0):
 
 def speedup(machine, work, fidelity="cycle"):
     return (
-        engine.run_dense(machine, work.gemm, fidelity).cycles
-        / engine.run(machine, work, fidelity).cycles
+        machines.simulate_dense(machine, work.gemm, fidelity).cycles
+        / machines.simulate(machine, work, fidelity).cycles
     )
 
 
@@ -43,40 +43,40 @@ GEMM = Gemm(512, 640, 1152)
 
 
 def test_a_two_four_array_runs_sparser_patterns_no_faster():
-    native = engine.run(TWO_FOUR, weights(GEMM, "2:4"))
+    native = machines.simulate(TWO_FOUR, weights(GEMM, "2:4"))
     for pattern in ("1:4", "2:8", "1:8"):
-        other = engine.run(TWO_FOUR, weights(GEMM, pattern))
+        other = machines.simulate(TWO_FOUR, weights(GEMM, pattern))
         assert (other.compute_cycles, other.macs_issued) == (
             native.compute_cycles,
             native.macs_issued,
         )
-    assert engine.run(FLEXIBLE, weights(GEMM, "1:4")).macs_issued == native.macs_issued / 2
+    assert machines.simulate(FLEXIBLE, weights(GEMM, "1:4")).macs_issued == native.macs_issued / 2
 
 
 def test_four_of_eight_gains_nothing_on_two_four_selectors_in_lock_step():
     random = weights(GEMM, "4:8", "random")
-    assert engine.run(TWO_FOUR, random).macs_issued > 0.99 * GEMM.macs
-    assert "4:8" in engine.run(TWO_FOUR, random).note
+    assert machines.simulate(TWO_FOUR, random).macs_issued > 0.99 * GEMM.macs
+    assert "4:8" in machines.simulate(TWO_FOUR, random).note
     assert speedup(FLEXIBLE, random) > 1.5
 
 
 def test_four_of_eight_whose_halves_hold_two_each_gains_all():
     halves = weights(GEMM, "2:4").b.bits()
     work = SparseGemm(GEMM, Mask.dense(GEMM.m, GEMM.k), Mask.of(halves, Pattern(4, 8)))
-    native = engine.run(TWO_FOUR, weights(GEMM, "2:4"))
-    assert engine.run(TWO_FOUR, work).compute_cycles == native.compute_cycles
+    native = machines.simulate(TWO_FOUR, weights(GEMM, "2:4"))
+    assert machines.simulate(TWO_FOUR, work).compute_cycles == native.compute_cycles
 
 
 def test_the_dense_twin_has_no_use_for_masks():
     dense = load_hardware("systolic-128x128")
     assert speedup(dense, weights(GEMM, "2:4")) == 1
-    assert engine.run(dense, weights(GEMM, "2:4")).metadata_bytes == 0
+    assert machines.simulate(dense, weights(GEMM, "2:4")).metadata_bytes == 0
 
 
 def test_metadata_is_two_bits_for_each_kept_element():
-    run = engine.run(TWO_FOUR, weights(GEMM, "2:4"))
+    run = machines.simulate(TWO_FOUR, weights(GEMM, "2:4"))
     assert run.metadata_bytes == GEMM.n * GEMM.k // 2 * 2 // 8
-    dense = engine.run_dense(TWO_FOUR, GEMM)
+    dense = machines.simulate_dense(TWO_FOUR, GEMM)
     saved = dense.dram_read_bytes - run.dram_read_bytes
     assert saved == GEMM.n * GEMM.k // 2 * 2 - run.metadata_bytes
 
@@ -86,11 +86,11 @@ def test_two_masks_shorten_k_once_and_save_bytes_twice():
     one = weights(GEMM, "2:4")
     both = SparseGemm(GEMM, Mask.of(a, Pattern(2, 4)), one.b)
     fixed = load_hardware(TWO_FOUR, may_transpose=False)
-    alone, together = engine.run(fixed, one), engine.run(fixed, both)
+    alone, together = machines.simulate(fixed, one), machines.simulate(fixed, both)
     assert together.compute_cycles == alone.compute_cycles
     assert together.dram_read_bytes < alone.dram_read_bytes
     assert both.macs_useful < one.macs_useful < GEMM.macs
-    assert engine.run(TWO_FOUR, both).compute_cycles <= alone.compute_cycles
+    assert machines.simulate(TWO_FOUR, both).compute_cycles <= alone.compute_cycles
 
 
 @settings(max_examples=60)
@@ -107,9 +107,13 @@ def test_a_subset_of_a_mask_is_never_slower(sizes, dataflow, pattern, seed):
     keep = np.random.default_rng(seed).random((gemm.n, gemm.k)) < 0.7
     subset = Mask.of(work.b.bits() & keep, work.b.pattern)
     sparser = SparseGemm(gemm, work.a, subset)
-    assert engine.run(machine, sparser).compute_cycles <= engine.run(machine, work).compute_cycles
     assert (
-        engine.run(machine, work).compute_cycles <= engine.run_dense(machine, gemm).compute_cycles
+        machines.simulate(machine, sparser).compute_cycles
+        <= machines.simulate(machine, work).compute_cycles
+    )
+    assert (
+        machines.simulate(machine, work).compute_cycles
+        <= machines.simulate_dense(machine, gemm).compute_cycles
     )
 
 
@@ -122,18 +126,18 @@ def test_a_mask_that_is_met_by_transposing_is_never_slower(sizes, dataflow):
     gemm = Gemm(*sizes)
     machine = load_hardware(TWO_FOUR, rows=24, cols=16, dataflow=dataflow)
     masked = weights(Gemm(gemm.n, gemm.m, gemm.k), "2:4").swapped()
-    run = engine.run(machine, masked)
-    assert run.compute_cycles <= engine.run_dense(machine, gemm).compute_cycles
+    run = machines.simulate(machine, masked)
+    assert run.compute_cycles <= machines.simulate_dense(machine, gemm).compute_cycles
 
 
 def test_an_array_turns_to_bring_a_mask_to_its_selectors():
     masked = weights(GEMM, "2:4").swapped()
-    run = engine.run(TWO_FOUR, masked)
-    direct = engine.run(load_hardware(TWO_FOUR, dataflow="is", sparse_operand="a"), masked)
+    run = machines.simulate(TWO_FOUR, masked)
+    direct = machines.simulate(load_hardware(TWO_FOUR, dataflow="is", sparse_operand="a"), masked)
     assert (run.transposed, run.kernel) == (True, "is")
     assert run.compute_cycles == direct.compute_cycles
-    fixed = engine.run(load_hardware(TWO_FOUR, may_transpose=False), masked)
-    dense = engine.run_dense(TWO_FOUR, masked.gemm)
+    fixed = machines.simulate(load_hardware(TWO_FOUR, may_transpose=False), masked)
+    dense = machines.simulate_dense(TWO_FOUR, masked.gemm)
     assert (fixed.transposed, fixed.compute_cycles) == (False, dense.compute_cycles)
     assert fixed.dram_read_bytes < dense.dram_read_bytes
 
@@ -148,7 +152,7 @@ def test_an_array_turns_to_bring_a_mask_to_its_selectors():
 def test_useful_issued_and_physical_macs(sizes, pattern, dataflow, flexible):
     machine = load_hardware(FLEXIBLE if flexible else TWO_FOUR, dataflow=dataflow)
     work = weights(Gemm(*sizes), pattern)
-    run = engine.run(machine, work)
+    run = machines.simulate(machine, work)
     assert work.macs_useful <= run.macs_issued <= run.cycles * run.peak_macs
 
 
@@ -188,8 +192,10 @@ def test_analytical_stays_near_cycle(hardware, least, dataflow):
     ratios = []
     for _ in range(150):
         gemm = Gemm(*(int(2**e) for e in rng.uniform(3, 12, 3)))
-        cycle = engine.run(machine, SparseGemm.dense(gemm)).cycles
-        ratios.append(engine.run(machine, SparseGemm.dense(gemm), "analytical").cycles / cycle)
+        cycle = machines.simulate(machine, SparseGemm.dense(gemm)).cycles
+        ratios.append(
+            machines.simulate(machine, SparseGemm.dense(gemm), "analytical").cycles / cycle
+        )
     assert min(ratios) > least
     assert max(ratios) < 1.001
     assert np.median(ratios) > 0.95
@@ -197,14 +203,14 @@ def test_analytical_stays_near_cycle(hardware, least, dataflow):
 
 def test_bound_names_what_limits():
     big = Gemm(4096, 4096, 4096)
-    assert engine.run_dense(TWO_FOUR, big).bound == "compute"
+    assert machines.simulate_dense(TWO_FOUR, big).bound == "compute"
     starved = load_hardware(TWO_FOUR, **{"dram.gbps": 1})
-    assert engine.run_dense(starved, big).bound == "dram bandwidth"
+    assert machines.simulate_dense(starved, big).bound == "dram bandwidth"
     far = load_hardware(TWO_FOUR, **{"dram.latency_ns": 1e6})
-    assert engine.run_dense(far, Gemm(8, 8, 8)).bound == "dram latency"
-    assert engine.run_dense(TWO_FOUR, Gemm(16, 1024, 1024)).bound == "array fill"
+    assert machines.simulate_dense(far, Gemm(8, 8, 8)).bound == "dram latency"
+    assert machines.simulate_dense(TWO_FOUR, Gemm(16, 1024, 1024)).bound == "array fill"
     for machine, gemm in ((starved, big), (far, Gemm(8, 8, 8))):
-        assert engine.run_dense(machine, gemm).stall_cycles > 0
+        assert machines.simulate_dense(machine, gemm).stall_cycles > 0
 
 
 def test_spilled_partial_sums_go_out_and_come_back():
@@ -214,14 +220,14 @@ def test_spilled_partial_sums_go_out_and_come_back():
     gemm = Gemm(1000, 128, 300)
     fits = 64 * 1024 // 2 // 4
     overflow = 2 * (1000 * 128 - fits) * 4
-    with_spill, without = engine.run_dense(spill, gemm), engine.run_dense(split, gemm)
+    with_spill, without = machines.simulate_dense(spill, gemm), machines.simulate_dense(split, gemm)
     assert with_spill.dram_write_bytes == 1000 * 128 * 2 + overflow
     assert without.dram_write_bytes == 1000 * 128 * 2
     assert without.compute_cycles > with_spill.compute_cycles
 
 
 def test_a_huge_gemm_costs_no_more_than_its_distinct_folds():
-    run = engine.run_dense(load_hardware("systolic-16x16"), Gemm(10**5, 10**5, 10**5))
+    run = machines.simulate_dense(load_hardware("systolic-16x16"), Gemm(10**5, 10**5, 10**5))
     assert run.macs_issued == 10**15
 
 
@@ -232,22 +238,25 @@ def test_bytes_of_a_convolution_by_hand():
         Setting(load_recipe("asp"), Pattern(2, 4), Synthetic()),
         phases=["forward"],
     )
-    run = engine.run(TWO_FOUR, work)
+    run = machines.simulate(TWO_FOUR, work)
     pixels, slots = 224 * 224 * 3, 64 * 74
     assert run.metadata_bytes == slots * 2 // 8
     assert run.dram_read_bytes == pixels * 2 + slots * 2 + slots * 2 // 8
     assert run.dram_write_bytes == 112 * 112 * 64 * 2
     chunks = -(-112 * 112 // (2 * 2**20 // 4 // 64))
     assert run.sram_read_bytes == 112 * 112 * 147 * 2 + chunks * slots * 18 // 8
-    explicit = engine.run(load_hardware(TWO_FOUR, im2col="explicit"), work)
+    explicit = machines.simulate(load_hardware(TWO_FOUR, im2col="explicit"), work)
     assert explicit.dram_read_bytes - run.dram_read_bytes == (112 * 112 * 147 - pixels) * 2
 
 
-@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_repeats_multiply_everything(fidelity):
     one = weights(Gemm(60, 50, 70), "2:4")
     three = weights(Gemm(60, 50, 70, repeat=3), "2:4")
-    once, thrice = engine.run(TWO_FOUR, one, fidelity), engine.run(TWO_FOUR, three, fidelity)
+    once, thrice = (
+        machines.simulate(TWO_FOUR, one, fidelity),
+        machines.simulate(TWO_FOUR, three, fidelity),
+    )
     for name in (
         "compute_cycles",
         "stall_cycles",
@@ -265,7 +274,7 @@ def test_repeats_multiply_everything(fidelity):
 def test_a_turned_convolution_reads_the_same_pixels():
     gemm = Gemm(512, 640, 1152, a_elements=70_000)
     masked = weights(Gemm(640, 512, 1152, b_elements=70_000), "2:4").swapped()
-    run = engine.run(TWO_FOUR, masked)
+    run = machines.simulate(TWO_FOUR, masked)
     assert run.transposed
     kept = -(-70_000 * 576 // 1152)
     # The masked operand is the convolution's: its pixels are stored compressed.
@@ -279,18 +288,22 @@ def test_a_second_mask_that_breaks_its_pattern_is_stored_dense():
     fixed = load_hardware(TWO_FOUR, may_transpose=False)
     fits = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits))
     unfit = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits), fits=False)
-    alone = engine.run(fixed, one)
+    alone = machines.simulate(fixed, one)
     assert (
-        engine.run(fixed, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes == alone.dram_read_bytes
+        machines.simulate(fixed, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes
+        == alone.dram_read_bytes
     )
-    assert engine.run(fixed, SparseGemm(GEMM, fits, one.b)).dram_read_bytes < alone.dram_read_bytes
+    assert (
+        machines.simulate(fixed, SparseGemm(GEMM, fits, one.b)).dram_read_bytes
+        < alone.dram_read_bytes
+    )
 
 
 def test_of_two_native_patterns_the_sparsest_that_covers_is_used():
     vegeta = load_hardware(TWO_FOUR, native=["2:4", "1:4"])
-    quarter = engine.run(vegeta, weights(GEMM, "1:4"))
+    quarter = machines.simulate(vegeta, weights(GEMM, "1:4"))
     assert quarter.macs_issued == GEMM.macs // 4
-    assert engine.run(vegeta, weights(GEMM, "2:8")).macs_issued == GEMM.macs // 2
+    assert machines.simulate(vegeta, weights(GEMM, "2:8")).macs_issued == GEMM.macs // 2
     assert FLEXIBLE.native_for(Pattern(1, 64)) == Pattern(1, 32)
 
 
@@ -303,8 +316,10 @@ def test_copies_whose_masks_differ_take_what_each_needs():
     bits = rng.random((80, 40)) < density
     for dataflow in ("os", "ws", "is"):
         array = load_hardware(stall_free, dataflow=dataflow)
-        whole = engine.run(array, masked_b(gemm, bits))
-        parts = [engine.run(array, masked_b(Gemm(9, 20, 40), part)) for part in np.split(bits, 4)]
+        whole = machines.simulate(array, masked_b(gemm, bits))
+        parts = [
+            machines.simulate(array, masked_b(Gemm(9, 20, 40), part)) for part in np.split(bits, 4)
+        ]
         assert whole.compute_cycles == sum(part.compute_cycles for part in parts), dataflow
         assert whole.macs_issued == sum(part.macs_issued for part in parts)
         assert len({part.compute_cycles for part in parts}) > 1
@@ -326,7 +341,7 @@ def test_tiles_that_differ_take_what_each_needs():
         ("os", 2 * sum(slots + 2 * 8 + 16 - 2 for slots in (16, 32, 16, 32, 16))),
     ):
         machine = load_hardware(TWO_FOUR, rows=8, cols=16, dataflow=dataflow)
-        assert engine.run(machine, masked_b(gemm, bits)).compute_cycles == expected
+        assert machines.simulate(machine, masked_b(gemm, bits)).compute_cycles == expected
 
 
 @settings(max_examples=80)
@@ -359,7 +374,10 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
         regular(gemm.m * 2, gemm.k, chosen if "a" in masked else Pattern(1, 1)),
         regular(gemm.n * 2, gemm.k, chosen if "b" in masked else Pattern(1, 1)),
     )
-    cycle, analytical = engine.run(machine, work), engine.run(machine, work, "analytical")
+    cycle, analytical = (
+        machines.simulate(machine, work),
+        machines.simulate(machine, work, "analytical"),
+    )
     for name in (
         "kernel",
         "transposed",
@@ -379,7 +397,7 @@ def regular(rows, k, pattern):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit-b16", "bert-base"])
-@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_two_four_weights_gain_in_forward_alone(name, fidelity):
     for batch in (1, 32):
         for row in rows(Point(model=name, recipe="asp", batch=batch, fidelity=fidelity)):
@@ -390,7 +408,7 @@ def test_two_four_weights_gain_in_forward_alone(name, fidelity):
             assert row["macs_useful"] <= row["macs_issued"] <= row["cycles"] * 128 * 128
 
 
-@pytest.mark.parametrize("fidelity", engine.FIDELITIES)
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_a_mask_that_gains_nothing_costs_nothing(fidelity):
     """Misfit 4:8 on 2:4 selectors, also in bytes: nearly full slots are stored dense."""
     for name in ("resnet18", "bert-base"):
@@ -403,7 +421,7 @@ def test_a_mask_that_gains_nothing_costs_nothing(fidelity):
 def test_padding_to_whole_groups():
     padded = load_hardware(TWO_FOUR, pad_groups=True)
     work = weights(Gemm(10, 20, 13), "2:4")
-    assert engine.run(TWO_FOUR, work).macs_issued == 10 * 20 * 7
-    assert engine.run(padded, work).macs_issued == 10 * 20 * 8
+    assert machines.simulate(TWO_FOUR, work).macs_issued == 10 * 20 * 7
+    assert machines.simulate(padded, work).macs_issued == 10 * 20 * 8
     # Three groups of four slots, and two for the one element of the last group.
-    assert engine.run(padded, weights(Gemm(10, 20, 13), "7:8")).macs_issued == 10 * 20 * 14
+    assert machines.simulate(padded, weights(Gemm(10, 20, 13), "7:8")).macs_issued == 10 * 20 * 14

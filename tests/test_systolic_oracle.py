@@ -4,11 +4,11 @@ import numpy as np
 import oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from product import multiply
 
-from nmsim import engine
-from nmsim.engine.product import multiply
+from nmsim import machines
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -70,7 +70,7 @@ def test_arrays_with_buses_and_dot_products_are_the_oracles(case):
     work, bits = work_of(case, a, b)
     truth = expected(case, machine, a, b, bits, dot=case["dot"])
     for fidelity in ("cycle", "analytical"):
-        result = engine.run(machine, work, fidelity)
+        result = machines.simulate(machine, work, fidelity)
         if fidelity == "cycle" or bits is None or case["pattern"] in ("2:4", "1:4", "1:2"):
             assert result.compute_cycles == truth.cycles("exposed", case["drain"])
     np.testing.assert_array_equal(multiply(machine, work, a, b), truth.c)
@@ -121,7 +121,7 @@ def test_arrays_that_intersect_are_the_oracles(case):
         case["rows"], case["cols"], a, b, bits, case["group"], case["lookahead"]
     )
     np.testing.assert_array_equal(truth.c, (a * bits[0]) @ (b * bits[1]).T)
-    result = engine.run(machine, work)
+    result = machines.simulate(machine, work)
     assert result.compute_cycles == truth.cycles("exposed", case["drain"])
     assert result.macs_issued == work.macs_useful
 
@@ -144,7 +144,7 @@ def test_a_narrow_path_slows_a_fold_as_the_oracle_says(sizes, words, width):
         operand_bits=width,
         delivery={"words_per_cycle": words, "word_bits": 4},
     )
-    result = engine.run(machine, SparseGemm.dense(Gemm(m, n, k)))
+    result = machines.simulate(machine, SparseGemm.dense(Gemm(m, n, k)))
     assert result.compute_cycles == oracle.carried([(m + n) * width] * k, 4 * words)
     assert result.delivery_cycles == max(0, result.compute_cycles - k)
     assert (result.a_bits_per_cycle, result.b_bits_per_cycle) == (m * width, n * width)
@@ -199,7 +199,7 @@ def test_cycles_and_product_are_the_oracles(case):
     a, b = operands(case)
     work, bits = work_of(case, a, b)
     truth = expected(case, machine, a, b, bits)
-    result = engine.run(machine, work)
+    result = machines.simulate(machine, work)
     assert result.compute_cycles == truth.cycles(case["preload"], case["drain"])
     assert result.stall_cycles == 0
     np.testing.assert_array_equal(multiply(machine, work, a, b), truth.c)
@@ -222,10 +222,10 @@ def test_a_transposing_array_runs_the_oracles_transposed_gemm(case):
         mask=bits,
         native=(NATIVE.keep, NATIVE.group),
     )
-    result = engine.run(machine, work)
+    result = machines.simulate(machine, work)
     np.testing.assert_array_equal(multiply(machine, work, a * bits, b), (a * bits) @ b.T)
     if not result.transposed:  # by expectation over masks it would have been slower than dense
-        assert result.compute_cycles == engine.run_dense(machine, work.gemm).compute_cycles
+        assert result.compute_cycles == machines.simulate_dense(machine, work.gemm).compute_cycles
         return
     assert result.kernel == {"ws": "is", "is": "ws", "os": "os"}[case["dataflow"]]
     assert result.compute_cycles == truth.cycles()
@@ -241,8 +241,8 @@ def test_copies_are_products_of_their_own():
     product = multiply(machine, work, a, b)
     np.testing.assert_allclose(product[:5], a[:5] @ (b * bits)[:7].T)
     np.testing.assert_allclose(product[5:], a[5:] @ (b * bits)[7:].T)
-    alone = engine.run(machine, SparseGemm.dense(Gemm(5, 7, 11)))
+    alone = machines.simulate(machine, SparseGemm.dense(Gemm(5, 7, 11)))
     assert (
-        engine.run(machine, SparseGemm.dense(Gemm(5, 7, 11, count=2))).compute_cycles
+        machines.simulate(machine, SparseGemm.dense(Gemm(5, 7, 11, count=2))).compute_cycles
         == 2 * alone.compute_cycles
     )

@@ -8,14 +8,15 @@ import pytest
 
 import nmsim
 from nmsim import jit
-from nmsim.engine import call_times, gpu_waves, run, tensor_core, tensor_core_analytical
-from nmsim.engine.gpu_call import CTAS, STAGES, TM, TN, Call, resolve
-from nmsim.engine.gpu_tile import core_of, instruction_of, tile_of
-from nmsim.engine.sm import mma_ticks, rate
-from nmsim.engine.sm_state import TICKS
 from nmsim.errors import UnknownName
 from nmsim.gemm import Gemm
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware, simulate
+from nmsim.machines.gpu import analytical, cycle, waves
+from nmsim.machines.gpu.call import CTAS, STAGES, TM, TN, Call, resolve
+from nmsim.machines.gpu.routines import call_times
+from nmsim.machines.gpu.sm.multiprocessor import mma_ticks, rate
+from nmsim.machines.gpu.sm.state import TICKS
+from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
@@ -39,7 +40,7 @@ COLUMNS = {"stages": STAGES, "ctas": CTAS}
 
 def times(machine, call, *sizes):
     rows = np.array([(*size, 1)[:4] for size in sizes], np.float64)
-    return tensor_core.times(machine, call, rows)
+    return cycle.times(machine, call, rows)
 
 
 def on(kernel, call=BF16):
@@ -53,7 +54,7 @@ def outcome(call, *sizes, split=1, machine=A100, **row):
     chosen = found.table[0].copy()
     for column, value in row.items():
         chosen[COLUMNS[column]] = value
-    return tensor_core.run_kernel(machine, call, found, chosen, split, (*sizes, 1)[:4])
+    return cycle.run_kernel(machine, call, found, chosen, split, (*sizes, 1)[:4])
 
 
 def scaled(machine, **update):
@@ -61,7 +62,7 @@ def scaled(machine, **update):
 
 
 def test_no_gemm_beats_tensor_cores_memory_or_launch():
-    us = tensor_core.times(A100, BF16, SIZES)
+    us = cycle.times(A100, BF16, SIZES)
     m, n, k, _ = SIZES.T
     assert (us >= m * n * k / (A100.peak_macs * A100.clock_mhz)).all()
     once = 2 * (m * k + n * k) / (A100.dram.gbps * 1e3)
@@ -101,8 +102,8 @@ def test_results_leave_beside_the_next_threadblock():
 
 def test_memory_serves_sms_alike():
     share = 1000 * 2 / 128
-    assert gpu_waves._uneven(share, 1e9, 108, 128) == pytest.approx(share)
-    assert gpu_waves._uneven(share, 25.0, 108, 128) == pytest.approx(2 / (0.108 + 0.04))
+    assert waves._uneven(share, 1e9, 108, 128) == pytest.approx(share)
+    assert waves._uneven(share, 25.0, 108, 128) == pytest.approx(2 / (0.108 + 0.04))
 
 
 def test_a_long_k_is_split_and_the_parts_are_added_up():
@@ -146,8 +147,8 @@ def test_copies_in_one_launch_share_waves():
 
 
 def test_both_fidelities_agree_within_half():
-    slow = tensor_core.times(A100, BF16, SIZES)
-    fast = tensor_core_analytical.times(A100, BF16, SIZES)
+    slow = cycle.times(A100, BF16, SIZES)
+    fast = analytical.times(A100, BF16, SIZES)
     apart = np.abs(np.log(slow / fast))
     assert apart.max() < np.log(1.5)
     assert apart.mean() < 0.1
@@ -158,8 +159,8 @@ def test_a_compressed_operand_may_be_either():
     turned = Call("bf16", Pattern(2, 4), "a")
     found, other = resolve(A100, SPARSE), resolve(A100, turned)
     tall, wide = found.table[0], found.table[0][[1, 0, 2, 3, 4, 6, 5]]
-    one = tensor_core.run_kernel(A100, SPARSE, found, tall, 1, (512, 384, 2048, 1))
-    two = tensor_core.run_kernel(A100, turned, other, wide, 1, (384, 512, 2048, 1))
+    one = cycle.run_kernel(A100, SPARSE, found, tall, 1, (512, 384, 2048, 1))
+    two = cycle.run_kernel(A100, turned, other, wide, 1, (384, 512, 2048, 1))
     assert one == two
 
 
@@ -244,14 +245,14 @@ def test_a_hypothetical_pattern_reaches_its_own_rate(pattern):
 
 
 def test_a_run_says_what_bound_it():
-    large = run(A100, SparseGemm.dense(Gemm(4096, 4096, 4096)))
-    thin = run(A100, SparseGemm.dense(Gemm(16, 16384, 8192)))
-    tiny = run(A100, SparseGemm.dense(Gemm(16, 16, 64)))
+    large = simulate(A100, SparseGemm.dense(Gemm(4096, 4096, 4096)))
+    thin = simulate(A100, SparseGemm.dense(Gemm(16, 16384, 8192)))
+    tiny = simulate(A100, SparseGemm.dense(Gemm(16, 16, 64)))
     assert large.bound in ("compute", "shared memory")
     assert thin.bound == "dram bandwidth"
     assert tiny.bound == "launch"
     assert large.compute_cycles > 0.8 * large.cycles
-    assert {large.bound, thin.bound, tiny.bound} <= set(tensor_core.BOUNDS)
+    assert {large.bound, thin.bound, tiny.bound} <= set(cycle.BOUNDS)
 
 
 def mutant(module, formula, other, monkeypatch):
@@ -277,12 +278,12 @@ FEW = SIZES[::4]
     ],
 )
 def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
-    slow, fast = (model.times(A100, BF16, SIZES) for model in (tensor_core, tensor_core_analytical))
-    changed = mutant(gpu_waves, formula, other, monkeypatch)
-    monkeypatch.setattr(tensor_core, "waves_of", changed.waves_of)
-    monkeypatch.setattr(tensor_core, "grid_of", changed.grid_of)
-    assert (tensor_core.times(A100, BF16, SIZES) != slow).any()
-    assert (tensor_core_analytical.times(A100, BF16, SIZES) == fast).all()
+    slow, fast = (model.times(A100, BF16, SIZES) for model in (cycle, analytical))
+    changed = mutant(waves, formula, other, monkeypatch)
+    monkeypatch.setattr(cycle, "waves_of", changed.waves_of)
+    monkeypatch.setattr(cycle, "grid_of", changed.grid_of)
+    assert (cycle.times(A100, BF16, SIZES) != slow).any()
+    assert (analytical.times(A100, BF16, SIZES) == fast).all()
 
 
 @pytest.mark.parametrize(
@@ -294,17 +295,17 @@ def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
     ],
 )
 def test_the_closed_form_has_formulas_of_its_own(formula, other, monkeypatch):
-    slow, fast = (model.times(A100, BF16, FEW) for model in (tensor_core, tensor_core_analytical))
-    changed = mutant(tensor_core_analytical, formula, other, monkeypatch)
-    monkeypatch.setattr(tensor_core_analytical, "_many", changed._many)
-    assert (tensor_core_analytical.times(A100, BF16, FEW) != fast).any()
-    assert (tensor_core.times(A100, BF16, FEW) == slow).all()
+    slow, fast = (model.times(A100, BF16, FEW) for model in (cycle, analytical))
+    changed = mutant(analytical, formula, other, monkeypatch)
+    monkeypatch.setattr(analytical, "_many", changed._many)
+    assert (analytical.times(A100, BF16, FEW) != fast).any()
+    assert (cycle.times(A100, BF16, FEW) == slow).all()
 
 
 def test_neither_fidelity_knows_the_other():
-    assert "_analytical" not in inspect.getsource(tensor_core) + inspect.getsource(gpu_waves)
-    cycle_level = ("gpu_waves", "gpu_tile", "engine.sm", "import waves", "import tensor_core")
-    source = inspect.getsource(tensor_core_analytical)
+    assert "_analytical" not in inspect.getsource(cycle) + inspect.getsource(waves)
+    cycle_level = ("waves", "gpu_tile", "engine.sm", "import waves", "import cycle")
+    source = inspect.getsource(analytical)
     assert not any(module in source for module in cycle_level)
 
 
@@ -314,8 +315,8 @@ def test_the_closed_forms_constants_do_not_touch_a_kernels_cycles():
     changed = scaled(A100, timing=timing)
     other = resolve(changed, BF16)
     for size in ((256, 256, 256, 1), (4096, 4096, 1024, 1)):
-        one = tensor_core.run_kernel(A100, BF16, found, found.table[2], 1, size)
-        two = tensor_core.run_kernel(changed, BF16, other, found.table[2], 1, size)
+        one = cycle.run_kernel(A100, BF16, found, found.table[2], 1, size)
+        two = cycle.run_kernel(changed, BF16, other, found.table[2], 1, size)
         assert one == two
 
 
@@ -394,7 +395,7 @@ def test_slots_that_no_tile_takes_cost_nothing():
 
 
 def test_waves_are_tiles_over_slots():
-    run_of = tensor_core.simulate(A100, SparseGemm.dense(Gemm(4096, 4096, 1024)))
+    run_of = cycle.simulate(A100, SparseGemm.dense(Gemm(4096, 4096, 1024)))
     assert run_of.kernel == "cublas 256x128x32_3"
     assert run_of.waves == run_of.tiles / 108 == 512 / 108
 
@@ -418,6 +419,6 @@ def test_the_note_on_two_masks_names_the_operand_that_gains_nothing():
         return Mask(Pattern(2, 4), rows, 512, regular=True, source=lambda: pytest.fail("no bits"))
 
     work = SparseGemm(Gemm(512, 512, 512, phase="update"), masked(512), masked(512))
-    result = run(load_hardware("a100-sxm4-80gb"), work, "analytical")
+    result = simulate(load_hardware("a100-sxm4-80gb"), work, "analytical")
     assert "two masks: that of B gains nothing" in result.note
     assert "weight" not in result.note

@@ -5,9 +5,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from nmsim.errors import NmsimError
-from nmsim.network import Network, load_model
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.tensors import Synthetic, TensorFile
 from nmsim.spec import validate
-from nmsim.tensors import Synthetic, TensorFile
 
 CONV, LINEAR = validate(
     Network,
@@ -34,7 +34,7 @@ def test_the_same_seed_draws_the_same_tensor_in_blocks_of_any_size(layer, tensor
     drawn = whole(Synthetic(3), layer, tensor)
     assert drawn.shape == layer.shape(tensor, 4)
     assert drawn.dtype == np.float32
-    monkeypatch.setattr("nmsim.tensors._BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr("nmsim.network.tensors._BLOCK_ELEMENTS", 100)
     np.testing.assert_array_equal(whole(Synthetic(3), layer, tensor), drawn)
     assert (whole(Synthetic(4), layer, tensor) != drawn).any()
 

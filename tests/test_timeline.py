@@ -8,8 +8,8 @@ import pytest
 
 import nmsim
 from nmsim import cli
-from nmsim.engine import tensor_core
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
+from nmsim.machines.gpu import cycle
 from nmsim.mask import SparseGemm
 
 
@@ -72,7 +72,7 @@ def test_the_tile_is_that_of_the_simulated_gemm(run):
     run("gemm:4096x4096x1024", "--out", "tile.json", "--limit", 50)
     document = json.loads(Path("tile.json").read_text())
     machine = load_hardware("a100-sxm4-80gb")
-    _, outcome = tensor_core.run_work(machine, SparseGemm.dense(nmsim.Gemm(4096, 4096, 1024)))
+    _, outcome = cycle.run_work(machine, SparseGemm.dense(nmsim.Gemm(4096, 4096, 1024)))
     tile = next(row for row in document["traceEvents"] if row["name"] == "tile")
     assert tile["dur"] == outcome.waves[0].tile.cycles / machine.clock_mhz
     assert sum(row["ph"] == "X" for row in document["traceEvents"]) == 54

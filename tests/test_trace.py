@@ -9,10 +9,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import nmsim
-from nmsim import trace
 from nmsim.errors import TraceError
-from nmsim.experiment import Point
-from nmsim.overhead import MASK_COLUMNS
+from nmsim.run import trace
+from nmsim.run.experiment import Point
+from nmsim.step.masks import MASK_COLUMNS
 
 MODEL = """
 layers:

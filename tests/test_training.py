@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 
 import nmsim
-from nmsim import cli, training
+from nmsim import cli
 from nmsim.errors import NmsimError, SpecError
-from nmsim.experiment import Point
-from nmsim.network import Network, load_model
+from nmsim.network.catalog import Network, load_model
 from nmsim.pattern import DENSE, Pattern
-from nmsim.recipe import RECIPES, Recipe, load_recipe
+from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
+from nmsim.recipes.spans import spans
 from nmsim.report import read_training, write_training
-from nmsim.spans import spans
+from nmsim.run import training
+from nmsim.run.experiment import Point
+from nmsim.run.training import run_training, training_document, training_step
 from nmsim.spec import validate
-from nmsim.training import run_training, training_document, training_step
 
 LAYER = {"type": "linear", "tokens": 16, "in_features": 32, "out_features": 64}
 PLAIN = {"layers": [{**LAYER, "name": "one"}, {**LAYER, "name": "two", "repeat": 3}]}

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmsim import accuracy, cli, measurements, validation
-from nmsim.engine import call_times
-from nmsim.engine.gpu_call import Call
+from nmsim import cli
 from nmsim.errors import SpecError
-from nmsim.hardware import HARDWARE, load_hardware
-from nmsim.measurements import COLUMNS, MEASURED, read_measurements
+from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.gpu.routines import call_times
+from nmsim.measured import accuracy, predict, tables
+from nmsim.measured.predict import IN_TURN
+from nmsim.measured.tables import COLUMNS, MEASURED, read_measurements
 from nmsim.pattern import Pattern
 from nmsim.report import read_results
-from nmsim.validation import IN_TURN
 
 HEADER = ",".join(COLUMNS)
 DENSE = "me,A100,SXM4-80GB,cublas,dense,,fp16,fp32,4096,1024,512,1,50.0"
@@ -236,7 +236,7 @@ def test_an_interrupted_write_leaves_what_was_there(run, monkeypatch, tmp_path):
         path.write_text("half a li")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmsim.cli.validation._write_text", stop)
+    monkeypatch.setattr("nmsim.cli.predict._write_text", stop)
     assert run("t.csv", "--predictions", "p.csv") == (130, "", "nmsim: interrupted\n")
     assert (tmp_path / "p.csv").read_text() == "older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "t.csv"]
@@ -343,7 +343,7 @@ def test_without_a_file_the_shipped_points_are_predicted(document):
 def test_the_a100_stays_near_its_measured_times(name, limit):
     """aiconfigurator's GEMMs: most were calibrated on, so this guards and proves nothing."""
     rows = read_measurements(MEASURED.folder / f"{name}.csv")
-    found = accuracy.summarize(validation.predict([rows]))
+    found = accuracy.summarize(predict.predict([rows]))
     assert found["mape"] < limit
     assert abs(found["bias"]) < 0.03
 
@@ -353,7 +353,7 @@ def test_every_shipped_file_says_where_it_comes_from(name):
     about = MEASURED.load(name)
     assert all(vars(about).values())
     rows = read_measurements(MEASURED.folder / f"{name}.csv")
-    assert all(validation.machine_of(r.gpu, r.variant) for r in rows.routines)
+    assert all(predict.machine_of(r.gpu, r.variant) for r in rows.routines)
     said = int(about.summary.split()[0].replace(",", ""))
     assert len(rows) == said
 
@@ -385,7 +385,7 @@ def test_every_shipped_table_has_a_source():
     ],
 )
 def test_gpus_are_found_as_people_write_them(gpu, variant, machine):
-    assert validation.machine_of(gpu, variant) == machine
+    assert predict.machine_of(gpu, variant) == machine
 
 
 def test_the_page_is_drawn_and_drawn_again(run, tmp_path):
@@ -419,7 +419,7 @@ def test_stored_rows_that_are_cut_or_spoilt_are_refused(run, tmp_path):
 def test_a_wide_figure_keeps_every_bad_row(tmp_path, monkeypatch):
     monkeypatch.setattr("nmsim.report.validation_plots.MOST_POINTS", 10)
     rows = [DENSE.replace("50.0", str(10 * time)) for time in range(2, 60)]
-    found = validation.predict([read_measurements(table(tmp_path / "t.csv", *rows))])
+    found = predict.predict([read_measurements(table(tmp_path / "t.csv", *rows))])
     plots = sys.modules["nmsim.report.validation_plots"]
     shown = plots._shown(found.table)
     far = (found.table["ratio"] > 1.25) | (found.table["ratio"] < 0.8)
@@ -438,10 +438,10 @@ def test_the_largest_gemm_has_an_account(document, tmp_path):
 def test_kinds_of_rows_have_colours_of_their_own(run, tmp_path):
     patterns = ("1:4", "2:4", "2:8", "1:8", "2:10", "2:20", "2:40", "2:7", "2:100", "4:8")
     rows = [SPARSE.replace("2:4", pattern) for pattern in patterns]
-    found = validation.predict([read_measurements(table(tmp_path / "t.csv", DENSE, *rows))])
+    found = predict.predict([read_measurements(table(tmp_path / "t.csv", DENSE, *rows))])
     kinds = sys.modules["nmsim.report.validation_plots"]._kinds(found.table)
     assert sorted(set(kinds)) == ["fp16 dense", "fp16 sparse"]
-    few = validation.predict([read_measurements(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
+    few = predict.predict([read_measurements(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
     kinds = sys.modules["nmsim.report.validation_plots"]._kinds(few.table)
     assert sorted(set(kinds)) == ["fp16 1:4", "fp16 2:4", "fp16 dense"]
 
@@ -455,7 +455,7 @@ def test_hundred_thousand_rows_are_read(tmp_path):
 
 
 def test_the_package_carries_its_points():
-    shipped = Path(measurements.__file__).parent / "measured"
+    shipped = Path(tables.__file__).parent / "measured"
     assert MEASURED.folder == shipped
     assert sum(path.stat().st_size for path in shipped.iterdir()) < 500_000
 

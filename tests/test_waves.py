@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wave_events import TileWork, ends
 
-from nmsim.engine.wave_events import TileWork, ends
-from nmsim.engine.waves import launch
 from nmsim.errors import ShapeError
+from nmsim.machines.gpu.slots import schedule
 
 runs = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, max_size=5)
 
@@ -17,7 +17,7 @@ runs = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, m
 def test_waves_are_the_events(pieces, slots, repeats):
     durations, counts = (np.array(column) for column in zip(*pieces, strict=True))
     tiles = [TileWork(1, d) for d, c in pieces for _ in range(c)] * repeats
-    result = launch(durations, counts, slots, repeats=repeats)
+    result = schedule(durations, counts, slots, repeats=repeats)
     assert result.cycles == max(ends(tiles, slots), default=0)
     assert result.busy == sum(tile.compute for tile in tiles)
 
@@ -26,17 +26,17 @@ def test_waves_are_the_events(pieces, slots, repeats):
 @given(runs, st.integers(1, 9), st.integers(1, 12))
 def test_skipped_repeats_and_waves_change_nothing(pieces, slots, repeats):
     durations, counts = (np.array(column) for column in zip(*pieces, strict=True))
-    slow = launch(
+    slow = schedule(
         np.repeat(np.tile(durations, repeats), np.tile(counts, repeats)),
         np.ones(counts.sum() * repeats, np.int64),
         slots,
     )
-    np.testing.assert_array_equal(launch(durations, counts, slots, repeats=repeats).ends, slow.ends)
+    np.testing.assert_array_equal(schedule(durations, counts, slots, repeats=repeats).ends, slow.ends)
 
 
 def test_one_tile_too_many_costs_a_wave():
-    whole = launch(np.array([100]), np.array([216]), 216)
-    more = launch(np.array([100]), np.array([217]), 216)
+    whole = schedule(np.array([100]), np.array([216]), 216)
+    more = schedule(np.array([100]), np.array([217]), 216)
     assert (whole.cycles, more.cycles) == (100, 200)
     assert whole.occupancy == 1.0
     assert more.occupancy == pytest.approx(217 / 432)
@@ -44,12 +44,12 @@ def test_one_tile_too_many_costs_a_wave():
 
 def test_a_wave_is_whole_only_where_no_slot_can_take_two():
     """One long tile leaves its slot behind by more than a wave of short ones."""
-    result = launch(np.array([10, 3]), np.array([1, 9]), 2)
+    result = schedule(np.array([10, 3]), np.array([1, 9]), 2)
     assert result.ends.tolist() == [18, 19]
 
 
 def test_a_million_waves_are_added_up():
-    result = launch(np.array([700, 50]), np.array([31, 1]), 216, repeats=10**7)
+    result = schedule(np.array([700, 50]), np.array([31, 1]), 216, repeats=10**7)
     assert result.busy == 10**7 * (31 * 700 + 50)
     assert result.cycles == pytest.approx(result.busy / 216, rel=1e-3)
 
@@ -60,7 +60,7 @@ def test_a_million_waves_are_added_up():
 )
 def test_what_cannot_be_launched_is_refused(durations, counts, slots):
     with pytest.raises(ShapeError):
-        launch(np.array(durations), np.array(counts), slots)
+        schedule(np.array(durations), np.array(counts), slots)
 
 
 def test_a_channel_of_its_own_bounds_a_tile():

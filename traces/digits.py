@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from nmsim.storage import write_file
+from nmsim.files import write_file
 
 HIDDEN = (256, 128)
 

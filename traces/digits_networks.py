@@ -15,9 +15,9 @@ from pruned_layer import PrunedLayer, WeightMasks
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
-from nmsim.layer import Conv, Linear
-from nmsim.network import Network, load_model
-from nmsim.recipe import Recipe
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.layer import Conv, Linear
+from nmsim.recipes.recipe import Recipe
 
 __all__ = ["NETWORKS", "DigitsCnn", "DigitsVit", "Gemms", "Seen", "made", "shapes"]
 

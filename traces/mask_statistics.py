@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.survivors import expected_survivors, survivor_histogram
-from nmsim.experiment import Point
-from nmsim.layer import Conv, Layer, Linear
+from nmsim.machines.systolic.intersect.survivors import expected_survivors, survivor_histogram
 from nmsim.mask import SparseGemm
+from nmsim.network.layer import Conv, Layer, Linear
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
-from nmsim.statistics import retained_l1, violations
+from nmsim.recipes.statistics import retained_l1, violations
+from nmsim.run.experiment import Point
 
 __all__ = [
     "DRAWS",

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.layer import Conv, Linear
-from nmsim.masking import mask_seed
+from nmsim.network.layer import Conv, Linear
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruned, prune
 from nmsim.pruning.fixed import information_restoration
-from nmsim.recipe import Offer, Recipe
+from nmsim.recipes.masking import mask_seed
+from nmsim.recipes.recipe import Offer, Recipe
 
 __all__ = ["Matrix", "PrunedLayer", "WeightMasks"]
 

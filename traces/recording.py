@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import TraceError
-from nmsim.experiment import Point, manifest
-from nmsim.layer import Conv, Layer, Linear
 from nmsim.mask import Mask, SparseGemm
-from nmsim.trace import check, record
+from nmsim.network.layer import Conv, Layer, Linear
+from nmsim.run.experiment import Point, manifest
+from nmsim.run.trace import check, record
 
 __all__ = ["disagreements", "record_step", "step_tensors"]
 

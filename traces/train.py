@@ -41,9 +41,9 @@ from safetensors.numpy import save_file
 from training import BATCH, Outcome, Run, Step, digits, train
 
 from nmsim.errors import TraceError
-from nmsim.experiment import Point
-from nmsim.network import Network
-from nmsim.storage import write_file, write_folder
+from nmsim.files import write_file, write_folder
+from nmsim.network.catalog import Network
+from nmsim.run.experiment import Point
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE.parent / "reports" / "digits"

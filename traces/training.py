@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
 from nmsim.pattern import Pattern
-from nmsim.recipe import Recipe, load_recipe
+from nmsim.recipes.recipe import Recipe, load_recipe
 
 __all__ = ["BATCH", "Digits", "Outcome", "Run", "Step", "digits", "recipe_of", "train"]
 

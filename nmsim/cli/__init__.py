@@ -16,6 +16,7 @@ from typer.exceptions import Exit, TyperException
 
 from nmsim.cli import traces
 from nmsim.cli.catalogs import list_, show
+from nmsim.cli.console import tell, write
 from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
@@ -23,7 +24,6 @@ from nmsim.cli.sweeps import report, sweep
 from nmsim.cli.timeline import tile_timeline
 from nmsim.cli.training import train
 from nmsim.cli.validation import validate
-from nmsim.console import tell, write
 from nmsim.errors import NmsimError
 from nmsim.spec import reason
 

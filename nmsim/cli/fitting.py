@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from nmsim.calibration import Measured, calibrate, write_machine
-from nmsim.console import progress, show_facts, tell
-from nmsim.cuda import open_device
-from nmsim.errors import SpecError
-from nmsim.hardware import HARDWARE, FitError, Gpu, load_hardware
-from nmsim.measure import grid, measure
-from nmsim.measurements import read_measurements
-from nmsim.validation import call_of
+from nmsim.cli.console import progress, show_facts, tell
+from nmsim.machines import HARDWARE, Machine, load_hardware
+from nmsim.machines.fit import FitError
+from nmsim.measured.calibrate import Measured, calibrate, write_machine
+from nmsim.measured.cuda import open_device
+from nmsim.measured.predict import call_of
+from nmsim.measured.routines import routines_of
+from nmsim.measured.tables import read_measurements
+from nmsim.measured.timing import grid, measure
 
 __all__ = ["calibrate_machine", "measure_gemms"]
 
@@ -37,8 +38,7 @@ def calibrate_machine(
 ) -> None:
     """Fit the fields that a GPU's file marks as fitted to measured times, with a hold-out."""
     machine = load_hardware(hardware)
-    if not isinstance(machine, Gpu):
-        raise SpecError(f"hardware {hardware}: expected a GPU, as measured times are of one")
+    routines_of(machine)
     rows = _measured(machine, measured)
     source = ", ".join(path.name for path in measured)
     with progress("fitting", folds + 1) as step:
@@ -56,7 +56,7 @@ def calibrate_machine(
     tell(f"wrote {out}")
 
 
-def _measured(machine: Gpu, paths: Sequence[Path]) -> list[Measured]:
+def _measured(machine: Machine, paths: Sequence[Path]) -> list[Measured]:
     found = []
     for path in paths:
         rows = read_measurements(path)
@@ -67,7 +67,7 @@ def _measured(machine: Gpu, paths: Sequence[Path]) -> list[Measured]:
     return found
 
 
-def _report(machine: Gpu) -> Facts:
+def _report(machine: Machine) -> Facts:
     fit = machine.calibration
     if fit is None:
         return []

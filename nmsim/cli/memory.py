@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nmsim.cli.console import show_tables, write
 from nmsim.cli.options import (
     Batch,
     Hardware,
@@ -18,10 +19,10 @@ from nmsim.cli.options import (
     command_line,
     overrides,
 )
-from nmsim.console import show_tables, write
-from nmsim.footprint import ASSUMPTIONS, OPTIMIZERS, memory_footprint
-from nmsim.hardware import load_hardware
+from nmsim.machines import load_hardware
 from nmsim.report import render_footprint
+from nmsim.run.memory import memory_footprint
+from nmsim.step.memory import ASSUMPTIONS, OPTIMIZERS
 
 __all__ = ["memory"]
 

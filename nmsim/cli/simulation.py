@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import (
     Batch,
     Fidelity,
@@ -23,10 +24,10 @@ from nmsim.cli.options import (
     overrides,
     refuse_file,
 )
-from nmsim.console import show_tables, steps, tell, width, write
-from nmsim.experiment import Point, manifest, rows
-from nmsim.report import frame, records, render, step_table, to_csv, to_json, write_report
+from nmsim.report import records, render, step_table, to_csv, to_json, write_report
 from nmsim.result import totals
+from nmsim.run.experiment import Point, manifest, rows
+from nmsim.run.frame import frame
 
 __all__ = ["simulate"]
 

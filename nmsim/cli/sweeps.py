@@ -11,18 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
+from nmsim.cli.console import progress, show_tables, tell, width
 from nmsim.cli.options import command_line, refuse_file
-from nmsim.console import progress, show_tables, tell, width
-from nmsim.experiment import Point, read_experiment, run, sweep_manifest
 from nmsim.report import (
     RUN,
-    frame,
     read_results,
     read_training,
     render_sweep,
     write_report,
     write_training,
 )
+from nmsim.run.experiment import Point, read_experiment, run, sweep_manifest
+from nmsim.run.frame import frame
 
 __all__ = ["report", "sweep"]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nmsim.cli.console import show_facts, tell
 from nmsim.cli.options import (
     Batch,
     Hardware,
@@ -21,16 +22,11 @@ from nmsim.cli.options import (
     command_line,
     overrides,
 )
-from nmsim.console import show_facts, tell
-from nmsim.engine.gpu_waves import Wave
-from nmsim.engine.gpu_work import Launch
-from nmsim.engine.sm_timeline import chrome_trace, timeline
-from nmsim.engine.tensor_core import run_work
 from nmsim.errors import SpecError
-from nmsim.experiment import Point
-from nmsim.hardware import Gpu
+from nmsim.files import write_file
+from nmsim.machines import kind_of
 from nmsim.mask import SparseGemm
-from nmsim.storage import write_file
+from nmsim.run.experiment import Point
 
 __all__ = ["tile_timeline"]
 
@@ -73,26 +69,17 @@ def tile_timeline(
         overrides={**overrides(settings), **({"kernel": kernel} if kernel else {})},
     )
     machine = point.machine
-    if not isinstance(machine, Gpu):
-        raise SpecError(f"hardware {machine.name}: expected a GPU, as only these have tiles")
-    work = _only(point)
-    launch, outcome = run_work(machine, work)
-    if not outcome.waves:
-        raise SpecError(f"{launch.kernel} has no tiles, name a kernel that has: --kernel")
-    wave = outcome.waves[0]
-    core, tile, feed, slices, ctas = wave.ran
-    events = timeline(core, tile, feed, slices, ctas=ctas, limit=limit)
-    spans = chrome_trace(
-        wave.tile, events, sub_cores=machine.sm.sub_cores, clock_mhz=machine.clock_mhz
-    )
-    facts = _facts(machine, launch, wave, len(events))
+    draw = kind_of(machine).timeline
+    if draw is None:
+        raise SpecError(f"hardware {machine.name}: expected a machine with tiles, such as a GPU")
+    drawn = draw(machine, _only(point), limit)
     document = {
-        "traceEvents": spans,
+        "traceEvents": drawn.events,
         "displayTimeUnit": "ns",
-        "otherData": {"nmsim": version("nmsim"), "command": command_line(), **dict(facts)},
+        "otherData": {"nmsim": version("nmsim"), "command": command_line(), **dict(drawn.facts)},
     }
     _write(out, document)
-    show_facts(facts)
+    show_facts(drawn.facts)
     tell(f"wrote {out}")
 
 
@@ -112,35 +99,3 @@ def _only(point: Point) -> SparseGemm:
         many = "more than one" if found else "none"
         raise SpecError(f"expected one GEMM, found {many}: choose it by --layer and --phase")
     return found[0]
-
-
-def _facts(machine: Gpu, launch: Launch, wave: Wave, written: int) -> list[tuple[str, str]]:
-    gemm, time, ran = launch.work.gemm, wave.tile, wave.ran
-    held = f"{ran.ctas} threadblock" + "s" * (ran.ctas > 1)
-    parts = f"prologue {time.prologue:,}, main loop {time.main:,}, epilogue {time.epilogue:,}"
-    waits = {
-        name: sum(
-            getattr(part, name)
-            for part in (time.prologue_waits, time.main_waits, time.epilogue_waits)
-        )
-        for name in time.main_waits._fields
-    }
-    every = ", ".join(f"{name} {cycles:,}" for name, cycles in waits.items() if cycles)
-    facts = [
-        ("GEMM", f"{gemm.m}×{gemm.n}×{gemm.k}, {launch.work.a.pattern}/{launch.work.b.pattern}"),
-        ("machine", machine.name),
-        ("kernel", launch.kernel),
-        (
-            "fullest SM",
-            f"{held}, {ran.slices:,} slices of K, of {wave.running:,} threadblocks at once",
-        ),
-        (
-            "memory",
-            f"{ran.feed.bytes_per_cycle:g} bytes a cycle after {ran.feed.latency}, by {wave.pace}",
-        ),
-        ("cycles", f"{time.cycles:,}: {parts}"),
-        ("tensor cores busy", f"{time.utilization:.1%}"),
-        ("warps waited for", f"{every} (cycles of all warps)"),
-        ("instructions", f"{time.instructions:,}, written {written:,}"),
-    ]
-    return [*facts, ("note", launch.note)] if launch.note else facts

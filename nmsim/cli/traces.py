@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nmsim import trace as traces
+from nmsim.run import trace as traces
+from nmsim.cli.console import show_facts, steps, tell, write
 from nmsim.cli.options import (
     Batch,
     Layers,
@@ -17,9 +18,8 @@ from nmsim.cli.options import (
     Tensors,
     command_line,
 )
-from nmsim.console import show_facts, steps, tell, write
 from nmsim.errors import SpecError
-from nmsim.experiment import Point, manifest
+from nmsim.run.experiment import Point, manifest
 
 __all__ = ["check", "info", "record"]
 

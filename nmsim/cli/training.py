@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import (
     Batch,
     Fidelity,
@@ -21,11 +22,10 @@ from nmsim.cli.options import (
     overrides,
     refuse_file,
 )
-from nmsim.console import show_tables, tell, write
 from nmsim.errors import SpecError
-from nmsim.experiment import Point
 from nmsim.report import render_training, segments_csv, write_training
-from nmsim.training import run_training, training_document
+from nmsim.run.experiment import Point
+from nmsim.run.training import run_training, training_document
 
 __all__ = ["train"]
 

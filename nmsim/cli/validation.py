@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from nmsim.accuracy import speedup_rows, summarize
+from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Fidelity, Out, command_line, refuse_file
-from nmsim.console import show_tables, tell, write
-from nmsim.measurements import (
+from nmsim.files import write_file
+from nmsim.measured.accuracy import speedup_rows, summarize
+from nmsim.measured.predict import Predicted, predict, shipped
+from nmsim.measured.tables import (
     MEASURED,
     Measurements,
     read_measurements,
@@ -21,8 +23,6 @@ from nmsim.measurements import (
 )
 from nmsim.report import render_validation, write_report
 from nmsim.report.table import SCHEMA
-from nmsim.storage import write_file
-from nmsim.validation import Predicted, predict, shipped
 
 __all__ = ["validate"]
 

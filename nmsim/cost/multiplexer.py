@@ -7,12 +7,19 @@ with M, their depth with log2 M. Wires are not in it.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nmsim.hardware import SystolicArray
 from nmsim.pattern import Pattern
 
-__all__ = ["TRANSISTORS", "Multiplexer", "Selectors", "fan_in", "selectors"]
+__all__ = [
+    "TRANSISTORS",
+    "Multiplexer",
+    "Selectors",
+    "fan_in",
+    "intersecting_selectors",
+    "selectors",
+]
 
 TRANSISTORS = 12
 """Of a two-input multiplexer, one bit wide, in CMOS cells: Yosys, `synth -noabc; stat -tech cmos`,
@@ -99,21 +106,42 @@ def fan_in(pattern: Pattern, *, ordered: bool) -> int:
     return pattern.group - pattern.keep + 1 if ordered else pattern.group
 
 
-def selectors(machine: SystolicArray) -> Selectors:
-    """The multiplexers of a machine.
+def selectors(
+    patterns: Iterable[Pattern],
+    *,
+    pes: int,
+    width: int,
+    per_pe: int = 1,
+    flexible_group: int = 0,
+    ordered: bool = False,
+) -> Selectors:
+    """The multiplexers of PEs that follow one operand's mask.
 
-    A PE has one for every product that it sums, wide enough for the pattern that needs most
-    inputs. An intersecting PE has one for each operand, and a queue of d + 1 groups of both, with
-    a bit for every element that says whether it was kept.
+    A PE has one for every product that it sums, wide enough for the pattern that needs most inputs.
+
+    Parameters
+    ----------
+    patterns
+        That the selectors support.
+    pes, per_pe
+        PEs, and products that each sums per cycle.
+    width
+        Bits of an operand.
+    flexible_group
+        Any pattern up to this group is supported too.
+    ordered
+        Kept elements stay in order.
     """
-    pes = machine.rows * machine.cols
-    pe = machine.intersecting
-    if pe is not None:
-        mux = Multiplexer(pe.group, machine.operand_bits)
-        depth = None if pe.lookahead is None else pe.lookahead + 1
-        group_bits = 2 * pe.group * (machine.operand_bits + 1)
-        return Selectors(mux, 2, pes, None if depth is None else depth * group_bits)
-    ordered = machine.selector == "ordered"
-    inputs = [fan_in(pattern, ordered=ordered) for pattern in machine.native]
-    widest = max([*inputs, machine.flexible_group, 1])
-    return Selectors(Multiplexer(widest, machine.operand_bits), machine.dot_width, pes)
+    inputs = [fan_in(pattern, ordered=ordered) for pattern in patterns]
+    return Selectors(Multiplexer(max([*inputs, flexible_group, 1]), width), per_pe, pes)
+
+
+def intersecting_selectors(group: int, lookahead: int | None, *, pes: int, width: int) -> Selectors:
+    """The multiplexers of PEs that follow both operands' masks: one for each operand.
+
+    Each PE queues d + 1 groups of both operands, with a bit for every element that says whether it
+    was kept; ``lookahead`` is d, None if nothing limits it.
+    """
+    group_bits = 2 * group * (width + 1)
+    queue = None if lookahead is None else (lookahead + 1) * group_bits
+    return Selectors(Multiplexer(group, width), 2, pes, queue)

@@ -17,7 +17,7 @@ from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
 from nmsim.mask import Words, pack, words_per_row
 from nmsim.pattern import Pattern
-from nmsim.pruning._contract import PRUNERS, Block, Fill, Moments, Pruned, Pruner, pruner
+from nmsim.pruning.parts.contract import PRUNERS, Block, Fill, Moments, Pruned, Pruner, pruner
 
 __all__ = [
     "PRUNERS",

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import ranking_and_sum
-from nmsim.pruning._groups import grouped, ungrouped
 from nmsim.pruning.magnitude import magnitude
+from nmsim.pruning.parts.effort import ranking_and_sum
+from nmsim.pruning.parts.groups import grouped, ungrouped
 
 __all__ = ["adaprune", "gram", "mean_absorption"]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nmsim.errors import ShapeError
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import none
+from nmsim.pruning.parts.effort import none
 
 __all__ = ["fixed", "fixed_positions", "information_restoration"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._groups import in_groups, put_back
+from nmsim.pruning.parts.groups import in_groups, put_back
 
 __all__ = ["magnitude"]
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
-from nmsim.pruning._draws import as_state, uniform
-from nmsim.pruning._effort import proportional
-from nmsim.pruning._groups import all_but_one, few, grouped, in_groups, put_back, ungrouped
-from nmsim.pruning._lanes import LANES, Lanes, filled, lanes, load, store
+from nmsim.pruning.parts.draws import as_state, uniform
+from nmsim.pruning.parts.effort import proportional
+from nmsim.pruning.parts.groups import all_but_one, few, grouped, in_groups, put_back, ungrouped
+from nmsim.pruning.parts.lanes import LANES, Lanes, filled, lanes, load, store
 
 __all__ = ["biased", "mvue"]
 

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
-from nmsim.pruning._draws import as_state, uniform
-from nmsim.pruning._effort import drawing
-from nmsim.pruning._groups import lengths
+from nmsim.pruning.parts.draws import as_state, uniform
+from nmsim.pruning.parts.effort import drawing
+from nmsim.pruning.parts.groups import lengths
 
 __all__ = ["random", "unbiased"]
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import scaling
-from nmsim.pruning._groups import grouped, ungrouped
 from nmsim.pruning.magnitude import magnitude
+from nmsim.pruning.parts.effort import scaling
+from nmsim.pruning.parts.groups import grouped, ungrouped
 
 __all__ = ["sdgp"]
 

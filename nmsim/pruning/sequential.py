@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import running_sums
+from nmsim.pruning.parts.effort import running_sums
 
 __all__ = ["sequential"]
 

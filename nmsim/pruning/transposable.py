@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nmsim.jit import kernel
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import flow
-from nmsim.pruning._tiles import tiles, untile
+from nmsim.pruning.parts.effort import flow
+from nmsim.pruning.parts.tiles import tiles, untile
 
 __all__ = ["transposable"]
 

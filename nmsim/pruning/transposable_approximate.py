@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import tile_sort
-from nmsim.pruning._tiles import tiles, untile
+from nmsim.pruning.parts.effort import tile_sort
+from nmsim.pruning.parts.tiles import tiles, untile
 
 __all__ = ["transposable_2approx", "transposable_greedy"]
 

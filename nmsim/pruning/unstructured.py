@@ -3,7 +3,7 @@
 import numpy as np
 
 from nmsim.pruning import Block, pruner
-from nmsim.pruning._effort import tensor_wide
+from nmsim.pruning.parts.effort import tensor_wide
 
 __all__ = ["unstructured"]
 

@@ -5,7 +5,7 @@ never an object of the simulator, so that a stored result can be drawn again yea
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
 fidelity), "sweep" (a list of each, and the columns of `SWEPT` in the table) or "validate" (measured
-GEMMs: its table is what `nmsim.validation` predicts, its manifest what `nmsim.accuracy` says of
+GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what `nmsim.measured.accuracy` says of
 that).
 """
 
@@ -14,7 +14,7 @@ from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
 from nmsim.report.step import step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
-from nmsim.report.table import frame, read_results, records, to_csv, to_json
+from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
 from nmsim.report.training import RUN, read_training, render_training, segments_csv, write_training
 from nmsim.report.validation_terminal import render_validation

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
+from nmsim.files import write_folder
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.sections import (
@@ -22,7 +23,6 @@ from nmsim.report.step import step_sheet
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
-from nmsim.storage import write_folder
 
 __all__ = ["PAGE", "document", "page", "write_report"]
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.report.validation_table import read_validation
 from nmsim.result import COLUMNS
+from nmsim.run.frame import FLAGS, INTEGERS, OPTIONAL, REALS, frame, missing, typed_frame
 
 __all__ = [
     "MANIFEST",
     "RESULTS",
     "SCHEMA",
-    "frame",
     "manifest_json",
     "read_results",
     "records",
@@ -33,26 +33,6 @@ MANIFEST = "manifest.json"
 
 SCHEMA = 1
 """The newest manifest that this version understands."""
-
-_COUNTED = {
-    "elements",
-    "cycles",
-    "folds",
-    "MACs",
-    "bytes",
-    "bits",
-    "bit-ops",
-    "muxes",
-    "levels",
-    "threadblocks",
-}
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
-_INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
-_REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
-_FLAGS = {"transposed"}
-_OPTIONAL = {c.name for c in COLUMNS if c.optional}
-_TEXTS = {c.name for c in COLUMNS} - _INTEGERS - _REALS - _FLAGS
-_TEXTS |= {"model", "recipe", "pattern", "fidelity"}
 
 _COMMON: dict[str, type | tuple[type, ...]] = {"nmsim": str, "schema": int, "command": str}
 _REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -78,60 +58,10 @@ _REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 
 
-def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per GEMM: columns that are not of `nmsim.result.COLUMNS` first, then those, in order.
-
-    Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
-    are and however few. Optional counts are nullable Int64, optional measures NaN where there is
-    none. A count beyond 64 bits turns its column into Python integers.
-
-    Raises
-    ------
-    SpecError
-        if the first row lacks a column that is not optional.
-    """
-    table = list(rows)
-    known = [column.name for column in COLUMNS]
-    extra = [name for name in table[0] if name not in known] if table else []
-    for name in known:
-        if table and name not in table[0] and name not in _OPTIONAL:
-            raise SpecError(f"results: no column {name!r}")
-    return _frame([*extra, *known], table)
-
-
-def _frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series(name, [row.get(name) for row in rows]) for name in names})
-
-
-def _series(name: str, values: list[Any]) -> "pd.Series[Any]":
-    present = [None if _missing(value) else value for value in values]
-    if name in _INTEGERS:
-        return _integers([None if v is None else int(v) for v in present], name in _OPTIONAL)
-    if name in _REALS:
-        return pd.Series([math.nan if v is None else float(v) for v in present], dtype="float64")
-    if name in _FLAGS:
-        return pd.Series([bool(v) for v in present], dtype="bool")
-    if name in _TEXTS:
-        return pd.Series(["" if v is None else str(v) for v in present], dtype="str")
-    return pd.Series(values)
-
-
-def _integers(values: list[int | None], optional: bool) -> "pd.Series[Any]":
-    if any(v is not None and not -(2**63) <= v < 2**63 for v in values):
-        return pd.Series(values, dtype="object")
-    if optional or None in values:
-        return pd.Series(values, dtype="Int64")
-    return pd.Series(values, dtype="int64")
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
 def records(df: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain Python values, None for what is missing, as `nmsim.result.totals` reads."""
     columns = {
-        str(name): [None if _missing(value) else value for value in df[name].tolist()]
+        str(name): [None if missing(value) else value for value in df[name].tolist()]
         for name in df.columns
     }
     return [
@@ -252,7 +182,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise SpecError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
     if not text.endswith("\n"):
         raise SpecError(f"{path}, line {reader.line_num}: cut short, no end of line")
-    return frame(rows) if rows else _frame(header, [])
+    return frame(rows) if rows else typed_frame(header, [])
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -280,15 +210,15 @@ def _row(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str
 
 def _value(name: str, cell: str) -> Any:
     """What a cell of a column holds; a ValueError says what was expected."""
-    if cell == "" and name in _OPTIONAL:
+    if cell == "" and name in OPTIONAL:
         return None
     if name == "phase" and cell not in PHASES:
         raise ValueError(f"one of {', '.join(PHASES)}")
-    if name in _FLAGS:
+    if name in FLAGS:
         return _flag(cell)
-    if name in _INTEGERS:
+    if name in INTEGERS:
         return _number(cell, int, "an integer")
-    if name in _REALS:
+    if name in REALS:
         return _number(cell, float, "a number")
     return cell
 

@@ -76,7 +76,7 @@ def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
 
 
 def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
-    if any(row.get("engine") == "tensor-core" for row in rows):
+    if any(row.get("waves") is not None for row in rows):
         return _gpu_columns(rows, notes)
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),

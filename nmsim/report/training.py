@@ -1,6 +1,6 @@
 """A training run for people: tables for a terminal, one page, the files that it is stored in.
 
-All read the document that `nmsim.training.training_document` makes, so that a stored run can be
+All read the document that `nmsim.run.training.training_document` makes, so that a stored run can be
 drawn again.
 """
 
@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nmsim.errors import SpecError
+from nmsim.files import write_folder
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, fields, sheet
 from nmsim.report.notation import duration, grouped, percent, printable, ratio, si, significant
 from nmsim.report.page import PAGE, document
 from nmsim.report.theme import ALL_COLOUR, DENSE_COLOUR, apply_theme, context, escaped
-from nmsim.storage import write_folder
 
 __all__ = ["RUN", "read_training", "render_training", "segments_csv", "write_training"]
 

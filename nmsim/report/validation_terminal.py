@@ -20,7 +20,7 @@ def render_validation(summary: Mapping[str, Any]) -> list[Table]:
     Parameters
     ----------
     summary
-        What `nmsim.accuracy.summarize` says.
+        What `nmsim.measured.accuracy.summarize` says.
     """
     tables = [_errors(summary)]
     if summary["speedup"]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import nmsim
-from nmsim.engine import run
-from nmsim.experiment import Point
-from nmsim.hardware import Machine
+from nmsim.machines import Machine, simulate
 from nmsim.mask import SparseGemm
 from nmsim.result import Survivors
+from nmsim.run.experiment import Point
 
 __all__ = ["PATTERNS", "PRUNED", "measure_delivery", "measure_products", "measure_words"]
 
@@ -51,7 +50,7 @@ def _works(batch: int) -> dict[tuple[str, str], SparseGemm]:
 
 def _asked(machine: Machine, work: SparseGemm) -> Figures:
     """Words per cycle of each operand, of values alone and of metadata in words of values."""
-    found = run(machine, work)
+    found = simulate(machine, work)
     result = {}
     for name, mask, bits in (
         ("activations", work.a, found.a_bits_per_cycle),
@@ -86,7 +85,7 @@ def _layer(work: SparseGemm) -> Figures:
 
 def _gains(free: Machine, narrow: Machine, dense: SparseGemm, work: SparseGemm) -> Figures:
     """Speed-up with a path of any width, and with one as wide as the dense GEMM needs."""
-    base, wide, held = run(free, dense), run(free, work), run(narrow, work)
+    base, wide, held = simulate(free, dense), simulate(free, work), simulate(narrow, work)
     own = max(
         (wide.a_bits_per_cycle or 0.0) / (base.a_bits_per_cycle or 1.0),
         (wide.b_bits_per_cycle or 0.0) / (base.b_bits_per_cycle or 1.0),
@@ -97,7 +96,7 @@ def _gains(free: Machine, narrow: Machine, dense: SparseGemm, work: SparseGemm) 
         "any width": unlimited,
         "as dense": base.compute_cycles / held.compute_cycles,
         "as dense, analytical": base.compute_cycles
-        / run(narrow, work, "analytical").compute_cycles,
+        / simulate(narrow, work, "analytical").compute_cycles,
         "a path each": unlimited / max(1.0, own),
         "waited": held.delivery_cycles / held.compute_cycles,
     }
@@ -120,7 +119,7 @@ def measure_delivery() -> Figures:
             gains[pattern][name] = _gains(free, narrow, dense, work)
         arrays[dataflow] = {
             "words_per_cycle": supply,
-            "dense_waits": run(narrow, dense).delivery_cycles,
+            "dense_waits": simulate(narrow, dense).delivery_cycles,
             "speedup": gains,
         }
     return {"machine": _FLEXIBLE, "os": _FED, **_layer(dense), "arrays": arrays}
@@ -140,8 +139,8 @@ def measure_products(patterns: tuple[str, ...] = PATTERNS) -> Figures:
         for lookahead in LOOKAHEADS:
             pe = {"group": pattern.group, "lookahead": lookahead}
             machine = nmsim.load_hardware(_INTERSECTING, intersecting=pe)
-            last = run(machine, both)
-            gains[str(lookahead)] = run(machine, one).compute_cycles / last.compute_cycles
+            last = simulate(machine, both)
+            gains[str(lookahead)] = simulate(machine, one).compute_cycles / last.compute_cycles
         shares = last.survivors.measured if last.survivors else ()
         found[text] = {
             "keep": pattern.keep,

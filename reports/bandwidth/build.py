@@ -13,8 +13,8 @@ from bandwidth_drawings import DRAWINGS
 from selecting import measure_selectors
 
 from nmsim import __version__
+from nmsim.files import write_folder
 from nmsim.report.claims import Section, claims_json, claims_page, reproduced
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"

@@ -22,8 +22,8 @@ from digits_figures import fits, simulated, survivors, training_curves, update_e
 from digits_tables import TABLES
 
 from nmsim import __version__
+from nmsim.files import write_folder
 from nmsim.report.claims import Section, claims_json, claims_page, reproduced
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"

@@ -6,12 +6,12 @@ from math import comb
 from pathlib import Path
 from typing import Any
 
-from nmsim.experiment import simulate
 from nmsim.pattern import Pattern
+from nmsim.recipes.statistics import violation_probability
 from nmsim.report.summary import phase_summary
 from nmsim.report.table import records
-from nmsim.statistics import violation_probability
-from nmsim.trace import load
+from nmsim.run.experiment import simulate
+from nmsim.run.trace import load
 
 __all__ = [
     "DRAWS",

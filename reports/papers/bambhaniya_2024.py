@@ -80,7 +80,7 @@ BAMBHANIYA = Paper(
             where="Table 8",
             n_is=KEPT,
             caption="The paper names cuSPARSE, but neither batch nor number format; here 1 and 64 "
-            "images. CSR: nmsim.engine.csr in fp32 without the host, the rest of the network and "
+            "images. CSR: csr in fp32 without the host, the rest of the network and "
             "the dense twin in fp32 on CUDA cores. Sparse cores: bf16, the twin too; patterns "
             "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
             measure=measure_inference,
@@ -92,7 +92,7 @@ BAMBHANIYA = Paper(
             title="CSR products",
             where="Table 19",
             n_is=KEPT,
-            caption="nmsim.engine.csr, nothing fitted; docs/gpus.md says what is counted and "
+            caption="csr, nothing fitted; docs/gpus.md says what is counted and "
             "assumed. The paper names neither sizes nor number format: ViT-Base, 196 tokens, one "
             "image, fp32 are taken, and docs/gpus.md says what hangs on them. Met within 15 %.",
             measure=measure_csr,

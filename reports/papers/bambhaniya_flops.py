@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from paper import Figures, Printed
 
 import nmsim
-from nmsim.layer import Layer, Linear, Matmul
+from nmsim.network.layer import Layer, Linear, Matmul
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, apply_theme
 

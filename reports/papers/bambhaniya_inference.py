@@ -5,16 +5,16 @@ from typing import Any
 
 import plotly.graph_objects as go
 from bambhaniya_flops import FEED_FORWARD, operators
+from csr import csr_time
 from csr_kernels import DENSITIES
 from paper import HERE, Figures, Printed
 from training_step import machine
 
-from nmsim.engine.csr import csr_time
-from nmsim.experiment import Point, rows
-from nmsim.recipe import Recipe, load_recipe
+from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.result import totals
+from nmsim.run.experiment import Point, rows
 from nmsim.spec import read_yaml
 
 __all__ = ["draw_inference", "feed_forward_alone", "judge_inference", "measure_inference"]

@@ -7,11 +7,11 @@ from bambhaniya_flops import MODEL
 from bambhaniya_inference import feed_forward_alone
 from paper import HERE, Figures, Printed
 
-from nmsim.experiment import Point
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from nmsim.run.experiment import Point
+from nmsim.run.training import TrainingRun, train, training_step
 from nmsim.spec import read_yaml
-from nmsim.training import TrainingRun, train, training_step
 
 __all__ = [
     "draw_training",

@@ -18,10 +18,10 @@ from paper import Paper
 from xu_2022 import XU
 
 from nmsim import __version__
+from nmsim.files import write_folder
 from nmsim.report import document
 from nmsim.report.claims import Section, claims_page, reproduced
 from nmsim.report.markup import Cell, Head, Safe, el, joined, sheet
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"

@@ -10,10 +10,10 @@ from paper import HERE, Figures, Printed
 from phase_gains import ALL_PHASES, network_rows, offered_share, paces, phase_gains, slower
 
 from nmsim import prune
-from nmsim.recipe import load_recipe
+from nmsim.recipes.recipe import load_recipe
+from nmsim.recipes.statistics import bias, mse
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import PHASE_COLOURS, apply_theme
-from nmsim.statistics import bias, mse
 
 __all__ = [
     "draw_phases",

@@ -14,9 +14,9 @@ import nmsim
 from nmsim import prune
 from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
+from nmsim.recipes.statistics import expected_macs
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
-from nmsim.statistics import expected_macs
 
 __all__ = [
     "draw_products",

@@ -9,10 +9,11 @@ image, fp32.
 from typing import Any
 
 import plotly.graph_objects as go
+from csr import CsrTime, spmm_call_time
 from paper import HERE, Figures, Printed
 
-from nmsim.engine.csr import CsrTime, spmm_call_time
-from nmsim.hardware import Gpu, load_hardware
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines import load_hardware
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml

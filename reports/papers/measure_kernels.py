@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from nmsim import __version__, prune
-from nmsim.storage import write_folder
+from nmsim.files import write_folder
 
 HERE = Path(__file__).resolve().parent
 RESULT = "measurements.json"

@@ -6,11 +6,11 @@ from typing import Any
 import plotly.graph_objects as go
 from paper import Figures, Printed
 
-from nmsim.accuracy import speedups
-from nmsim.measurements import MEASURED, read_measurements
+from nmsim.measured.accuracy import speedups
+from nmsim.measured.predict import predict
+from nmsim.measured.tables import MEASURED, read_measurements
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
-from nmsim.validation import predict
 
 __all__ = ["draw_pairs", "judging_pairs", "measure_pairs"]
 

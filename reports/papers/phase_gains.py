@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nmsim.experiment import Point, rows
 from nmsim.result import totals
+from nmsim.run.experiment import Point, rows
 
 __all__ = [
     "ALL_PHASES",

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import nmsim
-from nmsim.engine.preparation import select
-from nmsim.experiment import Point, rows
-from nmsim.hardware import Gpu
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.preparation import select
+from nmsim.run.experiment import Point, rows
 
 __all__ = [
     "MACHINE",

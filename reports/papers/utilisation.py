@@ -18,10 +18,10 @@ from phase_gains import (
 from safetensors.numpy import load_file
 
 import nmsim
+from nmsim.recipes.statistics import violations
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
-from nmsim.statistics import violations
 
 __all__ = [
     "draw_machines",

@@ -59,7 +59,7 @@ XU = Paper(
             title="Time of making the masks",
             where="Tables 2 and 6",
             n_is=HALF,
-            caption="nmsim.engine.preparation: bytes of every kernel over the bandwidth of a "
+            caption="nmsim.machines.gpu.preparation: bytes of every kernel over the bandwidth of a "
             "documented A100, all convolutions, fp32 (the paper names no number format): lower "
             "bounds. A printed time of sorting is met within a factor of two.",
             measure=measure_overheads,

@@ -9,7 +9,7 @@ from paper import HERE, Figures, Printed
 from phase_gains import network_rows, paces, phase_gains, slower
 from xu_layers import A100, BATCH, MODEL, PATTERN
 
-from nmsim.operand import OPERANDS
+from nmsim.network.operand import OPERANDS
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml

@@ -15,8 +15,8 @@ from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_r
 from safetensors.numpy import load_file
 
 from nmsim import __version__
+from nmsim.files import write_folder
 from nmsim.report.claims import Section, claims_json, claims_page, reproduced
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.recipes.statistics import bias, estimator_variance
 from nmsim.report.claims import Verdict, judged
-from nmsim.statistics import bias, estimator_variance
 
 __all__ = [
     "ACCURACY",

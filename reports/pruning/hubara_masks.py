@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from printed import power
 
 from nmsim import prune
+from nmsim.recipes.statistics import mask_diversity, retained_l1
 from nmsim.report.claims import Verdict, judged
-from nmsim.statistics import mask_diversity, retained_l1
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]
 

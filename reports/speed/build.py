@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 from speed_figures import Curve, curves, scientific
 from speed_svg import COLOURS, LABELS, cost_svg
 
+from nmsim.files import write_folder
 from nmsim.report import document
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
 from nmsim.report.theme import apply_theme
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"

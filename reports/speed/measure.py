@@ -19,9 +19,8 @@ import numba
 import numpy as np
 
 from nmsim import Gemm, Pattern, __version__, load_hardware
-from nmsim.engine import run
+from nmsim.files import write_folder
 from nmsim.mask import Mask, SparseGemm, Words, pack
-from nmsim.storage import write_folder
 
 HERE = Path(__file__).resolve().parent
 RESULT = "measurements.json"
@@ -92,7 +91,7 @@ def measure_series(name: str, sizes: list[int]) -> list[dict[str, Any]]:
         for fidelity in FIDELITIES:
 
             def simulate(fidelity: str = fidelity) -> object:
-                return run(machine, SparseGemm(gemm, make_a(), make_b()), fidelity)  # noqa: B023
+                return simulate(machine, SparseGemm(gemm, make_a(), make_b()), fidelity)  # noqa: B023
 
             times = _times(simulate)
             found.append(
@@ -128,7 +127,7 @@ def conditions() -> dict[str, Any]:
         "numpy": np.__version__,
         "nmsim": __version__,
         "system": platform.system(),
-        "timed": "nmsim.engine.run alone, CPU seconds of one thread: masks are drawn beforehand, "
+        "timed": "nmsim.machines.machines.simulate alone, CPU seconds of one thread: masks are drawn beforehand, "
         f"kernels compiled, {_LEAST} to {_MOST} warm runs",
         "gemms": "cubes M = N = K",
         "masks": "random N:M, seeded",

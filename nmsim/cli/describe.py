@@ -1,0 +1,201 @@
+"""What there is, by kind, and everything about one of them: for ``nmsim list`` and ``show``."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from nmsim.machines import ENGINES, HARDWARE, KINDS, kind_of, load_hardware
+from nmsim.machines.kind import Facts, Listing
+from nmsim.measured.tables import MEASURED
+from nmsim.network.catalog import MODELS, Network, load_model
+from nmsim.pruning import PRUNERS
+from nmsim.recipes.recipe import RECIPES, Offer, Plan, Recipe, load_recipe
+from nmsim.registry import unknown_name
+from nmsim.run.experiment import Experiment
+
+__all__ = ["LISTINGS", "SCHEMAS", "catalog", "describe", "schema"]
+
+
+def _model(name: str) -> Facts:
+    network = load_model(name)
+    forward = [gemm for gemm in network.gemms(1) if gemm.phase == "forward"]
+    facts = [
+        ("name", network.name),
+        ("summary", network.summary),
+        ("source", network.source),
+        ("layers", str(len(network.layers))),
+        ("weights", f"{network.weights:,} elements in GEMMs"),
+        ("forward MACs", f"{sum(gemm.macs for gemm in forward):,} per sample"),
+    ]
+    if network.published is not None:
+        published = network.published
+        facts.append(("published parameters", f"{published.parameters:,}"))
+        if published.macs is not None:
+            within = f"within {100 * published.macs_tolerance:.2g}%"
+            facts.append(("published MACs", f"{published.macs:,} ({within})"))
+        facts.append(("published by", published.source))
+        facts += [("parameters elsewhere", f"{e.count:,}: {e.what}") for e in published.elsewhere]
+    for gemm in forward:
+        copies = f" x {gemm.count * gemm.repeat}" if gemm.count * gemm.repeat > 1 else ""
+        facts.append((gemm.layer, f"{gemm.kind} {gemm.m} x {gemm.n} x {gemm.k}{copies}"))
+    return facts
+
+
+def _machine(name: str) -> Facts:
+    machine = load_hardware(name)
+    own = kind_of(machine).facts(machine)
+    return [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle"), *own]
+
+
+def _recipe(name: str) -> Facts:
+    recipe = load_recipe(name)
+    facts = [("name", recipe.name), ("summary", recipe.summary), ("source", recipe.source)]
+    facts += [(offer.role, _offer(offer)) for offer in recipe.operands]
+    left = recipe.leave_dense
+    ends = [f"the {end} layer" for end in ("first", "last") if getattr(left, end)]
+    if ends or left.layers:
+        facts.append(("left dense", ", ".join([*ends, *_listed(left.layers)])))
+    if recipe.formats:
+        said = [f"{chosen} in {phase}" for phase, chosen in recipe.formats.items()]
+        facts.append(("number formats", ", ".join(said)))
+    return [*facts, ("training run", _plan(recipe.schedule))]
+
+
+def _offer(offer: Offer) -> str:
+    said = [offer.pruner, str(offer.pattern or "the run's pattern")]
+    said += ["after ReLU"] if offer.relu else []
+    said += ["offered to no hardware"] if offer.withheld else []
+    said += [f"made every {offer.refresh} steps"] if offer.refresh > 1 else []
+    said += [f"{option} = {value}" for option, value in offer.options.items()]
+    where = "" if offer.layers == "*" else f" of layers {' '.join(_listed(offer.layers))}"
+    return f"{', '.join(said)}, in {' and '.join(offer.phases)}{where}"
+
+
+def _listed(globs: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (globs,) if isinstance(globs, str) else globs
+
+
+def _plan(plan: Plan | None) -> str:
+    if plan is None:
+        return "masks from the first step"
+    roles = " and ".join(plan.roles)
+    parts = [f"{plan.dense:.0%} without masks of the {roles}"] if plan.dense else []
+    if plan.sparsify:
+        given = "".join(f", {name} = {value}" for name, value in plan.options.items())
+        parts.append(f"{1 - plan.dense - plan.finetune:.0%} {plan.sparsify}{given}")
+    rest = plan.finetune if plan.sparsify else 1 - plan.dense
+    return ", then ".join([*parts, f"{rest:.0%} at their patterns"])
+
+
+def _pruner(name: str) -> Facts:
+    pruner = PRUNERS[name]
+    return [
+        ("name", name),
+        ("summary", pruner.summary),
+        ("source", pruner.source),
+        ("draws at random", str(pruner.stochastic)),
+        ("transposable", str(pruner.transposable)),
+        ("keeps exactly N", str(pruner.regular)),
+        ("definition", " ".join((pruner.fill.__doc__ or "").split())),
+    ]
+
+
+def _engine(name: str) -> Facts:
+    engine = ENGINES[name]
+    module = sys.modules[engine.simulate.__module__]
+    return [
+        ("name", name),
+        ("summary", engine.summary),
+        ("definition", " ".join((module.__doc__ or "").split())),
+    ]
+
+
+def _fields(value: BaseModel, prefix: str = "") -> Facts:
+    facts: Facts = []
+    for name, field in type(value).model_fields.items():
+        item: Any = getattr(value, name)
+        if isinstance(item, BaseModel):
+            facts += _fields(item, f"{prefix}{name}.")
+        elif isinstance(item, tuple) and any(isinstance(one, BaseModel) for one in item):
+            said = enumerate(", ".join(_said(one)) for one in item)
+            facts += [(f"{prefix}{name}.{at}", text) for at, text in said]
+        else:
+            shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
+            plain = name in ("name", "summary", "source") or not field.description
+            meaning = "" if plain else f"   [{field.description}]"
+            facts.append((f"{prefix}{name}", f"{shown}{meaning}"))
+    return facts
+
+
+def _said(value: BaseModel, prefix: str = "") -> Iterator[str]:
+    """What an entry of a list sets, without what it leaves open."""
+    for name in type(value).model_fields:
+        item: Any = getattr(value, name)
+        if isinstance(item, BaseModel):
+            yield from _said(item, f"{prefix}{name}.")
+        elif item not in (None, (), "", False):
+            shown = " ".join(map(str, item)) if isinstance(item, tuple) else str(item)
+            yield f"{prefix}{name} {shown}"
+
+
+def _measured(name: str) -> Facts:
+    about = MEASURED.load(name)
+    return [("name", name), *((field, str(value)) for field, value in about.model_dump().items())]
+
+
+LISTINGS: dict[str, Listing] = {
+    "models": Listing(lambda: MODELS, lambda name: load_model(name).summary, _model),
+    "hardware": Listing(lambda: HARDWARE, lambda name: load_hardware(name).summary, _machine),
+    "recipes": Listing(lambda: RECIPES, lambda name: load_recipe(name).summary, _recipe),
+    "pruners": Listing(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
+    "engines": Listing(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
+    **{plural: one for kind in KINDS for plural, one in KINDS[kind].listings.items()},
+    "measured": Listing(lambda: MEASURED, lambda name: MEASURED.load(name).summary, _measured),
+}
+"""What one can list and show, by plural name: those of nmsim, and those of kinds of machines."""
+
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "model": Network,
+    **{kind: KINDS[kind].schema for kind in KINDS},
+    **{
+        plural: one.schema
+        for kind in KINDS
+        for plural, one in KINDS[kind].listings.items()
+        if one.schema
+    },
+    "recipe": Recipe,
+    "experiment": Experiment,
+}
+"""Schemas of the YAML files: a machine's by its kind, others by what they describe."""
+
+
+def _listing(name: str) -> Listing:
+    plural = name if name in LISTINGS else f"{name}s"
+    if plural not in LISTINGS:
+        raise unknown_name("kind", name, LISTINGS)
+    return LISTINGS[plural]
+
+
+def catalog(kind: str) -> Facts:
+    """Name and summary of everything of a kind."""
+    found = _listing(kind)
+    return [(name, found.summary(name)) for name in found.names()]
+
+
+def describe(kind: str, name: str) -> Facts:
+    """Everything about one thing, as label and text."""
+    return _listing(kind).facts(name)
+
+
+def schema(kind: str) -> str:
+    """The JSON Schema of a kind's YAML file; of "hardware", one for every kind of machine."""
+    if kind == "hardware":
+        machines = {name: KINDS[name].schema.model_json_schema() for name in KINDS}
+        return json.dumps({"oneOf": list(machines.values())}, indent=2)
+    singular = kind if kind in SCHEMAS else kind.removesuffix("s")
+    if singular not in SCHEMAS:
+        raise unknown_name("schema", kind, [*SCHEMAS, "hardware"])
+    return json.dumps(SCHEMAS[singular].model_json_schema(), indent=2)

@@ -1,0 +1,50 @@
+"""Machines that run GEMMs: a folder a kind, each with its schema, engines, storage and catalog.
+
+``kind`` is the contract that each folder fulfils. Folders are found by scanning this package, and
+those of the folders that the environment variable ``NMSIM_MACHINES`` names, so that a kind of one's
+own need not stand in the installation.
+"""
+
+import os
+import sys
+
+from nmsim.machines.catalog import HARDWARE, load_hardware
+from nmsim.machines.kind import (
+    FIDELITIES,
+    KINDS,
+    Call,
+    Engine,
+    Fidelity,
+    Kind,
+    Machine,
+    Pass,
+    Ran,
+    Sample,
+    Stored,
+    kind_of,
+)
+from nmsim.machines.simulation import ENGINES, simulate, simulate_dense, simulate_twin
+
+__all__ = [
+    "ENGINES",
+    "FIDELITIES",
+    "HARDWARE",
+    "KINDS",
+    "Call",
+    "Engine",
+    "Fidelity",
+    "Kind",
+    "Machine",
+    "Pass",
+    "Ran",
+    "Sample",
+    "Stored",
+    "kind_of",
+    "load_hardware",
+    "simulate",
+    "simulate_dense",
+    "simulate_twin",
+]
+
+__path__.extend(filter(None, os.environ.get("NMSIM_MACHINES", "").split(os.pathsep)))
+KINDS.scan(sys.modules[__name__])

@@ -1,0 +1,50 @@
+"""GPUs with tensor cores: multiprocessors, caches, device memory, and the libraries that run GEMMs."""
+
+from pathlib import Path
+
+from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.kernels import LISTING
+from nmsim.machines.gpu.launch import stored
+from nmsim.machines.gpu.number_format import in_format
+from nmsim.machines.gpu.preparation import timed
+from nmsim.machines.gpu.routines import ROUTINES
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.timeline import timeline
+from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+
+__all__: list[str] = []
+
+
+def _pass_us(machine: Gpu, work: Pass) -> float:
+    return timed(machine, [work]).time_us
+
+
+def _operand_bits(machine: Gpu) -> int:
+    return machine.format(machine.dtype).bits
+
+
+KINDS.add(
+    "gpu",
+    Kind(
+        schema=Gpu,
+        catalog=Path(__file__).parent / "catalog",
+        engines={
+            "cycle": Engine(
+                cycle.simulate, "GPU with tensor cores, tiles cycle by cycle and waves"
+            ),
+            "analytical": Engine(analytical.simulate, "GPU with tensor cores, closed forms"),
+        },
+        stored=stored,
+        pass_us=_pass_us,
+        in_format=in_format,
+        operand_bits=_operand_bits,
+        output_bits=lambda machine: machine.output_bits,
+        passes_rest_on=lambda _machine: (
+            "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
+        ),
+        other_names=("tensor-core",),
+        listings={"kernels": LISTING},
+        routines=ROUTINES,
+        timeline=timeline,
+    ),
+)

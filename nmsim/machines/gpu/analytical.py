@@ -1,0 +1,300 @@
+"""The analytical model of a GPU: closed forms for tiles, waves, caches and launch.
+
+A GEMM is cut into tiles of the chosen kernel, and its K into parts; threadblocks take the SMs in
+waves. In a wave the slowest of these sets the pace: the tensor cores (or the shared memory that
+feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
+in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
+first slice, waits for it, and stores its results. Device memory is read once, and again where the
+footprint of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip
+and DRAM time overlap but for a share of the shorter one. A launch, the kernel that adds the parts
+of K, and the clock that long kernels lose come on top.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.jit import kernel
+from nmsim.machines.gpu.call import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Chip,
+    Form,
+    resolve,
+)
+from nmsim.machines.gpu.choice import Rules, choose, rules_of
+from nmsim.machines.gpu.launch import BOUNDS, launch_of, writeup
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.kind import Call, Sample
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["BOUNDS", "Estimate", "estimate", "estimates", "fastest", "simulate", "times"]
+
+CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND = range(6)
+"""Columns of ``estimates``."""
+
+LOADS = 4096.0
+"""Elements of K that a matrix-vector kernel asks for at a time."""
+
+
+class Estimate(NamedTuple):
+    """One GEMM: clocks in all, row of the kernel table or ``MATRIX_VECTOR``, parts of K, and more.
+
+    ``tiles`` are threadblocks, ``waves`` are tiles over the GPU's slots; both 0 without tiles.
+    ``shares`` are clocks by ``BOUNDS``; they may overlap.
+    """
+
+    clocks: float
+    kernel: int
+    split: float
+    tiles: float
+    waves: float
+    read_bytes: float
+    shares: NDArray[np.float64]
+
+
+@kernel
+def _resident(
+    chip: Chip, form: Form, m: float, n: float, k: float, copies: float
+) -> tuple[float, float]:
+    """Shares of A and of B that L2 holds when the launch starts.
+
+    A line is lost in proportion to what is moved between two of its uses. That is one launch for A,
+    and all B of the series for B.
+    """
+    if form.in_turn == 0:
+        return 0.0, 0.0
+    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
+    held_a = max(0.0, 1 - copies * (a + b + c) / chip.l2_bytes)
+    held_b = max(0.0, 1 - copies * (a + form.in_turn * b + c) / chip.l2_bytes)
+    return held_a, held_b
+
+
+@kernel
+def _paces(
+    chip: Chip,
+    form: Form,
+    row: NDArray[np.float64],
+    depth: float,
+    fed: float,
+    deepest: float,
+    running: float,
+    load: float,
+) -> NDArray[np.float64]:
+    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
+    area = row[TM] * row[TN]
+    loaded = row[TM] * form.a + row[TN] * form.b
+    paces = np.empty(5)
+    paces[0] = deepest * area * depth / chip.macs
+    fragments = area * (form.a / row[WN] + form.b / row[WM])
+    paces[1] = deepest * (fragments + loaded) * depth / chip.shared
+    paces[2] = running * fed / chip.l2
+    paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
+    paces[4] = deepest * loaded * depth / chip.port
+    return paces
+
+
+@kernel
+def _read_twice(
+    chip: Chip, form: Form, row: NDArray[np.float64], m: float, n: float, k: float, tiles: float
+) -> float:
+    """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
+
+    A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
+    read in each of them.
+    """
+    a, b = form.a * form.a_once, form.b * form.b_once
+    once = (m * a + n * b) * k
+    slots = chip.sms * row[CTAS]
+    at_once = min(tiles, slots)
+    tall = min(np.ceil(m / row[TM]), max(1.0, np.sqrt(at_once * row[TN] / row[TM])))
+    wide = min(np.ceil(n / row[TN]), at_once / tall)
+    tall = min(np.ceil(m / row[TM]), at_once / wide)
+    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
+    again = max(0.0, np.ceil(tiles / slots) * stripes - once)
+    read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
+    return read
+
+
+@kernel
+def estimate(
+    chip: Chip,
+    form: Form,
+    row: NDArray[np.float64],
+    split: float,
+    m: float,
+    n: float,
+    k: float,
+    copies: float,
+) -> Estimate:
+    """Clocks of a GEMM of ``copies`` x M x N x K on a kernel, K in ``split`` parts."""
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    grid = down * across * copies
+    tiles, slots = grid * split, chip.sms * row[CTAS]
+    depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
+    # Rows and columns beyond C are computed but not loaded.
+    fed = k * copies * (m * form.a * across + n * form.b * down) / tiles
+    rows, cols = min(row[TM], m), min(row[TN], n)
+    out = form.out if split == 1 else 4.0
+    stored = out * rows * cols / chip.store
+    fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
+    held_a, held_b = _resident(chip, form, m, n, k, copies)
+    load = chip.load + (chip.near - chip.load) * held_b
+    full = np.floor(tiles / slots)
+    rest = tiles - full * slots
+    shares = np.zeros(9)
+    busy = 0.0
+    for waves, deepest, running in (
+        (full, row[CTAS], slots),
+        (np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
+    ):
+        paces = _paces(chip, form, row, depth, fed, deepest, running, load)
+        overhead = fill + load + chip.wave + deepest * stored
+        shares[:5] += waves * paces
+        shares[5] += waves * overhead
+        busy += waves * (paces.max() + overhead)
+    read = _read_twice(chip, form, row, m, n, k, grid / copies)
+    held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
+    read = copies * (read - held * k)
+    dram = read / chip.dram + copies * m * n * form.out / chip.write
+    hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
+    clocks = max(busy + chip.overlap * dram, dram + hidden)
+    multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
+    clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
+    shares[6], shares[7] = dram, chip.launch
+    if split > 1:
+        sums = copies * m * n * (4.0 * split + form.out)
+        shares[8] = chip.reduce + sums / (chip.sms * chip.store)
+    total = chip.launch + clocks + shares[8]
+    return Estimate(total, 0, split, tiles, tiles / slots, read, shares)
+
+
+@kernel
+def _matrix_vector(chip: Chip, form: Form, m: float, n: float, k: float) -> Estimate:
+    """A kernel that reads B once for a few rows of A."""
+    held = _resident(chip, form, m, n, k, 1.0)[1]
+    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    shares = np.zeros(9)
+    shares[3] = (chip.load + (chip.near - chip.load) * held) * max(1.0, k / LOADS)
+    shares[6], shares[7] = moving, chip.launch
+    read = (m * form.a + n * form.b) * k
+    return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares)
+
+
+@kernel
+def fastest(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    chosen: int,
+    split: float,
+    vector_rows: int,
+    m: float,
+    n: float,
+    k: float,
+    copies: float,
+) -> Estimate:
+    """A GEMM on the chosen kernel, or on a matrix-vector kernel that is there and faster."""
+    found = estimate(chip, form, table[chosen], split, m, n, k, copies)
+    if m <= vector_rows and copies == 1:
+        vector = _matrix_vector(chip, form, m, n, k)
+        if vector.clocks < found.clocks:
+            return vector
+    return Estimate(
+        found.clocks,
+        chosen,
+        split,
+        found.tiles,
+        found.waves,
+        found.read_bytes,
+        found.shares,
+    )
+
+
+@kernel
+def _many(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    splits: NDArray[np.float64],
+    rules: Rules,
+    vector_rows: int,
+    sizes: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    for i in range(len(sizes)):
+        m, n, k, copies = sizes[i]
+        chosen, split, _ = choose(chip, form, table, splits, rules, m, n, k, copies)
+        found = fastest(chip, form, table, chosen, split, vector_rows, m, n, k, copies)
+        out[i, CLOCKS] = found.clocks
+        out[i, KERNEL] = found.kernel
+        out[i, SPLIT] = found.split
+        out[i, TILES] = found.tiles
+        out[i, WAVES] = found.waves
+        out[i, BOUND] = np.argmax(found.shares)
+
+
+def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimates of many GEMMs of one call.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+
+    Returns
+    -------
+    float64 array, GEMMs x 6
+        By ``CLOCKS``, ``KERNEL`` (row of the kernel table, or ``MATRIX_VECTOR``), ``SPLIT``,
+        ``TILES``, ``WAVES`` and ``BOUND`` (place in ``BOUNDS``).
+    """
+    found = resolve(machine, call)
+    out = np.empty((len(sizes), 6))
+    _many(
+        found.chip,
+        found.form,
+        found.table,
+        found.splits,
+        rules_of(found),
+        found.vector_rows,
+        np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
+        out,
+    )
+    return out
+
+
+def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times of many GEMMs (x 4: M, N, K and copies in one launch) of one call, microseconds."""
+    return estimates(machine, call, sizes)[:, CLOCKS] / machine.clock_mhz
+
+
+def _bound(found: Estimate) -> str:
+    """What takes longest."""
+    return BOUNDS[int(np.argmax(found.shares))]
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
+    """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+    launch = launch_of(machine, work)
+    own = launch.resolved
+    found = fastest(
+        own.chip, launch.form, own.table, launch.row, launch.split, own.vector_rows, *launch.sizes
+    )
+    return writeup(
+        machine,
+        replace(launch, row=found.kernel, split=found.split),
+        clocks=found.clocks,
+        multiplying=found.shares[0],
+        tiles=found.tiles,
+        read_bytes=found.read_bytes,
+        bound=_bound(found),
+    )

@@ -1,0 +1,290 @@
+"""What is asked of a GPU, resolved to numbers: the call, the chip and the formats of its operands.
+
+Both fidelities and the choice of kernel start from here; nothing is timed yet.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import SpecError
+from nmsim.machines.gpu.kernels import KernelSet, load_kernels
+from nmsim.machines.gpu.schema import Format, Gpu, Library
+from nmsim.machines.kind import Call
+from nmsim.pattern import DENSE, Pattern
+
+__all__ = ["Chip", "Form", "Resolved", "resolve"]
+
+TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
+"""Columns of a kernel table."""
+
+MATRIX_VECTOR = -1
+"""Stands for a row of the table: the matrix-vector kernel, which has no tile."""
+
+VECTOR_GROUP = 4
+"""Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
+
+
+class Chip(NamedTuple):
+    """A GPU in clocks (of an SM), bytes per clock and MACs per clock and SM.
+
+    Bandwidths of L2, DRAM, stores to DRAM and matrix-vector kernels are those of the whole GPU.
+    Times are in clocks; ``near`` is the latency of L2, ``throttle`` the slow-down, and
+    ``throttle_half`` the time when half of it is there.
+    """
+
+    sms: float
+    macs: float
+    shared: float
+    port: float
+    l2: float
+    l2_bytes: float
+    dram: float
+    launch: float
+    near: float
+    load: float
+    wave: float
+    reduce: float
+    overlap: float
+    store: float
+    write: float
+    throttle: float
+    throttle_half: float
+    gemv: float
+
+
+class Form(NamedTuple):
+    """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C.
+
+    ``a_once`` and ``b_once`` are the shares of an operand's elements that are distinct in memory: a
+    convolution's columns are made of fewer pixels. ``in_turn`` is that of the call.
+    """
+
+    a: float
+    b: float
+    out: float
+    a_once: float = 1.0
+    b_once: float = 1.0
+    in_turn: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A call on a machine.
+
+    Parameters
+    ----------
+    library, kernels
+        What serves it.
+    table
+        The kernels as numbers, kernels x 7: tile, stages, threadblocks per SM, warp tile.
+    splits
+        Parts that K may be split into.
+    vector_rows
+        Rows of C up to which a matrix-vector kernel is there too; 0 if none is, or if the call
+        names its kernel.
+    chip, form
+        The machine and the operands.
+    native
+        The pattern that the instruction takes; DENSE if the call runs dense.
+    shrink
+        Share of K that is left before the instruction sees it (V:N:M), else 1.
+    note
+        What the reader should know.
+    """
+
+    library: Library
+    kernels: KernelSet
+    table: NDArray[np.float64]
+    splits: NDArray[np.float64]
+    vector_rows: int
+    chip: Chip
+    form: Form
+    native: Pattern
+    shrink: float
+    note: str
+
+
+class _Service(NamedTuple):
+    """A library that serves a call, the pattern that it runs as, and whether K shrinks first."""
+
+    library: Library
+    kernels: KernelSet
+    native: Pattern
+    shrink: float = 1.0
+
+
+def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
+    """Those that take the number format, the one that is asked for first."""
+    fits = [
+        library
+        for library in machine.libraries
+        if library.sparse == sparse and (not library.dtypes or call.dtype in library.dtypes)
+    ]
+    return sorted(fits, key=lambda library: library.library != call.library)
+
+
+def _runs_as(
+    machine: Gpu, call: Call, library: Library, kernels: KernelSet, pattern: Pattern
+) -> Pattern | None:
+    """The narrowest pattern of a library's kernels that covers a mask's; None if none does."""
+    if kernels.cuda_cores:
+        offered = library.patterns or (pattern,)
+    else:
+        form = machine.format(call.dtype)
+        offered = tuple(
+            native
+            for native in machine.native
+            if native in (library.patterns or machine.native) and form.sparse_macs(native)
+        )
+    covering = [one for one in offered if one.covers(pattern)]
+    return min(covering, key=lambda one: one.density, default=None)
+
+
+def _vectors(machine: Gpu, call: Call) -> Iterator[_Service]:
+    """Libraries with V:N:M kernels: of M columns 4 are left for V rows, and N of those each row."""
+    pattern = call.pattern
+    if not call.vector_length or not pattern.keep < VECTOR_GROUP <= pattern.group:
+        return
+    for library in _libraries(machine, call, sparse=True):
+        kernels = load_kernels(library.kernels)
+        inner = Pattern(pattern.keep, VECTOR_GROUP)
+        native = _runs_as(machine, call, library, kernels, inner)
+        if kernels.vectors and native:
+            yield _Service(library, kernels, native, VECTOR_GROUP / pattern.group)
+
+
+def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:
+    """Libraries whose kernels cover the pattern."""
+    for library in _libraries(machine, call, sparse=True):
+        kernels = load_kernels(library.kernels)
+        native = _runs_as(machine, call, library, kernels, call.pattern)
+        if native and not kernels.vectors:
+            yield _Service(library, kernels, native)
+
+
+def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
+    """What runs a call, and what the reader should know about it."""
+    notes = []
+    service = None
+    if not call.pattern.is_dense:
+        service = next(chain(_vectors(machine, call), _plain(machine, call)), None)
+        if service is None:
+            notes.append(f"{call.pattern} has no kernel here and runs dense")
+        elif call.vector_length and not service.kernels.vectors:
+            notes.append(f"V:N:M has no kernel here and runs as {service.native}")
+        elif not call.vector_length and service.native != call.pattern:
+            notes.append(f"{call.pattern} runs as {service.native}")
+    if service is None:
+        dense = _libraries(machine, call, sparse=False)
+        if not dense:
+            raise SpecError(f"{machine.name}: no library for dense {call.dtype} GEMMs")
+        service = _Service(dense[0], load_kernels(dense[0].kernels), DENSE)
+    stands_in = service.library.library
+    if call.library not in ("", stands_in) and (call.pattern.is_dense or service.native != DENSE):
+        names = {library.library for library in machine.libraries}
+        lacks = "has no such kernel" if call.library in names else "is not known here"
+        notes.append(f"library {call.library!r} {lacks}: {stands_in} stands in")
+    return service, "; ".join(notes)
+
+
+def _chip(machine: Gpu, library: Library, macs: float) -> Chip:
+    own = library.timing
+    timing = machine.timing.model_copy(
+        update={name: value for name, value in own.model_dump().items() if value is not None}
+    )
+    clock = machine.clock_mhz
+    return Chip(
+        sms=float(machine.sms),
+        macs=macs * library.efficiency,
+        shared=machine.sm.shared_bytes_per_clk,
+        port=machine.sm.port_bytes_per_clk,
+        l2=machine.l2.gbps * 1e3 / clock,
+        l2_bytes=machine.l2.mib * 2**20,
+        dram=machine.dram.gbps * 1e3 / clock,
+        launch=timing.launch_us * clock,
+        near=machine.l2.latency_clk,
+        load=timing.load_us * clock,
+        wave=timing.wave_us * clock,
+        reduce=timing.reduce_us * clock,
+        overlap=timing.overlap,
+        store=timing.store_bytes_per_clk,
+        write=timing.write_gbps * 1e3 / clock,
+        throttle=timing.throttle,
+        throttle_half=timing.throttle_us * clock,
+        gemv=timing.gemv_gbps * 1e3 / clock,
+    )
+
+
+def _table(service: _Service, call: Call) -> NDArray[np.float64]:
+    kernels = service.kernels.kernels
+    chosen = [kernel for kernel in kernels if call.kernel in ("", kernel.name)]
+    if not chosen:
+        known = ", ".join(kernel.name for kernel in kernels)
+        raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
+    table = np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
+    if not service.kernels.vectors:
+        return table
+    table = table[call.vector_length % table[:, TM] == 0]
+    if not len(table):
+        rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
+        raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
+    # Rows of a tile belong to the compressed operand: the widest that V allows.
+    table = table[table[:, TM] == table[:, TM].max()]
+    if call.sparse_operand == "b":
+        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM]]
+    return np.ascontiguousarray(table)
+
+
+def _rate(form: Format, service: _Service) -> float:
+    """MACs per clock and SM, dense equivalents of what is left of K."""
+    native = service.native
+    if native.is_dense:
+        return form.macs_per_clk
+    if service.kernels.cuda_cores:
+        return form.macs_per_clk / native.density
+    return form.sparse_macs(native) or form.macs_per_clk
+
+
+@lru_cache(maxsize=1024)
+def resolve(machine: Gpu, call: Call) -> Resolved:
+    """Find the library, the kernels and the numbers that a call runs by.
+
+    A pattern runs as the narrowest one that a library's kernels cover it with: on tensor cores 1:4
+    as 2:4 and 4:8 dense, on CUDA cores any N:M as itself. A V:N:M pattern needs a library with
+    such kernels; elsewhere it runs as the N:M pattern that it also is. The note says so.
+
+    Raises
+    ------
+    SpecError
+        for a number format or kernel that the machine does not have, or a V without kernels.
+    """
+    form = machine.format(call.dtype)
+    service, note = _serve(machine, call)
+    native = service.native
+    width = form.bits / 8
+    compressed = (form.bits + machine.metadata_bits(native)) / 8 * native.density
+    sparse = not native.is_dense
+    kernels = service.kernels
+    return Resolved(
+        library=service.library,
+        kernels=kernels,
+        table=_table(service, call),
+        splits=np.array(kernels.splits, np.float64),
+        vector_rows=0 if call.kernel else kernels.gemv_rows,
+        chip=_chip(machine, service.library, _rate(form, service)),
+        form=Form(
+            a=compressed if sparse and call.sparse_operand == "a" else width,
+            b=compressed if sparse and call.sparse_operand != "a" else width,
+            out=form.output_bits / 8,
+            in_turn=float(call.in_turn),
+        ),
+        native=native,
+        shrink=service.shrink,
+        note=note,
+    )

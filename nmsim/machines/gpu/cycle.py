@@ -1,0 +1,273 @@
+"""The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
+
+A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
+multiprocessor and more bandwidth for each. ``gpu_waves`` times both, ``waves`` puts their tiles on
+the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
+on top. No launch is faster than device memory can read its operands and take its results.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.machines.gpu import slots
+from nmsim.machines.gpu.call import MATRIX_VECTOR, Form, Resolved, resolve
+from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.launch import BOUNDS as WORDS
+from nmsim.machines.gpu.launch import Launch, launch_of, writeup
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
+from nmsim.machines.gpu.waves import Grid, Rates, Wave, grid_of, held_of, rates_of, waves_of
+from nmsim.machines.kind import Call, Sample
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "run_work", "simulate", "times"]
+
+BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
+"""What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
+
+PARTIAL = 4.0
+"""Bytes of an element of C that is not yet added up."""
+
+ROUND = 4096
+"""Elements of K that a matrix-vector kernel asks for at a time."""
+
+Sizes = tuple[int, int, int, int]
+"""M, N, K and copies in one launch."""
+
+
+class Outcome(NamedTuple):
+    """A GEMM on a kernel.
+
+    Parameters
+    ----------
+    clocks
+        In all.
+    tiles
+        Threadblocks.
+    waves
+        Full ones, then the rest.
+    multiplying
+        Clocks in which the tensor cores of the fullest SM work.
+    read_bytes
+        Of the operands, from device memory.
+    shares
+        Clocks by ``BOUNDS``; only those that had a part.
+    """
+
+    clocks: float
+    tiles: int
+    waves: tuple[Wave, ...]
+    multiplying: float
+    read_bytes: float
+    shares: dict[str, float]
+
+    @property
+    def bound(self) -> str:
+        """What takes longest."""
+        return max(self.shares, key=lambda cause: self.shares[cause])
+
+
+def _loop_bound(wave: Wave) -> str:
+    """What the main loop of a wave waits for, in the words of ``BOUNDS``."""
+    words = {
+        "tensor": "compute",
+        "shared": "shared memory",
+        "issue": "instruction issue",
+        "dependence": "dependent sums",
+        "store": "wave overhead",
+    }
+    time = wave.tile
+    if time.bound != "memory":
+        return words[time.bound]
+    saturated = time.memory_cycles > 0.8 * (time.prologue + time.main)
+    return wave.pace if saturated else "load latency"
+
+
+def _hidden(rates: Rates, wave: Wave) -> int:
+    """Clocks in which results still leave, but the slots have the next threadblocks.
+
+    Those store nothing before their own main loop has ended.
+    """
+    time = wave.tile
+    return min(time.drain, int(rates.start) + time.prologue + time.main)
+
+
+def _slot_clocks(rates: Rates, wave: Wave) -> int:
+    """For which a threadblock holds its slot."""
+    return int(rates.start) + wave.tile.cycles - _hidden(rates, wave)
+
+
+def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
+    """Clocks of waves by what they go to."""
+    shares: dict[str, float] = {}
+
+    def add(cause: str, clocks: float) -> None:
+        shares[cause] = shares.get(cause, 0.0) + clocks
+
+    whole = len(found) > 1
+    for wave in found:
+        edges = _slot_clocks(rates, wave) - wave.tile.main
+        idle = 1 - wave.running / grid.slots if whole else 0.0
+        add("wave overhead", wave.rounds * edges * (1 - idle))
+        add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
+        add("wave tail", wave.rounds * (wave.tile.main + edges) * idle)
+    return shares
+
+
+def run_kernel(
+    machine: Gpu,
+    call: Call,
+    found: Resolved,
+    row: NDArray[np.float64],
+    split: int,
+    sizes: Sizes,
+    form: Form | None = None,
+) -> Outcome:
+    """Run a GEMM on one kernel.
+
+    Parameters
+    ----------
+    row
+        Of the kernel table.
+    split
+        Parts of K.
+    sizes
+        M, N, K and copies.
+    form
+        Of the operands, if other than the call's.
+    """
+    form = form or found.form
+    rates = rates_of(machine, found)
+    core = core_of(machine, call.dtype, bulk=found.kernels.operands == "shared")
+    bits = int(8 * (form.out if split == 1 else PARTIAL))
+    instruction = instruction_of(machine, call.dtype, found)
+    tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
+    grid = grid_of(found.chip, rates, form, row, tile, split, sizes)
+    ran = waves_of(core, tile, rates, grid)
+    durations = np.array([_slot_clocks(rates, wave) for wave in ran], np.int64)
+    counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
+    # Slots that no tile takes change nothing.
+    busy = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
+    busy += sum(_hidden(rates, wave) for wave in ran[-1:])
+    memory = grid.read / rates.dram + grid.written / rates.write
+    absorbed = min(grid.written, rates.absorbed) / rates.write
+    clocks = max(float(busy), memory - absorbed)
+    multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
+    used = min(
+        1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
+    )
+    clocks *= 1 + rates.throttle * used * clocks / (clocks + rates.throttle_half)
+    shares = _shares(rates, grid, ran)
+    shares["launch"] = rates.launch
+    if memory - absorbed > busy:
+        shares["dram bandwidth"] = memory
+    if split > 1:
+        m, n, _, copies = sizes
+        parts = copies * m * n * PARTIAL * split / rates.l2
+        sums = grid.written / (grid.sms * rates.store)
+        shares["split-k reduction"] = rates.reduce + parts + sums
+        clocks += shares["split-k reduction"]
+    return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
+
+
+def _matrix_vector(machine: Gpu, found: Resolved, form: Form, sizes: Sizes) -> Outcome:
+    """A kernel that reads B once for a few rows of A, in closed form: no threadblock is run."""
+    m, n, k, _ = sizes
+    rates = rates_of(machine, found)
+    held = held_of(rates, form, sizes)
+    latency = rates.near * held + (rates.latency + rates.queue) * (1 - held)
+    moving = n * k * form.b * ((1 - held) / rates.gemv + held / rates.l2)
+    shares = {
+        "launch": rates.launch,
+        "load latency": latency * max(1.0, k / ROUND),
+        "dram bandwidth": moving,
+    }
+    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares)
+
+
+def fastest(
+    machine: Gpu,
+    call: Call,
+    found: Resolved,
+    row: int,
+    split: int,
+    sizes: Sizes,
+    form: Form | None = None,
+) -> tuple[Outcome, int]:
+    """A GEMM on the chosen kernel, or on a matrix-vector kernel that is there and faster.
+
+    Parameters
+    ----------
+    row
+        Of the kernel table, chosen.
+
+    Returns
+    -------
+    Outcome, int
+        and the row, or ``MATRIX_VECTOR``.
+    """
+    outcome = run_kernel(machine, call, found, found.table[row], split, sizes, form)
+    if sizes[0] <= found.vector_rows and sizes[3] == 1:
+        vector = _matrix_vector(machine, found, form or found.form, sizes)
+        if vector.clocks < outcome.clocks:
+            return vector, MATRIX_VECTOR
+    return outcome, row
+
+
+def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times of many GEMMs of one call, microseconds; equal ones are run once.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    found = resolve(machine, call)
+    rules = rules_of(found)
+    wanted = np.array(sizes, np.float64).reshape(-1, 4)
+    wanted[:, 2] = np.ceil(wanted[:, 2] * found.shrink)
+    distinct, where = np.unique(wanted, axis=0, return_inverse=True)
+    clocks = np.empty(len(distinct))
+    for i, (m, n, k, copies) in enumerate(distinct):
+        row, split, _ = choose(
+            found.chip, found.form, found.table, found.splits, rules, m, n, k, copies
+        )
+        size = (int(m), int(n), int(k), int(copies))
+        clocks[i] = fastest(machine, call, found, int(row), int(split), size)[0].clocks
+    return clocks[where.reshape(-1)] / machine.clock_mhz
+
+
+def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
+    """Run what a sparse GEMM launches: the launch, with the kernel that it ran on, and its time."""
+    launch = launch_of(machine, work)
+    m, n, k, copies = map(int, launch.sizes)
+    outcome, row = fastest(
+        machine,
+        launch.call,
+        launch.resolved,
+        launch.row,
+        int(launch.split),
+        (m, n, k, copies),
+        launch.form,
+    )
+    split = 1.0 if row == MATRIX_VECTOR else launch.split
+    return replace(launch, row=row, split=split), outcome
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
+    """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    launch, found = run_work(machine, work)
+    return writeup(
+        machine,
+        launch,
+        clocks=found.clocks,
+        multiplying=found.multiplying,
+        tiles=found.tiles,
+        read_bytes=found.read_bytes,
+        bound=found.bound,
+    )

@@ -1,0 +1,344 @@
+"""From a sparse GEMM to a call of a GPU's library, and from what the call took to a result.
+
+Both fidelities share this: which operand is compressed, which kernel the library picks, and bytes.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.machines.gpu.call import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Form,
+    Resolved,
+    resolve,
+)
+from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.kind import Call, Stored
+from nmsim.mask import Mask, SparseGemm
+from nmsim.network.operand import OPERANDS
+from nmsim.pattern import DENSE, Pattern
+from nmsim.registry import unknown_name
+from nmsim.result import Result
+
+__all__ = ["BOUNDS", "Launch", "copy_clocks", "kernel_name", "launch_of", "stored", "writeup"]
+
+
+BOUNDS = (
+    "compute",
+    "shared memory",
+    "l2 bandwidth",
+    "load latency",
+    "sm port",
+    "wave overhead",
+    "dram bandwidth",
+    "launch",
+    "split-k reduction",
+)
+"""What a GEMM's time goes to, in words that both fidelities use."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A sparse GEMM as one launch.
+
+    Parameters
+    ----------
+    work
+        What it does.
+    call, resolved, form
+        The routine, its numbers, and the operands' bytes with what a convolution reads once.
+    row, split
+        The chosen kernel's row of the table (``MATRIX_VECTOR``: that kernel), and parts of K.
+    copied_bytes
+        Of the operand that is copied so that K comes last, 0 if none is.
+    misfit_share
+        Of the masked operand's groups, those that no native pattern covers; None without a mask.
+    """
+
+    work: SparseGemm
+    call: Call
+    resolved: Resolved
+    form: Form
+    row: int
+    split: float
+    copied_bytes: float
+    misfit_share: float | None
+    note: str
+
+    @property
+    def sizes(self) -> tuple[float, float, float, float]:
+        """M, N, K and copies."""
+        g = self.work.gemm
+        return float(g.m), float(g.n), float(self.work.k), float(g.count)
+
+    @property
+    def table_row(self) -> NDArray[np.float64]:
+        """The chosen kernel as numbers."""
+        row: NDArray[np.float64] = self.resolved.table[self.row]
+        return row
+
+    @property
+    def kernel(self) -> str:
+        """Library, kernel and split as a row shows them."""
+        library = self.resolved.library.library
+        if self.row == MATRIX_VECTOR:
+            return f"{library} matrix-vector"
+        parts = f" split {int(self.split)}" if self.split > 1 else ""
+        return f"{library} {kernel_name(self.table_row)}{parts}"
+
+
+def kernel_name(row: NDArray[np.float64]) -> str:
+    """Of a row of a kernel table, as kernel sets call it: ``128x256x32_3``."""
+    m, n, k, stages = row[[TM, TN, TK, STAGES]].astype(int)
+    return f"{m}x{n}x{k}_{stages}"
+
+
+Side = Literal["a", "b"]
+
+
+def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
+    """How A and B stand in a GPU's memory: packed as the kernel takes it, or dense.
+
+    Kernels take one packed operand. Which one it is, of two that could be, is the library's choice,
+    by the rule of thumb that chooses kernels: the one that it would run faster.
+    """
+    form = machine.format(machine.dtype)
+    whole = Stored.dense(work.k, form.bits)
+    sides = {"a": whole, "b": whole}
+    way = _way(machine, work)
+    if way is not None:
+        position, native, _ = way
+        mask = work.a if position == "a" else work.b
+        index = machine.metadata_bits(native) if mask.indexed else 0
+        sides[position] = Stored(native, form.bits, index, native.stored(work.k))
+    for position, mask in _masked(work):
+        if not sides[position].compressed:
+            broken = f"the mask of {mask.pattern} breaks"
+            why = "a kernel takes one packed operand" if way else _why_dense(machine, broken)
+            sides[position] = whole._replace(why=why)
+    return sides["a"], sides["b"]
+
+
+def launch_of(machine: Gpu, work: SparseGemm) -> Launch:
+    """How a library runs a sparse GEMM: with the operand compressed that ``stored`` says, or dense.
+
+    The other operand's mask gains nothing, and neither does a mask whose pattern no kernel covers.
+    CUDA cores have kernels for any pattern (`nmsim.machines.gpu.call.resolve`).
+    """
+    way = _way(machine, work)
+    return _dense(machine, work) if way is None else way[2]
+
+
+def _masked(work: SparseGemm) -> list[tuple[Side, Mask]]:
+    sides: tuple[tuple[Side, Mask], ...] = (("a", work.a), ("b", work.b))
+    return [(position, mask) for position, mask in sides if not mask.is_dense]
+
+
+def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
+    """The operand that is compressed, the pattern that a kernel takes it as, and the launch."""
+    ways = []
+    for position, mask in _masked(work):
+        native = _kernel_pattern(machine, mask.pattern, position)
+        if not native.is_dense and mask.obeys(native):
+            ways.append((position, native, *_compressed(machine, work, native, position, mask)))
+    if not ways:
+        return None
+    position, native, launch, _ = min(ways, key=lambda way: way[3])
+    return position, native, launch
+
+
+def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
+    """What a kernel would run a mask as, if need be only where the bits fit; DENSE without one."""
+    tried = (pattern, *machine.native)
+    runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
+    return next((native for native in runs if not native.is_dense), DENSE)
+
+
+def _why_dense(machine: Gpu, broken: str) -> str:
+    """Why a mask that no kernel takes runs dense; ``broken`` is said before what there is."""
+    offered = [one for one in machine.native if _kernel_pattern(machine, one, "b") == one]
+    if not machine.native:
+        return "the GPU has no sparse instruction"
+    if not offered:
+        return f"the GPU has no sparse kernel for {machine.dtype}"
+    return f"{broken} {', '.join(map(str, offered))}"
+
+
+def _dense(machine: Gpu, work: SparseGemm) -> Launch:
+    note, share = "", None
+    masked = _masked(work)
+    if masked:
+        natives = [_kernel_pattern(machine, mask.pattern, side) for side, mask in masked]
+        share = min(
+            1.0 if native.is_dense else mask.misfit_share(native)
+            for (_, mask), native in zip(masked, natives, strict=True)
+        )
+        broken = f"{share:.1%} of the mask's groups break"
+        note = f"runs dense: {_why_dense(machine, broken)}"
+    return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)[0]
+
+
+def _compressed(
+    machine: Gpu, work: SparseGemm, native: Pattern, position: Side, mask: Mask
+) -> tuple[Launch, float]:
+    """The launch with an operand compressed, and its clocks by the library's rule of thumb."""
+    note = "" if mask.pattern == native else f"{mask.pattern} runs as {native}"
+    if not (work.a.is_dense or work.b.is_dense):
+        other = "B" if position == "a" else "A"
+        note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
+    call = Call(machine.dtype, native, position)
+    # Layouts matter to sparse instructions alone.
+    cuda_cores = resolve(machine, call).kernels.cuda_cores
+    copied = 0.0 if cuda_cores else _copied(machine, work, position)
+    if copied:
+        note = "; ".join(filter(None, (note, "the dense operand is copied so that K comes last")))
+    launch, clocks = _chosen(machine, work, call, copied, 0.0, note)
+    return launch, clocks + copy_clocks(launch)
+
+
+def _copied(machine: Gpu, work: SparseGemm, compressed: str) -> float:
+    """Bytes read and written to bring the dense operand's K last, as sparse instructions need it.
+
+    The compressed operand is written in its order when it is compressed.
+    """
+    g = work.gemm
+    if g.kind not in ("conv", "linear"):
+        return 0.0
+    a, b = OPERANDS[g.phase]
+    dense, rows = (b, g.n) if compressed == "a" else (a, g.m)
+    if not dense.transposed:
+        return 0.0
+    elements = (g.b_elements if compressed == "a" else g.a_elements) or rows * g.k
+    return 2.0 * elements * g.count * machine.format(machine.dtype).bits / 8
+
+
+def _chosen(
+    machine: Gpu,
+    work: SparseGemm,
+    call: Call,
+    copied: float,
+    share: float | None,
+    note: str,
+) -> tuple[Launch, float]:
+    found = _forced(machine, call)
+    g = work.gemm
+    form = found.form._replace(
+        a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
+        b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
+    )
+    size = (float(g.m), float(g.n), float(work.k), float(g.count))
+    row, split, clocks = choose(found.chip, form, found.table, found.splits, rules_of(found), *size)
+    said = "; ".join(filter(None, (note, found.note)))
+    launch = Launch(work, call, found, form, int(row), float(split), copied, share, said)
+    return launch, float(clocks)
+
+
+def _forced(machine: Gpu, call: Call) -> Resolved:
+    """The call with the machine's own kernel where the library has it, else with its choice."""
+    free = resolve(machine, call)
+    if not machine.kernel:
+        return free
+    known = {
+        kernel.name
+        for library in machine.libraries
+        for kernel in load_kernels(library.kernels).kernels
+    }
+    if machine.kernel not in known:
+        raise unknown_name("kernel", machine.kernel, sorted(known))
+    if machine.kernel not in {kernel.name for kernel in free.kernels.kernels}:
+        return free
+    return resolve(machine, replace(call, kernel=machine.kernel))
+
+
+def copy_clocks(launch: Launch) -> float:
+    """Clocks of the copy before the GEMM: a launch, and its bytes through DRAM."""
+    if not launch.copied_bytes:
+        return 0.0
+    chip = launch.resolved.chip
+    return chip.launch + launch.copied_bytes / 2 * (1 / chip.dram + 1 / chip.write)
+
+
+def writeup(
+    machine: Gpu,
+    launch: Launch,
+    *,
+    clocks: float,
+    multiplying: float,
+    tiles: float,
+    read_bytes: float,
+    bound: str,
+) -> Result:
+    """The result of one launch, times ``repeat``.
+
+    A matrix-vector kernel has no tiles; it runs on CUDA cores and reads its operands once.
+
+    Parameters
+    ----------
+    clocks
+        In all, the copy before it not included.
+    multiplying
+        Clocks in which the tensor cores of the fullest SM work.
+    tiles
+        Threadblocks.
+    read_bytes
+        Of the operands, from DRAM.
+    bound
+        What takes longest.
+    """
+    g = launch.work.gemm
+    m, n, k, copies = launch.sizes
+    form, native = launch.form, launch.resolved.native
+    cycles = math.ceil(clocks + copy_clocks(launch))
+    compute = min(cycles, math.ceil(multiplying))
+    index = machine.metadata_bits(native) if not native.is_dense else 0
+    rows = m if launch.call.sparse_operand == "a" else n
+    tiled = launch.row != MATRIX_VECTOR
+    stored = native.stored(int(k))
+    return Result(
+        engine="tensor-core",
+        kernel=launch.kernel,
+        transposed=False,
+        compute_cycles=compute * g.repeat,
+        stall_cycles=(cycles - compute) * g.repeat,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=int(m * n * copies) * stored * g.repeat,
+        dram_read_bytes=math.ceil(read_bytes + launch.copied_bytes / 2) * g.repeat,
+        dram_write_bytes=math.ceil(m * n * copies * form.out + launch.copied_bytes / 2) * g.repeat,
+        sram_read_bytes=math.ceil(_shared_bytes(launch, tiles)) * g.repeat,
+        metadata_bytes=math.ceil(rows * stored * index / 8 * copies) * g.repeat,
+        bound=bound,
+        note=launch.note,
+        misfit_share=launch.misfit_share,
+        tiles=int(tiles) * g.repeat if tiled else None,
+        waves=tiles / _slots(launch) if tiled else None,
+        compressed="" if native.is_dense else launch.call.sparse_operand,
+    )
+
+
+def _shared_bytes(launch: Launch, tiles: float) -> float:
+    """Of both operands, read from the SMs' own memory: by warps as fragments, or once."""
+    m, n, k, copies = launch.sizes
+    form, row = launch.form, launch.table_row
+    if launch.row == MATRIX_VECTOR:
+        return (m * form.a + n * form.b) * k * copies
+    fragments: float = form.a / row[WN] + form.b / row[WM]
+    return float(tiles * row[TM] * row[TN] * fragments * k / launch.split)
+
+
+def _slots(launch: Launch) -> float:
+    """Threadblocks that the GPU holds at once."""
+    return float(launch.resolved.chip.sms * launch.table_row[CTAS])

@@ -1,0 +1,48 @@
+"""Calls of a GPU's libraries, as predictions of measured times ask for them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.account import account
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.kind import FIDELITIES, Call, Routines
+from nmsim.registry import unknown_name
+
+__all__ = ["ROUTINES", "call_times"]
+
+
+def call_times(
+    machine: Gpu, call: Call, sizes: NDArray[np.float64], fidelity: str = "analytical"
+) -> NDArray[np.float64]:
+    """Times of many GEMMs of one routine on a GPU, microseconds.
+
+    Parameters
+    ----------
+    call
+        The routine: library, number format, pattern of the compressed operand.
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+
+    Raises
+    ------
+    SpecError
+        for a number format, library or kernel that the machine does not have.
+    """
+    if fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if fidelity == "cycle":
+        return cycle.times(machine, call, sizes)
+    return analytical.times(machine, call, sizes)
+
+
+ROUTINES = Routines(
+    times=call_times,
+    account=account,
+    note=lambda machine, call: resolve(machine, call).note,
+    dtypes=lambda machine: tuple(form.dtype for form in machine.formats),
+    libraries=lambda machine: tuple(one.library for one in machine.libraries),
+    sustained=lambda machine: machine.sustained,
+)
+"""What `nmsim validate` and `nmsim calibrate` ask of a GPU."""

@@ -1,0 +1,262 @@
+"""What the YAML file of a GPU with tensor cores says."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nmsim.errors import SpecError
+from nmsim.machines.kind import Machine
+from nmsim.machines.metadata import IndexWidth, index_width
+from nmsim.pattern import Pattern, PatternField
+from nmsim.spec import Spec
+
+__all__ = [
+    "L2",
+    "Cycle",
+    "Format",
+    "Gpu",
+    "GpuDram",
+    "Library",
+    "Sm",
+    "SparseRate",
+    "Timing",
+    "TimingOverride",
+]
+
+Positive = Annotated[float, Field(gt=0, le=1e12)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class SparseRate(Spec):
+    """How fast one native pattern runs, where patterns differ."""
+
+    pattern: PatternField
+    macs_per_clk: Positive = Field(description="dense-equivalent MACs per clock and SM")
+
+
+class Format(Spec):
+    """A number format, and what a streaming multiprocessor (SM) makes of it."""
+
+    dtype: str = Field(description="name: fp16, bf16, int8, tf32, fp32")
+    bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an operand's element")
+    output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an element of C")
+    macs_per_clk: Positive = Field(description="dense MACs per clock and SM")
+    sparse_macs_per_clk: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="dense-equivalent MACs per clock and SM with a sparse operand; null: no "
+        "sparse instruction",
+    )
+    sparse_rates: tuple[SparseRate, ...] = Field(
+        (), description="native patterns that run at another rate than sparse_macs_per_clk"
+    )
+
+    def sparse_macs(self, native: Pattern) -> float | None:
+        """Dense-equivalent MACs per clock and SM of a native pattern; None without instruction."""
+        own = [rate.macs_per_clk for rate in self.sparse_rates if rate.pattern == native]
+        return own[0] if own else self.sparse_macs_per_clk
+
+
+class Sm(Spec):
+    """One streaming multiprocessor."""
+
+    sub_cores: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="schedulers, each with a tensor core"
+    )
+    shared_kib: Positive = Field(description="shared memory, KiB")
+    shared_bytes_per_clk: Positive = Field(description="shared memory bandwidth, bytes per clock")
+    port_bytes_per_clk: Positive = Field(description="from L2, bytes per clock")
+    registers: Count = Field(65536, description="32-bit registers")
+    threads: Count = Field(2048, description="resident threads")
+    ctas: Count = Field(32, description="resident threadblocks")
+    shared_latency: Count = Field(description="shared memory latency, clocks")
+    mma_latency: Count = Field(description="from an mma to one that needs its sums, clocks")
+
+
+class L2(Spec):
+    """The second-level cache, shared by all SMs."""
+
+    mib: Positive = Field(description="capacity, MiB")
+    gbps: Positive = Field(description="read bandwidth, 1e9 bytes per second")
+    latency_clk: Positive = Field(description="load latency, clocks of an SM")
+
+
+class GpuDram(Spec):
+    """Device memory."""
+
+    gbps: Positive = Field(description="read bandwidth as measured, 1e9 bytes per second")
+    latency_clk: Positive = Field(description="load latency, clocks of an SM")
+
+
+class Timing(Spec):
+    """What a launch takes beside its arithmetic and its bytes."""
+
+    launch_us: Annotated[float, Field(ge=0)] = Field(
+        description="shortest kernel of a graph, us: what a launch costs and no work hides"
+    )
+    load_us: Annotated[float, Field(ge=0)] = Field(
+        description="from asking for a stage to its arrival under load, us"
+    )
+    wave_us: Annotated[float, Field(ge=0)] = Field(
+        description="between one tile of a slot and the next, us"
+    )
+    reduce_us: Annotated[float, Field(ge=0)] = Field(
+        description="launch of the kernel that adds up the parts of a split K, us"
+    )
+    overlap: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the shorter of on-chip and DRAM time that is not hidden by the longer"
+    )
+    store_bytes_per_clk: Positive = Field(description="results that an SM writes, bytes per clock")
+    write_gbps: Positive = Field(description="results into DRAM, 1e9 bytes per second")
+    throttle: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="slow-down of a long kernel that keeps all tensor cores busy"
+    )
+    throttle_us: Annotated[float, Field(ge=0)] = Field(
+        description="time in which the clock comes down by half of that, us"
+    )
+    gemv_gbps: Positive = Field(description="a matrix-vector kernel's reads, 1e9 bytes per second")
+    sustained_throttle: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="slow-down of kernels that keep all tensor cores busy, launched back to back "
+        "for so long that the clock has come down before the first is timed",
+    )
+
+
+class TimingOverride(Spec):
+    """Fields of `timing` that a library's kernels take otherwise; null: as the machine says."""
+
+    launch_us: Annotated[float, Field(ge=0)] | None = None
+    load_us: Annotated[float, Field(ge=0)] | None = None
+    wave_us: Annotated[float, Field(ge=0)] | None = None
+    reduce_us: Annotated[float, Field(ge=0)] | None = None
+    overlap: Annotated[float, Field(ge=0, le=1)] | None = None
+    store_bytes_per_clk: Positive | None = None
+    write_gbps: Positive | None = None
+    throttle: Annotated[float, Field(ge=0, le=1)] | None = None
+    throttle_us: Annotated[float, Field(ge=0)] | None = None
+    gemv_gbps: Positive | None = None
+
+
+class Cycle(Spec):
+    """What the cycle model takes beside or instead of `timing`; null: as that says, or nothing."""
+
+    launch_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a kernel before its first threadblock, us"
+    )
+    start_us: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="a threadblock before its first load and after its last store, us"
+    )
+    reduce_us: Annotated[float, Field(ge=0)] | None = None
+    store_bytes_per_clk: Positive | None = None
+    write_gbps: Positive | None = None
+    queue_clk: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
+        None, description="what comes to DRAM's latency when it is fully used, clocks"
+    )
+    dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of DRAM's bandwidth that the short rows of tiles reach"
+    )
+    absorbed_mib: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="results that L2 holds until the kernel has ended, MiB"
+    )
+    shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="accesses that may wait for shared memory, clocks of its time"
+    )
+    barrier_clk: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="from the last warp at a barrier until all go on, clocks"
+    )
+    efficiency: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="share of the tensor cores' rate; null: that of the library"
+    )
+
+
+class Library(Spec):
+    """A library on this machine: the kernels that it has, and how well they do."""
+
+    library: str = Field(description="name, as measured tables give it")
+    kernels: str = Field(description="kernel set: `nmsim list kernels`")
+    dtypes: tuple[str, ...] = Field((), description="number formats; none: all")
+    sparse: bool = Field(False, description="takes a compressed operand")
+    patterns: tuple[PatternField, ...] = Field(
+        (),
+        description="that it has kernels for; none: those of the sparse instruction, or, on CUDA "
+        "cores, any",
+    )
+    efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of the tensor cores' rate that the main loop reaches"
+    )
+    timing: TimingOverride = Field(
+        TimingOverride(), description="fields of `timing` that are other for this library"
+    )
+    cycle: Cycle = Field(Cycle(), description="fields of `cycle` that are other for this library")
+
+
+class Gpu(Machine):
+    """A GPU: streaming multiprocessors with tensor cores, an L2 cache, and device memory."""
+
+    kind: Literal["gpu"]
+    sms: Annotated[int, Field(ge=1, le=65536)] = Field(description="streaming multiprocessors")
+    clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
+        description="cycles per microsecond of an SM under load"
+    )
+    dtype: str = Field(description="number format of a simulated network")
+    formats: tuple[Format, ...] = Field(min_length=1)
+    native: tuple[PatternField, ...] = Field((), description="patterns of the sparse instruction")
+    index_bits: tuple[IndexWidth, ...] = Field(
+        (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
+    )
+    sm: Sm
+    l2: L2
+    dram: GpuDram
+    libraries: tuple[Library, ...] = Field(
+        min_length=1, description="in order of preference where a call names none"
+    )
+    timing: Timing
+    cycle: Cycle = Field(
+        Cycle(), description="what the cycle model takes beside or instead of `timing`"
+    )
+    kernel: str = Field(
+        "",
+        description="a kernel, by name, to be run wherever the library has it; none: the library's "
+        "choice",
+    )
+
+    @property
+    def sustained(self) -> "Gpu":
+        """The GPU after long work: the clock has come down, however short the next kernel is."""
+        throttled = {"throttle": self.timing.sustained_throttle, "throttle_us": 0.0}
+        timing = self.timing.model_copy(update=throttled)
+        return self.model_copy(update={"timing": timing})
+
+    def format(self, dtype: str) -> Format:
+        """A number format by name.
+
+        Raises
+        ------
+        SpecError
+            if the machine has none of the name.
+        """
+        for one in self.formats:
+            if one.dtype == dtype:
+                return one
+        known = ", ".join(one.dtype for one in self.formats)
+        raise SpecError(f"{self.name}: number format {dtype!r}, expected one of {known}")
+
+    @property
+    def output_bits(self) -> int:
+        """Width of C, in the format of a simulated network."""
+        return self.format(self.dtype).output_bits
+
+    @property
+    def peak_macs(self) -> float:
+        """Dense MACs per cycle of the whole GPU, in the format of a simulated network."""
+        return self.sms * self.format(self.dtype).macs_per_clk
+
+    def metadata_bits(self, pattern: Pattern) -> int:
+        """Metadata of a kept element, bits."""
+        return index_width(self.index_bits, pattern)
+
+    def native_for(self, pattern: Pattern) -> Pattern | None:
+        """The pattern of the sparse instruction that covers a mask's; None if none does."""
+        if pattern.is_dense:
+            return None
+        covering = [native for native in self.native if native.covers(pattern)]
+        return min(covering, key=lambda native: native.density, default=None)

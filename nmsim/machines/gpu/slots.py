@@ -1,0 +1,119 @@
+"""Tiles over the slots of a GPU: the next tile in launch order goes to the slot that is free first.
+
+A slot is room for one threadblock; a multiprocessor has ``ctas_per_sm`` of them. Tiles come as runs
+of equal duration: those of a row of tiles and the shorter one at its edge, say, then again for the
+next row, copy or part of a split K. Once all slots are free within one duration of each other, a
+whole wave of a run takes every slot once, so that waves are added up without being simulated; so
+are repeats of the whole launch, once it leaves the slots as it found them.
+
+Durations do not depend on what runs beside a tile: that is the caller's to put into them.
+``nmsim.machines.engine.wave_events`` has tiles that share a channel.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import ShapeError
+from nmsim.jit import kernel
+
+__all__ = ["Schedule", "schedule"]
+
+Times = NDArray[np.int64]
+
+
+class Schedule(NamedTuple):
+    """Tiles on slots.
+
+    Parameters
+    ----------
+    cycles
+        When the last tile ends.
+    busy
+        Cycles of all tiles, added up.
+    ends
+        When each slot has ended its last tile, ascending: the tail of the launch.
+    """
+
+    cycles: int
+    busy: int
+    ends: Times
+
+    @property
+    def occupancy(self) -> float:
+        """Share of slots' time, until the last tile has ended, that has a tile in it."""
+        return self.busy / (self.cycles * len(self.ends)) if self.cycles else 0.0
+
+
+@kernel
+def _sift(free: Times, longer: int) -> None:
+    """Make the first slot of a heap busy for longer."""
+    size, at = len(free), 0
+    time = free[0] + longer
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and free[child + 1] < free[child]:
+            child += 1
+        if free[child] >= time:
+            break
+        free[at] = free[child]
+        at = child
+    free[at] = time
+
+
+@kernel
+def _run(free: Times, duration: int, count: int) -> None:
+    """Give ``count`` tiles of one duration to a heap of slots."""
+    slots, left = len(free), count
+    while left > 0:
+        if left >= slots and free.max() - free[0] <= duration:
+            # The slot that is free last is so before any other can take two.
+            free += left // slots * duration
+            left %= slots
+            continue
+        _sift(free, duration)
+        left -= 1
+
+
+@kernel
+def _repeat(free: Times, durations: Times, counts: Times, repeats: int) -> None:
+    """Give the same runs to the slots again and again; ``free`` ascends before and after."""
+    before, since, power, done = free.copy(), 0, 1, 0
+    while done < repeats:
+        for i in range(len(durations)):
+            _run(free, durations[i], counts[i])
+        free.sort()
+        done += 1
+        since += 1
+        shift = free[0] - before[0]
+        if (free - before == shift).all():
+            free += (repeats - done) // since * shift
+            done = repeats - (repeats - done) % since
+            since = 0
+        if since in (0, power):  # Brent (BIT 1980): a period of any length is found
+            before[:], since, power = free, 0, 2 * power
+
+
+def schedule(durations: Times, counts: Times, slots: int, *, repeats: int = 1) -> Schedule:
+    """Run tiles: ``counts[0]`` of ``durations[0]`` cycles and so on, all of it ``repeats`` times.
+
+    Raises
+    ------
+    ShapeError
+        if the runs do not match, last no time at all, or their sum might not fit 64 bits.
+    """
+    durations, counts = np.asarray(durations, np.int64), np.asarray(counts, np.int64)
+    if durations.shape != counts.shape or durations.ndim != 1 or slots < 1 or repeats < 1:
+        raise ShapeError(
+            f"{durations.shape} durations of {counts.shape} tiles, {repeats} times, on {slots} "
+            "slots: expected as many durations as counts, 1 repeat and 1 slot or more"
+        )
+    if (durations < 1).any() or (counts < 0).any():
+        raise ShapeError("durations and counts of tiles: expected 1 cycle and 0 tiles or more")
+    busy = sum(int(d) * int(c) for d, c in zip(durations, counts, strict=True)) * repeats
+    if busy > 2**62:
+        raise ShapeError(f"{busy} cycles of tiles: too many to count in 64 bits")
+    free = np.zeros(slots, np.int64)
+    _repeat(free, durations, counts, repeats)
+    return Schedule(int(free[-1]), busy, free)

@@ -1,0 +1,301 @@
+"""The waves of a launch: how many tiles run at once, what feeds them, how long they take.
+
+A wave is what runs at once. Of it the fullest multiprocessor (SM) is run cycle by cycle, with a
+feed that is its share of the slowest of its port, the L2 cache and device memory: first at the
+latency of idle memory, which tells how busy memory is, then at the latency that goes with it.
+
+Device memory delivers to each tile its part of what the launch reads: every operand once, and again
+what later waves need and L2 no longer holds, by the footprint of a wave (stripes of both operands,
+and results) against its capacity. Results leave an SM at its own rate or at its share of device
+memory's, but for those that L2 holds until the kernel has ended.
+
+Where memory is the slowest and some SMs have a threadblock more than others, those are served no
+faster for it; what they lag behind they catch up when the others have ended.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.machines.gpu.call import CTAS, TM, TN, Chip, Form, Resolved
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
+from nmsim.machines.gpu.sm.program import Tile, stage_bytes
+from nmsim.machines.gpu.tile import tile_time
+
+__all__ = ["Grid", "Rates", "TileRun", "Wave", "grid_of", "held_of", "rates_of", "waves_of"]
+
+LATENCY_STEP = 16
+"""Clocks: latencies nearer than that are one class of tiles."""
+
+
+class Rates(NamedTuple):
+    """A GPU and library beyond its SMs: clocks, and bytes per clock of the whole GPU.
+
+    Parameters
+    ----------
+    launch, start, reduce
+        Of a kernel, of a threadblock before its first load, of the kernel that adds up parts of K.
+    near, latency, queue
+        Of L2, of device memory that is idle, and what comes to it when it is fully used.
+    dram, write, l2, gemv
+        Of device memory for reads and for results, of L2, of a matrix-vector kernel.
+    port, store
+        From and to an SM.
+    l2_bytes, absorbed
+        Capacity of L2, and of it for results that are written after the kernel has ended.
+    throttle, throttle_half
+        Slow-down of a long kernel, and when half of it is there.
+    """
+
+    launch: float
+    start: float
+    reduce: float
+    near: float
+    latency: float
+    queue: float
+    dram: float
+    write: float
+    l2: float
+    gemv: float
+    port: float
+    store: float
+    l2_bytes: float
+    absorbed: float
+    throttle: float
+    throttle_half: float
+
+
+def rates_of(machine: Gpu, found: Resolved) -> Rates:
+    """What the machine's file says, and what it says of the library where that is otherwise."""
+    said = {"start_us": 0.0, "queue_clk": 0.0, "dram_share": 1.0, "absorbed_mib": 0.0}
+    own = found.library
+    for source in (machine.timing, machine.cycle, own.timing, own.cycle):
+        said |= {name: value for name, value in source.model_dump().items() if value is not None}
+    clock = machine.clock_mhz
+    per_clock = 1e3 / clock
+    return Rates(
+        launch=said["launch_us"] * clock,
+        start=said["start_us"] * clock,
+        reduce=said["reduce_us"] * clock,
+        near=machine.l2.latency_clk,
+        latency=machine.dram.latency_clk,
+        queue=said["queue_clk"],
+        dram=machine.dram.gbps * said["dram_share"] * per_clock,
+        write=said["write_gbps"] * per_clock,
+        l2=machine.l2.gbps * per_clock,
+        gemv=said["gemv_gbps"] * per_clock,
+        port=machine.sm.port_bytes_per_clk,
+        store=said["store_bytes_per_clk"],
+        l2_bytes=machine.l2.mib * 2**20,
+        absorbed=said["absorbed_mib"] * 2**20,
+        throttle=said["throttle"],
+        throttle_half=said["throttle_us"] * clock,
+    )
+
+
+class TileRun(NamedTuple):
+    """What a multiprocessor is run with: itself, tile, feed, slices of K, threadblocks."""
+
+    core: Sm
+    tile: Tile
+    feed: Feed
+    slices: int
+    ctas: int
+
+
+class Wave(NamedTuple):
+    """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM."""
+
+    rounds: int
+    running: int
+    tile: TileTime
+    pace: str
+    """What feeds an SM slowest: one of ``BOUNDS``."""
+    ran: TileRun
+
+
+class Grid(NamedTuple):
+    """A launch in tiles; bytes are those of all copies unless it says of a tile."""
+
+    down: int
+    across: int
+    copies: int
+    split: int
+    slices: int
+    """Of K, of one part."""
+    slots: int
+    sms: int
+    read: float
+    written: float
+    fed: float
+    """Loaded by a tile on average, rows and columns beyond C left out."""
+    padded: float
+    """What a tile's stages would hold."""
+    stored: float
+    """Share of a tile that is in C."""
+
+    @property
+    def tiles(self) -> int:
+        """Threadblocks."""
+        return self.down * self.across * self.copies * self.split
+
+    @property
+    def missed(self) -> float:
+        """Share of what tiles load that comes from device memory."""
+        return min(1.0, max(1.0, self.read) / (self.tiles * self.fed))
+
+
+def grid_of(
+    chip: Chip,
+    rates: Rates,
+    form: Form,
+    row: NDArray[np.float64],
+    tile: Tile,
+    split: int,
+    sizes: tuple[int, int, int, int],
+) -> Grid:
+    """Cut C, and K in ``split`` parts, into tiles of a row of the kernel table."""
+    m, n, k, copies = sizes
+    rows, cols = row[TM], row[TN]
+    down, across = math.ceil(m / rows), math.ceil(n / cols)
+    slots = int(chip.sms) * int(row[CTAS])
+    slices = math.ceil(math.ceil(k / tile.k) / split)
+    grid = Grid(
+        down=down,
+        across=across,
+        copies=copies,
+        split=split,
+        slices=slices,
+        slots=slots,
+        sms=int(chip.sms),
+        read=0.0,
+        written=m * n * form.out * copies,
+        fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
+        padded=float(slices * sum(stage_bytes(tile))),
+        stored=min(rows, m) * min(cols, n) / (rows * cols),
+    )
+    return grid._replace(read=copies * _read(grid, rates, form, row, sizes))
+
+
+def held_of(rates: Rates, form: Form, sizes: tuple[int, int, int, int]) -> float:
+    """Share of the operands' bytes that L2 still holds from earlier launches of a series.
+
+    It falls in proportion to what passes between two uses: of A one launch, of B all B of the
+    series, and A and C once.
+    """
+    m, n, k, copies = sizes
+    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
+    if not form.in_turn:
+        return 0.0
+    passing = ((a, a + b + c), (b, a + form.in_turn * b + c))
+    held = sum(own * max(0.0, 1 - copies * by / rates.l2_bytes) for own, by in passing)
+    return held / (a + b)
+
+
+def _read(
+    grid: Grid,
+    rates: Rates,
+    form: Form,
+    row: NDArray[np.float64],
+    sizes: tuple[int, int, int, int],
+) -> float:
+    """Bytes of one copy from device memory, waves being as square as they can be.
+
+    Every operand once, but for what L2 holds from before, and again what later waves need.
+    """
+    m, n, k, _ = sizes
+    a, b = form.a * form.a_once, form.b * form.b_once
+    once = (m * a + n * b) * k
+    at_once = min(grid.down * grid.across, grid.slots)
+    tall = min(grid.down, max(1.0, math.sqrt(at_once * row[TN] / row[TM])))
+    wide = min(grid.across, at_once / tall)
+    tall = min(grid.down, at_once / wide)
+    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
+    footprint = stripes + at_once * row[TM] * row[TN] * form.out
+    rounds = grid.down * grid.across / at_once
+    again = max(0.0, rounds * stripes - once)
+    first = once * (1 - held_of(rates, form, sizes))
+    return float(first + again * (1 - min(1.0, rates.l2_bytes / footprint)))
+
+
+def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], float]:
+    """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
+    deepest = math.ceil(running / grid.sms)
+    share = deepest / running
+    reads = {
+        "sm port": rates.port,
+        "l2 bandwidth": rates.l2 * share,
+        "dram bandwidth": rates.dram * share / grid.missed,
+    }
+    store = rates.store
+    if grid.split == 1 and grid.written > rates.absorbed:
+        drained = rates.write * grid.written / (grid.written - rates.absorbed)
+        store = min(store, drained * share)
+    return reads, store / grid.stored
+
+
+def _digits(rate: float) -> float:
+    """Three digits: feeds that hardly differ are one class of tiles."""
+    return float(f"{rate:.3g}")
+
+
+def _stepped(latency: float) -> int:
+    """Latencies that hardly differ are one class of tiles."""
+    return LATENCY_STEP * round(latency / LATENCY_STEP)
+
+
+def _uneven(share: float, pull: float, sms: int, running: int) -> float:
+    """Bytes per clock on average of an SM with a threadblock more than others.
+
+    Memory serves SMs alike, whatever runs on them. So the others end first, and what such an SM
+    still has to load then it loads at its share among those that are left, or as fast as it can.
+
+    Parameters
+    ----------
+    share
+        If memory served threadblocks alike.
+    pull
+        Of an SM that nothing but itself holds up.
+    """
+    deepest = math.ceil(running / sms)
+    left = running - (deepest - 1) * sms
+    whole = share * running / deepest
+    return deepest / ((deepest - 1) * sms / whole + 1 / min(pull, whole / left))
+
+
+def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: int) -> Wave:
+    """The fullest SM of a wave, first with idle memory and then with memory as busy as that."""
+    reads, store = _feeds(rates, grid, running)
+    pace = min(reads, key=lambda cause: reads[cause])
+    padding = grid.padded / grid.fed
+    deepest = math.ceil(running / grid.sms)
+    # What another tile has loaded, or an earlier launch, comes from L2.
+    idle = _stepped(rates.near + (rates.latency - rates.near) * grid.missed)
+    # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
+    own = core._replace(in_flight=int(core.in_flight * padding))
+    if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
+        free = min(rate for cause, rate in reads.items() if cause != pace)
+        feed = Feed(idle, _digits(free * padding), _digits(store))
+        alone = tile_time(own, tile, feed, grid.slices, deepest)
+        pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
+        reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
+    feed = Feed(idle, _digits(reads[pace] * padding), _digits(store))
+    ran = TileRun(own, tile, feed, grid.slices, deepest)
+    time = tile_time(*ran)
+    if rates.queue:
+        moved = running * grid.read / grid.tiles
+        busy = min(1.0, moved / rates.dram / time.cycles)
+        latency = idle + _stepped(rates.queue * busy)
+        ran = ran._replace(feed=feed._replace(latency=latency))
+        time = tile_time(*ran)
+    return Wave(rounds, running, time, pace, ran)
+
+
+def waves_of(core: Sm, tile: Tile, rates: Rates, grid: Grid) -> tuple[Wave, ...]:
+    """The full waves, then the rest."""
+    full, rest = divmod(grid.tiles, grid.slots)
+    kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
+    return tuple(_wave(core, tile, rates, grid, *kind) for kind in kinds)

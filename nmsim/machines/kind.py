@@ -1,0 +1,308 @@
+"""What a kind of machine offers: the contract that each folder of this package fulfils.
+
+A kind registers one value in ``KINDS``, from its folder's ``__init__``: the schema of its YAML
+files, two engines, and the few things that only a kind can know of its machines. Nobody outside the
+folder asks which kind a machine is; who needs to know something asks ``kind_of(machine)`` for it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from nmsim.machines.fit import Calibration
+from nmsim.mask import SparseGemm
+from nmsim.pattern import DENSE, Pattern
+from nmsim.registry import Registry
+from nmsim.result import Result
+from nmsim.spec import Spec
+
+__all__ = [
+    "FIDELITIES",
+    "KINDS",
+    "Call",
+    "Engine",
+    "Facts",
+    "Fidelity",
+    "Kind",
+    "Listing",
+    "Machine",
+    "Pass",
+    "Ran",
+    "Routines",
+    "Sample",
+    "Stored",
+    "Timeline",
+    "kind_of",
+]
+
+Fidelity = Literal["cycle", "analytical"]
+
+FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
+
+Facts = list[tuple[str, str]]
+"""Labels and texts, as ``nmsim show`` prints them."""
+
+
+class Machine(Spec):
+    """Fields that the YAML file of every machine has, whatever its kind."""
+
+    kind: str = Field(description="which folder of nmsim.machines runs it")
+    name: str = Field("", description="filled in from the file's name")
+    summary: str = Field(description="one line")
+    source: str = Field(description="where the figures come from")
+    clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
+        description="cycles per microsecond"
+    )
+    fitted: tuple[str, ...] = Field(
+        (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
+    )
+    calibration: Calibration | None = Field(None, description="report of the last fit")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many folds to run instead of all, and the seed of their draw."""
+
+    folds: int
+    seed: int = 0
+
+
+class Stored(NamedTuple):
+    """How an operand stands in a machine's memory.
+
+    Parameters
+    ----------
+    pattern
+        What it is packed under; DENSE if it is not packed.
+    value_bits, index_bits
+        Of a stored element, and of the metadata beside it.
+    elements
+        Stored elements along K of one row.
+    why
+        Why a masked operand is not packed; "" if it is, or if nothing is masked.
+    """
+
+    pattern: Pattern
+    value_bits: int
+    index_bits: int
+    elements: float
+    why: str = ""
+
+    @classmethod
+    def dense(cls, k: int, value_bits: int, why: str = "") -> "Stored":
+        """An operand as it is: every element along K, and no metadata."""
+        return cls(DENSE, value_bits, 0, k, why)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether only kept elements are stored."""
+        return not self.pattern.is_dense
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored element with its metadata."""
+        return self.value_bits + self.index_bits
+
+
+class Pass(NamedTuple):
+    """One pass over memory: bytes that it reads and writes, and operations on its elements."""
+
+    what: str
+    read_bytes: float
+    written_bytes: float
+    operations: float = 0.0
+
+
+class Ran(NamedTuple):
+    """What a machine makes of a number format.
+
+    Parameters
+    ----------
+    machine
+        To be simulated.
+    name
+        What operands are in memory: a format, or the width of the machine's own.
+    note
+        Where that is not what was asked for, or not what is multiplied; else empty.
+    """
+
+    machine: Any
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model of one kind of machine at one fidelity.
+
+    Parameters
+    ----------
+    simulate
+        From a machine of this kind, a sparse GEMM and a sample of folds (None: all) to what it
+        costs.
+    summary
+        One line.
+    """
+
+    simulate: Callable[[Any, SparseGemm, Sample | None], Result]
+    summary: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One routine of a library, whatever the sizes it is called with.
+
+    Parameters
+    ----------
+    dtype
+        Number format of the operands.
+    pattern
+        Of the compressed operand; DENSE if none is.
+    sparse_operand
+        Which one: "a", "b", or "" if the call is dense.
+    library
+        By name; "" for what the machine prefers.
+    kernel
+        A kernel of the library by name, to be used instead of the library's choice.
+    vector_length
+        V of a V:N:M pattern: columns of K are dropped for V rows together; 0 for plain N:M.
+    in_turn
+        How many B a series of launches goes through, with the same A and C, as a benchmark does
+        it: L2 may still hold what an earlier launch has read. 0: it holds none of the operands.
+    """
+
+    dtype: str
+    pattern: Pattern = DENSE
+    sparse_operand: Literal["a", "b", ""] = ""
+    library: str = ""
+    kernel: str = ""
+    vector_length: int = 0
+    in_turn: int = 0
+
+
+@dataclass(frozen=True)
+class Routines:
+    """What a kind offers to predictions that are held against measured times of library calls.
+
+    Parameters
+    ----------
+    times
+        From a machine, a call, sizes (GEMMs x 4: M, N, K, copies) and a fidelity to microseconds.
+    account
+        From a machine, a call and sizes to columns that say what the closed forms think happens.
+    note
+        What a reader should know of a call on a machine; raises SpecError if it has none such.
+    dtypes, libraries
+        Names that a call may carry on a machine.
+    sustained
+        The machine after long work, when its clock has come down.
+    """
+
+    times: Callable[[Any, Call, NDArray[np.float64], str], NDArray[np.float64]]
+    account: Callable[[Any, Call, NDArray[np.float64]], dict[str, NDArray[Any]]]
+    note: Callable[[Any, Call], str]
+    dtypes: Callable[[Any], tuple[str, ...]]
+    libraries: Callable[[Any], tuple[str, ...]]
+    sustained: Callable[[Any], Any]
+
+
+class Timeline(NamedTuple):
+    """Events of a machine at work on a GEMM (Trace Event Format), and what is said of them."""
+
+    events: list[dict[str, Any]]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Things of a kind of machine that one can list and show: dataflows, sets of kernels.
+
+    Parameters
+    ----------
+    names
+        Of all that there are.
+    summary, facts
+        Of one, by name: a line, and what ``nmsim show`` prints.
+    schema
+        Of its YAML file, if it has one.
+    """
+
+    names: Callable[[], Iterable[str]]
+    summary: Callable[[str], str]
+    facts: Callable[[str], Facts]
+    schema: type[Spec] | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of machine: its schema, its engines, and what only it knows.
+
+    Parameters
+    ----------
+    schema
+        Of its YAML files.
+    catalog
+        The folder of those that ship.
+    engines
+        One for each fidelity.
+    stored
+        From a machine and a sparse GEMM to how A and B stand in memory: the one answer that
+        engines, masks' cost and memory share. Asks for no bits of a mask.
+    pass_us
+        Microseconds of one pass over memory on a machine.
+    in_format
+        A machine as it runs operands of a number format ("": its own).
+    operand_bits, output_bits
+        Widths of an element of A or B, and of C, on a machine.
+    passes_rest_on
+        What the times of passes rest on, for a reader of them.
+    host
+        Whether work on the host takes time beside the machine's.
+    any_axis
+        Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
+    other_names
+        That files of earlier versions call the kind by.
+    columns
+        Columns of a row that only this kind has, from a machine, a sparse GEMM and its result.
+    facts
+        What ``nmsim show`` adds to a machine's fields.
+    samples
+        Whether a machine at a fidelity can run a sample of folds.
+    listings
+        Other things of this kind that one can list and show, by plural name.
+    routines, timeline
+        See there; None where the kind has none.
+    """
+
+    schema: type[Machine]
+    catalog: Path
+    engines: Mapping[Fidelity, Engine]
+    stored: Callable[[Any, SparseGemm], tuple[Stored, Stored]]
+    pass_us: Callable[[Any, Pass], float]
+    in_format: Callable[[Any, str], Ran]
+    operand_bits: Callable[[Any], int]
+    output_bits: Callable[[Any], int]
+    passes_rest_on: Callable[[Any], str]
+    host: bool = True
+    any_axis: bool = False
+    other_names: tuple[str, ...] = ()
+    columns: Callable[[Any, SparseGemm, Result], dict[str, Any]] = lambda _m, _w, _r: {}
+    facts: Callable[[Any], Facts] = lambda _machine: []
+    samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    routines: Routines | None = None
+    timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
+
+
+KINDS: Registry[Kind] = Registry("kind of machine")
+"""The kinds of machines, by the ``kind`` of their files."""
+
+
+def kind_of(machine: Machine) -> Kind:
+    """The kind of a machine: who needs to know something of the machine asks it there."""
+    return KINDS[machine.kind]

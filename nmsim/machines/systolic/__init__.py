@@ -1,0 +1,53 @@
+"""Systolic arrays: processing elements in rows and columns, dense, selecting or intersecting."""
+
+from pathlib import Path
+
+from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic.dataflow import LISTING
+from nmsim.machines.systolic.placement import stored
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.selectors import columns, facts
+from nmsim.machines.width import in_own_width
+
+__all__: list[str] = []
+
+
+def _pass_us(machine: SystolicArray, work: Pass) -> float:
+    """Microseconds of one pass: its bytes through DRAM, a lower bound; no vector unit is modelled."""
+    if machine.dram.gbps is None:
+        return 0.0
+    return (work.read_bytes + work.written_bytes) / (machine.dram.gbps * 1e3)
+
+
+def _passes_rest_on(machine: SystolicArray) -> str:
+    if machine.dram.gbps is None:
+        return "0 on the array: DRAM is unlimited, and no vector unit is modelled"
+    return "bytes through DRAM, a lower bound: no vector unit is modelled"
+
+
+def _samples(machine: SystolicArray, fidelity: str) -> bool:
+    return machine.intersecting is not None and fidelity == "cycle"
+
+
+KINDS.add(
+    "systolic",
+    Kind(
+        schema=SystolicArray,
+        catalog=Path(__file__).parent / "catalog",
+        engines={
+            "cycle": Engine(cycle.simulate, "systolic array, fold by fold"),
+            "analytical": Engine(analytical.simulate, "systolic array, closed forms"),
+        },
+        stored=stored,
+        pass_us=_pass_us,
+        in_format=in_own_width,
+        operand_bits=lambda machine: machine.operand_bits,
+        output_bits=lambda machine: machine.output_bits,
+        passes_rest_on=_passes_rest_on,
+        columns=columns,
+        facts=facts,
+        samples=_samples,
+        listings={"dataflows": LISTING},
+    ),
+)

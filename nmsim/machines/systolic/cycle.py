@@ -1,0 +1,270 @@
+"""The cycle model of a systolic array: place a GEMM, find its slots, run its folds."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import ShapeError
+from nmsim.machines.kind import Sample
+from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, launch
+from nmsim.machines.systolic.intersect.folds import fold_cycles
+from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
+from nmsim.machines.systolic.intersect.survivors import survivors_of
+from nmsim.machines.systolic.memory import TICKS
+from nmsim.machines.systolic.placement import Placement, place
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.slots import tile_slots
+from nmsim.machines.systolic.traffic import Moved, element_bits, writeup
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["simulate"]
+
+
+def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Result:
+    """Run a sparse GEMM on an array, fold by fold.
+
+    Bits of a mask are asked for only where time depends on them: under a native pattern that does
+    not cover the mask's, and on arrays that intersect.
+
+    Parameters
+    ----------
+    sample
+        Run about so many folds of an intersecting array, and estimate the others.
+
+    Raises
+    ------
+    ShapeError
+        if its times or sums might not fit 64 bits.
+    """
+    placement = place(machine, work)
+    _refuse_beyond_64_bits(machine, placement, _buffers(machine, placement))
+    slots = tile_slots(
+        placement.selected_mask,
+        placement.native,
+        placement.work.gemm.count,
+        _lock_step(machine, placement),
+        placement.k,
+    )
+    folds = _intersect(machine, placement, sample)
+    sums = launch(
+        _array(machine, placement),
+        _buffers(machine, placement),
+        _launched(placement, intersecting=folds is not None),
+        slots,
+        None if folds is None else folds.folds,
+        k_on_rows=placement.dataflow.rows == "k",
+    )
+    result = _written(machine, placement, sums)
+    if placement.selected:
+        share = placement.selected_mask.misfit_share(placement.native)
+        result = replace(result, misfit_share=share)
+    pe = machine.intersecting
+    if folds is None or pe is None:
+        return result
+    g = work.gemm
+    return replace(
+        result,
+        macs_issued=work.macs_useful,
+        half_width=math.ceil(folds.half_width) * g.repeat,
+        folds_run=folds.sampled,
+        survivors=survivors_of(work.a, work.b, g.count, pe.group),
+        note=_sampled(folds, result.compute_cycles // g.repeat),
+    )
+
+
+def _intersect(
+    machine: SystolicArray, placement: Placement, sample: Sample | None
+) -> Sampled | None:
+    """Cycles that each fold of an array that intersects spends on surviving products."""
+    pe = machine.intersecting
+    if pe is None:
+        return None
+    work = placement.work
+    g = work.gemm
+    size = (g.count, machine.rows, machine.cols, pe.group, pe.lookahead)
+    regular = _regular_cycles(work, pe.group)
+    if regular is not None:
+        shape = (g.count, math.ceil(g.m / machine.rows), math.ceil(g.n / machine.cols))
+        return Sampled.exact(np.full(shape, regular, np.int64))
+    if sample is None:
+        return Sampled.exact(fold_cycles(work.a, work.b, *size))
+    least = _least(machine, placement)
+    return sample_cycles(work.a, work.b, *size, sample=sample.folds, seed=sample.seed, least=least)
+
+
+def _least(machine: SystolicArray, placement: Placement) -> NDArray[np.float64]:
+    """Cycles that a fold takes if nothing survives: its words' on the path, its neighbour's drain.
+
+    Returns
+    -------
+    float64 array, copies x row tiles x column tiles
+    """
+    g, array = placement.work.gemm, _array(machine, placement)
+    rows, cols = (
+        np.minimum(size, lanes - np.arange(0, lanes, size))
+        for size, lanes in ((machine.rows, g.m), (machine.cols, g.n))
+    )
+    a, b = (
+        lanes * placement.along_k(position) * delivery / TICKS
+        for lanes, position, delivery in (
+            (rows, "a", array.y_delivery),
+            (cols, "b", array.x_delivery),
+        )
+    )
+    least = np.maximum(a[:, None] + b[None, :], float(array.drain))
+    return np.broadcast_to(least, (g.count, *least.shape))
+
+
+def _regular_cycles(work: SparseGemm, group: int) -> int | None:
+    """Cycles of every fold where no bits are needed: each group leaves every PE as many products.
+
+    One operand is dense, and the other keeps the same number in every group.
+    """
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
+    if not masked:
+        return work.k
+    if len(masked) == 2 or not masked[0].regular or group % masked[0].pattern.group:
+        return None
+    return masked[0].pattern.stored(work.k)
+
+
+def _sampled(folds: Sampled, compute_cycles: int) -> str:
+    if folds.sampled == folds.folds.size:
+        return ""
+    within = folds.half_width / max(1, compute_cycles)
+    return (
+        f"sampled: {folds.sampled} of {folds.folds.size} folds were run, compute cycles are "
+        f"within {within:.2%} at {folds.confidence:.0%} confidence"
+    )
+
+
+def _array(machine: SystolicArray, placement: Placement) -> Array:
+    """The array, and the time of stored elements on the path that feeds it."""
+    shift = machine.preload if placement.dataflow.preloads else "overlapped"
+    per_bit = TICKS / machine.delivery.bits_per_cycle if machine.delivery else 0.0
+    x, y = (per_bit * placement.stored_as(position).bits for position in (placement.x, placement.y))
+    return Array(
+        rows=machine.rows,
+        cols=machine.cols,
+        dot_width=machine.dot_width,
+        overhead=_overhead(machine, placement),
+        drain=machine.rows if placement.dataflow.drains and machine.drain == "overlapped" else 0,
+        preload={"exposed": machine.rows, "overlapped": 0, "uncounted": -1}[shift],
+        x_delivery=x,
+        y_delivery=y,
+    )
+
+
+def _launched(placement: Placement, *, intersecting: bool) -> Work:
+    x, y = placement.x, placement.y
+    return Work(
+        copies=placement.work.gemm.count,
+        x_lanes=placement.rows_of(x),
+        y_lanes=placement.rows_of(y),
+        x_k=placement.along_k(x),
+        y_k=placement.along_k(y),
+        x_selected=placement.selected == x,
+        y_selected=placement.selected == y,
+        intersecting=intersecting,
+    )
+
+
+def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
+    once = machine.rows * _moves(machine, placement).count("overlapped")
+    return writeup(
+        machine,
+        placement,
+        Moved(
+            sums.x_loaded,
+            sums.y_loaded,
+            sums.x_read,
+            sums.y_read,
+            sums.sums_in,
+            sums.sums_out,
+            sums.outputs,
+        ),
+        compute=-(-sums.compute // TICKS) + once,
+        waited=-(-sums.waited // TICKS),
+        streamed=sums.streamed,
+        preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
+        cycles=-(-sums.total // TICKS) + once,
+        issued=sums.issued,
+    )
+
+
+def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, buffers: Buffers) -> None:
+    """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.
+
+    Folds are at most tiles of columns times tiles of K (or of rows) times chunks; every fold loads,
+    stores and waits at most once for all that it touches.
+    """
+    g, k = placement.work.gemm, placement.k
+    x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
+    on_rows = placement.dataflow.rows == "k"
+    column_tiles = math.ceil(x / machine.cols)
+    row_tiles = math.ceil((k if on_rows else y) / machine.rows)
+    chunks = math.ceil(y / max(1, buffers.sums_half // machine.cols)) if on_rows else 1
+    folds = column_tiles * row_tiles * chunks
+    cycles = column_tiles * row_tiles * (y if on_rows else k)
+    cycles += folds * _overhead(machine, placement)
+    array = _array(machine, placement)
+    ticks = TICKS * cycles + folds * (3.0 + 2 * buffers.latency)
+    ticks += x * k * (chunks if on_rows else row_tiles) * buffers.x_ticks
+    ticks += y * k * column_tiles * buffers.y_ticks
+    ticks += TICKS * folds * array.drain
+    ticks += x * k * (chunks if on_rows else row_tiles) * array.x_delivery
+    ticks += y * k * column_tiles * array.y_delivery
+    ticks += x * y * (2 * row_tiles * buffers.sum_ticks + buffers.output_ticks)
+    issued = x * y * k
+    if g.count * max(ticks, issued) > 2.0**62:
+        raise ShapeError(
+            f"GEMM {g.layer!r} {g.phase}, {g.count} x {g.m} x {g.n} x {g.k} on {machine.name}: "
+            "too large to count in 64 bits, expected fewer or smaller copies"
+        )
+
+
+def _lock_step(machine: SystolicArray, placement: Placement) -> int:
+    """Lanes of the selected operand that must take the same slots."""
+    lanes = placement.rows_of(placement.selected or "b")
+    return {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
+
+
+def _overhead(machine: SystolicArray, placement: Placement) -> int:
+    """Cycles of a fold beside those that stream: skew in and out, exposed preload and drain."""
+    exposed = _moves(machine, placement).count("exposed")
+    return machine.fill_cycles + machine.rows * exposed
+
+
+def _shifts_in(machine: SystolicArray, placement: Placement) -> bool:
+    """Whether x comes in cycles of its own, before those that stream y."""
+    return placement.dataflow.preloads and machine.preload != "overlapped"
+
+
+def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:
+    """How each shift of the dataflow, of R cycles, is exposed."""
+    preload = (machine.preload,) if placement.dataflow.preloads else ()
+    drain = (machine.drain,) if placement.dataflow.drains else ()
+    return preload + drain
+
+
+def _buffers(machine: SystolicArray, placement: Placement) -> Buffers:
+    """Channel time and half-buffer capacity per stored element."""
+    gbps = machine.dram.gbps
+    per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+    half_bits = {"a": machine.sram.a_kib * 4096, "b": machine.sram.b_kib * 4096}
+    x_bits = element_bits(machine, placement, placement.x)
+    y_bits = element_bits(machine, placement, placement.y)
+    return Buffers(
+        x_ticks=x_bits * per_bit,
+        y_ticks=y_bits * per_bit,
+        sum_ticks=machine.accumulator_bits * per_bit,
+        output_ticks=machine.output_bits * per_bit,
+        x_half=half_bits[placement.x] / x_bits,
+        y_half=half_bits[placement.y] / y_bits,
+        sums_half=int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
+        latency=math.ceil(machine.dram.latency_ns * machine.clock_mhz * 1e-3 * TICKS),
+        spill=machine.partial_sums == "spill",
+    )

@@ -1,0 +1,436 @@
+"""Systolic arrays, fold by fold through the memory pipeline: the kernels of the cycle model.
+
+Stall-free cycles of a fold are those of data moving through registers: T rows enter skewed by one
+cycle a row and leave skewed by one a column, T + R + C - 2 in all; shifting the stationary operand
+in (ws, is) or the outputs out (os) takes R more. Ragged folds pass through the whole array.
+
+The operand whose lanes lie along the columns is called x, the other one y. With K on the rows (ws,
+is) a tile of x is held fold by fold along K while y streams, in chunks whose partial sums fit the C
+buffer. With K in time (os) a tile of C stays while both stream.
+
+A fold waits for the path from the buffers where that carries fewer bits in a cycle than the fold
+asks for: what streams takes as long as its bits, and so does a preload.
+
+Repeated folds, chunks, tiles and copies are added up as soon as they only shift the pipeline in
+time (``nmsim.machines.systolic.memory``), so the cost grows with distinct folds, not with cycles.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.jit import kernel
+from nmsim.machines.systolic.memory import TICKS, TIMES, State, fold, last_store, only_shifted
+
+__all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
+
+
+class Array(NamedTuple):
+    """R, C, products along K that a PE sums per cycle, and the cycles of a fold beside streaming.
+
+    ``drain`` is what a drain behind the next fold takes of that at least; ``x_delivery`` and
+    ``y_delivery`` are the time of a stored element on the path from the buffers,
+    ticks; ``preload`` the exposed cycles in which x shifts in, 0 if x comes while y streams, and -1
+    if its shifting is not counted at all.
+    """
+
+    rows: int
+    cols: int
+    dot_width: int
+    overhead: int
+    drain: int
+    preload: int
+    x_delivery: float
+    y_delivery: float
+
+
+class Buffers(NamedTuple):
+    """Channel time per element, ticks, and what half of each buffer holds, elements."""
+
+    x_ticks: float
+    y_ticks: float
+    sum_ticks: float
+    output_ticks: float
+    x_half: float
+    y_half: float
+    sums_half: int
+    latency: int
+    spill: bool
+
+
+class Work(NamedTuple):
+    """Copies, lanes of both operands, and their stored elements along K.
+
+    ``x_k`` and ``y_k`` are 0 for an operand that stores as many elements as it has slots.
+    ``x_selected`` and ``y_selected`` say whose lanes the tiles of slots follow. An intersecting
+    array streams as many cycles as each fold is given, whatever the slots.
+    """
+
+    copies: int
+    x_lanes: int
+    y_lanes: int
+    x_k: int
+    y_k: int
+    x_selected: bool
+    y_selected: bool
+    intersecting: bool
+
+
+class Sums(NamedTuple):
+    """What a launch adds up to: ticks, cycles and elements.
+
+    ``total``, until the last result has left, ``compute`` and its part ``waited``, for the path
+    from the buffers, are in ticks; ``streamed``, that feeds operands, in cycles; ``issued`` counts
+    MAC slots.
+    """
+
+    total: int
+    folds: int
+    compute: int
+    waited: int
+    streamed: int
+    issued: int
+    x_loaded: int
+    y_loaded: int
+    x_read: int
+    y_read: int
+    sums_in: int
+    sums_out: int
+    outputs: int
+
+
+(
+    FOLDS,
+    COMPUTE,
+    WAITED,
+    STREAMED,
+    ISSUED,
+    X_LOADED,
+    Y_LOADED,
+    X_READ,
+    Y_READ,
+    SUMS_IN,
+    SUMS_OUT,
+    OUTPUTS,
+) = range(TIMES, TIMES + 12)
+STATE_SIZE = TIMES + 12
+
+
+@kernel
+def _delivery_wait(array: Array, streamed: int, x_read: int, y_read: int) -> int:
+    """Ticks that a fold waits for the path from the buffers."""
+    x, y = x_read * array.x_delivery, y_read * array.y_delivery
+    streaming = x + y if array.preload == 0 else y
+    wait = max(0.0, np.ceil(streaming) - streamed * TICKS)
+    if array.preload > 0:
+        wait += max(0.0, np.ceil(x) - array.preload * TICKS)
+    return int(wait)
+
+
+@kernel
+def _folds(
+    state: State,
+    count: int,
+    array: Array,
+    buffers: Buffers,
+    streamed: int,
+    x_read: int,
+    y_read: int,
+    x_load: int,
+    y_load: int,
+    sums_in: int,
+    sums_out: int,
+    outputs: int,
+) -> None:
+    """Run ``count`` folds alike; reads, loads, sums and outputs are elements of one of them."""
+    x_ahead, y_ahead = min(x_load, buffers.x_half), min(y_load, buffers.y_half)
+    load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
+    stream = int(
+        np.ceil(
+            (x_load - x_ahead) * buffers.x_ticks
+            + (y_load - y_ahead) * buffers.y_ticks
+            + sums_in * buffers.sum_ticks
+        )
+    )
+    if buffers.latency > 0:  # a request is one, however fast the channel
+        load = max(load, int(x_load + y_load > 0))
+    store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
+    wait = _delivery_wait(array, streamed, x_read, y_read)
+    ticks = (streamed + array.overhead) * TICKS + wait
+    if state[FOLDS] > 0:  # the outputs of the fold before leave behind this one
+        ticks = max(ticks, array.drain * TICKS)
+    before = np.empty(TIMES, np.int64)
+    for done in range(1, count + 1):
+        before[:] = state[:TIMES]
+        fold(state, ticks, load, stream, store, buffers.latency)
+        if only_shifted(before, state):
+            state[:TIMES] += (count - done) * (state[:TIMES] - before)
+            break
+    state[FOLDS] += count
+    state[COMPUTE] += count * ticks
+    state[WAITED] += count * wait
+    state[STREAMED] += count * streamed
+    state[X_READ] += count * x_read
+    state[Y_READ] += count * y_read
+    state[X_LOADED] += count * x_load
+    state[Y_LOADED] += count * y_load
+    state[SUMS_IN] += count * sums_in
+    state[SUMS_OUT] += count * sums_out
+    state[OUTPUTS] += count * outputs
+
+
+@kernel
+def _column(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    streamed: int,
+    cols: int,
+    slots: int,
+    x_k: int,
+    y_k: int,
+    x_loads: bool,
+    y_loads: bool,
+) -> None:
+    """All folds along K of one tile of columns and one chunk of streamed rows."""
+    folds = (slots + array.rows - 1) // array.rows
+    x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
+    x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
+    overflow = max(0, streamed * cols - buffers.sums_half) if buffers.spill and folds > 1 else 0
+    x, y, done = cols * x_part, streamed * y_part, streamed * cols
+    x_full, y_full = x if x_loads else 0, y if y_loads else 0
+    if folds > 1:
+        _folds(state, 1, array, buffers, streamed, x, y, x_full, y_full, 0, overflow, 0)
+    if folds > 2:
+        more = folds - 2
+        _folds(state, more, array, buffers, streamed, x, y, x_full, y_full, overflow, overflow, 0)
+    x, y = cols * x_last, streamed * y_last
+    x_rest, y_rest = x if x_loads else 0, y if y_loads else 0
+    _folds(state, 1, array, buffers, streamed, x, y, x_rest, y_rest, overflow, 0, done)
+    state[ISSUED] += streamed * cols * slots
+
+
+@kernel
+def _chunks(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    cols: int,
+    slots: int,
+    y_loads: bool,
+) -> None:
+    """One tile of columns: chunks of streamed rows as long as the C buffer holds their sums."""
+    x_k, y_k = _stored(work.x_k, slots), _stored(work.y_k, slots)
+    chunks = 1
+    if not buffers.spill:
+        longest = max(1, buffers.sums_half // cols)
+        chunks = (work.y_lanes + longest - 1) // longest
+    chunk = (work.y_lanes + chunks - 1) // chunks
+    chunks = (work.y_lanes + chunk - 1) // chunk
+    x_stays = cols * x_k <= buffers.x_half
+    last = work.y_lanes - (chunks - 1) * chunk
+    _column(state, array, buffers, chunk, cols, slots, x_k, y_k, True, y_loads)
+    before = np.empty(STATE_SIZE, np.int64)
+    for left in range(chunks - 2, 0, -1):
+        before[:] = state
+        _column(state, array, buffers, chunk, cols, slots, x_k, y_k, not x_stays, y_loads)
+        if only_shifted(before, state):
+            state += (left - 1) * (state - before)
+            break
+    if chunks > 1:
+        _column(state, array, buffers, last, cols, slots, x_k, y_k, not x_stays, y_loads)
+
+
+@kernel
+def _rows_copy(
+    state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
+) -> None:
+    """One copy with K on the rows: tile after tile of columns."""
+    tiles = (work.x_lanes + array.cols - 1) // array.cols
+    before = np.empty(STATE_SIZE, np.int64)
+    tile = 0
+    while tile < tiles:
+        full = tile < tiles - 1
+        cols = array.cols if full else work.x_lanes - tile * array.cols
+        length = slots[tile] if work.x_selected else slots[0]
+        y_k = _stored(work.y_k, length)
+        y_stays = work.y_lanes * y_k <= buffers.y_half
+        before[:] = state
+        _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
+        tile += 1
+        if full and (tile > 1 or not y_stays) and only_shifted(before, state):
+            alike = 0
+            while tile + alike < tiles - 1 and (
+                not work.x_selected or slots[tile + alike] == length
+            ):
+                alike += 1
+            state += alike * (state - before)
+            tile += alike
+
+
+@kernel
+def _alike(
+    work: Work, slots: NDArray[np.int64], cycles: NDArray[np.int64], tile: int, tiles: int
+) -> int:
+    """Folds from ``tile`` on that are alike, in one row of tiles; the last may be ragged."""
+    alike = 1
+    while tile > 0 and tile + alike < tiles - 1:
+        if work.x_selected and slots[tile + alike] != slots[tile]:
+            break
+        if work.intersecting and cycles[tile + alike] != cycles[tile]:
+            break
+        alike += 1
+    return alike
+
+
+@kernel
+def _time_row(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    row_tile: int,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> None:
+    """One row of tiles of C with K in time: tile after tile of columns."""
+    rows = min(array.rows, work.y_lanes - row_tile * array.rows)
+    tiles = (work.x_lanes + array.cols - 1) // array.cols
+    x_stays = _elements(slots, array, work) <= buffers.x_half
+    tile = 0
+    while tile < tiles:
+        length = (
+            slots[tile] if work.x_selected else slots[row_tile] if work.y_selected else slots[0]
+        )
+        streamed = (length + array.dot_width - 1) // array.dot_width
+        if work.intersecting:
+            streamed = cycles[tile]
+        alike = _alike(work, slots, cycles, tile, tiles)
+        cols = min(array.cols, work.x_lanes - tile * array.cols)
+        x, y = cols * _stored(work.x_k, length), rows * _stored(work.y_k, length)
+        x_loads = row_tile == 0 or not x_stays
+        y_loads = tile == 0 or y > buffers.y_half
+        _folds(
+            state,
+            alike,
+            array,
+            buffers,
+            streamed,
+            x,
+            y,
+            x if x_loads else 0,
+            y if y_loads else 0,
+            0,
+            0,
+            rows * cols,
+        )
+        state[ISSUED] += alike * rows * cols * length
+        tile += alike
+
+
+@kernel
+def _stored(k: int, slots: int) -> int:
+    """Stored elements along K of an operand."""
+    return k if k > 0 else slots
+
+
+@kernel
+def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
+    """Stored elements of x, all its tiles."""
+    if work.x_k > 0:
+        return work.x_lanes * work.x_k
+    elements = 0
+    for tile in range(len(slots)):
+        elements += slots[tile] * min(array.cols, work.x_lanes - tile * array.cols)
+    return elements
+
+
+@kernel
+def _time_copy(
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> None:
+    """One copy with K in time: row after row of tiles of C."""
+    row_tiles = (work.y_lanes + array.rows - 1) // array.rows
+    before = np.empty(STATE_SIZE, np.int64)
+    row_tile = 0
+    while row_tile < row_tiles:
+        before[:] = state
+        own = cycles[row_tile if work.intersecting else 0]
+        _time_row(state, array, buffers, work, row_tile, slots, own)
+        row_tile += 1
+        if 1 < row_tile < row_tiles and only_shifted(before, state):
+            alike = 0
+            while row_tile + alike < row_tiles - 1:
+                if work.y_selected and slots[row_tile + alike] != slots[row_tile - 1]:
+                    break
+                if work.intersecting and (cycles[row_tile + alike] != own).any():
+                    break
+                alike += 1
+            state += alike * (state - before)
+            row_tile += alike
+
+
+@kernel
+def _launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+    on_rows: bool,
+) -> NDArray[np.int64]:
+    """All copies of a GEMM; the times and sums at its end."""
+    state = np.zeros(STATE_SIZE, np.int64)
+    before = np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        before[:] = state
+        own, spent = slots[copy], cycles[copy if work.intersecting else 0]
+        if on_rows:
+            _rows_copy(state, array, buffers, work, own)
+        else:
+            _time_copy(state, array, buffers, work, own, spent)
+        copy += 1
+        if copy > 1 and only_shifted(before, state):  # the first one waits for no drain
+            alike = 0
+            while copy + alike < work.copies and (slots[copy + alike] == own).all():
+                if work.intersecting and (cycles[copy + alike] != spent).any():
+                    break
+                alike += 1
+            state += alike * (state - before)
+            copy += alike
+    state[0] = last_store(state)
+    return state
+
+
+def launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64] | None = None,
+    *,
+    k_on_rows: bool,
+) -> Sums:
+    """Run all copies of a GEMM.
+
+    Parameters
+    ----------
+    slots
+        copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
+        operand is selected or its lanes stream.
+    cycles
+        copies x row tiles x column tiles: what each fold of an intersecting array streams.
+    k_on_rows
+        K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
+    """
+    spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
+    state = _launch(array, buffers, work, slots, spent, k_on_rows)
+    return Sums(int(state[0]), *map(int, state[TIMES:]))

@@ -1,0 +1,186 @@
+"""What the YAML file of a systolic array says."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from nmsim.machines.kind import Machine
+from nmsim.machines.metadata import IndexWidth, index_width
+from nmsim.machines.systolic.dataflow import dataflow_of
+from nmsim.pattern import Pattern, PatternField
+from nmsim.spec import Spec
+
+__all__ = ["Delivery", "Dram", "Intersecting", "Sram", "SystolicArray"]
+
+Position = Literal["a", "b", "either"]
+Kib = Annotated[float, Field(ge=2**-10, le=2**40)]
+Exposure = Literal["exposed", "overlapped", "uncounted"]
+
+
+class Sram(Spec):
+    """On-chip buffers, each in two halves: one is filled while the other is read."""
+
+    a_kib: Kib = Field(description="buffer of operand A, KiB")
+    b_kib: Kib = Field(description="buffer of operand B, KiB")
+    c_kib: Kib = Field(description="buffer of results and sums, KiB")
+
+
+class Dram(Spec):
+    """Off-chip memory: one channel that reads and writes share."""
+
+    gbps: Annotated[float, Field(ge=1e-6, le=1e9)] | None = Field(
+        description="bandwidth, 1e9 bytes per second; null: unlimited"
+    )
+    latency_ns: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        0.0, description="from a request to its first byte, ns"
+    )
+
+
+class Delivery(Spec):
+    """The path from the buffers to the array, shared by both operands and their metadata."""
+
+    words_per_cycle: Annotated[float, Field(ge=1e-6, le=1e9)] = Field(description="words a cycle")
+    word_bits: Annotated[int, Field(ge=1, le=65536)] = Field(description="width of a word, bits")
+
+    @property
+    def bits_per_cycle(self) -> float:
+        """What the path carries."""
+        return self.words_per_cycle * self.word_bits
+
+
+class Intersecting(Spec):
+    """Processing elements that skip every product with a zero, from the bits of both masks."""
+
+    group: Annotated[int, Field(ge=1, le=64)] = Field(
+        description="elements of K that reach a PE together"
+    )
+    lookahead: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+        description="groups that a PE may run ahead of the fold's slowest; 0: lock-step; "
+        "null: without limit"
+    )
+
+
+class SystolicArray(Machine):
+    """A systolic array of rows x cols processing elements (PEs)."""
+
+    kind: Literal["systolic"]
+    rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
+    cols: Annotated[int, Field(ge=1, le=65536)] = Field(description="C, processing elements")
+    dataflow: str = Field(description="what stays in the array: `nmsim list dataflows`")
+    operand_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of A and B")
+    accumulator_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of sums")
+    output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of C in DRAM")
+    dot_width: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="products along K that a PE sums per cycle; above 1 under os only"
+    )
+    feed: Literal["skewed", "broadcast"] = Field(
+        "skewed",
+        description="operands move from PE to PE, one cycle each, so that a fold takes R + C - 2 "
+        "cycles to fill and empty (skewed), or reach a whole row or column at once (broadcast; "
+        "under os only)",
+    )
+    preload: Exposure = Field(
+        "exposed",
+        description="shifting the stationary operand in, R cycles: before every fold (exposed), "
+        "behind the fold before it (overlapped), or left out (uncounted)",
+    )
+    drain: Exposure = Field(
+        "exposed",
+        description="shifting outputs out under os, R cycles: after every fold (exposed), "
+        "behind the next one (overlapped), or left out (uncounted)",
+    )
+    partial_sums: Literal["split", "spill"] = Field(
+        "split",
+        description="when half the C buffer cannot hold a fold's partial sums: stream fewer rows "
+        "per fold (split), or send what does not fit to DRAM and back (spill)",
+    )
+    im2col: Literal["implicit", "explicit"] = Field(
+        "implicit",
+        description="a convolution's columns are made on chip from each element once (implicit), "
+        "or stand in DRAM (explicit)",
+    )
+    native: tuple[PatternField, ...] = Field(
+        (), description="patterns that the selectors support; a mask that breaks them takes more"
+    )
+    flexible_group: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="any N:M runs natively up to this group; 0: none but `native`"
+    )
+    selector: Literal["any", "ordered"] = Field(
+        "any",
+        description="a slot takes any element of its group, M inputs (any), or kept elements stay "
+        "in order, M - N + 1 inputs (ordered)",
+    )
+    index_bits: tuple[IndexWidth, ...] = Field(
+        (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
+    )
+    sparse_operand: Position = Field("b", description="operand whose mask the selectors follow")
+    may_transpose: bool = Field(
+        True, description="may run B.A^T to bring the masked operand to the selectors"
+    )
+    pad_groups: bool = Field(False, description="K is padded to whole groups")
+    pad_slots: Annotated[int, Field(ge=1, le=2**20)] = Field(
+        1, description="K is padded until its slots are a multiple of this, such as a buffer's tile"
+    )
+    intersecting: Intersecting | None = Field(
+        None, description="PEs that skip every product with a zero, in place of selectors"
+    )
+    delivery: Delivery | None = Field(
+        None, description="path from the buffers to the array; null: as wide as the PEs need"
+    )
+    sram: Sram
+    dram: Dram
+
+    @field_validator("dataflow")
+    @classmethod
+    def _dataflow_exists(cls, name: str) -> str:
+        return dataflow_of(name).name
+
+    @model_validator(mode="after")
+    def _modelled(self) -> Self:
+        if self.dataflow != "os" and (self.dot_width > 1 or self.feed != "skewed"):
+            raise ValueError("dot_width above 1 and feed broadcast: expected dataflow os")
+        if self.intersecting is None:
+            return self
+        if self.dataflow != "os" or self.feed != "broadcast" or self.dot_width > 1:
+            raise ValueError("intersecting: expected dataflow os, feed broadcast and dot_width 1")
+        if self.native or self.flexible_group:
+            raise ValueError("intersecting: expected no native patterns and flexible_group 0")
+        if self.pad_slots > 1:
+            raise ValueError("intersecting: expected pad_slots 1")
+        return self
+
+    @property
+    def peak_macs(self) -> int:
+        """Physical MACs per cycle."""
+        return self.rows * self.cols * self.dot_width
+
+    @property
+    def fill_cycles(self) -> int:
+        """Cycles of a fold in which operands and results move from PE to PE."""
+        return self.rows + self.cols - 2 if self.feed == "skewed" else 0
+
+    def metadata_bits(self, pattern: Pattern) -> int:
+        """Metadata of a kept element, bits."""
+        return index_width(self.index_bits, pattern)
+
+    def padded(self, k: int, native: Pattern) -> int:
+        """K, padded to whole groups and to a multiple of slots where the array does so."""
+        group = native.group if self.pad_groups and not native.is_dense else 1
+        if self.pad_slots > 1:
+            group = math.lcm(native.keep, self.pad_slots) // native.keep * native.group
+        return -(-k // group) * group
+
+    def native_for(self, pattern: Pattern) -> Pattern | None:
+        """The native pattern under which a mask of this pattern takes fewest slots.
+
+        None if the array has no selectors for it, so that it runs dense.
+        """
+        if pattern.is_dense:
+            return None
+        if pattern.group <= self.flexible_group:
+            return pattern
+        widest = self.flexible_group
+        flexible = [Pattern(min(pattern.keep, widest), widest)] if widest else []
+        covering = [native for native in (*self.native, *flexible) if native.covers(pattern)]
+        return min(covering or self.native, key=lambda native: native.density, default=None)

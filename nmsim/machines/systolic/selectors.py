@@ -1,0 +1,65 @@
+"""The selectors of a systolic array: what they take, per row of a table and for ``nmsim show``."""
+
+from typing import Any
+
+from nmsim.cost import Selectors, intersecting_selectors, selectors
+from nmsim.machines.kind import Facts
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["columns", "facts", "selectors_of"]
+
+
+def selectors_of(machine: SystolicArray) -> Selectors:
+    """The multiplexers of an array, all PEs alike."""
+    pes, width = machine.rows * machine.cols, machine.operand_bits
+    pe = machine.intersecting
+    if pe is not None:
+        return intersecting_selectors(pe.group, pe.lookahead, pes=pes, width=width)
+    return selectors(
+        machine.native,
+        pes=pes,
+        width=width,
+        per_pe=machine.dot_width,
+        flexible_group=machine.flexible_group,
+        ordered=machine.selector == "ordered",
+    )
+
+
+def columns(machine: SystolicArray, _work: SparseGemm, result: Result) -> dict[str, Any]:
+    """Columns of a row: the array's multiplexers, their depth, and bits driven into them."""
+    cost = selectors_of(machine)
+    follows = result.misfit_share is not None or machine.intersecting is not None
+    select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
+    return {
+        "selector_mux2": cost.two_input,
+        "selector_depth": cost.multiplexer.depth,
+        "select_bits": result.macs_issued * select_bits if follows else 0,
+    }
+
+
+def facts(machine: SystolicArray) -> Facts:
+    """What ``nmsim show`` says of an array's selectors."""
+    cost = selectors_of(machine)
+    mux = cost.multiplexer
+    if mux.inputs == 1:
+        return [("selectors", "none")]
+    pe = (
+        f"{mux.two_input * cost.per_pe:,} two-input multiplexers of one bit, depth {mux.depth}, "
+        f"{mux.select_bits * cost.per_pe} select bits, "
+        f"{mux.transistors * cost.per_pe:,} transistors"
+    )
+    array = (
+        f"{cost.two_input:,} two-input multiplexers, {cost.transistors:,} transistors "
+        "(12.W.(M-1) a multiplexer; wires not counted)"
+    )
+    told = [
+        ("selectors", f"{cost.per_pe} per PE, {mux.inputs}:1, {mux.width} bits wide"),
+        ("of one PE", pe),
+        ("of the array", array),
+    ]
+    if cost.queue_bits != 0:
+        queue = "without limit" if cost.queue_bits is None else f"{cost.queue_bits:,} bits"
+        told.append(("queue of one PE", f"{queue}: d + 1 groups of both operands, kept flags"))
+    return told

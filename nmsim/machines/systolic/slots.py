@@ -1,0 +1,197 @@
+"""How a masked operand becomes slots: what selectors of a native pattern N:M make of any mask.
+
+Lanes are the rows of the operand that an array holds or streams in lock-step. In each native group
+of K, slots come in units of N, and the group takes as many units as its fullest lane needs, one at
+least: a mask that obeys the native pattern takes N slots a group, whatever its bits.
+"""
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.jit import kernel
+from nmsim.mask import Mask, Words
+from nmsim.pattern import Pattern
+
+__all__ = [
+    "compress",
+    "expected_misfit_share",
+    "expected_slots",
+    "group_slots",
+    "tile_slots",
+]
+
+Counts = NDArray[np.int64]
+
+
+@kernel
+def _kept_between(words: Words, row: int, start: int, stop: int) -> int:
+    kept = 0
+    for k in range(start, stop):
+        kept += int((words[row, k >> 6] >> np.uint64(k & 63)) & np.uint64(1))
+    return kept
+
+
+@kernel
+def _group_slots(
+    words: Words, first: int, last: int, k: int, padded: int, keep: int, group: int
+) -> Counts:
+    groups = (padded + group - 1) // group
+    slots = np.empty(groups, np.int64)
+    for g in range(groups):
+        start, stop = g * group, min((g + 1) * group, padded)
+        fullest = 1
+        for row in range(first, last):
+            fullest = max(fullest, _kept_between(words, row, start, min(stop, k)))
+        units = (fullest + keep - 1) // keep
+        slots[g] = min(units * keep, stop - start)
+    return slots
+
+
+@kernel
+def _tile_slots(
+    words: Words, copies: int, rows: int, tile: int, k: int, padded: int, keep: int, group: int
+) -> NDArray[np.int64]:
+    tiles = (rows + tile - 1) // tile
+    slots = np.empty((copies, tiles), np.int64)
+    for copy in range(copies):
+        for t in range(tiles):
+            first = copy * rows + t * tile
+            last = copy * rows + min((t + 1) * tile, rows)
+            slots[copy, t] = _group_slots(words, first, last, k, padded, keep, group).sum()
+    return slots
+
+
+def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> Counts:
+    """Slots along K of every tile of lanes.
+
+    Parameters
+    ----------
+    mask
+        Of copies.rows x K.
+    native
+        What the selectors support; if every such mask obeys it, no bits are made.
+    copies
+        Copies of the operand in one launch.
+    tile
+        Lanes in lock-step.
+    k
+        K, padded to whole groups where the machine does so.
+
+    Returns
+    -------
+    int64 array, copies x tiles
+    """
+    rows = mask.rows // copies
+    if mask.obeys(native):
+        return np.full((copies, -(-rows // tile)), native.stored(k), np.int64)
+    return np.asarray(
+        _tile_slots(mask.words, copies, rows, tile, mask.k, k, native.keep, native.group)
+    )
+
+
+def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> Counts:
+    """Slots of every native group along K, for lanes ``first`` to ``last`` in lock-step."""
+    return np.asarray(_group_slots(mask.words, first, last, mask.k, k, native.keep, native.group))
+
+
+def expected_misfit_share(mask: Mask, native: Pattern) -> float:
+    """The same, expected over masks drawn uniformly; whole groups only."""
+    if mask.obeys(native):
+        return 0.0
+    span = mask.misfit_span(native)
+    if span == native.group:
+        laws = _kept_laws(mask, native)
+        return float(np.mean([pmf[native.keep + 1 :].sum() for pmf in laws]))
+    parts = span // native.group
+    if not mask.fits:
+        law = _binomial(native.group, mask.pattern.density)
+        return 1.0 - float(law[: native.keep + 1].sum()) ** parts
+    ways = [math.comb(native.group, kept) for kept in range(native.keep + 1)]
+    fitting = functools.reduce(np.convolve, [np.array(ways, np.float64)] * parts)
+    kept = mask.pattern.keep
+    fits = float(fitting[kept]) if kept < len(fitting) else 0.0
+    return 1.0 - fits / math.comb(span, kept)
+
+
+@kernel
+def compress(
+    values: NDArray[Any], words: Words, first: int, last: int, slots: Counts, group: int
+) -> tuple[NDArray[np.float64], Counts]:
+    """Values and metadata of lanes ``first`` to ``last``, as the array loads them.
+
+    Parameters
+    ----------
+    values, words
+        The operand, rows x K, and its packed mask.
+    slots
+        Slots of every group.
+    group
+        Native group.
+
+    Returns
+    -------
+    values, index
+        lanes x slots: kept values in order, and their positions along K; an empty slot holds zero
+        and the position of its group's first element.
+    """
+    k = values.shape[1]
+    total = slots.sum()
+    out = np.zeros((last - first, total))
+    index = np.zeros((last - first, total), np.int64)
+    for lane in range(last - first):
+        offset = 0
+        for g in range(len(slots)):
+            start, stop = g * group, min((g + 1) * group, k)
+            index[lane, offset : offset + slots[g]] = start
+            used = offset
+            for i in range(start, stop):
+                if (words[first + lane, i >> 6] >> np.uint64(i & 63)) & np.uint64(1):
+                    out[lane, used] = values[first + lane, i]
+                    index[lane, used] = i
+                    used += 1
+            offset += slots[g]
+    return out, index
+
+
+def expected_slots(mask: Mask, native: Pattern, lanes: int, k: int) -> float:
+    """Slots along K that lock-step lanes take on average, if masks are drawn uniformly.
+
+    A group takes more than u units unless every lane keeps at most u.N in it: the mean number of
+    units is the sum over u of 1 - P(count <= u.N)^lanes. Counts are hypergeometric for a mask that
+    obeys its pattern (``Pattern.window_counts``), binomial for one made along another axis. Groups
+    are independent here; a short last group counts by its length.
+    """
+    if mask.obeys(native):
+        return float(native.stored(k))
+    laws = _kept_laws(mask, native)
+    return float(np.mean([_mean_slots(pmf, native, lanes) for pmf in laws])) * k / native.group
+
+
+def _kept_laws(mask: Mask, native: Pattern) -> list[NDArray[np.float64]]:
+    """P(kept = 0, 1, ...) in native groups, for each way that they lie on the mask's own."""
+    if mask.fits:
+        return list(mask.pattern.window_counts(native.group))
+    return [_binomial(native.group, mask.pattern.density)]
+
+
+def _binomial(trials: int, p: float) -> NDArray[np.float64]:
+    pmf = np.ones(1)
+    for _ in range(trials):
+        pmf = np.convolve(pmf, [1 - p, p])
+    return pmf
+
+
+def _mean_slots(pmf: NDArray[np.float64], native: Pattern, lanes: int) -> float:
+    at_most = np.cumsum(pmf)
+    slots = 0.0
+    taken = 0
+    while taken < native.group:
+        step = min(native.keep, native.group - taken)
+        reached = 1.0 if taken == 0 else 1.0 - float(at_most[taken]) ** lanes
+        slots += step * reached
+        taken += step
+    return slots

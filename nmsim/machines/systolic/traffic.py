@@ -1,0 +1,148 @@
+"""From elements that a model moved to the bytes, bandwidth and bound of a result.
+
+A stored element is an operand's value and its metadata. Under implicit im2col a convolution's
+columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.result import Result
+
+__all__ = ["Moved", "element_bits", "distinct", "transfer_cycles", "writeup"]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
+
+    ``x`` and ``y`` are the operands as ``Placement`` names them.
+    """
+
+    x_loaded: int
+    y_loaded: int
+    x_read: int
+    y_read: int
+    sums_in: int
+    sums_out: int
+    outputs: int
+
+
+def distinct(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
+) -> tuple[int, int]:
+    """Distinct elements behind an operand and elements of the operand, one copy."""
+    gemm = placement.work.gemm
+    size = placement.rows_of(position) * placement.work.k
+    behind = gemm.a_elements if position == "a" else gemm.b_elements
+    if machine.im2col == "explicit" or behind is None:
+        return size, size
+    return behind, size
+
+
+def element_bits(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
+) -> float:
+    """Bits in memory behind a stored element of an operand, metadata included."""
+    kept, size = distinct(machine, placement, position)
+    return placement.stored_as(position).bits * kept / size
+
+
+def transfer_cycles(machine: SystolicArray, bits: float) -> float:
+    """Cycles that the DRAM channel is busy with so many bits."""
+    if machine.dram.gbps is None:
+        return 0.0
+    return bits * machine.clock_mhz / (machine.dram.gbps * 8e3)
+
+
+def writeup(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    *,
+    compute: int,
+    waited: int,
+    preload: int,
+    streamed: float,
+    cycles: int,
+    issued: int,
+) -> Result:
+    """The result of one launch, times ``repeat``.
+
+    Parameters
+    ----------
+    compute, cycles
+        Cycles at work, and in all.
+    waited
+        The part of ``compute`` that waits for the path from the buffers.
+    preload
+        Cycles in which x shifts in; 0 if it comes while y streams.
+    streamed
+        The part of ``compute`` that feeds operands; what is left fills and empties the array.
+    issued
+        MAC slots spent.
+    """
+    gemm = placement.work.gemm
+    metadata, operands, sram = 0, 0, 0
+    asked = {}
+    for position, loaded, read in (
+        (placement.x, moved.x_loaded, moved.x_read),
+        (placement.y, moved.y_loaded, moved.y_read),
+    ):
+        behind, size = distinct(machine, placement, position)
+        elements = -(-loaded * behind // size)
+        stored = placement.stored_as(position)
+        operands += elements * stored.bits
+        metadata += elements * stored.index_bits
+        sram += read * stored.bits
+        moving = preload if preload and position == placement.x else streamed
+        asked[position] = read * stored.bits / moving if moving else 0.0
+    reads = operands + moved.sums_in * machine.accumulator_bits
+    writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
+    if placement.transposed:
+        asked = {"a": asked["b"], "b": asked["a"]}
+    busy = transfer_cycles(machine, reads + writes)
+    return Result(
+        engine="systolic",
+        kernel=placement.kernel,
+        transposed=placement.transposed,
+        compute_cycles=compute * gemm.repeat,
+        stall_cycles=(cycles - compute) * gemm.repeat,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=issued * gemm.repeat,
+        dram_read_bytes=-(-reads // 8) * gemm.repeat,
+        dram_write_bytes=-(-writes // 8) * gemm.repeat,
+        sram_read_bytes=-(-sram // 8) * gemm.repeat,
+        metadata_bytes=-(-metadata // 8) * gemm.repeat,
+        bound=_bound(compute, streamed + waited, cycles, busy, slowed=waited > 0),
+        delivery_cycles=waited * gemm.repeat,
+        a_bits_per_cycle=asked["a"],
+        b_bits_per_cycle=asked["b"],
+        compressed=_compressed(placement),
+        note=placement.note,
+    )
+
+
+def _compressed(placement: Placement) -> str:
+    """Operands that are stored compressed, as the row names them."""
+    names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
+    stored = [names[one] for one in ("a", "b") if placement.stored_as(one).compressed]
+    return "".join(sorted(stored))
+
+
+def _bound(compute: int, feeding: float, cycles: int, transfer: float, *, slowed: bool) -> str:
+    """What is busy longest: the channel or the array, and in the array feeding or filling it.
+
+    Latency if the array waits longer than it works and the channel is not why. What feeds is the
+    buffers' path if it carries less in a cycle than is asked of it.
+    """
+    if transfer > compute:
+        return "dram bandwidth"
+    if cycles > 2 * compute:
+        return "dram latency"
+    if 2 * feeding < compute:
+        return "array fill"
+    return "buffer bandwidth" if slowed else "compute"

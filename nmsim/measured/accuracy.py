@@ -1,0 +1,235 @@
+"""How far predicted times are from measured ones: errors, their groups, speed-ups, the worst.
+
+The error of a row is predicted over measured, minus 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nmsim.measured.calibrate import SIZES
+from nmsim.measured.predict import ROWS, Predicted
+from nmsim.registry import unknown_name
+
+__all__ = [
+    "GROUPED",
+    "NOISE",
+    "errors",
+    "groups",
+    "speedup_rows",
+    "speedups",
+    "summarize",
+    "unmeasured",
+]
+
+NOISE = {"two runs, same machine type": 0.031, "two unrelated sources": 0.086}
+"""Mean differences of measured times of the same GEMMs: 2,741 and 334 shapes on A100s."""
+
+GROUPED = (
+    *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "phase", "layout"),
+    *("source", "file"),
+)
+"""Columns that rows are grouped by where none is asked for."""
+
+
+def errors(ratios: NDArray[np.float64]) -> dict[str, Any]:
+    """Errors of rows from predicted over measured, as fractions.
+
+    Returns
+    -------
+    dict
+        ``rows``; ``mape``, mean of abs(ratio - 1); ``median_ape`` and ``p90_ape`` of the same;
+        ``bias``, geometric mean of the ratio, minus 1.
+
+    Examples
+    --------
+    >>> {k: round(v, 4) for k, v in errors(np.array([0.9, 1.1])).items()}
+    {'rows': 2, 'mape': 0.1, 'median_ape': 0.1, 'p90_ape': 0.1, 'bias': -0.005}
+    """
+    ape = np.abs(ratios - 1)
+    return {
+        "rows": len(ratios),
+        "mape": float(ape.mean()),
+        "median_ape": float(np.median(ape)),
+        "p90_ape": float(np.quantile(ape, 0.9)),
+        "bias": float(np.exp(np.log(ratios).mean()) - 1),
+    }
+
+
+def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
+    """Errors of the rows that share a column's value, for every column in turn.
+
+    Raises
+    ------
+    UnknownName
+        for a column that the table does not have.
+    """
+    found = []
+    for name in by:
+        if name not in table:
+            raise unknown_name("column", name, map(str, table.columns))
+        texts = table[name].fillna("").astype(str).to_numpy()
+        ratios = table["ratio"].to_numpy()
+        values, codes = np.unique(texts, return_inverse=True)
+        parts = np.split(
+            ratios[np.argsort(codes, kind="stable")], np.cumsum(np.bincount(codes))[:-1]
+        )
+        one = [
+            {"by": name, "group": value, **errors(part)}
+            for value, part in zip(map(str, values), parts, strict=True)
+        ]
+        found += sorted(one, key=_in_order)
+    return found
+
+
+def _in_order(group: Mapping[str, Any]) -> tuple[int, float, str]:
+    names = [name for _, name in (*SIZES, *ROWS)]
+    value = group["group"]
+    if group["by"] in ("size", "m_class"):
+        return names.index(value), 0.0, value
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+_TWIN = ["source", "gpu", "variant", "dtype_in", "m", "n", "k", "batch"]
+
+
+def speedups(table: pd.DataFrame) -> pd.DataFrame:
+    """Sparse rows that have a dense twin: same source, GPU, number format and sizes.
+
+    Of several dense twins the median counts.
+
+    Returns
+    -------
+    DataFrame
+        the sparse rows with ``measured_speedup``, ``predicted_speedup``, their ``ratio``, and
+        ``right``: whether both are on the same side of 1.
+    """
+    dense = table["sparsity"] == "dense"
+    twins = table[dense].groupby(_TWIN, as_index=False)[["measured_us", "predicted_us"]].median()
+    pairs = table[~dense].merge(twins, on=_TWIN, suffixes=("", "_dense"))
+    pairs["measured_speedup"] = pairs["measured_us_dense"] / pairs["measured_us"]
+    pairs["predicted_speedup"] = pairs["predicted_us_dense"] / pairs["predicted_us"]
+    pairs["ratio"] = pairs["predicted_speedup"] / pairs["measured_speedup"]
+    pairs["right"] = (pairs["measured_speedup"] > 1) == (pairs["predicted_speedup"] > 1)
+    return pairs
+
+
+def _speedup_errors(pairs: pd.DataFrame) -> dict[str, Any]:
+    clear = ~pairs["measured_speedup"].between(0.95, 1.05)
+    return {
+        **errors(pairs["ratio"].to_numpy()),
+        "direction_checked": int(clear.sum()),
+        "direction_right": int((clear & pairs["right"]).sum()),
+    }
+
+
+def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
+    """Everything that is said of predicted rows, as a JSON document."""
+    table = found.table
+    pairs = speedups(table)
+    speedup = None
+    if len(pairs):
+        speedup = {
+            **_speedup_errors(pairs),
+            "groups": [
+                {"by": "library", "group": name, **_speedup_errors(part)}
+                for name, part in pairs.groupby("library")
+            ],
+        }
+    columns = [by] if by is not None else [name for name in GROUPED if name in table]
+    return {
+        **errors(table["ratio"].to_numpy()),
+        "fidelity": found.fidelity,
+        "machines": list(dict.fromkeys(table["machine"])),
+        "files": list(dict.fromkeys(table["file"])),
+        "groups": groups(table, columns),
+        "speedup": speedup,
+        "timing_floor": _floor_errors(table),
+        "worst": _worst(table),
+        "unmeasured": unmeasured(found),
+        "noise": NOISE,
+        "notes": found.notes,
+    }
+
+
+def speedup_rows(found: Predicted) -> list[dict[str, Any]]:
+    """Measured and predicted speed-up of every sparse row that has a dense twin."""
+    pairs = speedups(found.table)
+    names = ["library", "sparsity", "m", "n", "k", "measured_us_dense", "predicted_us_dense"]
+    return _records(pairs[[*names, "measured_speedup", "predicted_speedup"]])
+
+
+def _floor_errors(table: pd.DataFrame) -> dict[str, Any] | None:
+    """What rows with a noted floor of their timer do to the figures: they count like all others."""
+    noted = table["floor_us"] > 0
+    if not noted.any():
+        return None
+    inside = noted & (table["measured_us"] <= table["floor_us"])
+    rest = table.loc[~inside, "ratio"].to_numpy()
+    return {
+        "rows": int(noted.sum()),
+        "rows_within_floor": int(inside.sum()),
+        "treatment": "counted like all rows; nothing is added to the prediction",
+        "without_rows_within_floor": errors(rest) if len(rest) else None,
+    }
+
+
+def _worst(table: pd.DataFrame, count: int = 10) -> list[dict[str, Any]]:
+    """The rows whose ratio is farthest from 1, up or down alike."""
+    order = np.argsort(-np.abs(np.log(table["ratio"].to_numpy())), kind="stable")[:count]
+    names = ["file", "line", "machine", "library", "sparsity", "dtype_in", "m", "n", "k", "batch"]
+    names += [
+        "measured_us",
+        "predicted_us",
+        "ratio",
+        "model_kernel",
+        "split",
+        "tiles",
+        "waves",
+        "bound",
+    ]
+    return _records(table.iloc[order][names])
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): _python(value) for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+
+
+def _python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def unmeasured(found: Predicted) -> list[str]:
+    """What no row says anything about: layouts, batches, formats, patterns, sizes."""
+    table = found.table
+    missing = []
+    phases = set(table["phase"]) if "phase" in table else set()
+    for phase, layout in (("backward", "the weight transposed"), ("update", "both transposed")):
+        if phase not in phases:
+            missing.append(f"the layout of the {phase} phase ({layout}): rows name no such phase")
+    if (table["batch"] == 1).all():
+        missing.append("several GEMMs in one launch (attention products): batch is 1 in all rows")
+    kinds = set(
+        zip(table["machine"], table["dtype_in"].str.lower(), table["sparsity"], strict=True)
+    )
+    for name, machine in found.machines.items():
+        for form in machine.formats:
+            seen = {s for m, d, s in kinds if (m, d) == (machine.name, form.dtype)}
+            native = form.sparse_macs_per_clk is not None
+            wanted = ["dense", *(str(p) for p in machine.native if native)]
+            gaps = [pattern for pattern in wanted if pattern not in seen]
+            if gaps:
+                missing.append(f"{form.dtype} on {name}: {' and '.join(gaps)}")
+    odd = sum((table[size] % 8 != 0).sum() for size in ("n", "k"))
+    if not odd:
+        missing.append("N or K that is no multiple of 8")
+    return missing

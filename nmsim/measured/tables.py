@@ -1,0 +1,325 @@
+"""Measured times of GEMMs: CSV files read column by column, and those that ship with nmsim.
+
+A file has the columns of `COLUMNS` and any others. ``y[m,n] = sum over k``: of a linear layer, m
+counts tokens, n out features, k in features, so that the weight is B.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import PatternError, SpecError
+from nmsim.gemm import MAX_SIZE
+from nmsim.pattern import Pattern
+from nmsim.spec import Catalog, Spec, reason
+
+__all__ = [
+    "COLUMNS",
+    "MEASURED",
+    "MeasuredFile",
+    "Measurements",
+    "Routine",
+    "read_measurements",
+    "refuse_predictions",
+    "with_predictions",
+]
+
+COLUMNS = (
+    *("source", "gpu", "variant", "library", "sparsity", "sparse_operand", "dtype_in"),
+    *("dtype_acc", "m", "n", "k", "batch", "time_us"),
+)
+"""Columns that every measured file has."""
+
+OPTIONAL = ("vector_length", "in_turn")
+"""Columns that a file may have: V of V:N:M, and how many B launches of one size go through."""
+
+PREDICTED = "predicted_us"
+"""The column that predictions stand in."""
+
+_SIZES = ("m", "n", "k", "batch")
+_INTEGER = re.compile(r"[0-9]{1,12}")
+_NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+
+
+class MeasuredFile(Spec):
+    """Where a shipped file of measured times comes from."""
+
+    summary: str
+    source: str
+    licence: str
+    conditions: str
+
+
+MEASURED: Catalog[MeasuredFile] = Catalog("measured file", Path(__file__).parent, MeasuredFile)
+"""The measured files that ship with nmsim; the times stand in NAME.csv beside NAME.yaml."""
+
+
+class Routine(NamedTuple):
+    """What rows have in common beside sizes: texts as they stand in the file, stripped."""
+
+    gpu: str
+    variant: str
+    library: str
+    sparsity: str
+    sparse_operand: str
+    dtype_in: str
+    vector_length: str
+    in_turn: str
+
+    @property
+    def pattern(self) -> Pattern:
+        """Of the compressed operand."""
+        return Pattern.parse(self.sparsity)
+
+    @property
+    def operand(self) -> str:
+        """Which is compressed: "a", "b" (also where the file does not say), "" if dense."""
+        return "" if self.pattern.is_dense else self.sparse_operand.lower() or "b"
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """A measured file.
+
+    Parameters
+    ----------
+    file
+        As it is called in messages.
+    columns
+        Texts of every column, by name, in the file's order.
+    lines
+        Number of the line that each row ends on.
+    heading, records
+        The header and every row as they stand in the file, without the end of the line.
+    sizes
+        Rows x 4: M, N, K and copies in one launch.
+    time_us
+        Measured, microseconds.
+    routines, routine_of
+        The distinct routines, and which of them each row ran.
+    """
+
+    file: str
+    columns: dict[str, list[str]]
+    lines: list[int]
+    heading: str
+    records: list[str]
+    sizes: NDArray[np.float64]
+    time_us: NDArray[np.float64]
+    routines: list[Routine]
+    routine_of: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def fault(self, row: int, problem: str) -> SpecError:
+        """An error that names the file and the line of a row."""
+        return SpecError(f"{self.file}: line {self.lines[row]}: {problem}")
+
+
+def read_measurements(path: Path) -> Measurements:
+    """Read a measured file, all of it or none.
+
+    Raises
+    ------
+    SpecError
+        naming the line and the column of the first row that cannot be used.
+    """
+    text = _read_text(path)
+    lines = list(io.StringIO(text, newline=""))
+    header, ends, columns = _split(path, lines)
+    heading, *records = ["".join(lines[a:b]).strip("\r\n") for a, b in pairwise([0, *ends])]
+    table = dict(zip(header, columns, strict=True))
+    rows = _Rows(str(path), table, ends[1:])
+    sizes = [rows.column(name, _size) for name in _SIZES]
+    times = rows.column("time_us", _time)
+    table_of = {name: [""] * len(records) for name in OPTIONAL} | table
+    keys = list(zip(*(table_of[name] for name in Routine._fields), strict=True))
+    distinct = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    routines = [Routine(*(text.strip() for text in key)) for key in distinct]
+    rows.check(keys, distinct, routines)
+    rows.raise_first()
+    return Measurements(
+        file=str(path),
+        columns=table,
+        lines=rows.lines,
+        heading=heading,
+        records=records,
+        sizes=np.array(sizes, np.float64).T.copy(),
+        time_us=np.array(times, np.float64),
+        routines=routines,
+        routine_of=np.array([distinct[key] for key in keys], np.intp),
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: expected a CSV text file ({error})") from error
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
+    if not text.strip():
+        raise SpecError(f"{path}: empty, expected a header and rows")
+    return text
+
+
+def _split(path: Path, lines: list[str]) -> tuple[list[str], list[int], list[list[str]]]:
+    """Header; the lines that header and rows end on; the cells by column, equal texts shared."""
+    reader = csv.reader(lines, strict=True)
+    shared: dict[str, str] = {}
+    try:
+        header = [name.strip() for name in next(filter(None, reader))]
+        _check_header(path, header)
+        ends, columns = [reader.line_num], [list[str]() for _ in header]
+        for cells in reader:
+            if not cells:  # a blank line
+                continue
+            if len(cells) != len(header):
+                raise SpecError(
+                    f"{path}: line {reader.line_num}: {len(cells)} fields, the header has "
+                    f"{len(header)}"
+                )
+            ends.append(reader.line_num)
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(shared.setdefault(cell, cell))
+    except csv.Error as error:
+        raise SpecError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
+    if len(ends) == 1:
+        raise SpecError(f"{path}: no rows, expected at least one measured GEMM")
+    return header, ends, columns
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise SpecError(f"{path}: line 1: column {twice[0]!r} stands there twice")
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise SpecError(
+            f"{path}: line 1: column {missing[0]!r} is missing (expected {','.join(COLUMNS)})"
+        )
+
+
+class _Rows:
+    """Checks columns by their distinct texts, and remembers the first row that is wrong."""
+
+    def __init__(self, file: str, table: dict[str, list[str]], lines: list[int]) -> None:
+        self.file = file
+        self.table = table
+        self.lines = lines
+        self.wrong: list[tuple[int, str]] = []
+
+    def column(self, name: str, parse: Callable[[str], float]) -> list[float]:
+        """The numbers of a column; 0 where there is none, which is wrong."""
+        texts, known = self.table[name], {}
+        for text in set(texts):
+            try:
+                known[text] = parse(text.strip())
+            except ValueError as error:
+                known[text] = 0.0
+                self.wrong.append((texts.index(text), f"{name} is {text[:40]!r}, expected {error}"))
+        return [known[text] for text in texts]
+
+    def check(
+        self,
+        keys: Sequence[tuple[str, ...]],
+        distinct: Iterable[tuple[str, ...]],
+        routines: Iterable[Routine],
+    ) -> None:
+        """The routines: pattern, operand, number format, length of vectors."""
+        for key, routine in zip(distinct, routines, strict=True):
+            problem = next(_problems(routine), None)
+            if problem:
+                self.wrong.append((keys.index(key), problem))
+
+    def raise_first(self) -> None:
+        if self.wrong:
+            row, problem = min(self.wrong)
+            more = f" (and {len(self.wrong) - 1} more)" if len(self.wrong) > 1 else ""
+            raise SpecError(f"{self.file}: line {self.lines[row]}: {problem}{more}")
+
+
+def _size(text: str) -> float:
+    if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= MAX_SIZE:
+        raise ValueError(f"an integer of 1 to {MAX_SIZE}")
+    return float(text)
+
+
+def _time(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or not 1e-6 <= float(text) <= 1e12:
+        raise ValueError("a time above 0 in microseconds, 1e-6 to 1e12")
+    return float(text)
+
+
+def _problems(routine: Routine) -> Iterator[str]:
+    """What is wrong with a routine, naming the column."""
+    operand, length = routine.sparse_operand, routine.vector_length
+    try:
+        dense = routine.pattern.is_dense
+    except PatternError:
+        dense = False
+        yield f"sparsity is {routine.sparsity[:40]!r}, expected dense or N:M with 1 <= N <= M"
+    if operand.lower() not in ("", "a", "b"):
+        yield f"sparse_operand is {operand[:40]!r}, expected A, B or nothing"
+    if operand and routine.sparsity == "dense":
+        yield f"sparse_operand is {operand!r}, but sparsity is dense"
+    if not routine.dtype_in:
+        yield "dtype_in is empty, expected a number format such as bf16"
+    if length and (not _INTEGER.fullmatch(length) or not 1 <= int(length) <= MAX_SIZE):
+        yield f"vector_length is {length[:40]!r}, expected an integer of 1 or more, or nothing"
+    turns = routine.in_turn
+    if turns and (not _INTEGER.fullmatch(turns) or int(turns) > MAX_SIZE):
+        yield f"in_turn is {turns[:40]!r}, expected an integer of 0 (cold) or more, or nothing"
+    if length and dense:
+        yield f"vector_length is {length[:40]!r}, but sparsity is {routine.sparsity}"
+
+
+def refuse_predictions(path: Path, files: Sequence[Measurements]) -> None:
+    """Tell beforehand that predictions cannot be written: over a file, or beside others.
+
+    Raises
+    ------
+    SpecError
+        if the path is one of the files, or a file already has the column.
+    """
+    for rows in files:
+        if PREDICTED in rows.columns:
+            raise SpecError(f"{rows.file}: line 1: column {PREDICTED!r} stands there already")
+        if Path(rows.file).exists() and path.exists() and path.samefile(rows.file):
+            raise SpecError(f"--predictions {path}: is the measured file itself")
+
+
+def with_predictions(files: Sequence[Measurements], times: Sequence[NDArray[np.float64]]) -> str:
+    """Every row as it stands in its file, and the predicted time in full precision.
+
+    Files of the same header are joined; of others, cells are moved to the columns of all.
+
+    Parameters
+    ----------
+    times
+        Of every file, microseconds by row; NaN leaves the cell empty.
+    """
+    cells = [["" if math.isnan(t) else repr(t) for t in known.tolist()] for known in times]
+    if len({tuple(rows.columns) for rows in files}) == 1:
+        lines = [f"{files[0].heading},{PREDICTED}"]
+        for rows, predicted in zip(files, cells, strict=True):
+            lines += [f"{row},{cell}" for row, cell in zip(rows.records, predicted, strict=True)]
+        return "\n".join(lines) + "\n"
+    names = list(dict.fromkeys(name for rows in files for name in rows.columns))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, PREDICTED])
+    for rows, predicted in zip(files, cells, strict=True):
+        columns = [rows.columns.get(name, [""] * len(rows)) for name in names]
+        writer.writerows(zip(*columns, predicted, strict=True))
+    return text.getvalue()

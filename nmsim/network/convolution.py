@@ -1,0 +1,154 @@
+"""Convolutions: their geometry, their tensors' shapes and their GEMMs."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nmsim.network.lowering import INPUT, Positive, WeightedSpec, checked_batch, three_gemms
+from nmsim.network.operand import Input, Lowered, TensorName
+
+__all__ = ["Conv"]
+
+Extent = Annotated[int, Field(ge=1, le=1 << 16)]
+Padding = Annotated[int, Field(ge=0, le=1 << 16)]
+Pair = tuple[Extent, Extent]
+
+
+class Conv(WeightedSpec):
+    """A two-dimensional convolution; groups = in_channels makes it depthwise."""
+
+    type: Literal["conv"]
+    in_channels: Positive
+    out_channels: Positive
+    kernel: Extent | Pair = Field(description="window, one number or [height, width]")
+    stride: Extent | Pair = 1
+    padding: Padding | tuple[Padding, Padding] = 0
+    dilation: Extent | Pair = 1
+    groups: Positive = 1
+    input_size: Extent | Pair = Field(description="input, one number or [height, width]")
+    images: Positive = Field(1, description="images per sample, such as a detector's regions")
+    input: Input = Field("relu", description=INPUT)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for field in ("in_channels", "out_channels"):
+            if getattr(self, field) % self.groups:
+                raise ValueError(
+                    f"layer {self.name!r}: {field} is {getattr(self, field)}, "
+                    f"expected a multiple of groups ({self.groups})"
+                )
+        if min(self.output_size) < 1:
+            raise ValueError(f"layer {self.name!r}: the window is larger than the padded input")
+        return self
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: groups."""
+        return self.groups
+
+    @property
+    def columns(self) -> int:
+        """Columns of one image: output pixels."""
+        return self.output_size[0] * self.output_size[1]
+
+    def samples(self, batch: int) -> int:
+        """Images of a batch."""
+        return batch * self.images
+
+    @property
+    def window(self) -> Pair:
+        """Height and width of the kernel."""
+        return _pair(self.kernel)
+
+    @property
+    def image(self) -> Pair:
+        """Height and width of the input."""
+        return _pair(self.input_size)
+
+    @property
+    def output_size(self) -> Pair:
+        """Height and width of the output."""
+        sizes = zip(
+            self.image,
+            self.window,
+            _pair(self.stride),
+            _pair(self.padding),
+            _pair(self.dilation),
+            strict=True,
+        )
+        h, w = ((x + 2 * p - d * (k - 1) - 1) // s + 1 for x, k, s, p, d in sizes)
+        return h, w
+
+    @property
+    def pointwise(self) -> bool:
+        """Its columns are its pixels: a 1x1 window that visits each of them once."""
+        return (self.window, _pair(self.stride), _pair(self.padding)) == ((1, 1), (1, 1), (0, 0))
+
+    @property
+    def steps(self) -> tuple[Pair, Pair, Pair]:
+        """Stride, padding and dilation, each as height and width."""
+        return _pair(self.stride), _pair(self.padding), _pair(self.dilation)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight, all repeats; none if it is another layer's."""
+        if self.weight_of:
+            return 0
+        kh, kw = self.window
+        return self.out_channels * kh * kw * (self.in_channels // self.groups) * self.repeat
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor, channels last: activation NHWC, weight OHWI, gradient NHWC."""
+        samples = self.samples(batch)
+        if tensor == "activation":
+            return (samples, *self.image, self.in_channels)
+        if tensor == "weight":
+            return (self.out_channels, *self.window, self.in_channels // self.groups)
+        return (samples, *self.output_size, self.out_channels)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The layer's GEMMs, one copy per group; T = batch.images.OH.OW."""
+        samples = self.samples(checked_batch(batch))
+        t = samples * self.columns
+        o = self.out_channels // self.groups
+        channels = self.in_channels // self.groups
+        i = self.window[0] * self.window[1] * channels
+        pixels = samples * self._pixels_seen * channels
+        image = self.image[0] * self.image[1] * channels
+        columns = 0 if self.pointwise else t * i + samples * image
+        return three_gemms(
+            self, t=t, o=o, i=i, count=self.groups, activation_elements=pixels, scatter=columns
+        )
+
+    @property
+    def _pixels_seen(self) -> int:
+        """Pixels of an image that some window covers, padding left out."""
+        sizes = zip(self.image, self.output_size, self.window, *self.steps, strict=True)
+        height, width = (_positions_seen(*axis) for axis in sizes)
+        return height * width
+
+
+def _positions_seen(
+    size: int, out: int, window: int, stride: int, padding: int, dilation: int
+) -> int:
+    """Positions along one axis that some window covers.
+
+    A tap visits every stride-th position, so taps share positions only where they leave the same
+    rest by the stride; each adds what lies beyond the end of those before it.
+    """
+    seen = 0
+    ends: dict[int, int] = {}
+    for tap in range(window):
+        first = tap * dilation - padding
+        last = min(first + (out - 1) * stride, size - 1)
+        start = max(first % stride, first)
+        start = max(start, ends.get(first % stride, start))
+        if start <= last:
+            new = (last - start) // stride + 1
+            seen += new
+            ends[first % stride] = start + new * stride
+    return seen
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value

@@ -1,0 +1,158 @@
+"""Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nmsim.gemm import Gemm, Phase
+from nmsim.network.convolution import Conv
+from nmsim.network.lowering import LayerSpec, Positive, WeightedSpec, checked_batch, three_gemms
+from nmsim.network.operand import OPERANDS, Input, Lowered, Operand, TensorName
+
+__all__ = ["Bare", "Conv", "Layer", "Linear", "Matmul"]
+
+
+class Linear(WeightedSpec):
+    """A fully connected layer on ``tokens`` rows per sample."""
+
+    type: Literal["linear"]
+    in_features: Positive
+    out_features: Positive
+    tokens: Positive = Field(1, description="rows per sample")
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: one."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of one sample: tokens."""
+        return self.tokens
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight, all repeats; none if it is another layer's."""
+        return 0 if self.weight_of else self.out_features * self.in_features * self.repeat
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: activation [T, I], weight [O, I], gradient [T, O]."""
+        if tensor == "weight":
+            return (self.out_features, self.in_features)
+        features = self.in_features if tensor == "activation" else self.out_features
+        return (batch * self.tokens, features)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The layer's GEMMs; T = batch.tokens."""
+        t = checked_batch(batch) * self.tokens
+        return three_gemms(
+            self,
+            t=t,
+            o=self.out_features,
+            i=self.in_features,
+            count=1,
+            activation_elements=t * self.in_features,
+            scatter=0,
+        )
+
+
+class Matmul(LayerSpec):
+    """A product of two activations, ``C[m,n] = A[m,k] . B[n,k]^T``, per sample and head."""
+
+    type: Literal["matmul"]
+    m: Positive = Field(description="rows of A: queries")
+    n: Positive = Field(description="rows of B: keys, or features of a head")
+    k: Positive = Field(description="reduction: features of a head, or keys")
+    heads: Positive = Field(1, description="independent products per sample")
+    input: Input = Field("linear", description="what made A")
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: heads come one after the other, as rows."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """Rows of A of one sample and head."""
+        return self.m
+
+    @property
+    def weights(self) -> int:
+        """A matmul has none."""
+        return 0
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
+        rows, columns = {
+            "activation": (self.m, self.k),
+            "activation_b": (self.n, self.k),
+        }.get(tensor, (self.m, self.n))
+        return (batch * self.heads, rows, columns)
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """Forward, and the gradients of A and of B: dA = dC . B and dB = dC^T . A."""
+        m, n, k = self.m, self.n, self.k
+        count = checked_batch(batch) * self.heads
+
+        def gemm(m: int, n: int, k: int, phase: Phase, gradient_of: str = "") -> Gemm:
+            return Gemm(
+                m, n, k, count, self.name, phase, self.repeat, "matmul", gradient_of=gradient_of
+            )
+
+        a, b, gradient = Operand("activation"), Operand("activation_b"), Operand("gradient")
+        return [
+            Lowered(gemm(m, n, k, "forward"), a, b),
+            Lowered(gemm(m, k, n, "backward", "a"), gradient, replace(b, transposed=True)),
+            Lowered(
+                gemm(n, k, m, "backward", "b"),
+                replace(gradient, transposed=True),
+                replace(a, transposed=True),
+            ),
+        ]
+
+
+Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A GEMM without a layer: its operands are the tensors, in the roles of its phase."""
+
+    gemm: Gemm
+    input: Input = "linear"
+
+    @property
+    def name(self) -> str:
+        """The GEMM's layer."""
+        return self.gemm.layer
+
+    def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
+        """Name of the layer that a tensor belongs to: its own."""
+        return self.name
+
+    def samples(self, batch: int) -> int:
+        """Entries of its tensors that share no column: the batch."""
+        return batch
+
+    @property
+    def copies(self) -> int:
+        """Copies of a GEMM are rows of one tensor."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """A bare GEMM does not say where samples begin."""
+        return 1
+
+    def lower(self, batch: int) -> list[Lowered]:
+        """The GEMM itself; its sizes hold the whole batch."""
+        checked_batch(batch)
+        return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Shape of a tensor: rows of all copies by K, or K by rows where the phase transposes."""
+        g = self.gemm
+        a, b = OPERANDS[g.phase]
+        operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
+        return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)

@@ -1,0 +1,253 @@
+"""Where values come from: drawn by role from the distributions of the literature, or from a file.
+
+A tensor comes as consecutive blocks along its first axis, channels last, so that no tensor need be
+held whole. Synthetic tensors are drawn from ``default_rng([seed, crc32(layer), crc32(tensor)])``:
+every phase sees the same W, X and dY, and adding a layer changes no other layer.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from nmsim.errors import ShapeError, SpecError
+from nmsim.jit import kernel
+from nmsim.network.operand import HasTensors, TensorName
+from nmsim.registry import unknown_name
+
+__all__ = ["Rectified", "Synthetic", "TensorFile", "TensorSource"]
+
+Block = NDArray[np.float32]
+
+_BLOCK_ELEMENTS = 1 << 20
+
+_CHANNEL_SIGMA = 0.5
+_SPATIAL_CORRELATION = 0.7
+_GRADIENT_SIGMA = 2.0
+_LOGIT_SIGMA = 2.0
+
+
+class TensorSource(Protocol):
+    """Where the values of a layer's tensors come from."""
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``."""
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Tensors drawn by role.
+
+    - weight: normal, variance 2 / fan-in (He et al., ICCV 2015, equation 10).
+    - activation: normal with log-normal scale per channel (ranges differ by channel: Nagel et al.,
+      ICCV 2019, figure 2) and, in images, first-order correlation along height and width; then the
+      layer's real non-linearity. Correlation and spread are round figures of our own.
+    - gradient: log-normal magnitude, random sign (Chmiel et al., ICLR 2021, section 3).
+
+    Parameters
+    ----------
+    seed
+        The same seed draws the same tensors.
+    """
+
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+        return f"synthetic, seed {self.seed}"
+
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[Block]:
+        """A tensor as consecutive blocks of float32 along its first axis."""
+        shape = layer.shape(tensor, batch)
+        key = [self.seed, zlib.crc32(layer.owner(tensor).encode()), zlib.crc32(tensor.encode())]
+        rng = np.random.default_rng(key)
+        if tensor == "weight":
+            return _weights(rng, shape)
+        if tensor == "gradient":
+            return _gradients(rng, shape)
+        made_by = "linear" if tensor == "activation_b" else layer.input
+        return _activations(rng, shape, made_by, image=len(shape) == 4)
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """Another source's tensors with negative activations set to zero.
+
+    Chmiel et al. (ICLR 2023, section 6) prune activations after a ReLU, whatever the network has.
+    """
+
+    source: TensorSource
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+        return f"{self.source.name}, activations rectified"
+
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis."""
+        for block in self.source.blocks(layer, tensor, batch):
+            yield np.maximum(block, 0) if tensor == "activation" else block
+
+
+def _spans(shape: tuple[int, ...]) -> Iterator[int]:
+    """Lengths of consecutive blocks along the first axis, about a million elements each."""
+    row = int(np.prod(shape[1:], dtype=np.int64))
+    step = max(1, _BLOCK_ELEMENTS // row)
+    for start in range(0, shape[0], step):
+        yield min(step, shape[0] - start)
+
+
+def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[Block]:
+    scale = np.float32(np.sqrt(2.0 / np.prod(shape[1:], dtype=np.int64)))
+    for rows in _spans(shape):
+        yield rng.standard_normal((rows, *shape[1:]), np.float32) * scale
+
+
+def _gradients(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[Block]:
+    # The bit generator of the signs is its own, so that blocks of any size draw the same tensor.
+    signs = np.random.default_rng(rng.integers(1 << 63))
+    for rows in _spans(shape):
+        block = rng.standard_normal((rows, *shape[1:]), np.float32)
+        np.exp(block * np.float32(_GRADIENT_SIGMA), out=block)
+        yield np.where(signs.random(block.shape, np.float32) < 0.5, -block, block)
+
+
+def _activations(
+    rng: np.random.Generator, shape: tuple[int, ...], made_by: str, *, image: bool
+) -> Iterator[Block]:
+    gain = np.exp(rng.standard_normal(shape[-1], np.float32) * np.float32(_CHANNEL_SIGMA))
+    # The bit generator of the second branch is its own, as that of a gradient's signs.
+    branch = np.random.default_rng(rng.integers(1 << 63)) if made_by == "swiglu" else None
+    for rows in _spans(shape):
+        block = rng.standard_normal((rows, *shape[1:]), np.float32)
+        if image:
+            _correlate(block, np.float32(_SPATIAL_CORRELATION))
+        values = _nonlinearity(made_by, block, gain)
+        if branch is not None:
+            values *= branch.standard_normal(block.shape, np.float32)
+        yield values
+
+
+def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
+    if made_by == "relu":
+        return np.maximum(x, 0) * gain
+    if made_by == "gelu":  # Hendrycks and Gimpel, arXiv:1606.08415, tanh form
+        y = x * gain
+        return np.asarray(0.5 * y * (1 + np.tanh(0.7978845608 * (y + 0.044715 * y**3))))
+    if made_by == "swiglu":  # the gate, x . sigmoid(x): Shazeer, arXiv:2002.05202, section 2
+        y = x * gain
+        return np.asarray(y / (1 + np.exp(-y)))
+    if made_by == "softmax":
+        e = np.exp(x * np.float32(_LOGIT_SIGMA))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+    return x * gain
+
+
+@kernel
+def _correlate(x: NDArray[np.float32], rho: np.float32) -> None:
+    """First-order autoregression along height, then width, of NHWC noise; keeps unit variance."""
+    fresh = np.float32(np.sqrt(np.float32(1) - rho * rho))
+    samples, height, width, channels = x.shape
+    for b in range(samples):
+        for h in range(1, height):
+            for w in range(width):
+                for c in range(channels):
+                    x[b, h, w, c] = rho * x[b, h - 1, w, c] + fresh * x[b, h, w, c]
+        for h in range(height):
+            for w in range(1, width):
+                for c in range(channels):
+                    x[b, h, w, c] = rho * x[b, h, w - 1, c] + fresh * x[b, h, w, c]
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """Tensors of a safetensors or npz file, named ``<layer>.<tensor>``.
+
+    A convolution's tensors are laid out as PyTorch does (weight OIHW, activation and gradient
+    NCHW), so that a saved ``state_dict`` can be read as it is; all others have features last.
+
+    Raises
+    ------
+    SpecError
+        if the file cannot be read or lacks a tensor.
+    ShapeError
+        if a tensor is not of the layer's shape.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What a manifest calls it."""
+        return str(self.path)
+
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, channels last."""
+        key, shape = f"{layer.owner(tensor)}.{tensor}", layer.shape(tensor, batch)
+        with _open(self.path) as tensors:
+            if key not in tensors:
+                raise SpecError(f"{self.path}: {unknown_name('tensor', key, tensors)}")
+            array = tensors[key]
+        stored = (shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape
+        batched = array.ndim > 2 and array.shape[-1] == shape[-1] and array.size == np.prod(shape)
+        if array.shape != stored and (len(shape) == 4 or not batched):
+            raise ShapeError(
+                f"{self.path}: {key} is {_sizes(array.shape)}, expected {_sizes(stored)}"
+            )
+        if len(shape) == 4:
+            array = np.moveaxis(array.reshape(stored), 1, -1)
+        array = array.reshape(shape)
+        start = 0
+        for rows in _spans(shape):
+            yield np.ascontiguousarray(array[start : start + rows])
+            start += rows
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+class _Lazy(Mapping[str, NDArray[Any]]):
+    """The tensors of an open safetensors file, read one at a time."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._names = set(file.keys())
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = self._file.get_tensor(name)
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as archive:
+                yield archive
+        else:
+            with safe_open(path, framework="numpy") as file:
+                yield _Lazy(file)
+    except (OSError, SafetensorError, ValueError, TypeError, EOFError) as error:
+        if isinstance(error, ShapeError | SpecError):
+            raise
+        raise SpecError(
+            f"{path}: expected tensors in safetensors or npz ({str(error).splitlines()[0]})"
+        ) from error

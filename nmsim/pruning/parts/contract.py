@@ -1,0 +1,192 @@
+"""What a pruner is: the block of rows that it fills, its traits and options, its registry."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import PatternError, SpecError
+from nmsim.pattern import Pattern
+from nmsim.pruning.parts.effort import Effort, ranking
+from nmsim.registry import Registry, unknown_name
+
+__all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner"]
+
+Unit = Literal["group", "row", "tile", "sample", "tensor"]
+
+
+class Pruned(NamedTuple):
+    """What a pruner makes of a tensor: both arrays have its shape."""
+
+    values: NDArray[Any]
+    mask: NDArray[np.bool_]
+
+
+class Moments(NamedTuple):
+    """What a pruner does to every element on average; float64 arrays of rows x K.
+
+    ``kept`` is the probability of being kept and ``pruned`` its complement, computed apart because
+    1 - kept would cancel; ``value`` is what an element becomes if it is kept.
+    """
+
+    kept: NDArray[np.float64]
+    pruned: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of a tensor on their way through a pruner.
+
+    Parameters
+    ----------
+    values, out_values, out_mask
+        Rows x K, C order: float32, float64, int64 or uint64, and the arrays to fill.
+    pattern, seed
+        As given to ``prune``.
+    first_row
+        Index in the whole tensor of the first row (of one group, if the block has such rows).
+    matrix_rows
+        Rows of one matrix of the tensor (its second last axis): tiles restart at every matrix.
+    unit_rows
+        Rows of what had to come in one block; the block holds whole units, but for the last.
+    """
+
+    values: NDArray[Any]
+    out_values: NDArray[Any]
+    out_mask: NDArray[np.bool_]
+    pattern: Pattern
+    seed: int
+    first_row: int
+    matrix_rows: int
+    unit_rows: int
+
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Fill with a mask and the values that it keeps, which do not change."""
+        self.out_mask[...] = mask
+        self.out_values[...] = np.where(mask, self.values, self.values.dtype.type(0))
+
+
+Fill = Callable[..., None]
+"""Prune a ``Block``; keyword-only parameters, with defaults, are the pruner's options."""
+
+
+def _supports_any(pattern: Pattern) -> str:  # noqa: ARG001 - a pruner without limits
+    return ""
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """A pruning algorithm and what the rest of nmsim must know of it.
+
+    Parameters
+    ----------
+    name
+        As in ``--pruner`` and recipes.
+    summary, source
+        One line each: what it does, and author, venue, equation.
+    fill
+        The algorithm, on a block of rows.
+    regular
+        Keeps exactly min(keep, length) of every group, zeros included: counts need no bits.
+    stochastic
+        Depends on the seed.
+    transposable
+        Its masks obey the pattern along columns too.
+    structured
+        Its masks obey the pattern.
+    rescales
+        Changes the values that it keeps; integers become float64.
+    metadata
+        Hardware must be told which elements were kept.
+    unit
+        What must come in one block: a group, a row, a tile of ``group`` rows, a sample (all rows of
+        one index of the first axis), the tensor. If it is a group and K holds whole groups, a block
+        has rows of one group.
+    masks_as
+        A pruner without options that makes the same masks without these values: who wants the mask
+        alone takes that. Empty: none.
+    limits
+        Why a pattern is beyond it; empty if it is not.
+    effort
+        What it does per element, from pattern and options.
+    moments
+        Exact inclusion probabilities, for pruners that draw: values and pattern to ``Moments``.
+    """
+
+    name: str
+    summary: str
+    source: str
+    fill: Fill
+    regular: bool
+    stochastic: bool = False
+    transposable: bool = False
+    structured: bool = True
+    rescales: bool = False
+    metadata: bool = True
+    unit: Unit = "group"
+    masks_as: str = ""
+    limits: Callable[[Pattern], str] = _supports_any
+    effort: Callable[[Pattern, Mapping[str, Any]], Effort] = ranking
+    moments: Callable[..., Moments] | None = None
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Names of the options and their defaults."""
+        parameters = inspect.signature(self.fill).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def check(self, pattern: Pattern, options: Mapping[str, Any]) -> None:
+        """Refuse a pattern beyond the limits, an unknown option, or a value of the wrong type."""
+        if reason := self.limits(pattern):
+            raise PatternError(f"pattern {pattern}, pruner {self.name!r}: {reason}")
+        hints = get_type_hints(self.fill)
+        for name, value in options.items():
+            if name not in self.options:
+                raise unknown_name(f"option of pruner {self.name!r}", name, self.options)
+            _check_option(f"pruner {self.name!r}, option {name!r}", value, hints[name])
+
+    def unit_rows(
+        self, pattern: Pattern, shape: tuple[int, ...], options: Mapping[str, Any]
+    ) -> int:
+        """Rows that must come in one block, of a tensor of this shape."""
+        rows = math.prod(shape[:-1])
+        if self.unit == "tile":
+            matrix = shape[-2]
+            return pattern.group if matrix % pattern.group == 0 or rows == matrix else matrix
+        if self.unit == "sample":
+            wanted = options.get("rows", 0) or math.prod(shape[1:-1] if len(shape) > 2 else (rows,))
+            return max(1, wanted)
+        return max(1, rows) if self.unit == "tensor" else 1
+
+
+def _check_option(place: str, value: object, hint: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits: dict[object, bool] = {
+        bool: isinstance(value, bool),
+        int: number and isinstance(value, int),
+        float: number,
+    }
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise SpecError(f"{place}: {value!r}, expected one of {', '.join(get_args(hint))}")
+    elif not fits.get(hint, True):
+        raise SpecError(f"{place}: {value!r}, expected {getattr(hint, '__name__', hint)}")
+
+
+PRUNERS: Registry[Pruner] = Registry("pruner")
+
+
+def pruner(name: str, *, summary: str, source: str, **traits: object) -> Callable[[Fill], Fill]:
+    """Register a ``Fill`` function as a pruner; ``traits`` are the other fields of ``Pruner``."""
+
+    def add(fill: Fill) -> Fill:
+        PRUNERS.add(name, Pruner(name, summary, source, fill, **cast("Any", traits)))
+        return fill
+
+    return add

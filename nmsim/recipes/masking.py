@@ -1,0 +1,351 @@
+"""Masks of a layer's operands: a recipe's offers, made of the layer's tensors.
+
+A mask is made along K of the first phase that it is offered in and, in a phase whose K runs along
+the tensor's other axis, seen transposed. Nothing is drawn or pruned before an engine asks for bits.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import RecipeError
+from nmsim.gemm import Gemm
+from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
+from nmsim.network.im2col import column_bits, column_values, windows
+from nmsim.network.layer import Bare, Conv, Layer
+from nmsim.network.operand import Lowered, Operand
+from nmsim.network.tensors import Rectified, TensorSource
+from nmsim.pattern import Pattern
+from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
+from nmsim.recipes.recipe import Offer, Recipe
+
+__all__ = ["Setting", "mask_seed", "sparse_gemms"]
+
+_BLOCK_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What masks depend on beside the network: recipe, pattern, tensors, batch and seed."""
+
+    recipe: Recipe
+    pattern: Pattern
+    tensors: TensorSource
+    batch: int = 1
+    seed: int = 0
+
+
+def mask_seed(seed: int, layer: str, role: str, phase: str) -> int:
+    """Seed of a stochastic pruner for one mask: who draws it so elsewhere gets the same mask.
+
+    Parameters
+    ----------
+    seed
+        Of the run.
+    layer, role, phase
+        What the mask prunes, and the first phase that it is offered in.
+    """
+    key = [seed, *(zlib.crc32(text.encode()) for text in (layer, role, phase))]
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+def sparse_gemms(
+    layers: Iterable[Layer | Bare],
+    setting: Setting,
+    *,
+    phases: Iterable[str] | None = None,
+    names: str = "*",
+) -> Iterator[SparseGemm]:
+    """The GEMMs of a training step with the masks that a recipe offers.
+
+    Parameters
+    ----------
+    layers
+        Of a network, or bare GEMMs.
+    phases
+        Those wanted; None: all.
+    names
+        A glob over layer names.
+    """
+    wanted = None if phases is None else set(phases)
+    whole, recipe = list(layers), setting.recipe
+    recipe.check_names(whole)
+    left = recipe.leave_dense.names(whole)
+    for layer in whole:
+        if not fnmatchcase(layer.name, names):
+            continue
+        offers = () if layer.name in left else recipe.operands
+        makers = [_Maker(layer, offer, setting) for offer in offers]
+        for lowered in layer.lower(setting.batch):
+            if wanted is None or lowered.gemm.phase in wanted:
+                work = _masked(lowered, makers, recipe)
+                yield _in_recipe(work, recipe, left_dense=layer.name in left)
+
+
+def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
+    """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
+    gemm = work.gemm
+    if gemm.kind == "matmul":
+        return work
+    offers = [offer for offer in recipe.operands if gemm.phase in offer.phases]
+    if left_dense:
+        return replace(work, note="left dense by the recipe" if offers else "")
+    unnamed = offers and not any(offer.names(gemm.layer) for offer in offers)
+    note = "the recipe names no operand of this layer" if unnamed else work.note
+    return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
+
+
+def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseGemm:
+    gemm = lowered.gemm
+    offered = [
+        next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
+        for operand in (lowered.a, lowered.b)
+    ]
+    k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
+    if k > gemm.k and all(offered):
+        raise RecipeError(
+            f"layer {gemm.layer!r}, {gemm.phase}: a fixed mask pads every sample, K from {gemm.k} "
+            f"to {k}, which no second mask is made for: expected one mask in this phase"
+        )
+    masks, notes = [], []
+    for operand, rows, maker in zip((lowered.a, lowered.b), (gemm.m, gemm.n), offered, strict=True):
+        dense = Mask.dense(rows * gemm.count, k)
+        mask, note = maker.along(operand, gemm, dense) if maker else (dense, "")
+        masks.append(mask)
+        notes.append(note)
+    if k > gemm.k:
+        notes.append(f"K padded from {gemm.k} to {k}: every sample starts with a kept column")
+    return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """One offer of a recipe on one layer."""
+
+    layer: Layer | Bare
+    offer: Offer
+    setting: Setting
+
+    @property
+    def pattern(self) -> Pattern:
+        return self.offer.pattern or self.setting.pattern
+
+    @property
+    def _pruner(self) -> Pruner:
+        return PRUNERS[self.offer.pruner]
+
+    def along(self, operand: Operand, gemm: Gemm, dense: Mask) -> tuple[Mask, str]:
+        """The mask as an operand of ``dense``'s shape sees it, and a note; dense if it cannot."""
+        if self.pattern.is_dense:
+            return dense, ""
+        self._pruner.check(self.pattern, self.offer.options)
+        if self.offer.withheld:
+            why = "" if self._pruner.structured else ", which no N:M hardware can use"
+            kept = f"{self.pattern.density:.2%} kept"
+            return dense, f"{self.offer.role} runs dense: {self.offer.pruner} mask, {kept}{why}"
+        if self._straddles:
+            return dense, (
+                f"activation runs dense: groups of {self.pattern.group} do not divide "
+                "its channels, so they do not line up with K"
+            )
+        home = Mask(
+            self.pattern,
+            dense.rows,
+            dense.k,
+            regular=self._pruner.regular and (operand.transposed or not self._has_padding),
+            source=lambda: self.words,
+            fits=self._pruner.structured,
+            indexed=self._pruner.metadata,
+        )
+        if operand.transposed == self.offer.transposed:
+            return home, "" if home.fits else self._misfit(home, gemm)
+        fits = self._pruner.transposable and not self._per_pixel
+        turned = replace(home, regular=False, source=self._turned(dense), fits=fits)
+        return turned, "" if fits else self._misfit(turned, gemm)
+
+    def _misfit(self, mask: Mask, gemm: Gemm) -> str:
+        """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
+        offer, share = self.offer, mask.broken_groups() / mask.groups
+        along = f"was made along K of {offer.phases[0]}"
+        made = along if self._pruner.structured else "obeys no pattern"
+        found = (
+            f"{offer.pruner} mask of the {offer.role} {made}; "
+            f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
+        )
+        if not self.offer.allow_unfit:
+            raise RecipeError(
+                f"recipe {self.setting.recipe.name!r}, layer {gemm.layer!r}: the {found}: expected "
+                "a mask of its own, a transposable pruner, or allow_unfit: true"
+            )
+        return found
+
+    def padded(self, k: int) -> int:
+        """K with zero columns, so that a fixed mask starts alike in every sample."""
+        pads = self._by_sample and not self.offer.withheld
+        return self._samples * self._sample(self.layer.columns) if pads else k
+
+    @property
+    def _samples(self) -> int:
+        return self.layer.samples(self.setting.batch)
+
+    @property
+    def _by_sample(self) -> bool:
+        """The mask looks at no value, and K runs over samples of several columns each."""
+        over_samples = self.offer.transposed and self.offer.role != "weight"
+        return over_samples and not self._pruner.metadata and self.layer.columns > 1
+
+    @property
+    def _per_pixel(self) -> bool:
+        """The mask is an image's, and columns see each pixel in several windows."""
+        layer = self.layer
+        if not isinstance(layer, Conv) or self.offer.role != "activation" or self.offer.transposed:
+            return False
+        return not (layer.pointwise and layer.groups == 1)
+
+    def _sample(self, columns: int) -> int:
+        """Columns of a sample, padded to whole periods of an evenly spread mask."""
+        period = self.pattern.group // math.gcd(self.pattern.keep, self.pattern.group)
+        return -(-columns // period) * period
+
+    @property
+    def _straddles(self) -> bool:
+        """Groups of an image's channels would not line up with K of its columns."""
+        layer = self.layer
+        if not isinstance(layer, Conv) or not self._per_pixel:
+            return False
+        return bool(layer.in_channels // layer.groups % self.pattern.group)
+
+    @property
+    def _has_padding(self) -> bool:
+        """Columns of an image may hold padding, which is pruned whatever the pattern keeps."""
+        layer = self.layer
+        if not isinstance(layer, Conv) or self.offer.role != "activation":
+            return False
+        return layer.steps[1] != (0, 0)
+
+    def _turned(self, dense: Mask) -> Callable[[], Words]:
+        copies = self.layer.copies
+
+        def turn() -> Words:
+            k = dense.rows // copies
+            parts = [transpose(part, k) for part in np.split(self.words, copies)]
+            return np.concatenate(parts)
+
+        return turn
+
+    @cached_property
+    def words(self) -> Words:
+        """The packed mask, all copies, along K of the offer's first phase."""
+        layer, natural = self.layer, not self.offer.transposed
+        if isinstance(layer, Conv) and self.offer.role == "activation" and natural:
+            pixels = self._samples * layer.image[0] * layer.image[1]
+            words = self._pruned(self._blocks(), pixels, layer.in_channels)
+            pointwise = layer.pointwise and layer.groups == 1
+            return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
+        if self._by_sample:
+            return self._fixed(layer)
+        rows, k, blocks = self._natural() if natural else self._transposed()
+        if layer.copies == 1 or self._pruner.unit != "tile":
+            return self._pruned(blocks, rows, k)
+        parts = np.split(np.concatenate(list(blocks)), layer.copies)
+        return np.concatenate([self._pruned([part], len(part), k) for part in parts])
+
+    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
+        seed = mask_seed(self.setting.seed, *self._names)
+        chosen = self.offer.pruner
+        return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+
+    def _fixed(self, layer: Layer | Bare) -> Words:
+        """A mask that looks at no value: the same columns of every sample, for every feature."""
+        row = np.zeros((1, self._sample(layer.columns)))
+        bits = prune(row, self.pattern, self.offer.pruner).mask
+        bits[:, layer.columns :] = False
+        whole = pack(np.tile(bits, self._samples))
+        shape = layer.shape("weight", self.setting.batch)
+        features = (
+            shape[0] if self.offer.role == "gradient" else layer.copies * math.prod(shape[1:])
+        )
+        return np.repeat(whole, features, axis=0)
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        return self.layer.owner(self.offer.role), self.offer.role, self.offer.phases[0]
+
+    def _blocks(self) -> Iterator[NDArray[Any]]:
+        """The tensor as blocks of a matrix, features last."""
+        tensor, source = self.offer.role, self.setting.tensors
+        if self.offer.relu:
+            source = Rectified(source)
+        for block in source.blocks(self.layer, tensor, self.setting.batch):
+            features = block[0].size if tensor == "weight" else block.shape[-1]
+            yield block.reshape(-1, features)
+
+    def _whole(self) -> NDArray[Any]:
+        """The tensor as one matrix, features last; held once."""
+        blocks = self._blocks()
+        first = next(blocks)
+        shape = self.layer.shape(self.offer.role, self.setting.batch)
+        rows = shape[0] if self.offer.role == "weight" else math.prod(shape[:-1])
+        whole = np.empty((rows, first.shape[1]), first.dtype)
+        start = 0
+        for block in chain([first], blocks):
+            whole[start : start + len(block)] = block
+            start += len(block)
+        return whole
+
+    def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
+        """Rows, K and blocks of the tensor's own matrix, copy after copy."""
+        shape = self.layer.shape(self.offer.role, self.setting.batch)
+        copies = self.layer.copies
+        if self.offer.role == "weight":
+            return shape[0], int(np.prod(shape[1:])), self._blocks()
+        rows, k = int(np.prod(shape[:-1])), shape[-1] // copies
+        if copies == 1:
+            return rows, k, self._blocks()
+        whole = np.concatenate(list(self._blocks())).reshape(rows, copies, k)
+        return rows * copies, k, iter([np.moveaxis(whole, 1, 0).reshape(-1, k)])
+
+    def _transposed(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
+        """Rows, K and blocks of the transposed matrix: features by samples or outputs."""
+        layer = self.layer
+        whole = self._whole()
+        copies = layer.copies
+        if self.offer.role == "weight":
+            k, features = whole.shape[0] // copies, whole.shape[1]
+            turned = np.swapaxes(whole.reshape(copies, k, features), 1, 2)
+            spans = list(_spans(features, k))
+            return copies * features, k, (part[span] for part in turned for span in spans)
+        if isinstance(layer, Conv) and self.offer.role == "activation":
+            return self._columns_of(layer, whole)
+        rows, k = whole.shape[1], whole.shape[0]
+        return rows, k, (whole[:, span].T for span in _spans(rows, k))
+
+    def _columns_of(
+        self, layer: Conv, image: NDArray[Any]
+    ) -> tuple[int, int, Iterator[NDArray[Any]]]:
+        w = windows(layer, self.setting.batch)
+        k = w.samples * w.out_height * w.out_width
+        rows = w.window_height * w.window_width * w.channels
+        pixels = image.astype(np.float32, copy=False)
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for span in _spans(rows, k):
+                out = np.empty((span.stop - span.start, k), np.float32)
+                column_values(pixels, w, span.start, out)
+                yield out
+
+        return rows, k, blocks()
+
+
+def _spans(rows: int, k: int) -> Iterator[slice]:
+    """Consecutive spans of rows, about a million elements each."""
+    step = max(1, _BLOCK_ELEMENTS // k)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,0 +1,276 @@
+"""Training recipes: which operand is pruned by what, and in which phases its mask is offered.
+
+Offers name layers by glob; for each layer, role and phase the first that matches holds. Layers
+that a recipe leaves dense run in the machine's own number format.
+
+A recipe names roles and phases; which axis of which tensor that prunes follows from the lowering.
+One mask offered in two phases must obey the pattern along K of both: a mask of weights made for
+forward (along inputs) does so in backward (along outputs) only if its pruner is transposable.
+Anything else is refused when the mask is made, unless the recipe says ``allow_unfit: true``.
+"""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from nmsim.errors import NmsimError, RecipeError, UnknownName
+from nmsim.formats import NumberFormat
+from nmsim.gemm import Gemm, Phase
+from nmsim.network.layer import Bare, Conv, Layer, Linear
+from nmsim.network.operand import OPERANDS, Role
+from nmsim.pattern import Pattern, PatternField
+from nmsim.pruning import PRUNERS
+from nmsim.recipes.schedules import Schedule, State, schedule
+from nmsim.registry import unknown_name
+from nmsim.spec import Catalog, Spec
+
+__all__ = ["RECIPES", "LeaveDense", "Offer", "Plan", "Recipe", "load_recipe"]
+
+Globs = str | tuple[str, ...]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_TRANSPOSED = {
+    (operand.tensor, phase): operand.transposed
+    for phase, operands in OPERANDS.items()
+    for operand in operands
+}
+"""Whether K of a phase runs across a role's tensor (True) or along its last axis (False)."""
+
+
+class Offer(Spec):
+    """One mask: what it prunes, how, and the phases that it is offered in."""
+
+    role: Role = Field(description="what the pruned tensor is to the layer")
+    phases: tuple[Phase, ...] = Field(
+        min_length=1, description="where the mask is offered; it is made along K of the first"
+    )
+    pruner: str = Field(description="from `nmsim list pruners`")
+    options: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="of the pruner: `nmsim show pruners NAME`"
+    )
+    pattern: PatternField | None = Field(None, description="default: the run's --pattern")
+    layers: Globs = Field(
+        "*", description="glob or globs over layer names; of several offers the first that matches"
+    )
+    relu: bool = Field(False, description="set negative activations to zero before pruning")
+    refresh: Annotated[int, Field(ge=1)] = Field(
+        1, description="training steps between two makings of the mask, which share its cost"
+    )
+    allow_unfit: bool = Field(
+        False, description="offer the mask even where it breaks the pattern along K"
+    )
+    withheld: bool = Field(
+        False, description="prune, but offer the mask to no hardware: the operand runs dense"
+    )
+
+    @field_validator("pruner")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        try:
+            return PRUNERS[name].name
+        except UnknownName as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> Self:
+        pruner = PRUNERS[self.pruner]
+        for name in self.options:
+            if name not in pruner.options:
+                raise ValueError(str(unknown_name("option", name, pruner.options)))
+        if not _globs(self.layers):
+            raise ValueError("layers: expected a glob, found none")
+        if len(set(self.phases)) < len(self.phases):
+            raise ValueError(f"phases: expected each once, found {', '.join(self.phases)}")
+        if self.withheld and self.allow_unfit:
+            raise ValueError("withheld and allow_unfit: a mask is offered or it is not")
+        for phase in self.phases:
+            if (self.role, phase) not in _TRANSPOSED:
+                raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
+        if self.relu and self.role != "activation":
+            raise ValueError(f"relu is for activations, not for the {self.role}")
+        axes = {_TRANSPOSED[self.role, phase] for phase in self.phases}
+        if len(axes) > 1 and not pruner.metadata:
+            raise ValueError(f"a {self.pruner} mask is made for K of one axis: offer one per phase")
+        return self
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the mask is made across the tensor, not along its last axis."""
+        return _TRANSPOSED[self.role, self.phases[0]]
+
+    def names(self, layer: str) -> bool:
+        """Whether one of the globs matches a layer's name."""
+        return _matches(self.layers, layer)
+
+    def precludes(self, later: "Offer") -> bool:
+        """Whether a later offer of the same role and phase can never be the first to match."""
+        own = _globs(self.layers)
+        return "*" in own or set(_globs(later.layers)) <= set(own)
+
+
+class LeaveDense(Spec):
+    """Layers that nothing is pruned in, and that run in the machine's own number format.
+
+    The first and the last layer are the network's first and last with a weight; one of repeated
+    blocks is neither, and GEMMs without a network have none.
+    """
+
+    first: bool = Field(False, description="the network's first layer with a weight")
+    last: bool = Field(False, description="the network's last layer with a weight")
+    layers: Globs = Field((), description="glob or globs over layer names")
+
+    def names(self, layers: Iterable[Layer | Bare]) -> frozenset[str]:
+        """Names of a workload's layers that are left dense."""
+        found = list(layers)
+        weighted = [layer for layer in found if isinstance(layer, Conv | Linear)]
+        ends = [*weighted[: int(self.first)], *weighted[len(weighted) - int(self.last) :]]
+        return frozenset(
+            {layer.name for layer in ends if layer.repeat == 1}
+            | {layer.name for layer in found if _matches(self.layers, layer.name)}
+        )
+
+
+class Plan(Spec):
+    """How masks come about over a training run, in shares of its steps.
+
+    Dense steps, in the machine's own number format; steps that sparsify; and steps with the masks
+    at their patterns, to the end.
+    """
+
+    dense: Share = Field(0.0, description="share of the run before anything is pruned")
+    finetune: Share = Field(0.0, description="share of the run at its end, after sparsifying")
+    sparsify: str = Field(
+        "", description="mdgf-linear, mdgf-exponential, sdgf-stepwise or sdgf-geometric; none: the "
+        "masks are at their patterns once the dense steps are over"
+    )  # fmt: skip
+    options: dict[str, int | float] = Field(
+        default_factory=dict,
+        description="of the schedule: beta, cutoff, k; beta's default ends the decay with the "
+        "sparsifying steps",
+    )
+    roles: tuple[Role, ...] = Field(
+        ("weight",), min_length=1, description="masks that follow it; others hold from the start"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.dense + self.finetune > 1:
+            raise ValueError("dense and finetune: expected shares of one run, 1 or less together")
+        if self.finetune and not self.sparsify:
+            raise ValueError("finetune: expected a schedule that sparsifies before it")
+        try:
+            self.over(Pattern(1, 4), 1000)
+        except NmsimError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def over(self, pattern: Pattern, steps: int) -> Schedule:
+        """The schedule of a mask over a run of so many steps; shares are rounded to steps."""
+        dense = round(self.dense * steps)
+        if not self.sparsify or pattern.is_dense:
+            return Schedule(pattern, steps, lambda *_: State(pattern), dense)
+        tail = min(round(self.finetune * steps), steps - dense)
+        decays = {"beta": None} if self.sparsify.startswith("mdgf") else {}
+        return schedule(
+            self.sparsify,
+            pattern,
+            steps,
+            dense_steps=dense,
+            finetune_steps=tail,
+            **{**decays, **self.options},
+        )
+
+
+class Recipe(Spec):
+    """Which operands are pruned in a training step; layers without weights run dense."""
+
+    name: str = Field("", description="filled in from the file's name")
+    summary: str = Field(description="one line")
+    source: str = Field(description="author, venue, section")
+    operands: tuple[Offer, ...] = Field(description="the masks; none: everything is dense")
+    leave_dense: LeaveDense = Field(LeaveDense(), description="layers that nothing is pruned in")
+    formats: dict[Phase, NumberFormat] = Field(
+        default_factory=dict,
+        description="number format of both operands, by phase; default: the machine's own",
+    )
+    schedule: Plan | None = Field(
+        None, description="over a training run (`nmsim train`); default: masks from the first step"
+    )
+
+    @model_validator(mode="after")
+    def _schedule_has_masks(self) -> Self:
+        offered = {offer.role for offer in self.operands}
+        for role in self.schedule.roles if self.schedule else ():
+            if role not in offered:
+                raise ValueError(f"schedule.roles: {role}, of which operands offer no mask")
+        return self
+
+    @model_validator(mode="after")
+    def _every_offer_can_match(self) -> Self:
+        for number, later in enumerate(self.operands):
+            for offer in self.operands[:number]:
+                shared = [phase for phase in later.phases if phase in offer.phases]
+                if offer.role == later.role and shared and offer.precludes(later):
+                    raise ValueError(f"two masks are offered for the {offer.role} in {shared[0]}")
+        return self
+
+    def offer_for(self, role: str, gemm: Gemm) -> Offer | None:
+        """The mask that a GEMM is offered for a role: the first whose globs match its layer.
+
+        None without one; products of attention have none, as their operands are no layer's tensors.
+        """
+        if gemm.kind == "matmul":
+            return None
+        found = (
+            offer
+            for offer in self.operands
+            if offer.role == role and gemm.phase in offer.phases and offer.names(gemm.layer)
+        )
+        return next(found, None)
+
+    def check_names(self, layers: Iterable[Layer | Bare]) -> None:
+        """Refuse globs that match none of a workload's layers: their masks would prune nothing.
+
+        Raises
+        ------
+        RecipeError
+            that names the globs and some of the layers.
+        """
+        names = [layer.name for layer in layers]
+        fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
+        for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
+            wanted = _globs(globs)
+            if wanted and not any(_matches(globs, name) for name in names):
+                raise RecipeError(
+                    f"recipe {self.name!r}, {field}: {', '.join(wanted)} matches no layer "
+                    f"(they are {', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+                )
+
+
+RECIPES: Catalog[Recipe] = Catalog("recipe", Path(__file__).parent, Recipe)
+"""The recipes that ship with nmsim."""
+
+
+def _globs(layers: Globs) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else layers
+
+
+def _matches(layers: Globs, name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in _globs(layers))
+
+
+def load_recipe(name: str | Path | Recipe) -> Recipe:
+    """A recipe by name or from a YAML file; a recipe is itself.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        for a name that does not exist or a file that does not describe a recipe.
+    """
+    if isinstance(name, Recipe):
+        return name
+    recipe = RECIPES.load(name)
+    return recipe.model_copy(update={"name": recipe.name or RECIPES.path(name).stem})

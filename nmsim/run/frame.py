@@ -1,0 +1,84 @@
+"""Result rows as a table (pandas): its columns, their order and their types."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from nmsim.errors import SpecError
+from nmsim.result import COLUMNS
+
+__all__ = ["FLAGS", "INTEGERS", "OPTIONAL", "REALS", "TEXTS", "frame", "missing", "typed_frame"]
+
+_COUNTED = {
+    "elements",
+    "cycles",
+    "folds",
+    "MACs",
+    "bytes",
+    "bits",
+    "bit-ops",
+    "muxes",
+    "levels",
+    "threadblocks",
+}
+_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
+INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
+REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
+FLAGS = {"transposed"}
+OPTIONAL = {c.name for c in COLUMNS if c.optional}
+TEXTS = {c.name for c in COLUMNS} - INTEGERS - REALS - FLAGS
+TEXTS |= {"model", "recipe", "pattern", "fidelity"}
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per GEMM: columns that are not of `nmsim.result.COLUMNS` first, then those, in order.
+
+    Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
+    are and however few. Optional counts are nullable Int64, optional measures NaN where there is
+    none. A count beyond 64 bits turns its column into Python integers.
+
+    Raises
+    ------
+    SpecError
+        if the first row lacks a column that is not optional.
+    """
+    table = list(rows)
+    known = [column.name for column in COLUMNS]
+    extra = [name for name in table[0] if name not in known] if table else []
+    for name in known:
+        if table and name not in table[0] and name not in OPTIONAL:
+            raise SpecError(f"results: no column {name!r}")
+    return typed_frame([*extra, *known], table)
+
+
+def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table of the named columns, each of the type that its values have in results."""
+    return pd.DataFrame({name: _series(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _series(name: str, values: list[Any]) -> "pd.Series[Any]":
+    present = [None if missing(value) else value for value in values]
+    if name in INTEGERS:
+        return _integers([None if v is None else int(v) for v in present], name in OPTIONAL)
+    if name in REALS:
+        return pd.Series([math.nan if v is None else float(v) for v in present], dtype="float64")
+    if name in FLAGS:
+        return pd.Series([bool(v) for v in present], dtype="bool")
+    if name in TEXTS:
+        return pd.Series(["" if v is None else str(v) for v in present], dtype="str")
+    return pd.Series(values)
+
+
+def _integers(values: list[int | None], optional: bool) -> "pd.Series[Any]":
+    if any(v is not None and not -(2**63) <= v < 2**63 for v in values):
+        return pd.Series(values, dtype="object")
+    if optional or None in values:
+        return pd.Series(values, dtype="Int64")
+    return pd.Series(values, dtype="int64")
+
+
+def missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NA or NaN."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))

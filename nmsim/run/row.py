@@ -1,0 +1,98 @@
+"""One row of a result table: what a sparse GEMM was, how it ran, and what it cost."""
+
+from typing import Any
+
+from nmsim.cost import bit_operations
+from nmsim.gemm import Gemm
+from nmsim.machines import Machine, Ran, kind_of
+from nmsim.mask import SparseGemm
+from nmsim.result import Result, Survivors
+
+__all__ = ["row_of"]
+
+Row = dict[str, Any]
+
+
+def row_of(
+    machine: Machine, ran: Ran, work: SparseGemm, result: Result, twin: Result | None
+) -> Row:
+    """The columns of ``nmsim.result.COLUMNS`` that follow from one GEMM alone.
+
+    Parameters
+    ----------
+    machine, ran
+        As it was asked for, and as it ran the GEMM's number format.
+    work, result
+        The GEMM with its masks, and what it cost.
+    twin
+        What the GEMM costs dense; None: not compared.
+    """
+    g, kind = work.gemm, kind_of(machine)
+    return {
+        "layer": g.layer,
+        "kind": g.kind,
+        "phase": g.phase,
+        "gradient_of": g.gradient_of,
+        "m": g.m,
+        "n": g.n,
+        "k": g.k,
+        "count": g.count,
+        "repeat": g.repeat,
+        "a_pattern": str(work.a.pattern),
+        "b_pattern": str(work.b.pattern),
+        "transposed": result.transposed,
+        "kernel": result.kernel,
+        "engine": result.engine,
+        "hardware": machine.name,
+        "compute_cycles": result.compute_cycles,
+        "stall_cycles": result.stall_cycles,
+        "cycles": result.cycles,
+        "time_us": result.time_us,
+        "delivery_cycles": result.delivery_cycles,
+        "half_width": result.half_width,
+        "folds_run": result.folds_run,
+        "tiles": result.tiles,
+        "waves": result.waves,
+        "macs_dense": g.macs,
+        "macs_issued": result.macs_issued,
+        "macs_useful": work.macs_useful,
+        "utilization": result.utilization,
+        "dram_read_bytes": result.dram_read_bytes,
+        "dram_write_bytes": result.dram_write_bytes,
+        "sram_read_bytes": result.sram_read_bytes,
+        "a_bits_per_cycle": result.a_bits_per_cycle,
+        "b_bits_per_cycle": result.b_bits_per_cycle,
+        "metadata_bytes": result.metadata_bytes,
+        "scatter_bytes": _scatter_bytes(ran.machine, g),
+        "compressed": result.compressed,
+        "misfit_share": result.misfit_share,
+        **_survivors(result.survivors),
+        **kind.columns(machine, work, result),
+        **_bit_operations(kind.operand_bits(ran.machine), work, result),
+        "dram_gbps": result.dram_gbps,
+        "bound": result.bound,
+        "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
+        "dense_cycles": twin.cycles if twin else None,
+        "number_format": ran.name,
+        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
+    }
+
+
+def _scatter_bytes(machine: Machine, g: Gemm) -> int:
+    return -(-g.scatter_elements * g.count * kind_of(machine).output_bits(machine) // 8) * g.repeat
+
+
+def _survivors(found: Survivors | None) -> Row:
+    measured, expected = (found.measured, found.expected) if found else ((), ())
+    return {
+        "survivors_mean": Survivors.mean(measured),
+        "survivors_expected": Survivors.mean(expected),
+        "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+    }
+
+
+def _bit_operations(bits: int, work: SparseGemm, result: Result) -> Row:
+    return {
+        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
+        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
+    }

@@ -1,0 +1,327 @@
+"""A training run: a recipe's schedule over its steps, against the same steps with nothing pruned.
+
+The run is cut into segments of steps that hardware sees alike; each distinct state is simulated
+once (`training_step`) and multiplied by its steps. A mask that decays (Bambhaniya et al. 2025,
+MDGF) leaves no weight at zero: until it is binary, the step is a dense one. FLOPs are two for every
+MAC whose mask bits are both set.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES
+from nmsim.machines import Machine, kind_of
+from nmsim.pattern import Pattern
+from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.recipes.spans import Span, spans
+from nmsim.run.experiment import Point, manifest, rows
+from nmsim.run.workload import Model, load_workload
+
+__all__ = [
+    "Inference",
+    "Segment",
+    "Step",
+    "TrainingRun",
+    "run_training",
+    "train",
+    "training_document",
+    "training_step",
+]
+
+Row = dict[str, Any]
+
+_MOST_STEPS = 10**15
+"""Shares of a run are floats: beyond 2^53 they miss whole steps."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step costs: all GEMMs of forward, backward and update, and their masks.
+
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats`` are
+    what operands of layers with a weight ran in: "forward int8, backward bf16".
+    """
+
+    time_us: float
+    mask_us: float
+    macs_dense: int
+    macs_issued: int
+    macs_useful: int
+    dram_bytes: int
+    formats: str
+
+    @property
+    def flops(self) -> int:
+        """Two for every useful MAC."""
+        return 2 * self.macs_useful
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A span, and what a step of it costs."""
+
+    span: Span
+    masks: str
+    step: Step
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The network that the run ends with: forward of one sample, and its weights as stored.
+
+    FLOPs of GEMMs that are given, instead of a network, are those of the GEMMs.
+    """
+
+    flops_dense: int
+    flops: int
+    parameters: int
+    parameters_kept: int
+    value_bits: int
+    metadata_bits: int
+    dense_bits: int
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run and its dense twin.
+
+    Parameters
+    ----------
+    segments
+        In the order of the run.
+    dense
+        A step with nothing pruned, in the machine's own number format.
+    inference
+        The result.
+    about
+        What the run must say to be reproduced.
+    """
+
+    segments: tuple[Segment, ...]
+    dense: Step
+    inference: Inference
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return sum(segment.span.steps for segment in self.segments)
+
+    def total(self, quantity: str) -> float:
+        """A field of ``Step``, over the run."""
+        parts = [getattr(part.step, quantity) * part.span.steps for part in self.segments]
+        return math.fsum(parts) if isinstance(parts[0], float) else sum(parts)
+
+    @property
+    def speedup(self) -> float:
+        """Time of the dense run over that of this one."""
+        return self.dense.time_us * self.steps / self.total("time_us")
+
+    def frame(self) -> pd.DataFrame:
+        """One row per segment."""
+        return pd.DataFrame(_segments(self))
+
+
+def train(
+    model: Model,
+    *,
+    steps: int,
+    hardware: str | Path | Machine = "systolic-128x128-2to4",
+    recipe: str | Path | Recipe = "dense",
+    pattern: str | Pattern = "2:4",
+    batch: int = 1,
+    fidelity: str = "cycle",
+    seed: int = 0,
+    tensors: str | Path | None = None,
+) -> TrainingRun:
+    """Simulate a training run: a recipe's schedule over so many steps.
+
+    Parameters
+    ----------
+    steps
+        Training steps of ``batch`` samples.
+    model, hardware, recipe, pattern, batch, fidelity, seed, tensors
+        As in ``nmsim.simulate``.
+
+    Raises
+    ------
+    NmsimError
+        for anything that its user can mend; one line.
+    """
+    point = Point(
+        model=model,
+        hardware=hardware,
+        recipe=recipe,
+        pattern=pattern,
+        batch=batch,
+        fidelity=fidelity,
+        seed=seed,
+        tensors=tensors,
+    )
+    return run_training(point, steps, "nmsim.train")
+
+
+def run_training(point: Point, steps: int, command: str) -> TrainingRun:
+    """The training run of a point; its phases and layers are all, whatever it says."""
+    if not 1 <= steps <= _MOST_STEPS:
+        raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
+    if load_workload(point.model).trace is not None:
+        raise SpecError(f"model {point.model}: a trace holds masks of one step, expected a network")
+    whole = replace(point, phases=(), layers="*", compare=False)
+    recipe = load_recipe(point.recipe)
+    dense = training_step(replace(whole, recipe="dense"))
+    known: dict[tuple[Any, ...], Step] = {}
+    segments = []
+    for span in spans(recipe, Pattern.parse(point.pattern), steps):
+        seen = _seen(recipe, span)
+        key = (span.patterns, bool(seen.formats))
+        if key not in known:
+            known[key] = training_step(replace(whole, recipe=seen))
+        segments.append(Segment(span, _masks(recipe, span), known[key]))
+    return TrainingRun(
+        tuple(segments),
+        dense,
+        _inference(whole, recipe),
+        _about(replace(whole, recipe=recipe), steps, command),
+    )
+
+
+def _about(point: Point, steps: int, command: str) -> dict[str, Any]:
+    whole = manifest(point, command)
+    parts = ("sample", "phases", "layers")
+    return {
+        **{name: value for name, value in whole.items() if name not in parts},
+        "kind": "train",
+        "steps": steps,
+    }
+
+
+def training_step(point: Point) -> Step:
+    """What a training step costs in one state: masks and GEMMs, one after the other."""
+    table = list(rows(point))
+    masks = math.fsum(row["mask_us"] or 0.0 for row in table)
+    return Step(
+        time_us=math.fsum(row["time_us"] for row in table) + masks,
+        mask_us=masks,
+        macs_dense=sum(row["macs_dense"] for row in table),
+        macs_issued=sum(row["macs_issued"] for row in table),
+        macs_useful=sum(row["macs_useful"] for row in table),
+        dram_bytes=sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in table),
+        formats=_formats(table),
+    )
+
+
+def _formats(table: list[Row]) -> str:
+    found: dict[str, dict[str, None]] = {phase: {} for phase in PHASES}
+    for row in table:
+        if row["kind"] != "matmul":
+            found[row["phase"]][row["number_format"]] = None
+    return ", ".join(f"{phase} {'+'.join(ran)}" for phase, ran in found.items() if ran)
+
+
+def _seen(recipe: Recipe, span: Span) -> Recipe:
+    """The recipe as hardware sees it in a span: masks with their patterns, and number formats."""
+    offers = [
+        offer.model_copy(update={"pattern": pattern})
+        for offer, pattern in zip(recipe.operands, span.patterns, strict=True)
+        if not pattern.is_dense
+    ]
+    formats = {} if span.stage == "dense" else recipe.formats
+    return recipe.model_copy(update={"operands": tuple(offers), "formats": formats})
+
+
+def _masks(recipe: Recipe, span: Span) -> str:
+    """The masks of a span for people: "weight 1:8+1:4", "dense"."""
+    found: dict[str, list[str]] = {}
+    for offer, pattern in zip(recipe.operands, span.patterns, strict=True):
+        patterns = found.setdefault(offer.role, [])
+        if str(pattern) not in patterns:
+            patterns.append(str(pattern))
+    said = [f"{role} {'+'.join(patterns)}" for role, patterns in found.items()]
+    return ", ".join(said) if any(not p.is_dense for p in span.patterns) else "dense"
+
+
+def _inference(point: Point, recipe: Recipe) -> Inference:
+    one = replace(point, recipe=recipe, batch=1, phases=("forward",))
+    machine, kind = one.machine, kind_of(one.machine)
+    flops = {"dense": 0, "useful": 0}
+    weights = {"all": 0, "kept": 0, "value": 0, "metadata": 0, "dense": 0}
+    for work in one.sparse_gemms():
+        g = work.gemm
+        flops["dense"] += 2 * g.macs
+        flops["useful"] += 2 * work.macs_useful
+        if g.kind == "matmul":
+            continue
+        rows = g.n * g.count * g.repeat
+        _, stored = kind.stored(kind.in_format(machine, work.number_format).machine, work)
+        elements = math.ceil(rows * stored.elements) if stored.compressed else rows * g.k
+        weights["all"] += rows * g.k
+        weights["kept"] += work.b.kept * g.repeat
+        weights["dense"] += rows * g.k * kind.operand_bits(machine)
+        weights["value"] += elements * stored.value_bits
+        weights["metadata"] += elements * stored.index_bits
+    return Inference(
+        flops_dense=flops["dense"],
+        flops=flops["useful"],
+        parameters=weights["all"],
+        parameters_kept=weights["kept"],
+        value_bits=weights["value"],
+        metadata_bits=weights["metadata"],
+        dense_bits=weights["dense"],
+    )
+
+
+def training_document(run: TrainingRun) -> dict[str, Any]:
+    """The run as one JSON object: manifest, segments, total and inference."""
+    dense = run.dense
+    return {
+        "manifest": dict(run.about),
+        "segments": _segments(run),
+        "total": {
+            "steps": run.steps,
+            "time_s": run.total("time_us") * 1e-6,
+            "dense_time_s": dense.time_us * run.steps * 1e-6,
+            "mask_share": run.total("mask_us") / run.total("time_us"),
+            "speedup": run.speedup,
+            "macs_dense": run.total("macs_dense"),
+            "macs_issued": run.total("macs_issued"),
+            "macs_useful": run.total("macs_useful"),
+            "flops": run.total("flops"),
+            "dense_flops": dense.flops * run.steps,
+            "flops_share": run.total("flops") / (dense.flops * run.steps),
+            "dram_bytes": run.total("dram_bytes"),
+            "dense_dram_bytes": dense.dram_bytes * run.steps,
+        },
+        "inference": dict(vars(run.inference)),
+    }
+
+
+def _segments(run: TrainingRun) -> list[dict[str, Any]]:
+    whole = run.total("time_us")
+    return [
+        {
+            "stage": part.span.stage,
+            "masks": part.masks,
+            "formats": part.step.formats,
+            "first_step": part.span.first,
+            "steps": part.span.steps,
+            "step_us": part.step.time_us,
+            "mask_us": part.step.mask_us,
+            "dense_step_us": run.dense.time_us,
+            "speedup": run.dense.time_us / part.step.time_us,
+            "time_s": part.step.time_us * part.span.steps * 1e-6,
+            "time_share": part.step.time_us * part.span.steps / whole,
+            "macs_dense": part.step.macs_dense * part.span.steps,
+            "macs_issued": part.step.macs_issued * part.span.steps,
+            "macs_useful": part.step.macs_useful * part.span.steps,
+            "flops": part.step.flops * part.span.steps,
+            "dram_bytes": part.step.dram_bytes * part.span.steps,
+        }
+        for part in run.segments
+    ]

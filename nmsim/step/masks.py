@@ -1,0 +1,241 @@
+"""What a training step spends beside its GEMMs: making the masks that a recipe offers.
+
+A mask is searched for once in ``refresh`` steps, in the first phase that it is offered in, and the
+search is spread over those steps. Values change in every step, so an operand that the machine reads
+compressed is packed in every step and for every phase: from the values and the mask (one bit an
+element) if the mask is older, in the search's own kernel if it is made anew. What is pruned but
+runs dense is written back with zeros.
+
+Times are of bytes and of operations, not of anybody's code, and leave out what overlaps:
+what a machine takes for a pass over memory is its kind's to say (``nmsim.machines``), and how an
+operand is packed is the storage that its engines use (``Kind.stored``).
+
+An algorithm that runs on the host (an optimal transposable mask, as in Hubara et al., NeurIPS 2021,
+Table 2) takes its solver's time on ``HOST_CORES`` cores and its bytes over a link of ``LINK_GBPS``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+from nmsim.machines import Machine, Pass, Stored, kind_of
+from nmsim.mask import Mask, SparseGemm
+from nmsim.network.operand import OPERANDS, Role
+from nmsim.pruning import PRUNERS
+from nmsim.recipes.recipe import Offer, Recipe
+
+__all__ = [
+    "HOST_CORES",
+    "LINK_GBPS",
+    "MASK_COLUMNS",
+    "MaskStep",
+    "basis",
+    "mask_columns",
+    "mask_steps",
+]
+
+HOST_CORES = 16
+"""Cores of the host that solve for masks, an assumption."""
+
+LINK_GBPS = 25.0
+"""To the host and back, an assumption: PCIe 4.0 x16, 31.5 GB/s less protocol."""
+
+_ON_HOST = f"optimal transposable masks on {HOST_CORES} host cores and a {LINK_GBPS:g} GB/s link"
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "mask_work")
+"""Columns of a row that tell of its masks."""
+
+
+@dataclass(frozen=True)
+class MaskStep:
+    """One thing that is done to have an operand masked.
+
+    Parameters
+    ----------
+    role
+        What the operand is to the layer.
+    work
+        Bytes and operations of one launch.
+    refresh
+        Training steps between two of it.
+    repeat
+        Launches each time.
+    host_us
+        Time on the host of one launch, its link included.
+    """
+
+    role: Role
+    work: Pass
+    refresh: int
+    repeat: int
+    host_us: float = 0.0
+
+    def us(self, machine: Machine) -> float:
+        """Microseconds of a training step, spread over those that share the mask."""
+        kind = kind_of(machine)
+        on_host = self.host_us if kind.host else 0.0
+        return (on_host or kind.pass_us(machine, self.work)) * self.repeat / self.refresh
+
+
+def basis(machine: Machine) -> str:
+    """What the times of masks rest on, for a reader of them."""
+    kind = kind_of(machine)
+    told = kind.passes_rest_on(machine)
+    return f"{told}; {_ON_HOST}" if kind.host else told
+
+
+def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[MaskStep]:
+    """What the masks of one GEMM take.
+
+    Parameters
+    ----------
+    recipe
+        That offers them.
+    work
+        The GEMM with its masks.
+    """
+    g, sides = work.gemm, kind_of(machine).stored(machine, work)
+    for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
+        operand = OPERANDS[g.phase][position == "b"]
+        offer = recipe.offer_for(operand.tensor, g)
+        if offer is None or mask.is_dense:
+            continue
+        matrix = _Matrix.of(machine, offer, work, position, stored)
+        yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
+
+
+def mask_columns(machine: Machine, recipe: Recipe, work: SparseGemm) -> dict[str, float | str]:
+    """Columns of a row: microseconds of all masks and of each role's, and what was done."""
+    steps = list(mask_steps(machine, recipe, work))
+    return {
+        "mask_us": sum(step.us(machine) for step in steps),
+        **{
+            f"mask_{role}_us": sum(step.us(machine) for step in steps if step.role == role)
+            for role in ROLES
+        },
+        "mask_work": "; ".join(_told(machine, step) for step in steps),
+    }
+
+
+def _told(machine: Machine, step: MaskStep) -> str:
+    spread = f" / {step.refresh} steps" if step.refresh > 1 else ""
+    once = step.us(machine) * step.refresh
+    return f"{step.role}: {step.work.what} {once:.3g} us{spread}"
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """An operand as it is pruned: sizes in elements, and bits of them.
+
+    Parameters
+    ----------
+    elements, kept
+        Of all copies, before and after.
+    shifted
+        Elements of the gradient that FST adds to itself, shifted by one column.
+    first
+        The mask is made for this phase.
+    compressed
+        The machine reads the operand packed.
+    """
+
+    offer: Offer
+    mask: Mask
+    repeat: int
+    elements: float
+    kept: float
+    shifted: float
+    bits: int
+    index_bits: int
+    first: bool
+    compressed: bool
+
+    @classmethod
+    def of(
+        cls,
+        machine: Machine,
+        offer: Offer,
+        work: SparseGemm,
+        position: str,
+        stored: Stored,
+    ) -> "_Matrix":
+        g = work.gemm
+        mask = work.a if position == "a" else work.b
+        elements = float(mask.rows * g.k)
+        distinct = g.a_elements if position == "a" else g.b_elements
+        per_pixel = g.phase == "forward" or not mask.indexed
+        if distinct is not None and per_pixel:
+            elements = float(distinct * g.count)
+        return cls(
+            offer,
+            mask,
+            g.repeat,
+            elements,
+            kept=elements * stored.elements / g.k,
+            shifted=float(g.m * g.k * g.count),
+            bits=kind_of(machine).operand_bits(machine),
+            index_bits=stored.index_bits,
+            first=g.phase == offer.phases[0],
+            compressed=stored.compressed,
+        )
+
+    @property
+    def bytes(self) -> float:
+        """As it was."""
+        return self.elements * self.bits / 8
+
+    @property
+    def written(self) -> float:
+        """Bytes as the GEMM reads it: packed with its metadata, or whole with zeros."""
+        return self.kept * (self.bits + self.index_bits) / 8 if self.compressed else self.bytes
+
+    @property
+    def flags(self) -> float:
+        """Bytes of a mask that waits for a later step or phase: one bit an element."""
+        return self.elements / 8
+
+    def step(self, work: Pass, refresh: int = 1, host_us: float = 0.0) -> MaskStep:
+        """Something done to it."""
+        return MaskStep(self.offer.role, work, refresh, self.repeat, host_us)
+
+
+def _fixed(of: _Matrix) -> Iterator[MaskStep]:
+    """A mask that is known: every kept column is copied; FST's gradient makes up for the others.
+
+    Xu et al. (AAAI 2022, Eq. 10) add the gradient, shifted by one column, to itself.
+    """
+    if of.compressed:
+        kept = of.kept * of.bits / 8
+        yield of.step(Pass("gather", kept, kept))
+    if of.offer.role == "activation" and of.offer.phases[0] == "update":
+        gradient = of.shifted * of.bits / 8
+        yield MaskStep(
+            "gradient", Pass("shift and add", gradient, gradient, of.shifted), 1, of.repeat
+        )
+
+
+def _searched(of: _Matrix) -> Iterator[MaskStep]:
+    offer = of.offer
+    effort = PRUNERS[offer.pruner].effort(of.mask.pattern, offer.options)
+    operations, reads = effort.operations * of.elements, effort.reads * of.bytes
+    pack = "compress" if of.compressed else "apply"
+    if of.first and offer.refresh == 1 and not effort.host_ns:
+        flags = of.flags if len(offer.phases) > 1 else 0.0
+        name = f"{offer.pruner} and {pack}"
+        yield of.step(Pass(name, reads, of.written + flags, operations))
+        return
+    if of.first:
+        search = Pass(offer.pruner, reads, of.flags, operations)
+        yield of.step(search, offer.refresh, _host_us(search, of.elements * effort.host_ns))
+    if of.first or of.compressed:
+        yield of.step(Pass(pack, of.bytes + of.flags, of.written))
+
+
+def _host_us(search: Pass, core_ns: float) -> float:
+    """On the host: there over the link, solved on its cores, and back; 0 if nothing runs there."""
+    if not core_ns:
+        return 0.0
+    moved = search.read_bytes + search.written_bytes
+    return moved / (LINK_GBPS * 1e3) + core_ns * 1e-3 / HOST_CORES

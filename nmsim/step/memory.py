@@ -1,0 +1,244 @@
+"""What a training step keeps in memory, part by part, against the dense step."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+from nmsim.machines import Machine, Ran, Stored, kind_of
+from nmsim.mask import SparseGemm
+from nmsim.network.layer import Layer, Matmul
+from nmsim.network.operand import Role
+from nmsim.recipes.masking import Setting, sparse_gemms
+from nmsim.recipes.recipe import Offer, Recipe
+
+__all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Footprint", "Kept", "Optimizer", "footprint"]
+
+Optimizer = Literal["sgd", "momentum", "adam"]
+
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+
+_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
+"""Values that an optimizer keeps for every weight."""
+
+MASTER_BITS = 32
+"""Of a master weight and of an optimizer's state."""
+
+ASSUMPTIONS = (
+    "weights: as forward and backward read them, packed where a mask is offered that the machine",
+    "  can use, else dense; for each phase, as groups lie along K (one copy on an ideal machine), in",
+    "  the number format of the phase",
+    "metadata: of packed weights and activations",
+    "masks: one bit a weight if one mask serves several steps or phases",
+    "masters, optimizer: fp32, dense (pruned weights may come back); no masters of 32-bit operands",
+    "gradients: of weights, dense, as wide as operands",
+    "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
+    "  that several layers share counts for each; packed where update is offered their mask and",
+    "  that is smaller; nothing that elementwise work keeps",
+    "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
+)
+"""What the figures rest on, line by line."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that one layer keeps, all repeats; ``workspace`` is of one block."""
+
+    layer: str
+    weights: int
+    metadata: int
+    masks: int
+    masters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    workspace: int
+
+
+PARTS = tuple(field.name for field in fields(Kept) if field.name != "layer")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a recipe's step keeps, layer by layer, and the dense one.
+
+    Parameters
+    ----------
+    layers, dense
+        Of the recipe and of the same step with nothing pruned.
+    """
+
+    layers: tuple[Kept, ...]
+    dense: tuple[Kept, ...]
+
+    def total(self) -> dict[str, dict[str, Any]]:
+        """Bytes of every part and of all: ``dense``, ``recipe`` and their ``ratio``."""
+        dense, recipe = _summed(self.dense), _summed(self.layers)
+        ratio = {part: recipe[part] / dense[part] if dense[part] else None for part in dense}
+        return {"dense": dense, "recipe": recipe, "ratio": ratio}
+
+
+def _summed(layers: tuple[Kept, ...]) -> dict[str, int]:
+    parts = {part: sum(getattr(layer, part) for layer in layers) for part in PARTS}
+    parts["workspace"] = max(layer.workspace for layer in layers)
+    return {**parts, "all": sum(parts.values())}
+
+
+class _Bytes(NamedTuple):
+    """Bytes of values, and of the metadata beside them."""
+
+    values: float
+    metadata: float = 0.0
+
+
+class _Side(NamedTuple):
+    """One operand of a GEMM as it stands in memory: rows of all copies, and how each is stored."""
+
+    rows: int
+    stored: Stored
+
+    @property
+    def packed(self) -> _Bytes:
+        """Bytes of its stored elements."""
+        elements = self.rows * self.stored.elements
+        return _Bytes(elements * self.stored.value_bits / 8, elements * self.stored.index_bits / 8)
+
+
+@dataclass(frozen=True)
+class _Gemm:
+    """A GEMM of a layer, its masks, and both operands in the memory of the machine that runs it."""
+
+    work: SparseGemm
+    a: _Side
+    b: _Side
+
+    @classmethod
+    def of(cls, machine: Machine, work: SparseGemm) -> "_Gemm":
+        kind, g = kind_of(machine), work.gemm
+        ran: Ran = kind.in_format(machine, work.number_format)
+        a, b = kind.stored(ran.machine, work)
+        return cls(work, _Side(g.count * g.m, a), _Side(g.count * g.n, b))
+
+
+@dataclass(frozen=True)
+class _Step:
+    machine: Machine
+    recipe: Recipe
+    setting: Setting
+    states: int
+
+    @property
+    def bits(self) -> int:
+        return kind_of(self.machine).operand_bits(self.machine)
+
+    def layers(self, layers: Sequence[Layer]) -> tuple[Kept, ...]:
+        found: dict[str, dict[str, _Gemm]] = {layer.name: {} for layer in layers}
+        for work in sparse_gemms(layers, self.setting):
+            found[work.gemm.layer][work.gemm.phase] = _Gemm.of(self.machine, work)
+        left = self.recipe.leave_dense.names(layers)
+        return tuple(
+            self._layer(layer, found[layer.name], left=layer.name in left) for layer in layers
+        )
+
+    def _layer(self, layer: Layer, gemms: Mapping[str, _Gemm], *, left: bool) -> Kept:
+        wide, repeat = self.bits >= MASTER_BITS, layer.repeat
+        state = math.ceil(layer.weights * MASTER_BITS / 8)
+        weights, inputs = self._weights(layer, gemms), self._activations(layer, gemms)
+        return Kept(
+            layer.name,
+            weights=math.ceil(weights.values) * repeat,
+            metadata=math.ceil(weights.metadata + inputs.metadata) * repeat,
+            masks=0 if left else math.ceil(self._masks(layer, gemms)) * repeat,
+            masters=0 if wide else state,
+            gradients=math.ceil(layer.weights * self.bits / 8),
+            optimizer=state * self.states,
+            activations=math.ceil(inputs.values) * repeat,
+            workspace=math.ceil(self._workspace(layer, gemms)),
+        )
+
+    def _offer(self, role: Role, gemm: _Gemm) -> Offer | None:
+        return self.recipe.offer_for(role, gemm.work.gemm)
+
+    def _weights(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+        """One copy of the weight for each form in which a phase reads it."""
+        if not layer.weights:
+            return _Bytes(0.0)
+        elements = layer.weights / layer.repeat
+        forms: dict[object, _Bytes] = {}
+        if self.bits >= MASTER_BITS:
+            forms["dense", self.bits] = _Bytes(elements * self.bits / 8)
+        any_axis = kind_of(self.machine).any_axis
+        for phase in ("forward", "backward"):
+            if phase not in gemms:
+                continue
+            gemm = gemms[phase]
+            offer, stored = self._offer("weight", gemm), gemm.b.stored
+            if offer is None or not stored.compressed:
+                forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
+                continue
+            layout = "" if any_axis else phase
+            forms.setdefault((offer.phases, layout, stored.value_bits), gemm.b.packed)
+        values = sum(form.values for form in forms.values())
+        return _Bytes(values, sum(form.metadata for form in forms.values()))
+
+    def _masks(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+        """A bit a weight for every mask that serves more than one step or phase."""
+        offers = {
+            offer.phases: offer
+            for gemm in gemms.values()
+            if (offer := self._offer("weight", gemm)) is not None
+        }
+        lasting = sum(
+            offer.refresh > 1 or len(offer.phases) > 1
+            for offer in offers.values()
+            if not (offer.pattern or self.setting.pattern).is_dense
+        )
+        return lasting * layer.weights / layer.repeat / 8
+
+    def _activations(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+        """What update reads again of the layer's input."""
+        batch = self.setting.batch
+        names: tuple[Any, ...] = ("activation",)
+        if isinstance(layer, Matmul):
+            names = ("activation", "activation_b")
+        elements = sum(math.prod(layer.shape(name, batch)) for name in names)
+        if "update" not in gemms:
+            return _Bytes(elements * self.bits / 8)
+        gemm = gemms["update"]
+        g, stored = gemm.work.gemm, gemm.b.stored
+        dense = _Bytes(min(elements, g.count * g.n * g.k) * stored.value_bits / 8)
+        if self._offer("activation", gemm) is None or not stored.compressed:
+            return dense
+        return min(dense, gemm.b.packed, key=sum)
+
+    def _workspace(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+        """Gradients of the layer's output and input, and the largest packed copy of the former."""
+        batch = self.setting.batch
+        outputs = math.prod(layer.shape("gradient", batch))
+        inputs = math.prod(layer.shape("activation", batch)) if "backward" in gemms else 0
+        packed = 0.0
+        for phase in ("backward", "update"):
+            if phase in gemms and not isinstance(layer, Matmul):
+                gemm = gemms[phase]
+                if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
+                    packed = max(packed, sum(gemm.a.packed))
+        return (outputs + inputs) * self.bits / 8 + packed
+
+
+def footprint(
+    layers: Sequence[Layer], machine: Machine, setting: Setting, dense: Setting, optimizer: str
+) -> Footprint:
+    """What a training step of layers keeps in a machine's memory.
+
+    Parameters
+    ----------
+    setting, dense
+        What masks are made of, and the same with a recipe that offers none.
+    optimizer
+        "sgd", "momentum" or "adam".
+    """
+    pruned, whole = (
+        _Step(machine, one.recipe, one, _STATES[optimizer]).layers(layers)
+        for one in (setting, dense)
+    )
+    return Footprint(pruned, whole)
