@@ -13,7 +13,7 @@ import pytest
 
 from nmsim import cli
 from nmsim.cuda import CudaBackend, open_device
-from nmsim.errors import MeasureError, SpecError
+from nmsim.errors import MeasureError, MissingExtra, SpecError
 from nmsim.measure import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
 
 CASES = grid(weights=[(256, 128), (96, 64)], rows=(1, 16, 64, 192))
@@ -178,7 +178,9 @@ def test_grid_covers_phases_layouts_and_libraries():
 
 def test_without_torch_or_gpu_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MeasureError, match=r"pip install 'nmsim\[measure\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"^measuring needs PyTorch: pip install 'nmsim\[torch\]'"
+    ):
         open_device()
     cuda = SimpleNamespace(is_available=lambda: False)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
