@@ -20,7 +20,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.engine.memory import TICKS, TIMES, State, fold, last_store, only_shifted
+from nmsim.engine.memory import (
+    TICKS,
+    TIMES,
+    State,
+    fold,
+    last_store,
+    note,
+    only_shifted,
+    repeat,
+)
 from nmsim.jit import kernel
 
 __all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
@@ -162,10 +171,10 @@ def _folds(
         ticks = max(ticks, array.drain * TICKS)
     before = np.empty(TIMES, np.int64)
     for done in range(1, count + 1):
-        before[:] = state[:TIMES]
+        note(before, state)
         fold(state, ticks, load, stream, store, buffers.latency)
         if only_shifted(before, state):
-            state[:TIMES] += (count - done) * (state[:TIMES] - before)
+            repeat(before, state, count - done)
             break
     state[FOLDS] += count
     state[COMPUTE] += count * ticks
@@ -234,10 +243,10 @@ def _chunks(
     _column(state, array, buffers, chunk, cols, slots, x_k, y_k, True, y_loads)
     before = np.empty(STATE_SIZE, np.int64)
     for left in range(chunks - 2, 0, -1):
-        before[:] = state
+        note(before, state)
         _column(state, array, buffers, chunk, cols, slots, x_k, y_k, not x_stays, y_loads)
         if only_shifted(before, state):
-            state += (left - 1) * (state - before)
+            repeat(before, state, left - 1)
             break
     if chunks > 1:
         _column(state, array, buffers, last, cols, slots, x_k, y_k, not x_stays, y_loads)
@@ -257,7 +266,7 @@ def _rows_copy(
         length = slots[tile] if work.x_selected else slots[0]
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
-        before[:] = state
+        note(before, state)
         _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
         tile += 1
         if full and (tile > 1 or not y_stays) and only_shifted(before, state):
@@ -266,7 +275,7 @@ def _rows_copy(
                 not work.x_selected or slots[tile + alike] == length
             ):
                 alike += 1
-            state += alike * (state - before)
+            repeat(before, state, alike)
             tile += alike
 
 
@@ -361,7 +370,7 @@ def _time_copy(
     before = np.empty(STATE_SIZE, np.int64)
     row_tile = 0
     while row_tile < row_tiles:
-        before[:] = state
+        note(before, state)
         own = cycles[row_tile if work.intersecting else 0]
         _time_row(state, array, buffers, work, row_tile, slots, own)
         row_tile += 1
@@ -373,7 +382,7 @@ def _time_copy(
                 if work.intersecting and (cycles[row_tile + alike] != own).any():
                     break
                 alike += 1
-            state += alike * (state - before)
+            repeat(before, state, alike)
             row_tile += alike
 
 
@@ -391,7 +400,7 @@ def _launch(
     before = np.empty(STATE_SIZE, np.int64)
     copy = 0
     while copy < work.copies:
-        before[:] = state
+        note(before, state)
         own, spent = slots[copy], cycles[copy if work.intersecting else 0]
         if on_rows:
             _rows_copy(state, array, buffers, work, own)
@@ -404,7 +413,7 @@ def _launch(
                 if work.intersecting and (cycles[copy + alike] != spent).any():
                     break
                 alike += 1
-            state += alike * (state - before)
+            repeat(before, state, alike)
             copy += alike
     state[0] = last_store(state)
     return state
