@@ -7,6 +7,7 @@ that some caller passes.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numba.core.registry
@@ -41,7 +42,11 @@ class Kernel(numba.core.registry.CPUDispatcher):
     def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
         super().__init__(function, targetoptions={**targetoptions, "no_cfunc_wrapper": True})
         self._cache = KernelCache(function, "python")
-        self._called = _Called(function, targetoptions)
+        self._options = targetoptions
+
+    @cached_property
+    def _called(self) -> _Called:
+        return _Called(self.py_func, self._options)
 
     @property
     def _numba_type_(self) -> Any:
