@@ -387,6 +387,65 @@ def _time_copy(
 
 
 @kernel
+def _skip_alike(
+    before: State,
+    state: State,
+    work: Work,
+    done: int,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> int:
+    """Copies done, those included that only repeat the last one and are added up here."""
+    if done < 2 or not only_shifted(before, state):  # the first one waits for no drain
+        return done
+    alike, own, spent = 0, slots[done - 1], cycles[done - 1 if work.intersecting else 0]
+    while done + alike < work.copies and (slots[done + alike] == own).all():
+        if work.intersecting and (cycles[done + alike] != spent).any():
+            break
+        alike += 1
+    repeat(before, state, alike)
+    return done + alike
+
+
+@kernel
+def _rows_launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """All copies of a GEMM with K on the rows; the times and sums at its end."""
+    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        note(before, state)
+        _rows_copy(state, array, buffers, work, slots[copy])
+        copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
+    state[0] = last_store(state)
+    return state
+
+
+@kernel
+def _time_launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """All copies of a GEMM with K in time; the times and sums at its end."""
+    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        note(before, state)
+        spent = cycles[copy if work.intersecting else 0]
+        _time_copy(state, array, buffers, work, slots[copy], spent)
+        copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
+    state[0] = last_store(state)
+    return state
+
+
 def _launch(
     array: Array,
     buffers: Buffers,
@@ -395,28 +454,9 @@ def _launch(
     cycles: NDArray[np.int64],
     on_rows: bool,
 ) -> NDArray[np.int64]:
-    """All copies of a GEMM; the times and sums at its end."""
-    state = np.zeros(STATE_SIZE, np.int64)
-    before = np.empty(STATE_SIZE, np.int64)
-    copy = 0
-    while copy < work.copies:
-        note(before, state)
-        own, spent = slots[copy], cycles[copy if work.intersecting else 0]
-        if on_rows:
-            _rows_copy(state, array, buffers, work, own)
-        else:
-            _time_copy(state, array, buffers, work, own, spent)
-        copy += 1
-        if copy > 1 and only_shifted(before, state):  # the first one waits for no drain
-            alike = 0
-            while copy + alike < work.copies and (slots[copy + alike] == own).all():
-                if work.intersecting and (cycles[copy + alike] != spent).any():
-                    break
-                alike += 1
-            repeat(before, state, alike)
-            copy += alike
-    state[0] = last_store(state)
-    return state
+    """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
+    nest = _rows_launch if on_rows else _time_launch
+    return nest(array, buffers, work, slots, cycles)
 
 
 def launch(
