@@ -305,8 +305,11 @@ def test_the_closed_form_has_formulas_of_its_own(formula, other, monkeypatch):
 
 def imports(module):
     """Names of the modules of a GPU's folder that a module imports from."""
-    found = re.findall(r"^from nmsim\.machines\.gpu(?:\.(\w+)\S*)? import (.*)$",
-                       inspect.getsource(module), re.MULTILINE)
+    found = re.findall(
+        r"^from nmsim\.machines\.gpu(?:\.(\w+)\S*)? import (.*)$",
+        inspect.getsource(module),
+        re.MULTILINE,
+    )
     return {name for first, rest in found for name in (first, *re.findall(r"\w+", rest)) if name}
 
 

@@ -2,10 +2,10 @@
 
 Least squares on the logarithm of time; residuals beyond ``CLIP`` pull no harder than those of that
 size (Huber's loss), so that a few odd rows do not rule. Which kernel a library picks depends on the
-constants too, hence the sum jumps, and the search takes no derivative (``nmsim.measured.minimiser``,
-which needs the extra ``calibrate``). Weight shapes (n, k) are dealt into folds; each fold is held out of
-one fit, and errors are told of rows that a fit has not seen. What a machine's file does not list as
-fitted stands.
+constants too, hence the sum jumps, and the search takes no derivative
+(``nmsim.measured.minimiser``, which needs the extra ``calibrate``). Weight shapes (n, k) are dealt
+into folds; each fold is held out of one fit, and errors are told of rows that a fit has not seen.
+What a machine's file does not list as fitted stands.
 """
 
 from collections.abc import Callable, Sequence

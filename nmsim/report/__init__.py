@@ -5,8 +5,8 @@ never an object of the simulator, so that a stored result can be drawn again yea
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
 fidelity), "sweep" (a list of each, and the columns of `SWEPT` in the table) or "validate" (measured
-GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what `nmsim.measured.accuracy` says of
-that).
+GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
+`nmsim.measured.accuracy` says of that).
 """
 
 from nmsim.report.footprint_table import render_footprint

@@ -99,7 +99,8 @@ class Point:
     @property
     def machine(self) -> Machine:
         """The machine, with its fields replaced."""
-        return load_hardware(self.hardware, **self.overrides)
+        machine: Machine = load_hardware(self.hardware, **self.overrides)
+        return machine
 
     @property
     def setting(self) -> Setting:

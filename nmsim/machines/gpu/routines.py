@@ -38,7 +38,7 @@ def call_times(
 
 
 def _offered(machine: Gpu) -> dict[str, list[str]]:
-    """Sparsities of each number format: dense, and the native patterns where it has an instruction."""
+    """Sparsities of each number format: dense, and native patterns if it has an instruction."""
     return {
         form.dtype: ["dense", *(str(p) for p in machine.native if form.sparse_macs_per_clk)]
         for form in machine.formats

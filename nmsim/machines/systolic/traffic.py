@@ -11,7 +11,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Result
 
-__all__ = ["Moved", "element_bits", "distinct", "transfer_cycles", "writeup"]
+__all__ = ["Moved", "distinct", "element_bits", "transfer_cycles", "writeup"]
 
 
 @dataclass(frozen=True)
