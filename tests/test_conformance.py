@@ -12,7 +12,7 @@ from nmsim.network.catalog import MODELS, load_model
 from nmsim.pattern import DENSE
 from nmsim.recipes.recipe import RECIPES, load_recipe
 from nmsim.result import COLUMNS
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from nmsim.errors import TraceError
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.layer import Conv, Layer, Linear
-from nmsim.run.experiment import Point, manifest
+from nmsim.run.manifest import manifest
+from nmsim.run.point import Point
 from nmsim.run.trace import check, record
 
 __all__ = ["disagreements", "record_step", "step_tensors"]

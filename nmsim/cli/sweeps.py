@@ -21,8 +21,10 @@ from nmsim.report import (
     write_report,
     write_training,
 )
-from nmsim.run.experiment import Point, read_experiment, run, sweep_manifest
+from nmsim.run.experiment import read_experiment, run
 from nmsim.run.frame import frame
+from nmsim.run.manifest import sweep_manifest
+from nmsim.run.point import Point
 
 __all__ = ["report", "sweep"]
 

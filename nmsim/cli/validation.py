@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import show_tables, tell, write
-from nmsim.cli.options import Fidelity, Out, command_line, refuse_file
+from nmsim.cli.options import Out, command_line, refuse_file
 from nmsim.files import write_file
+from nmsim.machines import Fidelity
 from nmsim.measured.accuracy import speedup_rows, summarize
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
@@ -48,7 +49,7 @@ def validate(
             metavar="H", help="Predict on this machine instead of the one that each row names."
         ),
     ] = None,
-    fidelity: Annotated[Fidelity, typer.Option(help="Which model predicts.")] = Fidelity.ANALYTICAL,
+    fidelity: Annotated[Fidelity, typer.Option(help="Which model predicts.")] = "analytical",
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Group by this column alone.")
     ] = None,
@@ -68,7 +69,7 @@ def validate(
         files, notes = shipped(hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
-    found = predict(files, hardware, fidelity.value, lenient=not measured)
+    found = predict(files, hardware, fidelity, lenient=not measured)
     found.notes[:0] = notes
     summary = summarize(found, by)
     if predictions is not None:
