@@ -81,7 +81,7 @@ def test_an_experiment_sets_a_keyword_or_says_why_not(one):
 
 @named(ALL)
 def test_a_manifest_says_what_a_keyword_was(one):
-    about = manifest(Point("gemm:8x8x8", hardware="systolic-16x16"), "test")
+    about = manifest(Point("gemm:8x8x8", hardware="systolic-16x16"), "test").document()
     assert one.name in about or one.name == "overrides"
 
 
@@ -126,7 +126,6 @@ def test_a_new_keyword_is_declared_in_one_place(monkeypatch):
         (Point, {"phases": "forward"}, "unknown phase 'f'"),
         (Point, {"fidelity": None}, "unknown fidelity 'None'"),
         (Point, {"fidelity": "cycles"}, "unknown fidelity 'cycles'; did you mean 'cycle'"),
-        (Training, {"steps": 0}, "steps is 0, expected an integer of 1 or more"),
         (Keeping, {"optimizer": "adma"}, "unknown optimizer 'adma'; did you mean 'adam'"),
     ],
 )
@@ -175,11 +174,12 @@ def test_type_checkers_see_the_keywords(tmp_path):
         text=True,
         check=False,
     )
-    lines = re.findall(r"^user\.py:(\d+): (?:error: |note: Revealed )(.*)$", done.stdout, re.M)
+    said = r"(?m)^user\.py:(\d+): (?:error: |note: Revealed )(.*)$"
+    lines = re.findall(said, done.stdout)
     expected = ["DataFrame", '"batch"', '"batchs"', "Too many positional", '"steps"', '"fidelity"']
     assert [int(number) for number, _ in lines] == [4, 5, 6, 7, 8, 9], done.stdout
-    for (_, said), word in zip(lines, expected, strict=True):
-        assert word in said
+    for (_, text), word in zip(lines, expected, strict=True):
+        assert word in text
 
 
 def test_the_schema_of_an_experiment_is_json(capsys):

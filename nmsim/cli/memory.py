@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from enum import StrEnum
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from nmsim.cli.console import show_tables, write
 from nmsim.cli.options import command_line, of_keywords
 from nmsim.report import render_footprint
+from nmsim.run.manifest import Weighed, origin
 from nmsim.run.memory import Keeping, footprint_of
 from nmsim.step.memory import ASSUMPTIONS
 
@@ -30,19 +30,17 @@ def memory(
     """What a training step of MODEL keeps in memory, against the dense step."""
     machine = step.machine
     found = footprint_of(step)
-    about = {
-        "kind": "memory",
-        "nmsim": version("nmsim"),
-        "command": command_line(),
-        "model": step.model,
-        "recipe": step.recipe,
-        "pattern": step.pattern,
-        "batch": step.batch,
-        "optimizer": step.optimizer,
-        "hardware": machine.name,
-        "machine": machine.model_dump(mode="json"),
-        "assumptions": list(ASSUMPTIONS),
-    }
+    about = Weighed(
+        **origin("memory", command_line()),
+        model=str(step.model),
+        recipe=str(step.recipe),
+        pattern=str(step.pattern),
+        batch=step.batch,
+        optimizer=step.optimizer,
+        hardware=machine.name,
+        machine=machine.model_dump(mode="json"),
+        assumptions=list(ASSUMPTIONS),
+    ).document()
     if form is _Format.JSON:
         layers = [asdict(layer) for layer in found.layers]
         write(json.dumps({"manifest": about, "rows": layers, "total": found.total()}, indent=2))

@@ -34,7 +34,7 @@ def simulate(
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
     point = with_kernel(point, kernel)
-    about = manifest(point, command_line())
+    about = manifest(point, command_line()).document()
     table = frame(steps(rows(point), "simulating"))
     if out is not None:
         write_report(out, table, about)

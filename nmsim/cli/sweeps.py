@@ -41,7 +41,7 @@ def sweep(
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
     refuse_file(out)
     plan = read_experiment(experiment)
-    about = sweep_manifest(plan, command_line())
+    about = sweep_manifest(plan, command_line()).document()
     points = plan.points()
     order = {point: index for index, point in enumerate(map(str, points))}
     found: list[tuple[int, list[dict[str, Any]]]] = []

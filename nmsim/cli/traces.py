@@ -9,7 +9,7 @@ from nmsim.cli.console import show_facts, steps, tell, write
 from nmsim.cli.options import command_line, of_keywords
 from nmsim.errors import SpecError
 from nmsim.run import trace as traces
-from nmsim.run.manifest import manifest
+from nmsim.run.manifest import manifest, provenance
 from nmsim.run.point import Point
 
 __all__ = ["check", "info", "record"]
@@ -26,10 +26,8 @@ def record(
     """Record MODEL's GEMMs and masks."""
     if out.suffix != ".safetensors":
         raise SpecError(f"--out {str(out)!r}: expected a name that ends in .safetensors")
-    about = manifest(point, command_line())
-    dropped = ("kind", "schema", "hardware", "machine", "fidelity")
-    provenance = {name: value for name, value in about.items() if name not in dropped}
-    count = traces.record(out, steps(point.sparse_gemms(), "recording"), provenance)
+    about = provenance(manifest(point, command_line()))
+    count = traces.record(out, steps(point.sparse_gemms(), "recording"), about)
     tell(f"wrote {out}: {count} GEMMs")
 
 

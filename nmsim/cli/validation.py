@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from nmsim.measured.tables import (
     with_predictions,
 )
 from nmsim.report import render_validation, write_report
-from nmsim.report.table import SCHEMA
+from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
 
@@ -76,7 +75,7 @@ def validate(
         text = with_predictions(files, found.times)
         write_file(predictions, lambda aside: _write_text(aside, text))
     if out is not None:
-        write_report(out, found.table, _manifest(found, summary, files))
+        write_report(out, found.table, _manifest(found, summary, files).document())
     for note in found.notes:
         tell(f"nmsim: {note}")
     if form is Form.JSON:
@@ -97,18 +96,15 @@ def _write_text(path: Path, text: str) -> None:
 
 def _manifest(
     found: Predicted, summary: dict[str, Any], files: Sequence[Measurements]
-) -> dict[str, Any]:
+) -> Validated:
     names = [Path(rows.file).stem for rows in files if rows.file.endswith(".csv")]
     own = [n for n in names if n in set(MEASURED) and f"{n}.csv" in summary["files"]]
-    return {
-        "kind": "validate",
-        "schema": SCHEMA,
-        "nmsim": version("nmsim"),
-        "command": command_line(),
+    return Validated(
+        **origin("validate", command_line()),
         **summary,
-        "speedup_rows": speedup_rows(found),
-        "sources": {f"{name}.csv": MEASURED.load(name).model_dump() for name in own},
-    }
+        speedup_rows=speedup_rows(found),
+        sources={f"{name}.csv": MEASURED.load(name).model_dump() for name in own},
+    )
 
 
 def _tell_floor(summary: dict[str, Any]) -> None:

@@ -16,11 +16,11 @@ from nmsim.gemm import PHASES
 from nmsim.report.validation_table import read_validation
 from nmsim.result import COLUMNS
 from nmsim.run.frame import FLAGS, INTEGERS, OPTIONAL, REALS, frame, missing, typed_frame
+from nmsim.run.manifest import check_manifest
 
 __all__ = [
     "MANIFEST",
     "RESULTS",
-    "SCHEMA",
     "manifest_json",
     "read_results",
     "records",
@@ -30,32 +30,6 @@ __all__ = [
 
 RESULTS = "results.csv"
 MANIFEST = "manifest.json"
-
-SCHEMA = 1
-"""The newest manifest that this version understands."""
-
-_COMMON: dict[str, type | tuple[type, ...]] = {"nmsim": str, "schema": int, "command": str}
-_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "simulate": {
-        **_COMMON,
-        **dict.fromkeys(("model", "hardware", "recipe", "pattern", "fidelity"), str),
-        **dict.fromkeys(("batch", "seed"), int),
-        "machine": dict,
-    },
-    "sweep": {
-        **_COMMON,
-        **dict.fromkeys(("models", "hardware", "recipes", "patterns", "batches"), list),
-        "fidelities": list,
-        "machines": dict,
-    },
-    "validate": {
-        **_COMMON,
-        **dict.fromkeys(("machines", "files", "groups", "worst", "unmeasured", "notes"), list),
-        "speedup_rows": list,
-        "noise": dict,
-        "fidelity": str,
-    },
-}
 
 
 def records(df: pd.DataFrame) -> list[dict[str, Any]]:
@@ -137,26 +111,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: not JSON, or cut short ({error})") from error
     if not isinstance(document, dict):
         raise SpecError(f"{path}: expected a JSON object")
-    required = _REQUIRED.get(str(document.get("kind")))
-    if required is None:
-        raise SpecError(
-            f"{path}: kind is {document.get('kind')!r}, expected simulate, sweep or validate"
-        )
-    for key, kind in required.items():
-        if not isinstance(document.get(key), kind):
-            found = repr(document[key])[:40] if key in document else "missing"
-            raise SpecError(f"{path}: {key} is {found}, expected {_spoken(kind)}")
-    if document["schema"] > SCHEMA:
-        raise SpecError(f"{path}: schema {document['schema']}, expected {SCHEMA} or older")
+    check_manifest(document, str(path))
     return document
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _spoken(kind: Any) -> str:
-    return {str: "text", int: "an integer", list: "a list", dict: "an object"}[kind]
 
 
 def _read_text(path: Path) -> str:

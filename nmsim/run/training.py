@@ -20,7 +20,7 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.spans import Span, spans
 from nmsim.run.keyword import Keyword, keywords, taking
-from nmsim.run.manifest import manifest
+from nmsim.run.manifest import trained
 from nmsim.run.point import Job, Point, rows
 from nmsim.run.workload import load_workload
 
@@ -46,8 +46,8 @@ _MOST_STEPS = 10**15
 class Step:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats`` are
-    what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
+    are what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
     time_us: float
@@ -134,7 +134,7 @@ class TrainingRun:
 class Training(Job):
     """A training run to simulate."""
 
-    steps: Annotated[int, Keyword("Training steps of one batch each.", least=1)]
+    steps: Annotated[int, Keyword("Training steps of one batch each.")]
 
 
 @taking(Training)
@@ -177,18 +177,8 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
         tuple(segments),
         dense,
         _inference(whole, recipe),
-        _about(replace(whole, recipe=recipe), steps, command),
+        trained(replace(whole, recipe=recipe), steps, command).document(),
     )
-
-
-def _about(point: Point, steps: int, command: str) -> dict[str, Any]:
-    whole = manifest(point, command)
-    parts = ("sample", "phases", "layers")
-    return {
-        **{name: value for name, value in whole.items() if name not in parts},
-        "kind": "train",
-        "steps": steps,
-    }
 
 
 def training_step(point: Point) -> Step:
