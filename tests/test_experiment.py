@@ -7,9 +7,9 @@ import pytest
 
 import nmsim
 from nmsim.errors import SpecError
-from nmsim.run.frame import frame
 from nmsim.report import page, read_results, to_csv, write_report
 from nmsim.run.experiment import read_experiment, run
+from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.point import Point, rows
 

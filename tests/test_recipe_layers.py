@@ -15,9 +15,9 @@ from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
+from nmsim.run.memory import memory_footprint
 from nmsim.run.point import Point, rows
 from nmsim.spec import validate
-from nmsim.run.memory import memory_footprint
 
 NETWORK = validate(
     Network,
