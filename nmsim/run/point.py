@@ -208,7 +208,7 @@ def simulate(point: Point) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per GEMM; columns, units and meanings in ``nmsim.result.COLUMNS``.
+        One row per GEMM; columns, units and meanings in ``nmsim.machines.COLUMNS``.
 
     Raises
     ------
