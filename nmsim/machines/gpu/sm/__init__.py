@@ -1,0 +1,1 @@
+"""A streaming multiprocessor, cycle by cycle: programs of warps, one cycle, whole tiles."""
