@@ -15,7 +15,7 @@ Repeated folds, chunks, tiles and copies are added up as soon as they only shift
 time (``nmsim.machines.systolic.memory``), so the cost grows with distinct folds, not with cycles.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ class Sums(NamedTuple):
 STATE_SIZE = TIMES + 12
 
 # Kernels are compiled anew for a literal argument: these are none.
-FIRST, ONCE, YES = np.int64(0), np.int64(1), np.bool_(True)
+FIRST, ONCE, YES = cast("tuple[int, int, bool]", (np.int64(0), np.int64(1), np.bool_(True)))
 
 
 @kernel
