@@ -1,7 +1,7 @@
 """The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
 
 A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
-multiprocessor and more bandwidth for each. ``gpu_waves`` times both, ``waves`` puts their tiles on
+multiprocessor and more bandwidth for each. ``waves`` times both, ``slots`` puts their tiles on
 the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
 on top. No launch is faster than device memory can read its operands and take its results.
 """

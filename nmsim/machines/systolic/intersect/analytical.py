@@ -1,6 +1,6 @@
 """Expected cycles of an intersecting array, from how many elements its rows keep in every group.
 
-The twin of ``intersect``: it sees counts of kept elements per row and group, never positions. If
+The twin of ``folds``: it sees counts of kept elements per row and group, never positions. If
 positions are independent and uniform, two rows that keep i and j of a group of L elements share a
 hypergeometric number of survivors, i.j / L on average. Averaged over all rows, columns and groups
 that is the law p of the survivors of one (PE, group) pair. Two PEs of a fold are pairwise
