@@ -130,7 +130,8 @@ class Predicted:
     table
         All columns of the files as text; and, as what they are: ``machine``, ``measured_us``,
         ``predicted_us``, ``ratio``, ``size``, ``m_class``, ``floor_us``, ``file``, ``line``; and of
-        the account of its kind of machine: ``model_kernel``, ``split``, ``tiles``, ``waves``, ``bound``.
+        the account of its kind of machine: ``model_kernel``, ``split``, ``tiles``, ``waves`` and
+        ``bound``.
     times
         Of every file, the predicted time of every row, microseconds; NaN where it was left out.
     machines

@@ -1,7 +1,8 @@
 """Timing GEMMs on a GPU: what is timed, how, and a table that survives an interruption.
 
-The GPU itself stands behind ``Backend`` (``nmsim.measured.cuda`` is the one for CUDA), so that all else runs
-anywhere. C[M, N] = A[M, K] . B[N, K]^T in three phases of training, each with its layout in memory:
+The GPU itself stands behind ``Backend`` (``nmsim.measured.cuda`` is the one for CUDA), so that all
+else runs anywhere. C[M, N] = A[M, K] . B[N, K]^T in three phases of training, each with its layout
+in memory:
 
 ======== ====== ======================== =======================================
 phase    layout A                        B

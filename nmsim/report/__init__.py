@@ -1,12 +1,12 @@
 """Results for people: tables, figures and one self-contained page, made from tables alone.
 
-Everything here reads a ``DataFrame`` with the columns of `nmsim.result.COLUMNS` and a manifest,
+Everything here reads a ``DataFrame`` with the columns of `nmsim.machines.COLUMNS` and a manifest,
 never an object of the simulator, so that a stored result can be drawn again years later.
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
 fidelity), "sweep" (a list of each, and the columns of `SWEPT` in the table) or "validate" (measured
-GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what `nmsim.measured.accuracy` says of
-that).
+GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
+`nmsim.measured.accuracy` says of that).
 """
 
 from nmsim.report.footprint_table import render_footprint

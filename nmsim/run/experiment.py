@@ -99,7 +99,8 @@ class Point:
     @property
     def machine(self) -> Machine:
         """The machine, with its fields replaced."""
-        return load_hardware(self.hardware, **self.overrides)
+        machine: Machine = load_hardware(self.hardware, **self.overrides)
+        return machine
 
     @property
     def setting(self) -> Setting:
@@ -227,7 +228,7 @@ def simulate(
     Returns
     -------
     pandas.DataFrame
-        One row per GEMM; columns, units and meanings in ``nmsim.result.COLUMNS``.
+        One row per GEMM; columns, units and meanings in ``nmsim.machines.COLUMNS``.
 
     Raises
     ------

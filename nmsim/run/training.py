@@ -44,8 +44,8 @@ _MOST_STEPS = 10**15
 class Step:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats`` are
-    what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
+    are what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
     time_us: float

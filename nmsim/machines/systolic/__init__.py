@@ -7,14 +7,14 @@ from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.placement import stored
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.selectors import columns, facts
+from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []
 
 
 def _pass_us(machine: SystolicArray, work: Pass) -> float:
-    """Microseconds of one pass: its bytes through DRAM, a lower bound; no vector unit is modelled."""
+    """Microseconds of one pass: its bytes through DRAM, a lower bound without a vector unit."""
     if machine.dram.gbps is None:
         return 0.0
     return (work.read_bytes + work.written_bytes) / (machine.dram.gbps * 1e3)
@@ -45,6 +45,7 @@ KINDS.add(
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=_passes_rest_on,
+        own_columns=COLUMNS,
         columns=columns,
         facts=facts,
         samples=_samples,

@@ -1,1 +1,1 @@
-"""A streaming multiprocessor, cycle by cycle: programs of warps, one cycle, whole tiles."""
+"""A streaming multiprocessor, cycle by cycle: warps, scoreboard, shared memory and tensor cores."""

@@ -1,1 +1,1 @@
-"""Arrays that intersect both masks: survivors of two masks, folds from their bits, estimates."""
+"""Arrays that skip every product with a zero: cycles that depend on the bits of both masks."""
