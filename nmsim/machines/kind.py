@@ -55,6 +55,11 @@ class Machine(Spec):
     name: str = Field("", description="filled in from the file's name")
     summary: str = Field(description="one line")
     source: str = Field(description="where the figures come from")
+    based_on: str = Field(
+        "",
+        description="a machine, by name or by a path from this file: its fields stand here where "
+        "this file has none",
+    )
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
     )
