@@ -1,7 +1,7 @@
 """Machines by name: one YAML file each, in the catalog of its kind; some are based on others."""
 
 from collections.abc import Iterator, Mapping
-from os.path import abspath
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Hardware:
         if base is None:
             return own
         chain = (*above, path)
-        if abspath(base) in map(abspath, chain):
+        if normpath(base) in map(normpath, chain):
             circle = " -> ".join(one.name for one in (*chain, base))
             raise SpecError(
                 f"{path}: based_on is {based_on!r}: {circle} is a circle, expected a machine that "
