@@ -12,7 +12,7 @@ from nmsim.spec import entry_position
 
 __all__ = ["OWN", "inherited", "laid_over"]
 
-OWN = ("name", "summary", "source", "based_on", "fitted", "calibration")
+OWN = ("name", "summary", "source", "based_on", "measured_as", "fitted", "calibration")
 """Fields that a file does not take from its base: what they say is said of that one file."""
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from nmsim.machines.document import laid_over
 from nmsim.machines.fit import Calibration
+from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
@@ -64,6 +65,9 @@ class Machine(Spec):
     )
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
+    )
+    measured_as: tuple[MeasuredAs, ...] = Field(
+        (), description="what tables of measured times call it; none: no row is taken to be its"
     )
     host: Host | None = Field(
         description="that solves for masks which a machine does not make itself; null: none"

@@ -11,7 +11,7 @@ what a machine takes for a pass over memory is its kind's to say (``nmsim.machin
 operand is packed is the storage that its engines use (``Kind.stored``).
 
 An algorithm that runs on the host (an optimal transposable mask, as in Hubara et al., NeurIPS 2021,
-Table 2) takes its solver's time on the cores of the machine's ``host``, and its bytes over the link.
+Table 2) takes its solver's time on the cores of the machine's ``host``, its bytes over the link.
 """
 
 from collections.abc import Iterator
