@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nmsim import cli
-from nmsim.cli.describe import describe
+from nmsim.cli.describe import describe, schema
 from nmsim.errors import SpecError
-from nmsim.machines import HARDWARE, load_hardware
+from nmsim.machines import HARDWARE, KINDS, load_hardware
 from nmsim.machines.document import OWN
 from nmsim.machines.fit import Calibration, FitError, FittedConstant
 from nmsim.measured.calibrate import write_machine
@@ -243,3 +243,49 @@ def test_a_manifest_holds_the_machine_itself(machine, tmp_path, monkeypatch):
     stored = json.loads((out / "manifest.json").read_text())["machine"]
     assert stored == found.model_dump(mode="json")
     assert (stored["rows"], stored["cols"]) == (8, 16)
+
+
+# ---- the JSON Schema of files
+
+
+def refs(schema):
+    """Every reference in a schema."""
+    if isinstance(schema, dict):
+        yield from [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, dict | list):
+            yield from refs(inner)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "hardware"])
+def test_every_reference_of_a_schema_leads_somewhere(kind):
+    found = json.loads(schema(kind))
+    assert {ref.removeprefix("#/$defs/") for ref in refs(found)} <= set(found["$defs"])
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_schema_says_what_a_file_with_a_base_may_leave_out(kind):
+    found = json.loads(schema(kind))
+    assert found["if"] == {"required": ["based_on"]}
+    assert "based_on" in found["description"]
+    assert set(found["then"]["required"]) == {"summary", "source"}
+    required = {n for n, f in KINDS[kind].schema.model_fields.items() if f.is_required()}
+    assert set(found["else"]["required"]) == required - {"host", "elementwise"}
+    for way in ("then", "else"):
+        assert set(found[way]["properties"]) == set(KINDS[kind].schema.model_fields)
+        assert found[way]["additionalProperties"] is False
+
+
+def test_a_schema_takes_parts_of_groups_and_entries_of_lists_in_a_file_with_a_base():
+    found = json.loads(schema("gpu"))
+    of, whole, change = found["$defs"], found["else"]["properties"], found["then"]["properties"]
+    assert set(of["gpu.GpuDram"]["required"]) == {"gbps", "latency_clk"}
+    assert "required" not in of["gpu.GpuDram.changed"]
+    assert whole["dram"]["$ref"] == "#/$defs/gpu.GpuDram"
+    assert change["dram"]["$ref"] == "#/$defs/gpu.GpuDram.changed"
+    assert change["libraries"]["anyOf"] == [
+        whole["libraries"],
+        {"type": "object", "additionalProperties": {"$ref": "#/$defs/gpu.Library.changed"}},
+    ]
+    assert whole["libraries"]["items"] == {"$ref": "#/$defs/gpu.Library"}
+    assert whole["elementwise"] == change["elementwise"]

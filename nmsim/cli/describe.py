@@ -6,6 +6,7 @@ import sys
 from pydantic import BaseModel
 
 from nmsim.cli.machine import machine_facts
+from nmsim.cli.machine_schema import machine_schema
 from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.tables import MEASURED
@@ -158,9 +159,9 @@ def describe(kind: str, name: str) -> Facts:
 def schema(kind: str) -> str:
     """The JSON Schema of a kind's YAML file; of "hardware", one for every kind of machine."""
     if kind == "hardware":
-        machines = {name: KINDS[name].schema.model_json_schema() for name in KINDS}
-        return json.dumps({"oneOf": list(machines.values())}, indent=2)
+        return json.dumps(machine_schema(*KINDS), indent=2)
     singular = kind if kind in SCHEMAS else kind.removesuffix("s")
     if singular not in SCHEMAS:
         raise unknown_name("schema", kind, [*SCHEMAS, "hardware"])
-    return json.dumps(SCHEMAS[singular].model_json_schema(), indent=2)
+    found = machine_schema(singular) if singular in KINDS else SCHEMAS[singular].model_json_schema()
+    return json.dumps(found, indent=2)
