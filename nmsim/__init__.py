@@ -51,7 +51,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> Any:
     # Names are found when first used: importing pandas and numba takes most of a second, and a
     # command that is interrupted meanwhile must be able to say so.
     if name in ("schedules", "statistics"):
@@ -59,6 +59,11 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nmsim' has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:
+    # A type checker that knew of it would let any name pass: nmsim.simulates too.
+    __getattr__ = _found
 
 
 def __dir__() -> list[str]:
