@@ -142,6 +142,9 @@ class Mask:
     indexed
         Hardware must be told which elements were kept: metadata. False where all groups keep the
         same.
+    tighter
+        A narrower pattern that every mask of this kind obeys too: 1:2 of one at 4:8 that keeps
+        every other element. None: no other is known.
     """
 
     pattern: Pattern
@@ -151,6 +154,7 @@ class Mask:
     source: Callable[[], Words]
     fits: bool = True
     indexed: bool = True
+    tighter: Pattern | None = None
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
@@ -170,7 +174,8 @@ class Mask:
 
     def obeys(self, pattern: Pattern) -> bool:
         """Whether every group of every mask of this kind obeys another pattern."""
-        return pattern.is_dense or (self.fits and pattern.covers(self.pattern))
+        known = (self.pattern, self.tighter or self.pattern)
+        return pattern.is_dense or (self.fits and any(map(pattern.covers, known)))
 
     @cached_property
     def words(self) -> Words:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import kernel
-from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.placement import Placement, place
+from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import compress, group_slots
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE

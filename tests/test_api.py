@@ -19,7 +19,7 @@ def test_models_and_machines_come_by_name_path_or_value(tmp_path):
     machine = nmsim.load_hardware("scale-sim")
     gemms = [gemm for gemm in nmsim.load_model("resnet18").gemms() if gemm.layer == "fc"]
     for model, hardware in (
-        ("resnet18", package / "hardware" / "scale-sim.yaml"),
+        ("resnet18", package / "machines" / "systolic" / "catalog" / "scale-sim.yaml"),
         (package.parent / "models" / "resnet18.yaml", machine),
         (gemms, "scale-sim"),
     ):

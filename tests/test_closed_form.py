@@ -105,7 +105,7 @@ def test_the_slower_kernel_is_not_taken():
 
 def chosen(chip, kernels, *sizes, splits=(1,), rules=RULES, form=FORM):
     table = np.stack(kernels)
-    row, split = choose(
+    row, split, _ = choose(
         chip, form, table, np.array(splits, np.float64), rules, *map(float, sizes), 1.0
     )
     return row, split

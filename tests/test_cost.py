@@ -4,10 +4,11 @@ import pytest
 
 import nmsim
 from nmsim.cli.describe import describe
-from nmsim.cost import Multiplexer, selectors
+from nmsim.cost import Multiplexer
 from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import fan_in
 from nmsim.machines import load_hardware
+from nmsim.machines.systolic.selectors import selectors_of
 from nmsim.pattern import Pattern
 
 
@@ -50,20 +51,20 @@ def test_at_equal_density_longer_groups_cost_more(ordered):
 
 
 def test_machines():
-    native = selectors(load_hardware("systolic-128x128-2to4"))
+    native = selectors_of(load_hardware("systolic-128x128-2to4"))
     assert (native.multiplexer.inputs, native.per_pe, native.pes) == (4, 1, 128 * 128)
     assert native.two_input == 16 * 3 * 128 * 128
     assert native.transistors == 12 * native.two_input
-    ordered = selectors(load_hardware("systolic-128x128-2to4", selector="ordered"))
+    ordered = selectors_of(load_hardware("systolic-128x128-2to4", selector="ordered"))
     assert ordered.multiplexer.inputs == 3
-    assert selectors(load_hardware("systolic-128x128-flexible")).multiplexer.inputs == 32
-    assert selectors(load_hardware("systolic-128x128")).two_input == 0
-    assert selectors(load_hardware("sparseloop-stc-flexible")).per_pe == 8
-    pe = selectors(load_hardware("systolic-128x128-intersecting"))
+    assert selectors_of(load_hardware("systolic-128x128-flexible")).multiplexer.inputs == 32
+    assert selectors_of(load_hardware("systolic-128x128")).two_input == 0
+    assert selectors_of(load_hardware("sparseloop-stc-flexible")).per_pe == 8
+    pe = selectors_of(load_hardware("systolic-128x128-intersecting"))
     assert (pe.multiplexer.inputs, pe.per_pe) == (4, 2)
     assert pe.queue_bits == 5 * 2 * 4 * 17
     endless = load_hardware("systolic-128x128-intersecting", **{"intersecting.lookahead": None})
-    assert selectors(endless).queue_bits is None
+    assert selectors_of(endless).queue_bits is None
 
 
 def test_rows_and_descriptions_say_it():

@@ -7,9 +7,9 @@ import pytest
 
 import nmsim
 from nmsim.errors import SpecError
-from nmsim.run.frame import frame
 from nmsim.report import page, read_results, to_csv, write_report
 from nmsim.run.experiment import Point, manifest, read_experiment, rows, run, sweep_manifest
+from nmsim.run.frame import frame
 
 YAML = """
 title: A test

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nmsim.machines.systolic.folds import _launch
 
 from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle, events, memory
+from nmsim.machines.systolic.folds import _launch
 from nmsim.mask import SparseGemm
 
 ticks = st.one_of(st.just(0), st.integers(1, 40_000))

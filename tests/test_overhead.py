@@ -8,10 +8,10 @@ from nmsim.machines.gpu.preparation import Pass, timed
 from nmsim.network.layer import Conv, Linear, Matmul
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
-from nmsim.run.frame import frame
 from nmsim.report import records, step_table
 from nmsim.result import totals
 from nmsim.run.experiment import Point, rows
+from nmsim.run.frame import frame
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.masks import HOST_CORES, LINK_GBPS
 

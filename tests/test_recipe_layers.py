@@ -16,8 +16,8 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
 from nmsim.run.experiment import Point, rows
-from nmsim.spec import validate
 from nmsim.run.memory import memory_footprint
+from nmsim.spec import validate
 
 NETWORK = validate(
     Network,

@@ -28,6 +28,7 @@ from nmsim import report
 from nmsim.errors import SpecError
 from nmsim.report import markup, notation, plots, sweep_plots
 from nmsim.result import COLUMNS, totals
+from nmsim.run.frame import frame
 
 NAMES = [column.name for column in COLUMNS]
 NASTY = "</script><script>alert(1)</script><b>&amp;"
@@ -73,7 +74,7 @@ def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("original")
     rows = network()[:5]
     rows[-1]["note"] = "the last cell of the table"
-    report.write_report(folder, report.frame(rows), MANIFEST)
+    report.write_report(folder, frame(rows), MANIFEST)
     return folder
 
 
@@ -124,18 +125,18 @@ def drawn(page):
 
 class TestFrame:
     def test_has_the_declared_columns_in_order(self):
-        assert list(report.frame(network()).columns) == NAMES
+        assert list(frame(network()).columns) == NAMES
 
     def test_puts_columns_of_a_sweep_first(self):
         extra = [name for name in report.SWEPT if name != "hardware"]
-        assert list(report.frame(sweep(1)).columns) == [
+        assert list(frame(sweep(1)).columns) == [
             "model", "recipe", "pattern", "batch", "fidelity", "seed", *NAMES
         ]  # fmt: skip
-        assert set(extra) < set(report.frame(sweep(1)).columns)
+        assert set(extra) < set(frame(sweep(1)).columns)
 
     @pytest.mark.parametrize("rows", [network(), network()[:1], uncompared(network()), []])
     def test_types_do_not_depend_on_the_rows(self, rows):
-        df = report.frame(rows)
+        df = frame(rows)
         kinds = {name: str(df[name].dtype) for name in df.columns}
         assert kinds["macs_dense"] == kinds["cycles"] == kinds["repeat"] == "int64"
         assert kinds["speedup"] == kinds["time_us"] == kinds["utilization"] == "float64"
@@ -145,17 +146,17 @@ class TestFrame:
 
     def test_takes_numpy_numbers(self):
         made = {**row("a", "forward", 8, 8, 8), "m": np.int64(8), "speedup": np.float32(1.5)}
-        assert report.frame([made])["m"].dtype == "int64"
-        assert report.frame([made])["speedup"][0] == 1.5
+        assert frame([made])["m"].dtype == "int64"
+        assert frame([made])["speedup"][0] == 1.5
 
     def test_counts_beyond_64_bits_stay_exact(self):
-        df = report.frame([row("a", "forward", 10**8, 10**8, 10**8)])
+        df = frame([row("a", "forward", 10**8, 10**8, 10**8)])
         assert df["macs_dense"][0] == 10**24
 
     def test_records_are_plain_and_missing_is_none(self):
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
-        records = report.records(report.frame(made))
+        records = report.records(frame(made))
         assert records == [
             {
                 **optional,
@@ -164,23 +165,23 @@ class TestFrame:
             }
             for row in made
         ]
-        assert type(report.records(report.frame(network()))[0]["cycles"]) is int
+        assert type(report.records(frame(network()))[0]["cycles"]) is int
 
     def test_records_feed_totals(self):
-        total = totals(report.records(report.frame(uncompared(network()))))
+        total = totals(report.records(frame(uncompared(network()))))
         assert total["all"]["speedup"] is None
-        assert totals(report.records(report.frame([])))["all"]["cycles"] == 0
+        assert totals(report.records(frame([])))["all"]["cycles"] == 0
 
     def test_names_a_column_that_is_missing(self):
         made = row("a", "forward", 8, 8, 8)
         del made["bound"]
         with pytest.raises(SpecError, match="no column 'bound'"):
-            report.frame([made])
+            frame([made])
 
 
 class TestJson:
     def test_is_strict_and_has_three_parts(self):
-        df = report.frame(uncompared(network()))
+        df = frame(uncompared(network()))
         text = report.to_json(MANIFEST, df, totals(report.records(df)))
         document = json.loads(text, parse_constant=pytest.fail)
         assert list(document) == ["manifest", "rows", "total"]
@@ -192,7 +193,7 @@ class TestJson:
 
     def test_numpy_and_non_finite_values(self):
         manifest = {"a": np.int64(3), "b": (np.float32(0.5), math.inf), "c": pd.NA, "d": {1: True}}
-        document = json.loads(report.to_json(manifest, report.frame([]), {}))
+        document = json.loads(report.to_json(manifest, frame([]), {}))
         assert document["manifest"] == {"a": 3, "b": [0.5, None], "c": None, "d": {"1": True}}
 
 
@@ -209,14 +210,14 @@ class TestStored:
         ],
     )
     def test_comes_back_as_it_was(self, tmp_path, rows, manifest):
-        df = report.frame(rows)
+        df = frame(rows)
         report.write_report(tmp_path / "out", df, manifest)
         again, kept = report.read_results(tmp_path / "out")
         pd.testing.assert_frame_equal(again, df)
         assert kept == {**manifest, "rows": len(df)}
 
     def test_drawn_again_it_is_the_same_page(self, tmp_path):
-        report.write_report(tmp_path, report.frame(network()), MANIFEST)
+        report.write_report(tmp_path, frame(network()), MANIFEST)
         first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         report.write_report(tmp_path, *report.read_results(tmp_path))
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
@@ -332,7 +333,7 @@ class TestStored:
     def test_a_folder_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(SpecError, match="cannot be written"):
-            report.write_report(tmp_path / "file" / "out", report.frame([]), MANIFEST)
+            report.write_report(tmp_path / "file" / "out", frame([]), MANIFEST)
 
 
 class TestTerminal:
@@ -348,7 +349,7 @@ class TestTerminal:
         ],
     )
     def test_one_line_per_row_and_no_number_cut(self, rows, width):
-        df = report.frame(rows)
+        df = frame(rows)
         lines = printed(df, width)
         assert all(len(line) <= width for line in lines)
         phases = {made["phase"] for made in rows}
@@ -357,44 +358,44 @@ class TestTerminal:
         assert not any("…" in line.split(" ", 1)[1] for line in body if not line.startswith("x"))
 
     def test_has_a_total_per_phase_and_one_for_all(self):
-        lines = printed(report.frame(network()), 200)
+        lines = printed(frame(network()), 200)
         total = [line.split()[:2] for line in lines if line.startswith("total")]
         assert total == [["total", phase] for phase in ("forward", "backward", "update", "all")]
         assert f"{sum(made['cycles'] for made in network()) / 1e3:,.1f}" in lines[-2]
 
     def test_one_phase_needs_no_sum_over_phases(self):
-        lines = printed(report.frame(network(phases=("forward",))), 100)
+        lines = printed(frame(network(phases=("forward",))), 100)
         assert sum(line.startswith("total") for line in lines) == 1
 
     def test_says_which_columns_it_left_out(self):
-        assert "no room for: kernel" in printed(report.frame(attention()), 100)[-1]
-        assert not any("no room" in line for line in printed(report.frame(attention()), 200))
+        assert "no room for: kernel" in printed(frame(attention()), 100)[-1]
+        assert not any("no room" in line for line in printed(frame(attention()), 200))
 
     def test_every_number_has_its_unit_above_it(self):
-        head, units, *_ = printed(report.frame(network()), 200)
+        head, units, *_ = printed(frame(network()), 200)
         for name, unit in {"stall": "%", "DRAM": "GB/s", "speed-up": "×", "time": "µs"}.items():
             end = head.index(name) + len(name)
             assert units[:end].endswith(unit)
 
     def test_rows_refer_to_their_notes(self):
-        lines = printed(report.frame(network()), 100)
+        lines = printed(frame(network()), 100)
         assert re.match(r"conv1 +\[1\] ", lines[2])
         assert lines[-1].startswith("[1] activation ran dense")
 
     def test_obeys_nothing_that_stands_in_a_name(self):
-        df = report.frame([row("[red]a[/red]\x1b[31m\nb", "forward", 8, 8, 8)])
+        df = frame([row("[red]a[/red]\x1b[31m\nb", "forward", 8, 8, 8)])
         assert any(line.startswith("[red]a[/red]�[31m�b") for line in printed(df, 100))
 
     def test_missing_speedups_are_dashes(self):
-        lines = printed(report.frame(uncompared(network()[1:2])), 100)
+        lines = printed(frame(uncompared(network()[1:2])), 100)
         assert notation.MISSING in lines[2]
 
     def test_no_rows(self):
-        assert any(line.startswith("total") for line in printed(report.frame([]), 100))
+        assert any(line.startswith("total") for line in printed(frame([]), 100))
 
     @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
     def test_a_gpus_time_is_explained_before_its_rates_are_told(self, width):
-        df = report.frame(on_a_gpu())
+        df = frame(on_a_gpu())
         lines = printed(df, width)
         assert all(len(line) <= width for line in lines)
         for told, least in {"bound by": 60, "waves": 60, "kernel": 80, "M×N×K": 120}.items():
@@ -411,7 +412,7 @@ class TestTerminal:
     @pytest.mark.parametrize("width", [80, 100, 160])
     def test_sweep_has_a_line_per_point(self, width):
         console = Console(width=width, file=io.StringIO(), color_system=None)
-        console.print(*report.render_sweep(report.frame(sweep(2)), width))
+        console.print(*report.render_sweep(frame(sweep(2)), width))
         lines = console.file.getvalue().splitlines()
         assert len([line for line in lines if re.match(r"(resnet50|bert-base) ", line)]) == 48
         assert "recipe transposable+mvue, batch 32, seed 0" in " ".join(lines)
@@ -441,18 +442,18 @@ class TestSummary:
         assert whole["utilization"] is whole["dram_gbps"] is whole["dense_time_us"] is None
 
     def test_points_are_all_combinations(self):
-        points = report.point_summaries(report.frame(sweep(1)))
+        points = report.point_summaries(frame(sweep(1)))
         assert len(points) == 2 * len(PATTERNS) * 2 * 2
         assert list(points[0][1]) == ["forward", "backward", "update", "all"]
 
 
 class TestFigures:
     def test_of_a_run(self):
-        figures = report.figures(report.frame(network()), MANIFEST)
+        figures = report.figures(frame(network()), MANIFEST)
         assert list(figures) == ["phase-time", "speedup", "bandwidth", "macs", "layer-time"]
 
     def test_titles_say_what_was_run(self):
-        for figure in report.figures(report.frame(network()), MANIFEST).values():
+        for figure in report.figures(frame(network()), MANIFEST).values():
             subtitle = figure.layout.title.subtitle.text
             for part in ("resnet50 on systolic-128x128-2to4", "recipe transposable+mvue",
                          "pattern 2:4", "batch 32", "fidelity cycle", "seed 0"):  # fmt: skip
@@ -462,25 +463,25 @@ class TestFigures:
         ("rows", "manifest"), [(network(), MANIFEST), (sweep(1), SWEEP_MANIFEST)]
     )
     def test_every_axis_is_labelled(self, rows, manifest):
-        for figure in report.figures(report.frame(rows), manifest).values():
+        for figure in report.figures(frame(rows), manifest).values():
             assert all(axis.title.text for axis in figure.select_xaxes())
             assert figure.layout.yaxis.title.text
 
     def test_titles_say_that_layers_were_selected(self):
-        figure = plots.macs_figure(report.frame(network()), {**MANIFEST, "layers": "layer1*"})
+        figure = plots.macs_figure(frame(network()), {**MANIFEST, "layers": "layer1*"})
         assert figure.layout.title.subtitle.text.endswith("layers layer1*")
 
     def test_a_long_subtitle_is_not_cut_off(self):
         names = [f"machine-{number}-of-a-long-name" for number in range(9)]
         manifest = {**SWEEP_MANIFEST, "models": names, "hardware": names, "recipes": names}
-        figure = report.figures(report.frame(sweep(1)), manifest)["speedup"]
+        figure = report.figures(frame(sweep(1)), manifest)["speedup"]
         lines = figure.layout.title.subtitle.text.split("<br>")
         assert len(lines) > 1
         assert all(len(line) <= 170 for line in lines)
 
     def test_every_row_has_its_bar_on_the_line_of_its_layer(self):
         rows = network()
-        figure = plots.speedup_figure(report.frame(rows), MANIFEST)
+        figure = plots.speedup_figure(frame(rows), MANIFEST)
         labels = figure.layout.yaxis.ticktext
         assert list(labels) == [name for name, *_ in convolutions()]
         bars = [
@@ -498,12 +499,12 @@ class TestFigures:
 
     def test_layers_of_one_name_are_not_merged(self):
         rows = [row("gemm", "forward", size, 64, 64) for size in (64, 128, 128)]
-        figure = plots.macs_figure(report.frame(rows), MANIFEST)
+        figure = plots.macs_figure(frame(rows), MANIFEST)
         assert list(figure.layout.yaxis.ticktext) == ["gemm", "gemm #2", "gemm #3"]
         assert list(figure.data[0].y) == [0, 1, 2]
 
     def test_both_gradients_of_a_matmul_have_lines(self):
-        labels = plots.macs_figure(report.frame(attention()), MANIFEST).layout.yaxis.ticktext
+        labels = plots.macs_figure(frame(attention()), MANIFEST).layout.yaxis.ticktext
         assert list(labels) == [
             "encoder.qkv ×12",
             "encoder.scores ×12",
@@ -513,18 +514,18 @@ class TestFigures:
 
     def test_network_order_survives_rows_in_phase_order(self):
         rows = sorted(network(), key=lambda made: made["phase"])
-        figure = plots.speedup_figure(report.frame(rows), MANIFEST)
+        figure = plots.speedup_figure(frame(rows), MANIFEST)
         assert len(figure.layout.yaxis.ticktext) == 54
 
     def test_speedup_is_held_against_one_and_the_ideal(self):
-        figure = plots.speedup_figure(report.frame(network()), MANIFEST)
+        figure = plots.speedup_figure(frame(network()), MANIFEST)
         named = {trace.name: trace for trace in figure.data if trace.showlegend}
         assert set(named["dense twin: 1×"].x) == {1.0}
         ideal = named["ideal of the mask: dense / useful MACs"]
         assert list(ideal.x) == pytest.approx([2.0] * 54, rel=1e-6)
 
     def test_an_ideal_far_beyond_stays_at_the_edge(self):
-        figure = plots.speedup_figure(report.frame(network(pattern="1:16")), MANIFEST)
+        figure = plots.speedup_figure(frame(network(pattern="1:16")), MANIFEST)
         ideal = next(t for t in figure.data if t.name.startswith("ideal"))
         assert max(ideal.x) <= figure.layout.xaxis.range[1]
         assert set(ideal.marker.symbol) == {"triangle-right"}
@@ -532,7 +533,7 @@ class TestFigures:
         assert ideal.name.endswith("(arrow: up to 16.00×)")
 
     def test_bandwidth_is_held_against_the_machine(self):
-        figure = plots.bandwidth_figure(report.frame(network()), MANIFEST)
+        figure = plots.bandwidth_figure(frame(network()), MANIFEST)
         line = next(trace for trace in figure.data if "has" in (trace.name or ""))
         assert line.name == "the machine has 450 GB/s"
         assert set(line.x) == {450.0}
@@ -540,11 +541,11 @@ class TestFigures:
     @pytest.mark.parametrize("dram", [{"gbps": None}, {}, None])
     def test_bandwidth_without_a_limit_says_so(self, dram):
         manifest = {**MANIFEST, "machine": {**MANIFEST["machine"], "dram": dram}}
-        figure = plots.bandwidth_figure(report.frame(network()), manifest)
+        figure = plots.bandwidth_figure(frame(network()), manifest)
         assert "does not limit" in figure.layout.title.text
 
     def test_time_of_a_phase_is_computing_and_stalls(self):
-        df = report.frame(network())
+        df = frame(network())
         sums = report.phase_summary(report.records(df))
         figure = plots.phase_time_figure(df, MANIFEST)
         bars = {trace.name: trace for trace in figure.data}
@@ -555,15 +556,15 @@ class TestFigures:
             assert compute.y[0] == pytest.approx(total["compute_cycles"] / 940e3)
 
     def test_nothing_to_compare_is_no_speedup(self):
-        figures = report.figures(report.frame(uncompared(network())), MANIFEST)
+        figures = report.figures(frame(uncompared(network())), MANIFEST)
         assert "speedup" not in figures
         assert not any(t.name == "dense twin" for t in figures["phase-time"].data)
 
     def test_no_rows_no_figures(self):
-        assert report.figures(report.frame([]), MANIFEST) == {}
+        assert report.figures(frame([]), MANIFEST) == {}
 
     def test_sweep_has_a_panel_per_model_and_phase_and_a_curve_per_machine_and_fidelity(self):
-        figure = sweep_plots.sweep_speedup_figure(report.frame(sweep(2)), SWEEP_MANIFEST)
+        figure = sweep_plots.sweep_speedup_figure(frame(sweep(2)), SWEEP_MANIFEST)
         curves = [trace for trace in figure.data if trace.mode == "lines+markers"]
         assert len(curves) == 2 * 4 * 2 * 2
         assert {trace.line.dash for trace in curves} == {"solid", "dash"}
@@ -574,11 +575,11 @@ class TestFigures:
         rows = sweep(1)
         twice = [*rows, *({**made, "batch": 64} for made in rows)]
         manifest = {**SWEEP_MANIFEST, "batches": [32, 64]}
-        figure = sweep_plots.sweep_bandwidth_figure(report.frame(twice), manifest)
+        figure = sweep_plots.sweep_bandwidth_figure(frame(twice), manifest)
         assert any("batch 64" in note.text for note in figure.layout.annotations)
 
     def test_colours_of_phases_are_fixed(self):
-        df = report.frame(network(phases=("update",)))
+        df = frame(network(phases=("update",)))
         figure = plots.speedup_figure(df, MANIFEST)
         assert figure.data[0].marker.color == "#009E73"
 
@@ -587,7 +588,7 @@ class TestFigures:
         made = row("a", "forward", 8, 8, 8)
         names = [column.name for column in COLUMNS if column.unit in {"MACs", "bytes"}]
         extreme = {**made, **dict.fromkeys(names, value), "dense_cycles": max(value, 1)}
-        assert report.page(report.frame([extreme]), MANIFEST)
+        assert report.page(frame([extreme]), MANIFEST)
 
 
 class TestPage:
@@ -605,7 +606,7 @@ class TestPage:
         ],
     )
     def test_stands_alone(self, rows, manifest):
-        page = report.page(report.frame(rows), manifest)
+        page = report.page(frame(rows), manifest)
         reader = read(page)
         assert len(page.encode()) < 6e6
         assert page.count("plotly.js v") == 1
@@ -614,12 +615,12 @@ class TestPage:
         assert "NaN" not in "".join(reader.text)
 
     def test_shows_every_row_and_column(self):
-        text = "|".join(read(report.page(report.frame(network()), MANIFEST)).text)
+        text = "|".join(read(report.page(frame(network()), MANIFEST)).text)
         assert all(name in text for name, *_ in convolutions())
         assert all(column.meaning in text for column in COLUMNS)
 
     def test_shows_totals_and_origin(self):
-        text = "|".join(read(report.page(report.frame(network()), MANIFEST)).text)
+        text = "|".join(read(report.page(frame(network()), MANIFEST)).text)
         total = totals(network())
         for phase in total.values():
             assert f"|{phase['speedup']:.2f}|" in text
@@ -628,7 +629,7 @@ class TestPage:
             assert said in text
 
     def test_figures_arrive_whole(self):
-        df = report.frame(network())
+        df = frame(network())
         figures = drawn(report.page(df, MANIFEST))
         expected = report.figures(df, MANIFEST)
         assert list(figures) == list(expected)
@@ -639,8 +640,8 @@ class TestPage:
         made = {**row(NASTY, "forward", 64, 64, 64), "note": NASTY, "kernel": NASTY, "bound": NASTY}
         told = dict.fromkeys(("model", "recipe", "hardware", "command", "tensors"), NASTY)
         machine = {**MANIFEST["machine"], "summary": NASTY, "source": NASTY, NASTY: NASTY}
-        plain = read(report.page(report.frame(network()[1:2]), MANIFEST))
-        page = report.page(report.frame([made]), {**MANIFEST, **told, "machine": machine})
+        plain = read(report.page(frame(network()[1:2]), MANIFEST))
+        page = report.page(frame([made]), {**MANIFEST, **told, "machine": machine})
         reader = read(page)
         assert reader.tags.count("script") == plain.tags.count("script")
         assert reader.tags.count("b") == plain.tags.count("b")
@@ -659,20 +660,20 @@ class TestPage:
         rows = [{**made, "model": NASTY, "hardware": NASTY} for made in sweep(1)[:3]]
         manifest = {**SWEEP_MANIFEST, "models": [NASTY], "title": NASTY, "question": NASTY}
         manifest["machines"] = {NASTY: {"dram": {"gbps": 100.0}}}
-        page = report.page(report.frame(rows), manifest)
+        page = report.page(frame(rows), manifest)
         assert "<script>alert" not in page
 
     def test_a_figure_that_is_missing_is_explained(self):
-        page = report.page(report.frame(uncompared(network())), MANIFEST)
+        page = report.page(frame(uncompared(network())), MANIFEST)
         assert "No dense twins were simulated" in page
 
     def test_too_many_rows_are_left_to_the_table(self):
-        page = report.page(report.frame(network() * 10), MANIFEST)
+        page = report.page(frame(network() * 10), MANIFEST)
         assert "1,610 rows are too many for a page" in page
-        assert list(drawn(page)) == list(report.figures(report.frame(network()), MANIFEST))
+        assert list(drawn(page)) == list(report.figures(frame(network()), MANIFEST))
 
     def test_a_sweep_lists_its_points(self):
-        text = "|".join(read(report.page(report.frame(sweep(1)), SWEEP_MANIFEST)).text)
+        text = "|".join(read(report.page(frame(sweep(1)), SWEEP_MANIFEST)).text)
         assert "Which pattern pays off" in text
         assert "Does a finer group gain more than it costs?" in text
         assert "resnet50: highest speed-up over all phases" in text

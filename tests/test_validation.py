@@ -455,7 +455,7 @@ def test_hundred_thousand_rows_are_read(tmp_path):
 
 
 def test_the_package_carries_its_points():
-    shipped = Path(tables.__file__).parent / "measured"
+    shipped = Path(tables.__file__).parent
     assert MEASURED.folder == shipped
     assert sum(path.stat().st_size for path in shipped.iterdir()) < 500_000
 

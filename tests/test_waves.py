@@ -31,7 +31,9 @@ def test_skipped_repeats_and_waves_change_nothing(pieces, slots, repeats):
         np.ones(counts.sum() * repeats, np.int64),
         slots,
     )
-    np.testing.assert_array_equal(schedule(durations, counts, slots, repeats=repeats).ends, slow.ends)
+    np.testing.assert_array_equal(
+        schedule(durations, counts, slots, repeats=repeats).ends, slow.ends
+    )
 
 
 def test_one_tile_too_many_costs_a_wave():

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from nmsim.run import trace as traces
 from nmsim.cli.console import show_facts, steps, tell, write
 from nmsim.cli.options import (
     Batch,
@@ -19,6 +18,7 @@ from nmsim.cli.options import (
     command_line,
 )
 from nmsim.errors import SpecError
+from nmsim.run import trace as traces
 from nmsim.run.experiment import Point, manifest
 
 __all__ = ["check", "info", "record"]

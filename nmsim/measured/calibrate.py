@@ -204,7 +204,6 @@ def _moving(
     machine: Machine, measured: Sequence[Measured]
 ) -> tuple[Machine, list[_Constant], tuple[str, ...]]:
     """The machine at its start, constants that some row depends on, paths of the others."""
-    routines_of(machine)
     if not machine.fitted:
         raise SpecError(f"{machine.name}: marks no field as fitted, so there is nothing to fit")
     machine = machine.model_copy(update={"calibration": None})

@@ -164,12 +164,24 @@ class _Maker:
             source=lambda: self.words,
             fits=self._pruner.structured,
             indexed=self._pruner.metadata,
+            tighter=self._tighter,
         )
         if operand.transposed == self.offer.transposed:
             return home, "" if home.fits else self._misfit(home, gemm)
         fits = self._pruner.transposable and not self._per_pixel
         turned = replace(home, regular=False, source=self._turned(dense), fits=fits)
         return turned, "" if fits else self._misfit(turned, gemm)
+
+    @property
+    def _tighter(self) -> Pattern | None:
+        """The pattern in lowest terms, if a mask that looks at no value obeys that one too."""
+        common = math.gcd(self.pattern.keep, self.pattern.group)
+        if self._pruner.metadata or common == 1:
+            return None
+        lowest = Pattern(self.pattern.keep // common, self.pattern.group // common)
+        row = np.zeros((1, self.pattern.group))
+        found = Mask.of(prune(row, self.pattern, self.offer.pruner).mask, lowest)
+        return None if found.broken_groups() else lowest
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
         """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""

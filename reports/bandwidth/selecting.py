@@ -3,7 +3,7 @@
 from typing import Any
 
 import nmsim
-from nmsim.cost import selectors
+from nmsim.machines.systolic.selectors import selectors_of
 
 __all__ = ["EQUAL_DENSITY", "MULTIPLIER", "measure_selectors"]
 
@@ -26,7 +26,7 @@ def measure_selectors() -> dict[str, Any]:
             machine = nmsim.load_hardware(
                 _MACHINE, operand_bits=_WIDTH, flexible_group=0, native=(text,), selector=selector
             )
-            cost = selectors(machine)
+            cost = selectors_of(machine)
             found[text][selector] = {
                 "inputs": cost.multiplexer.inputs,
                 "two_input": cost.two_input // cost.pes,

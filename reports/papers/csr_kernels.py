@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from csr import CsrTime, spmm_call_time
 from paper import HERE, Figures, Printed
 
-from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines import load_hardware
+from nmsim.machines.gpu.schema import Gpu
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml

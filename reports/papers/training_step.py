@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import nmsim
-from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.preparation import select
+from nmsim.machines.gpu.schema import Gpu
 from nmsim.run.experiment import Point, rows
 
 __all__ = [

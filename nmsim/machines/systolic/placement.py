@@ -128,7 +128,7 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
     ways = [
         (transposed, selected, native)
         for position, mask in positions
-        if (native := machine.native_for(mask.pattern)) is not None
+        if (native := _native(machine, mask)) is not None
         for selected, transposed in _ways(machine, position)
     ]
     ways.sort(key=_transposes)
@@ -136,6 +136,14 @@ def place(machine: SystolicArray, work: SparseGemm) -> Placement:
         ways.append(dense)
     options = [_placement(machine, work, *way) for way in ways]
     return min(options, key=lambda option: _expected_cycles(machine, option))
+
+
+def _native(machine: SystolicArray, mask: Mask) -> Pattern | None:
+    """The native pattern that a mask runs under; None without selectors for it."""
+    own = machine.native_for(mask.pattern)
+    if mask.tighter is None or own is None or mask.obeys(own):
+        return own
+    return machine.native_for(mask.tighter)
 
 
 def _may_cost(machine: SystolicArray) -> bool:
@@ -235,7 +243,7 @@ def _beside(machine: SystolicArray, mask: Mask, k: int) -> Stored:
     """How an operand that is not selected is stored: packed if the array can expand it."""
     if mask.is_dense:
         return Stored.dense(k, machine.operand_bits)
-    native = machine.native_for(mask.pattern) if machine.intersecting is None else mask.pattern
+    native = _native(machine, mask) if machine.intersecting is None else mask.pattern
     if native is None:
         return Stored.dense(k, machine.operand_bits, "the array has no selectors for the pattern")
     if not mask.obeys(native):
@@ -250,6 +258,7 @@ def _selected(machine: SystolicArray, mask: Mask, native: Pattern, slots: float,
     """
     bits = machine.operand_bits
     index = machine.metadata_bits(native) if mask.indexed else 0
+    slots = round(slots)
     if slots * (bits + index) < k * bits:
         return Stored(native, bits, index, slots)
     return Stored.dense(k, bits, f"{native} and its metadata would take more bits")
