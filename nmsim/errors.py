@@ -10,11 +10,13 @@ stood there and what was expected. The command line prints that line and exits w
     - RecipeError: a recipe that offers a mask which a phase cannot use
     - SpecError: a YAML, CSV or tensor file that does not say what it must
     - MeasureError: a GPU that is not there, or a GEMM that it does not run
+    - MissingExtra: an optional dependency that is not installed
     - TraceError: a trace that is truncated, altered or of a newer schema
 """
 
 __all__ = [
     "MeasureError",
+    "MissingExtra",
     "NmsimError",
     "PatternError",
     "RecipeError",
@@ -55,3 +57,7 @@ class TraceError(NmsimError, ValueError):
 
 class MeasureError(NmsimError, RuntimeError):
     """A GPU that is not there, or a GEMM that it does not run."""
+
+
+class MissingExtra(NmsimError, ImportError):
+    """An optional dependency that is not installed, or does not load: says what to install."""

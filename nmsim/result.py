@@ -7,7 +7,7 @@ from typing import Any
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COLUMNS", "Column", "Result", "totals"]
+__all__ = ["COMMON_COLUMNS", "Column", "Result", "totals"]
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,12 @@ class Column:
     optional: bool = False
 
 
-def _option(name: str, unit: str, meaning: str) -> Column:
+def optional_column(name: str, unit: str, meaning: str) -> Column:
+    """A column in which a value may be lacking."""
     return Column(name, unit, meaning, optional=True)
 
 
-COLUMNS = (
+COMMON_COLUMNS = (
     Column("layer", "", "layer of the network"),
     Column("kind", "", "conv, linear, matmul or gemm"),
     Column("phase", "", "forward, backward or update"),
@@ -161,11 +162,19 @@ COLUMNS = (
     Column("stall_cycles", "cycles", "array waiting for memory, or tensor cores idle"),
     Column("cycles", "cycles", "compute and stall"),
     Column("time_us", "us", "cycles over clock"),
-    _option("delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"),
-    _option("half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"),
-    _option("folds_run", "folds", "folds of an intersecting array that were run from the bits"),
-    _option("tiles", "threadblocks", "tiles of C, and of K where it is split, on a GPU"),
-    _option("waves", "rounds", "threadblocks of a launch over a GPU's slots; 1.1 takes two rounds"),
+    optional_column(
+        "delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"
+    ),
+    optional_column(
+        "half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"
+    ),
+    optional_column(
+        "folds_run", "folds", "folds of an intersecting array that were run from the bits"
+    ),
+    optional_column("tiles", "threadblocks", "tiles of C, and of K where it is split, on a GPU"),
+    optional_column(
+        "waves", "rounds", "threadblocks of a launch over a GPU's slots; 1.1 takes two rounds"
+    ),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
     Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
@@ -173,40 +182,53 @@ COLUMNS = (
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
     Column("sram_read_bytes", "bytes", "both operands, read from the on-chip buffers"),
-    _option("a_bits_per_cycle", "bits/cycle", "asked of A's buffer while A moves, with metadata"),
-    _option("b_bits_per_cycle", "bits/cycle", "asked of B's buffer while B moves, with metadata"),
+    optional_column(
+        "a_bits_per_cycle", "bits/cycle", "asked of A's buffer while A moves, with metadata"
+    ),
+    optional_column(
+        "b_bits_per_cycle", "bits/cycle", "asked of B's buffer while B moves, with metadata"
+    ),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
         "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
     ),
-    _option("compressed", "", "operands read compressed: a, b or ab"),
-    _option("misfit_share", "fraction", "selected mask's groups that selectors do not cover"),
-    _option("survivors_mean", "products", "per PE and group of an intersecting array, from bits"),
-    _option("survivors_expected", "products", "the same, for independent masks"),
-    _option("survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"),
-    _option("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
-    _option("selector_depth", "levels", "two-input multiplexers that a selected bit passes"),
-    _option("select_bits", "bits", "driven into the multiplexers: slots spent by select bits"),
-    _option("bit_operations_issued", "bit-ops", "macs_issued by the widths of both operands"),
-    _option("bit_operations_useful", "bit-ops", "macs_useful by the widths of both operands"),
+    optional_column("compressed", "", "operands read compressed: a, b or ab"),
+    optional_column(
+        "misfit_share", "fraction", "selected mask's groups that selectors do not cover"
+    ),
+    optional_column(
+        "survivors_mean", "products", "per PE and group of an intersecting array, from bits"
+    ),
+    optional_column("survivors_expected", "products", "the same, for independent masks"),
+    optional_column(
+        "survivors", "fractions", "share of (PE, group) with 0, 1, ... products, from bits"
+    ),
+    optional_column(
+        "bit_operations_issued", "bit-ops", "macs_issued by the widths of both operands"
+    ),
+    optional_column(
+        "bit_operations_useful", "bit-ops", "macs_useful by the widths of both operands"
+    ),
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column(
         "bound",
         "",
         "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
-    _option("speedup", "x", "dense cycles over these, same machine, same fidelity"),
-    _option("dense_cycles", "cycles", "the dense twin's cycles"),
-    _option("mask_us", "us", "making the masks, per step: search / refresh, and packing"),
-    _option("mask_weight_us", "us", "part of mask_us: of the weight"),
-    _option("mask_activation_us", "us", "part of mask_us: of the activation"),
-    _option("mask_gradient_us", "us", "part of mask_us: of the gradient"),
-    _option("mask_work", "", "what making the masks takes, and how long each time"),
-    _option("elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"),
-    _option("number_format", "", "format of the operands in memory, as they ran"),
+    optional_column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
+    optional_column("dense_cycles", "cycles", "the dense twin's cycles"),
+    optional_column("mask_us", "us", "making the masks, per step: search / refresh, and packing"),
+    optional_column("mask_weight_us", "us", "part of mask_us: of the weight"),
+    optional_column("mask_activation_us", "us", "part of mask_us: of the activation"),
+    optional_column("mask_gradient_us", "us", "part of mask_us: of the gradient"),
+    optional_column("mask_work", "", "what making the masks takes, and how long each time"),
+    optional_column(
+        "elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"
+    ),
+    optional_column("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
-"""The columns of a result table, in order."""
+"""The columns of a result table, in order, that do not depend on the kind of machine."""
 
 _SUMS = (
     "cycles",

@@ -1,6 +1,7 @@
 """Do fits find the constants that made the times, and say how well they do?"""
 
 import sys
+from importlib.resources import files
 from itertools import product
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import pytest
 from scipy.optimize import differential_evolution
 
 from nmsim import cli
-from nmsim.errors import SpecError
-from nmsim.evolution import least
+from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured.calibrate import Measured, calibrate, write_machine
+from nmsim.measured.minimiser import least
 from nmsim.pattern import Pattern
 from nmsim.spec import edit_yaml, field_keys, override, read_yaml
 
@@ -94,6 +95,30 @@ def test_search_repeats_itself_and_counts_its_evaluations():
 def test_search_stops_once_it_no_longer_spreads():
     assert search(rosenbrock, [0.0], tolerance=1e-3).evaluations < 400
     assert search(lambda x: float(x @ x), [1.0], tolerance=1e-3).value < 1e-4
+
+
+def test_any_seed_is_a_seed_of_its_own():
+    # The library's generator takes 32 bits: no seed may be refused, or fall onto another.
+    seeds = (0, 1, 2**32, 2**32 + 1, 2**70)
+    found = [search(rosenbrock, [0, 0], generations=5, seed=seed).point for seed in seeds]
+    assert len(np.unique(found, axis=0)) == len(seeds)
+
+
+def test_search_never_ends_above_its_start():
+    assert search(lambda x: float(np.any(x != 1)), [1.0, 1.0], generations=3).value == 0
+
+
+@pytest.fixture
+def no_cmaes(monkeypatch):
+    monkeypatch.delitem(sys.modules, "nmsim.measured.minimiser")
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+
+
+@pytest.mark.usefixtures("no_cmaes")
+def test_a_fit_without_the_library_says_what_to_install():
+    with pytest.raises(MissingExtra, match=r"pip install 'nmsim\[calibrate\]'") as caught:
+        calibrate(a100(), [synthetic(a100())], source="made", folds=2)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -329,4 +354,17 @@ def test_a_search_of_nothing_is_refused(option, tmp_path, monkeypatch, capsys):
         cli.main()
     assert stop.value.code == 2
     assert option[0] in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_cmaes")
+def test_the_command_without_the_library_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table = files("nmsim") / "measured" / "a100-dense-bf16.csv"
+    arguments = (str(table), "--hardware", A100, "--out", "o.yaml")
+    monkeypatch.setattr(sys, "argv", ["nmsim", "calibrate", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "pip install 'nmsim[calibrate]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ import pytest
 import nmsim
 from nmsim import cli
 from nmsim.__main__ import main as start_of_command
-from nmsim.result import COLUMNS
+from nmsim.machines import COLUMNS
 
 SMALL = ("simulate", "gemm:4x5x8", "--hardware", "systolic-16x16")
 ONE_LAYER = ("simulate", "resnet18", "--layer", "fc", "--phase", "forward")

@@ -1,6 +1,8 @@
 """The intersecting array against every PE and every group, one by one, in plain Python."""
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +14,7 @@ from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import fold_cycles, fold_spans
-from nmsim.machines.systolic.intersect.sampling import sample_cycles, student_t
+from nmsim.machines.systolic.intersect.sampling import _half_width, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import (
     expected_survivors,
     fold_survivors,
@@ -280,18 +282,22 @@ def test_dense_operands_are_expected_exactly(lookahead):
     assert expected.cycles == pytest.approx(130, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("freedom", "confidence", "quantile"),
-    [
-        (1, 0.95, 12.7062),
-        (2, 0.99, 9.9248),
-        (5, 0.9, 2.0150),
-        (30, 0.95, 2.0423),
-        (1e9, 0.95, 1.96),
-    ],
-)
-def test_students_t(freedom, confidence, quantile):
-    assert student_t(freedom, confidence) == pytest.approx(quantile, rel=1e-4)
+@pytest.mark.parametrize(("confidence", "quantile"), [(0.9, 2.131847), (0.95, 2.776445)])
+def test_an_interval_of_one_stratum_is_students(confidence, quantile):
+    # Five of ten folds, s^2 = 2.5: the variance of the total is 10 x 5 / 5 x 2.5 = 5^2.
+    half = _half_width([np.arange(5)], np.array([10]), confidence)
+    assert half == pytest.approx(quantile * 5, rel=1e-6)
+
+
+def test_degrees_of_freedom_of_two_strata_lie_between():
+    # Satterthwaite: (25 + 24)^2 / (25^2 / 4 + 24^2 / 2) = 5.4 degrees of freedom.
+    half = _half_width([np.arange(5), np.array([0, 2, 4])], np.array([10, 6]), 0.95)
+    assert 2.446912 < half / 7 < 2.570582
+
+
+def test_a_run_that_draws_no_sample_does_not_load_special_functions():
+    program = "import sys, nmsim.experiment; sys.exit('scipy.special' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nmsim import cli
-from nmsim.errors import MeasureError, SpecError
+from nmsim.errors import MeasureError, MissingExtra, SpecError
 from nmsim.measured.cuda import CudaBackend, open_device
 from nmsim.measured.timing import COLUMNS, WEIGHTS, Case, Device, Method, State, grid, measure
 
@@ -178,7 +178,9 @@ def test_grid_covers_phases_layouts_and_libraries():
 
 def test_without_torch_or_gpu_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MeasureError, match=r"pip install 'nmsim\[measure\]'"):
+    with pytest.raises(
+        MissingExtra, match=r"^measuring needs PyTorch: pip install 'nmsim\[torch\]'"
+    ):
         open_device()
     cuda = SimpleNamespace(is_available=lambda: False)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))

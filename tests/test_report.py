@@ -26,8 +26,9 @@ from rich.console import Console
 
 from nmsim import report
 from nmsim.errors import SpecError
+from nmsim.machines import COLUMNS
 from nmsim.report import markup, notation, plots, sweep_plots
-from nmsim.result import COLUMNS, totals
+from nmsim.result import totals
 from nmsim.run.frame import frame
 
 NAMES = [column.name for column in COLUMNS]

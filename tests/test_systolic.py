@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from nmsim import machines
 from nmsim.gemm import Gemm
-from nmsim.machines import load_hardware
+from nmsim.machines import HARDWARE, load_hardware
+from nmsim.machines.systolic.dataflow import DATAFLOWS
 from nmsim.machines.systolic.slots import expected_slots, group_slots
 from nmsim.mask import Mask, SparseGemm, pack
-from nmsim.network.catalog import load_model
+from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors import Synthetic
-from nmsim.pattern import Pattern
+from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import load_recipe
@@ -425,3 +426,21 @@ def test_padding_to_whole_groups():
     assert machines.simulate(padded, work).macs_issued == 10 * 20 * 8
     # Three groups of four slots, and two for the one element of the last group.
     assert machines.simulate(padded, weights(Gemm(10, 20, 13), "7:8")).macs_issued == 10 * 20 * 14
+
+
+@pytest.mark.parametrize("name", [n for n in HARDWARE if load_hardware(n).kind == "systolic"])
+def test_an_array_runs_every_dataflow(name):
+    machine = load_hardware(name)
+    for dataflow in DATAFLOWS if machine.feed == "skewed" else ["os"]:
+        for fidelity in machines.FIDELITIES:
+            run = machines.simulate(
+                load_hardware(name, dataflow=dataflow), SparseGemm.dense(Gemm(70, 30, 50)), fidelity
+            )
+            assert run.macs_issued == 70 * 30 * machine.padded(50, DENSE)
+            assert run.utilization <= 1
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_model_runs_fold_by_fold(name):
+    point = Point(model=name, hardware="systolic-128x128-2to4", recipe="asp", compare=False)
+    assert all(0 < row["macs_useful"] <= row["macs_issued"] for row in rows(point))

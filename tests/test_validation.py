@@ -236,7 +236,7 @@ def test_an_interrupted_write_leaves_what_was_there(run, monkeypatch, tmp_path):
         path.write_text("half a li")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmsim.cli.predict._write_text", stop)
+    monkeypatch.setattr("nmsim.cli.validation._write_text", stop)
     assert run("t.csv", "--predictions", "p.csv") == (130, "", "nmsim: interrupted\n")
     assert (tmp_path / "p.csv").read_text() == "older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "t.csv"]
@@ -277,7 +277,7 @@ def test_by_groups_by_that_column_alone(document, tmp_path):
 
 def test_a_machine_of_that_gpu_takes_its_shipped_points_as_far_as_it_can(run, tmp_path):
     """What it has no number format for is left out, and said; its name begins like the GPU's."""
-    lines = (HARDWARE.folder / "a100-sxm4-80gb.yaml").read_text().splitlines()
+    lines = (HARDWARE.path("a100-sxm4-80gb")).read_text().splitlines()
     (tmp_path / "a100-sxm4-80gb-mine.yaml").write_text(
         "\n".join(line for line in lines if "int8" not in line or line.startswith("#"))
     )

@@ -2,7 +2,7 @@
 
 Each GEMM of a layer with a weight is one product of matrices, K last as in nmsim: a convolution is
 unfolded into columns, channel fastest. The layers' shapes are those of ``digits-cnn.yaml`` and
-``digits-vit.yaml`` beside this file. Needs the extra ``torch``.
+``digits-vit.yaml`` beside this file. Needs the extra ``digits``.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """One training run on scikit-learn's 8x8 digits under a recipe, every mask made by nmsim.
 
-Deterministic: one thread, seeds for weights, order of samples and draws. Needs the extra ``torch``.
+Deterministic: one thread, seeds for weights, order of samples and draws. Extra ``digits``.
 """
 
 from collections.abc import Iterator

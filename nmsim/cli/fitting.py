@@ -36,7 +36,7 @@ def calibrate_machine(
     seed: Annotated[int, typer.Option(min=0, help="Of the folds and of the search.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
 ) -> None:
-    """Fit the fields that a GPU's file marks as fitted to measured times, with a hold-out."""
+    """Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`)."""
     machine = load_hardware(hardware)
     routines_of(machine)
     rows = _measured(machine, measured)
@@ -99,7 +99,7 @@ def measure_gemms(
     ] = None,
     source: Annotated[str, typer.Option(help="Who measured, for the table.")] = "nmsim measure",
 ) -> None:
-    """Time dense and 2:4 GEMMs on the GPU of this machine (extra `measure`: torch)."""
+    """Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`)."""
     cases = grid(
         dtypes=tuple(dtype or ("bf16",)),
         libraries=tuple(library or ("cublas", "cusparselt", "cutlass")),

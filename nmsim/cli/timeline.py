@@ -71,7 +71,7 @@ def tile_timeline(
     machine = point.machine
     draw = kind_of(machine).timeline
     if draw is None:
-        raise SpecError(f"hardware {machine.name}: expected a machine with tiles, such as a GPU")
+        raise SpecError(f"hardware {machine.name}: expected a GPU, as only these have tiles")
     drawn = draw(machine, _only(point), limit)
     document = {
         "traceEvents": drawn.events,

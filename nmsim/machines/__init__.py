@@ -24,12 +24,15 @@ from nmsim.machines.kind import (
     kind_of,
 )
 from nmsim.machines.simulation import ENGINES, simulate, simulate_dense, simulate_twin
+from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
+    "COLUMNS",
     "ENGINES",
     "FIDELITIES",
     "HARDWARE",
     "KINDS",
+    "OWN_COLUMNS",
     "Call",
     "Engine",
     "Fidelity",
@@ -48,3 +51,17 @@ __all__ = [
 
 __path__.extend(filter(None, os.environ.get("NMSIM_MACHINES", "").split(os.pathsep)))
 KINDS.scan(sys.modules[__name__])
+
+_BEFORE = [column.name for column in COMMON_COLUMNS].index("bit_operations_issued")
+
+_OWN = tuple(column for kind in KINDS for column in KINDS[kind].own_columns)
+
+OWN_COLUMNS = tuple(column.name for column in _OWN)
+"""Names of the columns of a result table that only some kind of machine fills."""
+
+COLUMNS: tuple[Column, ...] = (
+    *COMMON_COLUMNS[:_BEFORE],
+    *_OWN,
+    *COMMON_COLUMNS[_BEFORE:],
+)
+"""The columns of a result table, in order: the common ones, and those of every kind of machine."""

@@ -5,7 +5,7 @@ files, two engines, and the few things that only a kind can know of its machines
 folder asks which kind a machine is; who needs to know something asks ``kind_of(machine)`` for it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -18,7 +18,7 @@ from nmsim.machines.fit import Calibration
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
-from nmsim.result import Result
+from nmsim.result import Column, Result
 from nmsim.spec import Spec
 
 __all__ = [
@@ -199,6 +199,8 @@ class Routines:
         What a reader should know of a call on a machine; raises SpecError if it has none such.
     dtypes, libraries
         Names that a call may carry on a machine.
+    offered
+        Number formats of a machine, and the sparsities that it has routines for in each.
     sustained
         The machine after long work, when its clock has come down.
     """
@@ -208,6 +210,7 @@ class Routines:
     note: Callable[[Any, Call], str]
     dtypes: Callable[[Any], tuple[str, ...]]
     libraries: Callable[[Any], tuple[str, ...]]
+    offered: Callable[[Any], Mapping[str, Sequence[str]]]
     sustained: Callable[[Any], Any]
 
 
@@ -267,8 +270,10 @@ class Kind:
         Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
     other_names
         That files of earlier versions call the kind by.
+    own_columns
+        Columns of a result table that only this kind has, all of them optional.
     columns
-        Columns of a row that only this kind has, from a machine, a sparse GEMM and its result.
+        Values of these columns, from a machine, a sparse GEMM and its result.
     facts
         What ``nmsim show`` adds to a machine's fields.
     samples
@@ -291,6 +296,7 @@ class Kind:
     host: bool = True
     any_axis: bool = False
     other_names: tuple[str, ...] = ()
+    own_columns: tuple[Column, ...] = ()
     columns: Callable[[Any, SparseGemm, Result], dict[str, Any]] = lambda _m, _w, _r: {}
     facts: Callable[[Any], Facts] = lambda _machine: []
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.predict import ROWS, Predicted
+from nmsim.measured.routines import routines_of
 from nmsim.registry import unknown_name
 
 __all__ = [
@@ -222,13 +223,11 @@ def unmeasured(found: Predicted) -> list[str]:
         zip(table["machine"], table["dtype_in"].str.lower(), table["sparsity"], strict=True)
     )
     for name, machine in found.machines.items():
-        for form in machine.formats:
-            seen = {s for m, d, s in kinds if (m, d) == (machine.name, form.dtype)}
-            native = form.sparse_macs_per_clk is not None
-            wanted = ["dense", *(str(p) for p in machine.native if native)]
+        for dtype, wanted in routines_of(machine).offered(machine).items():
+            seen = {s for m, d, s in kinds if (m, d) == (machine.name, dtype)}
             gaps = [pattern for pattern in wanted if pattern not in seen]
             if gaps:
-                missing.append(f"{form.dtype} on {name}: {' and '.join(gaps)}")
+                missing.append(f"{dtype} on {name}: {' and '.join(gaps)}")
     odd = sum((table[size] % 8 != 0).sum() for size in ("n", "k"))
     if not odd:
         missing.append("N or K that is no multiple of 8")

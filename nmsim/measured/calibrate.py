@@ -2,21 +2,22 @@
 
 Least squares on the logarithm of time; residuals beyond ``CLIP`` pull no harder than those of that
 size (Huber's loss), so that a few odd rows do not rule. Which kernel a library picks depends on the
-constants too, hence the sum jumps, and the search takes no derivative (``nmsim.evolution``). Weight
-shapes (n, k) are dealt into folds; each fold is held out of one fit, and errors are told of rows
-that a fit has not seen. What a machine's file does not list as fitted stands.
+constants too, hence the sum jumps, and the search takes no derivative (``nmsim.measured.minimiser``,
+which needs the extra ``calibrate``). Weight shapes (n, k) are dealt into folds; each fold is held out of
+one fit, and errors are told of rows that a fit has not seen. What a machine's file does not list as
+fitted stands.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.evolution import Least, least
+from nmsim.extras import extra
 from nmsim.files import write_file
 from nmsim.machines import Call, Machine, load_hardware
 from nmsim.machines.fit import Calibration, FitError, FittedConstant
@@ -91,6 +92,13 @@ class _Constant:
         return min(1.0, value) if self.share else value
 
 
+class _Fit(NamedTuple):
+    """Where one search ended, in distances from the starts, and how often it tried."""
+
+    point: Vector
+    evaluations: int
+
+
 def calibrate(
     machine: Machine,
     measured: Sequence[Measured],
@@ -119,13 +127,15 @@ def calibrate(
     SpecError
         if the machine marks no field as fitted or one that cannot be, or if there are too few rows
         or weight shapes.
+    MissingExtra
+        without the extra ``calibrate``.
     """
     if not measured or any(np.any(~(rows.times_us > 0)) for rows in measured):
         raise SpecError(f"{machine.name}: expected measured rows with times above 0")
     machine, constants, idle = _moving(machine, measured)
     parts = _folds(measured, folds, seed)
     _require_rows(machine, constants, parts, folds)
-    fits: list[Least] = []
+    fits: list[_Fit] = []
     for part in range(folds + 1):  # the last holds out nothing
         seen = _subset(measured, parts != part)
         fits.append(_fit(machine, constants, seen, generations, seed))
@@ -286,7 +296,8 @@ def _fit(
     measured: Sequence[Measured],
     generations: int,
     seed: int,
-) -> Least:
+) -> _Fit:
+    search = extra("calibrate", "nmsim.measured.minimiser").least
     log_times = np.log(np.concatenate([rows.times_us for rows in measured]))
 
     def loss(point: Vector) -> float:
@@ -296,7 +307,8 @@ def _fit(
         return float(squares.mean() + PULL * (point**2).sum())
 
     start = np.zeros(len(constants))
-    return least(loss, start, step=STEP, generations=generations, tolerance=TOLERANCE, seed=seed)
+    found = search(loss, start, step=STEP, generations=generations, tolerance=TOLERANCE, seed=seed)
+    return _Fit(found.point, found.evaluations)
 
 
 def _shapes(measured: Sequence[Measured]) -> tuple[Vector, NDArray[np.intp]]:

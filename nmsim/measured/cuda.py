@@ -1,4 +1,4 @@
-"""Timing GEMMs on a CUDA GPU through PyTorch (extra ``measure``).
+"""Timing GEMMs on a CUDA GPU through PyTorch (extra ``torch``).
 
 Dense GEMMs are ``torch.mm`` (cuBLAS); 2:4 ones are PyTorch's semi-structured tensors on cuSPARSELt
 and CUTLASS. A run is one CUDA graph, so that no launch waits for the host.
@@ -11,10 +11,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from nmsim.errors import MeasureError
+from nmsim.extras import extra
 from nmsim.measured.timing import Case, Device, State
 
 __all__ = ["CudaBackend", "open_device"]
@@ -44,17 +44,12 @@ def open_device(index: int = 0) -> "CudaBackend":
 
     Raises
     ------
+    MissingExtra
+        without PyTorch.
     MeasureError
-        without PyTorch, or without a CUDA GPU that it can use.
+        without a CUDA GPU that it can use.
     """
-    try:
-        torch = import_module("torch")
-    except ImportError as error:
-        raise MeasureError(
-            "measuring needs PyTorch, which is not installed: pip install 'nmsim[measure]'"
-        ) from error
-    except OSError as error:  # a library of CUDA's that is not there
-        raise MeasureError(f"PyTorch cannot be loaded: {_first_line(error)}") from error
+    torch = extra("torch", "torch")
     if not torch.cuda.is_available():
         raise MeasureError("measuring needs a CUDA GPU, and PyTorch finds none")
     if not 0 <= index < torch.cuda.device_count():

@@ -1,6 +1,6 @@
 """Results for people: tables, figures and one self-contained page, made from tables alone.
 
-Everything here reads a ``DataFrame`` with the columns of `nmsim.result.COLUMNS` and a manifest,
+Everything here reads a ``DataFrame`` with the columns of `nmsim.machines.COLUMNS` and a manifest,
 never an object of the simulator, so that a stored result can be drawn again years later.
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and

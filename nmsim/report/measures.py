@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nmsim.machines import COLUMNS
 from nmsim.report.markup import Cell, Head
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
 from nmsim.report.summary import quotient
-from nmsim.result import COLUMNS
 
 __all__ = ["Measure", "amounts", "costs", "speedups", "step_speedup"]
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from nmsim.gemm import PHASES
+from nmsim.machines import COLUMNS
 from nmsim.report.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
 from nmsim.report.measures import amounts, costs, speedups, step_speedup
 from nmsim.report.notation import (
@@ -27,7 +28,6 @@ from nmsim.report.summary import (
     quotient,
 )
 from nmsim.report.table import RESULTS, records
-from nmsim.result import COLUMNS
 
 __all__ = [
     "best_points",

@@ -13,8 +13,8 @@ import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
+from nmsim.machines import COLUMNS
 from nmsim.report.validation_table import read_validation
-from nmsim.result import COLUMNS
 from nmsim.run.frame import FLAGS, INTEGERS, OPTIONAL, REALS, frame, missing, typed_frame
 
 __all__ = [

@@ -227,7 +227,7 @@ def simulate(
     Returns
     -------
     pandas.DataFrame
-        One row per GEMM; columns, units and meanings in ``nmsim.result.COLUMNS``.
+        One row per GEMM; columns, units and meanings in ``nmsim.machines.COLUMNS``.
 
     Raises
     ------

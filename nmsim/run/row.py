@@ -4,7 +4,7 @@ from typing import Any
 
 from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
-from nmsim.machines import Machine, Ran, kind_of
+from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, Survivors
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def row_of(
     machine: Machine, ran: Ran, work: SparseGemm, result: Result, twin: Result | None
 ) -> Row:
-    """The columns of ``nmsim.result.COLUMNS`` that follow from one GEMM alone.
+    """The columns of ``nmsim.machines.COLUMNS`` that follow from one GEMM alone.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def row_of(
         "compressed": result.compressed,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
+        **dict.fromkeys(OWN_COLUMNS),
         **kind.columns(machine, work, result),
         **_bit_operations(kind.operand_bits(ran.machine), work, result),
         "dram_gbps": result.dram_gbps,

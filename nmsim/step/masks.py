@@ -204,6 +204,8 @@ class _Matrix:
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:
     """A mask that is known: every kept column is copied; FST's gradient makes up for the others.
 
+    Metadata, where a machine wants some, is the same in every step and is not written again.
+
     Xu et al. (AAAI 2022, Eq. 10) add the gradient, shifted by one column, to itself.
     """
     if of.compressed:

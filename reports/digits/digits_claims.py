@@ -5,6 +5,8 @@ from math import sqrt
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from scipy.special import stdtrit
+
 from nmsim.report.claims import Verdict, judged
 
 __all__ = [
@@ -26,11 +28,6 @@ CLOSE = 0.02
 
 NO_GAIN = 1.005
 """A speed-up that rounds to 1.00."""
-
-_STUDENT = {
-    2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262,
-}  # fmt: skip
-"""97.5% quantile of Student's t by number of samples (Student, Biometrika 1908; two-sided 95%)."""
 
 
 class Interval(NamedTuple):
@@ -56,14 +53,15 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of two to ten values, one for each seed, and half of its 95% interval.
+    """The mean of two values or more, one for each seed, and half of its 95% interval by Student.
 
     Examples
     --------
     >>> interval([1.0, 2.0, 3.0]).shown(".2f")
     '2.00 ± 2.48'
     """
-    return Interval(mean(values), _STUDENT[len(values)] * stdev(values) / sqrt(len(values)))
+    quantile = float(stdtrit(len(values) - 1, 0.975))
+    return Interval(mean(values), quantile * stdev(values) / sqrt(len(values)))
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Interval:

@@ -33,19 +33,21 @@ class Check:
 CHECKS = {
     "none": Check(
         ("nmsim", "nmsim.cli", "nmsim.report", "nmsim.run.experiment", "nmsim.measured.calibrate"),
-        ("tests/test_api.py", "tests/test_package.py", "tests/test_cli.py"),
+        ("tests/test_api.py", "tests/test_package.py"),
     ),
+    "calibrate": Check(("cmaes",), ("tests/test_calibration.py",)),
     "test": Check(
-        ("hypothesis", "pytest", "pytest_benchmark", "scipy.optimize"),
+        ("hypothesis", "matplotlib", "pytest", "pytest_benchmark"),
         ("tests/test_pruning_transposable.py", "tests/test_pruning_estimators.py"),
     ),
     "bench": Check(
         ("ortools.graph.python.min_cost_flow",),
         ("tests/bench_pruning.py", "-k", "min_cost_flow", "--benchmark-only"),
     ),
-    "digits": Check(("sklearn.datasets",), ("tests/test_digits.py",)),
+    "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
+    "torch": Check(("torch",), ("tests/test_measure.py",)),
     "measure": Check(("torch",), ("tests/test_measure.py",)),
-    "torch": Check(("torch", "sklearn.datasets"), ("tests/test_digits.py",)),
+    "reports": Check(("matplotlib",), ("tests/test_report_speed.py",)),
     "lint": Check(
         ("hatchling", "importlinter", "mypy", "ruff"),
         ("tests/test_typed_package.py", "-m", "slow"),

@@ -121,8 +121,8 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     way = _way(machine, work)
     if way is not None:
         position, native, _ = way
-        mask = work.a if position == "a" else work.b
-        index = machine.metadata_bits(native) if mask.indexed else 0
+        # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
+        index = machine.metadata_bits(native)
         sides[position] = Stored(native, form.bits, index, native.stored(work.k))
     for position, mask in _masked(work):
         if not sides[position].compressed:

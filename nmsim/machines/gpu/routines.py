@@ -37,12 +37,21 @@ def call_times(
     return analytical.times(machine, call, sizes)
 
 
+def _offered(machine: Gpu) -> dict[str, list[str]]:
+    """Sparsities of each number format: dense, and the native patterns where it has an instruction."""
+    return {
+        form.dtype: ["dense", *(str(p) for p in machine.native if form.sparse_macs_per_clk)]
+        for form in machine.formats
+    }
+
+
 ROUTINES = Routines(
     times=call_times,
     account=account,
     note=lambda machine, call: resolve(machine, call).note,
     dtypes=lambda machine: tuple(form.dtype for form in machine.formats),
     libraries=lambda machine: tuple(one.library for one in machine.libraries),
+    offered=_offered,
     sustained=lambda machine: machine.sustained,
 )
 """What `nmsim validate` and `nmsim calibrate` ask of a GPU."""

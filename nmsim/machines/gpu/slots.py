@@ -63,13 +63,45 @@ def _sift(free: Times, longer: int) -> None:
 
 
 @kernel
+def _latest(free: Times) -> np.int64:
+    """When the last slot is free."""
+    latest: np.int64 = free[0]
+    for time in free:
+        latest = max(latest, time)
+    return latest
+
+
+@kernel
+def _delay(free: Times, longer: int) -> None:
+    """Make all slots busy for longer."""
+    for i in range(len(free)):
+        free[i] += longer
+
+
+@kernel
+def _copy(source: Times, target: Times) -> None:
+    """Copy by a loop: numba compiles the error messages of ``[:]`` for two seconds."""
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
+@kernel
+def _shifted(before: Times, free: Times) -> bool:
+    """Whether all slots are free later by the same time."""
+    for i in range(len(free)):  # noqa: SIM110 - the generator of ``all`` is no loop for numba
+        if free[i] - before[i] != free[0] - before[0]:
+            return False
+    return True
+
+
+@kernel
 def _run(free: Times, duration: int, count: int) -> None:
     """Give ``count`` tiles of one duration to a heap of slots."""
     slots, left = len(free), count
     while left > 0:
-        if left >= slots and free.max() - free[0] <= duration:
+        if left >= slots and _latest(free) - free[0] <= duration:
             # The slot that is free last is so before any other can take two.
-            free += left // slots * duration
+            _delay(free, left // slots * duration)
             left %= slots
             continue
         _sift(free, duration)
@@ -77,22 +109,38 @@ def _run(free: Times, duration: int, count: int) -> None:
 
 
 @kernel
+def _ascend(free: Times, ordered: Times) -> None:
+    """Sort a heap through ``ordered``, of its size: what is left of the heap gives up its first.
+
+    ``np.sort`` would take a second to compile.
+    """
+    size = len(free)
+    for left in range(size - 1, -1, -1):
+        ordered[size - 1 - left] = free[0]
+        if left > 0:
+            _sift(free[:left], free[left] - free[0])
+    _copy(ordered, free)
+
+
+@kernel
 def _repeat(free: Times, durations: Times, counts: Times, repeats: int) -> None:
     """Give the same runs to the slots again and again; ``free`` ascends before and after."""
-    before, since, power, done = free.copy(), 0, 1, 0
+    before, ordered = np.zeros(len(free), np.int64), np.empty(len(free), np.int64)
+    _copy(free, before)
+    since, power, done = 0, 1, 0
     while done < repeats:
         for i in range(len(durations)):
             _run(free, durations[i], counts[i])
-        free.sort()
+        _ascend(free, ordered)
         done += 1
         since += 1
-        shift = free[0] - before[0]
-        if (free - before == shift).all():
-            free += (repeats - done) // since * shift
+        if _shifted(before, free):
+            _delay(free, (repeats - done) // since * (free[0] - before[0]))
             done = repeats - (repeats - done) % since
             since = 0
         if since in (0, power):  # Brent (BIT 1980): a period of any length is found
-            before[:], since, power = free, 0, 2 * power
+            _copy(free, before)
+            since, power = 0, 2 * power
 
 
 def schedule(durations: Times, counts: Times, slots: int, *, repeats: int = 1) -> Schedule:

@@ -7,7 +7,7 @@ from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.placement import stored
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.selectors import columns, facts
+from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []
@@ -45,6 +45,7 @@ KINDS.add(
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=_passes_rest_on,
+        own_columns=COLUMNS,
         columns=columns,
         facts=facts,
         samples=_samples,

@@ -21,7 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.machines.systolic.memory import TICKS, TIMES, State, fold, last_store, only_shifted
+from nmsim.machines.systolic.memory import (
+    TICKS,
+    TIMES,
+    State,
+    fold,
+    last_store,
+    note,
+    only_shifted,
+    repeat,
+)
 
 __all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
 
@@ -162,10 +171,10 @@ def _folds(
         ticks = max(ticks, array.drain * TICKS)
     before = np.empty(TIMES, np.int64)
     for done in range(1, count + 1):
-        before[:] = state[:TIMES]
+        note(before, state)
         fold(state, ticks, load, stream, store, buffers.latency)
         if only_shifted(before, state):
-            state[:TIMES] += (count - done) * (state[:TIMES] - before)
+            repeat(before, state, count - done)
             break
     state[FOLDS] += count
     state[COMPUTE] += count * ticks
@@ -234,10 +243,10 @@ def _chunks(
     _column(state, array, buffers, chunk, cols, slots, x_k, y_k, True, y_loads)
     before = np.empty(STATE_SIZE, np.int64)
     for left in range(chunks - 2, 0, -1):
-        before[:] = state
+        note(before, state)
         _column(state, array, buffers, chunk, cols, slots, x_k, y_k, not x_stays, y_loads)
         if only_shifted(before, state):
-            state += (left - 1) * (state - before)
+            repeat(before, state, left - 1)
             break
     if chunks > 1:
         _column(state, array, buffers, last, cols, slots, x_k, y_k, not x_stays, y_loads)
@@ -257,7 +266,7 @@ def _rows_copy(
         length = slots[tile] if work.x_selected else slots[0]
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
-        before[:] = state
+        note(before, state)
         _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
         tile += 1
         if full and (tile > 1 or not y_stays) and only_shifted(before, state):
@@ -266,7 +275,7 @@ def _rows_copy(
                 not work.x_selected or slots[tile + alike] == length
             ):
                 alike += 1
-            state += alike * (state - before)
+            repeat(before, state, alike)
             tile += alike
 
 
@@ -361,7 +370,7 @@ def _time_copy(
     before = np.empty(STATE_SIZE, np.int64)
     row_tile = 0
     while row_tile < row_tiles:
-        before[:] = state
+        note(before, state)
         own = cycles[row_tile if work.intersecting else 0]
         _time_row(state, array, buffers, work, row_tile, slots, own)
         row_tile += 1
@@ -373,11 +382,70 @@ def _time_copy(
                 if work.intersecting and (cycles[row_tile + alike] != own).any():
                     break
                 alike += 1
-            state += alike * (state - before)
+            repeat(before, state, alike)
             row_tile += alike
 
 
 @kernel
+def _skip_alike(
+    before: State,
+    state: State,
+    work: Work,
+    done: int,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> int:
+    """Copies done, those included that only repeat the last one and are added up here."""
+    if done < 2 or not only_shifted(before, state):  # the first one waits for no drain
+        return done
+    alike, own, spent = 0, slots[done - 1], cycles[done - 1 if work.intersecting else 0]
+    while done + alike < work.copies and (slots[done + alike] == own).all():
+        if work.intersecting and (cycles[done + alike] != spent).any():
+            break
+        alike += 1
+    repeat(before, state, alike)
+    return done + alike
+
+
+@kernel
+def _rows_launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """All copies of a GEMM with K on the rows; the times and sums at its end."""
+    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        note(before, state)
+        _rows_copy(state, array, buffers, work, slots[copy])
+        copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
+    state[0] = last_store(state)
+    return state
+
+
+@kernel
+def _time_launch(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """All copies of a GEMM with K in time; the times and sums at its end."""
+    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+    copy = 0
+    while copy < work.copies:
+        note(before, state)
+        spent = cycles[copy if work.intersecting else 0]
+        _time_copy(state, array, buffers, work, slots[copy], spent)
+        copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
+    state[0] = last_store(state)
+    return state
+
+
 def _launch(
     array: Array,
     buffers: Buffers,
@@ -386,28 +454,9 @@ def _launch(
     cycles: NDArray[np.int64],
     on_rows: bool,
 ) -> NDArray[np.int64]:
-    """All copies of a GEMM; the times and sums at its end."""
-    state = np.zeros(STATE_SIZE, np.int64)
-    before = np.empty(STATE_SIZE, np.int64)
-    copy = 0
-    while copy < work.copies:
-        before[:] = state
-        own, spent = slots[copy], cycles[copy if work.intersecting else 0]
-        if on_rows:
-            _rows_copy(state, array, buffers, work, own)
-        else:
-            _time_copy(state, array, buffers, work, own, spent)
-        copy += 1
-        if copy > 1 and only_shifted(before, state):  # the first one waits for no drain
-            alike = 0
-            while copy + alike < work.copies and (slots[copy + alike] == own).all():
-                if work.intersecting and (cycles[copy + alike] != spent).any():
-                    break
-                alike += 1
-            state += alike * (state - before)
-            copy += alike
-    state[0] = last_store(state)
-    return state
+    """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
+    nest = _rows_launch if on_rows else _time_launch
+    return nest(array, buffers, work, slots, cycles)
 
 
 def launch(

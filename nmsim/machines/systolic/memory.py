@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import kernel
 
-__all__ = ["TICKS", "TIMES", "fold", "last_store", "only_shifted"]
+__all__ = ["TICKS", "TIMES", "fold", "last_store", "note", "only_shifted", "repeat"]
 
 TICKS = 1024
 """Ticks in a cycle."""
@@ -83,3 +83,20 @@ def only_shifted(before: State, after: State) -> bool:
         if after[time] - before[time] != expected:
             return False
     return True
+
+
+@kernel
+def note(before: State, state: State) -> None:
+    """Note the leading numbers of a state, as many as ``before`` holds, before work changes them.
+
+    A loop, because numba compiles the error messages of ``before[:] = state`` for two seconds.
+    """
+    for i in range(len(before)):
+        before[i] = state[i]
+
+
+@kernel
+def repeat(before: State, state: State, times: int) -> None:
+    """Add what changed since ``before`` was noted ``times`` more."""
+    for i in range(len(before)):
+        state[i] += times * (state[i] - before[i])

@@ -6,9 +6,20 @@ from nmsim.cost import Selectors, intersecting_selectors, selectors
 from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
-from nmsim.result import Result
+from nmsim.result import Result, optional_column
 
-__all__ = ["columns", "facts", "selectors_of"]
+__all__ = ["COLUMNS", "columns", "facts", "selectors_of"]
+
+COLUMNS = (
+    optional_column("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
+    optional_column(
+        "selector_depth", "levels", "two-input multiplexers that a selected bit passes"
+    ),
+    optional_column(
+        "select_bits", "bits", "driven into the multiplexers: slots spent by select bits"
+    ),
+)
+"""Columns of a result table that arrays alone have."""
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:

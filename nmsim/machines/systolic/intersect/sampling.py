@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
@@ -18,7 +19,7 @@ from nmsim.machines.systolic.intersect.folds import fold_spans, run_folds
 from nmsim.machines.systolic.intersect.survivors import check_operands
 from nmsim.mask import Mask
 
-__all__ = ["Sampled", "sample_cycles", "student_t"]
+__all__ = ["Sampled", "sample_cycles"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,27 +58,6 @@ class Sampled:
     def interval(self) -> tuple[float, float]:
         """Confidence interval of the total, cycles."""
         return self.total - self.half_width, self.total + self.half_width
-
-
-def student_t(freedom: float, confidence: float) -> float:
-    """Two-sided quantile of Student's t, any degrees of freedom from 1 up; within 1e-5.
-
-    With t = sqrt(freedom) tan(angle) the density is cos(angle)^(freedom - 1), which is integrated
-    numerically and inverted.
-
-    Examples
-    --------
-    >>> round(student_t(10, 0.95), 3), round(student_t(1, 0.95), 3)
-    (2.228, 12.706)
-    """
-    # Beyond a million degrees the normal limit is closer than the grid; the angles get too narrow.
-    freedom = min(freedom, 1e6)
-    widest = min(np.pi / 2, 40 / np.sqrt(freedom))
-    angles = np.linspace(0, widest, 20_001)
-    heights = np.cos(angles) ** (freedom - 1)
-    area = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
-    angle = np.interp(confidence, area / area[-1], angles)
-    return float(np.sqrt(freedom) * np.tan(angle))
 
 
 def _allocate(sizes: NDArray[np.int64], sample: int) -> NDArray[np.int64]:
@@ -174,4 +154,6 @@ def _half_width(parts: list[NDArray[Any]], sizes: NDArray[np.int64], confidence:
     if variance.sum() == 0:
         return 0.0
     freedom = variance.sum() ** 2 / (variance**2 / np.array(freedoms)).sum()
-    return float(student_t(float(freedom), confidence) * np.sqrt(variance.sum()))
+    # SciPy loads its special functions here, at their first use: no other run waits for them.
+    quantile = scipy.special.stdtrit(freedom, (1 + confidence) / 2)
+    return float(quantile * np.sqrt(variance.sum()))

@@ -1,0 +1,132 @@
+"""A kind of machine is one folder: one can be added without an edit elsewhere, or taken away."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nmsim
+from nmsim.cli.describe import schema
+from nmsim.errors import NmsimError
+from nmsim.machines import KINDS, load_hardware
+
+HERE = Path(__file__).parent
+PACKAGE = Path(nmsim.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder outside the package that holds a kind of machine."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(HERE / "kinds" / "outer_product", folder / "outer_product", ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_it(elsewhere, tmp_path_factory):
+    """Run a module of Python where the package finds that kind too."""
+    where = tmp_path_factory.mktemp("work")
+
+    def run(*arguments, cwd=where, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=cwd,
+            env={
+                **os.environ,
+                "NMSIM_MACHINES": str(elsewhere),
+                "PYTHONPATH": str(PACKAGE.parent),
+            },
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    run.where = where
+    return run
+
+
+def test_it_is_listed_and_shown(with_it):
+    assert "outer-32x16" in with_it("nmsim", "list", "hardware")
+    assert "outer-product-cycle" in with_it("nmsim", "list", "engines")
+    assert "products along M of one cycle" in with_it("nmsim", "show", "hardware", "outer-32x16")
+    document = json.loads(with_it("nmsim", "show", "schema", "outer-product"))
+    assert "dram_gbps" in document["properties"]
+
+
+def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
+    run = ("nmsim", "simulate", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
+    only = ("--layer", "layer1.0.conv1", "--set", "rows=16")
+    document = json.loads(with_it(*run, *only, "--format", "json"))
+    rows = {row["phase"]: row for row in document["rows"]}
+    assert (rows["update"]["compressed"], rows["forward"]["compressed"]) == ("b", "")
+    assert rows["update"]["speedup"] > 1.5 > rows["forward"]["speedup"] == 1
+    assert int(rows["update"]["columns_skipped"]) == rows["update"]["k"] / 2
+    with_it(*run, *only, "--out", "page")
+    assert "outer-32x16" in (with_it.where / "page" / "index.html").read_text(encoding="utf-8")
+    assert "columns_skipped" in (with_it.where / "page" / "results.csv").read_text()
+
+
+def test_it_sweeps_keeps_memory_and_trains(with_it):
+    experiment = with_it.where / "sweep.yaml"
+    experiment.write_text(
+        "title: two kinds\nmodels: [vit-tiny]\nrecipes: [fst]\n"
+        "hardware: [outer-32x16, ideal]\npatterns: [1:2, 2:4]\n"
+    )
+    with_it("nmsim", "sweep", str(experiment), "--out", "swept", "--workers", "2")
+    with_it("nmsim", "report", "swept")
+    table = (with_it.where / "swept" / "results.csv").read_text()
+    assert table.count("outer-32x16") == table.count(",ideal,")
+    found = with_it("nmsim", "memory", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
+    assert "activations" in found
+    train = ("nmsim", "train", "vit-tiny", "--recipe", "fst", "--hardware", "outer-32x16")
+    assert "speed-up" in with_it(*train, "--steps", "100")
+
+
+def test_it_passes_the_conformance_suite(with_it):
+    told = with_it(
+        "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "outer or engines",
+        "tests/test_conformance.py", cwd=PACKAGE.parent,
+    )  # fmt: skip
+    assert " passed" in told or "." in told
+    assert "FAILED" not in told
+
+
+def test_what_the_package_lacks_is_a_miss():
+    with pytest.raises(NmsimError, match="unknown kind 'outer-product'"):
+        load_hardware(HERE / "kinds" / "outer_product" / "catalog" / "outer-32x16.yaml")
+    with pytest.raises(NmsimError, match="schema 'outer-product'"):
+        schema("outer-product")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone", list(KINDS))
+def test_the_other_kinds_stand_without_one(gone, tmp_path):
+    """Whatever one kind's folder holds, the tests of the others do not need it."""
+    root = PACKAGE.parent
+    for name in ("nmsim", "models", "tests"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    shutil.rmtree(tmp_path / "nmsim" / "machines" / gone)
+    suites = {
+        "systolic": ["test_systolic.py", "test_systolic_oracle.py", "test_intersect.py"],
+        "gpu": ["test_sm.py", "test_sm_oracle.py", "test_waves.py", "test_tensor_core.py"],
+        "ideal": [],
+    }
+    others = [file for kind, files in suites.items() if kind != gone for file in files]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x",
+         *(f"tests/{file}" for file in ("test_conformance.py", *others))],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
