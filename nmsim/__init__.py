@@ -51,7 +51,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def _found(name: str) -> Any:
     # Names are found when first used: importing pandas and numba takes most of a second, and a
     # command that is interrupted meanwhile must be able to say so.
     if name in ("schedules", "statistics"):
@@ -61,5 +61,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'nmsim' has no attribute {name!r}")
 
 
+if not TYPE_CHECKING:
+    # A type checker that knew of it would let any name pass: nmsim.simulates too.
+    __getattr__ = _found
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # What this module needs itself (import_module, the names of homes) is no part of its face.
+    return sorted([*__all__, "__version__"])

@@ -2,6 +2,8 @@
 
 from hypothesis import HealthCheck, settings
 
+collect_ignore = ["campaigns"]  # scripts that are run by hand
+
 # numba compiles on first use, which no deadline survives; the same examples are drawn every time.
 settings.register_profile(
     "nmsim",

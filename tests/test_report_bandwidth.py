@@ -16,6 +16,8 @@ from bandwidth_claims import (
 )
 from selecting import measure_selectors
 
+import nmsim
+
 HERE = Path(__file__).parents[1] / "reports" / "bandwidth"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 SECTIONS = {section["name"]: section for section in STORED["sections"]}
@@ -145,7 +147,8 @@ def test_the_page_holds_every_verdict_caption_and_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "measure_products", lambda: stored)
     build.main(["--out", str(tmp_path)])
     page = (tmp_path / "index.html").read_text("utf-8")
-    assert json.loads((tmp_path / "results.json").read_text("utf-8")) == STORED
+    written = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert written == {**STORED, "nmsim": nmsim.__version__}
     verdicts = [v for section in SECTIONS.values() for v in section["verdicts"]]
     assert page.count('class="reproduced"') == sum(v["reproduced"] for v in verdicts)
     assert page.count('class="differs"') == sum(not v["reproduced"] for v in verdicts)

@@ -1,0 +1,62 @@
+"""What campaigns read and count, so that one run by hand after months says what is so."""
+
+import pytest
+from each_extra_alone import CHECKS, libraries
+from environment import PROJECT, counted, named, report
+from lowest_versions import declared, same
+
+RECORD = """<testsuites><testsuite>
+  <testcase classname="tests.test_a" name="test_right"/>
+  <testcase classname="tests.test_a" name="test_wrong"><failure/></testcase>
+  <testcase classname="tests.test_a" name="test_left_out"><skipped/></testcase>
+  <testcase classname="" name="tests.test_b"><error/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize("extra", ["none", *PROJECT["optional-dependencies"]])
+def test_every_extra_has_its_check(extra):
+    assert CHECKS[extra].offers
+    assert CHECKS[extra].tests
+
+
+def test_no_check_is_of_an_extra_that_is_gone():
+    assert CHECKS.keys() - {"none"} == PROJECT["optional-dependencies"].keys()
+
+
+def test_an_extra_that_takes_in_another_brings_its_libraries(monkeypatch):
+    extras = {"a": ["nmsim[b, c]"], "b": ["x>=1"], "c": ["nmsim[b]", "y"]}
+    monkeypatch.setitem(PROJECT, "optional-dependencies", extras)
+    assert {*map(named, libraries("a"))} == {"nmsim", "x", "y"}
+
+
+def test_lower_bounds_are_those_of_the_project_and_of_the_extra_test(monkeypatch):
+    monkeypatch.setitem(PROJECT, "dependencies", ["ruamel.yaml>=0.18", "b >=1.2,<3"])
+    extras = {"test": ["nmsim[plots, b]", "pytest>=8"], "plots": ["p_q>=3.1"], "b": ["cmaes>=0.1"]}
+    monkeypatch.setitem(PROJECT, "optional-dependencies", extras)
+    wanted = {"ruamel-yaml": "0.18", "b": "1.2", "pytest": "8", "p-q": "3.1", "cmaes": "0.1"}
+    assert declared() == wanted
+
+
+@pytest.mark.parametrize(
+    ("bound", "version", "is_same"),
+    [("2.0", "2.0.0", True), ("2", "2.0.0", True), ("2.0.1", "2.1", False), ("1.1", "1.10", False)],
+)
+def test_a_bound_is_a_version_whatever_zeros_follow(bound, version, is_same):
+    assert same(bound, version) == is_same
+
+
+def test_tests_are_counted_by_how_they_ended(tmp_path):
+    record = tmp_path / "record.xml"
+    record.write_text(RECORD, "utf-8")
+    counts = counted(record, 1)
+    assert (counts.passed, counts.what) == (1, ("tests.test_a::test_wrong", "tests.test_b"))
+    record.write_text("<testsuites/>", "utf-8")
+    assert counted(record, 5).what == ("pytest ended with 5",)
+
+
+@pytest.mark.parametrize("wrong", [(), ("tests.test_b",)])
+def test_a_campaign_ends_with_one_line_and_fails_if_anything_did(capsys, wrong):
+    with pytest.raises(SystemExit) as end:
+        report("figures", wrong)
+    assert end.value.code == bool(wrong)
+    assert capsys.readouterr() == ("figures\n", "".join(f"{each}\n" for each in wrong))
