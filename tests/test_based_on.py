@@ -109,7 +109,7 @@ def calibrated(machine, path, value):
         method="by hand",
         rows=1,
         weight_shapes=1,
-        folds=1,
+        holdouts=1,
         seed=0,
         evaluations=1,
         constants=(FittedConstant(path=path, start=1, value=value, low=value, high=value),),
@@ -139,9 +139,7 @@ def test_a_fit_of_a_based_machine_is_written_over_its_base(machine, tmp_path, pa
         path.partition(".")[0],
     }
     inner = read_yaml(out)
-    for name in path.split(
-        "."
-    ):  # an entry that the file lacks is called as in the path
+    for name in path.split("."):  # an entry that the file lacks is called as in the path
         inner = inner[name]
     assert inner == 0.75
     again = load_hardware(out)

@@ -13,7 +13,7 @@ from nmsim import cli
 from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.gpu.routines import call_times
-from nmsim.measured.calibrate import Measured, calibrate, write_machine
+from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.minimiser import least
 from nmsim.pattern import Pattern
 from nmsim.spec import edit_yaml, field_keys, override, read_yaml
@@ -46,7 +46,7 @@ def a100(**fields):
 
 def synthetic(machine, call=DENSE, sizes=SIZES, noise=0.0):
     times = call_times(machine, call, sizes)
-    return Measured(
+    return MeasuredRoutine(
         call, sizes, times * np.exp(noise * np.random.default_rng(5).normal(size=len(sizes)))
     )
 
@@ -117,7 +117,7 @@ def no_cmaes(monkeypatch):
 @pytest.mark.usefixtures("no_cmaes")
 def test_a_fit_without_the_library_says_what_to_install():
     with pytest.raises(MissingExtra, match=r"pip install 'nmsim\[calibrate\]'") as caught:
-        calibrate(a100(), [synthetic(a100())], source="made", folds=2)
+        calibrate(a100(), [synthetic(a100())], source="made", holdouts=2)
     assert "\n" not in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_fit_recovers_known_constants_from_any_start(seed):
         path: float(true.timing.model_dump()[path.partition(".")[2]] * np.exp(shift))
         for path, shift in zip(true.fitted, shifts, strict=True)
     })  # fmt: skip
-    fitted = calibrate(start, [synthetic(true)], source="made", folds=2, seed=seed)
+    fitted = calibrate(start, [synthetic(true)], source="made", holdouts=2, seed=seed)
     for path in ("launch_us", "load_us", "reduce_us", "overlap", "store_bytes_per_clk"):
         assert getattr(fitted.timing, path) == pytest.approx(getattr(true.timing, path), rel=0.03)
     overall = fitted.calibration.errors[0]
@@ -141,7 +141,7 @@ def test_fit_recovers_known_constants_from_any_start(seed):
 @pytest.fixture(scope="module")
 def fitted():
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
-    return calibrate(a100(), [noisy], source="made", folds=4, generations=40)
+    return calibrate(a100(), [noisy], source="made", holdouts=4, generations=40)
 
 
 def test_report_adds_up(fitted):
@@ -187,7 +187,7 @@ def test_weight_shapes_are_held_out_whole():
     odd = (SIZES[:, 1] == 8192) & (SIZES[:, 2] == 16384)
     times = np.where(odd, rows.times_us * 10, rows.times_us)
     report = calibrate(
-        a100(), [Measured(DENSE, SIZES, times)], source="made", folds=20, generations=5
+        a100(), [MeasuredRoutine(DENSE, SIZES, times)], source="made", holdouts=20, generations=5
     ).calibration
     assert report.errors[0].held_out_mape == pytest.approx(0.9 * odd.mean(), rel=0.1)
 
@@ -195,10 +195,10 @@ def test_weight_shapes_are_held_out_whole():
 def test_fit_repeats_itself(fitted):
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
     halves = [
-        Measured(DENSE, noisy.sizes[part], noisy.times_us[part])
+        MeasuredRoutine(DENSE, noisy.sizes[part], noisy.times_us[part])
         for part in (slice(40), slice(40, None))
     ]
-    again = calibrate(a100(), halves, source="made", folds=4, generations=40)
+    again = calibrate(a100(), halves, source="made", holdouts=4, generations=40)
     assert again == fitted
 
 
@@ -220,7 +220,7 @@ def test_constants_of_a_library_are_fitted_by_its_name():
     )
     call = Call("fp16", Pattern(2, 4), "b", "cusparselt")
     sizes = SIZES[SIZES[:, 0] > 1]
-    found = calibrate(start, [synthetic(true, call, sizes)], source="made", folds=2)
+    found = calibrate(start, [synthetic(true, call, sizes)], source="made", holdouts=2)
     assert found.calibration.idle == ("timing.gemv_gbps",)
     assert found.timing == start.timing
     assert found.libraries[1].timing.load_us == pytest.approx(1.5, rel=0.02)
@@ -301,9 +301,9 @@ def test_too_few_rows_are_refused():
         fit(slice(0, 45))
     with pytest.raises(SpecError, match=r"expected 5 weight shapes \(n, k\) or more"):
         fit(slice(0, 20))
-    with pytest.raises(SpecError, match="folds is 1"):
-        fit(slice(None), folds=1)
-    for rows in ([], [Measured(DENSE, SIZES, np.zeros(len(SIZES)))]):
+    with pytest.raises(SpecError, match="holdouts is 1"):
+        fit(slice(None), holdouts=1)
+    for rows in ([], [MeasuredRoutine(DENSE, SIZES, np.zeros(len(SIZES)))]):
         with pytest.raises(SpecError, match="expected measured rows with times above 0"):
             calibrate(a100(), rows, source="made")
 
@@ -345,7 +345,7 @@ def test_edit_keeps_quotes_and_comments(tmp_path):
     assert read_yaml(file)["list"] == [{"a": 1}]
 
 
-@pytest.mark.parametrize("option", [("--generations", 0), ("--folds", 1), ("--seed", -1)])
+@pytest.mark.parametrize("option", [("--generations", 0), ("--holdouts", 1), ("--seed", -1)])
 def test_a_search_of_nothing_is_refused(option, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ("m.csv", "--hardware", "a100-sxm4-80gb", "--out", "o.yaml", *map(str, option))

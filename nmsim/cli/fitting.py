@@ -9,7 +9,7 @@ import typer
 from nmsim.cli.console import progress, show_facts, tell
 from nmsim.machines import HARDWARE, Machine, load_hardware
 from nmsim.machines.fit import FitError
-from nmsim.measured.calibrate import Measured, calibrate, write_machine
+from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
 from nmsim.measured.predict import call_of
 from nmsim.measured.routines import routines_of
@@ -27,13 +27,13 @@ def calibrate_machine(
         str, typer.Option(metavar="H", help="The GPU whose fitted fields are to be set.")
     ],
     out: Annotated[Path, typer.Option(metavar="H2.yaml", help="The new machine file.")],
-    folds: Annotated[
+    holdouts: Annotated[
         int, typer.Option(min=2, help="Parts of the weight shapes, each held out once.")
     ] = 5,
     generations: Annotated[
         int, typer.Option(min=1, help="Of the search of each fit, at most.")
     ] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds and of the search.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the parts and of the search.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
 ) -> None:
     """Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`)."""
@@ -41,12 +41,12 @@ def calibrate_machine(
     routines_of(machine)
     rows = _measured(machine, measured)
     source = ", ".join(path.name for path in measured)
-    with progress("fitting", folds + 1) as step:
+    with progress("fitting", holdouts + 1) as step:
         fitted = calibrate(
             machine,
             rows,
             source=source,
-            folds=folds,
+            holdouts=holdouts,
             generations=generations,
             seed=seed,
             progress=lambda _: step(),
@@ -56,14 +56,14 @@ def calibrate_machine(
     tell(f"wrote {out}")
 
 
-def _measured(machine: Machine, paths: Sequence[Path]) -> list[Measured]:
+def _measured(machine: Machine, paths: Sequence[Path]) -> list[MeasuredRoutine]:
     found = []
     for path in paths:
         rows = read_measurements(path)
         for index, routine in enumerate(rows.routines):
             own = rows.routine_of == index
             call, _ = call_of(machine, routine)
-            found.append(Measured(call, rows.sizes[own], rows.time_us[own]))
+            found.append(MeasuredRoutine(call, rows.sizes[own], rows.time_us[own]))
     return found
 
 
@@ -73,7 +73,10 @@ def _report(machine: Machine) -> Facts:
         return []
     facts = [("rows", f"{fit.rows:,} of {fit.measured}, {fit.weight_shapes} weight shapes")]
     facts += [
-        (c.path, f"{c.start:g} -> {c.value:g} ({c.low:g} to {c.high:g} over {fit.folds} folds)")
+        (
+            c.path,
+            f"{c.start:g} -> {c.value:g} ({c.low:g} to {c.high:g} over {fit.holdouts} hold-outs)",
+        )
         for c in fit.constants
     ]
     facts += [(path, "no row depends on it: unchanged") for path in fit.idle]

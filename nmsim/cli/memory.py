@@ -9,7 +9,7 @@ import typer
 
 from nmsim.cli.console import show_tables, write
 from nmsim.cli.options import command_line, of_keywords
-from nmsim.report import render_footprint
+from nmsim.report import render_memory
 from nmsim.run.manifest import Weighed, origin
 from nmsim.run.memory import Keeping, footprint_of
 from nmsim.step.memory import ASSUMPTIONS
@@ -49,5 +49,5 @@ def memory(
         f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
         f"batch {step.batch}, optimizer {step.optimizer}"
     )
-    show_tables([render_footprint(found.total())])
+    show_tables([render_memory(found.total())])
     write("\n".join(ASSUMPTIONS))

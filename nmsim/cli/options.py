@@ -21,9 +21,9 @@ from nmsim.run.point import Subject
 from nmsim.spec import parse_scalar
 
 __all__ = [
-    "Format",
     "Kernel",
     "Out",
+    "Output",
     "command_line",
     "of_keywords",
     "overrides",
@@ -34,7 +34,7 @@ __all__ = [
 T = TypeVar("T", bound=Subject)
 
 
-class Format(StrEnum):
+class Output(StrEnum):
     """How a result is printed."""
 
     TABLE = "table"

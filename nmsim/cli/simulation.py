@@ -7,9 +7,9 @@ import typer
 
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import (
-    Format,
     Kernel,
     Out,
+    Output,
     command_line,
     of_keywords,
     refuse_file,
@@ -29,7 +29,7 @@ def simulate(
     point: Point,
     kernel: Kernel = None,
     out: Out = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
@@ -43,11 +43,11 @@ def simulate(
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Format) -> None:
+def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> None:
     sums = totals(records(table))
-    if form is Format.JSON:
+    if form is Output.JSON:
         write(to_json(about, table, sums))
-    elif form is Format.CSV:
+    elif form is Output.CSV:
         write(to_csv(table))
     else:
         write(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_tables, tell, write
-from nmsim.cli.options import Format, command_line, of_keywords, refuse_file
+from nmsim.cli.options import Output, command_line, of_keywords, refuse_file
 from nmsim.errors import SpecError
 from nmsim.report import render_training, segments_csv, write_training
 from nmsim.run.point import Job
@@ -29,7 +29,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Write segments.csv, training.json and index.html here.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""
     refuse_file(out)
@@ -37,9 +37,9 @@ def train(
     run = training_document(run_training(job, wanted, command_line()))
     if out is not None:
         write_training(out, run)
-    if form is Format.JSON:
+    if form is Output.JSON:
         write(json.dumps(run, indent=2, allow_nan=False))
-    elif form is Format.CSV:
+    elif form is Output.CSV:
         write(segments_csv(run))
     else:
         about = run["manifest"]

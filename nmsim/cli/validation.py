@@ -16,7 +16,7 @@ from nmsim.measured.accuracy import speedup_rows, summarize
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
-    Measurements,
+    MeasuredTable,
     read_measurements,
     refuse_predictions,
     with_predictions,
@@ -95,7 +95,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _manifest(
-    found: Predicted, summary: dict[str, Any], files: Sequence[Measurements]
+    found: Predicted, summary: dict[str, Any], files: Sequence[MeasuredTable]
 ) -> Validated:
     names = [Path(rows.file).stem for rows in files if rows.file.endswith(".csv")]
     own = [n for n in names if n in set(MEASURED) and f"{n}.csv" in summary["files"]]

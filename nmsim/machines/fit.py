@@ -1,8 +1,9 @@
 """The report of a fit: which constants of a machine measured times have set, and how well."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nmsim.spec import Spec
 
@@ -39,9 +40,19 @@ class Calibration(Spec):
     method: str = Field(description="how the fit was done")
     rows: Count = Field(description="measured GEMMs")
     weight_shapes: Count = Field(description="distinct (n, k) among them, the unit of a hold-out")
-    folds: Count = Field(description="parts that weight shapes were dealt into, each held out once")
-    seed: Annotated[int, Field(ge=0)] = Field(description="of the folds and of the search")
+    holdouts: Count = Field(
+        description="parts that weight shapes were dealt into, each held out once"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(description="of the parts and of the search")
     evaluations: Count = Field(description="machines tried, all fits together")
     constants: tuple[FittedConstant, ...] = Field(description="fields that were fitted")
     idle: tuple[str, ...] = Field((), description="fitted fields that no row depends on, unchanged")
     errors: tuple[FitError, ...] = Field(description="over all rows, then by measured time")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_name(cls, document: Any) -> Any:
+        """Files of earlier versions call the hold-outs folds, as arrays call another thing."""
+        if not isinstance(document, Mapping) or "folds" not in document:
+            return document
+        return {"holdouts" if name == "folds" else name: v for name, v in document.items()}

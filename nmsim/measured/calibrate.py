@@ -4,7 +4,7 @@ Least squares on the logarithm of time; residuals beyond ``CLIP`` pull no harder
 size (Huber's loss), so that a few odd rows do not rule. Which kernel a library picks depends on the
 constants too, hence the sum jumps, and the search takes no derivative
 (``nmsim.measured.minimiser``, which needs the extra ``calibrate``). Weight shapes (n, k) are dealt
-into folds; each fold is held out of one fit, and errors are told of rows that a fit has not seen.
+into parts; each part is held out of one fit, and errors are told of rows that a fit has not seen.
 What a machine's file does not list as fitted stands.
 """
 
@@ -25,7 +25,7 @@ from nmsim.machines.fit import Calibration, FitError, FittedConstant
 from nmsim.measured.routines import routines_of
 from nmsim.spec import edit_yaml, field_keys, yaml_value
 
-__all__ = ["CLIP", "SIZES", "Measured", "calibrate", "write_machine"]
+__all__ = ["CLIP", "SIZES", "MeasuredRoutine", "calibrate", "write_machine"]
 
 Vector = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ DIGITS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredRoutine:
     """Measured times of one routine.
 
     Parameters
@@ -102,10 +102,10 @@ class _Fit(NamedTuple):
 
 def calibrate(
     machine: Machine,
-    measured: Sequence[Measured],
+    measured: Sequence[MeasuredRoutine],
     *,
     source: str,
-    folds: int = 5,
+    holdouts: int = 5,
     generations: int = 150,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -116,12 +116,12 @@ def calibrate(
     ----------
     source
         Where the measured times come from; goes into the report.
-    folds
+    holdouts
         Parts that weight shapes are dealt into; each is held out of one fit more.
     generations
         At most so many in the search of each fit.
     progress
-        Called with the number of fits done, out of ``folds`` and one.
+        Called with the number of fits done, out of ``holdouts`` and one.
 
     Raises
     ------
@@ -134,10 +134,10 @@ def calibrate(
     if not measured or any(np.any(~(rows.times_us > 0)) for rows in measured):
         raise SpecError(f"{machine.name}: expected measured rows with times above 0")
     machine, constants, idle = _moving(machine, measured)
-    parts = _folds(measured, folds, seed)
-    _require_rows(machine, constants, parts, folds)
+    parts = _held_out_by(measured, holdouts, seed)
+    _require_rows(machine, constants, parts, holdouts)
     fits: list[_Fit] = []
-    for part in range(folds + 1):  # the last holds out nothing
+    for part in range(holdouts + 1):  # the last holds out nothing
         seen = _subset(measured, parts != part)
         fits.append(_fit(machine, constants, seen, generations, seed))
         if progress:
@@ -145,7 +145,7 @@ def calibrate(
     values = [[_rounded(one.at(x)) for one, x in _pairs(constants, fit.point)] for fit in fits]
     times = np.concatenate([rows.times_us for rows in measured])
     held_out = np.empty(len(times))
-    for part in range(folds):
+    for part in range(holdouts):
         predicted = _predicted(_with(machine, constants, values[part]), measured)
         held_out[parts == part] = predicted[parts == part]
     fitted = _with(machine, constants, values[-1])
@@ -154,7 +154,7 @@ def calibrate(
         method=f"CMA-ES, {generations} generations at most, on log time, linear beyond {CLIP}",
         rows=len(times),
         weight_shapes=len(_shapes(measured)[0]),
-        folds=folds,
+        holdouts=holdouts,
         seed=seed,
         evaluations=sum(fit.evaluations for fit in fits),
         constants=tuple(
@@ -223,7 +223,7 @@ def _place(
 
 
 def _moving(
-    machine: Machine, measured: Sequence[Measured]
+    machine: Machine, measured: Sequence[MeasuredRoutine]
 ) -> tuple[Machine, list[_Constant], tuple[str, ...]]:
     """The machine at its start, constants that some row depends on, paths of the others."""
     if not machine.fitted:
@@ -295,7 +295,7 @@ def _pairs(constants: Sequence[_Constant], point: Vector) -> list[tuple[_Constan
     return [(one, float(x)) for one, x in zip(constants, point, strict=True)]
 
 
-def _predicted(machine: Machine, measured: Sequence[Measured]) -> Vector:
+def _predicted(machine: Machine, measured: Sequence[MeasuredRoutine]) -> Vector:
     times = routines_of(machine).times
     return np.concatenate(
         [times(machine, rows.call, rows.sizes, "analytical") for rows in measured]
@@ -305,7 +305,7 @@ def _predicted(machine: Machine, measured: Sequence[Measured]) -> Vector:
 def _fit(
     machine: Machine,
     constants: Sequence[_Constant],
-    measured: Sequence[Measured],
+    measured: Sequence[MeasuredRoutine],
     generations: int,
     seed: int,
 ) -> _Fit:
@@ -323,44 +323,46 @@ def _fit(
     return _Fit(found.point, found.evaluations)
 
 
-def _shapes(measured: Sequence[Measured]) -> tuple[Vector, NDArray[np.intp]]:
+def _shapes(measured: Sequence[MeasuredRoutine]) -> tuple[Vector, NDArray[np.intp]]:
     """Weight shapes (n, k), and which one each row has."""
     both = np.concatenate([rows.sizes[:, 1:3] for rows in measured])
     shapes, which = np.unique(both, axis=0, return_inverse=True)
     return shapes, which.reshape(-1)
 
 
-def _folds(measured: Sequence[Measured], folds: int, seed: int) -> NDArray[np.intp]:
-    """Which fold holds out each row: weight shapes are shuffled and dealt."""
+def _held_out_by(measured: Sequence[MeasuredRoutine], holdouts: int, seed: int) -> NDArray[np.intp]:
+    """Which hold-out leaves out each row: weight shapes are shuffled and dealt."""
     shapes, which = _shapes(measured)
     dealt = np.empty(len(shapes), np.intp)
-    dealt[np.random.default_rng(seed).permutation(len(shapes))] = np.arange(len(shapes)) % folds
+    dealt[np.random.default_rng(seed).permutation(len(shapes))] = np.arange(len(shapes)) % holdouts
     return dealt[which]
 
 
 def _require_rows(
-    machine: Machine, constants: Sequence[_Constant], parts: NDArray[np.intp], folds: int
+    machine: Machine, constants: Sequence[_Constant], parts: NDArray[np.intp], holdouts: int
 ) -> None:
-    if folds < 2:
-        raise SpecError(f"folds is {folds}, expected 2 or more")
-    if len(np.unique(parts)) < folds:
+    if holdouts < 2:
+        raise SpecError(f"holdouts is {holdouts}, expected 2 or more")
+    if len(np.unique(parts)) < holdouts:
         raise SpecError(
-            f"{machine.name}: expected {folds} weight shapes (n, k) or more to hold out"
+            f"{machine.name}: expected {holdouts} weight shapes (n, k) or more to hold out"
         )
     rows = len(parts) - int(np.bincount(parts).max())
     needed = ROWS_PER_CONSTANT * len(constants)
     if rows < needed:
         raise SpecError(
-            f"{machine.name}: {rows} measured rows beside a held-out fold, expected {needed} or "
+            f"{machine.name}: {rows} measured rows beside a held-out part, expected {needed} or "
             f"more for {len(constants)} fitted fields"
         )
 
 
-def _subset(measured: Sequence[Measured], kept: NDArray[np.bool_]) -> list[Measured]:
+def _subset(measured: Sequence[MeasuredRoutine], kept: NDArray[np.bool_]) -> list[MeasuredRoutine]:
     ends = np.cumsum([len(rows.times_us) for rows in measured])[:-1]
     parts = zip(measured, np.split(kept, ends), strict=True)
     return [
-        Measured(rows.call, rows.sizes[own], rows.times_us[own]) for rows, own in parts if own.any()
+        MeasuredRoutine(rows.call, rows.sizes[own], rows.times_us[own])
+        for rows, own in parts
+        if own.any()
     ]
 
 

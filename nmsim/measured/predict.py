@@ -18,7 +18,7 @@ from nmsim.machines import HARDWARE, Call, Machine, load_hardware
 from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import MEASURED, Measurements, Routine, read_measurements
+from nmsim.measured.tables import MEASURED, MeasuredTable, Routine, read_measurements
 
 __all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
 
@@ -82,7 +82,7 @@ def _claims() -> tuple[tuple[str, MeasuredAs], ...]:
     return tuple((name, one) for name, machine in machines for one in machine.measured_as)
 
 
-def shipped(hardware: str | None = None) -> tuple[list[Measurements], list[str]]:
+def shipped(hardware: str | None = None) -> tuple[list[MeasuredTable], list[str]]:
     """The files that ship, and what is left out of them: rows of machines that no file describes.
 
     Parameters
@@ -142,7 +142,7 @@ class Predicted:
 
 
 def predict(
-    files: Sequence[Measurements],
+    files: Sequence[MeasuredTable],
     hardware: str | None = None,
     fidelity: str = "analytical",
     *,
@@ -175,7 +175,7 @@ def predict(
 
 
 def _predict(
-    rows: Measurements,
+    rows: MeasuredTable,
     hardware: str | None,
     fidelity: str,
     lenient: bool,
@@ -220,7 +220,7 @@ def _predict(
     )
 
 
-def _derived(rows: Measurements, predicted: NDArray[np.float64]) -> dict[str, Any]:
+def _derived(rows: MeasuredTable, predicted: NDArray[np.float64]) -> dict[str, Any]:
     measured = rows.time_us
     sizes = rows.sizes.astype(np.int64).T
     return {
@@ -238,7 +238,7 @@ def _derived(rows: Measurements, predicted: NDArray[np.float64]) -> dict[str, An
     }
 
 
-def _taken(rows: Measurements, field: str) -> NDArray[Any]:
+def _taken(rows: MeasuredTable, field: str) -> NDArray[Any]:
     texts = np.array([getattr(routine, field) for routine in rows.routines], object)
     return texts[rows.routine_of]
 
@@ -255,7 +255,7 @@ def _floors(notes: Iterable[str]) -> NDArray[np.float64]:
     return np.array([known[text] for text in texts])
 
 
-def _sustained(rows: Measurements) -> NDArray[np.bool_]:
+def _sustained(rows: MeasuredTable) -> NDArray[np.bool_]:
     """Rows whose note says that a host timed many launches back to back."""
     texts = rows.columns.get("note", [""] * len(rows))
     known = {text: bool(_BACK_TO_BACK.search(text)) for text in set(texts)}
@@ -267,7 +267,7 @@ def _floor(note: str) -> float:
     return float(found[2] or found[1]) if found else 0.0
 
 
-def _known_machine(rows: Measurements, routine: Routine, row: int) -> str:
+def _known_machine(rows: MeasuredTable, routine: Routine, row: int) -> str:
     name = machine_of(routine.gpu, routine.variant)
     if name in set(HARDWARE):
         return name

@@ -26,7 +26,7 @@ __all__ = [
     "COLUMNS",
     "MEASURED",
     "MeasuredFile",
-    "Measurements",
+    "MeasuredTable",
     "Routine",
     "read_measurements",
     "refuse_predictions",
@@ -92,7 +92,7 @@ class Routine(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Measurements:
+class MeasuredTable:
     """A measured file.
 
     Parameters
@@ -131,7 +131,7 @@ class Measurements:
         return SpecError(f"{self.file}: line {self.lines[row]}: {problem}")
 
 
-def read_measurements(path: Path) -> Measurements:
+def read_measurements(path: Path) -> MeasuredTable:
     """Read a measured file, all of it or none.
 
     Raises
@@ -151,7 +151,7 @@ def read_measurements(path: Path) -> Measurements:
     routines = [Routine(*(text.strip() for text in key)) for key in distinct]
     rows.check(keys, distinct, routines)
     rows.raise_first()
-    return Measurements(
+    return MeasuredTable(
         file=str(path),
         columns=table,
         lines=found.lines,
@@ -237,7 +237,7 @@ def _problems(routine: Routine) -> Iterator[str]:
         yield f"vector_length is {length[:40]!r}, but sparsity is {routine.sparsity}"
 
 
-def refuse_predictions(path: Path, files: Sequence[Measurements]) -> None:
+def refuse_predictions(path: Path, files: Sequence[MeasuredTable]) -> None:
     """Tell beforehand that predictions cannot be written: over a file, or beside others.
 
     Raises
@@ -252,7 +252,7 @@ def refuse_predictions(path: Path, files: Sequence[Measurements]) -> None:
             raise SpecError(f"--predictions {path}: is the measured file itself")
 
 
-def with_predictions(files: Sequence[Measurements], times: Sequence[NDArray[np.float64]]) -> str:
+def with_predictions(files: Sequence[MeasuredTable], times: Sequence[NDArray[np.float64]]) -> str:
     """Every row as it stands in its file, and the predicted time in full precision.
 
     Files of the same header are joined; of others, cells are moved to the columns of all.

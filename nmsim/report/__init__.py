@@ -9,7 +9,7 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
-from nmsim.report.footprint_table import render_footprint
+from nmsim.report.memory_table import render_memory
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
 from nmsim.report.step import step_table
@@ -33,7 +33,7 @@ __all__ = [
     "read_training",
     "records",
     "render",
-    "render_footprint",
+    "render_memory",
     "render_sweep",
     "render_training",
     "render_validation",

@@ -13,7 +13,7 @@ from nmsim.recipes.recipe import load_recipe
 from nmsim.run.keyword import Keyword, taking
 from nmsim.run.point import Subject
 from nmsim.run.workload import Model, load_workload
-from nmsim.step.memory import OPTIMIZERS, Footprint, footprint
+from nmsim.step.memory import OPTIMIZERS, StepMemory, step_memory
 
 __all__ = ["Keeping", "footprint_of", "memory_footprint"]
 
@@ -28,7 +28,7 @@ class Keeping(Subject):
 
 
 @taking(Keeping)
-def memory_footprint(step: Keeping) -> Footprint:
+def memory_footprint(step: Keeping) -> StepMemory:
     """Weigh what a training step of a network keeps in memory.
 
     Raises
@@ -47,14 +47,14 @@ def memory_footprint(step: Keeping) -> Footprint:
     return footprint_of(step)
 
 
-def footprint_of(step: Keeping) -> Footprint:
+def footprint_of(step: Keeping) -> StepMemory:
     """What a step keeps in memory, layer by layer; ``memory_footprint`` of a value."""
     layers = tuple(_network(step.model))
     setting, dense = (
         Setting(load_recipe(one), Pattern.parse(step.pattern), Synthetic(), step.batch)
         for one in (step.recipe, "dense")
     )
-    return footprint(layers, step.machine, setting, dense, step.optimizer)
+    return step_memory(layers, step.machine, setting, dense, step.optimizer)
 
 
 def _network(model: Model) -> Iterator[Layer]:

@@ -27,7 +27,7 @@ from nmsim.run.workload import load_workload
 __all__ = [
     "Inference",
     "Segment",
-    "Step",
+    "StepCost",
     "Training",
     "TrainingRun",
     "run_training",
@@ -43,7 +43,7 @@ _MOST_STEPS = 10**15
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
     ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
@@ -70,7 +70,7 @@ class Segment:
 
     span: Span
     masks: str
-    step: Step
+    step: StepCost
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class TrainingRun:
     """
 
     segments: tuple[Segment, ...]
-    dense: Step
+    dense: StepCost
     inference: Inference
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ class TrainingRun:
         return sum(segment.span.steps for segment in self.segments)
 
     def total(self, quantity: str) -> float:
-        """A field of ``Step``, over the run."""
+        """The sum of a field of ``StepCost`` over all steps of the run."""
         parts = [getattr(part.step, quantity) * part.span.steps for part in self.segments]
         return math.fsum(parts) if isinstance(parts[0], float) else sum(parts)
 
@@ -165,7 +165,7 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     whole = Point(**own, compare=False)
     recipe = load_recipe(job.recipe)
     dense = training_step(replace(whole, recipe="dense"))
-    known: dict[tuple[Any, ...], Step] = {}
+    known: dict[tuple[Any, ...], StepCost] = {}
     segments = []
     for span in spans(recipe, Pattern.parse(job.pattern), steps):
         seen = _seen(recipe, span)
@@ -181,11 +181,11 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     )
 
 
-def training_step(point: Point) -> Step:
+def training_step(point: Point) -> StepCost:
     """What a training step costs in one state: masks and GEMMs, one after the other."""
     table = list(rows(point))
     masks = math.fsum(row["mask_us"] or 0.0 for row in table)
-    return Step(
+    return StepCost(
         time_us=math.fsum(row["time_us"] for row in table) + masks,
         mask_us=masks,
         macs_dense=sum(row["macs_dense"] for row in table),

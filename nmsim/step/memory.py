@@ -12,7 +12,7 @@ from nmsim.network.operand import Role
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Offer, Recipe
 
-__all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Footprint", "Kept", "Optimizer", "footprint"]
+__all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Kept", "Optimizer", "StepMemory", "step_memory"]
 
 Optimizer = Literal["sgd", "momentum", "adam"]
 
@@ -59,7 +59,7 @@ PARTS = tuple(field.name for field in fields(Kept) if field.name != "layer")
 
 
 @dataclass(frozen=True)
-class Footprint:
+class StepMemory:
     """What a recipe's step keeps, layer by layer, and the dense one.
 
     Parameters
@@ -121,7 +121,7 @@ class _Gemm:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Memory:
     machine: Machine
     recipe: Recipe
     setting: Setting
@@ -225,9 +225,9 @@ class _Step:
         return (outputs + inputs) * self.bits / 8 + packed
 
 
-def footprint(
+def step_memory(
     layers: Sequence[Layer], machine: Machine, setting: Setting, dense: Setting, optimizer: str
-) -> Footprint:
+) -> StepMemory:
     """What a training step of layers keeps in a machine's memory.
 
     Parameters
@@ -238,7 +238,7 @@ def footprint(
         "sgd", "momentum" or "adam".
     """
     pruned, whole = (
-        _Step(machine, one.recipe, one, _STATES[optimizer]).layers(layers)
+        _Memory(machine, one.recipe, one, _STATES[optimizer]).layers(layers)
         for one in (setting, dense)
     )
-    return Footprint(pruned, whole)
+    return StepMemory(pruned, whole)

@@ -34,7 +34,6 @@ SERIES: dict[str, dict[str, Any]] = {
 }
 """By name: machine, the operands' patterns, and the largest cube that is timed."""
 
-FIDELITIES = ("cycle", "analytical")
 SMALLEST = 128
 _BUDGET_S, _MOST, _LEAST = 2.0, 31, 7
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nmsim.errors import SpecError
 from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, chip_of
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
-from nmsim.machines.gpu.schema import Format, Gpu, Library
+from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
@@ -167,7 +167,7 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     return np.ascontiguousarray(table)
 
 
-def _rate(form: Format, service: _Service) -> float:
+def _rate(form: FormatRate, service: _Service) -> float:
     """MACs per clock and SM, dense equivalents of what is left of K."""
     native = service.native
     if native.is_dense:

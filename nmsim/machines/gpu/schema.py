@@ -14,7 +14,7 @@ __all__ = [
     "L2",
     "Constants",
     "Cycle",
-    "Format",
+    "FormatRate",
     "Gpu",
     "GpuDram",
     "Library",
@@ -37,7 +37,7 @@ class SparseRate(Spec):
     macs_per_clk: Positive = Field(description="dense-equivalent MACs per clock and SM")
 
 
-class Format(Spec):
+class FormatRate(Spec):
     """A number format, and what a streaming multiprocessor (SM) makes of it."""
 
     dtype: str = Field(description="name: fp16, bf16, int8, tf32, fp32")
@@ -199,7 +199,7 @@ class Gpu(Machine):
         description="cycles per microsecond of an SM under load"
     )
     dtype: str = Field(description="number format of a simulated network")
-    formats: tuple[Format, ...] = Field(min_length=1)
+    formats: tuple[FormatRate, ...] = Field(min_length=1)
     native: tuple[PatternField, ...] = Field((), description="patterns of the sparse instruction")
     index_bits: tuple[IndexWidth, ...] = Field(
         (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
@@ -234,7 +234,7 @@ class Gpu(Machine):
         timing = self.timing.model_copy(update=throttled)
         return self.model_copy(update={"timing": timing})
 
-    def format(self, dtype: str) -> Format:
+    def format(self, dtype: str) -> FormatRate:
         """A number format by name.
 
         Raises

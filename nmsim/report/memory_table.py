@@ -8,10 +8,10 @@ from rich.text import Text
 
 from nmsim.report.notation import grouped, prefix, ratio
 
-__all__ = ["render_footprint"]
+__all__ = ["render_memory"]
 
 
-def render_footprint(total: Mapping[str, Mapping[str, Any]]) -> Table:
+def render_memory(total: Mapping[str, Mapping[str, Any]]) -> Table:
     """Parts and their sum, one line each.
 
     Parameters
