@@ -71,7 +71,7 @@ class Pattern:
 
     @property
     def is_dense(self) -> bool:
-        """Nothing is pruned."""
+        """Whether the pattern keeps every element."""
         return self.keep == self.group
 
     @property

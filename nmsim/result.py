@@ -109,7 +109,7 @@ class Result:
 
     @property
     def time_us(self) -> float:
-        """Microseconds."""
+        """Microseconds of all copies and repeats."""
         return self.cycles / self.clock_mhz
 
     @property

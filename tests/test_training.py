@@ -270,7 +270,8 @@ def test_what_cannot_be_trained_is_refused(plain, tmp_path, command):
         nmsim.train(str(trace), steps=1)
 
 
-def test_the_command_prints_writes_and_redraws(plain, tmp_path, command):
+def test_the_command_prints_writes_and_redraws(plain, tmp_path, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     folder = tmp_path / "out"
     arguments = ("train", plain, "--recipe", "mdgf-linear", "--pattern", "1:4", "--batch", 2)
     status, shown, _ = command(*arguments, "--epochs", 2, "--samples", 101, "--out", folder)

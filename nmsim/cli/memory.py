@@ -1,4 +1,4 @@
-"""``nmsim memory``."""
+"""The command ``nmsim memory``: what a training step keeps."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""``nmsim simulate``."""
+"""The command ``nmsim simulate``: a model on a machine, a row a GEMM."""
 
 from typing import Annotated, Any
 

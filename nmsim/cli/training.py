@@ -1,4 +1,4 @@
-"""``nmsim train``."""
+"""The command ``nmsim train``: a recipe's schedule over all steps."""
 
 import json
 from pathlib import Path

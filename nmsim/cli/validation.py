@@ -1,4 +1,4 @@
-"""``nmsim validate``."""
+"""The command ``nmsim validate``: predicted against measured times."""
 
 import json
 from collections.abc import Sequence

@@ -22,13 +22,13 @@ __all__ = [
 ]
 
 TRANSISTORS = 12
-"""Of a two-input multiplexer, one bit wide, in CMOS cells: Yosys, `synth -noabc; stat -tech cmos`,
+"""Transistors of a two-input multiplexer, one bit wide, in CMOS cells: Yosys, `synth -noabc; stat -tech cmos`,
 gives 12 . W . (M - 1) for every M:1 multiplexer of W bits."""
 
 
 @dataclass(frozen=True)
 class Multiplexer:
-    """One multiplexer.
+    """A multiplexer: one of several inputs is passed on.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class Routine(NamedTuple):
 
     @property
     def pattern(self) -> Pattern:
-        """Of the compressed operand."""
+        """The pattern of the compressed operand."""
         return Pattern.parse(self.sparsity)
 
     @property

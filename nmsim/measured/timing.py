@@ -157,7 +157,7 @@ class Backend(Protocol):
 
     @property
     def device(self) -> Device:
-        """What it is."""
+        """The GPU that this backend runs on."""
 
     def pool(self, case: Case) -> int:
         """Sets of operands that together are so large that none stays in the cache until reused."""

@@ -19,7 +19,7 @@ INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
 
 
 class LayerSpec(Spec):
-    """What every layer says."""
+    """Fields that the YAML of every layer has."""
 
     name: Annotated[str, Field(min_length=1)] = Field(description="unique; seeds its tensors")
     repeat: Positive = Field(1, description="identical blocks, launched one after the other")
@@ -46,7 +46,7 @@ class WeightedSpec(LayerSpec):
 
 
 def checked_batch(batch: int) -> int:
-    """The batch.
+    """The batch, checked to be 1 or more.
 
     Raises
     ------

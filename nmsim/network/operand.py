@@ -81,7 +81,7 @@ class HasTensors(Protocol):
 
     @property
     def input(self) -> Input:
-        """What made its input."""
+        """The operation that made the layer's input."""
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor, features last."""

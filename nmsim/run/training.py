@@ -112,7 +112,7 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Steps of the whole run."""
         return sum(segment.span.steps for segment in self.segments)
 
     def total(self, quantity: str) -> float:
@@ -126,7 +126,7 @@ class TrainingRun:
         return self.dense.time_us * self.steps / self.total("time_us")
 
     def frame(self) -> pd.DataFrame:
-        """One row per segment."""
+        """The run as a table, one row per segment."""
         return pd.DataFrame(_segments(self))
 
 

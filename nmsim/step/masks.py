@@ -199,7 +199,7 @@ class _Matrix:
 
     @property
     def bytes(self) -> float:
-        """As it was."""
+        """Bytes of the operand before it is pruned."""
         return self.elements * self.bits / 8
 
     @property
@@ -213,7 +213,7 @@ class _Matrix:
         return self.elements / 8
 
     def step(self, work: Pass, refresh: int = 1, core_ns: float = 0.0) -> MaskStep:
-        """Something done to it."""
+        """One pass over the operand, spread over the steps that share it."""
         return MaskStep(self.offer.role, work, refresh, self.repeat, core_ns)
 
 

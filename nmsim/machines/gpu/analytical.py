@@ -275,7 +275,7 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _bound(found: Estimate) -> str:
-    """What takes longest."""
+    """The cause that takes most of a GEMM's time."""
     return BOUNDS[int(np.argmax(found.shares))]
 
 

@@ -39,7 +39,7 @@ ROUND = 4096
 
 
 class Outcome(NamedTuple):
-    """A GEMM on a kernel.
+    """What a GEMM takes on one kernel.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """What takes longest."""
+        """The cause that takes most of the GEMM's time."""
         return max(self.shares, key=lambda cause: self.shares[cause])
 
 

@@ -94,7 +94,7 @@ def _size(work: SparseGemm) -> Size:
 
 
 def kernel_name(row: NDArray[np.float64]) -> str:
-    """Of a row of a kernel table, as kernel sets call it: ``128x256x32_3``."""
+    """The name of a row of a kernel table, as kernel sets call it: ``128x256x32_3``."""
     m, n, k, stages = row[[TM, TN, TK, STAGES]].astype(int)
     return f"{m}x{n}x{k}_{stages}"
 
@@ -324,7 +324,7 @@ def writeup(
 
 
 def _shared_bytes(launch: Launch, tiles: float) -> float:
-    """Of both operands, read from the SMs' own memory: by warps as fragments, or once."""
+    """Bytes of both operands read from the SMs' own memory: by warps as fragments, or once."""
     m, n, k, copies = launch.size
     form, row = launch.form, launch.table_row
     if launch.row == MATRIX_VECTOR:

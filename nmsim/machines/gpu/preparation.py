@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 FRAMEWORK_INDEX_BYTES = 8
-"""Of an index that ``torch.sort`` returns (int64)."""
+"""Bytes of an index that ``torch.sort`` returns (int64)."""
 
 OPERATIONS_PER_COMPARISON = 2
 """A comparison and the addition of its result to an element's rank."""
@@ -39,12 +39,12 @@ class Preparation(NamedTuple):
 
     @property
     def read_bytes(self) -> float:
-        """Of all passes."""
+        """Bytes that all passes read."""
         return sum(one.read_bytes for one in self.passes)
 
     @property
     def written_bytes(self) -> float:
-        """Of all passes."""
+        """Bytes that all passes write."""
         return sum(one.written_bytes for one in self.passes)
 
 

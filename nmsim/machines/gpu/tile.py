@@ -26,7 +26,7 @@ from nmsim.pattern import DENSE, Pattern
 __all__ = ["core_of", "instruction_of", "tile_of", "tile_time"]
 
 ROWS, COLS = 16, 8
-"""Of C, of an instruction."""
+"""Rows and columns of C that one instruction computes."""
 
 WARPGROUP = 4
 """Warps that multiply out of shared memory together."""
@@ -35,7 +35,7 @@ WIDEST = 256
 """Columns of an instruction that does so."""
 
 DEPTH_BITS = 256
-"""Of a row of A as stored, of an instruction."""
+"""Bits of a row of A, as stored, that one instruction takes."""
 
 # What a machine's file does not say, or not always; all of them assumptions.
 SHARED_INTERVAL = 2  # cycles between two accesses to shared memory, however small

@@ -62,7 +62,7 @@ class Grid(NamedTuple):
     copies: int
     split: int
     slices: int
-    """Of K, of one part."""
+    """Slices of K in one part of a split."""
     slots: int
     sms: int
     read: float

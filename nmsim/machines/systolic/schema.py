@@ -45,7 +45,7 @@ class Delivery(Spec):
 
     @property
     def bits_per_cycle(self) -> float:
-        """What the path carries."""
+        """Bits that the path carries in a cycle."""
         return self.words_per_cycle * self.word_bits
 
 

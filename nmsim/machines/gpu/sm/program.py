@@ -113,17 +113,17 @@ class Instruction(NamedTuple):
 
     @property
     def a_bytes(self) -> int:
-        """Of a fragment of A as stored."""
+        """Bytes of a fragment of A as stored."""
         return self.m * self.k * self.keep * self.bits // (8 * self.group)
 
     @property
     def b_bytes(self) -> int:
-        """Of a fragment of B."""
+        """Bytes of a fragment of B."""
         return self.n * self.k * self.bits // 8
 
     @property
     def c_bytes(self) -> int:
-        """Of a fragment of accumulators."""
+        """Bytes of a fragment of accumulators."""
         return self.m * self.n * ACCUMULATOR_BITS // 8
 
     @property
@@ -174,12 +174,12 @@ class Tile(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """Of a threadblock."""
+        """Warps of a threadblock."""
         return self.warps_m * self.warps_n
 
     @property
     def blocks(self) -> int:
-        """Of K in a slice: multiplications one after another into the same accumulator."""
+        """Blocks of K in a slice: multiplications one after another into the same accumulator."""
         return self.k // self.instruction.k
 
 
@@ -192,7 +192,7 @@ class Fragments(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Of one of the two buffers."""
+        """Registers of one of the two buffers of fragments."""
         return self.a + self.b + self.e
 
 

@@ -55,14 +55,14 @@ class Core(NamedTuple):
     """Bytes per cycle."""
     store_rate: float
     warps: int
-    """Of a threadblock."""
+    """Warps of a threadblock."""
     ctas: int
     slices: int
     stages: int
     ready: int
     """Column of the first register."""
     fragments: int
-    """Of both buffers: registers before the accumulators."""
+    """Fragments of both buffers: registers before the accumulators."""
     swaps: bool
     """The number of blocks is odd: the next slice begins in the other buffer."""
     body: int
