@@ -24,7 +24,7 @@ from nmsim.network.catalog import MODELS, load_model
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.recipe import RECIPES, load_recipe
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

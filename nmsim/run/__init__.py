@@ -1,1 +1,1 @@
-"""The flow: from a model, a recipe and a machine to rows, files of results and training runs."""
+"""The flow of a run: its keywords, its workload, its rows, its manifest; sweeps and training."""
