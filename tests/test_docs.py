@@ -1,13 +1,16 @@
 """The examples in the docs are what they say they are."""
 
 import re
+import subprocess
+import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from nmsim.cli.describe import SCHEMAS
-from nmsim.machines import KINDS, Machine
+from nmsim.machines import KINDS, Kind, Machine, load_hardware
 from nmsim.measured.accuracy import errors
 from nmsim.measured.predict import predict
 from nmsim.measured.tables import MEASURED, read_measurements
@@ -59,3 +62,91 @@ def test_the_commented_examples_are_valid(kind, document):
         parts = sum(part.count for part in value.published.elsewhere)
         assert forward == value.published.macs
         assert value.weights + parts == value.published.parameters
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / f"{name}.md" for name in ("README", "DESIGN", "CONTRIBUTING")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+
+
+def anchors(page):
+    """Names of a page's headings, as they are linked to."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_what_is_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        file, _, anchor = target.partition("#")
+        found = page.parent / file if file else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+PACKAGE = ROOT / "nmsim"
+BASES = (PACKAGE, PACKAGE / "machines", PACKAGE / "machines" / "gpu")
+NAMED = re.compile(r"`(?:nmsim[./])?([a-z_]+(?:[./]\w+)+)(?:\.py|/)?`")
+
+
+def defined(path, parts):
+    """Whether parts name a file below a folder, or something in a module there."""
+    for depth, part in enumerate(parts):
+        if (path / f"{part}.py").exists():
+            left = parts[depth + 1 :]
+            return not left or re.search(rf"\b{left[0]}\b", (path / f"{part}.py").read_text())
+        if not (path / part).exists():
+            return (path / "__init__.py").exists() and part in (path / "__init__.py").read_text()
+        path /= part
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_modules_that_pages_name_exist(page):
+    """Written as ``systolic.memory`` or ``nmsim/files``: from the package, or from a kind."""
+    for name in NAMED.findall(page.read_text()):
+        first, *_ = parts = re.split(r"[./]", name.removesuffix(".py"))
+        own = [base for base in BASES if (base / first).is_dir() or (base / f"{first}.py").exists()]
+        placeholder = {"NAME", "KIND", "outer_product"} & set(parts)
+        if own and not placeholder and not name.startswith("sm."):  # fields of a GPU
+            assert any(defined(base, parts) for base in own), name
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_example_of_a_pruner_keeps_its_promise(tmp_path):
+    (example,) = re.findall("```python\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    check = """
+import numpy as np
+from nmsim import prune
+values = np.arange(1.0, 23.0).reshape(2, 11)
+for from_end, kept in ((False, [0, 1, 4, 5, 8, 9]), (True, [2, 3, 6, 7, 9, 10])):
+    found = prune(values, "2:4", "first", from_end=from_end).mask
+    assert [list(np.flatnonzero(row)) for row in found] == [kept, kept], found
+"""
+    (tmp_path / "example.py").write_text(example + check)
+    subprocess.run([sys.executable, tmp_path / "example.py"], check=True)
+
+
+def test_the_example_of_a_machine_is_one(tmp_path):
+    (example,) = re.findall("```yaml\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    (tmp_path / "a100-half.yaml").write_text(example)
+    machine = load_hardware(tmp_path / "a100-half.yaml")
+    assert machine.sms == load_hardware(machine.based_on).sms / 2
+    assert len(machine.source) > 100
+
+
+def test_the_page_on_kinds_names_every_field_of_the_contract():
+    text = (ROOT / "docs" / "kinds.md").read_text().partition("## The fields")[2]
+    heads = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    named = [name for head in heads for name in re.findall(r"`(\w+)`", head)]
+    assert named == [field.name for field in fields(Kind)]
+    needed = [
+        field.name
+        for field in fields(Kind)
+        if field.default is MISSING and field.default_factory is MISSING
+    ]
+    assert len(needed) == 9 == named.index("host")
