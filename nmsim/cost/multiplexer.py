@@ -24,7 +24,7 @@ __all__ = [
 TRANSISTORS = 12
 """Transistors of a two-input multiplexer, one bit wide, in CMOS cells.
 
-Yosys, `synth -noabc; stat -tech cmos`, gives 12 . W . (M - 1) for every M:1 multiplexer of W bits."""
+Yosys, `synth -noabc; stat -tech cmos`, gives 12 . W . (M - 1) for an M:1 multiplexer of W bits."""
 
 
 @dataclass(frozen=True)

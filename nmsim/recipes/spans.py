@@ -74,7 +74,7 @@ def spans(recipe: Recipe, pattern: Pattern, steps: int) -> Iterator[Span]:
 
 
 def _schedule(recipe: Recipe, number: int, target: Pattern, steps: int) -> Schedule:
-    """The schedule of one offer: the recipe's if it governs the role, else the target throughout."""
+    """The schedule of one offer: the recipe's if it governs the role, else the target."""
     plan = recipe.schedule
     if plan is None or recipe.operands[number].role not in plan.roles:
         return Plan().over(target, steps)
