@@ -1,4 +1,4 @@
-"""Draw the pictures of the docs anew: ``python docs/drawings/build_drawings.py`` (extra ``reports``)."""
+"""Draw the pictures of the docs: ``python docs/drawings/build_drawings.py``, extra ``reports``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The flow from YAML files to a page: what becomes of a network, a recipe and a machine, and where."""
+"""The flow from YAML files to a page: what becomes of a network, a recipe and a machine."""
 
 from typing import NamedTuple
 
@@ -50,22 +50,28 @@ BOXES = {
         THIRD, 164, ONE, MODEL,
     ),
     "sparse": Box(
-        "sparse GEMM", "mask", ("sizes and two masks: all that an engine sees",), FIRST, 288, TWO, MADE
+        "sparse GEMM", "mask", ("sizes and two masks: all that an engine sees",),
+        FIRST, 288, TWO, MADE,
     ),
     "engine": Box(
-        "engine", "machines/KIND/", ("cycle: folds through memory, warps of a tile, bit by bit where needed",
-                                     "analytical: closed forms; they share the choice of what runs"),
+        "engine", "machines/KIND/",
+        (
+            "cycle: folds through memory, warps of a tile, bit by bit where needed",
+            "analytical: closed forms; they share the choice of what runs",
+        ),
         FIRST, 394, 604, MODEL,
     ),
     "rows": Box(
-        "rows", "run/", ("cycles, bytes, bound; speed-up", "against the dense twin"), FIRST, 518, 298, SEEN
+        "rows", "run/", ("cycles, bytes, bound; speed-up", "against the dense twin"),
+        FIRST, 518, 298, SEEN,
     ),
     "step": Box(
         "the step beside them", "step/", ("making masks, elementwise", "work, memory"),
         324, 518, 298, SEEN,
     ),
     "page": Box(
-        "page", "report/", ("index.html, results.csv, manifest.json: all that it takes to run it again",),
+        "page", "report/",
+        ("index.html, results.csv, manifest.json: all that it takes to run it again",),
         FIRST, 642 - 2, 604, SEEN,
     ),
 }  # fmt: skip

@@ -113,7 +113,12 @@ def simulated() -> int:
 
 
 HEIGHT = 444
-WAIT: dict[str, Any] = {"facecolor": "none", "edgecolor": MUTED, "linestyle": (0, (2, 2)), "linewidth": 1}
+WAIT: dict[str, Any] = {
+    "facecolor": "none",
+    "edgecolor": MUTED,
+    "linestyle": (0, (2, 2)),
+    "linewidth": 1,
+}
 CHANNEL, HALVES, ARRAY, SUMS = 6.0, (4.75, 3.95), 2.7, (1.45, 0.65)
 HIGH, LOW = 0.72, 0.62
 KINDS = {
@@ -125,7 +130,9 @@ KINDS = {
 }
 
 
-def _span(drawn: Axes, span: tuple[float, float], at: float, kind: str, number: int, text: str) -> None:
+def _span(
+    drawn: Axes, span: tuple[float, float], at: float, kind: str, number: int, text: str
+) -> None:
     own = number == SHOWN
     height = HIGH if at in (CHANNEL, ARRAY) else LOW
     start, end = span
@@ -172,9 +179,14 @@ def fold_svg() -> str:
             HEIGHT,
             TITLE,
             [
-                f"{GEMM.m}×{GEMM.n}×{GEMM.k} on a {MACHINE.rows}×{MACHINE.cols} weight-stationary "
-                f"array, {len(found)} folds; fold {SHOWN} in full colour.",
-                f"One DRAM channel of {MACHINE.dram.gbps:g} bytes a cycle serves requests in order.",
+                (
+                    f"{GEMM.m}×{GEMM.n}×{GEMM.k} on a {MACHINE.rows}×{MACHINE.cols} "
+                    f"weight-stationary array, {len(found)} folds; fold {SHOWN} in full colour."
+                ),
+                (
+                    f"One DRAM channel of {MACHINE.dram.gbps:g} bytes a cycle serves requests "
+                    "in order."
+                ),
             ],
         )
         drawn = axes(figure, 118, 118, WIDTH - 118 - 22, 268)

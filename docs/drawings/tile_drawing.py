@@ -1,14 +1,28 @@
 """One tile of a GEMM on a multiprocessor: what its warps do over its cycles, as simulated.
 
-Every instruction is one of the cycle model's (``nmsim timeline`` writes the same ones for a viewer of
-traces). The upper part joins instructions that follow each other closely; the lower part does not.
+Every instruction is one of the cycle model's (``nmsim timeline`` writes the same ones for a viewer
+of traces). The upper part joins instructions that follow each other closely, the lower does not.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from drawn import COLOURS, GRID, INK, MARGIN, MUTED, SMALL, WIDTH, Bar, axes, bars, canvas, styled, svg
+from drawn import (
+    COLOURS,
+    GRID,
+    INK,
+    MARGIN,
+    MUTED,
+    SMALL,
+    WIDTH,
+    Bar,
+    axes,
+    bars,
+    canvas,
+    styled,
+    svg,
+)
 from matplotlib.axes import Axes
 from matplotlib.patches import ConnectionPatch, Patch
 
@@ -82,7 +96,9 @@ def _whole(drawn: Axes, one: Ran) -> None:
             bars(drawn, joined(one.events, kinds, warp, CLOSE), at, 0.19, colour, linewidth=0)
     time = one.time
     edges = (0, time.prologue, time.prologue + time.main, time.cycles)
-    for name, start, stop in zip(("prologue", "main loop", "epilogue"), edges[:-1], edges[1:], strict=True):
+    for name, start, stop in zip(
+        ("prologue", "main loop", "epilogue"), edges[:-1], edges[1:], strict=True
+    ):
         drawn.axvline(stop, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         drawn.text((start + stop) / 2, -0.78, f"{name}\n{stop - start:,}", ha="center", va="center")
     drawn.set(xlim=(0, time.cycles), ylim=(one.warps - 0.45, -1.15))
@@ -92,7 +108,7 @@ def _whole(drawn: Axes, one: Ran) -> None:
 
 
 def _slice(one: Ran) -> tuple[int, int]:
-    """A slice of the main loop: from one barrier of the first warp to the next, the second whole."""
+    """A slice of the main loop, the second whole: between two barriers of the first warp."""
     barriers = [e.cycle for e in one.events if e.warp == 0 and e.kind is Kind.BARRIER]
     return barriers[1], barriers[2]
 
@@ -122,8 +138,10 @@ def tile_svg() -> str:
             HEIGHT,
             TITLE,
             [
-                f"{one.tile} of C of a {GEMM.m}×{GEMM.n}×{GEMM.k} GEMM, fp16, A100: {one.warps} "
-                f"warps, {one.slices} slices of K,",
+                (
+                    f"{one.tile} of C of a {GEMM.m}×{GEMM.n}×{GEMM.k} GEMM, fp16, A100: "
+                    f"{one.warps} warps, {one.slices} slices of K,"
+                ),
                 f"{one.stages} stages of shared memory. Bars: instructions, from issue to result.",
             ],
         )
@@ -139,8 +157,10 @@ def tile_svg() -> str:
         below.set_xlabel("cycles")
         above.axvspan(start, stop, color=GRID, alpha=0.6, zorder=-1, linewidth=0)
         for at in (start, stop):
-            line = ConnectionPatch((at, one.warps - 0.45), (at, -0.5), "data", "data", axesA=above,
-                                   axesB=below, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))  # fmt: skip
+            line = ConnectionPatch(
+                (at, one.warps - 0.45), (at, -0.5), "data", "data", axesA=above, axesB=below,
+                color=MUTED, linewidth=1, linestyle=(0, (3, 3)),
+            )  # fmt: skip
             figure.add_artist(line)
         figure.text(0.3, 1 - 396 / HEIGHT, "warp 0 from one barrier to the next", color=INK,
                     fontsize=SMALL, fontweight="bold")  # fmt: skip
