@@ -1,8 +1,8 @@
-"""What the drawings of the docs share: colours, type, a white ground, and the same bytes every time.
+"""What the drawings of the docs share: colours, type, a white ground, the same bytes every time.
 
-A drawing is 640 points wide and its text 13.5 at least, so that it can be read on a telephone, where
-it is shown at 390. It stands on a ground of its own, which reads alike on light and dark pages.
-Text stays text: it is laid out in matplotlib's own font, which is wider than most.
+A drawing is 640 points wide and its text 13.5 at least, so that it can be read on a telephone,
+where it is shown at 390. It stands on a ground of its own, so that it reads alike on light and dark
+pages. Text stays text: it is laid out in matplotlib's own font, which is wider than most.
 """
 
 import io
@@ -12,7 +12,20 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "GRID", "INK", "MARGIN", "MUTED", "SMALL", "WIDTH", "Bar", "axes", "bars", "canvas", "svg"]
+__all__ = [
+    "COLOURS",
+    "GRID",
+    "INK",
+    "MARGIN",
+    "MUTED",
+    "SMALL",
+    "WIDTH",
+    "Bar",
+    "axes",
+    "bars",
+    "canvas",
+    "svg",
+]
 
 WIDTH = 640
 SMALL = 13.5
@@ -67,9 +80,16 @@ def axes(figure: Figure, left: float, top: float, width: float, height: float) -
     return drawn
 
 
-def bars(drawn: Axes, spans: Iterable[Bar], at: float, height: float, colour: str, **how: object) -> None:
+def bars(
+    drawn: Axes, spans: Iterable[Bar], at: float, height: float, colour: str, **how: object
+) -> None:
     """Bars of one row, centred on a height."""
-    drawn.broken_barh(list(spans), (at - height / 2, height), facecolors=colour, **{"linewidth": 0.8, "edgecolor": GROUND, **how})
+    drawn.broken_barh(
+        list(spans),
+        (at - height / 2, height),
+        facecolors=colour,
+        **{"linewidth": 0.8, "edgecolor": GROUND, **how},
+    )
 
 
 def svg(figure: Figure, title: str) -> str:
