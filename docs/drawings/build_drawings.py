@@ -1,4 +1,4 @@
-"""Draw the pictures of the docs: ``python docs/drawings/build_drawings.py``, extra ``reports``."""
+"""Draw the docs' pictures: ``python docs/drawings/build_drawings.py`` (extra ``reports``)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tile_drawing import tile_svg
 
 from nmsim.files import write_folder
 
-__all__ = ["DRAWINGS"]
+__all__ = ["DOCS", "DRAWINGS"]
 
 DOCS = Path(__file__).resolve().parents[1]
 DRAWINGS = {"flow.svg": flow_svg, "fold.svg": fold_svg, "tile.svg": tile_svg}

@@ -1,9 +1,8 @@
 """What the drawings of the docs share: colours, type, a white ground, the same bytes every time.
 
 A drawing is 640 points wide and its text 13.5 at least, so that it can be read on a telephone,
-where it is shown at 390. It stands on a ground of its own, which reads alike on light and dark
-pages.
-Text stays text: it is laid out in matplotlib's own font, which is wider than most.
+where it is shown at 390. It stands on a ground of its own, so that it reads alike on light and dark
+pages. Text stays text: it is laid out in matplotlib's own font, which is wider than most.
 """
 
 import io

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 __all__ = ["BOXES", "Box", "flow_svg"]
 
 TITLE = "From YAML files to a page"
-HEIGHT = 716
+HEIGHT = 632
 LINE = 18
 
 
@@ -25,61 +25,93 @@ class Box(NamedTuple):
     colour: str
 
     @property
+    def wide(self) -> bool:
+        """Whether there is room beside the name for where it is made."""
+        return self.width > ONE
+
+    @property
     def height(self) -> float:
-        """Points that all lines take, and the room around them."""
-        beside = bool(self.where) and self.width <= ONE  # in a wide box it stands at the right
-        return LINE * (1 + beside + len(self.lines)) + 16
+        """Of all lines and the room around them."""
+        return LINE * (len(self.lines) + (1 if self.wide else 2)) + 16
 
 
-FIRST, SECOND, THIRD, ONE, TWO = 18, 222, 426, 196, 400
+FIRST, SECOND, THIRD, ONE, TWO, ALL = 18, 226, 434, 188, 396, 604
 FILE, MADE, MODEL, SEEN = COLOURS["sky"], COLOURS["teal"], COLOURS["indigo"], COLOURS["rose"]
 
 BOXES = {
-    "network": Box("network", "models/*.yaml", ("layers, one by one",), FIRST, 58, ONE, FILE),
-    "recipe": Box("recipe", "recipes/*.yaml", ("what is pruned, when",), SECOND, 58, ONE, FILE),
-    "machine": Box("machine", "KIND/catalog/*.yaml", ("what it runs on",), THIRD, 58, ONE, FILE),
+    "network": Box("network", "models/*.yaml", ("layers, one by one",), FIRST, 54, ONE, FILE),
+    "recipe": Box("recipe", "recipes/*.yaml", ("what is pruned, when",), SECOND, 54, ONE, FILE),
+    "machine": Box("machine", "KIND/catalog/*.yaml", ("what it runs on",), THIRD, 54, ONE, FILE),
     "gemms": Box(
-        "GEMMs", "network/", ("forward, backward,", "update; K is last"), FIRST, 164, ONE, MADE
+        "GEMMs", "network/", ("forward, backward,", "update; K is last"), FIRST, 152, ONE, MADE
     ),
     "masks": Box(
-        "masks", "pruning/, recipes/", ("a promise first,", "bits when asked for"),
-        SECOND, 164, ONE, MADE,
+        "masks",
+        "pruning/, recipes/",
+        ("a promise first,", "bits when asked for"),
+        SECOND,
+        152,
+        ONE,
+        MADE,
     ),
     "kind": Box(
-        "kind of machine", "machines/KIND/", ("schema, engines,", "storage of operands"),
-        THIRD, 164, ONE, MODEL,
+        "kind of machine",
+        "machines/KIND/",
+        ("schema, engines,", "storage of operands"),
+        THIRD,
+        152,
+        ONE,
+        MODEL,
     ),
     "sparse": Box(
-        "sparse GEMM", "mask", ("sizes and two masks: all that an engine sees",),
-        FIRST, 288, TWO, MADE,
+        "sparse GEMM, on a machine",
+        "mask.py",
+        ("sizes and two masks: all that a model is told of work",),
+        FIRST,
+        268,
+        ALL,
+        MADE,
     ),
     "engine": Box(
-        "engine", "machines/KIND/",
+        "engine",
+        "machines/KIND/",
         (
-            "cycle: folds through memory, warps of a tile, bit by bit where needed",
-            "analytical: closed forms; they share the choice of what runs",
+            "cycle: folds through memory, warps of a tile",
+            "analytical: closed forms",
+            "both: one answer to how operands are stored",
         ),
-        FIRST, 394, 604, MODEL,
-    ),
-    "rows": Box(
-        "rows", "run/", ("cycles, bytes, bound; speed-up", "against the dense twin"),
-        FIRST, 518, 298, SEEN,
+        FIRST,
+        348,
+        TWO,
+        MODEL,
     ),
     "step": Box(
-        "the step beside them", "step/", ("making masks, elementwise", "work, memory"),
-        324, 518, 298, SEEN,
+        "beside the GEMMs", "step/", ("making masks,", "memory and more"), THIRD, 348, ONE, MODEL
+    ),
+    "rows": Box(
+        "rows",
+        "run/",
+        ("cycles, bytes, what binds; speed-up over", "the same GEMM dense"),
+        FIRST,
+        464,
+        TWO,
+        SEEN,
     ),
     "page": Box(
-        "page", "report/",
-        ("index.html, results.csv, manifest.json: all that it takes to run it again",),
-        FIRST, 642 - 2, 604, SEEN,
+        "page",
+        "report/",
+        ("index.html, results.csv, and manifest.json to run it again",),
+        FIRST,
+        562,
+        ALL,
+        SEEN,
     ),
-}  # fmt: skip
+}
 
 ARROWS = (
     ("network", "gemms"), ("recipe", "masks"), ("machine", "kind"), ("gemms", "masks"),
-    ("gemms", "sparse"), ("masks", "sparse"), ("sparse", "engine"), ("kind", "engine"),
-    ("engine", "rows"), ("engine", "step"), ("rows", "page"), ("step", "page"),
+    ("gemms", "sparse"), ("masks", "sparse"), ("kind", "sparse"), ("sparse", "engine"),
+    ("sparse", "step"), ("engine", "rows"), ("rows", "page"), ("step", "page"),
 )  # fmt: skip
 
 
@@ -100,14 +132,13 @@ def _box(figure: Figure, box: Box) -> None:
     )  # fmt: skip
     left = (box.left + 15) / WIDTH
     texts = [(box.name, {"fontweight": "bold"})]
-    wide = box.width > ONE
-    if not wide:
+    if not box.wide:
         texts.append((box.where, {"color": MUTED}))
     texts += [(line, {}) for line in box.lines]
     for number, (text, how) in enumerate(texts):
         at = 1 - (box.top + 21 + LINE * number) / HEIGHT
         figure.text(left, at, text, **how)
-    if wide:
+    if box.wide:
         at = 1 - (box.top + 21) / HEIGHT
         right = (box.left + box.width - 12) / WIDTH
         figure.text(right, at, box.where, color=MUTED, ha="right")

@@ -1,7 +1,7 @@
 """One fold of a systolic array through the memory pipeline, to scale.
 
 A small weight-stationary GEMM whose folds are alike. The times are those of the recurrence that the
-cycle model runs (``nmsim.machines.systolic.memory``), and the whole is held against what the model
+cycle model runs (``nmsim.machines.systolic.memory``); a test holds the whole against what the model
 says of the same GEMM.
 """
 
@@ -14,9 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
 from nmsim import Gemm, load_hardware
-from nmsim.machines import simulate
 from nmsim.machines.systolic.memory import TICKS, fold, last_store
-from nmsim.mask import SparseGemm
 
 __all__ = ["Fold", "fold_svg", "folds"]
 
@@ -106,12 +104,6 @@ def _cycles(ticks: Any) -> Any:
     return tuple(t / TICKS for t in ticks) if isinstance(ticks, tuple) else ticks / TICKS
 
 
-def simulated() -> int:
-    """Cycles that the cycle model says the same GEMM takes."""
-    result = simulate(MACHINE, SparseGemm.dense(GEMM))
-    return result.cycles
-
-
 HEIGHT = 444
 WAIT: dict[str, Any] = {
     "facecolor": "none",
@@ -183,10 +175,7 @@ def fold_svg() -> str:
                     f"{GEMM.m}×{GEMM.n}×{GEMM.k} on a {MACHINE.rows}×{MACHINE.cols} "
                     f"weight-stationary array, {len(found)} folds; fold {SHOWN} in full colour."
                 ),
-                (
-                    f"One DRAM channel of {MACHINE.dram.gbps:g} bytes a cycle serves requests "
-                    "in order."
-                ),
+                f"One DRAM channel, {MACHINE.dram.gbps:g} bytes a cycle, serves requests in order.",
             ],
         )
         drawn = axes(figure, 118, 118, WIDTH - 118 - 22, 268)

@@ -24,7 +24,9 @@ from drawn import (
     svg,
 )
 from matplotlib.axes import Axes
-from matplotlib.patches import ConnectionPatch, Patch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from nmsim import Gemm, load_hardware
 from nmsim.machines.gpu.cycle import run_work
@@ -38,7 +40,8 @@ __all__ = ["Ran", "joined", "ran", "tile_svg"]
 GEMM = Gemm(512, 512, 320)
 HARDWARE, KERNEL = "a100-sxm4-80gb", "64x64x64_3"
 TITLE = "One tile on a multiprocessor (SM)"
-HEIGHT = 596
+HEIGHT = 606
+LEFT, BROAD = 92, WIDTH - 92 - 30
 CLOSE = 24
 """Cycles apart that still look joined in the upper part, a point and a half."""
 
@@ -108,9 +111,20 @@ def _whole(drawn: Axes, one: Ran) -> None:
 
 
 def _slice(one: Ran) -> tuple[int, int]:
-    """A slice of the main loop, the second whole: between two barriers of the first warp."""
+    """A slice of the main loop: from the second barrier of the first warp to the third."""
     barriers = [e.cycle for e in one.events if e.warp == 0 and e.kind is Kind.BARRIER]
     return barriers[1], barriers[2]
+
+
+def _lanes(events: Sequence[Event]) -> list[int]:
+    """A lane for each event, so that none overlaps another of its lane."""
+    ends: list[int] = []
+    found = []
+    for event in events:
+        lane = next((i for i, end in enumerate(ends) if end <= event.cycle), len(ends))
+        ends[lane : lane + 1] = [event.done]
+        found.append(lane)
+    return found
 
 
 def _closer(drawn: Axes, one: Ran, start: int, stop: int) -> None:
@@ -119,14 +133,28 @@ def _closer(drawn: Axes, one: Ran, start: int, stop: int) -> None:
             "products": (PRODUCTS, COLOURS["teal"])}  # fmt: skip
     for row, (kinds, colour) in enumerate(rows.values()):
         issued = [e for e in own if e.kind in kinds]
-        for number, event in enumerate(issued):
-            at = row - 0.28 + 0.14 * (number % 5)
+        lanes = _lanes(issued)
+        pitch = 0.8 / (max(lanes) + 1)
+        for lane, event in zip(lanes, issued, strict=True):
             begun = max(event.cycle, start)
-            bars(drawn, [(begun, min(event.done, stop) - begun)], at, 0.12, colour, linewidth=0)
+            span = (begun, min(event.done, stop) - begun)
+            bars(drawn, [span], row - 0.4 + pitch * (lane + 0.5), 0.75 * pitch, colour, linewidth=0)
+    ended = max(e.done for e in own if e.kind in LOADS and e.cycle <= start)
+    begun = min(e.cycle for e in own if e.kind in LOADS and e.cycle > start)
+    drawn.text((ended + begun) / 2, 1, "barrier", ha="center", va="center", color=MUTED)
     drawn.set(xlim=(start, stop), ylim=(2.5, -0.5))
     drawn.set_yticks(range(len(rows)), list(rows))
     for row in (1, 2):
         drawn.axhline(row - 0.5, color=GRID, linewidth=1, zorder=0)
+
+
+def _between(figure: Figure, from_: float, to: float) -> None:
+    """A line from the upper part's axis to a corner of the lower part, points from the left."""
+    heights = (1 - 370 / HEIGHT, 1 - 420 / HEIGHT)
+    line = Line2D(
+        (from_ / WIDTH, to / WIDTH), heights, color=MUTED, linewidth=1, linestyle=(0, (3, 3))
+    )
+    figure.add_artist(line)
 
 
 def tile_svg() -> str:
@@ -150,18 +178,14 @@ def tile_svg() -> str:
             loc="upper left", bbox_to_anchor=(MARGIN / WIDTH, 1 - 84 / HEIGHT), frameon=False,
             borderpad=0, borderaxespad=0, columnspacing=1.2, handletextpad=0.4, handlelength=1.0,
         )  # fmt: skip
-        above = axes(figure, 92, 108, WIDTH - 92 - 30, 236)
+        above = axes(figure, LEFT, 108, BROAD, 236)
         _whole(above, one)
-        below = axes(figure, 92, 416, WIDTH - 92 - 30, 122)
+        below = axes(figure, LEFT, 420, BROAD, 132)
         _closer(below, one, start, stop)
         below.set_xlabel("cycles")
         above.axvspan(start, stop, color=GRID, alpha=0.6, zorder=-1, linewidth=0)
-        for at in (start, stop):
-            line = ConnectionPatch(
-                (at, one.warps - 0.45), (at, -0.5), "data", "data", axesA=above, axesB=below,
-                color=MUTED, linewidth=1, linestyle=(0, (3, 3)),
-            )  # fmt: skip
-            figure.add_artist(line)
-        figure.text(0.3, 1 - 396 / HEIGHT, "warp 0 from one barrier to the next", color=INK,
+        for at, corner in ((start, LEFT), (stop, LEFT + BROAD)):
+            _between(figure, LEFT + BROAD * at / one.time.cycles, corner)
+        figure.text(0.27, 1 - 400 / HEIGHT, "warp 0, barrier to barrier", color=INK,
                     fontsize=SMALL, fontweight="bold")  # fmt: skip
         return svg(figure, TITLE)
