@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
     from nmsim.recipes import schedules, statistics
-    from nmsim.run.experiment import simulate
     from nmsim.run.memory import memory_footprint
+    from nmsim.run.point import simulate
     from nmsim.run.training import train
 
 __all__ = [
@@ -46,7 +46,7 @@ _HOMES = {
     "load_model": "nmsim.network.catalog",
     "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
-    "simulate": "nmsim.run.experiment",
+    "simulate": "nmsim.run.point",
     "train": "nmsim.run.training",
 }
 

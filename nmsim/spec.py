@@ -5,6 +5,8 @@ YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +24,7 @@ __all__ = [
     "Spec",
     "catalog_path",
     "edit_yaml",
+    "entry_position",
     "field_keys",
     "first_error",
     "override",
@@ -54,8 +57,13 @@ S = TypeVar("S", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file."""
-    return _mapping(path, _text(path), YAML(typ="safe", pure=True))
+    """The mapping in a YAML 1.2 file; a text that was read before is not parsed again."""
+    return deepcopy(_parsed(path, _text(path)))
+
+
+@lru_cache(maxsize=128)
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    return _mapping(path, text, YAML(typ="safe", pure=True))
 
 
 def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
@@ -246,7 +254,7 @@ def field_keys(document: Mapping[str, Any], path: str) -> tuple[str | int, ...]:
     inner: Any = document
     for name in _names(path):
         if _is_list(inner):
-            key: str | int = _entry(inner, name, path)
+            key: str | int = entry_position(inner, name, path)
         elif isinstance(inner, Mapping) and name in inner:
             key = name
         else:
@@ -268,8 +276,14 @@ def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _entry(entries: Sequence[Any], name: str, path: str) -> int:
-    """Position of the entry of a list that is called so."""
+def entry_position(entries: Sequence[Any], name: str, path: str) -> int:
+    """Position of the entry of a list that a dotted path calls so: by position, or by a text of it.
+
+    Raises
+    ------
+    SpecError
+        if no entry or more than one is called so.
+    """
     if name.isdecimal() and int(name) < len(entries):
         return int(name)
     texts = [
@@ -294,7 +308,7 @@ def _replaced(document: Any, names: list[str], path: str, value: Any) -> Any:
     head, *rest = names
     if _is_list(document):
         entries = list(document)
-        position = _entry(entries, head, path)
+        position = entry_position(entries, head, path)
         entries[position] = _replaced(entries[position], rest, path, value)
         return entries
     copy = dict(document)

@@ -11,7 +11,7 @@ import pytest
 
 from nmsim.jit import kernel, map_blocks
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
-from nmsim.machines.systolic.intersect.folds import fold_cycles
+from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.mask import Mask, popcount
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
@@ -52,7 +52,7 @@ def test_words_per_second_without_limit(benchmark, k):
     rng = np.random.default_rng(0)
     a, b = (random_mask(rng, ROWS, k, 2, 4) for _ in range(2))
     words = ROWS * ROWS * a.words.shape[1]
-    fold_cycles(a, b, 1, 128, 128, 4, None)
+    fold_cycles(a, b, 1, Fabric(128, 128, 4, None))
     bare(a.words, b.words, 0, 1)
 
     def block(start, stop):
@@ -61,7 +61,7 @@ def test_words_per_second_without_limit(benchmark, k):
     def bare_on_threads():
         map_blocks(block, ROWS, 64)
 
-    benchmark.pedantic(fold_cycles, (a, b, 1, 128, 128, 4, None), rounds=5)
+    benchmark.pedantic(fold_cycles, (a, b, 1, Fabric(128, 128, 4, None)), rounds=5)
     own, loop = benchmark.stats.stats.min, seconds(bare_on_threads)
     benchmark.extra_info["words_per_second"] = round(words / own)
     benchmark.extra_info["bare_words_per_second"] = round(words / loop)
@@ -73,8 +73,8 @@ def test_words_per_second_without_limit(benchmark, k):
 def test_group_steps_per_second(benchmark, keep, group, lookahead):
     rng = np.random.default_rng(0)
     a, b = (random_mask(rng, ROWS, K, keep, group) for _ in range(2))
-    fold_cycles(a, b, 1, 128, 128, group, lookahead)
-    benchmark.pedantic(fold_cycles, (a, b, 1, 128, 128, group, lookahead), rounds=5)
+    fold_cycles(a, b, 1, Fabric(128, 128, group, lookahead))
+    benchmark.pedantic(fold_cycles, (a, b, 1, Fabric(128, 128, group, lookahead)), rounds=5)
     rate = ROWS * ROWS * (K // group) / benchmark.stats.stats.min
     benchmark.extra_info["group_steps_per_second"] = round(rate)
     assert rate >= 1e9
@@ -97,7 +97,9 @@ def resnet18():
 
 
 def all_folds(gemms, function, lookahead):
-    return [function(work.a, work.b, work.gemm.count, 128, 128, 4, lookahead) for work in gemms]
+    return [
+        function(work.a, work.b, work.gemm.count, Fabric(128, 128, 4, lookahead)) for work in gemms
+    ]
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 8, None])

@@ -11,7 +11,7 @@ import pytest
 
 from nmsim import machines
 from nmsim.machines import load_hardware
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 
 MEMORY = """
 import resource, nmsim

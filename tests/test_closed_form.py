@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmsim.machines.gpu.analytical import estimate, fastest
-from nmsim.machines.gpu.call import MATRIX_VECTOR, Chip, Form
+from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, choose
 
 FREE = 1e30
@@ -28,8 +28,12 @@ def kernel(m, n, k, stages=3, ctas=1, warp=(32, 32)):
 TILE = kernel(128, 64, 32)
 
 
+def size(m, n, k, copies=1):
+    return Size(float(m), float(n), float(k), float(copies))
+
+
 def shares(chip, row, split, *sizes, form=FORM):
-    return estimate(chip, form, row, float(split), *map(float, sizes), 1.0).shares
+    return estimate(chip, form, row, float(split), size(*sizes)).shares
 
 
 def test_an_edge_of_a_wave_fills_a_slice_waits_and_stores():
@@ -54,7 +58,7 @@ def test_what_l2_holds_of_earlier_launches_is_not_read():
     a, b, c = 100 * 256 * 2, 64 * 256 * 3, 100 * 64 * 5
     held = 1 - (a + b + c) / 4e5, 1 - (a + 3 * b + c) / 4e5
     form = FORM._replace(in_turn=3.0)
-    found = estimate(chip, form, TILE, 1.0, 100.0, 64.0, 256.0, 1.0)
+    found = estimate(chip, form, TILE, 1.0, size(100, 64, 256))
     assert found.read_bytes == pytest.approx(a * (1 - held[0]) + b * (1 - held[1]))
     assert found.shares[WAVE] == pytest.approx(11 + (3 - 11) * held[1])
 
@@ -62,9 +66,8 @@ def test_what_l2_holds_of_earlier_launches_is_not_read():
 def test_what_l2_does_not_hold_is_read_by_every_wave():
     """Five tiles on four slots: two waves of four rows of tiles, and their one column."""
     row, chip = kernel(128, 128, 32), CHIP._replace(sms=4.0)
-    sizes = (640.0, 128.0, 1024.0)
     once, cold = (
-        estimate(chip._replace(l2_bytes=held), FORM, row, 1.0, *sizes, 1.0).read_bytes
+        estimate(chip._replace(l2_bytes=held), FORM, row, 1.0, size(640, 128, 1024)).read_bytes
         for held in (FREE, 1e-9)
     )
     assert once == (640 * 2 + 128 * 3) * 1024
@@ -73,9 +76,8 @@ def test_what_l2_does_not_hold_is_read_by_every_wave():
 
 def test_work_that_memory_does_not_hide_shrinks_with_the_root_of_waves():
     slow = CHIP._replace(macs=1.0, dram=1e-6, sms=1.0)
-    size = (4 * 128.0, 64.0, 32.0)
     found = [
-        estimate(slow._replace(overlap=share), FORM, TILE, 1.0, *size, 1.0).clocks
+        estimate(slow._replace(overlap=share), FORM, TILE, 1.0, size(4 * 128, 64, 32)).clocks
         for share in (0.0, 0.5)
     ]
     busy = 4 * 128 * 64 * 32
@@ -90,24 +92,22 @@ def test_work_that_memory_does_not_hide_shrinks_with_the_root_of_waves():
 def test_a_matrix_vector_kernel_takes_few_rows_of_one_gemm(rows, m, copies, vector):
     chip = CHIP._replace(launch=1.0, wave=1e6)
     table = np.stack([TILE, TILE])
-    found = fastest(chip, FORM, table, 1, 1.0, rows, float(m), 64.0, 4096.0, float(copies))
+    found = fastest(chip, FORM, table, 1, 1.0, rows, size(m, 64, 4096, copies))
     assert found.kernel == (MATRIX_VECTOR if vector else 1)
     assert (found.clocks < 1e6) == vector
 
 
 def test_the_slower_kernel_is_not_taken():
     chip = CHIP._replace(load=100.0, launch=7.0)
-    found = fastest(chip, FORM, TILE[None], 0, 1.0, 1, 1.0, 64.0, 8192.0, 1.0)
-    alone = estimate(chip, FORM, TILE, 1.0, 1.0, 64.0, 8192.0, 1.0)
+    found = fastest(chip, FORM, TILE[None], 0, 1.0, 1, size(1, 64, 8192))
+    alone = estimate(chip, FORM, TILE, 1.0, size(1, 64, 8192))
     by_hand = 7 + 100 * 2
     assert found.clocks == pytest.approx(min(by_hand, alone.clocks))
 
 
 def chosen(chip, kernels, *sizes, splits=(1,), rules=RULES, form=FORM):
     table = np.stack(kernels)
-    row, split, _ = choose(
-        chip, form, table, np.array(splits, np.float64), rules, *map(float, sizes), 1.0
-    )
+    row, split, _ = choose(chip, form, table, np.array(splits, np.float64), rules, size(*sizes))
     return row, split
 
 

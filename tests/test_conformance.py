@@ -24,7 +24,7 @@ from nmsim.network.catalog import MODELS, load_model
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.recipe import RECIPES, load_recipe
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -116,7 +116,7 @@ def test_a_model_lowers_to_three_gemms_a_layer(name):
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_model_runs_on_every_kind_of_machine(name, kind):
-    hardware = sorted(KINDS[kind].catalog.glob("*.yaml"))[0]
+    hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)
     table = list(rows(point))
     assert len(table) == len(load_model(name).gemms(1))

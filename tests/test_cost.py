@@ -67,6 +67,20 @@ def test_machines():
     assert selectors_of(endless).queue_bits is None
 
 
+def test_an_intersecting_pe_selects_both_operands():
+    """Each slot that is spent drives the select bits of two multiplexers of four inputs."""
+    gemm = nmsim.Gemm(64, 32, 96)
+    table = nmsim.simulate(
+        [gemm],
+        recipe="activations",
+        pattern="2:4",
+        hardware="systolic-128x128-intersecting",
+        fidelity="analytical",
+    )
+    (row,) = table.to_dict("records")
+    assert row["select_bits"] == row["macs_issued"] * 2 * 2 > 0
+
+
 def test_rows_and_descriptions_say_it():
     table = nmsim.simulate([nmsim.Gemm(64, 64, 64)], recipe="asp", pattern="2:4")
     (row,) = table.to_dict("records")

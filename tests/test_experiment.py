@@ -8,8 +8,10 @@ import pytest
 import nmsim
 from nmsim.errors import SpecError
 from nmsim.report import page, read_results, to_csv, write_report
-from nmsim.run.experiment import Point, manifest, read_experiment, rows, run, sweep_manifest
+from nmsim.run.experiment import read_experiment, run
 from nmsim.run.frame import frame
+from nmsim.run.manifest import manifest, sweep_manifest
+from nmsim.run.point import Point, rows
 
 YAML = """
 title: A test
@@ -73,7 +75,7 @@ def test_an_executor_changes_nothing(experiment):
 
 def test_a_stored_sweep_is_drawn_again_to_the_byte(experiment, tmp_path):
     table = frame(swept(experiment, Inline()))
-    write_report(tmp_path / "out", table, sweep_manifest(experiment, "nmsim sweep"))
+    write_report(tmp_path / "out", table, sweep_manifest(experiment, "nmsim sweep").document())
     again, about = read_results(tmp_path / "out")
     assert to_csv(again) == to_csv(table)
     assert page(again, about) == (tmp_path / "out" / "index.html").read_text()
@@ -100,7 +102,7 @@ def test_experiments_that_cannot_be(tmp_path, change, message):
 
 def test_the_manifest_reproduces_the_rows():
     point = Point(model="resnet18", recipe="asp", layers="layer1*", overrides={"rows": 64})
-    about = manifest(point, "nmsim simulate resnet18")
+    about = manifest(point, "nmsim simulate resnet18").document()
     assert about["machine"]["rows"] == 64
     again = nmsim.simulate(
         about["model"],

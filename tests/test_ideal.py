@@ -18,7 +18,7 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import load_recipe
 from nmsim.result import totals
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 from nmsim.run.workload import load_workload
 
 IDEAL = load_hardware("ideal")

@@ -7,7 +7,7 @@ from nmsim.errors import SpecError
 from nmsim.machines import Call, load_hardware
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.routines import call_times
-from nmsim.machines.gpu.waves import held_of, rates_of
+from nmsim.machines.gpu.waves import held_of
 from nmsim.measured.predict import IN_TURN, predict
 from nmsim.measured.tables import COLUMNS, read_measurements
 
@@ -54,13 +54,12 @@ def test_a_matrix_vector_kernel_finds_its_weights(fidelity):
 def test_the_held_share_is_what_series_leave_of_the_cache():
     """By hand: A 0.5 MiB, B 2 MiB and C 1 MiB on 40 MiB."""
     found = resolve(A100, Call("bf16", library="cublas", in_turn=4))
-    rates = rates_of(A100, found)
-    held = held_of(rates, found.form, (512, 1024 * 2, 512, 1))
+    held = held_of(found.cycle_chip, found.form, (512, 1024 * 2, 512, 1))
     a, b, c = 0.5, 2.0, 2.0
     by_hand = a * (1 - (a + b + c) / 40) + b * (1 - (a + 4 * b + c) / 40)
     assert held == pytest.approx(by_hand / (a + b))
     cold = found.form._replace(in_turn=0.0)
-    assert held_of(rates, cold, (512, 2048, 512, 1)) == 0
+    assert held_of(found.cycle_chip, cold, (512, 2048, 512, 1)) == 0
 
 
 def csv_of(path, **extra):

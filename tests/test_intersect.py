@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
-from nmsim.machines.systolic.intersect.folds import fold_cycles, fold_spans
+from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles, fold_spans
 from nmsim.machines.systolic.intersect.sampling import _half_width, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import (
     expected_survivors,
@@ -73,7 +73,8 @@ def oracle_fold(pes, lookahead):
     return finish[-1]
 
 
-def oracle(a, b, copies, rows, cols, group, lookahead):
+def oracle(a, b, copies, fabric):
+    rows, cols, group, lookahead = fabric
     out = []
     for copy in survivors(a, b, copies, group):
         for r in range(0, len(copy), rows):
@@ -92,7 +93,8 @@ def cases(draw):
     group = draw(st.one_of(st.integers(1, 16), st.sampled_from([31, 32, 60, 63, 64])))
     lookahead = draw(st.sampled_from([0, 1, 2, 3, 5, 8, 20, 40, 150, None]))
     a, b = scattered(rng, copies * m, k, density), scattered(rng, copies * n, k, 0.6)
-    return a, b, copies, draw(st.integers(1, 6)), draw(st.integers(1, 6)), group, lookahead
+    rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    return a, b, copies, Fabric(rows, cols, group, lookahead)
 
 
 @settings(max_examples=120)
@@ -116,7 +118,7 @@ def test_many_folds_of_long_rows(k, group, lookahead):
         for r in range(0, 35, 2)
         for c in range(0, 9, 2)
     ]
-    assert fold_cycles(a, b, 2, 2, 2, group, lookahead).ravel().tolist() == cycles
+    assert fold_cycles(a, b, 2, Fabric(2, 2, group, lookahead)).ravel().tolist() == cycles
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 2, 70, 300, 1030, 1100, None])
@@ -132,13 +134,15 @@ def test_long_sums_do_not_overflow(group, lookahead):
         for x in a.bits()
         for y in b.bits()
     ]
-    assert fold_cycles(a, b, 1, 3, 3, group, lookahead).item() == oracle_fold(pes, lookahead)
+    assert fold_cycles(a, b, 1, Fabric(3, 3, group, lookahead)).item() == oracle_fold(
+        pes, lookahead
+    )
 
 
 @settings(max_examples=40)
 @given(cases())
 def test_survivors_and_their_histogram_are_those_of_the_oracle(case):
-    a, b, copies, rows, cols, group, _ = case
+    a, b, copies, (rows, cols, group, _) = case
     counts = np.array(survivors(a, b, copies, group))
     totals = [
         copy[r : r + rows, c : c + cols].sum()
@@ -156,8 +160,8 @@ def test_survivors_and_their_histogram_are_those_of_the_oracle(case):
 @settings(max_examples=40)
 @given(cases())
 def test_look_ahead_never_hurts_and_stays_between_the_bounds(case):
-    a, b, copies, rows, cols, group, _ = case
-    cycles = [fold_cycles(a, b, copies, rows, cols, group, d) for d in LOOKAHEADS]
+    a, b, copies, (rows, cols, group, _) = case
+    cycles = [fold_cycles(a, b, copies, Fabric(rows, cols, group, d)) for d in LOOKAHEADS]
     assert all((x >= y).all() for x, y in pairwise(cycles))
     counts = np.array(survivors(a, b, copies, group))[:, :rows, :cols]
     assert cycles[0][:, 0, 0].tolist() == counts.max(axis=(1, 2)).sum(axis=-1).tolist()
@@ -168,16 +172,16 @@ def test_groups_without_survivors_take_no_cycle():
     bits = np.zeros((2, 40), np.bool_)
     bits[:, 8:11] = True
     mask = Mask.of(bits, UNPATTERNED)
-    assert [fold_cycles(mask, mask, 1, 2, 2, 4, d).item() for d in LOOKAHEADS] == [3] * 7
+    assert [fold_cycles(mask, mask, 1, Fabric(2, 2, 4, d)).item() for d in LOOKAHEADS] == [3] * 7
     empty = Mask.of(np.zeros((2, 40), np.bool_), UNPATTERNED)
-    assert fold_cycles(mask, empty, 1, 2, 2, 4, 1).item() == 0
+    assert fold_cycles(mask, empty, 1, Fabric(2, 2, 4, 1)).item() == 0
 
 
 def test_bits_beyond_k_are_never_read():
     words = np.full((2, 1), ~np.uint64(0))
     mask = Mask(Pattern(1, 1), 2, 10, regular=False, source=lambda: words)
-    assert fold_cycles(mask, mask, 1, 2, 2, 4, 0).item() == 10
-    assert fold_cycles(mask, mask, 1, 2, 2, 4, None).item() == 10
+    assert fold_cycles(mask, mask, 1, Fabric(2, 2, 4, 0)).item() == 10
+    assert fold_cycles(mask, mask, 1, Fabric(2, 2, 4, None)).item() == 10
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +192,7 @@ def seeds():
         rng = np.random.default_rng(seed)
         a, b = (random_mask(rng, 128, 2304, Pattern(2, 4)) for _ in range(2))
         for d in LOOKAHEADS:
-            cycles[d].append(fold_cycles(a, b, 1, 128, 128, 4, d).item())
+            cycles[d].append(fold_cycles(a, b, 1, Fabric(128, 128, 4, d)).item())
     return cycles
 
 
@@ -226,7 +230,7 @@ def test_expected_survivors_of_two_four_are_hypergeometric():
 @settings(max_examples=40)
 @given(cases())
 def test_group_counts(case):
-    a, *_, group, _ = case
+    a, _, _, (_, _, group, _) = case
     starts = range(0, a.k, group)
     counts = np.add.reduceat(a.bits(), starts, axis=1, dtype=np.int64)
     assert group_counts(a, group).tolist() == counts.tolist()
@@ -241,8 +245,8 @@ def test_expected_cycles_are_within_their_stated_error(a, b, lookahead):
     rng = np.random.default_rng(7)
     k, group = 1152, a[1]
     x, y = (random_mask(rng, 512, k, Pattern(*p)) for p in (a, b))
-    cycles = fold_cycles(x, y, 1, 128, 128, group, lookahead)
-    expected = expected_fold_cycles(x, y, 1, 128, 128, group, lookahead)
+    cycles = fold_cycles(x, y, 1, Fabric(128, 128, group, lookahead))
+    expected = expected_fold_cycles(x, y, 1, Fabric(128, 128, group, lookahead))
     assert expected.cycles.shape == cycles.shape
     error = 0.005 if lookahead in {0, None} else 0.04
     # 16 folds that share rows and columns: their own mean is uncertain by a quarter of their spread
@@ -257,8 +261,8 @@ def test_expected_cycles_are_within_their_stated_error(a, b, lookahead):
 def test_expected_cycles_of_masks_without_a_pattern(lookahead):
     rng = np.random.default_rng(8)
     x, y = (scattered(rng, rows, 1001, 0.5) for rows in (300, 200))
-    cycles = fold_cycles(x, y, 1, 128, 128, 8, lookahead)
-    expected = expected_fold_cycles(x, y, 1, 128, 128, 8, lookahead).cycles
+    cycles = fold_cycles(x, y, 1, Fabric(128, 128, 8, lookahead))
+    expected = expected_fold_cycles(x, y, 1, Fabric(128, 128, 8, lookahead)).cycles
     error = 0.008 if lookahead in {0, None} else 0.04
     assert expected.sum() / cycles.sum() == pytest.approx(1, abs=error)
     assert np.abs(expected / cycles - 1).max() < 0.08
@@ -269,16 +273,16 @@ def test_expected_cycles_where_rows_differ(lookahead, error):
     rng = np.random.default_rng(9)
     x = Mask.of(rng.random((256, 800)) < rng.random((256, 1)), UNPATTERNED)
     y = scattered(rng, 256, 800, 0.5)
-    cycles = fold_cycles(x, y, 1, 128, 128, 8, lookahead)
-    expected = expected_fold_cycles(x, y, 1, 128, 128, 8, lookahead).cycles
+    cycles = fold_cycles(x, y, 1, Fabric(128, 128, 8, lookahead))
+    expected = expected_fold_cycles(x, y, 1, Fabric(128, 128, 8, lookahead)).cycles
     assert expected.sum() / cycles.sum() == pytest.approx(1, abs=error)
 
 
 @pytest.mark.parametrize("lookahead", LOOKAHEADS)
 def test_dense_operands_are_expected_exactly(lookahead):
     a, b = Mask.dense(20, 130), Mask.dense(30, 130)
-    assert (fold_cycles(a, b, 1, 16, 16, 4, lookahead) == 130).all()
-    expected = expected_fold_cycles(a, b, 1, 16, 16, 4, lookahead)
+    assert (fold_cycles(a, b, 1, Fabric(16, 16, 4, lookahead)) == 130).all()
+    expected = expected_fold_cycles(a, b, 1, Fabric(16, 16, 4, lookahead))
     assert expected.cycles == pytest.approx(130, rel=0.01)
 
 
@@ -304,7 +308,7 @@ def test_a_run_that_draws_no_sample_does_not_load_special_functions():
 def layer():
     rng = np.random.default_rng(3)
     a, b = random_mask(rng, 250, 256, Pattern(2, 4)), random_mask(rng, 201, 256, Pattern(2, 4))
-    return a, b, 1, 16, 8, 4, 2
+    return a, b, 1, Fabric(16, 8, 4, 2)
 
 
 def test_sampling_holds_the_truth_as_often_as_it_says(layer):
@@ -351,7 +355,7 @@ def test_folds_do_not_reach_across_copies():
 )
 def test_impossible_machines_and_masks_are_refused(k, copies, group, lookahead):
     with pytest.raises(ShapeError):
-        fold_cycles(Mask.dense(3, 8), Mask.dense(3, k), copies, 2, 2, group, lookahead)
+        fold_cycles(Mask.dense(3, 8), Mask.dense(3, k), copies, Fabric(2, 2, group, lookahead))
 
 
 @pytest.mark.parametrize(("sample", "confidence"), [(1, 0.95), (0, 0.95), (10, 1.0), (10, 0.0)])
@@ -364,19 +368,19 @@ def test_folds_short_of_rows_are_a_stratum_of_their_own():
     bits = np.ones((37, 24), np.bool_)
     bits[32:] = False
     a, b = Mask.of(bits, UNPATTERNED), Mask.dense(24, 24)
-    sampled = sample_cycles(a, b, 1, 8, 3, 4, 1, sample=10, seed=0)
+    sampled = sample_cycles(a, b, 1, Fabric(8, 3, 4, 1), sample=10, seed=0)
     assert (sampled.total, sampled.half_width) == (4 * 8 * 24, 0)
 
 
 def test_a_short_group_is_expected_to_hold_what_it_has():
     a, b = Mask.dense(1, 5), Mask.dense(1, 5)
-    assert expected_fold_cycles(a, b, 1, 1, 1, 4, 0).cycles.item() == pytest.approx(5)
+    assert expected_fold_cycles(a, b, 1, Fabric(1, 1, 4, 0)).cycles.item() == pytest.approx(5)
 
 
 def test_bounds_of_limited_look_ahead():
     # 576 groups of 2:4 x 2:4, d = 8: by hand, with a normal law, about 661 and 721
     rng = np.random.default_rng(0)
     a, b = (random_mask(rng, 128, 2304, Pattern(2, 4)) for _ in range(2))
-    expected = expected_fold_cycles(a, b, 1, 128, 128, 4, 8)
+    expected = expected_fold_cycles(a, b, 1, Fabric(128, 128, 4, 8))
     assert expected.low.item() == pytest.approx(667.5, abs=0.2)
     assert expected.high.item() == pytest.approx(724.3, abs=0.2)

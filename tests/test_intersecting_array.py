@@ -15,6 +15,7 @@ from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import Sample, load_hardware
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
+from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -165,13 +166,13 @@ def test_the_analytical_twin_is_close(one, other, lookahead):
 def test_windows_of_both_patterns_bound_the_twin():
     """Single elements of two 1:2 masks: no PE spends more than a cycle on a pair of them."""
     work = random_pair(128, 128, 1024, Pattern(1, 2))
-    assert expected_fold_cycles(work.a, work.b, 1, 128, 128, 1, 2).high.max() <= 512.5
+    assert expected_fold_cycles(work.a, work.b, 1, Fabric(128, 128, 1, 2)).high.max() <= 512.5
 
 
 def test_the_analytical_twin_adds_up_the_folds_that_it_expects():
     """Ragged folds have fewer PEs, whose largest sum is smaller: each class counts by its own."""
     work = random_pair(300, 270, 512, Pattern(2, 4))
-    expected = expected_fold_cycles(work.a, work.b, 1, 128, 128, 4, 4).cycles
+    expected = expected_fold_cycles(work.a, work.b, 1, Fabric(128, 128, 4, 4)).cycles
     assert expected.shape == (1, 3, 3)
     assert expected[0, 2, 2] < 0.99 * expected[0, 0, 0]
     run = machines.simulate(with_lookahead(4, drain="uncounted"), work, "analytical")

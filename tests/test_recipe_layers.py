@@ -15,8 +15,8 @@ from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
-from nmsim.run.experiment import Point, rows
 from nmsim.run.memory import memory_footprint
+from nmsim.run.point import Point, rows
 from nmsim.spec import validate
 
 NETWORK = validate(
@@ -123,7 +123,9 @@ def test_mixed_patterns_stand_where_the_paper_has_them():
 @pytest.mark.parametrize("name", ["unstructured-weights", "unstructured-gradients"])
 def test_masks_without_structure_gain_nothing_and_say_why(name):
     for hardware in ("systolic-128x128-2to4", "a100-sxm4-80gb", "systolic-128x128-intersecting"):
-        point = Point("resnet18", hardware, name, pattern="1:8", layers="layer4.1.conv2")
+        point = Point(
+            "resnet18", hardware=hardware, recipe=name, pattern="1:8", layers="layer4.1.conv2"
+        )
         for row in rows(point):
             assert row["speedup"] == 1
             assert row["macs_useful"] == row["macs_dense"]
@@ -134,7 +136,9 @@ def test_masks_without_structure_gain_nothing_and_say_why(name):
 def test_an_intersecting_array_gains_from_an_unstructured_mask_that_is_offered():
     chosen = recipe(offer(pruner="unstructured", allow_unfit=True))
     works = [Gemm(64, 32, 256)]
-    (row,) = rows(Point(works, "systolic-128x128-intersecting", chosen, "1:8"))
+    (row,) = rows(
+        Point(works, hardware="systolic-128x128-intersecting", recipe=chosen, pattern="1:8")
+    )
     assert row["speedup"] > 1
 
 
@@ -167,7 +171,9 @@ def test_a_gpu_runs_a_format_at_its_own_rate_and_says_when_it_has_none():
     a100 = load_hardware("a100-sxm4-80gb")
     times = {}
     for wanted in ("bf16", "int8", "fp8"):
-        point = Point(works, a100, recipe(formats={"forward": wanted}), fidelity="analytical")
+        point = Point(
+            works, hardware=a100, recipe=recipe(formats={"forward": wanted}), fidelity="analytical"
+        )
         times[wanted] = next(rows(point))
     assert times["int8"]["time_us"] < 0.7 * times["bf16"]["time_us"]
     assert times["int8"]["number_format"] == "int8"

@@ -15,7 +15,7 @@ from nmsim.pruning.fixed import fixed_positions
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run import trace
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 from nmsim.spec import validate
 
 GAINS = {

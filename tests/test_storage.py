@@ -10,8 +10,8 @@ from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import load_model
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import RECIPES, load_recipe
-from nmsim.run.experiment import Point, rows
 from nmsim.run.memory import memory_footprint
+from nmsim.run.point import Point, rows
 from nmsim.run.training import train
 from nmsim.step.masks import mask_steps
 

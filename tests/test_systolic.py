@@ -19,7 +19,7 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import load_recipe
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 TWO_FOUR = load_hardware("systolic-128x128-2to4")
 FLEXIBLE = load_hardware("systolic-128x128-flexible")

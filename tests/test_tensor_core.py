@@ -13,7 +13,8 @@ from nmsim.errors import UnknownName
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware, simulate
 from nmsim.machines.gpu import analytical, cycle, waves
-from nmsim.machines.gpu.call import CTAS, STAGES, TM, TN, Call, resolve
+from nmsim.machines.gpu.call import Call, resolve
+from nmsim.machines.gpu.chip import CTAS, STAGES, TM, TN
 from nmsim.machines.gpu.routines import call_times
 from nmsim.machines.gpu.sm.multiprocessor import mma_ticks, rate
 from nmsim.machines.gpu.sm.state import TICKS
@@ -272,9 +273,9 @@ FEW = SIZES[::4]
 @pytest.mark.parametrize(
     ("formula", "other"),
     [
-        ("rates.l2 * share", "rates.l2 * share / 4"),
-        ("rates.dram * share / grid.missed", "rates.dram * share / grid.missed / 2"),
-        ("min(1.0, rates.l2_bytes / footprint)", "0.0"),
+        ("chip.l2 * share", "chip.l2 * share / 4"),
+        ("chip.dram * share / grid.missed", "chip.dram * share / grid.missed / 2"),
+        ("min(1.0, chip.l2_bytes / footprint)", "0.0"),
         ("[(1, rest)] * (rest > 0)", "[(1, rest)] * (rest > grid.sms)"),
     ],
 )
@@ -305,8 +306,11 @@ def test_the_closed_form_has_formulas_of_its_own(formula, other, monkeypatch):
 
 def imports(module):
     """Names of the modules of a GPU's folder that a module imports from."""
-    found = re.findall(r"^from nmsim\.machines\.gpu(?:\.(\w+)\S*)? import (.*)$",
-                       inspect.getsource(module), re.MULTILINE)
+    found = re.findall(
+        r"^from nmsim\.machines\.gpu(?:\.(\w+)\S*)? import (.*)$",
+        inspect.getsource(module),
+        re.MULTILINE,
+    )
     return {name for first, rest in found for name in (first, *re.findall(r"\w+", rest)) if name}
 
 

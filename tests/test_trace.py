@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import nmsim
 from nmsim.errors import TraceError
 from nmsim.run import trace
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 from nmsim.step.masks import MASK_COLUMNS
 
 MODEL = """

@@ -17,7 +17,7 @@ from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
 from nmsim.recipes.spans import spans
 from nmsim.report import read_training, write_training
 from nmsim.run import training
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 from nmsim.run.training import run_training, training_document, training_step
 from nmsim.spec import validate
 

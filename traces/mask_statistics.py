@@ -12,7 +12,7 @@ from nmsim.network.layer import Conv, Layer, Linear
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.statistics import retained_l1, violations
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 
 __all__ = [
     "DRAWS",

@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 from nmsim.errors import TraceError
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.layer import Conv, Layer, Linear
-from nmsim.run.experiment import Point, manifest
+from nmsim.run.manifest import manifest, provenance
+from nmsim.run.point import Point
 from nmsim.run.trace import check, record
 
 __all__ = ["disagreements", "record_step", "step_tensors"]
 
 Seen = Mapping[str, NDArray[Any]]
-
-PROVENANCE = (
-    "nmsim", "model", "recipe", "pattern", "batch", "seed", "phases", "layers",
-    "model_source", "recipe_source", "tensors",
-)  # fmt: skip
-"""What ``nmsim trace record`` says of a trace, beside the command and the machine it ran on."""
 
 _OPERANDS = {
     "forward": ("activation", "weight"),
@@ -67,9 +62,8 @@ def record_step(
         What the provenance calls the tensors, instead of the path of their file.
     """
     about = manifest(point, "python traces/train.py")
-    provenance = {name: about[name] for name in PROVENANCE if name in about}
-    provenance |= {"tensors": tensors, "command": about["command"], "training": dict(training)}
-    record(path, point.sparse_gemms(), provenance)
+    said = {**provenance(about), "tensors": tensors, "training": dict(training)}
+    record(path, point.sparse_gemms(), said)
     return check(path).gemms
 
 

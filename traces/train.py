@@ -43,7 +43,7 @@ from training import BATCH, Outcome, Run, Step, digits, train
 from nmsim.errors import TraceError
 from nmsim.files import write_file, write_folder
 from nmsim.network.catalog import Network
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE.parent / "reports" / "digits"

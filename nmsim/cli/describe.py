@@ -2,12 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel
 
-from nmsim.machines import ENGINES, HARDWARE, KINDS, kind_of, load_hardware
+from nmsim.cli.machine import machine_facts
+from nmsim.cli.machine_schema import machine_schema
+from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.tables import MEASURED
 from nmsim.network.catalog import MODELS, Network, load_model
@@ -42,12 +42,6 @@ def _model(name: str) -> Facts:
         copies = f" x {gemm.count * gemm.repeat}" if gemm.count * gemm.repeat > 1 else ""
         facts.append((gemm.layer, f"{gemm.kind} {gemm.m} x {gemm.n} x {gemm.k}{copies}"))
     return facts
-
-
-def _machine(name: str) -> Facts:
-    machine = load_hardware(name)
-    own = kind_of(machine).facts(machine)
-    return [*_fields(machine), ("peak MACs", f"{machine.peak_macs:,} per cycle"), *own]
 
 
 def _recipe(name: str) -> Facts:
@@ -113,34 +107,6 @@ def _engine(name: str) -> Facts:
     ]
 
 
-def _fields(value: BaseModel, prefix: str = "") -> Facts:
-    facts: Facts = []
-    for name, field in type(value).model_fields.items():
-        item: Any = getattr(value, name)
-        if isinstance(item, BaseModel):
-            facts += _fields(item, f"{prefix}{name}.")
-        elif isinstance(item, tuple) and any(isinstance(one, BaseModel) for one in item):
-            said = enumerate(", ".join(_said(one)) for one in item)
-            facts += [(f"{prefix}{name}.{at}", text) for at, text in said]
-        else:
-            shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
-            plain = name in ("name", "summary", "source") or not field.description
-            meaning = "" if plain else f"   [{field.description}]"
-            facts.append((f"{prefix}{name}", f"{shown}{meaning}"))
-    return facts
-
-
-def _said(value: BaseModel, prefix: str = "") -> Iterator[str]:
-    """What an entry of a list sets, without what it leaves open."""
-    for name in type(value).model_fields:
-        item: Any = getattr(value, name)
-        if isinstance(item, BaseModel):
-            yield from _said(item, f"{prefix}{name}.")
-        elif item not in (None, (), "", False):
-            shown = " ".join(map(str, item)) if isinstance(item, tuple) else str(item)
-            yield f"{prefix}{name} {shown}"
-
-
 def _measured(name: str) -> Facts:
     about = MEASURED.load(name)
     return [("name", name), *((field, str(value)) for field, value in about.model_dump().items())]
@@ -148,7 +114,7 @@ def _measured(name: str) -> Facts:
 
 LISTINGS: dict[str, Listing] = {
     "models": Listing(lambda: MODELS, lambda name: load_model(name).summary, _model),
-    "hardware": Listing(lambda: HARDWARE, lambda name: load_hardware(name).summary, _machine),
+    "hardware": Listing(lambda: HARDWARE, lambda name: load_hardware(name).summary, machine_facts),
     "recipes": Listing(lambda: RECIPES, lambda name: load_recipe(name).summary, _recipe),
     "pruners": Listing(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
     "engines": Listing(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
@@ -193,9 +159,9 @@ def describe(kind: str, name: str) -> Facts:
 def schema(kind: str) -> str:
     """The JSON Schema of a kind's YAML file; of "hardware", one for every kind of machine."""
     if kind == "hardware":
-        machines = {name: KINDS[name].schema.model_json_schema() for name in KINDS}
-        return json.dumps({"oneOf": list(machines.values())}, indent=2)
+        return json.dumps(machine_schema(*KINDS), indent=2)
     singular = kind if kind in SCHEMAS else kind.removesuffix("s")
     if singular not in SCHEMAS:
         raise unknown_name("schema", kind, [*SCHEMAS, "hardware"])
-    return json.dumps(SCHEMAS[singular].model_json_schema(), indent=2)
+    found = machine_schema(singular) if singular in KINDS else SCHEMAS[singular].model_json_schema()
+    return json.dumps(found, indent=2)

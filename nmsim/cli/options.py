@@ -1,35 +1,37 @@
-"""Arguments and options that several commands take, and what is done with them first."""
+"""Options that commands take: those of a run's keywords, and what several commands share."""
 
+import inspect
+import operator
 import os
 import shlex
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
 from nmsim.errors import SpecError
+from nmsim.run.keyword import REQUIRED, Declared, keywords
+from nmsim.run.point import Subject
 from nmsim.spec import parse_scalar
 
 __all__ = [
-    "Batch",
-    "Fidelity",
     "Format",
-    "Hardware",
-    "Layers",
-    "Model",
+    "Kernel",
     "Out",
-    "Pattern",
-    "Phases",
-    "Recipe",
-    "Seed",
-    "Settings",
-    "Tensors",
     "command_line",
+    "of_keywords",
     "overrides",
     "refuse_file",
+    "with_kernel",
 ]
+
+T = TypeVar("T", bound=Subject)
 
 
 class Format(StrEnum):
@@ -40,48 +42,108 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class Fidelity(StrEnum):
-    """Which of a machine's two models runs."""
-
-    CYCLE = "cycle"
-    ANALYTICAL = "analytical"
-
-
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A network (`nmsim list models`), a YAML file, a trace (.safetensors), a CSV of GEMMs "
-        "(layer,m,n,k[,count]) or gemm:MxNxK.",
+Kernel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="On a GPU, run this kernel wherever the library has it (`nmsim show kernels`).",
     ),
-]
-Hardware = Annotated[
-    str, typer.Option(metavar="H", help="A machine (`nmsim list hardware`) or a YAML file.")
-]
-Recipe = Annotated[
-    str, typer.Option(metavar="R", help="A recipe (`nmsim list recipes`) or a YAML file.")
-]
-Pattern = Annotated[
-    str, typer.Option(metavar="N:M", help="At most N kept of every M along K, or `dense`.")
-]
-Batch = Annotated[int, typer.Option(help="Samples in a training step.")]
-Phases = Annotated[
-    list[str] | None,
-    typer.Option("--phase", metavar="PHASE", help="forward, backward or update; may be repeated."),
-]
-Layers = Annotated[str, typer.Option("--layer", metavar="GLOB", help="Layers by name.")]
-Seed = Annotated[int, typer.Option(help="Of synthetic tensors and of pruners that draw.")]
-Tensors = Annotated[
-    Path | None,
-    typer.Option(help="Read values from this safetensors or npz file: <layer>.weight and so on."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="A field of the machine; may be repeated."),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="Write results.csv, manifest.json and index.html here.")
 ]
+
+
+def of_keywords(
+    kind: Callable[..., T], only: Iterable[str] = (), **defaults: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function whose first argument is a dataclass of keywords.
+
+    The command has an option for every keyword, then those of the function's other arguments.
+
+    Parameters
+    ----------
+    kind
+        The dataclass.
+    only
+        The keywords that the command takes; none: all.
+    **defaults
+        Of keywords that this command begins with otherwise.
+    """
+    wanted = set(only)
+    taken = [one for one in keywords(kind) if not wanted or one.name in wanted]
+
+    def make(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(**given: Any) -> None:
+            values = {one.name: _value(one, given.pop(one.name)) for one in taken}
+            function(kind(**values), **given)
+
+        _, *own = inspect.signature(function).parameters.values()
+        options = [_option(one, defaults.get(one.name, one.default)) for one in taken]
+        signature = inspect.Signature(
+            [*options, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
+        )
+        vars(command)["__signature__"] = signature
+        command.__annotations__ = {
+            name: one.annotation for name, one in signature.parameters.items()
+        }
+        return command
+
+    return make
+
+
+def _option(one: Declared, default: Any) -> inspect.Parameter:
+    keyword = one.keyword
+    text = f"{keyword.meaning} May be repeated." if _repeated(one) else keyword.meaning
+    if default is REQUIRED:
+        shown: Any = typer.Argument(metavar=keyword.metavar, help=text)
+    else:
+        # A switch that is off has no opposite; a keyword of its own name needs none.
+        named = [f"--{one.option}"] if keyword.option or default is False else []
+        shown = typer.Option(*named, metavar=keyword.metavar, help=text)
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=_default(one, default),
+        annotation=Annotated[_typed(one), shown],
+    )
+
+
+def _default(one: Declared, default: Any) -> Any:
+    if default is REQUIRED:
+        return inspect.Parameter.empty
+    return None if _repeated(one) else default
+
+
+def _repeated(one: Declared) -> bool:
+    return isinstance(one.default, tuple | Mapping)
+
+
+def _typed(one: Declared) -> Any:
+    """The type of an option: of the types that a keyword has in Python, what can be typed."""
+    if _repeated(one):
+        return list[str] | None
+    if one.keyword.choices:
+        return operator.getitem(Literal, one.keyword.choices)
+    kinds = get_args(one.type) or (one.type,)
+    if NoneType in kinds:
+        return Path | None if Path in kinds else one.type
+    return str if str in kinds else one.type
+
+
+def _value(one: Declared, given: Any) -> Any:
+    """What Python takes for what was typed."""
+    if isinstance(one.default, Mapping):
+        return overrides(given)
+    return tuple(given or ()) if _repeated(one) else given
+
+
+def with_kernel(point: T, kernel: str | None) -> T:
+    """The point on a machine that runs one kernel, if one is named."""
+    if not kernel:
+        return point
+    return replace(point, overrides={**point.overrides, "kernel": kernel})
 
 
 def command_line() -> str:

@@ -21,8 +21,10 @@ from nmsim.report import (
     write_report,
     write_training,
 )
-from nmsim.run.experiment import Point, read_experiment, run, sweep_manifest
+from nmsim.run.experiment import read_experiment, run
 from nmsim.run.frame import frame
+from nmsim.run.manifest import sweep_manifest
+from nmsim.run.point import Point
 
 __all__ = ["report", "sweep"]
 
@@ -39,7 +41,7 @@ def sweep(
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
     refuse_file(out)
     plan = read_experiment(experiment)
-    about = sweep_manifest(plan, command_line())
+    about = sweep_manifest(plan, command_line()).document()
     points = plan.points()
     order = {point: index for index, point in enumerate(map(str, points))}
     found: list[tuple[int, list[dict[str, Any]]]] = []

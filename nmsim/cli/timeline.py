@@ -9,46 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import show_facts, tell
-from nmsim.cli.options import (
-    Batch,
-    Hardware,
-    Layers,
-    Model,
-    Pattern,
-    Phases,
-    Recipe,
-    Seed,
-    Settings,
-    command_line,
-    overrides,
-)
+from nmsim.cli.options import Kernel, command_line, of_keywords, with_kernel
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of
 from nmsim.mask import SparseGemm
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 
 __all__ = ["tile_timeline"]
 
 MOST_EVENTS = 10_000_000
 """Instructions that a trace may be asked for: about 2 GB."""
 
+_KEYWORDS = (
+    *("model", "hardware", "recipe", "pattern", "batch", "phases", "layers", "overrides", "seed"),
+)
+"""What one GEMM and its masks depend on; warps move no values."""
 
+
+@of_keywords(Point, only=_KEYWORDS, hardware="a100-sxm4-80gb")
 def tile_timeline(
-    model: Model,
+    point: Point,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Trace Event Format, JSON.")],
-    hardware: Hardware = "a100-sxm4-80gb",
-    recipe: Recipe = "dense",
-    pattern: Pattern = "2:4",
-    batch: Batch = 1,
-    phase: Phases = None,
-    layer: Layers = "*",
-    settings: Settings = None,
-    seed: Seed = 0,
-    kernel: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Run this kernel instead of the library's choice."),
-    ] = None,
+    kernel: Kernel = None,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_EVENTS, help="Instructions that are written, at most.")
     ] = 100_000,
@@ -57,17 +40,7 @@ def tile_timeline(
 
     The file opens in chrome://tracing and in Perfetto. MODEL, --layer and --phase name one GEMM.
     """
-    point = Point(
-        model=model,
-        hardware=hardware,
-        recipe=recipe,
-        pattern=pattern,
-        batch=batch,
-        phases=tuple(phase or ()),
-        layers=layer,
-        seed=seed,
-        overrides={**overrides(settings), **({"kernel": kernel} if kernel else {})},
-    )
+    point = with_kernel(point, kernel)
     machine = point.machine
     draw = kind_of(machine).timeline
     if draw is None:

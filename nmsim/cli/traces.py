@@ -6,52 +6,28 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_facts, steps, tell, write
-from nmsim.cli.options import (
-    Batch,
-    Layers,
-    Model,
-    Pattern,
-    Phases,
-    Recipe,
-    Seed,
-    Tensors,
-    command_line,
-)
+from nmsim.cli.options import command_line, of_keywords
 from nmsim.errors import SpecError
 from nmsim.run import trace as traces
-from nmsim.run.experiment import Point, manifest
+from nmsim.run.manifest import manifest, provenance
+from nmsim.run.point import Point
 
 __all__ = ["check", "info", "record"]
 
+_KEYWORDS = ("model", "recipe", "pattern", "batch", "seed", "phases", "layers", "tensors")
+"""What masks depend on: no machine is asked."""
 
+
+@of_keywords(Point, only=_KEYWORDS, recipe="asp")
 def record(
-    model: Model,
+    point: Point,
     out: Annotated[Path, typer.Option(metavar="F.safetensors", help="Where to write.")],
-    recipe: Recipe = "asp",
-    pattern: Pattern = "2:4",
-    batch: Batch = 1,
-    seed: Seed = 0,
-    phase: Phases = None,
-    layer: Layers = "*",
-    tensors: Tensors = None,
 ) -> None:
     """Record MODEL's GEMMs and masks."""
     if out.suffix != ".safetensors":
         raise SpecError(f"--out {str(out)!r}: expected a name that ends in .safetensors")
-    point = Point(
-        model=model,
-        recipe=recipe,
-        pattern=pattern,
-        batch=batch,
-        phases=tuple(phase or ()),
-        layers=layer,
-        seed=seed,
-        tensors=tensors,
-    )
-    about = manifest(point, command_line())
-    dropped = ("kind", "schema", "hardware", "machine", "fidelity")
-    provenance = {name: value for name, value in about.items() if name not in dropped}
-    count = traces.record(out, steps(point.sparse_gemms(), "recording"), provenance)
+    about = provenance(manifest(point, command_line()))
+    count = traces.record(out, steps(point.sparse_gemms(), "recording"), about)
     tell(f"wrote {out}: {count} GEMMs")
 
 

@@ -7,35 +7,18 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_tables, tell, write
-from nmsim.cli.options import (
-    Batch,
-    Fidelity,
-    Format,
-    Hardware,
-    Model,
-    Pattern,
-    Recipe,
-    Seed,
-    Settings,
-    Tensors,
-    command_line,
-    overrides,
-    refuse_file,
-)
+from nmsim.cli.options import Format, command_line, of_keywords, refuse_file
 from nmsim.errors import SpecError
 from nmsim.report import render_training, segments_csv, write_training
-from nmsim.run.experiment import Point
+from nmsim.run.point import Job
 from nmsim.run.training import run_training, training_document
 
 __all__ = ["train"]
 
 
+@of_keywords(Job)
 def train(
-    model: Model,
-    hardware: Hardware = "systolic-128x128-2to4",
-    recipe: Recipe = "dense",
-    pattern: Pattern = "2:4",
-    batch: Batch = 1,
+    job: Job,
     steps: Annotated[int | None, typer.Option(help="Training steps of one batch each.")] = None,
     epochs: Annotated[
         float | None, typer.Option(help="In place of --steps, with --samples: passes over them.")
@@ -43,10 +26,6 @@ def train(
     samples: Annotated[
         int | None, typer.Option(help="Samples of an epoch, such as 1281167 for ImageNet.")
     ] = None,
-    fidelity: Annotated[Fidelity, typer.Option(help="Which model runs.")] = Fidelity.CYCLE,
-    settings: Settings = None,
-    seed: Seed = 0,
-    tensors: Tensors = None,
     out: Annotated[
         Path | None, typer.Option(help="Write segments.csv, training.json and index.html here.")
     ] = None,
@@ -54,19 +33,8 @@ def train(
 ) -> None:
     """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""
     refuse_file(out)
-    point = Point(
-        model=model,
-        hardware=hardware,
-        recipe=recipe,
-        pattern=pattern,
-        batch=batch,
-        fidelity=fidelity.value,
-        seed=seed,
-        tensors=tensors,
-        overrides=overrides(settings),
-    )
-    wanted = _steps(steps, epochs, samples, batch)
-    run = training_document(run_training(point, wanted, command_line()))
+    wanted = _steps(steps, epochs, samples, job.batch)
+    run = training_document(run_training(job, wanted, command_line()))
     if out is not None:
         write_training(out, run)
     if form is Format.JSON:
@@ -77,7 +45,7 @@ def train(
         about = run["manifest"]
         write(
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {batch}, {wanted:,} steps, "
+            f"pattern {about['pattern']}, batch {job.batch}, {wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
         show_tables(render_training(run))
@@ -97,4 +65,4 @@ def _steps(steps: int | None, epochs: float | None, samples: int | None, batch: 
         raise SpecError("--epochs: expected --samples too, 1 or more")
     if epochs is None or not 0 < epochs < 1e9:
         raise SpecError(f"--epochs {epochs}: expected a number above 0")
-    return max(1, round(epochs * -(-samples // max(batch, 1))))
+    return max(1, round(epochs * -(-samples // batch)))

@@ -3,15 +3,15 @@
 import json
 from collections.abc import Sequence
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nmsim.cli.console import show_tables, tell, write
-from nmsim.cli.options import Fidelity, Out, command_line, refuse_file
+from nmsim.cli.options import Out, command_line, refuse_file
 from nmsim.files import write_file
+from nmsim.machines import Fidelity
 from nmsim.measured.accuracy import speedup_rows, summarize
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
@@ -22,7 +22,7 @@ from nmsim.measured.tables import (
     with_predictions,
 )
 from nmsim.report import render_validation, write_report
-from nmsim.report.table import SCHEMA
+from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
 
@@ -48,7 +48,7 @@ def validate(
             metavar="H", help="Predict on this machine instead of the one that each row names."
         ),
     ] = None,
-    fidelity: Annotated[Fidelity, typer.Option(help="Which model predicts.")] = Fidelity.ANALYTICAL,
+    fidelity: Annotated[Fidelity, typer.Option(help="Which model predicts.")] = "analytical",
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Group by this column alone.")
     ] = None,
@@ -68,14 +68,14 @@ def validate(
         files, notes = shipped(hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
-    found = predict(files, hardware, fidelity.value, lenient=not measured)
+    found = predict(files, hardware, fidelity, lenient=not measured)
     found.notes[:0] = notes
     summary = summarize(found, by)
     if predictions is not None:
         text = with_predictions(files, found.times)
         write_file(predictions, lambda aside: _write_text(aside, text))
     if out is not None:
-        write_report(out, found.table, _manifest(found, summary, files))
+        write_report(out, found.table, _manifest(found, summary, files).document())
     for note in found.notes:
         tell(f"nmsim: {note}")
     if form is Form.JSON:
@@ -96,18 +96,15 @@ def _write_text(path: Path, text: str) -> None:
 
 def _manifest(
     found: Predicted, summary: dict[str, Any], files: Sequence[Measurements]
-) -> dict[str, Any]:
+) -> Validated:
     names = [Path(rows.file).stem for rows in files if rows.file.endswith(".csv")]
     own = [n for n in names if n in set(MEASURED) and f"{n}.csv" in summary["files"]]
-    return {
-        "kind": "validate",
-        "schema": SCHEMA,
-        "nmsim": version("nmsim"),
-        "command": command_line(),
+    return Validated(
+        **origin("validate", command_line()),
         **summary,
-        "speedup_rows": speedup_rows(found),
-        "sources": {f"{name}.csv": MEASURED.load(name).model_dump() for name in own},
-    }
+        speedup_rows=speedup_rows(found),
+        sources={f"{name}.csv": MEASURED.load(name).model_dump() for name in own},
+    )
 
 
 def _tell_floor(summary: dict[str, Any]) -> None:

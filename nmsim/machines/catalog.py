@@ -1,15 +1,17 @@
-"""Machines by name: one YAML file each, in the catalog of its kind."""
+"""Machines by name: one YAML file each, in the catalog of its kind; some are based on others."""
 
 from collections.abc import Iterator, Mapping
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-from nmsim.errors import SpecError
+from nmsim.errors import NmsimError, SpecError
+from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
 from nmsim.registry import unknown_name
 from nmsim.spec import catalog_path, override, read_yaml, validate
 
-__all__ = ["HARDWARE", "Hardware", "load_hardware", "schema_of"]
+__all__ = ["HARDWARE", "Hardware", "load_hardware"]
 
 
 class Hardware:
@@ -33,20 +35,82 @@ class Hardware:
         """
         return catalog_path("hardware", name, self._files())
 
+    def base(self, path: Path, based_on: object) -> Path | None:
+        """The file that another says it is based on; None if on none.
+
+        Parameters
+        ----------
+        path
+            Of the file that says so: a path in it starts at its folder.
+        based_on
+            A name in the catalog, or a path; empty: none.
+
+        Raises
+        ------
+        SpecError
+            if it is neither a name in the catalog nor a path.
+        """
+        if based_on in (None, ""):
+            return None
+        if not isinstance(based_on, str):
+            raise SpecError(f"{path}: based_on is {based_on!r}, expected a machine's name or path")
+        try:
+            found = self.path(based_on)
+        except NmsimError as error:
+            raise _in_base(path, based_on, error) from error
+        return found if based_on in self._files() else path.parent / found
+
     def document(self, name: str | Path) -> dict[str, Any]:
-        """The fields of an entry or file, not yet validated."""
-        path = self.path(name)
-        document = read_yaml(path)
-        document.setdefault("name", path.stem)
-        return document
+        """All fields of an entry or file, those of its base included; not yet validated.
+
+        Raises
+        ------
+        SpecError
+            if it or its base cannot be read, if bases go in a circle, or if the base is no machine
+            of the same kind.
+        """
+        return self._document(self.path(name), ())
+
+    def _document(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+        own = read_yaml(path)
+        own.setdefault("name", path.stem)
+        based_on = own.get("based_on")
+        base = self.base(path, based_on)
+        if base is None:
+            return own
+        chain = (*above, path)
+        if normpath(base) in map(normpath, chain):
+            circle = " -> ".join(one.name for one in (*chain, base))
+            raise SpecError(
+                f"{path}: based_on is {based_on!r}: {circle} is a circle, expected a machine that "
+                "is not based on this one"
+            )
+        try:
+            under = self._document(base, chain)
+            kind = _validated(under, str(base)).kind
+        except NmsimError as error:
+            raise _in_base(path, based_on, error) from error
+        if "kind" in own and kind_named(own["kind"], str(path)) != kind:
+            raise SpecError(
+                f"{path}: kind is {own['kind']!r}, expected {kind!r}, that of {based_on!r}, which "
+                "it is based on"
+            )
+        try:
+            return {**laid_over(inherited(under), own), "kind": kind}
+        except SpecError as error:
+            raise SpecError(f"{path}: {error}") from error
+
+
+def _in_base(path: Path, based_on: object, error: NmsimError) -> SpecError:
+    return SpecError(f"{path}: based_on is {based_on!r}: {error}")
 
 
 HARDWARE = Hardware()
 """The machines that ship with nmsim."""
 
 
-def schema_of(kind: object, where: str) -> type[Machine]:
-    """The schema of a machine's file by its ``kind``, or by another name that the kind has.
+def kind_named(kind: object, where: str) -> str:
+    """A kind of machine by its name, or by another that files of earlier versions call it.
 
     Raises
     ------
@@ -57,12 +121,13 @@ def schema_of(kind: object, where: str) -> type[Machine]:
         raise SpecError(f"{where}: kind is {kind!r}, expected one of {', '.join(KINDS)}")
     for name in KINDS:
         if kind in (name, *KINDS[name].other_names):
-            return KINDS[name].schema
+            return name
     raise SpecError(f"{where}: {unknown_name('kind', kind, KINDS)}")
 
 
 def _validated(document: Mapping[str, Any], where: str) -> Machine:
-    return validate(schema_of(document.get("kind"), where), document, where)
+    kind = kind_named(document.get("kind"), where)
+    return validate(KINDS[kind].schema, {**document, "kind": kind}, where)
 
 
 def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
@@ -90,6 +155,8 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
     else:
         document, where = HARDWARE.document(name), str(HARDWARE.path(name))
     for field, value in fields.items():
+        if field == "based_on":
+            raise SpecError(f"{where}: based_on is read from a file, expected another field to set")
         try:
             document = override(document, field, value)
         except SpecError as error:

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from nmsim.machines.document import laid_over
 from nmsim.machines.fit import Calibration
+from nmsim.machines.measured_as import MeasuredAs
+from nmsim.machines.step import Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
@@ -55,13 +58,31 @@ class Machine(Spec):
     name: str = Field("", description="filled in from the file's name")
     summary: str = Field(description="one line")
     source: str = Field(description="where the figures come from")
+    based_on: str = Field(
+        "",
+        description="a machine, by name or by a path from this file: its fields stand here where "
+        "this file has none",
+    )
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
     )
+    measured_as: tuple[MeasuredAs, ...] = Field(
+        (), description="what tables of measured times call it; none: no row is taken to be its"
+    )
+    host: Host | None = Field(
+        description="that solves for masks which a machine does not make itself; null: none"
+    )
+    elementwise: Elementwise = Field(description="what is no GEMM in a training step")
     fitted: tuple[str, ...] = Field(
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_usual(cls, document: Any) -> Any:
+        # What a file leaves out of a step beside its GEMMs is what every machine takes.
+        return laid_over(usual(), document) if isinstance(document, Mapping) else document
 
 
 @dataclass(frozen=True)
@@ -265,7 +286,7 @@ class Kind:
     passes_rest_on
         What the times of passes rest on, for a reader of them.
     host
-        Whether work on the host takes time beside the machine's.
+        Whether work on the host takes time beside the machine's: what its ``host`` makes of it.
     any_axis
         Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
     other_names

@@ -1,6 +1,6 @@
 """A sparse GEMM on a machine of any kind, at either fidelity."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from nmsim.gemm import Gemm
@@ -19,7 +19,7 @@ class Engines(Mapping[str, Engine]):
         kind, _, fidelity = name.rpartition("-")
         if kind not in KINDS or fidelity not in FIDELITIES:
             raise unknown_name("engine", name, self)
-        return KINDS[kind].engines[fidelity]  # type: ignore[index]
+        return KINDS[kind].engines[fidelity]
 
     def __iter__(self) -> Iterator[str]:
         return (f"{kind}-{fidelity}" for kind in KINDS for fidelity in sorted(FIDELITIES))
@@ -49,11 +49,9 @@ def simulate(
     ShapeError
         if the GEMM is too large for the cycle model's 64-bit counters.
     """
-    engines: Mapping[str, Engine] = dict(kind_of(machine).engines)
-    if fidelity not in engines:
+    if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
-    run: Callable[[Machine, SparseGemm, Sample | None], Result] = engines[fidelity].simulate
-    return run(machine, work, sample)
+    return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
 
 
 @lru_cache(maxsize=4096)

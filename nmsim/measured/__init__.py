@@ -1,0 +1,1 @@
+"""Measured times: tables that ship, predictions held against them, constants fitted to them."""

@@ -2,14 +2,15 @@
 
 Least squares on the logarithm of time; residuals beyond ``CLIP`` pull no harder than those of that
 size (Huber's loss), so that a few odd rows do not rule. Which kernel a library picks depends on the
-constants too, hence the sum jumps, and the search takes no derivative (``nmsim.measured.minimiser``,
-which needs the extra ``calibrate``). Weight shapes (n, k) are dealt into folds; each fold is held out of
-one fit, and errors are told of rows that a fit has not seen. What a machine's file does not list as
-fitted stands.
+constants too, hence the sum jumps, and the search takes no derivative
+(``nmsim.measured.minimiser``, which needs the extra ``calibrate``). Weight shapes (n, k) are dealt
+into folds; each fold is held out of one fit, and errors are told of rows that a fit has not seen.
+What a machine's file does not list as fitted stands.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from nmsim.errors import SpecError
 from nmsim.extras import extra
 from nmsim.files import write_file
-from nmsim.machines import Call, Machine, load_hardware
+from nmsim.machines import HARDWARE, Call, Machine, load_hardware
 from nmsim.machines.fit import Calibration, FitError, FittedConstant
 from nmsim.measured.routines import routines_of
 from nmsim.spec import edit_yaml, field_keys, yaml_value
@@ -170,6 +171,8 @@ def calibrate(
 def write_machine(original: Path, fitted: Machine, out: Path, *, overwrite: bool = False) -> None:
     """Write a machine's file again with the fitted values and the report; comments are kept.
 
+    A file that is based on another stays so, and gains the values that were its base's.
+
     Parameters
     ----------
     original
@@ -190,7 +193,12 @@ def write_machine(original: Path, fitted: Machine, out: Path, *, overwrite: bool
 
     def edit(document: dict[str, Any]) -> None:
         for constant in report.constants:
-            _place(document, field_keys(fitted.model_dump(), constant.path), constant.value)
+            names = constant.path.split(".")
+            keys = field_keys(fitted.model_dump(), constant.path)
+            _place(document, keys, names, constant.value)
+        base = HARDWARE.base(original, document.get("based_on"))
+        if base is not None and document["based_on"] not in set(HARDWARE):
+            document["based_on"] = relpath(base, out.parent)
         document["calibration"] = yaml_value(report.model_dump())
 
     text = edit_yaml(original, edit)
@@ -201,13 +209,17 @@ def write_machine(original: Path, fitted: Machine, out: Path, *, overwrite: bool
     write_file(out, write)
 
 
-def _place(document: Any, keys: tuple[str | int, ...], value: float) -> None:
-    *outer, last = keys
-    for key in outer:
-        if isinstance(document, dict):
-            document.setdefault(key, {})
-        document = document[key]
-    document[last] = value
+def _place(
+    document: Any, keys: Sequence[str | int], names: Sequence[str | int], value: float
+) -> None:
+    """Set a field in a file; an entry of a list that the file has not itself is called by name."""
+    own = (names if isinstance(document, dict) else keys)[0]
+    if len(keys) == 1:
+        document[own] = value
+        return
+    if isinstance(document, dict):
+        document.setdefault(own, {})
+    _place(document[own], keys[1:], names[1:], value)
 
 
 def _moving(

@@ -6,6 +6,7 @@ No prediction reads a measured time.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,31 +15,12 @@ from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, Call, Machine, load_hardware
+from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MEASURED, Measurements, Routine, read_measurements
 
 __all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
-
-MACHINES = (
-    # gpu, what its name and variant hold beside, machine; the first that fits, by letters and
-    # digits alone
-    ("A1000", (), ""),
-    ("A100", ("PCIE", "80"), "a100-pcie-80gb"),
-    ("A100", ("PCIE",), ""),
-    ("A100", ("40",), "a100-sxm4-40gb"),
-    ("A100", (), "a100-sxm4-80gb"),
-    ("H100", ("PCIE",), ""),
-    ("H100", ("NVL",), ""),
-    ("H100", (), "h100-sxm"),
-    ("GH200", (), ""),
-    ("H200", ("NVL",), ""),
-    ("H200", (), "h200"),
-    ("RTX3090", ("TI",), ""),
-    ("RTX3090", (), "rtx3090"),
-    ("V100", (), "v100"),
-)
-"""Machine of a GPU; "" for variants that no machine describes."""
 
 IN_TURN = 5
 """Weight matrices that a series of launches goes through where a file has no column ``in_turn``.
@@ -66,12 +48,13 @@ _SUSTAINED = (
 _FLOOR = re.compile(r"floor\D{0,20}?([0-9.]+)(?:\s*(?:-|to)\s*([0-9.]+))?\s*us")
 
 
-def _letters(text: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "", text.upper())
-
-
 def machine_of(gpu: str, variant: str) -> str:
-    """The machine that describes a measured GPU; "" if none does.
+    """The machine that describes a measured GPU, the most specific if several do; "" if none does.
+
+    Raises
+    ------
+    SpecError
+        if two machines of the catalog lay claim to the name and neither is more specific.
 
     Examples
     --------
@@ -80,12 +63,23 @@ def machine_of(gpu: str, variant: str) -> str:
     >>> machine_of("A100", "unknown"), machine_of("MI300X", "")
     ('a100-sxm4-80gb', '')
     """
-    name = _letters(gpu)
-    for known, beside, machine in MACHINES:
-        rest = _letters(f"{gpu} {variant}").replace(known, "")
-        if known in name and all(part in rest for part in beside):
-            return machine
-    return ""
+    fitting = [(name, one.specificity) for name, one in _claims() if one.fits(gpu, variant)]
+    most = max((specificity for _, specificity in fitting), default=None)
+    machines = sorted({name for name, specificity in fitting if specificity == most})
+    if len(machines) > 1:
+        whole = f"{gpu} {variant}".strip()
+        raise SpecError(
+            f"gpu {whole[:60]!r}: {' and '.join(machines)} are measured as it, expected one to be "
+            "more specific (measured_as)"
+        )
+    return machines[0] if machines else ""
+
+
+@lru_cache(maxsize=1)
+def _claims() -> tuple[tuple[str, MeasuredAs], ...]:
+    """What tables call the machines of the catalog, each by name."""
+    machines: list[tuple[str, Machine]] = [(name, load_hardware(name)) for name in HARDWARE]
+    return tuple((name, one) for name, machine in machines for one in machine.measured_as)
 
 
 def shipped(hardware: str | None = None) -> tuple[list[Measurements], list[str]]:
@@ -130,7 +124,8 @@ class Predicted:
     table
         All columns of the files as text; and, as what they are: ``machine``, ``measured_us``,
         ``predicted_us``, ``ratio``, ``size``, ``m_class``, ``floor_us``, ``file``, ``line``; and of
-        the account of its kind of machine: ``model_kernel``, ``split``, ``tiles``, ``waves``, ``bound``.
+        the account of its kind of machine: ``model_kernel``, ``split``, ``tiles``, ``waves`` and
+        ``bound``.
     times
         Of every file, the predicted time of every row, microseconds; NaN where it was left out.
     machines
@@ -315,7 +310,7 @@ def call_of(machine: Machine, routine: Routine) -> tuple[Call, str]:
 def _assumed(routine: Routine) -> Iterator[str]:
     if not routine.pattern.is_dense and not routine.sparse_operand:
         yield "sparse_operand is empty in sparse rows: B, the weight, is taken"
-    if _letters(routine.variant) in ("", "UNKNOWN") and machine_of(routine.gpu, ""):
+    if letters(routine.variant) in ("", "UNKNOWN") and machine_of(routine.gpu, ""):
         machine = machine_of(routine.gpu, routine.variant)
         yield f"the variant of {routine.gpu} is not stated: taken as {machine}"
     if not routine.in_turn:

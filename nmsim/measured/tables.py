@@ -10,17 +10,17 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import PatternError, SpecError
 from nmsim.gemm import MAX_SIZE
 from nmsim.pattern import Pattern
-from nmsim.spec import Catalog, Spec, reason
+from nmsim.spec import Catalog, Spec
 
 __all__ = [
     "COLUMNS",
@@ -45,6 +45,11 @@ OPTIONAL = ("vector_length", "in_turn")
 PREDICTED = "predicted_us"
 """The column that predictions stand in."""
 
+_RULES = Rules(
+    columns=COLUMNS,
+    missing=f"column {{!r}} is missing (expected {','.join(COLUMNS)})",
+    rows="measured GEMM",
+)
 _SIZES = ("m", "n", "k", "batch")
 _INTEGER = re.compile(r"[0-9]{1,12}")
 _NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -134,12 +139,10 @@ def read_measurements(path: Path) -> Measurements:
     SpecError
         naming the line and the column of the first row that cannot be used.
     """
-    text = _read_text(path)
-    lines = list(io.StringIO(text, newline=""))
-    header, ends, columns = _split(path, lines)
-    heading, *records = ["".join(lines[a:b]).strip("\r\n") for a, b in pairwise([0, *ends])]
-    table = dict(zip(header, columns, strict=True))
-    rows = _Rows(str(path), table, ends[1:])
+    found = read_csv(path, _RULES)
+    table = found.columns()
+    heading, *records = found.records
+    rows = _Rows(found, table)
     sizes = [rows.column(name, _size) for name in _SIZES]
     times = rows.column("time_us", _time)
     table_of = {name: [""] * len(records) for name in OPTIONAL} | table
@@ -151,7 +154,7 @@ def read_measurements(path: Path) -> Measurements:
     return Measurements(
         file=str(path),
         columns=table,
-        lines=rows.lines,
+        lines=found.lines,
         heading=heading,
         records=records,
         sizes=np.array(sizes, np.float64).T.copy(),
@@ -161,62 +164,12 @@ def read_measurements(path: Path) -> Measurements:
     )
 
 
-def _read_text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: expected a CSV text file ({error})") from error
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
-    if not text.strip():
-        raise SpecError(f"{path}: empty, expected a header and rows")
-    return text
-
-
-def _split(path: Path, lines: list[str]) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header; the lines that header and rows end on; the cells by column, equal texts shared."""
-    reader = csv.reader(lines, strict=True)
-    shared: dict[str, str] = {}
-    try:
-        header = [name.strip() for name in next(filter(None, reader))]
-        _check_header(path, header)
-        ends, columns = [reader.line_num], [list[str]() for _ in header]
-        for cells in reader:
-            if not cells:  # a blank line
-                continue
-            if len(cells) != len(header):
-                raise SpecError(
-                    f"{path}: line {reader.line_num}: {len(cells)} fields, the header has "
-                    f"{len(header)}"
-                )
-            ends.append(reader.line_num)
-            for column, cell in zip(columns, cells, strict=True):
-                column.append(shared.setdefault(cell, cell))
-    except csv.Error as error:
-        raise SpecError(f"{path}: line {reader.line_num}: not CSV ({error})") from error
-    if len(ends) == 1:
-        raise SpecError(f"{path}: no rows, expected at least one measured GEMM")
-    return header, ends, columns
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise SpecError(f"{path}: line 1: column {twice[0]!r} stands there twice")
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise SpecError(
-            f"{path}: line 1: column {missing[0]!r} is missing (expected {','.join(COLUMNS)})"
-        )
-
-
 class _Rows:
     """Checks columns by their distinct texts, and remembers the first row that is wrong."""
 
-    def __init__(self, file: str, table: dict[str, list[str]], lines: list[int]) -> None:
-        self.file = file
+    def __init__(self, found: Table, table: dict[str, list[str]]) -> None:
+        self.found = found
         self.table = table
-        self.lines = lines
         self.wrong: list[tuple[int, str]] = []
 
     def column(self, name: str, parse: Callable[[str], float]) -> list[float]:
@@ -246,7 +199,7 @@ class _Rows:
         if self.wrong:
             row, problem = min(self.wrong)
             more = f" (and {len(self.wrong) - 1} more)" if len(self.wrong) > 1 else ""
-            raise SpecError(f"{self.file}: line {self.lines[row]}: {problem}{more}")
+            raise self.found.fault(row, f"{problem}{more}")
 
 
 def _size(text: str) -> float:

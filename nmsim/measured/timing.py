@@ -1,7 +1,8 @@
 """Timing GEMMs on a GPU: what is timed, how, and a table that survives an interruption.
 
-The GPU itself stands behind ``Backend`` (``nmsim.measured.cuda`` is the one for CUDA), so that all else runs
-anywhere. C[M, N] = A[M, K] . B[N, K]^T in three phases of training, each with its layout in memory:
+The GPU itself stands behind ``Backend`` (``nmsim.measured.cuda`` is the one for CUDA), so that all
+else runs anywhere. C[M, N] = A[M, K] . B[N, K]^T in three phases of training, each with its layout
+in memory:
 
 ======== ====== ======================== =======================================
 phase    layout A                        B
@@ -26,6 +27,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, NamedTuple, Protocol
 
+from nmsim.csv_table import Rules, parse_csv
 from nmsim.errors import MeasureError, SpecError
 from nmsim.registry import unknown_name
 from nmsim.spec import reason
@@ -364,21 +366,18 @@ def _resume(path: Path) -> set[tuple[str, ...]]:
     try:
         whole = path.read_bytes() if path.exists() else b""
         kept = whole[: whole.rfind(b"\n") + 1]
-        rows = list(csv.reader(StringIO(kept.decode("utf-8"), newline=""), strict=True))
-        if rows and tuple(rows[0]) != COLUMNS:
-            raise SpecError(f"{path}: columns are not those of a table of measured GEMMs")
-        for line, row in enumerate(rows, start=1):
-            if len(row) != len(COLUMNS):
-                raise SpecError(f"{path}: line {line}: {len(row)} fields, expected {len(COLUMNS)}")
-        if not rows and whole and not _line(COLUMNS).encode().startswith(whole):
+        table = parse_csv(str(path), kept.decode("utf-8"), Rules()) if kept else None
+        begun = _line(COLUMNS).encode().startswith(whole)  # its header may be cut off too
+        if table.header != COLUMNS if table else not begun:
             raise SpecError(f"{path}: columns are not those of a table of measured GEMMs")
         if len(kept) < len(whole):
             os.truncate(path, len(kept))
-        if not rows:
+        if not table:
             _append(path, COLUMNS)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be continued ({reason(error)})") from error
-    return {_key(dict(zip(COLUMNS, row, strict=True))) for row in rows[1:]}
+    rows = table.rows if table else []
+    return {_key(dict(zip(COLUMNS, row, strict=True))) for row in rows}
 
 
 def _line(fields: Iterable[str]) -> str:

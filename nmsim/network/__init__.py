@@ -1,0 +1,1 @@
+"""What is multiplied: layers, their lowering to GEMMs, their tensors, and networks by name."""

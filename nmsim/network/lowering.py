@@ -75,7 +75,7 @@ def three_gemms(
     layer
         Whose GEMMs.
     t, o, i
-        Rows of the activation, outputs and inputs of one copy: T, O and I of ``nmsim.network.operand``.
+        Rows of the activation, outputs and inputs of one copy (``nmsim.network.operand``).
     count
         Copies in one launch.
     activation_elements

@@ -5,8 +5,8 @@ never an object of the simulator, so that a stored result can be drawn again yea
 
 A manifest is a JSON object. ``kind`` is "simulate" (one model, machine, recipe, pattern, batch and
 fidelity), "sweep" (a list of each, and the columns of `SWEPT` in the table) or "validate" (measured
-GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what `nmsim.measured.accuracy` says of
-that).
+GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
+`nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
 from nmsim.report.footprint_table import render_footprint
@@ -16,7 +16,8 @@ from nmsim.report.step import step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
-from nmsim.report.training import RUN, read_training, render_training, segments_csv, write_training
+from nmsim.report.training import render_training, segments_csv, write_training
+from nmsim.report.training_file import RUN, read_training
 from nmsim.report.validation_terminal import render_validation
 
 __all__ = [

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
 from nmsim.report.page import document
 
-__all__ = ["Section", "Verdict", "claims_json", "claims_page", "judged", "reproduced"]
+__all__ = ["Origin", "Section", "Verdict", "claims_json", "claims_page", "judged", "reproduced"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ class Section:
         return {**asdict(self), "verdicts": stated}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a page asks, the command that makes it again, and the version of nmsim that did."""
+
+    question: str
+    command: str
+    version: str
+
+
 def judged(
     statement: str, where: str, printed: str, computed: str, failures: Iterable[str]
 ) -> Verdict:
@@ -70,22 +79,20 @@ def reproduced(verdicts: Sequence[Verdict]) -> str:
     return f"{sum(v.reproduced for v in verdicts)} of {len(verdicts)}"
 
 
-def claims_json(question: str, command: str, version: str, sections: Iterable[Section]) -> str:
+def claims_json(origin: Origin, sections: Iterable[Section]) -> str:
     """Every figure and verdict as strict JSON."""
     content = {
-        "question": question,
-        "command": command,
-        "nmsim": version,
+        "question": origin.question,
+        "command": origin.command,
+        "nmsim": origin.version,
         "sections": [section.record() for section in sections],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def claims_page(
-    question: str,
+    origin: Origin,
     lead: str,
-    command: str,
-    version: str,
     sections: Sequence[Section],
     figures: Mapping[str, go.Figure],
     captions: Mapping[str, str],
@@ -107,8 +114,8 @@ def claims_page(
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
         "header",
-        el("div", f"nmsim {version} · papers", class_="eyebrow"),
-        el("h1", question),
+        el("div", f"nmsim {origin.version} · papers", class_="eyebrow"),
+        el("h1", origin.question),
         el("p", f"{reproduced(every)} statements are reproduced. {lead}", class_="lead"),
         *([el("nav", *(el("a", text, href=to) for text, to in links.items()))] if links else []),
     )
@@ -128,10 +135,10 @@ def claims_page(
         ]
     parts += [
         el("h2", "How to get it again"),
-        el("pre", el("code", command)),
+        el("pre", el("code", origin.command)),
         el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
     ]
-    return document(question, joined(parts))
+    return document(origin.question, joined(parts))
 
 
 def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:

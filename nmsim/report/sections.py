@@ -28,6 +28,7 @@ from nmsim.report.summary import (
     quotient,
 )
 from nmsim.report.table import RESULTS, records
+from nmsim.result import Column
 
 __all__ = [
     "best_points",
@@ -167,7 +168,8 @@ def rows_table(df: pd.DataFrame) -> Safe:
         text = f"{len(df):,} rows are too many for a page: they are in "
         return el("p", text, el("a", RESULTS, href=RESULTS), ", beside this page.", class_="none")
     rows = records(df)
-    known = {column.name: column for column in (*_GLOSSARY, *COLUMNS)}
+    known: dict[str, Head | Column] = {head.name: head for head in _GLOSSARY}
+    known.update((column.name, column) for column in COLUMNS)
     heads = [
         Head(name, _unit(known.get(name)), _meaning(known.get(name)), _is_number(df, name))
         for name in map(str, df.columns)

@@ -1,7 +1,5 @@
 """The result table: made from rows, written to a folder and read back from one."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -11,16 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.validation_table import read_validation
 from nmsim.run.frame import FLAGS, INTEGERS, OPTIONAL, REALS, frame, missing, typed_frame
+from nmsim.run.manifest import check_manifest
 
 __all__ = [
     "MANIFEST",
     "RESULTS",
-    "SCHEMA",
     "manifest_json",
     "read_results",
     "records",
@@ -31,31 +30,11 @@ __all__ = [
 RESULTS = "results.csv"
 MANIFEST = "manifest.json"
 
-SCHEMA = 1
-"""The newest manifest that this version understands."""
-
-_COMMON: dict[str, type | tuple[type, ...]] = {"nmsim": str, "schema": int, "command": str}
-_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "simulate": {
-        **_COMMON,
-        **dict.fromkeys(("model", "hardware", "recipe", "pattern", "fidelity"), str),
-        **dict.fromkeys(("batch", "seed"), int),
-        "machine": dict,
-    },
-    "sweep": {
-        **_COMMON,
-        **dict.fromkeys(("models", "hardware", "recipes", "patterns", "batches"), list),
-        "fidelities": list,
-        "machines": dict,
-    },
-    "validate": {
-        **_COMMON,
-        **dict.fromkeys(("machines", "files", "groups", "worst", "unmeasured", "notes"), list),
-        "speedup_rows": list,
-        "noise": dict,
-        "fidelity": str,
-    },
-}
+_RULES = Rules(
+    columns=[column.name for column in COLUMNS if not column.optional],
+    missing="no column {!r}",
+    ended=True,
+)
 
 
 def records(df: pd.DataFrame) -> list[dict[str, Any]]:
@@ -119,7 +98,7 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
     validated = manifest["kind"] == "validate"
-    df = read_validation(path, _read_text(path)) if validated else _read_table(path)
+    df = read_validation(path) if validated else _read_table(path)
     expected = manifest.get("rows", len(df))
     if expected != len(df):
         raise SpecError(f"{path}: {len(df)} rows, expected {expected} as {MANIFEST} says")
@@ -137,26 +116,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise SpecError(f"{path}: not JSON, or cut short ({error})") from error
     if not isinstance(document, dict):
         raise SpecError(f"{path}: expected a JSON object")
-    required = _REQUIRED.get(str(document.get("kind")))
-    if required is None:
-        raise SpecError(
-            f"{path}: kind is {document.get('kind')!r}, expected simulate, sweep or validate"
-        )
-    for key, kind in required.items():
-        if not isinstance(document.get(key), kind):
-            found = repr(document[key])[:40] if key in document else "missing"
-            raise SpecError(f"{path}: {key} is {found}, expected {_spoken(kind)}")
-    if document["schema"] > SCHEMA:
-        raise SpecError(f"{path}: schema {document['schema']}, expected {SCHEMA} or older")
+    check_manifest(document, str(path))
     return document
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _spoken(kind: Any) -> str:
-    return {str: "text", int: "an integer", list: "a list", dict: "an object"}[kind]
 
 
 def _read_text(path: Path) -> str:
@@ -172,40 +137,22 @@ def _read_text(path: Path) -> str:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    text = _read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    table = read_csv(path, _RULES)
+    rows = [
+        {
+            name: _cell(table, number, name, cell)
+            for name, cell in zip(table.header, cells, strict=True)
+        }
+        for number, cells in enumerate(table.rows)
+    ]
+    return frame(rows) if rows else typed_frame(list(table.header), [])
+
+
+def _cell(table: Table, row: int, name: str, cell: str) -> Any:
     try:
-        header = next(reader)
-        _check_header(path, header)
-        rows = [_row(path, reader.line_num, header, cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise SpecError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
-    if not text.endswith("\n"):
-        raise SpecError(f"{path}, line {reader.line_num}: cut short, no end of line")
-    return frame(rows) if rows else typed_frame(header, [])
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    for column in COLUMNS:
-        if column.name not in header and not column.optional:
-            raise SpecError(f"{path}, line 1: no column {column.name!r}")
-    for name in header:
-        if header.count(name) > 1:
-            raise SpecError(f"{path}, line 1: column {name!r} stands there twice")
-
-
-def _row(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(header):
-        raise SpecError(f"{path}, line {line}: {len(cells)} fields, expected {len(header)}")
-    row = {}
-    for name, cell in zip(header, cells, strict=True):
-        try:
-            row[name] = _value(name, cell)
-        except ValueError as error:
-            raise SpecError(
-                f"{path}, line {line}: {name} is {cell[:40]!r}, expected {error}"
-            ) from None
-    return row
+        return _value(name, cell)
+    except ValueError as error:
+        raise table.fault(row, f"{name} is {cell[:40]!r}, expected {error}") from None
 
 
 def _value(name: str, cell: str) -> Any:

@@ -15,16 +15,15 @@ from plotly.subplots import make_subplots
 from rich.table import Table
 from rich.text import Text
 
-from nmsim.errors import SpecError
 from nmsim.files import write_folder
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, fields, sheet
 from nmsim.report.notation import duration, grouped, percent, printable, ratio, si, significant
 from nmsim.report.page import PAGE, document
 from nmsim.report.theme import ALL_COLOUR, DENSE_COLOUR, apply_theme, context, escaped
+from nmsim.report.training_file import RUN
 
-__all__ = ["RUN", "read_training", "render_training", "segments_csv", "write_training"]
+__all__ = ["render_training", "segments_csv", "write_training"]
 
-RUN = "training.json"
 SEGMENTS = "segments.csv"
 
 Document = Mapping[str, Any]
@@ -42,18 +41,6 @@ _STAGES = {
     "structure": "binary masks, not yet at their patterns",
     "sparse": "masks at their patterns",
 }
-_TEXTS = ("nmsim", "model", "hardware", "recipe", "pattern", "fidelity", "command", "model_source",
-          "recipe_source", "tensors")  # fmt: skip
-_WORDS = ("stage", "masks", "formats")
-_SEGMENT = ("first_step", "steps", "step_us", "mask_us", "dense_step_us", "speedup", "time_s",
-            "time_share", "flops", "dram_bytes")  # fmt: skip
-_NUMBERS = {
-    "total": ("steps", "time_s", "dense_time_s", "mask_share", "speedup", "flops", "dense_flops",
-              "flops_share", "macs_dense", "macs_issued", "macs_useful", "dram_bytes",
-              "dense_dram_bytes"),
-    "inference": ("flops", "flops_dense", "parameters", "parameters_kept", "value_bits",
-                  "metadata_bits", "dense_bits"),
-}  # fmt: skip
 _HEADS = (
     Head("stage", "", "what the schedule does"),
     Head("masks", "role N:M", "offered to the hardware"),
@@ -158,49 +145,6 @@ def write_training(folder: Path, run: Document) -> None:
     """
     text = json.dumps(run, indent=2, allow_nan=False) + "\n"
     write_folder(folder, {RUN: text, SEGMENTS: segments_csv(run), PAGE: _page(run)})
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """The document of a stored run.
-
-    Raises
-    ------
-    SpecError
-        for a file that cannot be read or is no training run.
-    """
-    path = folder / RUN
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        raise SpecError(f"{path}: not JSON ({error})") from error
-    missing = _missing(run)
-    if missing:
-        raise SpecError(f"{path}: expected a training run, {missing} is missing or of another kind")
-    return dict(run)
-
-
-def _missing(run: Any) -> str:
-    """The first field that a stored run lacks, by dotted path; empty if none."""
-    if not isinstance(run, dict):
-        return "the object"
-    segments = run.get("segments")
-    if not isinstance(segments, list) or not segments:
-        return "segments"
-    number = int | float
-    named = [(f"segments[{i}]", each) for i, each in enumerate(segments)]
-    parts: list[tuple[str, Any, tuple[str, ...], Any]] = [
-        ("manifest", run.get("manifest"), _TEXTS, str),
-        *((name, run.get(name), own, number) for name, own in _NUMBERS.items()),
-        *((name, each, _WORDS, str) for name, each in named),
-        *((name, each, _SEGMENT, number) for name, each in named),
-    ]
-    for where, part, names, kind in parts:
-        for name in names:
-            if not isinstance(part, dict) or not isinstance(part.get(name), kind):
-                return f"{where}.{name}"
-    return "a known stage" if any(each["stage"] not in _STAGES for each in segments) else ""
 
 
 def _page(run: Document) -> str:

@@ -33,7 +33,7 @@ TEXTS |= {"model", "recipe", "pattern", "fidelity"}
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per GEMM: columns that are not of `nmsim.machines.COLUMNS` first, then those, in order.
+    """One row per GEMM: columns beside `nmsim.machines.COLUMNS` first, then those, in order.
 
     Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
     are and however few. Optional counts are nullable Int64, optional measures NaN where there is

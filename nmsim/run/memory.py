@@ -1,45 +1,35 @@
 """The memory of a network's training step, by the network's name."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Annotated
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, load_hardware
 from nmsim.network.layer import Bare, Layer
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import load_recipe
-from nmsim.registry import unknown_name
-from nmsim.run.workload import load_workload
+from nmsim.run.keyword import Keyword, taking
+from nmsim.run.point import Subject
+from nmsim.run.workload import Model, load_workload
 from nmsim.step.memory import OPTIMIZERS, Footprint, footprint
 
-__all__ = ["memory_footprint"]
+__all__ = ["Keeping", "footprint_of", "memory_footprint"]
 
 
-def memory_footprint(
-    model: str | Path,
-    *,
-    recipe: str | Path = "dense",
-    pattern: str | Pattern = "2:4",
-    batch: int = 1,
-    optimizer: str = "momentum",
-    hardware: str | Path | Machine = "systolic-128x128-2to4",
-) -> Footprint:
-    """What a training step of a network keeps in memory.
+@dataclass(frozen=True, kw_only=True)
+class Keeping(Subject):
+    """A subject whose training step is weighed."""
 
-    Parameters
-    ----------
-    model
-        A network's name or YAML file.
-    recipe, pattern
-        What is pruned; N:M for masks whose recipe names no pattern of its own.
-    batch
-        Samples in a training step.
-    optimizer
-        "sgd", "momentum" or "adam".
-    hardware
-        Whose operand width, native patterns and metadata count.
+    optimizer: Annotated[
+        str, Keyword("Whose states stand beside the weights.", choices=OPTIMIZERS)
+    ] = "momentum"
+
+
+@taking(Keeping)
+def memory_footprint(step: Keeping) -> Footprint:
+    """Weigh what a training step of a network keeps in memory.
 
     Raises
     ------
@@ -54,17 +44,20 @@ def memory_footprint(
     >>> (found["recipe"]["weights"] + found["recipe"]["metadata"]) / found["dense"]["weights"]
     0.5625
     """
-    if optimizer not in OPTIMIZERS:
-        raise unknown_name("optimizer", optimizer, OPTIMIZERS)
-    layers = tuple(_network(model))
+    return footprint_of(step)
+
+
+def footprint_of(step: Keeping) -> Footprint:
+    """What a step keeps in memory, layer by layer; ``memory_footprint`` of a value."""
+    layers = tuple(_network(step.model))
     setting, dense = (
-        Setting(load_recipe(one), Pattern.parse(pattern), Synthetic(), batch)
-        for one in (recipe, "dense")
+        Setting(load_recipe(one), Pattern.parse(step.pattern), Synthetic(), step.batch)
+        for one in (step.recipe, "dense")
     )
-    return footprint(layers, load_hardware(hardware), setting, dense, optimizer)
+    return footprint(layers, step.machine, setting, dense, step.optimizer)
 
 
-def _network(model: str | Path) -> Iterator[Layer]:
+def _network(model: Model) -> Iterator[Layer]:
     workload = load_workload(model)
     if not workload.layers or any(isinstance(layer, Bare) for layer in workload.layers):
         raise SpecError(f"model {workload.name}: expected a network, whose layers have tensors")

@@ -9,24 +9,26 @@ MAC whose mask bits are both set.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
-from nmsim.machines import Machine, kind_of
+from nmsim.machines import kind_of
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.spans import Span, spans
-from nmsim.run.experiment import Point, manifest, rows
-from nmsim.run.workload import Model, load_workload
+from nmsim.run.keyword import Keyword, keywords, taking
+from nmsim.run.manifest import trained
+from nmsim.run.point import Job, Point, rows
+from nmsim.run.workload import load_workload
 
 __all__ = [
     "Inference",
     "Segment",
     "Step",
+    "Training",
     "TrainingRun",
     "run_training",
     "train",
@@ -44,8 +46,8 @@ _MOST_STEPS = 10**15
 class Step:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats`` are
-    what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
+    are what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
     time_us: float
@@ -128,57 +130,44 @@ class TrainingRun:
         return pd.DataFrame(_segments(self))
 
 
-def train(
-    model: Model,
-    *,
-    steps: int,
-    hardware: str | Path | Machine = "systolic-128x128-2to4",
-    recipe: str | Path | Recipe = "dense",
-    pattern: str | Pattern = "2:4",
-    batch: int = 1,
-    fidelity: str = "cycle",
-    seed: int = 0,
-    tensors: str | Path | None = None,
-) -> TrainingRun:
-    """Simulate a training run: a recipe's schedule over so many steps.
+@dataclass(frozen=True, kw_only=True)
+class Training(Job):
+    """A training run to simulate."""
 
-    Parameters
-    ----------
-    steps
-        Training steps of ``batch`` samples.
-    model, hardware, recipe, pattern, batch, fidelity, seed, tensors
-        As in ``nmsim.simulate``.
+    steps: Annotated[int, Keyword("Training steps of one batch each.")]
+
+
+@taking(Training)
+def train(training: Training) -> TrainingRun:
+    """Simulate a training run: a recipe's schedule over so many steps.
 
     Raises
     ------
     NmsimError
         for anything that its user can mend; one line.
     """
-    point = Point(
-        model=model,
-        hardware=hardware,
-        recipe=recipe,
-        pattern=pattern,
-        batch=batch,
-        fidelity=fidelity,
-        seed=seed,
-        tensors=tensors,
-    )
-    return run_training(point, steps, "nmsim.train")
+    return run_training(training, training.steps, "nmsim.train")
 
 
-def run_training(point: Point, steps: int, command: str) -> TrainingRun:
-    """The training run of a point; its phases and layers are all, whatever it says."""
+def run_training(job: Job, steps: int, command: str) -> TrainingRun:
+    """The training run of a job: all phases and layers, each state of its masks simulated once.
+
+    Raises
+    ------
+    SpecError
+        if shares of the steps cannot be told apart, or the model is a trace.
+    """
     if not 1 <= steps <= _MOST_STEPS:
         raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
-    if load_workload(point.model).trace is not None:
-        raise SpecError(f"model {point.model}: a trace holds masks of one step, expected a network")
-    whole = replace(point, phases=(), layers="*", compare=False)
-    recipe = load_recipe(point.recipe)
+    if load_workload(job.model).trace is not None:
+        raise SpecError(f"model {job.model}: a trace holds masks of one step, expected a network")
+    own = {one.name: getattr(job, one.name) for one in keywords(Job)}
+    whole = Point(**own, compare=False)
+    recipe = load_recipe(job.recipe)
     dense = training_step(replace(whole, recipe="dense"))
     known: dict[tuple[Any, ...], Step] = {}
     segments = []
-    for span in spans(recipe, Pattern.parse(point.pattern), steps):
+    for span in spans(recipe, Pattern.parse(job.pattern), steps):
         seen = _seen(recipe, span)
         key = (span.patterns, bool(seen.formats))
         if key not in known:
@@ -188,18 +177,8 @@ def run_training(point: Point, steps: int, command: str) -> TrainingRun:
         tuple(segments),
         dense,
         _inference(whole, recipe),
-        _about(replace(whole, recipe=recipe), steps, command),
+        trained(replace(whole, recipe=recipe), steps, command).document(),
     )
-
-
-def _about(point: Point, steps: int, command: str) -> dict[str, Any]:
-    whole = manifest(point, command)
-    parts = ("sample", "phases", "layers")
-    return {
-        **{name: value for name, value in whole.items() if name not in parts},
-        "kind": "train",
-        "steps": steps,
-    }
 
 
 def training_step(point: Point) -> Step:

@@ -1,11 +1,11 @@
 """What is simulated: a network, a trace, a table of GEMMs, or one GEMM; as sparse GEMMs."""
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.mask import SparseGemm
@@ -15,7 +15,6 @@ from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
 from nmsim.run.trace import load as load_trace
-from nmsim.spec import reason
 
 __all__ = ["Model", "Workload", "load_workload", "read_gemms"]
 
@@ -24,7 +23,12 @@ Model = str | Path | Sequence[Gemm]
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_COLUMNS = {"layer", "m", "n", "k", "count"}
+_RULES = Rules(
+    columns=("k", "layer", "m", "n"),
+    missing="column {!r} is missing (expected layer, m, n, k and optionally count)",
+    rows="GEMM",
+    filled=True,
+)
 
 
 class Workload:
@@ -138,47 +142,26 @@ def read_gemms(path: Path) -> list[Gemm]:
     SpecError
         naming the line and the column.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            twice = [name for name in columns if columns.count(name) > 1]
-            if twice:
-                raise SpecError(f"{path}: column {twice[0]!r} stands there twice")
-            missing = sorted(_COLUMNS - {"count"} - set(columns))
-            if missing:
-                raise SpecError(
-                    f"{path}: column {missing[0]!r} is missing (expected layer, m, n, k and "
-                    "optionally count)"
-                )
-            gemms = [_gemm(path, reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: expected a CSV text file ({error})") from error
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
-    if not gemms:
-        raise SpecError(f"{path}: no rows, expected at least one GEMM")
-    return gemms
+    table = read_csv(path, _RULES)
+    return [_gemm(table, number) for number in range(len(table.rows))]
 
 
-def _gemm(path: Path, line: int, row: dict[str, str]) -> Gemm:
+def _gemm(table: Table, number: int) -> Gemm:
+    row = dict(zip(table.header, table.rows[number], strict=True))
+
     def size(column: str) -> int:
-        text = (row.get(column) or "").strip()
+        text = row.get(column, "").strip()
         if column == "count" and not text:
             return 1
         if not _INTEGER.fullmatch(text):
-            raise SpecError(
-                f"{path}: line {line}: {column} is {text[:40]!r}, expected an integer of 1 or more"
+            raise table.fault(
+                number, f"{column} is {text[:40]!r}, expected an integer of 1 or more"
             )
         return int(text)
 
-    if None in row:
-        raise SpecError(f"{path}: line {line}: more fields than the header has columns")
-
-    layer = (row["layer"] or "").strip() or f"line {line}"
+    layer = row["layer"].strip() or f"line {table.lines[number]}"
     sizes = size("m"), size("n"), size("k"), size("count")
     try:
         return Gemm(*sizes, layer)
     except ShapeError as error:
-        raise SpecError(f"{path}: line {line}: {error}") from error
+        raise table.fault(number, str(error)) from error

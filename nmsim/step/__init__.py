@@ -1,0 +1,1 @@
+"""A training step beside its GEMMs: making masks, elementwise work, memory."""

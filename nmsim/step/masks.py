@@ -11,13 +11,14 @@ what a machine takes for a pass over memory is its kind's to say (``nmsim.machin
 operand is packed is the storage that its engines use (``Kind.stored``).
 
 An algorithm that runs on the host (an optimal transposable mask, as in Hubara et al., NeurIPS 2021,
-Table 2) takes its solver's time on ``HOST_CORES`` cores and its bytes over a link of ``LINK_GBPS``.
+Table 2) takes its solver's time on the cores of the machine's ``host``, its bytes over the link.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
+from nmsim.errors import SpecError
 from nmsim.machines import Machine, Pass, Stored, kind_of
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import OPERANDS, Role
@@ -25,22 +26,12 @@ from nmsim.pruning import PRUNERS
 from nmsim.recipes.recipe import Offer, Recipe
 
 __all__ = [
-    "HOST_CORES",
-    "LINK_GBPS",
     "MASK_COLUMNS",
     "MaskStep",
     "basis",
     "mask_columns",
     "mask_steps",
 ]
-
-HOST_CORES = 16
-"""Cores of the host that solve for masks, an assumption."""
-
-LINK_GBPS = 25.0
-"""To the host and back, an assumption: PCIe 4.0 x16, 31.5 GB/s less protocol."""
-
-_ON_HOST = f"optimal transposable masks on {HOST_CORES} host cores and a {LINK_GBPS:g} GB/s link"
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -62,28 +53,53 @@ class MaskStep:
         Training steps between two of it.
     repeat
         Launches each time.
-    host_us
-        Time on the host of one launch, its link included.
+    core_ns
+        Time of one launch on a core of the host, nanoseconds; 0 if the machine does it itself.
     """
 
     role: Role
     work: Pass
     refresh: int
     repeat: int
-    host_us: float = 0.0
+    core_ns: float = 0.0
 
     def us(self, machine: Machine) -> float:
-        """Microseconds of a training step, spread over those that share the mask."""
+        """Microseconds of a training step, spread over those that share the mask.
+
+        Raises
+        ------
+        SpecError
+            if it takes a host, and the machine has none.
+        """
         kind = kind_of(machine)
-        on_host = self.host_us if kind.host else 0.0
-        return (on_host or kind.pass_us(machine, self.work)) * self.repeat / self.refresh
+        on_host = self.core_ns and kind.host
+        once = self._host_us(machine) if on_host else kind.pass_us(machine, self.work)
+        return once * self.repeat / self.refresh
+
+    def _host_us(self, machine: Machine) -> float:
+        """On the host: there over the link, solved on its cores, and back."""
+        host = machine.host
+        if host is None:
+            raise SpecError(
+                f"{machine.name}: host is null, expected its cores and link: "
+                f"{self.work.what} masks are solved on a host"
+            )
+        moved = self.work.read_bytes + self.work.written_bytes
+        return moved / (host.link_gbps * 1e3) + self.core_ns * 1e-3 / host.cores
 
 
 def basis(machine: Machine) -> str:
     """What the times of masks rest on, for a reader of them."""
-    kind = kind_of(machine)
+    kind, host = kind_of(machine), machine.host
     told = kind.passes_rest_on(machine)
-    return f"{told}; {_ON_HOST}" if kind.host else told
+    if not kind.host:
+        return told
+    if host is None:
+        return f"{told}; no host to solve for optimal transposable masks"
+    return (
+        f"{told}; optimal transposable masks on {host.cores} host cores and a "
+        f"{host.link_gbps:g} GB/s link"
+    )
 
 
 def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[MaskStep]:
@@ -196,9 +212,9 @@ class _Matrix:
         """Bytes of a mask that waits for a later step or phase: one bit an element."""
         return self.elements / 8
 
-    def step(self, work: Pass, refresh: int = 1, host_us: float = 0.0) -> MaskStep:
+    def step(self, work: Pass, refresh: int = 1, core_ns: float = 0.0) -> MaskStep:
         """Something done to it."""
-        return MaskStep(self.offer.role, work, refresh, self.repeat, host_us)
+        return MaskStep(self.offer.role, work, refresh, self.repeat, core_ns)
 
 
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:
@@ -230,14 +246,6 @@ def _searched(of: _Matrix) -> Iterator[MaskStep]:
         return
     if of.first:
         search = Pass(offer.pruner, reads, of.flags, operations)
-        yield of.step(search, offer.refresh, _host_us(search, of.elements * effort.host_ns))
+        yield of.step(search, offer.refresh, of.elements * effort.host_ns)
     if of.first or of.compressed:
         yield of.step(Pass(pack, of.bytes + of.flags, of.written))
-
-
-def _host_us(search: Pass, core_ns: float) -> float:
-    """On the host: there over the link, solved on its cores, and back; 0 if nothing runs there."""
-    if not core_ns:
-        return 0.0
-    moved = search.read_bytes + search.written_bytes
-    return moved / (LINK_GBPS * 1e3) + core_ns * 1e-3 / HOST_CORES

@@ -26,8 +26,8 @@ MASTER_BITS = 32
 
 ASSUMPTIONS = (
     "weights: as forward and backward read them, packed where a mask is offered that the machine",
-    "  can use, else dense; for each phase, as groups lie along K (one copy on an ideal machine), in",
-    "  the number format of the phase",
+    "  can use, else dense; for each phase, as groups lie along K (one copy on an ideal machine),",
+    "  in the number format of the phase",
     "metadata: of packed weights and activations",
     "masks: one bit a weight if one mask serves several steps or phases",
     "masters, optimizer: fp32, dense (pruned weights may come back); no masters of 32-bit operands",

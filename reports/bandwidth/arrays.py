@@ -9,7 +9,7 @@ import nmsim
 from nmsim.machines import Machine, simulate
 from nmsim.mask import SparseGemm
 from nmsim.result import Survivors
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 
 __all__ = ["PATTERNS", "PRUNED", "measure_delivery", "measure_products", "measure_words"]
 

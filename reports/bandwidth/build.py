@@ -14,11 +14,12 @@ from selecting import measure_selectors
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Section, claims_json, claims_page, reproduced
+from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"
 QUESTION = "One pruned operand or both: what must the buffers deliver?"
+ORIGIN = Origin(QUESTION, COMMAND, __version__)
 
 _LEAD = (
     "A block of M elements along K brings N kept elements of a pruned operand to the array, and "
@@ -95,7 +96,7 @@ def sections() -> list[Section]:
 def page(found: list[Section]) -> str:
     """The whole page."""
     drawn = {section.name: DRAWINGS[section.name](section.figures) for section in found}
-    return claims_page(QUESTION, _LEAD, COMMAND, __version__, found, drawn, CAPTIONS)
+    return claims_page(ORIGIN, _LEAD, found, drawn, CAPTIONS)
 
 
 def main(arguments: list[str]) -> None:
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
     folder = parser.parse_args(arguments).out
     found = sections()
-    stored = claims_json(QUESTION, COMMAND, __version__, found)
+    stored = claims_json(ORIGIN, found)
     write_folder(folder, {"results.json": stored, "index.html": page(found)})
     told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
     print(f"{folder / 'index.html'}: {told}")

@@ -23,12 +23,13 @@ from digits_tables import TABLES
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Section, claims_json, claims_page, reproduced
+from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"
 COMMAND = "python traces/train.py && python reports/digits/build.py"
 QUESTION = "Real tensors: what do masks keep, and does training survive them?"
+ORIGIN = Origin(QUESTION, COMMAND, __version__)
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _KEPT = ("N = kept", "N is what is kept, here and in all of nmsim.")
 
@@ -128,9 +129,7 @@ def page(found: list[Section], training: dict[str, Any]) -> str:
     """The whole page."""
     drawn = {section.name: DRAWINGS[section.name](section.figures) for section in found}
     tables = {s.name: TABLES[s.name](s.figures) for s in found if s.name in TABLES}
-    return claims_page(
-        QUESTION, lead(training), COMMAND, __version__, found, drawn, CAPTIONS, tables=tables
-    )
+    return claims_page(ORIGIN, lead(training), found, drawn, CAPTIONS, tables=tables)
 
 
 def main(arguments: list[str]) -> None:
@@ -140,7 +139,7 @@ def main(arguments: list[str]) -> None:
     folder = parser.parse_args(arguments).out
     training = json.loads((HERE / "training.json").read_text(encoding="utf-8"))
     found = sections(training)
-    stored = claims_json(QUESTION, COMMAND, __version__, found)
+    stored = claims_json(ORIGIN, found)
     write_folder(folder, {"results.json": stored, "index.html": page(found, training)})
     told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
     print(f"{folder / 'index.html'}: {told}")

@@ -14,7 +14,7 @@ from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.result import totals
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 from nmsim.spec import read_yaml
 
 __all__ = ["draw_inference", "feed_forward_alone", "judge_inference", "measure_inference"]

@@ -9,7 +9,7 @@ from paper import HERE, Figures, Printed
 
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
-from nmsim.run.experiment import Point
+from nmsim.run.point import Point
 from nmsim.run.training import TrainingRun, train, training_step
 from nmsim.spec import read_yaml
 

@@ -20,7 +20,7 @@ from xu_2022 import XU
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report import document
-from nmsim.report.claims import Section, claims_page, reproduced
+from nmsim.report.claims import Origin, Section, claims_page, reproduced
 from nmsim.report.markup import Cell, Head, Safe, el, joined, sheet
 
 HERE = Path(__file__).resolve().parent
@@ -41,10 +41,8 @@ Sections = Mapping[str, list[Section]]
 def page(paper: Paper, sections: list[Section]) -> str:
     """The page of one paper."""
     return claims_page(
-        paper.document["title"],
+        Origin(paper.document["title"], COMMAND, __version__),
         f"{paper.document['authors']}; {paper.document['venue']}. {paper.lead}",
-        COMMAND,
-        __version__,
         sections,
         paper.drawings(sections),
         {part.name: part.caption for part in paper.parts},

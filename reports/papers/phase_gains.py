@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nmsim.result import totals
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 __all__ = [
     "ALL_PHASES",

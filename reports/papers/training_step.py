@@ -9,7 +9,7 @@ from typing import Any
 import nmsim
 from nmsim.machines.gpu.preparation import select
 from nmsim.machines.gpu.schema import Gpu
-from nmsim.run.experiment import Point, rows
+from nmsim.run.point import Point, rows
 
 __all__ = [
     "MACHINE",

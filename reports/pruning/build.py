@@ -16,12 +16,13 @@ from safetensors.numpy import load_file
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Section, claims_json, claims_page, reproduced
+from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
 COMMAND = "python reports/pruning/build.py"
 QUESTION = "Do the algorithms behave as the papers say?"
+ORIGIN = Origin(QUESTION, COMMAND, __version__)
 
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _HUBARA = "Hubara et al., NeurIPS 2021"
@@ -126,7 +127,7 @@ def sections() -> list[Section]:
 def page(found: list[Section]) -> str:
     """The whole page."""
     drawn = {section.name: DRAWINGS[section.name](section.figures) for section in found}
-    return claims_page(QUESTION, _LEAD, COMMAND, __version__, found, drawn, _CAPTIONS)
+    return claims_page(ORIGIN, _LEAD, found, drawn, _CAPTIONS)
 
 
 def main(arguments: list[str]) -> None:
@@ -138,7 +139,7 @@ def main(arguments: list[str]) -> None:
     write_folder(
         folder,
         {
-            "results.json": claims_json(QUESTION, COMMAND, __version__, found),
+            "results.json": claims_json(ORIGIN, found),
             "index.html": page(found),
         },
     )

@@ -127,8 +127,8 @@ def conditions() -> dict[str, Any]:
         "numpy": np.__version__,
         "nmsim": __version__,
         "system": platform.system(),
-        "timed": "nmsim.machines.machines.simulate alone, CPU seconds of one thread: masks are drawn beforehand, "
-        f"kernels compiled, {_LEAST} to {_MOST} warm runs",
+        "timed": "nmsim.machines.simulate alone, CPU seconds of one thread: masks are drawn "
+        f"beforehand, kernels compiled, {_LEAST} to {_MOST} warm runs",
         "gemms": "cubes M = N = K",
         "masks": "random N:M, seeded",
         "remark": "a virtual machine that other programs shared",

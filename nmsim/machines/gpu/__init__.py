@@ -1,4 +1,4 @@
-"""GPUs with tensor cores: multiprocessors, caches, device memory, and the libraries that run GEMMs."""
+"""GPUs with tensor cores: multiprocessors, caches, memory, and the libraries that run GEMMs."""
 
 from pathlib import Path
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.machines.gpu.call import (
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.chip import (
     CTAS,
     MATRIX_VECTOR,
     STAGES,
@@ -28,7 +29,7 @@ from nmsim.machines.gpu.call import (
     WN,
     Chip,
     Form,
-    resolve,
+    Size,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.launch import BOUNDS, launch_of, writeup
@@ -63,9 +64,7 @@ class Estimate(NamedTuple):
 
 
 @kernel
-def _resident(
-    chip: Chip, form: Form, m: float, n: float, k: float, copies: float
-) -> tuple[float, float]:
+def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
     """Shares of A and of B that L2 holds when the launch starts.
 
     A line is lost in proportion to what is moved between two of its uses. That is one launch for A,
@@ -73,6 +72,7 @@ def _resident(
     """
     if form.in_turn == 0:
         return 0.0, 0.0
+    m, n, k, copies = size
     a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
     held_a = max(0.0, 1 - copies * (a + b + c) / chip.l2_bytes)
     held_b = max(0.0, 1 - copies * (a + form.in_turn * b + c) / chip.l2_bytes)
@@ -105,13 +105,14 @@ def _paces(
 
 @kernel
 def _read_twice(
-    chip: Chip, form: Form, row: NDArray[np.float64], m: float, n: float, k: float, tiles: float
+    chip: Chip, form: Form, row: NDArray[np.float64], size: Size, tiles: float
 ) -> float:
     """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
 
     A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
     read in each of them.
     """
+    m, n, k, _ = size
     a, b = form.a * form.a_once, form.b * form.b_once
     once = (m * a + n * b) * k
     slots = chip.sms * row[CTAS]
@@ -131,12 +132,10 @@ def estimate(
     form: Form,
     row: NDArray[np.float64],
     split: float,
-    m: float,
-    n: float,
-    k: float,
-    copies: float,
+    size: Size,
 ) -> Estimate:
-    """Clocks of a GEMM of ``copies`` x M x N x K on a kernel, K in ``split`` parts."""
+    """Clocks of a GEMM on a kernel, K in ``split`` parts."""
+    m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
     grid = down * across * copies
     tiles, slots = grid * split, chip.sms * row[CTAS]
@@ -147,7 +146,7 @@ def estimate(
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
     fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
-    held_a, held_b = _resident(chip, form, m, n, k, copies)
+    held_a, held_b = _resident(chip, form, size)
     load = chip.load + (chip.near - chip.load) * held_b
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
@@ -162,7 +161,7 @@ def estimate(
         shares[:5] += waves * paces
         shares[5] += waves * overhead
         busy += waves * (paces.max() + overhead)
-    read = _read_twice(chip, form, row, m, n, k, grid / copies)
+    read = _read_twice(chip, form, row, size, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
     read = copies * (read - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
@@ -179,9 +178,10 @@ def estimate(
 
 
 @kernel
-def _matrix_vector(chip: Chip, form: Form, m: float, n: float, k: float) -> Estimate:
-    """A kernel that reads B once for a few rows of A."""
-    held = _resident(chip, form, m, n, k, 1.0)[1]
+def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
+    """A kernel that reads B once for a few rows of A, one copy."""
+    m, n, k, _ = size
+    held = _resident(chip, form, size)[1]
     moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
     shares = np.zeros(9)
     shares[3] = (chip.load + (chip.near - chip.load) * held) * max(1.0, k / LOADS)
@@ -198,15 +198,12 @@ def fastest(
     chosen: int,
     split: float,
     vector_rows: int,
-    m: float,
-    n: float,
-    k: float,
-    copies: float,
+    size: Size,
 ) -> Estimate:
     """A GEMM on the chosen kernel, or on a matrix-vector kernel that is there and faster."""
-    found = estimate(chip, form, table[chosen], split, m, n, k, copies)
-    if m <= vector_rows and copies == 1:
-        vector = _matrix_vector(chip, form, m, n, k)
+    found = estimate(chip, form, table[chosen], split, size)
+    if size.m <= vector_rows and size.copies == 1:
+        vector = _matrix_vector(chip, form, size)
         if vector.clocks < found.clocks:
             return vector
     return Estimate(
@@ -232,9 +229,9 @@ def _many(
     out: NDArray[np.float64],
 ) -> None:
     for i in range(len(sizes)):
-        m, n, k, copies = sizes[i]
-        chosen, split, _ = choose(chip, form, table, splits, rules, m, n, k, copies)
-        found = fastest(chip, form, table, chosen, split, vector_rows, m, n, k, copies)
+        size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
+        chosen, split, _ = choose(chip, form, table, splits, rules, size)
+        found = fastest(chip, form, table, chosen, split, vector_rows, size)
         out[i, CLOCKS] = found.clocks
         out[i, KERNEL] = found.kernel
         out[i, SPLIT] = found.split
@@ -287,7 +284,7 @@ def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> R
     launch = launch_of(machine, work)
     own = launch.resolved
     found = fastest(
-        own.chip, launch.form, own.table, launch.row, launch.split, own.vector_rows, *launch.sizes
+        own.chip, launch.form, own.table, launch.row, launch.split, own.vector_rows, launch.size
     )
     return writeup(
         machine,

@@ -1,4 +1,4 @@
-"""What is asked of a GPU, resolved to numbers: the call, the chip and the formats of its operands.
+"""What is asked of a GPU, resolved to numbers: the call, the chip, the formats of its operands.
 
 Both fidelities and the choice of kernel start from here; nothing is timed yet.
 """
@@ -13,64 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
+from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, chip_of
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
 from nmsim.machines.gpu.schema import Format, Gpu, Library
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Chip", "Form", "Resolved", "resolve"]
-
-TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
-"""Columns of a kernel table."""
-
-MATRIX_VECTOR = -1
-"""Stands for a row of the table: the matrix-vector kernel, which has no tile."""
+__all__ = ["Resolved", "resolve"]
 
 VECTOR_GROUP = 4
 """Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
-
-
-class Chip(NamedTuple):
-    """A GPU in clocks (of an SM), bytes per clock and MACs per clock and SM.
-
-    Bandwidths of L2, DRAM, stores to DRAM and matrix-vector kernels are those of the whole GPU.
-    Times are in clocks; ``near`` is the latency of L2, ``throttle`` the slow-down, and
-    ``throttle_half`` the time when half of it is there.
-    """
-
-    sms: float
-    macs: float
-    shared: float
-    port: float
-    l2: float
-    l2_bytes: float
-    dram: float
-    launch: float
-    near: float
-    load: float
-    wave: float
-    reduce: float
-    overlap: float
-    store: float
-    write: float
-    throttle: float
-    throttle_half: float
-    gemv: float
-
-
-class Form(NamedTuple):
-    """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C.
-
-    ``a_once`` and ``b_once`` are the shares of an operand's elements that are distinct in memory: a
-    convolution's columns are made of fewer pixels. ``in_turn`` is that of the call.
-    """
-
-    a: float
-    b: float
-    out: float
-    a_once: float = 1.0
-    b_once: float = 1.0
-    in_turn: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +40,9 @@ class Resolved:
     vector_rows
         Rows of C up to which a matrix-vector kernel is there too; 0 if none is, or if the call
         names its kernel.
-    chip, form
-        The machine and the operands.
+    chip, cycle_chip, form
+        The machine as the closed form and the choice of kernel see it, as the cycle model sees it,
+        and the operands.
     native
         The pattern that the instruction takes; DENSE if the call runs dense.
     shrink
@@ -104,6 +57,7 @@ class Resolved:
     splits: NDArray[np.float64]
     vector_rows: int
     chip: Chip
+    cycle_chip: Chip
     form: Form
     native: Pattern
     shrink: float
@@ -193,34 +147,6 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
     return service, "; ".join(notes)
 
 
-def _chip(machine: Gpu, library: Library, macs: float) -> Chip:
-    own = library.timing
-    timing = machine.timing.model_copy(
-        update={name: value for name, value in own.model_dump().items() if value is not None}
-    )
-    clock = machine.clock_mhz
-    return Chip(
-        sms=float(machine.sms),
-        macs=macs * library.efficiency,
-        shared=machine.sm.shared_bytes_per_clk,
-        port=machine.sm.port_bytes_per_clk,
-        l2=machine.l2.gbps * 1e3 / clock,
-        l2_bytes=machine.l2.mib * 2**20,
-        dram=machine.dram.gbps * 1e3 / clock,
-        launch=timing.launch_us * clock,
-        near=machine.l2.latency_clk,
-        load=timing.load_us * clock,
-        wave=timing.wave_us * clock,
-        reduce=timing.reduce_us * clock,
-        overlap=timing.overlap,
-        store=timing.store_bytes_per_clk,
-        write=timing.write_gbps * 1e3 / clock,
-        throttle=timing.throttle,
-        throttle_half=timing.throttle_us * clock,
-        gemv=timing.gemv_gbps * 1e3 / clock,
-    )
-
-
 def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     kernels = service.kernels.kernels
     chosen = [kernel for kernel in kernels if call.kernel in ("", kernel.name)]
@@ -270,14 +196,15 @@ def resolve(machine: Gpu, call: Call) -> Resolved:
     width = form.bits / 8
     compressed = (form.bits + machine.metadata_bits(native)) / 8 * native.density
     sparse = not native.is_dense
-    kernels = service.kernels
+    kernels, rate = service.kernels, _rate(form, service)
     return Resolved(
         library=service.library,
         kernels=kernels,
         table=_table(service, call),
         splits=np.array(kernels.splits, np.float64),
         vector_rows=0 if call.kernel else kernels.gemv_rows,
-        chip=_chip(machine, service.library, _rate(form, service)),
+        chip=chip_of(machine, service.library, rate, "analytical"),
+        cycle_chip=chip_of(machine, service.library, rate, "cycle"),
         form=Form(
             a=compressed if sparse and call.sparse_operand == "a" else width,
             b=compressed if sparse and call.sparse_operand != "a" else width,

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.machines.gpu.call import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, Resolved
+from nmsim.machines.gpu.call import Resolved
+from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, Size
 
 __all__ = ["Rules", "choose", "rules_of"]
 
@@ -50,12 +51,10 @@ def choose(
     table: NDArray[np.float64],
     splits: NDArray[np.float64],
     rules: Rules,
-    m: float,
-    n: float,
-    k: float,
-    copies: float,
+    size: Size,
 ) -> tuple[int, float, float]:
     """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb."""
+    m, n, k, copies = size
     once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     dram = copies * (once / chip.dram + m * n * form.out / chip.write)
     chosen, parts, least = 0, 1.0, np.inf

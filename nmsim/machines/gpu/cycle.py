@@ -1,7 +1,7 @@
 """The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
 
 A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
-multiprocessor and more bandwidth for each. ``gpu_waves`` times both, ``waves`` puts their tiles on
+multiprocessor and more bandwidth for each. ``waves`` times both, ``slots`` puts their tiles on
 the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
 on top. No launch is faster than device memory can read its operands and take its results.
 """
@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.machines.gpu import slots
-from nmsim.machines.gpu.call import MATRIX_VECTOR, Form, Resolved, resolve
+from nmsim.machines.gpu.call import Resolved, resolve
+from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
-from nmsim.machines.gpu.waves import Grid, Rates, Wave, grid_of, held_of, rates_of, waves_of
+from nmsim.machines.gpu.waves import Grid, Sizes, Wave, grid_of, held_of, waves_of
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -35,9 +36,6 @@ PARTIAL = 4.0
 
 ROUND = 4096
 """Elements of K that a matrix-vector kernel asks for at a time."""
-
-Sizes = tuple[int, int, int, int]
-"""M, N, K and copies in one launch."""
 
 
 class Outcome(NamedTuple):
@@ -88,21 +86,21 @@ def _loop_bound(wave: Wave) -> str:
     return wave.pace if saturated else "load latency"
 
 
-def _hidden(rates: Rates, wave: Wave) -> int:
+def _hidden(chip: Chip, wave: Wave) -> int:
     """Clocks in which results still leave, but the slots have the next threadblocks.
 
     Those store nothing before their own main loop has ended.
     """
     time = wave.tile
-    return min(time.drain, int(rates.start) + time.prologue + time.main)
+    return min(time.drain, int(chip.start) + time.prologue + time.main)
 
 
-def _slot_clocks(rates: Rates, wave: Wave) -> int:
+def _slot_clocks(chip: Chip, wave: Wave) -> int:
     """For which a threadblock holds its slot."""
-    return int(rates.start) + wave.tile.cycles - _hidden(rates, wave)
+    return int(chip.start) + wave.tile.cycles - _hidden(chip, wave)
 
 
-def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
+def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
     """Clocks of waves by what they go to."""
     shares: dict[str, float] = {}
 
@@ -111,7 +109,7 @@ def _shares(rates: Rates, grid: Grid, found: tuple[Wave, ...]) -> dict[str, floa
 
     whole = len(found) > 1
     for wave in found:
-        edges = _slot_clocks(rates, wave) - wave.tile.main
+        edges = _slot_clocks(chip, wave) - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
         add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
@@ -142,48 +140,47 @@ def run_kernel(
         Of the operands, if other than the call's.
     """
     form = form or found.form
-    rates = rates_of(machine, found)
-    core = core_of(machine, call.dtype, bulk=found.kernels.operands == "shared")
+    chip = found.cycle_chip
+    core = core_of(machine, call.dtype, found.library, bulk=found.kernels.operands == "shared")
     bits = int(8 * (form.out if split == 1 else PARTIAL))
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
-    grid = grid_of(found.chip, rates, form, row, tile, split, sizes)
-    ran = waves_of(core, tile, rates, grid)
-    durations = np.array([_slot_clocks(rates, wave) for wave in ran], np.int64)
+    grid = grid_of(chip, form, row, tile, split, sizes)
+    ran = waves_of(core, tile, chip, grid)
+    durations = np.array([_slot_clocks(chip, wave) for wave in ran], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
     # Slots that no tile takes change nothing.
     busy = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    busy += sum(_hidden(rates, wave) for wave in ran[-1:])
-    memory = grid.read / rates.dram + grid.written / rates.write
-    absorbed = min(grid.written, rates.absorbed) / rates.write
+    busy += sum(_hidden(chip, wave) for wave in ran[-1:])
+    memory = grid.read / chip.dram + grid.written / chip.write
+    absorbed = min(grid.written, chip.absorbed) / chip.write
     clocks = max(float(busy), memory - absorbed)
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
         1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
     )
-    clocks *= 1 + rates.throttle * used * clocks / (clocks + rates.throttle_half)
-    shares = _shares(rates, grid, ran)
-    shares["launch"] = rates.launch
+    clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
+    shares = _shares(chip, grid, ran)
+    shares["launch"] = chip.launch
     if memory - absorbed > busy:
         shares["dram bandwidth"] = memory
     if split > 1:
         m, n, _, copies = sizes
-        parts = copies * m * n * PARTIAL * split / rates.l2
-        sums = grid.written / (grid.sms * rates.store)
-        shares["split-k reduction"] = rates.reduce + parts + sums
+        parts = copies * m * n * PARTIAL * split / chip.l2
+        sums = grid.written / (grid.sms * chip.store)
+        shares["split-k reduction"] = chip.reduce + parts + sums
         clocks += shares["split-k reduction"]
-    return Outcome(rates.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
+    return Outcome(chip.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
 
 
-def _matrix_vector(machine: Gpu, found: Resolved, form: Form, sizes: Sizes) -> Outcome:
+def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
     """A kernel that reads B once for a few rows of A, in closed form: no threadblock is run."""
     m, n, k, _ = sizes
-    rates = rates_of(machine, found)
-    held = held_of(rates, form, sizes)
-    latency = rates.near * held + (rates.latency + rates.queue) * (1 - held)
-    moving = n * k * form.b * ((1 - held) / rates.gemv + held / rates.l2)
+    held = held_of(chip, form, sizes)
+    latency = chip.near * held + (chip.latency + chip.queue) * (1 - held)
+    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
     shares = {
-        "launch": rates.launch,
+        "launch": chip.launch,
         "load latency": latency * max(1.0, k / ROUND),
         "dram bandwidth": moving,
     }
@@ -213,7 +210,7 @@ def fastest(
     """
     outcome = run_kernel(machine, call, found, found.table[row], split, sizes, form)
     if sizes[0] <= found.vector_rows and sizes[3] == 1:
-        vector = _matrix_vector(machine, found, form or found.form, sizes)
+        vector = _matrix_vector(found.cycle_chip, form or found.form, sizes)
         if vector.clocks < outcome.clocks:
             return vector, MATRIX_VECTOR
     return outcome, row
@@ -235,7 +232,7 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
     clocks = np.empty(len(distinct))
     for i, (m, n, k, copies) in enumerate(distinct):
         row, split, _ = choose(
-            found.chip, found.form, found.table, found.splits, rules, m, n, k, copies
+            found.chip, found.form, found.table, found.splits, rules, Size(m, n, k, copies)
         )
         size = (int(m), int(n), int(k), int(copies))
         clocks[i] = fastest(machine, call, found, int(row), int(split), size)[0].clocks
@@ -245,7 +242,7 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
 def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
     """Run what a sparse GEMM launches: the launch, with the kernel that it ran on, and its time."""
     launch = launch_of(machine, work)
-    m, n, k, copies = map(int, launch.sizes)
+    m, n, k, copies = map(int, launch.size)
     outcome, row = fastest(
         machine,
         launch.call,

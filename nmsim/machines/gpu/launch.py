@@ -10,19 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.call import (
-    CTAS,
-    MATRIX_VECTOR,
-    STAGES,
-    TK,
-    TM,
-    TN,
-    WM,
-    WN,
-    Form,
-    Resolved,
-    resolve,
-)
+from nmsim.machines.gpu.call import Resolved, resolve
+from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM, WN, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.schema import Gpu
@@ -79,10 +68,9 @@ class Launch:
     note: str
 
     @property
-    def sizes(self) -> tuple[float, float, float, float]:
+    def size(self) -> Size:
         """M, N, K and copies."""
-        g = self.work.gemm
-        return float(g.m), float(g.n), float(self.work.k), float(g.count)
+        return _size(self.work)
 
     @property
     def table_row(self) -> NDArray[np.float64]:
@@ -98,6 +86,11 @@ class Launch:
             return f"{library} matrix-vector"
         parts = f" split {int(self.split)}" if self.split > 1 else ""
         return f"{library} {kernel_name(self.table_row)}{parts}"
+
+
+def _size(work: SparseGemm) -> Size:
+    g = work.gemm
+    return Size(float(g.m), float(g.n), float(work.k), float(g.count))
 
 
 def kernel_name(row: NDArray[np.float64]) -> str:
@@ -239,8 +232,9 @@ def _chosen(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
-    size = (float(g.m), float(g.n), float(work.k), float(g.count))
-    row, split, clocks = choose(found.chip, form, found.table, found.splits, rules_of(found), *size)
+    row, split, clocks = choose(
+        found.chip, form, found.table, found.splits, rules_of(found), _size(work)
+    )
     said = "; ".join(filter(None, (note, found.note)))
     launch = Launch(work, call, found, form, int(row), float(split), copied, share, said)
     return launch, float(clocks)
@@ -299,7 +293,7 @@ def writeup(
         What takes longest.
     """
     g = launch.work.gemm
-    m, n, k, copies = launch.sizes
+    m, n, k, copies = launch.size
     form, native = launch.form, launch.resolved.native
     cycles = math.ceil(clocks + copy_clocks(launch))
     compute = min(cycles, math.ceil(multiplying))
@@ -331,7 +325,7 @@ def writeup(
 
 def _shared_bytes(launch: Launch, tiles: float) -> float:
     """Of both operands, read from the SMs' own memory: by warps as fragments, or once."""
-    m, n, k, copies = launch.sizes
+    m, n, k, copies = launch.size
     form, row = launch.form, launch.table_row
     if launch.row == MATRIX_VECTOR:
         return (m * form.a + n * form.b) * k * copies

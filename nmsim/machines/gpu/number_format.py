@@ -10,7 +10,7 @@ __all__ = ["in_format"]
 
 @lru_cache(maxsize=256)
 def in_format(machine: Gpu, wanted: str = "") -> Ran:
-    """The GPU with another ``dtype``, at that format's rate; its own, bytes and all, if it has none.
+    """The GPU with another ``dtype``, at that format's rate; if it has none such, with its own.
 
     Parameters
     ----------

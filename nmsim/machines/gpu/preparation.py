@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from nmsim.errors import ShapeError
+from nmsim.machines.gpu.chip import resolved
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Pass
 from nmsim.pattern import Pattern
@@ -52,7 +53,7 @@ def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
     passes = tuple(passes)
     clock = machine.clock_mhz
     lanes = machine.sms * machine.format("fp32").macs_per_clk * clock
-    time = 0.0
+    launch, time = resolved(machine)["launch_us"], 0.0
     for index, one in enumerate(passes):
         bytes_moved = one.read_bytes + one.written_bytes
         resident = bytes_moved <= machine.l2.mib * 2**20
@@ -60,7 +61,7 @@ def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
         cold += one.read_bytes if index == 0 or not resident else 0.0
         cold += one.written_bytes if index == len(passes) - 1 or not resident else 0.0
         moving = max(cold / (machine.dram.gbps * 1e3), bytes_moved / (machine.l2.gbps * 1e3))
-        time += machine.timing.launch_us + max(moving, one.operations / lanes)
+        time += launch + max(moving, one.operations / lanes)
     return Preparation(passes, time)
 
 

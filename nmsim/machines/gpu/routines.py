@@ -1,16 +1,19 @@
 """Calls of a GPU's libraries, as predictions of measured times ask for them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.machines.gpu import analytical, cycle
-from nmsim.machines.gpu.account import account
+from nmsim.machines.gpu.analytical import BOUND, BOUNDS, KERNEL, SPLIT, TILES, WAVES, estimates
 from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.launch import kernel_name
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import FIDELITIES, Call, Routines
 from nmsim.registry import unknown_name
 
-__all__ = ["ROUTINES", "call_times"]
+__all__ = ["ROUTINES", "account", "call_times"]
 
 
 def call_times(
@@ -37,8 +40,36 @@ def call_times(
     return analytical.times(machine, call, sizes)
 
 
+def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """What the closed form thinks happens in every GEMM: kernel, split, tiles, waves and bound.
+
+    For reading errors by, not for timing: no figure here enters a prediction.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+
+    Returns
+    -------
+    dict
+        ``model_kernel``, ``split`` (parts of K), ``tiles`` and ``waves`` of threadblocks,
+        ``bound``: what takes longest, one of ``analytical.BOUNDS``.
+    """
+    found = estimates(machine, call, sizes)
+    kernels, splits, tiles, bounds = found[:, (KERNEL, SPLIT, TILES, BOUND)].astype(np.int64).T
+    names = [kernel_name(row) for row in resolve(machine, call).table]
+    return {
+        "model_kernel": np.array([*names, "matrix-vector"], object)[kernels],
+        "split": splits,
+        "tiles": tiles,
+        "waves": found[:, WAVES],
+        "bound": np.array(BOUNDS, object)[bounds],
+    }
+
+
 def _offered(machine: Gpu) -> dict[str, list[str]]:
-    """Sparsities of each number format: dense, and the native patterns where it has an instruction."""
+    """Sparsities of each number format: dense, and native patterns if it has an instruction."""
     return {
         form.dtype: ["dense", *(str(p) for p in machine.native if form.sparse_macs_per_clk)]
         for form in machine.formats

@@ -1,8 +1,8 @@
 """What the YAML file of a GPU with tensor cores says."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import SpecError
 from nmsim.machines.kind import Machine
@@ -12,6 +12,7 @@ from nmsim.spec import Spec
 
 __all__ = [
     "L2",
+    "Constants",
     "Cycle",
     "Format",
     "Gpu",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 Positive = Annotated[float, Field(gt=0, le=1e12)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -87,74 +90,72 @@ class GpuDram(Spec):
     latency_clk: Positive = Field(description="load latency, clocks of an SM")
 
 
-class Timing(Spec):
-    """What a launch takes beside its arithmetic and its bytes."""
+class Constants(Spec):
+    """Constants that both fidelities take, each its own: what a launch and its results cost."""
 
-    launch_us: Annotated[float, Field(ge=0)] = Field(
-        description="shortest kernel of a graph, us: what a launch costs and no work hides"
+    launch_us: NonNegative | None = Field(
+        None,
+        description="what a launch costs and no work hides, us: in closed form the shortest kernel "
+        "of a graph, in cycles what comes before its first threadblock",
     )
-    load_us: Annotated[float, Field(ge=0)] = Field(
-        description="from asking for a stage to its arrival under load, us"
+    reduce_us: NonNegative | None = Field(
+        None, description="launch of the kernel that adds up the parts of a split K, us"
     )
-    wave_us: Annotated[float, Field(ge=0)] = Field(
-        description="between one tile of a slot and the next, us"
+    store_bytes_per_clk: Positive | None = Field(
+        None, description="results that an SM writes, bytes per clock"
     )
-    reduce_us: Annotated[float, Field(ge=0)] = Field(
-        description="launch of the kernel that adds up the parts of a split K, us"
+    write_gbps: Positive | None = Field(None, description="results into DRAM, 1e9 bytes per second")
+
+
+class TimingOverride(Constants):
+    """Fields of `timing` that a library's kernels take otherwise; null: as the machine says."""
+
+    load_us: NonNegative | None = Field(
+        None, description="from asking for a stage to its arrival under load, us"
     )
-    overlap: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="share of the shorter of on-chip and DRAM time that is not hidden by the longer"
+    wave_us: NonNegative | None = Field(
+        None, description="between one tile of a slot and the next, us"
     )
-    store_bytes_per_clk: Positive = Field(description="results that an SM writes, bytes per clock")
-    write_gbps: Positive = Field(description="results into DRAM, 1e9 bytes per second")
-    throttle: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="slow-down of a long kernel that keeps all tensor cores busy"
+    overlap: Share | None = Field(
+        None,
+        description="share of the shorter of on-chip and DRAM time that the longer does not hide",
     )
-    throttle_us: Annotated[float, Field(ge=0)] = Field(
-        description="time in which the clock comes down by half of that, us"
+    throttle: Share | None = Field(
+        None, description="slow-down of a long kernel that keeps all tensor cores busy"
     )
-    gemv_gbps: Positive = Field(description="a matrix-vector kernel's reads, 1e9 bytes per second")
-    sustained_throttle: Annotated[float, Field(ge=0, le=1)] = Field(
+    throttle_us: NonNegative | None = Field(
+        None, description="time in which the clock comes down by half of that, us"
+    )
+    gemv_gbps: Positive | None = Field(
+        None, description="a matrix-vector kernel's reads, 1e9 bytes per second"
+    )
+
+
+class Timing(TimingOverride):
+    """What a launch takes beside its arithmetic and its bytes; a machine leaves none of it out."""
+
+    model_config = ConfigDict(json_schema_extra={"required": [*TimingOverride.model_fields]})
+
+    sustained_throttle: Share = Field(
         0.0,
         description="slow-down of kernels that keep all tensor cores busy, launched back to back "
         "for so long that the clock has come down before the first is timed",
     )
 
 
-class TimingOverride(Spec):
-    """Fields of `timing` that a library's kernels take otherwise; null: as the machine says."""
-
-    launch_us: Annotated[float, Field(ge=0)] | None = None
-    load_us: Annotated[float, Field(ge=0)] | None = None
-    wave_us: Annotated[float, Field(ge=0)] | None = None
-    reduce_us: Annotated[float, Field(ge=0)] | None = None
-    overlap: Annotated[float, Field(ge=0, le=1)] | None = None
-    store_bytes_per_clk: Positive | None = None
-    write_gbps: Positive | None = None
-    throttle: Annotated[float, Field(ge=0, le=1)] | None = None
-    throttle_us: Annotated[float, Field(ge=0)] | None = None
-    gemv_gbps: Positive | None = None
-
-
-class Cycle(Spec):
+class Cycle(Constants):
     """What the cycle model takes beside or instead of `timing`; null: as that says, or nothing."""
 
-    launch_us: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="a kernel before its first threadblock, us"
-    )
-    start_us: Annotated[float, Field(ge=0)] | None = Field(
+    start_us: NonNegative | None = Field(
         None, description="a threadblock before its first load and after its last store, us"
     )
-    reduce_us: Annotated[float, Field(ge=0)] | None = None
-    store_bytes_per_clk: Positive | None = None
-    write_gbps: Positive | None = None
     queue_clk: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
         None, description="what comes to DRAM's latency when it is fully used, clocks"
     )
     dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None, description="share of DRAM's bandwidth that the short rows of tiles reach"
     )
-    absorbed_mib: Annotated[float, Field(ge=0)] | None = Field(
+    absorbed_mib: NonNegative | None = Field(
         None, description="results that L2 holds until the kernel has ended, MiB"
     )
     shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
@@ -218,6 +219,13 @@ class Gpu(Machine):
         description="a kernel, by name, to be run wherever the library has it; none: the library's "
         "choice",
     )
+
+    @model_validator(mode="after")
+    def _states_its_timing(self) -> Self:
+        for name, value in self.timing:
+            if value is None:
+                raise ValueError(f"timing.{name} is missing")
+        return self
 
     @property
     def sustained(self) -> "Gpu":

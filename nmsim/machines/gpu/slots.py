@@ -7,7 +7,7 @@ whole wave of a run takes every slot once, so that waves are added up without be
 are repeats of the whole launch, once it leaves the slots as it found them.
 
 Durations do not depend on what runs beside a tile: that is the caller's to put into them.
-``nmsim.machines.engine.wave_events`` has tiles that share a channel.
+``tests/wave_events.py`` has tiles that share a channel.
 """
 
 from typing import NamedTuple

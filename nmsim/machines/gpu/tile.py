@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.machines.gpu.call import Resolved
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.chip import resolved
+from nmsim.machines.gpu.schema import Gpu, Library
 from nmsim.machines.gpu.sm import multiprocessor as sm
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import Instruction, Tile
@@ -71,21 +72,20 @@ def _instruction(
 
 def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
     """The instruction that a call's kernels multiply with; a compressed operand is its A."""
-    own = found.library.cycle.efficiency
-    macs = found.chip.macs * (own / found.library.efficiency if own else 1.0)
-    tensor = not found.kernels.cuda_cores
+    macs, tensor = found.cycle_chip.macs, not found.kernels.cuda_cores
     one = _instruction(machine, dtype, found.native, macs, tensor=tensor)
     return one._replace(sharers=WARPGROUP) if found.kernels.operands == "shared" else one
 
 
-def core_of(machine: Gpu, dtype: str, *, bulk: bool = False) -> Sm:
-    """The multiprocessor.
+def core_of(machine: Gpu, dtype: str, library: Library | None = None, *, bulk: bool = False) -> Sm:
+    """The multiprocessor, as a library's kernels find it.
 
     Registers are read as fast as the machine's rates need it at least. What selecting by metadata
     takes beside reading registers is what the machine's sparse rate leaves. ``bulk``: what has been
     asked for is bounded by the stages alone.
     """
     form, own = machine.format(dtype), machine.sm
+    said = resolved(machine, library, "cycle")
     all_of = [_instruction(machine, dtype, DENSE, form.macs_per_clk)]
     if form.sparse_macs_per_clk:
         rate = form.sparse_macs_per_clk
@@ -98,10 +98,10 @@ def core_of(machine: Gpu, dtype: str, *, bulk: bool = False) -> Sm:
         shared_bytes=int(own.shared_bytes_per_clk),
         shared_interval=SHARED_INTERVAL,
         shared_latency=max(0, own.shared_latency - SHARED_INTERVAL),
-        shared_queue=machine.cycle.shared_queue_clk or SHARED_QUEUE,
+        shared_queue=int(said.get("shared_queue_clk", SHARED_QUEUE)),
         register_reads=reads,
         selection_cycles=selection,
-        barrier_latency=machine.cycle.barrier_clk or BARRIER,
+        barrier_latency=int(said.get("barrier_clk", BARRIER)),
         in_flight=int(own.shared_kib * 1024) if bulk else IN_FLIGHT,
         store_queue=STORE_QUEUE,
     )

@@ -19,81 +19,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.call import CTAS, TM, TN, Chip, Form, Resolved
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import Tile, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
 
-__all__ = ["Grid", "Rates", "TileRun", "Wave", "grid_of", "held_of", "rates_of", "waves_of"]
+__all__ = ["Grid", "Sizes", "TileRun", "Wave", "grid_of", "held_of", "waves_of"]
+
+Sizes = tuple[int, int, int, int]
+"""M, N, K and copies in one launch."""
 
 LATENCY_STEP = 16
 """Clocks: latencies nearer than that are one class of tiles."""
-
-
-class Rates(NamedTuple):
-    """A GPU and library beyond its SMs: clocks, and bytes per clock of the whole GPU.
-
-    Parameters
-    ----------
-    launch, start, reduce
-        Of a kernel, of a threadblock before its first load, of the kernel that adds up parts of K.
-    near, latency, queue
-        Of L2, of device memory that is idle, and what comes to it when it is fully used.
-    dram, write, l2, gemv
-        Of device memory for reads and for results, of L2, of a matrix-vector kernel.
-    port, store
-        From and to an SM.
-    l2_bytes, absorbed
-        Capacity of L2, and of it for results that are written after the kernel has ended.
-    throttle, throttle_half
-        Slow-down of a long kernel, and when half of it is there.
-    """
-
-    launch: float
-    start: float
-    reduce: float
-    near: float
-    latency: float
-    queue: float
-    dram: float
-    write: float
-    l2: float
-    gemv: float
-    port: float
-    store: float
-    l2_bytes: float
-    absorbed: float
-    throttle: float
-    throttle_half: float
-
-
-def rates_of(machine: Gpu, found: Resolved) -> Rates:
-    """What the machine's file says, and what it says of the library where that is otherwise."""
-    said = {"start_us": 0.0, "queue_clk": 0.0, "dram_share": 1.0, "absorbed_mib": 0.0}
-    own = found.library
-    for source in (machine.timing, machine.cycle, own.timing, own.cycle):
-        said |= {name: value for name, value in source.model_dump().items() if value is not None}
-    clock = machine.clock_mhz
-    per_clock = 1e3 / clock
-    return Rates(
-        launch=said["launch_us"] * clock,
-        start=said["start_us"] * clock,
-        reduce=said["reduce_us"] * clock,
-        near=machine.l2.latency_clk,
-        latency=machine.dram.latency_clk,
-        queue=said["queue_clk"],
-        dram=machine.dram.gbps * said["dram_share"] * per_clock,
-        write=said["write_gbps"] * per_clock,
-        l2=machine.l2.gbps * per_clock,
-        gemv=said["gemv_gbps"] * per_clock,
-        port=machine.sm.port_bytes_per_clk,
-        store=said["store_bytes_per_clk"],
-        l2_bytes=machine.l2.mib * 2**20,
-        absorbed=said["absorbed_mib"] * 2**20,
-        throttle=said["throttle"],
-        throttle_half=said["throttle_us"] * clock,
-    )
 
 
 class TileRun(NamedTuple):
@@ -150,12 +87,11 @@ class Grid(NamedTuple):
 
 def grid_of(
     chip: Chip,
-    rates: Rates,
     form: Form,
     row: NDArray[np.float64],
     tile: Tile,
     split: int,
-    sizes: tuple[int, int, int, int],
+    sizes: Sizes,
 ) -> Grid:
     """Cut C, and K in ``split`` parts, into tiles of a row of the kernel table."""
     m, n, k, copies = sizes
@@ -177,10 +113,10 @@ def grid_of(
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )
-    return grid._replace(read=copies * _read(grid, rates, form, row, sizes))
+    return grid._replace(read=copies * _read(grid, chip, form, row, sizes))
 
 
-def held_of(rates: Rates, form: Form, sizes: tuple[int, int, int, int]) -> float:
+def held_of(chip: Chip, form: Form, sizes: Sizes) -> float:
     """Share of the operands' bytes that L2 still holds from earlier launches of a series.
 
     It falls in proportion to what passes between two uses: of A one launch, of B all B of the
@@ -191,16 +127,16 @@ def held_of(rates: Rates, form: Form, sizes: tuple[int, int, int, int]) -> float
     if not form.in_turn:
         return 0.0
     passing = ((a, a + b + c), (b, a + form.in_turn * b + c))
-    held = sum(own * max(0.0, 1 - copies * by / rates.l2_bytes) for own, by in passing)
+    held = sum(own * max(0.0, 1 - copies * by / chip.l2_bytes) for own, by in passing)
     return held / (a + b)
 
 
 def _read(
     grid: Grid,
-    rates: Rates,
+    chip: Chip,
     form: Form,
     row: NDArray[np.float64],
-    sizes: tuple[int, int, int, int],
+    sizes: Sizes,
 ) -> float:
     """Bytes of one copy from device memory, waves being as square as they can be.
 
@@ -217,22 +153,22 @@ def _read(
     footprint = stripes + at_once * row[TM] * row[TN] * form.out
     rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
-    first = once * (1 - held_of(rates, form, sizes))
-    return float(first + again * (1 - min(1.0, rates.l2_bytes / footprint)))
+    first = once * (1 - held_of(chip, form, sizes))
+    return float(first + again * (1 - min(1.0, chip.l2_bytes / footprint)))
 
 
-def _feeds(rates: Rates, grid: Grid, running: int) -> tuple[dict[str, float], float]:
+def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], float]:
     """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
     deepest = math.ceil(running / grid.sms)
     share = deepest / running
     reads = {
-        "sm port": rates.port,
-        "l2 bandwidth": rates.l2 * share,
-        "dram bandwidth": rates.dram * share / grid.missed,
+        "sm port": chip.port,
+        "l2 bandwidth": chip.l2 * share,
+        "dram bandwidth": chip.dram * share / grid.missed,
     }
-    store = rates.store
-    if grid.split == 1 and grid.written > rates.absorbed:
-        drained = rates.write * grid.written / (grid.written - rates.absorbed)
+    store = chip.store
+    if grid.split == 1 and grid.written > chip.absorbed:
+        drained = chip.write * grid.written / (grid.written - chip.absorbed)
         store = min(store, drained * share)
     return reads, store / grid.stored
 
@@ -266,14 +202,14 @@ def _uneven(share: float, pull: float, sms: int, running: int) -> float:
     return deepest / ((deepest - 1) * sms / whole + 1 / min(pull, whole / left))
 
 
-def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: int) -> Wave:
+def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, rounds: int, running: int) -> Wave:
     """The fullest SM of a wave, first with idle memory and then with memory as busy as that."""
-    reads, store = _feeds(rates, grid, running)
+    reads, store = _feeds(chip, grid, running)
     pace = min(reads, key=lambda cause: reads[cause])
     padding = grid.padded / grid.fed
     deepest = math.ceil(running / grid.sms)
     # What another tile has loaded, or an earlier launch, comes from L2.
-    idle = _stepped(rates.near + (rates.latency - rates.near) * grid.missed)
+    idle = _stepped(chip.near + (chip.latency - chip.near) * grid.missed)
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
     if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
@@ -285,17 +221,17 @@ def _wave(core: Sm, tile: Tile, rates: Rates, grid: Grid, rounds: int, running: 
     feed = Feed(idle, _digits(reads[pace] * padding), _digits(store))
     ran = TileRun(own, tile, feed, grid.slices, deepest)
     time = tile_time(*ran)
-    if rates.queue:
+    if chip.queue:
         moved = running * grid.read / grid.tiles
-        busy = min(1.0, moved / rates.dram / time.cycles)
-        latency = idle + _stepped(rates.queue * busy)
+        busy = min(1.0, moved / chip.dram / time.cycles)
+        latency = idle + _stepped(chip.queue * busy)
         ran = ran._replace(feed=feed._replace(latency=latency))
         time = tile_time(*ran)
     return Wave(rounds, running, time, pace, ran)
 
 
-def waves_of(core: Sm, tile: Tile, rates: Rates, grid: Grid) -> tuple[Wave, ...]:
+def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid) -> tuple[Wave, ...]:
     """The full waves, then the rest."""
     full, rest = divmod(grid.tiles, grid.slots)
     kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
-    return tuple(_wave(core, tile, rates, grid, *kind) for kind in kinds)
+    return tuple(_wave(core, tile, chip, grid, *kind) for kind in kinds)

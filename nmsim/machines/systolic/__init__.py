@@ -14,7 +14,7 @@ __all__: list[str] = []
 
 
 def _pass_us(machine: SystolicArray, work: Pass) -> float:
-    """Microseconds of one pass: its bytes through DRAM, a lower bound; no vector unit is modelled."""
+    """Microseconds of one pass: its bytes through DRAM, a lower bound without a vector unit."""
     if machine.dram.gbps is None:
         return 0.0
     return (work.read_bytes + work.written_bytes) / (machine.dram.gbps * 1e3)

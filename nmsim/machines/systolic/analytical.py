@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields, replace
 
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
+from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.placement import Placement, place
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share, expected_slots
-from nmsim.machines.systolic.traffic import Moved, element_bits, transfer_cycles, writeup
+from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer_cycles, writeup
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, Survivors
 
@@ -88,19 +89,16 @@ def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = 
         sums_out=copies.spilled,
         outputs=gemm.m * gemm.n * gemm.count,
     )
-    result = writeup(
-        machine,
-        placement,
-        moved,
+    shifts_in = placement.dataflow.preloads and machine.preload != "overlapped"
+    spent = Spent(
         compute=compute,
         waited=math.ceil(copies.waited),
-        preload=copies.folds * r
-        if placement.dataflow.preloads and machine.preload != "overlapped"
-        else 0,
+        preload=copies.folds * r if shifts_in else 0,
         streamed=copies.streamed,
         cycles=_with_memory(machine, placement, moved, edges, compute, copies),
         issued=copies.issued,
     )
+    result = writeup(machine, placement, moved, spent)
     if placement.selected:
         share = expected_misfit_share(placement.selected_mask, placement.native)
         return replace(result, misfit_share=share)
@@ -236,8 +234,8 @@ def _intersected(machine: SystolicArray, work: SparseGemm) -> Expected | None:
     pe = machine.intersecting
     if pe is None or (work.a.is_dense and work.b.is_dense):
         return None
-    size = (work.gemm.count, machine.rows, machine.cols, pe.group, pe.lookahead)
-    return expected_fold_cycles(work.a, work.b, *size)
+    fabric = Fabric(machine.rows, machine.cols, pe.group, pe.lookahead)
+    return expected_fold_cycles(work.a, work.b, work.gemm.count, fabric)
 
 
 def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:

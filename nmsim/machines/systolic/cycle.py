@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, launch
-from nmsim.machines.systolic.intersect.folds import fold_cycles
+from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.memory import TICKS
 from nmsim.machines.systolic.placement import Placement, place
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
-from nmsim.machines.systolic.traffic import Moved, element_bits, writeup
+from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
@@ -84,15 +84,17 @@ def _intersect(
         return None
     work = placement.work
     g = work.gemm
-    size = (g.count, machine.rows, machine.cols, pe.group, pe.lookahead)
+    fabric = Fabric(machine.rows, machine.cols, pe.group, pe.lookahead)
     regular = _regular_cycles(work, pe.group)
     if regular is not None:
         shape = (g.count, math.ceil(g.m / machine.rows), math.ceil(g.n / machine.cols))
         return Sampled.exact(np.full(shape, regular, np.int64))
     if sample is None:
-        return Sampled.exact(fold_cycles(work.a, work.b, *size))
+        return Sampled.exact(fold_cycles(work.a, work.b, g.count, fabric))
     least = _least(machine, placement)
-    return sample_cycles(work.a, work.b, *size, sample=sample.folds, seed=sample.seed, least=least)
+    return sample_cycles(
+        work.a, work.b, g.count, fabric, sample=sample.folds, seed=sample.seed, least=least
+    )
 
 
 def _least(machine: SystolicArray, placement: Placement) -> NDArray[np.float64]:
@@ -186,12 +188,14 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
             sums.sums_out,
             sums.outputs,
         ),
-        compute=-(-sums.compute // TICKS) + once,
-        waited=-(-sums.waited // TICKS),
-        streamed=sums.streamed,
-        preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
-        cycles=-(-sums.total // TICKS) + once,
-        issued=sums.issued,
+        Spent(
+            compute=-(-sums.compute // TICKS) + once,
+            waited=-(-sums.waited // TICKS),
+            streamed=sums.streamed,
+            preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
+            cycles=-(-sums.total // TICKS) + once,
+            issued=sums.issued,
+        ),
     )
 
 

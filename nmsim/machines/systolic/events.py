@@ -1,7 +1,7 @@
 """The memory pipeline as events (simpy): the oracle of the recurrence, and what it cannot do.
 
-One array alone gives exactly the times of ``nmsim.machines.systolic.memory``. Several arrays may share the
-channel: then they contend for it, first come first served.
+One array alone gives exactly the times of ``nmsim.machines.systolic.memory``. Several arrays may
+share the channel: then they contend for it, first come first served.
 """
 
 from collections.abc import Generator, Sequence

@@ -15,7 +15,7 @@ Repeated folds, chunks, tiles and copies are added up as soon as they only shift
 time (``nmsim.machines.systolic.memory``), so the cost grows with distinct folds, not with cycles.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,35 @@ class Work(NamedTuple):
     intersecting: bool
 
 
+class Chunk(NamedTuple):
+    """A tile of columns and a chunk of streamed rows: cycles that stream, columns, slots along K.
+
+    ``x_k`` and ``y_k`` are the stored elements of both operands along that K.
+    """
+
+    streamed: int
+    cols: int
+    slots: int
+    x_k: int
+    y_k: int
+
+
+class Fold(NamedTuple):
+    """One fold: cycles that stream, and elements read from the buffers, loaded, and written.
+
+    ``sums_in`` and ``sums_out`` are partial sums that the C buffer cannot hold.
+    """
+
+    streamed: int
+    x_read: int
+    y_read: int
+    x_load: int
+    y_load: int
+    sums_in: int
+    sums_out: int
+    outputs: int
+
+
 class Sums(NamedTuple):
     """What a launch adds up to: ticks, cycles and elements.
 
@@ -125,48 +154,38 @@ class Sums(NamedTuple):
 ) = range(TIMES, TIMES + 12)
 STATE_SIZE = TIMES + 12
 
+# Kernels are compiled anew for a literal argument: these are none.
+FIRST, ONCE, YES = cast("tuple[int, int, bool]", (np.int64(0), np.int64(1), np.bool_(True)))
+
 
 @kernel
-def _delivery_wait(array: Array, streamed: int, x_read: int, y_read: int) -> int:
+def _delivery_wait(array: Array, one: Fold) -> int:
     """Ticks that a fold waits for the path from the buffers."""
-    x, y = x_read * array.x_delivery, y_read * array.y_delivery
+    x, y = one.x_read * array.x_delivery, one.y_read * array.y_delivery
     streaming = x + y if array.preload == 0 else y
-    wait = max(0.0, np.ceil(streaming) - streamed * TICKS)
+    wait = max(0.0, np.ceil(streaming) - one.streamed * TICKS)
     if array.preload > 0:
         wait += max(0.0, np.ceil(x) - array.preload * TICKS)
     return int(wait)
 
 
 @kernel
-def _folds(
-    state: State,
-    count: int,
-    array: Array,
-    buffers: Buffers,
-    streamed: int,
-    x_read: int,
-    y_read: int,
-    x_load: int,
-    y_load: int,
-    sums_in: int,
-    sums_out: int,
-    outputs: int,
-) -> None:
-    """Run ``count`` folds alike; reads, loads, sums and outputs are elements of one of them."""
-    x_ahead, y_ahead = min(x_load, buffers.x_half), min(y_load, buffers.y_half)
+def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
+    """Run ``count`` folds alike."""
+    x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     stream = int(
         np.ceil(
-            (x_load - x_ahead) * buffers.x_ticks
-            + (y_load - y_ahead) * buffers.y_ticks
-            + sums_in * buffers.sum_ticks
+            (one.x_load - x_ahead) * buffers.x_ticks
+            + (one.y_load - y_ahead) * buffers.y_ticks
+            + one.sums_in * buffers.sum_ticks
         )
     )
     if buffers.latency > 0:  # a request is one, however fast the channel
-        load = max(load, int(x_load + y_load > 0))
-    store = int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks))
-    wait = _delivery_wait(array, streamed, x_read, y_read)
-    ticks = (streamed + array.overhead) * TICKS + wait
+        load = max(load, int(one.x_load + one.y_load > 0))
+    store = int(np.ceil(one.sums_out * buffers.sum_ticks + one.outputs * buffers.output_ticks))
+    wait = _delivery_wait(array, one)
+    ticks = (one.streamed + array.overhead) * TICKS + wait
     if state[FOLDS] > 0:  # the outputs of the fold before leave behind this one
         ticks = max(ticks, array.drain * TICKS)
     before = np.empty(TIMES, np.int64)
@@ -179,30 +198,22 @@ def _folds(
     state[FOLDS] += count
     state[COMPUTE] += count * ticks
     state[WAITED] += count * wait
-    state[STREAMED] += count * streamed
-    state[X_READ] += count * x_read
-    state[Y_READ] += count * y_read
-    state[X_LOADED] += count * x_load
-    state[Y_LOADED] += count * y_load
-    state[SUMS_IN] += count * sums_in
-    state[SUMS_OUT] += count * sums_out
-    state[OUTPUTS] += count * outputs
+    state[STREAMED] += count * one.streamed
+    state[X_READ] += count * one.x_read
+    state[Y_READ] += count * one.y_read
+    state[X_LOADED] += count * one.x_load
+    state[Y_LOADED] += count * one.y_load
+    state[SUMS_IN] += count * one.sums_in
+    state[SUMS_OUT] += count * one.sums_out
+    state[OUTPUTS] += count * one.outputs
 
 
 @kernel
 def _column(
-    state: State,
-    array: Array,
-    buffers: Buffers,
-    streamed: int,
-    cols: int,
-    slots: int,
-    x_k: int,
-    y_k: int,
-    x_loads: bool,
-    y_loads: bool,
+    state: State, array: Array, buffers: Buffers, chunk: Chunk, x_loads: bool, y_loads: bool
 ) -> None:
     """All folds along K of one tile of columns and one chunk of streamed rows."""
+    streamed, cols, slots, x_k, y_k = chunk
     folds = (slots + array.rows - 1) // array.rows
     x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
     x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
@@ -210,13 +221,15 @@ def _column(
     x, y, done = cols * x_part, streamed * y_part, streamed * cols
     x_full, y_full = x if x_loads else 0, y if y_loads else 0
     if folds > 1:
-        _folds(state, 1, array, buffers, streamed, x, y, x_full, y_full, 0, overflow, 0)
+        first = Fold(streamed, x, y, x_full, y_full, 0, overflow, 0)
+        _folds(state, ONCE, array, buffers, first)
     if folds > 2:
-        more = folds - 2
-        _folds(state, more, array, buffers, streamed, x, y, x_full, y_full, overflow, overflow, 0)
+        inner = Fold(streamed, x, y, x_full, y_full, overflow, overflow, 0)
+        _folds(state, folds - 2, array, buffers, inner)
     x, y = cols * x_last, streamed * y_last
     x_rest, y_rest = x if x_loads else 0, y if y_loads else 0
-    _folds(state, 1, array, buffers, streamed, x, y, x_rest, y_rest, overflow, 0, done)
+    last = Fold(streamed, x, y, x_rest, y_rest, overflow, 0, done)
+    _folds(state, ONCE, array, buffers, last)
     state[ISSUED] += streamed * cols * slots
 
 
@@ -236,20 +249,21 @@ def _chunks(
     if not buffers.spill:
         longest = max(1, buffers.sums_half // cols)
         chunks = (work.y_lanes + longest - 1) // longest
-    chunk = (work.y_lanes + chunks - 1) // chunks
-    chunks = (work.y_lanes + chunk - 1) // chunk
+    rows = (work.y_lanes + chunks - 1) // chunks
+    chunks = (work.y_lanes + rows - 1) // rows
     x_stays = cols * x_k <= buffers.x_half
-    last = work.y_lanes - (chunks - 1) * chunk
-    _column(state, array, buffers, chunk, cols, slots, x_k, y_k, True, y_loads)
+    whole = Chunk(rows, cols, slots, x_k, y_k)
+    rest = Chunk(work.y_lanes - (chunks - 1) * rows, cols, slots, x_k, y_k)
+    _column(state, array, buffers, whole, YES, y_loads)
     before = np.empty(STATE_SIZE, np.int64)
     for left in range(chunks - 2, 0, -1):
         note(before, state)
-        _column(state, array, buffers, chunk, cols, slots, x_k, y_k, not x_stays, y_loads)
+        _column(state, array, buffers, whole, not x_stays, y_loads)
         if only_shifted(before, state):
             repeat(before, state, left - 1)
             break
     if chunks > 1:
-        _column(state, array, buffers, last, cols, slots, x_k, y_k, not x_stays, y_loads)
+        _column(state, array, buffers, rest, not x_stays, y_loads)
 
 
 @kernel
@@ -259,7 +273,7 @@ def _rows_copy(
     """One copy with K on the rows: tile after tile of columns."""
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     before = np.empty(STATE_SIZE, np.int64)
-    tile = 0
+    tile = FIRST
     while tile < tiles:
         full = tile < tiles - 1
         cols = array.cols if full else work.x_lanes - tile * array.cols
@@ -308,7 +322,7 @@ def _time_row(
     rows = min(array.rows, work.y_lanes - row_tile * array.rows)
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     x_stays = _elements(slots, array, work) <= buffers.x_half
-    tile = 0
+    tile = FIRST
     while tile < tiles:
         length = (
             slots[tile] if work.x_selected else slots[row_tile] if work.y_selected else slots[0]
@@ -321,20 +335,9 @@ def _time_row(
         x, y = cols * _stored(work.x_k, length), rows * _stored(work.y_k, length)
         x_loads = row_tile == 0 or not x_stays
         y_loads = tile == 0 or y > buffers.y_half
-        _folds(
-            state,
-            alike,
-            array,
-            buffers,
-            streamed,
-            x,
-            y,
-            x if x_loads else 0,
-            y if y_loads else 0,
-            0,
-            0,
-            rows * cols,
-        )
+        x_load, y_load = x if x_loads else 0, y if y_loads else 0
+        one = Fold(streamed, x, y, x_load, y_load, 0, 0, rows * cols)
+        _folds(state, alike, array, buffers, one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
@@ -368,7 +371,7 @@ def _time_copy(
     """One copy with K in time: row after row of tiles of C."""
     row_tiles = (work.y_lanes + array.rows - 1) // array.rows
     before = np.empty(STATE_SIZE, np.int64)
-    row_tile = 0
+    row_tile = FIRST
     while row_tile < row_tiles:
         note(before, state)
         own = cycles[row_tile if work.intersecting else 0]

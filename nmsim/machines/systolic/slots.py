@@ -7,7 +7,7 @@ least: a mask that obeys the native pattern takes N slots a group, whatever its 
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,19 @@ def _kept_between(words: Words, row: int, start: int, stop: int) -> int:
     return kept
 
 
+class _Selectors(NamedTuple):
+    """N and M of the native pattern, K of the mask, and K as it is padded."""
+
+    keep: int
+    group: int
+    k: int
+    padded: int
+
+
 @kernel
-def _group_slots(
-    words: Words, first: int, last: int, k: int, padded: int, keep: int, group: int
-) -> Counts:
+def _group_slots(words: Words, first: int, last: int, native: _Selectors) -> Counts:
+    """Slots of every native group, for rows ``first`` to ``last`` in lock-step."""
+    keep, group, k, padded = native
     groups = (padded + group - 1) // group
     slots = np.empty(groups, np.int64)
     for g in range(groups):
@@ -52,16 +61,15 @@ def _group_slots(
 
 
 @kernel
-def _tile_slots(
-    words: Words, copies: int, rows: int, tile: int, k: int, padded: int, keep: int, group: int
-) -> NDArray[np.int64]:
+def _tile_slots(words: Words, copies: int, rows: int, tile: int, native: _Selectors) -> Counts:
+    """Slots along K of every tile of so many rows, copies x tiles."""
     tiles = (rows + tile - 1) // tile
     slots = np.empty((copies, tiles), np.int64)
     for copy in range(copies):
         for t in range(tiles):
             first = copy * rows + t * tile
             last = copy * rows + min((t + 1) * tile, rows)
-            slots[copy, t] = _group_slots(words, first, last, k, padded, keep, group).sum()
+            slots[copy, t] = _group_slots(words, first, last, native).sum()
     return slots
 
 
@@ -88,14 +96,14 @@ def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> C
     rows = mask.rows // copies
     if mask.obeys(native):
         return np.full((copies, -(-rows // tile)), native.stored(k), np.int64)
-    return np.asarray(
-        _tile_slots(mask.words, copies, rows, tile, mask.k, k, native.keep, native.group)
-    )
+    selectors = _Selectors(native.keep, native.group, mask.k, k)
+    return np.asarray(_tile_slots(mask.words, copies, rows, tile, selectors))
 
 
 def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> Counts:
     """Slots of every native group along K, for lanes ``first`` to ``last`` in lock-step."""
-    return np.asarray(_group_slots(mask.words, first, last, mask.k, k, native.keep, native.group))
+    selectors = _Selectors(native.keep, native.group, mask.k, k)
+    return np.asarray(_group_slots(mask.words, first, last, selectors))
 
 
 def expected_misfit_share(mask: Mask, native: Pattern) -> float:

@@ -11,7 +11,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Result
 
-__all__ = ["Moved", "element_bits", "distinct", "transfer_cycles", "writeup"]
+__all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "writeup"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,32 @@ class Moved:
     sums_in: int
     sums_out: int
     outputs: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Time and MAC slots of one launch.
+
+    Parameters
+    ----------
+    compute, cycles
+        Cycles at work, and in all.
+    waited
+        The part of ``compute`` that waits for the path from the buffers.
+    preload
+        Cycles in which x shifts in; 0 if it comes while y streams.
+    streamed
+        The part of ``compute`` that feeds operands; what is left fills and empties the array.
+    issued
+        MAC slots spent.
+    """
+
+    compute: int
+    waited: int
+    preload: int
+    streamed: float
+    cycles: int
+    issued: int
 
 
 def distinct(
@@ -57,33 +83,8 @@ def transfer_cycles(machine: SystolicArray, bits: float) -> float:
     return bits * machine.clock_mhz / (machine.dram.gbps * 8e3)
 
 
-def writeup(
-    machine: SystolicArray,
-    placement: Placement,
-    moved: Moved,
-    *,
-    compute: int,
-    waited: int,
-    preload: int,
-    streamed: float,
-    cycles: int,
-    issued: int,
-) -> Result:
-    """The result of one launch, times ``repeat``.
-
-    Parameters
-    ----------
-    compute, cycles
-        Cycles at work, and in all.
-    waited
-        The part of ``compute`` that waits for the path from the buffers.
-    preload
-        Cycles in which x shifts in; 0 if it comes while y streams.
-    streamed
-        The part of ``compute`` that feeds operands; what is left fills and empties the array.
-    issued
-        MAC slots spent.
-    """
+def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: Spent) -> Result:
+    """The result of one launch, times ``repeat``."""
     gemm = placement.work.gemm
     metadata, operands, sram = 0, 0, 0
     asked = {}
@@ -97,7 +98,8 @@ def writeup(
         operands += elements * stored.bits
         metadata += elements * stored.index_bits
         sram += read * stored.bits
-        moving = preload if preload and position == placement.x else streamed
+        shifts = spent.preload and position == placement.x
+        moving = spent.preload if shifts else spent.streamed
         asked[position] = read * stored.bits / moving if moving else 0.0
     reads = operands + moved.sums_in * machine.accumulator_bits
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
@@ -108,17 +110,17 @@ def writeup(
         engine="systolic",
         kernel=placement.kernel,
         transposed=placement.transposed,
-        compute_cycles=compute * gemm.repeat,
-        stall_cycles=(cycles - compute) * gemm.repeat,
+        compute_cycles=spent.compute * gemm.repeat,
+        stall_cycles=(spent.cycles - spent.compute) * gemm.repeat,
         clock_mhz=machine.clock_mhz,
         peak_macs=machine.peak_macs,
-        macs_issued=issued * gemm.repeat,
+        macs_issued=spent.issued * gemm.repeat,
         dram_read_bytes=-(-reads // 8) * gemm.repeat,
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(compute, streamed + waited, cycles, busy, slowed=waited > 0),
-        delivery_cycles=waited * gemm.repeat,
+        bound=_bound(spent, busy),
+        delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
@@ -133,16 +135,16 @@ def _compressed(placement: Placement) -> str:
     return "".join(sorted(stored))
 
 
-def _bound(compute: int, feeding: float, cycles: int, transfer: float, *, slowed: bool) -> str:
+def _bound(spent: Spent, transfer: float) -> str:
     """What is busy longest: the channel or the array, and in the array feeding or filling it.
 
     Latency if the array waits longer than it works and the channel is not why. What feeds is the
     buffers' path if it carries less in a cycle than is asked of it.
     """
-    if transfer > compute:
+    if transfer > spent.compute:
         return "dram bandwidth"
-    if cycles > 2 * compute:
+    if spent.cycles > 2 * spent.compute:
         return "dram latency"
-    if 2 * feeding < compute:
+    if 2 * (spent.streamed + spent.waited) < spent.compute:
         return "array fill"
-    return "buffer bandwidth" if slowed else "compute"
+    return "buffer bandwidth" if spent.waited else "compute"

@@ -1,7 +1,7 @@
 """A streaming multiprocessor, cycle by cycle: the time of a tile and what its warps waited for.
 
-The kernels are ``sm_core`` (a cycle) and ``sm_periods`` (all of them); ``sm_program``
-has what a warp runs.
+The kernels are ``core`` (a cycle) and ``periods`` (all of them); ``program`` has what a warp runs,
+``state`` what changes.
 """
 
 import math
@@ -29,10 +29,12 @@ from nmsim.machines.gpu.sm.state import (
     PERIOD_SLICES,
     REST,
     SKIPPED,
+    SUB_CORE,
     TICKS,
     WAITS,
     Core,
     State,
+    kinds_of,
 )
 
 __all__ = ["Feed", "Sm", "TileTime", "Waits", "mma_ticks", "rate", "run", "simulate"]
@@ -190,7 +192,7 @@ def mma_ticks(sm: Sm, instruction: Instruction) -> int:
     are inferred from those two figures, which leave 0.48 cycles a register and 2.0 for selection.
     They were measured with four instructions under way on a sub-core, so a latency of 33.1 and 25.4
     cycles would explain them too: that is ``selection_cycles`` 0 and ``Instruction.latency``.
-    Machines use the first reading (``gpu_tile.core_of``), because the figures were published as
+    Machines use the first reading (``gpu.tile.core_of``), because the figures were published as
     what the instructions reach at best, and latency would be hidden by the many accumulators of a
     GEMM's main loop; they take for selection what their own sparse rate leaves.
     """
@@ -237,7 +239,7 @@ def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
     copies = int((program.rows[: program.body, 0] == Kind.COPY).sum()) // (tile.stages - 1)
     state = State(
         warps=np.zeros((warps, core.ready + core.fragments + held.a * held.b), np.int64),
-        sm=np.zeros(CORES + 2 * core.sub_cores, np.int64),
+        sm=np.zeros(CORES + len(SUB_CORE) * core.sub_cores, np.int64),
         queue=np.zeros((warps * tile.stages * copies, 4), np.int64),
         log=np.zeros((events, 4), np.int64),
     )
@@ -266,7 +268,8 @@ def _run(core: Core, tile: Tile, state: State, program: Program) -> int:
     before = _state(core, tile, program, 0)
     size = state.sm.size + state.warps.size + state.queue.size
     picture, saved = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    return int(run_core(core, state, before, program.rows, picture, saved))
+    kinds = kinds_of(core, state)
+    return int(run_core(core, state, kinds, before, program.rows, picture, saved))
 
 
 def simulate(

@@ -2,8 +2,11 @@
 
 All times are integers, so that equal futures have equal states. Once the whole state recurs, every
 time in it shifted by one amount, whatever happened in between will happen again until a warp runs
-out of slices to copy: it is added up without being simulated.
+out of slices to copy: it is added up without being simulated. What each number of the state is to
+that, tables in ``state`` say (``FieldKind``).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,73 +14,90 @@ from numpy.typing import NDArray
 from nmsim.jit import uncounted_kernel
 from nmsim.machines.gpu.sm.core import account, arrivals, cycle
 from nmsim.machines.gpu.sm.state import (
-    ARRIVES,
-    BUSY_SHARED,
-    CAUSE,
-    CORES,
     HEAD,
-    ISSUED,
     LIVE,
-    MEMORY_FREE,
-    MET,
     NEVER,
     NOW,
-    OF_SLICE,
     OF_WARP,
     PC,
     PERIOD_CYCLES,
     PERIOD_SLICES,
     QUEUED,
-    REST,
-    SHARED_FREE,
-    SINCE,
-    SIZE,
     SKIPPED,
     SLICE,
     STORE_FREE,
     TICKS,
-    WAITS,
-    WAKE,
     Core,
     Count,
+    FieldKind,
+    Kinds,
     State,
 )
 
 __all__ = ["run_core"]
 
 
+TIME, TICK, COUNT, OF_K, TOTAL = (
+    int(FieldKind.TIME),
+    int(FieldKind.TICK),
+    int(FieldKind.COUNT),
+    int(FieldKind.SLICE),
+    int(FieldKind.TOTAL),
+)
+
+
+class Again(NamedTuple):
+    """How often a period is repeated, and the cycles that pass meanwhile."""
+
+    repeats: Count
+    cycles: Count
+
+
 @uncounted_kernel
-def _picture(core: Core, state: State, picture: NDArray[np.int64]) -> None:
-    """All that the future depends on, as seen from now; what is over counts as just over."""
-    sm, warps, now = state.sm, state.warps, state.sm[NOW]
-    for i in range(len(picture)):
-        picture[i] = 0
-    picture[0] = max(sm[SHARED_FREE] - now, 0)
-    picture[1] = max(sm[MEMORY_FREE] - now * TICKS, 0)
-    picture[2] = max(sm[STORE_FREE] - now * TICKS, 0)
-    at = 3  # bytes in flight and warps alive follow from the queue and the rows
-    for place in range(core.sub_cores):
-        picture[at] = sm[CORES + 2 * place]
-        picture[at + 1] = max(sm[CORES + 2 * place + 1] - now * TICKS, 0)
-        at += 2
+def _seen(kind: Count, value: Count, now: Count, own: Count) -> Count:
+    """A number as the future depends on it; ``own`` is the slice of its warp."""
+    if kind == TIME:
+        return value if value == NEVER else max(value - now, 0)
+    if kind == TICK:
+        return max(value - now * TICKS, 0)
+    if kind == OF_K:
+        return value - own
+    return value if kind == COUNT else 0
+
+
+@uncounted_kernel
+def _moved(kind: Count, value: Count, before: Count, again: Again, slices: Count) -> Count:
+    """A number after what happened since ``before`` has been repeated; its warp did ``slices``."""
+    if kind == TIME:
+        return value if value == NEVER else value + again.cycles
+    if kind == TICK:
+        return value + again.cycles * TICKS
+    if kind == OF_K:
+        return value + slices
+    return value + again.repeats * (value - before) if kind == TOTAL else value
+
+
+@uncounted_kernel
+def _picture(state: State, kinds: Kinds, picture: NDArray[np.int64]) -> None:
+    """All that the future depends on, as seen from now."""
+    sm, warps, queue, now = state.sm, state.warps, state.queue, state.sm[NOW]
+    for place in range(len(sm)):
+        picture[place] = _seen(kinds.sm[place], sm[place], now, 0)
+    at = len(sm)
     for warp in range(len(warps)):
-        picture[at], picture[at + 1] = warps[warp, PC], warps[warp, CAUSE]
-        picture[at + 2] = warps[warp, MET]
-        wake = warps[warp, WAKE]
-        picture[at + 3] = wake if wake == NEVER else max(wake - now, 0)
-        at += 4
-        for column in range(REST, warps.shape[1]):
-            counts = column < REST + core.stages
-            seen = warps[warp, column] if counts else max(warps[warp, column] - now, 0)
-            picture[at] = seen
+        for column in range(warps.shape[1]):
+            own = warps[warp, SLICE]
+            picture[at] = _seen(kinds.warps[column], warps[warp, column], now, own)
             at += 1
+    # The ring is seen from its head on: where in it the head lies makes no difference.
     for entry in range(sm[QUEUED]):
-        row = (sm[HEAD] + entry) % len(state.queue)
-        warp = state.queue[row, OF_WARP]
-        picture[at], picture[at + 1] = state.queue[row, ARRIVES] - now, state.queue[row, SIZE]
-        picture[at + 2] = warp
-        picture[at + 3] = state.queue[row, OF_SLICE] - warps[warp, SLICE]
-        at += 4
+        row = (sm[HEAD] + entry) % len(queue)
+        own = warps[queue[row, OF_WARP], SLICE]
+        for column in range(queue.shape[1]):
+            picture[at] = _seen(kinds.queue[column], queue[row, column], now, own)
+            at += 1
+    for i in range(at, len(picture)):
+        picture[i] = 0
 
 
 @uncounted_kernel
@@ -94,11 +114,14 @@ def _repeats(core: Core, state: State, before: State) -> Count:
 
 
 @uncounted_kernel
-def _skip(core: Core, state: State, before: State) -> None:
-    """Repeat what happened since ``before`` as often as slices allow."""
+def _skip(core: Core, state: State, kinds: Kinds, before: State) -> None:
+    """Repeat what happened since ``before`` as often as slices allow.
+
+    Copies move before warps, and warps a row at a time: until then they say how far each has come.
+    """
     sm, warps, queue = state.sm, state.warps, state.queue
     repeats = _repeats(core, state, before)
-    shift = repeats * (sm[NOW] - before.sm[NOW])
+    again = Again(repeats, repeats * (sm[NOW] - before.sm[NOW]))
     if sm[PERIOD_CYCLES] == 0:
         sm[PERIOD_CYCLES] = sm[NOW] - before.sm[NOW]
         for warp in range(len(warps)):
@@ -107,25 +130,17 @@ def _skip(core: Core, state: State, before: State) -> None:
     for entry in range(sm[QUEUED]):
         row = (sm[HEAD] + entry) % len(queue)
         warp = queue[row, OF_WARP]
-        queue[row, ARRIVES] += shift
-        queue[row, OF_SLICE] += repeats * (warps[warp, SLICE] - before.warps[warp, SLICE])
+        slices = repeats * (warps[warp, SLICE] - before.warps[warp, SLICE])
+        for column in range(queue.shape[1]):
+            value = queue[row, column]
+            queue[row, column] = _moved(kinds.queue[column], value, value, again, slices)
     for warp in range(len(warps)):
-        warps[warp, SLICE] += repeats * (warps[warp, SLICE] - before.warps[warp, SLICE])
-        warps[warp, SINCE] += shift
-        if warps[warp, WAKE] < NEVER:
-            warps[warp, WAKE] += shift
-        for time in range(REST + core.stages, warps.shape[1]):
-            warps[warp, time] += shift
-    for total in range(BUSY_SHARED, ISSUED + 1):
-        sm[total] += repeats * (sm[total] - before.sm[total])
-    for total in range(WAITS, CORES):
-        sm[total] += repeats * (sm[total] - before.sm[total])
-    for place in range(core.sub_cores):
-        sm[CORES + 2 * place + 1] += shift * TICKS
-    sm[NOW] += shift
-    sm[SHARED_FREE] += shift
-    sm[MEMORY_FREE] += shift * TICKS
-    sm[STORE_FREE] += shift * TICKS
+        slices = repeats * (warps[warp, SLICE] - before.warps[warp, SLICE])
+        for column in range(warps.shape[1]):
+            value, was = warps[warp, column], before.warps[warp, column]
+            warps[warp, column] = _moved(kinds.warps[column], value, was, again, slices)
+    for place in range(len(sm)):
+        sm[place] = _moved(kinds.sm[place], sm[place], before.sm[place], again, 0)
 
 
 @uncounted_kernel
@@ -176,6 +191,7 @@ def _keep(
 def run_core(
     core: Core,
     state: State,
+    kinds: Kinds,
     before: State,
     program: NDArray[np.int64],
     picture: NDArray[np.int64],
@@ -183,9 +199,10 @@ def run_core(
 ) -> Count:
     """Run a core until its threadblocks have ended and their stores have left; cycles.
 
-    ``before`` is another state of the same sizes, to count from; ``picture`` and ``saved`` are
-    zeros, as many as a state has numbers. The picture compared with is replaced after 1, 2, 4, ...
-    pictures (Brent, BIT 1980), so that a period of any length is found.
+    ``kinds`` are those of the state's numbers; ``before`` is another state of the same sizes, to
+    count from; ``picture`` and ``saved`` are zeros, as many as a state has numbers. The picture
+    compared with is replaced after 1, 2, 4, ... pictures (Brent, BIT 1980), so that a period of any
+    length is found.
     """
     seen, since, power, live = np.int64(0), 0, 0, np.int64(0)
     while state.sm[LIVE] > 0:
@@ -197,10 +214,10 @@ def run_core(
             continue
         seen = state.warps[leader, SLICE]
         _settle(core, state)
-        _picture(core, state, picture)
+        _picture(state, kinds, picture)
         since += 1
         if power > 0 and _same(picture, saved):
-            _skip(core, state, before)
+            _skip(core, state, kinds, before)
             power = -1
         elif power in (0, since):
             power, since = max(1, 2 * power), 0

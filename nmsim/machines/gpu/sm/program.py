@@ -47,7 +47,7 @@ ACCUMULATOR_BITS = 32
 class Kind(IntEnum):
     """What an instruction asks for beside its issue slot.
 
-    A kind is a case of ``sm_core._room`` (when may it issue?) and of ``sm_core._act`` (what does it
+    A kind is a case of ``core._room`` (when may it issue?) and of ``core._act`` (what does it
     take?); one more, for multiply-adds on CUDA cores say, is one more case of each.
     """
 

@@ -1,11 +1,27 @@
 """What the kernels of a multiprocessor work on: its figures, and everything that changes."""
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CAUSES", "CORES", "NEVER", "REST", "TICKS", "WAITS", "Core", "Count", "State"]
+from nmsim.errors import ShapeError
+
+__all__ = [
+    "CAUSES",
+    "CORES",
+    "NEVER",
+    "REST",
+    "TICKS",
+    "WAITS",
+    "Core",
+    "Count",
+    "FieldKind",
+    "Kinds",
+    "State",
+    "kinds_of",
+]
 
 Count = int | np.int64
 
@@ -55,14 +71,70 @@ class Core(NamedTuple):
     skips: bool
 
 
-PC, SLICE, WAKE, CAUSE, SINCE, MET, REST = range(7)
+class FieldKind(IntEnum):
+    """What a number of the state is to the future, and what becomes of it when slices recur."""
+
+    TIME = 0
+    """Cycles: seen from now, what is over as just over; moves with time, but for ``NEVER``."""
+    TICK = 1
+    """The same in ticks."""
+    COUNT = 2
+    """What is there: seen as it is, and stays."""
+    SLICE = 3
+    """Of K: seen from its warp's own, and moves on with it."""
+    TOTAL = 4
+    """A sum: no future depends on it, and it grows by as much each time."""
+    MARK = 5
+    """Written down once, or where a ring begins: not seen, and stays."""
+
+
+Table = dict[str, FieldKind]
+"""Fields of a row, in their order, and what they are; a field that is not in it has no place."""
+
+WARP: Table = {
+    "pc": FieldKind.COUNT,
+    "slice": FieldKind.SLICE,
+    "wake": FieldKind.TIME,
+    "cause": FieldKind.COUNT,
+    "since": FieldKind.TIME,
+    "met": FieldKind.COUNT,
+}
+PC, SLICE, WAKE, CAUSE, SINCE, MET = range(len(WARP))
+REST = len(WARP)
 """Columns of a warp: its row and slice, when to look at it again, what it waits for and since when;
 of a threadblock's first warp, how many are at the barrier. Then, for each stage from that of its
 slice on, the copies that have not arrived and when the last of them was in shared memory; then for
 each register when it has its value."""
 
-ARRIVES, SIZE, OF_WARP, OF_SLICE = range(4)
+ENTRY: Table = {
+    "arrives": FieldKind.TIME,
+    "size": FieldKind.COUNT,
+    "of_warp": FieldKind.COUNT,
+    "of_slice": FieldKind.SLICE,
+}
+ARRIVES, SIZE, OF_WARP, OF_SLICE = range(len(ENTRY))
+"""Columns of a copy under way."""
 
+SM: Table = {
+    "now": FieldKind.TIME,
+    "shared_free": FieldKind.TIME,
+    "memory_free": FieldKind.TICK,
+    "store_free": FieldKind.TICK,
+    "head": FieldKind.MARK,
+    "queued": FieldKind.COUNT,
+    "flying": FieldKind.COUNT,
+    "live": FieldKind.COUNT,
+    "busy_shared": FieldKind.TOTAL,
+    "busy_memory": FieldKind.TOTAL,
+    "busy_tensor": FieldKind.TOTAL,
+    "issued": FieldKind.TOTAL,
+    "first_slice": FieldKind.MARK,
+    "last_slice": FieldKind.MARK,
+    "period_cycles": FieldKind.MARK,
+    "period_slices": FieldKind.MARK,
+    "skipped": FieldKind.MARK,
+    "logged": FieldKind.MARK,
+}
 (
     NOW,
     SHARED_FREE,
@@ -82,13 +154,15 @@ ARRIVES, SIZE, OF_WARP, OF_SLICE = range(4)
     PERIOD_SLICES,
     SKIPPED,
     LOGGED,
-    WAITS,
-) = range(19)
+) = range(len(SM))
+WAITS = len(SM)
 CORES = WAITS + 3 * CAUSES
 """Places of the multiprocessor: the time; when shared memory (cycles) and the channels from and to
 memory (ticks) are free; first copy under way, how many, how many bytes; warps that have not ended;
-sums; marks; waits of prologue, slices and epilogue; then two of each sub-core, whose warp issued
-last and when its tensor core is free (ticks)."""
+sums; marks. Then waits of prologue, slices and epilogue; then ``SUB_CORE`` of each sub-core."""
+
+SUB_CORE: Table = {"turn": FieldKind.COUNT, "tensor_free": FieldKind.TICK}
+"""Which of its warps issued last, and when its tensor core is free."""
 
 
 class State(NamedTuple):
@@ -97,7 +171,42 @@ class State(NamedTuple):
     warps: NDArray[np.int64]
     """Warps x (``REST`` + 2 x stages + registers)."""
     sm: NDArray[np.int64]
+    """``SM``, waits, and ``SUB_CORE`` of each sub-core."""
     queue: NDArray[np.int64]
     """A ring of copies under way x (arrival, bytes, warp, slice)."""
     log: NDArray[np.int64]
     """Rows of (cycle, warp, row of the program, when it is done); none unless asked for."""
+
+
+class Kinds(NamedTuple):
+    """``FieldKind`` of every column of a warp, place of the multiprocessor and column of a copy.
+
+    The log has none: it is written and never read while the core runs.
+    """
+
+    warps: NDArray[np.int64]
+    sm: NDArray[np.int64]
+    queue: NDArray[np.int64]
+
+
+def kinds_of(core: Core, state: State) -> Kinds:
+    """What every number of a state is, by the tables of its fields.
+
+    Raises
+    ------
+    ShapeError
+        if the state holds a number that no table has.
+    """
+    registers = [FieldKind.TIME] * (state.warps.shape[1] - core.ready)
+    stages = [FieldKind.COUNT] * core.stages + [FieldKind.TIME] * core.stages
+    waits = [FieldKind.TOTAL] * (CORES - WAITS)
+    kinds = {
+        "warps": [*WARP.values(), *stages, *registers],
+        "sm": [*SM.values(), *waits, *core.sub_cores * tuple(SUB_CORE.values())],
+        "queue": [*ENTRY.values()],
+    }
+    for name, own in kinds.items():
+        held = getattr(state, name).shape[-1]
+        if held != len(own):
+            raise ShapeError(f"{name} of a state: {held} numbers, expected {len(own)} of a kind")
+    return Kinds(*(np.array([FieldKind(one) for one in kinds[name]]) for name in Kinds._fields))

@@ -1,6 +1,6 @@
 """Expected cycles of an intersecting array, from how many elements its rows keep in every group.
 
-The twin of ``intersect``: it sees counts of kept elements per row and group, never positions. If
+The twin of ``folds``: it sees counts of kept elements per row and group, never positions. If
 positions are independent and uniform, two rows that keep i and j of a group of L elements share a
 hypergeometric number of survivors, i.j / L on average. Averaged over all rows, columns and groups
 that is the law p of the survivors of one (PE, group) pair. Two PEs of a fold are pairwise
@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import kernel
-from nmsim.machines.systolic.intersect.folds import fold_spans
+from nmsim.machines.systolic.intersect.folds import Fabric, fold_spans
 from nmsim.machines.systolic.intersect.survivors import (
     MAX_LANE_GROUP,
     Counts,
@@ -273,15 +273,13 @@ def _uniform(counts: NDArray[np.uint8]) -> bool:
     return bool((counts == counts[:1]).all())
 
 
-def expected_fold_cycles(
-    a: Mask, b: Mask, copies: int, rows: int, cols: int, group: int, lookahead: int | None
-) -> Expected:
+def expected_fold_cycles(a: Mask, b: Mask, copies: int, fabric: Fabric) -> Expected:
     """Cycles that folds of an intersecting array are expected to spend on surviving products.
 
     Parameters
     ----------
-    a, b, copies, rows, cols, group, lookahead
-        As for ``intersect.fold_cycles``.
+    a, b, copies, fabric
+        As for ``folds.fold_cycles``.
 
     Returns
     -------
@@ -292,8 +290,9 @@ def expected_fold_cycles(
     Raises
     ------
     ShapeError
-        as ``intersect.fold_cycles``.
+        as ``folds.fold_cycles``.
     """
+    rows, cols, group, lookahead = fabric
     check_operands(a, b, copies, group, lookahead)
     tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
     spans = [np.diff(tiles, axis=1).ravel() for tiles in (tiles_a, tiles_b)]

@@ -12,7 +12,7 @@ of any PE; every other d lies between. A group in which no PE has a survivor tak
 does an element that a short last group lacks. Filling and draining the array is not counted here.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,36 @@ from nmsim.machines.systolic.intersect.survivors import (
 )
 from nmsim.mask import Mask, Words, popcount
 
-__all__ = ["fold_cycles", "fold_spans", "run_folds"]
+__all__ = ["Fabric", "fold_cycles", "fold_spans", "run_folds"]
 
 _BLOCKS = 16  # pieces of work for threads: enough to balance, few enough to load rows seldom
+
+
+class Fabric(NamedTuple):
+    """The PEs of an intersecting array.
+
+    Parameters
+    ----------
+    rows, cols
+        Of PEs.
+    group
+        Elements of K in a group, 1 to 64; the last group may be short.
+    lookahead
+        Groups d that a PE may run ahead of the slowest one: 0 lock-step, None without limit.
+    """
+
+    rows: int
+    cols: int
+    group: int
+    lookahead: int | None
+
+
+class _Along(NamedTuple):
+    """K, the elements of a group of it, and how many groups a PE may run ahead."""
+
+    k: int
+    group: int
+    lookahead: int
 
 
 @kernel
@@ -120,17 +147,10 @@ def _load_tiles(words: Words, spans: Counts, k: int, group: int, out: Lanes) -> 
 
 @kernel
 def _ahead_folds(
-    a: Words,
-    b: Lanes,
-    jobs: Counts,
-    k: int,
-    group: int,
-    lookahead: int,
-    lanes: Lanes,
-    state: Lanes,
-    out: Counts,
+    a: Words, b: Lanes, jobs: Counts, along: _Along, lanes: Lanes, state: Lanes, out: Counts
 ) -> None:
     """Cycles of folds (first row, last row, tile of B, columns), look-ahead d."""
+    k, group, lookahead = along
     loaded = np.int64(-1)
     for i in range(len(jobs)):
         first, last, tile, columns = jobs[i]
@@ -160,21 +180,15 @@ def _state_type(reach: int) -> Any:
     return np.uint8 if reach <= 0xFF else np.uint32
 
 
-def run_folds(
-    a: Mask,
-    b: Mask,
-    jobs: tuple[Counts, Counts],
-    sizes: tuple[int, int],
-    group: int,
-    lookahead: int | None,
-) -> Counts:
+def run_folds(a: Mask, b: Mask, jobs: tuple[Counts, Counts], fabric: Fabric) -> Counts:
     """Cycles of the folds given by their spans of rows of A and of B, each folds x 2."""
-    free = lookahead is None or lookahead >= -(-a.k // group)
-    group = 64 if free else group
+    lookahead = fabric.lookahead
+    free = lookahead is None or lookahead >= -(-a.k // fabric.group)
+    group = 64 if free else fabric.group
     kind = np.uint8 if group <= 8 else np.uint64
     groups = -(-a.k // group)
     spans, tile = np.unique(jobs[1], axis=0, return_inverse=True)
-    b_lanes = np.zeros((len(spans), groups, sizes[1]), kind)
+    b_lanes = np.zeros((len(spans), groups, fabric.cols), kind)
     _load_tiles(b.words, spans, a.k, group, b_lanes)
     width = jobs[1][:, 1] - jobs[1][:, 0]
     table = np.column_stack([jobs[0], tile.reshape(-1), width])
@@ -182,13 +196,14 @@ def run_folds(
     words = a.words
 
     def work(start: int, stop: int) -> None:
-        lanes = np.zeros((groups, sizes[0]), kind)
+        lanes = np.zeros((groups, fabric.rows), kind)
         own = table[start:stop]
         if free or lookahead is None:
             _free_folds(words, b_lanes, own, a.k, lanes, out[start:stop])
             return
-        state = np.empty(sizes[0] * sizes[1], _state_type((lookahead + 1) * group))
-        _ahead_folds(words, b_lanes, own, a.k, group, lookahead, lanes, state, out[start:stop])
+        state = np.empty(fabric.rows * fabric.cols, _state_type((lookahead + 1) * group))
+        along = _Along(a.k, group, lookahead)
+        _ahead_folds(words, b_lanes, own, along, lanes, state, out[start:stop])
 
     map_blocks(work, len(table), max(1, len(table) // _BLOCKS))
     return out
@@ -204,9 +219,7 @@ def fold_spans(
     return sides[0][copy * shape[1] + i], sides[1][copy * shape[2] + j], shape
 
 
-def fold_cycles(
-    a: Mask, b: Mask, copies: int, rows: int, cols: int, group: int, lookahead: int | None
-) -> Counts:
+def fold_cycles(a: Mask, b: Mask, copies: int, fabric: Fabric) -> Counts:
     """Cycles that every fold spends on surviving products.
 
     Parameters
@@ -215,12 +228,8 @@ def fold_cycles(
         Masks of copies.M x K and copies.N x K: A runs down the rows of the array, B along columns.
     copies
         Copies of the GEMM in one launch.
-    rows, cols
+    fabric
         PEs of the array.
-    group
-        Elements of K in a group, 1 to 64; the last group may be short.
-    lookahead
-        Groups d that a PE may run ahead of the slowest one: 0 lock-step, None without limit.
 
     Returns
     -------
@@ -231,6 +240,6 @@ def fold_cycles(
     ShapeError
         if the masks differ in K or do not hold whole copies, or group or look-ahead is impossible.
     """
-    check_operands(a, b, copies, group, lookahead)
-    tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
-    return run_folds(a, b, (tiles_a, tiles_b), (rows, cols), group, lookahead).reshape(shape)
+    check_operands(a, b, copies, fabric.group, fabric.lookahead)
+    tiles_a, tiles_b, shape = fold_spans(a, b, copies, fabric.rows, fabric.cols)
+    return run_folds(a, b, (tiles_a, tiles_b), fabric).reshape(shape)

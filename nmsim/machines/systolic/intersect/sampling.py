@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
-from nmsim.machines.systolic.intersect.folds import fold_spans, run_folds
+from nmsim.machines.systolic.intersect.folds import Fabric, fold_spans, run_folds
 from nmsim.machines.systolic.intersect.survivors import check_operands
 from nmsim.mask import Mask
 
@@ -71,10 +71,7 @@ def sample_cycles(
     a: Mask,
     b: Mask,
     copies: int,
-    rows: int,
-    cols: int,
-    group: int,
-    lookahead: int | None,
+    fabric: Fabric,
     *,
     sample: int,
     seed: int,
@@ -85,7 +82,7 @@ def sample_cycles(
 
     Parameters
     ----------
-    a, b, copies, rows, cols, group, lookahead
+    a, b, copies, fabric
         As for ``fold_cycles``.
     sample
         Folds to run; up to eight where strata are small, all if there are no more.
@@ -107,22 +104,22 @@ def sample_cycles(
     ShapeError
         as ``fold_cycles``, or if fewer than two folds are asked for, or the confidence is none.
     """
-    check_operands(a, b, copies, group, lookahead)
+    check_operands(a, b, copies, fabric.group, fabric.lookahead)
     if sample < 2 or not 0 < confidence < 1:
         raise ShapeError(
             f"sample of {sample} folds, confidence {confidence}: expected two folds or more, "
             f"and a confidence between 0 and 1"
         )
-    tiles_a, tiles_b, shape = fold_spans(a, b, copies, rows, cols)
+    tiles_a, tiles_b, shape = fold_spans(a, b, copies, fabric.rows, fabric.cols)
     height, width = (np.diff(tiles, axis=1).ravel() for tiles in (tiles_a, tiles_b))
-    stratum = 2 * (height < rows) + (width < cols)
+    stratum = 2 * (height < fabric.rows) + (width < fabric.cols)
     members = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
     sizes = np.array([len(m) for m in members], np.int64)
     drawn = _allocate(sizes, sample) if sample < len(stratum) else sizes
     rng = np.random.default_rng(seed)
     chosen = [np.sort(rng.choice(m, n, replace=False)) for m, n in zip(members, drawn, strict=True)]
     picked = np.concatenate(chosen)
-    cycles = run_folds(a, b, (tiles_a[picked], tiles_b[picked]), (rows, cols), group, lookahead)
+    cycles = run_folds(a, b, (tiles_a[picked], tiles_b[picked]), fabric)
     parts = np.split(cycles, np.cumsum(drawn)[:-1])
     floor = np.zeros(len(stratum)) if least is None else least.ravel()
     taken = np.split(np.maximum(cycles, floor[picked]), np.cumsum(drawn)[:-1])

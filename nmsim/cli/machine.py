@@ -1,0 +1,89 @@
+"""What ``nmsim show hardware`` says of a machine: its fields, and what differs from its base."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from nmsim.machines import HARDWARE, Machine, kind_of, load_hardware
+from nmsim.machines.document import OWN
+from nmsim.machines.kind import Facts
+
+__all__ = ["machine_facts"]
+
+
+class _Shown(NamedTuple):
+    """A field, or an entry of a list: its dotted path, what it sets, and what it means."""
+
+    path: str
+    parts: tuple[str, ...]
+    meaning: str = ""
+
+    @property
+    def text(self) -> str:
+        """The field as one text."""
+        said = ", ".join(self.parts)
+        return f"{said}   [{self.meaning}]" if self.meaning else said
+
+
+def machine_facts(name: str) -> Facts:
+    """All fields of a machine, whatever file they stand in, and how it differs from its base."""
+    machine = load_hardware(name)
+    peak = ("peak MACs", f"{machine.peak_macs:,} per cycle")
+    fields = [(one.path, one.text) for one in _fields(machine)]
+    return [*fields, peak, *kind_of(machine).facts(machine), *_differences(name, machine)]
+
+
+def _differences(name: str, machine: Machine) -> Facts:
+    base = HARDWARE.base(HARDWARE.path(name), machine.based_on)
+    if base is None:
+        return []
+    ours, theirs = _inheritable(machine), _inheritable(load_hardware(base))
+    facts = []
+    for path in {**ours, **theirs}:
+        own, other = ours.get(path, ()), theirs.get(path, ())
+        if own != other:
+            here, there = _beyond(own, other), _beyond(other, own)
+            facts.append((f"differs: {path}", f"{here}, in {machine.based_on} {there}"))
+    return facts
+
+
+def _inheritable(machine: Machine) -> dict[str, tuple[str, ...]]:
+    return {
+        one.path: one.parts for one in _fields(machine) if one.path.partition(".")[0] not in OWN
+    }
+
+
+def _beyond(parts: tuple[str, ...], others: tuple[str, ...]) -> str:
+    return ", ".join(part for part in parts if part not in others) or "none"
+
+
+def _fields(value: BaseModel, prefix: str = "") -> Iterator[_Shown]:
+    for name, field in type(value).model_fields.items():
+        item: Any = getattr(value, name)
+        path = f"{prefix}{name}"
+        if isinstance(item, BaseModel):
+            yield from _fields(item, f"{path}.")
+        elif isinstance(item, tuple) and any(isinstance(one, BaseModel) for one in item):
+            for at, one in enumerate(item):
+                yield _Shown(f"{path}.{at}", tuple(_said(one)))
+        else:
+            shown = ", ".join(map(str, item)) or "none" if isinstance(item, tuple) else str(item)
+            plain = name in ("name", "summary", "source")
+            yield _Shown(path, (shown,), "" if plain else field.description or "")
+
+
+def _said(value: BaseModel, prefix: str = "") -> Iterator[str]:
+    """What an entry of a list sets, without what it leaves open."""
+    for name in type(value).model_fields:
+        item: Any = getattr(value, name)
+        if isinstance(item, BaseModel):
+            yield from _said(item, f"{prefix}{name}.")
+        elif item not in (None, (), "", False):
+            yield f"{prefix}{name} {_listed(item) if isinstance(item, tuple) else item}"
+
+
+def _listed(items: tuple[Any, ...]) -> str:
+    return " ".join(
+        " ".join(_said(one)) if isinstance(one, BaseModel) else str(one) for one in items
+    )

@@ -1,0 +1,161 @@
+"""A GPU and a GEMM as numbers: what both fidelities, and the choice of kernel, compute with."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nmsim.machines.gpu.schema import Constants, Gpu, Library
+
+__all__ = ["Chip", "Form", "Size", "chip_of", "resolved"]
+
+TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
+"""Columns of a kernel table."""
+
+MATRIX_VECTOR = -1
+"""Stands for a row of the table: the matrix-vector kernel, which has no tile."""
+
+_UNSAID = {"start_us": 0.0, "queue_clk": 0.0, "dram_share": 1.0, "absorbed_mib": 0.0}
+"""What is not declared takes no time and loses no bandwidth."""
+
+
+class Chip(NamedTuple):
+    """A GPU and library in clocks (of an SM), bytes per clock and MACs per clock and SM.
+
+    Each fidelity has one, made of the same fields. Bandwidths of L2, DRAM, stores to DRAM and
+    matrix-vector kernels are those of the whole GPU.
+
+    Parameters
+    ----------
+    sms, macs, shared
+        SMs; of one of them the rate of its tensor cores and its shared memory.
+    port, store
+        From and to an SM.
+    l2, l2_bytes, dram, write, gemv
+        Of L2 and its capacity, of DRAM for reads and for results, of a matrix-vector kernel.
+    launch, reduce
+        Of a kernel, of the kernel that adds up parts of K.
+    near
+        Latency of L2.
+    load, wave, overlap
+        Until a stage arrives under load, between two tiles of a slot, and the share of the shorter
+        of on-chip and DRAM time that is not hidden: of the closed form, like ``l2_bytes``.
+    throttle, throttle_half
+        Slow-down of a long kernel, and when half of it is there.
+    latency, queue
+        Of DRAM that is idle, and what comes to it when it is fully used: of the cycle model.
+    start, absorbed
+        Of a threadblock before its first load, and bytes of results that L2 holds until the kernel
+        has ended: of the cycle model.
+    """
+
+    sms: float
+    macs: float
+    shared: float
+    port: float
+    l2: float
+    l2_bytes: float
+    dram: float
+    launch: float
+    near: float
+    load: float
+    wave: float
+    reduce: float
+    overlap: float
+    store: float
+    write: float
+    throttle: float
+    throttle_half: float
+    gemv: float
+    latency: float = 0.0
+    queue: float = 0.0
+    start: float = 0.0
+    absorbed: float = 0.0
+
+
+class Form(NamedTuple):
+    """Bytes of an element of A, of B (per element of K, compressed with metadata) and of C.
+
+    ``a_once`` and ``b_once`` are the shares of an operand's elements that are distinct in memory: a
+    convolution's columns are made of fewer pixels. ``in_turn`` is that of the call.
+    """
+
+    a: float
+    b: float
+    out: float
+    a_once: float = 1.0
+    b_once: float = 1.0
+    in_turn: float = 0.0
+
+
+class Size(NamedTuple):
+    """M, N and K of a GEMM, and how many copies of it one launch runs; floats, as kernels count."""
+
+    m: float
+    n: float
+    k: float
+    copies: float
+
+
+def _layers(machine: Gpu, library: Library | None, fidelity: str) -> Iterator[Constants]:
+    """Blocks of constants; a later one overrides an earlier one."""
+    for source in (machine, library):
+        if source is not None:
+            yield source.timing
+            if fidelity == "cycle":
+                yield source.cycle
+
+
+def resolved(
+    machine: Gpu, library: Library | None = None, fidelity: str = "analytical"
+) -> dict[str, float]:
+    """The constants that a model runs with: the machine's, overridden by a library's own.
+
+    ``cycle`` speaks to the cycle model alone, and there overrides ``timing``. What no block says is
+    not in it, but for what can be said in numbers: ``start_us`` is 0, ``efficiency`` the library's.
+
+    Examples
+    --------
+    >>> from nmsim.machines import load_hardware
+    >>> a100 = load_hardware("a100-sxm4-80gb")
+    >>> [resolved(a100, None, fidelity)["launch_us"] for fidelity in ("analytical", "cycle")]
+    [3.07, 2.89]
+    """
+    said: dict[str, float] = {**_UNSAID, "efficiency": library.efficiency if library else 1.0}
+    for block in _layers(machine, library, fidelity):
+        said |= block.model_dump(exclude_none=True)
+    return said
+
+
+def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
+    """A machine and library as a fidelity sees them.
+
+    Parameters
+    ----------
+    macs
+        Per clock and SM, of the instruction that the library's kernels use, at its best.
+    """
+    said = resolved(machine, library, fidelity)
+    clock = machine.clock_mhz
+    return Chip(
+        sms=float(machine.sms),
+        macs=macs * said["efficiency"],
+        shared=machine.sm.shared_bytes_per_clk,
+        port=machine.sm.port_bytes_per_clk,
+        l2=machine.l2.gbps * 1e3 / clock,
+        l2_bytes=machine.l2.mib * 2**20,
+        dram=machine.dram.gbps * said["dram_share"] * 1e3 / clock,
+        launch=said["launch_us"] * clock,
+        near=machine.l2.latency_clk,
+        load=said["load_us"] * clock,
+        wave=said["wave_us"] * clock,
+        reduce=said["reduce_us"] * clock,
+        overlap=said["overlap"],
+        store=said["store_bytes_per_clk"],
+        write=said["write_gbps"] * 1e3 / clock,
+        throttle=said["throttle"],
+        throttle_half=said["throttle_us"] * clock,
+        gemv=said["gemv_gbps"] * 1e3 / clock,
+        latency=machine.dram.latency_clk,
+        queue=said["queue_clk"],
+        start=said["start_us"] * clock,
+        absorbed=said["absorbed_mib"] * 2**20,
+    )

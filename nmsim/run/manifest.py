@@ -1,0 +1,282 @@
+"""Manifests: what a stored result must say to be reproduced, one type for each kind of command.
+
+A manifest is written as JSON and read back years later, so it is validated both ways. Fields that a
+type does not name are kept: keywords of a run, and what other versions of nmsim had to say.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES
+from nmsim.machines import Machine, load_hardware
+from nmsim.recipes.recipe import load_recipe
+from nmsim.run.experiment import Experiment
+from nmsim.run.keyword import keywords
+from nmsim.run.point import Point
+from nmsim.run.workload import Workload, load_workload
+from nmsim.step.masks import basis
+
+__all__ = [
+    "SCHEMA",
+    "TABLES",
+    "Manifest",
+    "Simulated",
+    "Swept",
+    "Trained",
+    "Validated",
+    "Weighed",
+    "check_manifest",
+    "dotted",
+    "manifest",
+    "origin",
+    "provenance",
+    "sweep_manifest",
+    "trained",
+]
+
+SCHEMA = 1
+"""The newest manifest that this version understands."""
+
+Row = dict[str, Any]
+
+
+class Manifest(BaseModel):
+    """What every manifest says: which command of which version wrote it."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", protected_namespaces=(), serialize_by_alias=True
+    )
+
+    kind: str
+    nmsim: str
+    command: str
+    version: int = Field(alias="schema", ge=0)
+
+    def document(self) -> dict[str, Any]:
+        """The manifest as JSON: what was given, whether or not its type names it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class _OfOneRun(Manifest):
+    model: str
+    hardware: str
+    recipe: str
+    pattern: str
+    fidelity: str
+    batch: int
+    seed: int
+    machine: dict[str, Any]
+    model_source: str = ""
+    recipe_source: str = ""
+    tensors: str = ""
+    mask_basis: str = ""
+
+
+class Simulated(_OfOneRun):
+    """The manifest of ``nmsim simulate``: one row a GEMM."""
+
+    kind: Literal["simulate"]
+    phases: list[str] = []
+    layers: str | None = None
+    trace: dict[str, Any] | None = None
+
+
+class Trained(_OfOneRun):
+    """The manifest of ``nmsim train``: a recipe's schedule over steps."""
+
+    kind: Literal["train"]
+    steps: int
+    model_source: str
+    recipe_source: str
+    tensors: str
+
+
+class Swept(Manifest):
+    """The manifest of ``nmsim sweep``: the experiment, and what its names stood for."""
+
+    kind: Literal["sweep"]
+    title: str = ""
+    question: str = ""
+    models: list[str]
+    recipes: list[str]
+    patterns: list[str]
+    hardware: list[str]
+    batches: list[int]
+    fidelities: list[str]
+    machines: dict[str, dict[str, Any]]
+    model_sources: dict[str, str] = {}
+    recipe_sources: dict[str, str] = {}
+    tensors: str = ""
+
+
+class Validated(Manifest):
+    """The manifest of ``nmsim validate``: what `nmsim.measured.accuracy` says of measured rows."""
+
+    kind: Literal["validate"]
+    machines: list[str]
+    files: list[str]
+    fidelity: str
+    groups: list[dict[str, Any]]
+    worst: list[dict[str, Any]]
+    unmeasured: list[str]
+    notes: list[str]
+    speedup_rows: list[dict[str, Any]]
+    noise: dict[str, float]
+    sources: dict[str, dict[str, Any]] = {}
+
+
+class Weighed(Manifest):
+    """The manifest of ``nmsim memory``: what a training step keeps."""
+
+    kind: Literal["memory"]
+    model: str
+    hardware: str
+    recipe: str
+    pattern: str
+    batch: int
+    optimizer: str
+    machine: dict[str, Any]
+    assumptions: list[str]
+
+
+TABLES: dict[str, type[Manifest]] = {
+    "simulate": Simulated,
+    "sweep": Swept,
+    "validate": Validated,
+}
+"""The manifests that stand beside a table, by their kind."""
+
+
+def origin(kind: str, command: str) -> Row:
+    """The fields that every manifest has, as this version writes them."""
+    return {"kind": kind, "nmsim": version("nmsim"), "schema": SCHEMA, "command": command}
+
+
+def manifest(point: Point, command: str) -> Simulated:
+    """What a stored run must say to be reproduced."""
+    return Simulated(**origin("simulate", command), **_said(point))
+
+
+def trained(point: Point, steps: int, command: str) -> Trained:
+    """What a stored training run must say; its phases and layers are all."""
+    whole = ("phases", "layers", "sample", "compare", "elementwise")
+    said = {name: value for name, value in _said(point).items() if name not in whole}
+    return Trained(**origin("train", command), steps=steps, **said)
+
+
+def _said(point: Point) -> Row:
+    """The keywords of a point, with names for things and sources for names."""
+    workload, setting, machine = load_workload(point.model), point.setting, point.machine
+    given = {one.name: getattr(point, one.name) for one in keywords(Point)}
+    given.pop("overrides")  # the machine has them
+    return {
+        **given,
+        "model": workload.name,
+        "hardware": machine.name,
+        "recipe": setting.recipe.name,
+        "pattern": str(setting.pattern),
+        "batch": int(point.batch),
+        "seed": int(point.seed),
+        "phases": list(point.phases) or list(PHASES),
+        "machine": machine.model_dump(mode="json"),
+        "model_source": workload.source,
+        "recipe_source": setting.recipe.source,
+        "tensors": setting.tensors.name,
+        "mask_basis": _basis(workload, machine),
+        **_recorded(workload),
+    }
+
+
+def _basis(workload: Workload, machine: Machine) -> str:
+    return "a trace does not say how its masks came about" if workload.trace else basis(machine)
+
+
+_OF_MASKS = ("recipe", "pattern", "batch", "seed", "tensors", "recipe_source")
+
+
+def _recorded(workload: Workload) -> Row:
+    """Where a trace's masks come from: what recorded it, not what is asked of it now."""
+    if workload.trace is None:
+        return {}
+    about = workload.trace.provenance
+    return {"trace": dict(about), **{name: about[name] for name in _OF_MASKS if name in about}}
+
+
+def provenance(about: Simulated) -> Row:
+    """What a trace says of the run that it was recorded from: no machine had a part in it."""
+    names = ("nmsim", "command", "model", "model_source", "phases", "layers", "trace", *_OF_MASKS)
+    document = about.document()
+    return {name: document[name] for name in names if name in document}
+
+
+def sweep_manifest(experiment: Experiment, command: str) -> Swept:
+    """What a stored sweep must say to be reproduced."""
+    points = experiment.points()
+    machines = map(load_hardware, dict.fromkeys(point.hardware for point in points))
+    workloads = map(load_workload, dict.fromkeys(point.model for point in points))
+    recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
+    return Swept(
+        **origin("sweep", command),
+        **experiment.model_dump(mode="json"),
+        machines={machine.name: machine.model_dump(mode="json") for machine in machines},
+        model_sources={workload.name: workload.source for workload in workloads},
+        recipe_sources={recipe.name: recipe.source for recipe in recipes},
+        tensors=points[0].setting.tensors.name,
+    )
+
+
+def check_manifest(document: Mapping[str, Any], where: str) -> None:
+    """Hold a manifest that stands beside a table to the type of its kind.
+
+    Raises
+    ------
+    SpecError
+        naming the file, and the kind, the schema or the first field that is wrong.
+    """
+    known = TABLES.get(str(document.get("kind")))
+    if known is None:
+        *most, last = TABLES
+        raise SpecError(
+            f"{where}: kind is {document.get('kind')!r}, expected {', '.join(most)} or {last}"
+        )
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise SpecError(f"{where}: schema {schema}, expected {SCHEMA} or older")
+    wrong = _what_is_wrong(known, document)
+    if wrong:
+        raise SpecError(f"{where}: {wrong}")
+
+
+def dotted(location: Sequence[int | str]) -> str:
+    """The place of a field in a document: ``segments[0].steps``."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return path.removeprefix(".")
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "greater_than_equal": "0 or more",
+}
+
+
+def _what_is_wrong(kind: type[BaseModel], document: Any) -> str:
+    """The first field of a stored document that its type does not allow; empty if none."""
+    try:
+        kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = dotted(first["loc"])
+        if first["type"] == "missing":
+            return f"{field} is missing"
+        expected = _EXPECTED.get(first["type"], first["msg"])
+        return f"{field} is {repr(first['input'])[:40]}, expected {expected}"
+    return ""

@@ -1,0 +1,273 @@
+"""The keywords of a run, and the rows that a run of them yields.
+
+`Point` is the list: what is declared here, once, is a keyword of ``nmsim.simulate`` and an option
+of ``nmsim simulate``, stands in the manifest, and is a field of an experiment unless it says why
+not. A memory footprint takes those of a `Subject`, a training run those of a `Job`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES
+from nmsim.machines import FIDELITIES, Machine, Sample, kind_of, load_hardware, simulate_twin
+from nmsim.machines import simulate as simulate_gemm
+from nmsim.mask import SparseGemm
+from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
+from nmsim.pattern import Pattern
+from nmsim.recipes.masking import Setting
+from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.run.frame import frame
+from nmsim.run.keyword import Keyword, check, taking
+from nmsim.run.row import row_of
+from nmsim.run.workload import Model, Workload, load_workload
+from nmsim.step.elementwise import elementwise_us
+from nmsim.step.masks import MASK_COLUMNS, mask_columns
+
+__all__ = ["Job", "Point", "Subject", "point_rows", "rows", "simulate"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A workload, what is pruned of it, and the machine: what can be said before anything runs."""
+
+    model: Annotated[
+        Model,
+        Keyword(
+            "A network (`nmsim list models`), a YAML file, a trace (.safetensors), a CSV of GEMMs "
+            "(layer,m,n,k[,count]) or gemm:MxNxK.",
+            also="or a list of Gemm",
+            metavar="MODEL",
+            lists="models",
+        ),
+    ]
+    _: KW_ONLY
+    recipe: Annotated[
+        str | Path | Recipe,
+        Keyword(
+            "A recipe (`nmsim list recipes`) or a YAML file.",
+            also="or a Recipe",
+            metavar="R",
+            lists="recipes",
+            listed=("asp",),
+        ),
+    ] = "dense"
+    pattern: Annotated[
+        str | Pattern,
+        Keyword(
+            "At most N kept of every M along K, or `dense`: for masks whose recipe names none.",
+            metavar="N:M",
+            lists="patterns",
+        ),
+    ] = "2:4"
+    hardware: Annotated[
+        str | Path | Machine,
+        Keyword(
+            "A machine (`nmsim list hardware`) or a YAML file.",
+            also="or what `load_hardware` returns",
+            metavar="H",
+            lists="hardware",
+        ),
+    ] = "systolic-128x128-2to4"
+    overrides: Annotated[
+        Mapping[str, Any],
+        Keyword(
+            "Fields of the machine to replace, by dotted path.",
+            option="set",
+            metavar="FIELD=VALUE",
+            apart="a machine file of one's own says it, and its name tells the rows apart",
+        ),
+    ] = field(default_factory=dict)
+    batch: Annotated[
+        int,
+        Keyword(
+            "Samples in a training step; GEMMs that are given hold theirs.",
+            least=1,
+            lists="batches",
+            listed=(1,),
+        ),
+    ] = 1
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, with its fields replaced."""
+        machine: Machine = load_hardware(self.hardware, **self.overrides)
+        return machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Subject):
+    """A subject to simulate: by which model, and what values its masks are made of."""
+
+    fidelity: Annotated[
+        str,
+        Keyword(
+            "Which of a machine's two models runs: its cycles, or their closed form.",
+            choices=FIDELITIES,
+            lists="fidelities",
+            listed=FIDELITIES,
+        ),
+    ] = "cycle"
+    seed: Annotated[int, Keyword("Of synthetic tensors and of pruners that draw.", least=0)] = 0
+    tensors: Annotated[
+        str | Path | None,
+        Keyword(
+            "Read values from this safetensors or npz file, <layer>.weight and so on, instead of "
+            "drawing them.",
+            apart="a file of tensors is of one model and one batch",
+        ),
+    ] = None
+
+    @property
+    def setting(self) -> Setting:
+        """What masks are made of.
+
+        Raises
+        ------
+        SpecError
+            if there is no file of tensors where one was named.
+        """
+        source: TensorSource = Synthetic(self.seed)
+        if self.tensors is not None:
+            source = TensorFile(Path(self.tensors))
+            if not Path(self.tensors).is_file():
+                raise SpecError(f"tensors {self.tensors}: no such file")
+        return Setting(
+            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Job):
+    """Everything that one run depends on; the defaults are those of the command line."""
+
+    phases: Annotated[
+        Sequence[str],
+        Keyword(
+            "forward, backward or update; none: all.",
+            option="phase",
+            metavar="PHASE",
+            choices=PHASES,
+        ),
+    ] = ()
+    layers: Annotated[
+        str, Keyword("A glob over the names of layers.", option="layer", metavar="GLOB")
+    ] = "*"
+    compare: Annotated[
+        bool,
+        Keyword(
+            "Simulate each row's dense twin too, for the speed-up.",
+            apart="what a sweep draws is the speed-up",
+        ),
+    ] = True
+    sample: Annotated[
+        int | None,
+        Keyword(
+            "On an intersecting array, run about so many folds of each GEMM instead of all, and "
+            "say the 95% confidence interval.",
+            metavar="FOLDS",
+            least=2,
+            expected="two folds or more",
+            apart="most machines of a sweep have nothing to sample, and refuse it",
+        ),
+    ] = None
+    elementwise: Annotated[
+        bool,
+        Keyword(
+            "Estimate normalisation, activations and the optimizer too, by their bytes.",
+            apart="what a sweep draws is of GEMMs",
+        ),
+    ] = False
+
+    def sparse_gemms(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
+        """The GEMMs of the point and their masks.
+
+        Parameters
+        ----------
+        workload
+            The point's, if it has been loaded.
+        """
+        yield from (workload or load_workload(self.model)).sparse_gemms(
+            self.setting, phases=self.phases or None, names=self.layers
+        )
+
+
+@taking(Point)
+def simulate(point: Point) -> pd.DataFrame:
+    """Simulate a workload on a machine.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per GEMM; columns, units and meanings in ``nmsim.machines.COLUMNS``.
+
+    Raises
+    ------
+    NmsimError
+        for anything that its user can mend; one line.
+    """
+    return frame(rows(point))
+
+
+def rows(point: Point) -> Iterator[Row]:
+    """The result rows of a point, one per GEMM, as they are simulated."""
+    machine = point.machine
+    sample = _sample(machine, point)
+    beside = _beside(point, workload := load_workload(point.model))
+    for work in point.sparse_gemms(workload):
+        ran = kind_of(machine).in_format(machine, work.number_format)
+        result = simulate_gemm(ran.machine, work, point.fidelity, sample)
+        twin = (
+            simulate_twin(ran.machine, work.gemm, result, point.fidelity) if point.compare else None
+        )
+        yield {**row_of(machine, ran, work, result, twin), **beside(ran.machine, work)}
+
+
+def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm], Row]:
+    """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
+    setting = point.setting
+    layers = {layer.name: layer for layer in workload.layers}
+
+    def columns(machine: Machine, work: SparseGemm) -> Row:
+        if workload.trace:
+            return dict.fromkeys((*MASK_COLUMNS, "elementwise_us"))
+        layer, estimate = layers[work.gemm.layer], elementwise_us if point.elementwise else None
+        return {
+            **mask_columns(machine, setting.recipe, work),
+            "elementwise_us": estimate and estimate(machine, layer, work.gemm, setting.batch),
+        }
+
+    return columns
+
+
+def _sample(machine: Machine, point: Point) -> Sample | None:
+    if point.sample is None:
+        return None
+    if not kind_of(machine).samples(machine, point.fidelity):
+        raise SpecError(
+            f"sample is {point.sample}, expected none: {machine.name}, {point.fidelity}, does not "
+            "run folds from the bits of two masks"
+        )
+    return Sample(point.sample, point.seed)
+
+
+def point_rows(point: Point) -> list[Row]:
+    """The rows of a point, each with the point's own settings in front."""
+    own = {
+        "model": load_workload(point.model).name,
+        "recipe": load_recipe(point.recipe).name,
+        "pattern": str(Pattern.parse(point.pattern)),
+        "batch": point.batch,
+        "fidelity": point.fidelity,
+        "seed": point.seed,
+    }
+    return [{**own, **row} for row in rows(point)]

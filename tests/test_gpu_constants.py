@@ -1,0 +1,85 @@
+"""A GPU's constants: declared once, laid over one another in one place, and none left out."""
+
+from itertools import chain
+
+import pytest
+
+from nmsim.errors import SpecError
+from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.gpu import schema as declared
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.chip import resolved
+from nmsim.machines.gpu.tile import core_of, instruction_of
+from nmsim.spec import edit_yaml
+
+A100 = "a100-sxm4-80gb"
+INT8 = "cutlass-int8-sm80"
+
+
+def a100(**fields):
+    return load_hardware(A100, **fields)
+
+
+def library(machine, kernels):
+    return next(one for one in machine.libraries if one.kernels == kernels)
+
+
+def test_no_constant_is_declared_twice():
+    blocks = (declared.Constants, declared.TimingOverride, declared.Timing, declared.Cycle)
+    own = list(chain.from_iterable(vars(block)["__annotations__"] for block in blocks))
+    assert len(own) == len(set(own)) == 18
+
+
+@pytest.mark.parametrize(
+    ("path", "analytical", "cycle"),
+    [
+        ("timing.launch_us", 9.7, 10.2),
+        ("cycle.launch_us", 9.7, 10.2),
+        (f"libraries.{INT8}.timing.launch_us", 9.0, 10.2),
+        (f"libraries.{INT8}.cycle.launch_us", 9.7, 9.0),
+    ],
+)
+def test_a_later_block_overrides_an_earlier_one(path, analytical, cycle):
+    """In the file the library says 9.7 and 10.2 us; the machine's own never matter to it."""
+    machine = a100(**{path: 9.0})
+    own = library(machine, INT8)
+    assert resolved(machine, own)["launch_us"] == analytical
+    assert resolved(machine, own, "cycle")["launch_us"] == cycle
+
+
+def test_what_a_library_leaves_open_is_the_machines():
+    machine = a100(**{"cycle.launch_us": None, "timing.reduce_us": 9.0, "cycle.reduce_us": 8.0})
+    for own in (None, library(machine, "cublas-sm80")):
+        assert resolved(machine, own)["launch_us"] == machine.timing.launch_us
+        assert resolved(machine, own, "cycle")["launch_us"] == machine.timing.launch_us
+        assert resolved(machine, own)["reduce_us"] == 9
+        assert resolved(machine, own, "cycle")["reduce_us"] == 8
+
+
+def test_every_constant_of_the_cycle_model_may_be_a_librarys_or_the_machines():
+    call = Call("bf16", library="cublas")
+    fields = {"shared_queue_clk": 7, "barrier_clk": 9, "efficiency": 0.5}
+    for block in ("cycle", "libraries.cublas-sm80.cycle"):
+        machine = a100(**{f"{block}.{name}": value for name, value in fields.items()})
+        core = core_of(machine, "bf16", library(machine, "cublas-sm80"))
+        assert (core.shared_queue, core.barrier_latency) == (7, 9)
+        slowed = instruction_of(machine, "bf16", resolve(machine, call)).cycles
+        assert slowed == 2 * instruction_of(a100(), "bf16", resolve(a100(), call)).cycles
+        assert resolve(machine, call).chip == resolve(a100(), call).chip
+
+
+def without(tmp_path, name):
+    path = tmp_path / "mine.yaml"
+    path.write_text(edit_yaml(HARDWARE.path(A100), lambda document: document["timing"].pop(name)))
+    return path
+
+
+@pytest.mark.parametrize("name", declared.TimingOverride.model_fields)
+def test_a_machine_states_every_field_of_its_timing(name, tmp_path):
+    with pytest.raises(SpecError, match=rf"timing\.{name} is missing$"):
+        load_hardware(without(tmp_path, name))
+
+
+def test_the_schema_requires_them_too():
+    required = declared.Gpu.model_json_schema()["$defs"]["Timing"]["required"]
+    assert required == list(declared.TimingOverride.model_fields)
