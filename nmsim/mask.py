@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pattern import DENSE, Pattern
 
 __all__ = [
@@ -52,7 +52,7 @@ def unpack(words: Words, k: int) -> NDArray[np.bool_]:
     return np.unpackbits(octets, axis=1, count=k, bitorder="little").view(np.bool_)
 
 
-@kernel
+@compiled
 def popcount(x: np.uint64) -> np.int64:
     """Bits set in a word; LLVM knows this form and puts the processor's own instruction."""
     x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
@@ -61,7 +61,7 @@ def popcount(x: np.uint64) -> np.int64:
     return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@kernel
+@compiled
 def _count_bits(words: Words) -> np.int64:
     total = np.int64(0)
     for row in range(words.shape[0]):
@@ -70,7 +70,7 @@ def _count_bits(words: Words) -> np.int64:
     return total
 
 
-@kernel
+@compiled
 def _column_counts(words: Words, start: int, stop: int, k: int) -> NDArray[np.int64]:
     counts = np.zeros(k, np.int64)
     for row in range(start, stop):
@@ -80,7 +80,7 @@ def _column_counts(words: Words, start: int, stop: int, k: int) -> NDArray[np.in
     return counts
 
 
-@kernel
+@compiled
 def _broken_groups(words: Words, k: int, keep: int, group: int) -> np.int64:
     broken = np.int64(0)
     for row in range(words.shape[0]):
@@ -92,7 +92,7 @@ def _broken_groups(words: Words, k: int, keep: int, group: int) -> np.int64:
     return broken
 
 
-@kernel
+@compiled
 def _unfit_spans(words: Words, k: int, keep: int, group: int, span: int) -> np.int64:
     unfit = np.int64(0)
     for row in range(words.shape[0]):
@@ -107,7 +107,7 @@ def _unfit_spans(words: Words, k: int, keep: int, group: int, span: int) -> np.i
     return unfit
 
 
-@kernel
+@compiled
 def transpose(words: Words, k: int) -> Words:
     """Packed bits of the transposed matrix: rows x K becomes K x rows."""
     rows = words.shape[0]

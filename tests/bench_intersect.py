@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from nmsim.jit import kernel, map_blocks
+from nmsim.jit import compiled, map_blocks
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.mask import Mask, popcount
@@ -22,7 +22,7 @@ from nmsim.run.workload import load_workload
 ROWS, K = 1024, 2304
 
 
-@kernel
+@compiled
 def bare(a, b, start, stop):
     """Survivors of all pairs of rows, and nothing else."""
     s = 0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.machines.systolic.placement import Placement, place
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import compress, group_slots
@@ -88,7 +88,7 @@ def _tile(
     return np.asarray(_sum_folds(kept, index, np.ascontiguousarray(other), depth))
 
 
-@kernel
+@compiled
 def _sum_folds(kept: Matrix, index: NDArray[np.int64], other: Matrix, depth: int) -> Matrix:
     """Lanes x rows of the other operand: partial sums of folds of ``depth`` slots, added up."""
     lanes, slots = kept.shape

@@ -139,7 +139,9 @@ def test_a_fit_of_a_based_machine_is_written_over_its_base(machine, tmp_path, pa
         path.partition(".")[0],
     }
     inner = read_yaml(out)
-    for name in path.split("."):  # an entry of a list that the file has not is called as in the path
+    for name in path.split(
+        "."
+    ):  # an entry that the file lacks is called as in the path
         inner = inner[name]
     assert inner == 0.75
     again = load_hardware(out)

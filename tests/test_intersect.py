@@ -300,7 +300,7 @@ def test_degrees_of_freedom_of_two_strata_lie_between():
 
 
 def test_a_run_that_draws_no_sample_does_not_load_special_functions():
-    program = "import sys, nmsim.experiment; sys.exit('scipy.special' in sys.modules)"
+    program = "import sys, nmsim.run.experiment; sys.exit('scipy.special' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

@@ -21,19 +21,19 @@ TOY = {
     "toy/sizes/constants.py": "FACTOR = 3\n",
     "toy/deep/__init__.py": "",
     "toy/deep/inner.py": """
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from ..sizes import constants
 FACTOR = constants.FACTOR
 
-@kernel
+@compiled
 def scaled(x, by):
     return x * FACTOR * by
 """,
     "toy/outer.py": """
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from toy.deep.inner import scaled
 
-@kernel
+@compiled
 def twice(x):
     return scaled(x, 1) + scaled(x, x // x) + scaled(x, 0)
 """,
@@ -127,7 +127,7 @@ def test_a_source_edited_under_a_running_process_is_not_trusted(toy, capsys):
 
 def test_functions_made_by_functions_are_not_kept(toy):
     toy.start()
-    kernels = [jit.kernel(lambda x, by=by: x + by) for by in (1, 2)]
+    kernels = [jit.compiled(lambda x, by=by: x + by) for by in (1, 2)]
     assert [kernel(2) for kernel in kernels] == [3, 4]
     assert not toy.files()
 

@@ -12,7 +12,8 @@ from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, KINDS, load_hardware
 from nmsim.machines.step import MadeBy
 from nmsim.network.layer import Conv, Linear
-from nmsim.run.experiment import Point, manifest, rows
+from nmsim.run.manifest import manifest
+from nmsim.run.point import Point, rows
 from nmsim.spec import validate
 from nmsim.step.elementwise import elementwise_us
 
@@ -133,7 +134,7 @@ def test_an_input_is_made_as_layers_say_it():
 def masks_us(machine, recipe="transposable"):
     point = Point("gemm:64x64x64", hardware=machine, recipe=recipe, phases=("forward",))
     [row] = rows(point)
-    return row["mask_us"], manifest(point, "")["mask_basis"]
+    return row["mask_us"], manifest(point, "").document()["mask_basis"]
 
 
 def test_masks_are_solved_on_the_cores_of_the_machine_s_host():

@@ -15,7 +15,7 @@ import numba.core.config
 
 from nmsim.jit.dispatch import Kernel
 
-__all__ = ["kernel", "map_blocks", "uncounted_kernel"]
+__all__ = ["compiled", "compiled_uncounted", "map_blocks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,13 +29,13 @@ def _compile(function: F, **flags: bool) -> F:
     return cast("F", Kernel(function, targetoptions=options))
 
 
-def kernel(function: F) -> F:
+def compiled(function: F) -> F:
     """Compile with numba when called: no GIL, no Python objects, IEEE arithmetic, cached."""
     return _compile(function)
 
 
-def uncounted_kernel(function: F) -> F:
-    """Compile like ``kernel``, but without reference counts: for small functions called very often.
+def compiled_uncounted(function: F) -> F:
+    """Compile like ``compiled``, but without reference counts: for small ones called very often.
 
     Such a function allocates nothing, copies no slices and calls only its like. Counting the arrays
     of a tuple at every call can take most of the time of functions of a few instructions.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.mask import Words, words_per_row
 from nmsim.network.layer import Conv
 
@@ -48,7 +48,7 @@ def windows(layer: Conv, batch: int) -> Windows:
     )
 
 
-@kernel
+@compiled
 def _pixel(w: Windows, row: int, tap: int) -> int:
     """Index of the pixel that a window's tap covers; -1 in the padding."""
     sample, rest = divmod(row, w.out_height * w.out_width)
@@ -61,7 +61,7 @@ def _pixel(w: Windows, row: int, tap: int) -> int:
     return (sample * w.height + y) * w.width + x
 
 
-@kernel
+@compiled
 def _column_bits(pixels: Words, w: Windows, out: Words) -> None:
     rows = w.samples * w.out_height * w.out_width
     taps = w.window_height * w.window_width
@@ -101,7 +101,7 @@ def column_bits(pixels: Words, w: Windows) -> Words:
     return out
 
 
-@kernel
+@compiled
 def column_values(
     image: NDArray[np.float32], w: Windows, first: int, out: NDArray[np.float32]
 ) -> None:

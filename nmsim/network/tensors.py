@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from nmsim.errors import ShapeError, SpecError
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.network.operand import HasTensors, TensorName
 from nmsim.registry import unknown_name
 
@@ -154,7 +154,7 @@ def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
     return x * gain
 
 
-@kernel
+@compiled
 def _correlate(x: NDArray[np.float32], rho: np.float32) -> None:
     """First-order autoregression along height, then width, of NHWC noise; keeps unit variance."""
     fresh = np.float32(np.sqrt(np.float32(1) - rho * rho))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.groups import in_groups, put_back
 
@@ -22,7 +22,7 @@ Bits = NDArray[Any]
 """uint32 or uint64."""
 
 
-@kernel
+@compiled
 def _two_of_four(bits: Bits, magnitude_bits: int, out: Bits, mask: NDArray[np.bool_]) -> None:
     """Play all six matches of four; the lower index wins a draw, and two wins are enough."""
     one, two = np.uint32(1), np.uint32(2)
@@ -44,7 +44,7 @@ def _two_of_four(bits: Bits, magnitude_bits: int, out: Bits, mask: NDArray[np.bo
         out[start + 3] = bits[start + 3] * keep_d
 
 
-@kernel
+@compiled
 def _nth_largest(keys: Bits, group: int, levels: Bits, spare: Bits, top: int) -> None:
     """Push the keys of all lanes through ``top`` sorted levels; the last holds the Nth largest."""
     for k in range(top * _LANES):
@@ -59,7 +59,7 @@ def _nth_largest(keys: Bits, group: int, levels: Bits, spare: Bits, top: int) ->
                 spare[lane] = min(held, new)
 
 
-@kernel
+@compiled
 def _mark(keys: Bits, group: int, keep: int, least: Bits, room: NDArray[np.uint32]) -> None:
     """Replace every key by whether it is kept: above ``least``, or level while there is room."""
     for lane in range(_LANES):
@@ -75,7 +75,7 @@ def _mark(keys: Bits, group: int, keep: int, least: Bits, room: NDArray[np.uint3
             keys[i * _LANES + lane] = np.uint32(np.uint32(key > least[lane]) + level)
 
 
-@kernel
+@compiled
 def _load(bits: Bits, start: int, magnitude_bits: int, flip: int, group: int, keys: Bits) -> None:
     """Take the keys of ``_LANES`` groups, element by element."""
     for i in range(group):
@@ -84,20 +84,20 @@ def _load(bits: Bits, start: int, magnitude_bits: int, flip: int, group: int, ke
             keys[i * _LANES + lane] = key ^ flip
 
 
-@kernel
+@compiled
 def _store(keys: Bits, group: int, start: int, mask: NDArray[np.bool_]) -> None:
     for i in range(group):
         for lane in range(_LANES):
             mask[start + lane * group + i] = keys[i * _LANES + lane] != 0
 
 
-@kernel
+@compiled
 def _apply(bits: Bits, mask: NDArray[np.bool_], out: Bits) -> None:
     for i in range(len(bits)):
         out[i] = bits[i] * np.uint32(mask[i])
 
 
-@kernel
+@compiled
 def _keep_largest(
     bits: Bits,
     magnitude_bits: int,

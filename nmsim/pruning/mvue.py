@@ -10,7 +10,7 @@ a_i^2 / p_i - a_i^2. Which elements are kept together is free: here, by systemat
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning.parts.draws import as_state, uniform
@@ -23,7 +23,7 @@ __all__ = ["biased", "mvue"]
 Floats = NDArray[np.float64]
 
 
-@kernel
+@compiled
 def _keep_certain(
     of: Lanes, keep: int, group: int, left: Floats, total: Floats, before: Floats
 ) -> None:
@@ -54,7 +54,7 @@ def _keep_certain(
             return
 
 
-@kernel
+@compiled
 def _draw(of: Lanes, group: int, left: Floats, step: Floats, number: Floats, room: Floats) -> None:
     """Keep exactly ``left`` more: those in which a point falls; the points are ``step`` apart.
 
@@ -83,7 +83,7 @@ def _draw(of: Lanes, group: int, left: Floats, step: Floats, number: Floats, roo
             of.kept[at] += hit
 
 
-@kernel
+@compiled
 def _fill(values: Floats, start: int, group: int, of: Lanes, least: Floats, out: Floats) -> None:
     """Give what is kept, at least ``least`` of the lane in magnitude: what is certain is above."""
     for i in range(group):
@@ -93,7 +93,7 @@ def _fill(values: Floats, start: int, group: int, of: Lanes, least: Floats, out:
             out[at] = of.kept[i * LANES + lane] * max(abs(values[at]), least[lane]) * sign + 0.0
 
 
-@kernel
+@compiled
 def _keep_proportionally(
     values: Floats,
     limits: tuple[int, int],

@@ -8,7 +8,7 @@ sums over all orders of draws: in closed form for one or two, over subsets of th
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning.parts.draws import as_state, uniform
@@ -24,7 +24,7 @@ _LEAST = 1e-307
 Floats = NDArray[np.float64]
 
 
-@kernel
+@compiled
 def _draw_one(of: Lanes, group: int, number: Floats, room: Floats) -> None:
     """Keep one more non-zero of every lane, with probability in proportion to its size.
 
@@ -53,7 +53,7 @@ def _draw_one(of: Lanes, group: int, number: Floats, room: Floats) -> None:
             of.kept[at] += hit
 
 
-@kernel
+@compiled
 def _exclusive_sums(of: Floats, group: int, out: Floats, room: Floats) -> None:
     """Sum, for every element, the others of its lane; nothing is subtracted, nothing cancels."""
     for lane in range(LANES):
@@ -71,7 +71,7 @@ def _exclusive_sums(of: Floats, group: int, out: Floats, room: Floats) -> None:
             room[lane] += of[i * LANES + lane]
 
 
-@kernel
+@compiled
 def _of_one_or_two(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, room: Floats) -> None:
     """Give the probability that an element is the one drawn, or (Eq. 17) one of the two."""
     _exclusive_sums(of.sizes, group, p, room)
@@ -90,7 +90,7 @@ def _of_one_or_two(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, ro
             p[at] = of.sizes[at] / p[at]
 
 
-@kernel
+@compiled
 def _draw_after(of: Lanes, group: int, drawn: int, odds: Floats, room: Floats) -> None:
     """Add, for every lane, the draws that follow the set ``drawn`` to the sets they lead to."""
     for lane in range(LANES):
@@ -108,7 +108,7 @@ def _draw_after(of: Lanes, group: int, drawn: int, odds: Floats, room: Floats) -
                 odds[into + lane] += of.sizes[i * LANES + lane] * room[lane]
 
 
-@kernel
+@compiled
 def _of_many(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, room: Floats) -> None:
     """Give the probability that an element is among those drawn: add up the sets that hold it.
 
@@ -133,7 +133,7 @@ def _of_many(of: Lanes, keep: int, group: int, p: Floats, odds: Floats, room: Fl
         p[at] = min(p[at], 1.0)
 
 
-@kernel
+@compiled
 def _divide(values: Floats, start: int, group: int, of: Lanes, p: Floats, out: Floats) -> None:
     """Give what is kept, over its probability unless the lane was copied."""
     for i in range(group):
@@ -145,7 +145,7 @@ def _divide(values: Floats, start: int, group: int, of: Lanes, p: Floats, out: F
             out[at] = kept * values[at] / (by * kept + 1.0 - kept) + 0.0
 
 
-@kernel
+@compiled
 def _keep_successively(
     values: Floats,
     limits: tuple[int, int],

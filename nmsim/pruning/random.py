@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, Moments, pruner
 from nmsim.pruning.parts.draws import as_state, uniform
@@ -13,7 +13,7 @@ from nmsim.pruning.parts.groups import lengths
 __all__ = ["random", "unbiased"]
 
 
-@kernel
+@compiled
 def _keep_drawn(
     mask: NDArray[np.bool_], keep: int, group: int, state: np.uint64, first_row: int
 ) -> None:

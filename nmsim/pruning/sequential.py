@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.effort import running_sums
 
 __all__ = ["sequential"]
 
 
-@kernel
+@compiled
 def _prune_lightest_run(
     sizes: NDArray[np.float64], keep: int, group: int, mask: NDArray[np.bool_]
 ) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pattern import Pattern
 from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.effort import flow
@@ -59,7 +59,7 @@ class _End(NamedTuple):
     column: int
 
 
-@kernel
+@compiled
 def _keep_row_tops(keep: int, tile: _Tile) -> None:
     """Keep the N largest of every row, priced at the smallest of them, or 0 if it has room."""
     height, width = tile.sizes.shape
@@ -81,7 +81,7 @@ def _keep_row_tops(keep: int, tile: _Tile) -> None:
         tile.row_price[i] = least if width > keep else 0.0
 
 
-@kernel
+@compiled
 def _nearest(search: _Search) -> tuple[float, int, bool]:
     """Find the nearest node that is not done: distance, index, whether it is a row."""
     far, at, is_row = np.inf, 0, False
@@ -94,7 +94,7 @@ def _nearest(search: _Search) -> tuple[float, int, bool]:
     return far, at, is_row
 
 
-@kernel
+@compiled
 def _scan_row(
     i: int, far: float, end: _End, limits: tuple[int, bool], tile: _Tile, search: _Search
 ) -> _End:
@@ -117,7 +117,7 @@ def _scan_row(
     return end
 
 
-@kernel
+@compiled
 def _scan_column(j: int, far: float, tile: _Tile, search: _Search) -> None:
     """Reach rows through an element of column ``j`` that they would give up."""
     for i in range(tile.sizes.shape[0]):
@@ -129,7 +129,7 @@ def _scan_column(j: int, far: float, tile: _Tile, search: _Search) -> None:
                 search.row_from[i] = j
 
 
-@kernel
+@compiled
 def _shortest_path(limits: tuple[int, bool], tile: _Tile, search: _Search) -> _End:
     """Run Dijkstra's algorithm from all columns that hold too many, to the nearest end."""
     search.row_far[:] = np.inf
@@ -154,7 +154,7 @@ def _shortest_path(limits: tuple[int, bool], tile: _Tile, search: _Search) -> _E
             _scan_column(at, far, tile, search)
 
 
-@kernel
+@compiled
 def _augment(end: _End, tile: _Tile, search: _Search) -> None:
     """Swap along the path and move the prices, so that the tile is optimal for what it holds."""
     for j in range(len(tile.held)):
@@ -175,7 +175,7 @@ def _augment(end: _End, tile: _Tile, search: _Search) -> None:
         tile.kept[row, column] = True
 
 
-@kernel
+@compiled
 def _solve(
     sizes: NDArray[np.float64],
     heights: NDArray[np.int64],

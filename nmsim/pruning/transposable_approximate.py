@@ -8,7 +8,7 @@ second what is kept (at least half of the optimum).
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.effort import tile_sort
 from nmsim.pruning.parts.tiles import tiles, untile
@@ -16,7 +16,7 @@ from nmsim.pruning.parts.tiles import tiles, untile
 __all__ = ["transposable_2approx", "transposable_greedy"]
 
 
-@kernel
+@compiled
 def _descending(sizes: NDArray[np.float64], order: NDArray[np.int64]) -> None:
     """Flat indices by descending size, ties lowest index first.
 
@@ -31,7 +31,7 @@ def _descending(sizes: NDArray[np.float64], order: NDArray[np.int64]) -> None:
         order[before] = i
 
 
-@kernel
+@compiled
 def _keep_greedily(
     sizes: NDArray[np.float64],
     heights: NDArray[np.int64],
@@ -60,7 +60,7 @@ def _keep_greedily(
                 in_column[j] += 1
 
 
-@kernel
+@compiled
 def _keep_common_tops(
     sizes: NDArray[np.float64],
     heights: NDArray[np.int64],

@@ -20,6 +20,7 @@ import numpy as np
 
 from nmsim import Gemm, Pattern, __version__, load_hardware
 from nmsim.files import write_folder
+from nmsim.machines import FIDELITIES, simulate
 from nmsim.mask import Mask, SparseGemm, Words, pack
 
 HERE = Path(__file__).resolve().parent
@@ -90,10 +91,10 @@ def measure_series(name: str, sizes: list[int]) -> list[dict[str, Any]]:
         )
         for fidelity in FIDELITIES:
 
-            def simulate(fidelity: str = fidelity) -> object:
+            def run(fidelity: str = fidelity) -> object:
                 return simulate(machine, SparseGemm(gemm, make_a(), make_b()), fidelity)  # noqa: B023
 
-            times = _times(simulate)
+            times = _times(run)
             found.append(
                 {
                     "series": name,

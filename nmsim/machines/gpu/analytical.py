@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import (
     CTAS,
@@ -63,7 +63,7 @@ class Estimate(NamedTuple):
     shares: NDArray[np.float64]
 
 
-@kernel
+@compiled
 def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
     """Shares of A and of B that L2 holds when the launch starts.
 
@@ -79,7 +79,7 @@ def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
     return held_a, held_b
 
 
-@kernel
+@compiled
 def _paces(
     chip: Chip,
     form: Form,
@@ -103,7 +103,7 @@ def _paces(
     return paces
 
 
-@kernel
+@compiled
 def _read_twice(
     chip: Chip, form: Form, row: NDArray[np.float64], size: Size, tiles: float
 ) -> float:
@@ -126,7 +126,7 @@ def _read_twice(
     return read
 
 
-@kernel
+@compiled
 def estimate(
     chip: Chip,
     form: Form,
@@ -177,7 +177,7 @@ def estimate(
     return Estimate(total, 0, split, tiles, tiles / slots, read, shares)
 
 
-@kernel
+@compiled
 def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     """A kernel that reads B once for a few rows of A, one copy."""
     m, n, k, _ = size
@@ -190,7 +190,7 @@ def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares)
 
 
-@kernel
+@compiled
 def fastest(
     chip: Chip,
     form: Form,
@@ -217,7 +217,7 @@ def fastest(
     )
 
 
-@kernel
+@compiled
 def _many(
     chip: Chip,
     form: Form,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.machines.gpu.call import Resolved
 from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, Size
 
@@ -35,7 +35,7 @@ def rules_of(resolved: Resolved) -> Rules:
     )
 
 
-@kernel
+@compiled
 def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form) -> float:
     """A tile's slice of K, alone on an SM: multiplying, or moving through shared memory."""
     area = row[TM] * row[TN]
@@ -44,7 +44,7 @@ def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form) -> float:
     return clocks
 
 
-@kernel
+@compiled
 def choose(
     chip: Chip,
     form: Form,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 
 __all__ = ["Schedule", "schedule"]
 
@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
         return self.busy / (self.cycles * len(self.ends)) if self.cycles else 0.0
 
 
-@kernel
+@compiled
 def _sift(free: Times, longer: int) -> None:
     """Make the first slot of a heap busy for longer."""
     size, at = len(free), 0
@@ -62,7 +62,7 @@ def _sift(free: Times, longer: int) -> None:
     free[at] = time
 
 
-@kernel
+@compiled
 def _latest(free: Times) -> np.int64:
     """When the last slot is free."""
     latest: np.int64 = free[0]
@@ -71,21 +71,21 @@ def _latest(free: Times) -> np.int64:
     return latest
 
 
-@kernel
+@compiled
 def _delay(free: Times, longer: int) -> None:
     """Make all slots busy for longer."""
     for i in range(len(free)):
         free[i] += longer
 
 
-@kernel
+@compiled
 def _copy(source: Times, target: Times) -> None:
     """Copy by a loop: numba compiles the error messages of ``[:]`` for two seconds."""
     for i in range(len(source)):
         target[i] = source[i]
 
 
-@kernel
+@compiled
 def _shifted(before: Times, free: Times) -> bool:
     """Whether all slots are free later by the same time."""
     for i in range(len(free)):  # noqa: SIM110 - the generator of ``all`` is no loop for numba
@@ -94,7 +94,7 @@ def _shifted(before: Times, free: Times) -> bool:
     return True
 
 
-@kernel
+@compiled
 def _run(free: Times, duration: int, count: int) -> None:
     """Give ``count`` tiles of one duration to a heap of slots."""
     slots, left = len(free), count
@@ -108,7 +108,7 @@ def _run(free: Times, duration: int, count: int) -> None:
         left -= 1
 
 
-@kernel
+@compiled
 def _ascend(free: Times, ordered: Times) -> None:
     """Sort a heap through ``ordered``, of its size: what is left of the heap gives up its first.
 
@@ -122,7 +122,7 @@ def _ascend(free: Times, ordered: Times) -> None:
     _copy(ordered, free)
 
 
-@kernel
+@compiled
 def _repeat(free: Times, durations: Times, counts: Times, repeats: int) -> None:
     """Give the same runs to the slots again and again; ``free`` ascends before and after."""
     before, ordered = np.zeros(len(free), np.int64), np.empty(len(free), np.int64)

@@ -20,7 +20,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.machines.systolic.memory import (
     TICKS,
     TIMES,
@@ -158,7 +158,7 @@ STATE_SIZE = TIMES + 12
 FIRST, ONCE, YES = cast("tuple[int, int, bool]", (np.int64(0), np.int64(1), np.bool_(True)))
 
 
-@kernel
+@compiled
 def _delivery_wait(array: Array, one: Fold) -> int:
     """Ticks that a fold waits for the path from the buffers."""
     x, y = one.x_read * array.x_delivery, one.y_read * array.y_delivery
@@ -169,7 +169,7 @@ def _delivery_wait(array: Array, one: Fold) -> int:
     return int(wait)
 
 
-@kernel
+@compiled
 def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
     """Run ``count`` folds alike."""
     x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
@@ -208,7 +208,7 @@ def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) 
     state[OUTPUTS] += count * one.outputs
 
 
-@kernel
+@compiled
 def _column(
     state: State, array: Array, buffers: Buffers, chunk: Chunk, x_loads: bool, y_loads: bool
 ) -> None:
@@ -233,7 +233,7 @@ def _column(
     state[ISSUED] += streamed * cols * slots
 
 
-@kernel
+@compiled
 def _chunks(
     state: State,
     array: Array,
@@ -266,7 +266,7 @@ def _chunks(
         _column(state, array, buffers, rest, not x_stays, y_loads)
 
 
-@kernel
+@compiled
 def _rows_copy(
     state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
 ) -> None:
@@ -293,7 +293,7 @@ def _rows_copy(
             tile += alike
 
 
-@kernel
+@compiled
 def _alike(
     work: Work, slots: NDArray[np.int64], cycles: NDArray[np.int64], tile: int, tiles: int
 ) -> int:
@@ -308,7 +308,7 @@ def _alike(
     return alike
 
 
-@kernel
+@compiled
 def _time_row(
     state: State,
     array: Array,
@@ -342,13 +342,13 @@ def _time_row(
         tile += alike
 
 
-@kernel
+@compiled
 def _stored(k: int, slots: int) -> int:
     """Stored elements along K of an operand."""
     return k if k > 0 else slots
 
 
-@kernel
+@compiled
 def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
     """Stored elements of x, all its tiles."""
     if work.x_k > 0:
@@ -359,7 +359,7 @@ def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
     return elements
 
 
-@kernel
+@compiled
 def _time_copy(
     state: State,
     array: Array,
@@ -389,7 +389,7 @@ def _time_copy(
             row_tile += alike
 
 
-@kernel
+@compiled
 def _skip_alike(
     before: State,
     state: State,
@@ -410,7 +410,7 @@ def _skip_alike(
     return done + alike
 
 
-@kernel
+@compiled
 def _rows_launch(
     array: Array,
     buffers: Buffers,
@@ -429,7 +429,7 @@ def _rows_launch(
     return state
 
 
-@kernel
+@compiled
 def _time_launch(
     array: Array,
     buffers: Buffers,

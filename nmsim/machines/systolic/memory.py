@@ -15,7 +15,7 @@ and they are added up without being simulated.
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 
 __all__ = ["TICKS", "TIMES", "fold", "last_store", "note", "only_shifted", "repeat"]
 
@@ -32,7 +32,7 @@ before it had left; how long the results of the last fold, not yet sent, will ta
 TIMES = 5
 
 
-@kernel
+@compiled
 def fold(state: State, ticks: int, load: int, stream: int, store: int, latency: int) -> None:
     """Advance the pipeline by one fold.
 
@@ -66,7 +66,7 @@ def fold(state: State, ticks: int, load: int, stream: int, store: int, latency: 
     state[STORED], state[PENDING] = max(stored, end), store
 
 
-@kernel
+@compiled
 def last_store(state: State) -> np.int64:
     """The time at which the last fold has ended and its results have left, ticks."""
     if state[PENDING] == 0:
@@ -74,7 +74,7 @@ def last_store(state: State) -> np.int64:
     return np.int64(max(state[CHANNEL_FREE], state[ENDED]) + state[PENDING])
 
 
-@kernel
+@compiled
 def only_shifted(before: State, after: State) -> bool:
     """Whether a piece of work moved all times by one amount and left the rest alike."""
     shift = after[ENDED] - before[ENDED]
@@ -85,7 +85,7 @@ def only_shifted(before: State, after: State) -> bool:
     return True
 
 
-@kernel
+@compiled
 def note(before: State, state: State) -> None:
     """Note the leading numbers of a state, as many as ``before`` holds, before work changes them.
 
@@ -95,7 +95,7 @@ def note(before: State, state: State) -> None:
         before[i] = state[i]
 
 
-@kernel
+@compiled
 def repeat(before: State, state: State, times: int) -> None:
     """Add what changed since ``before`` was noted ``times`` more."""
     for i in range(len(before)):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.mask import Mask, Words
 from nmsim.pattern import Pattern
 
@@ -27,7 +27,7 @@ __all__ = [
 Counts = NDArray[np.int64]
 
 
-@kernel
+@compiled
 def _kept_between(words: Words, row: int, start: int, stop: int) -> int:
     kept = 0
     for k in range(start, stop):
@@ -44,7 +44,7 @@ class _Selectors(NamedTuple):
     padded: int
 
 
-@kernel
+@compiled
 def _group_slots(words: Words, first: int, last: int, native: _Selectors) -> Counts:
     """Slots of every native group, for rows ``first`` to ``last`` in lock-step."""
     keep, group, k, padded = native
@@ -60,7 +60,7 @@ def _group_slots(words: Words, first: int, last: int, native: _Selectors) -> Cou
     return slots
 
 
-@kernel
+@compiled
 def _tile_slots(words: Words, copies: int, rows: int, tile: int, native: _Selectors) -> Counts:
     """Slots along K of every tile of so many rows, copies x tiles."""
     tiles = (rows + tile - 1) // tile
@@ -125,7 +125,7 @@ def expected_misfit_share(mask: Mask, native: Pattern) -> float:
     return 1.0 - fits / math.comb(span, kept)
 
 
-@kernel
+@compiled
 def compress(
     values: NDArray[Any], words: Words, first: int, last: int, slots: Counts, group: int
 ) -> tuple[NDArray[np.float64], Counts]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 
 __all__ = ["LANES", "Lanes", "filled", "lanes", "load", "store"]
 
@@ -32,13 +32,13 @@ class Lanes(NamedTuple):
     """Whether a lane has at most N non-zeros."""
 
 
-@kernel
+@compiled
 def lanes(group: int) -> Lanes:
     """Make room for ``LANES`` groups."""
     return Lanes(np.empty(group * LANES), np.empty(group * LANES), np.empty(LANES), np.empty(LANES))
 
 
-@kernel
+@compiled
 def load(values: Floats, start: int, group: int, keep: int, into: Lanes) -> None:
     """Take the groups that start at ``start`` of a flat array; nothing is kept yet."""
     for lane in range(LANES):
@@ -60,7 +60,7 @@ def load(values: Floats, start: int, group: int, keep: int, into: Lanes) -> None
             into.sizes[i * LANES + lane] *= into.scale[lane]
 
 
-@kernel
+@compiled
 def filled(of: Lanes, group: int, keep: int, room: Floats) -> None:
     """Keep, in lanes with few non-zeros, those, and then zeros, lowest index first."""
     for lane in range(LANES):
@@ -78,7 +78,7 @@ def filled(of: Lanes, group: int, keep: int, room: Floats) -> None:
             of.kept[at] = of.few[lane] * kept + (1.0 - of.few[lane]) * of.kept[at]
 
 
-@kernel
+@compiled
 def store(of: Lanes, start: int, group: int, mask: NDArray[np.bool_]) -> None:
     """Fill a flat mask from what is kept."""
     for i in range(group):

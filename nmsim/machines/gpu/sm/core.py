@@ -18,7 +18,7 @@ it has read. Shared memory and the two memory channels serve in order, one acces
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import uncounted_kernel
+from nmsim.jit import compiled_uncounted
 from nmsim.machines.gpu.sm.program import (
     ACC,
     AHEAD,
@@ -87,7 +87,7 @@ K_LOAD, K_MMA, K_KEEP, K_STORE = int(Kind.LOAD), int(Kind.MMA), int(Kind.KEEP), 
 K_WGMMA = int(Kind.WGMMA)
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     """Queue an access to shared memory; the time when it is done."""
     cycles = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
@@ -97,7 +97,7 @@ def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     return done
 
 
-@uncounted_kernel
+@compiled_uncounted
 def arrivals(core: Core, state: State) -> None:
     """Write what has arrived by now to shared memory."""
     sm, queue = state.sm, state.queue
@@ -113,7 +113,7 @@ def arrivals(core: Core, state: State) -> None:
         sm[QUEUED] -= 1
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _operands(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count
 ) -> tuple[Count, Count]:
@@ -130,7 +130,7 @@ def _operands(
     return when, DEPENDENCE
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _room(core: Core, state: State, kind: Count, size: Count, place: Count) -> tuple[Count, Count]:
     """When a pipe or queue takes one more, and which."""
     sm = state.sm
@@ -146,7 +146,7 @@ def _room(core: Core, state: State, kind: Count, size: Count, place: Count) -> t
     return sm[NOW], ISSUE
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _look(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, place: Count
 ) -> tuple[Count, Count]:
@@ -168,7 +168,7 @@ def _look(
     return _room(core, state, kind, program[at, BYTES], place)
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> Count:
     """Send a copy to memory; the time when it arrives."""
     sm, queue = state.sm, state.queue
@@ -186,7 +186,7 @@ def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> C
     return arrives
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _meet(core: Core, state: State, warp: Count) -> None:
     """Wait at the barrier; the last warp to come lets all of them go on."""
     first = warp - warp % core.warps
@@ -198,7 +198,7 @@ def _meet(core: Core, state: State, warp: Count) -> None:
             state.warps[other, WAKE] = state.sm[NOW] + core.barrier_latency
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _mma(core: Core, state: State, warp: Count, acc: Count, place: Count) -> Count:
     """Start a multiplication; the time when its result may be read."""
     sm, pipe = state.sm, CORES + 2 * place + 1
@@ -210,7 +210,7 @@ def _mma(core: Core, state: State, warp: Count, acc: Count, place: Count) -> Cou
     return done
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _wgmma(core: Core, state: State, warp: Count, acc: Count, size: Count, place: Count) -> Count:
     """Start a multiplication that lasts until its operands have been read, if not longer."""
     sm, pipe = state.sm, CORES + 2 * place + 1
@@ -222,7 +222,7 @@ def _wgmma(core: Core, state: State, warp: Count, acc: Count, size: Count, place
     return done
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _store(core: Core, state: State, size: Count) -> Count:
     """Send results to memory; the time when they have left."""
     ticks = np.int64(np.ceil(size * TICKS / core.store_rate))
@@ -232,7 +232,7 @@ def _store(core: Core, state: State, size: Count) -> Count:
     return left
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _act(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count, place: Count
 ) -> Count:
@@ -259,7 +259,7 @@ def _act(
     return done
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _next_slice(core: Core, state: State, warp: Count) -> None:
     """Count the stages, and if need be the buffers, from the next slice on."""
     warps = state.warps
@@ -276,7 +276,7 @@ def _next_slice(core: Core, state: State, warp: Count) -> None:
             warps[warp, i], warps[warp, half + i] = warps[warp, half + i], warps[warp, i]
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _issue(core: Core, state: State, program: NDArray[np.int64], warp: Count, place: Count) -> None:
     """Issue a warp's instruction and move it to its next row."""
     warps, sm = state.warps, state.sm
@@ -301,7 +301,7 @@ def _issue(core: Core, state: State, program: NDArray[np.int64], warp: Count, pl
         sm[LIVE] -= 1
 
 
-@uncounted_kernel
+@compiled_uncounted
 def account(core: Core, state: State, warp: Count) -> None:
     """Add up what a warp has waited until now."""
     warps, now = state.warps, state.sm[NOW]
@@ -312,7 +312,7 @@ def account(core: Core, state: State, warp: Count) -> None:
         warps[warp, SINCE] = now
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> None:
     """One sub-core, one cycle: look at its warps in turn, issue the first that is ready."""
     now = state.sm[NOW]
@@ -334,7 +334,7 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
             state.warps[warp, CAUSE] = cause if when > now else ISSUE
 
 
-@uncounted_kernel
+@compiled_uncounted
 def cycle(core: Core, state: State, program: NDArray[np.int64]) -> None:
     """One cycle of all sub-cores, then on to the next in which there is something to look at."""
     arrivals(core, state)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import uncounted_kernel
+from nmsim.jit import compiled_uncounted
 from nmsim.machines.gpu.sm.core import account, arrivals, cycle
 from nmsim.machines.gpu.sm.state import (
     HEAD,
@@ -53,7 +53,7 @@ class Again(NamedTuple):
     cycles: Count
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _seen(kind: Count, value: Count, now: Count, own: Count) -> Count:
     """A number as the future depends on it; ``own`` is the slice of its warp."""
     if kind == TIME:
@@ -65,7 +65,7 @@ def _seen(kind: Count, value: Count, now: Count, own: Count) -> Count:
     return value if kind == COUNT else 0
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _moved(kind: Count, value: Count, before: Count, again: Again, slices: Count) -> Count:
     """A number after what happened since ``before`` has been repeated; its warp did ``slices``."""
     if kind == TIME:
@@ -77,7 +77,7 @@ def _moved(kind: Count, value: Count, before: Count, again: Again, slices: Count
     return value + again.repeats * (value - before) if kind == TOTAL else value
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _picture(state: State, kinds: Kinds, picture: NDArray[np.int64]) -> None:
     """All that the future depends on, as seen from now."""
     sm, warps, queue, now = state.sm, state.warps, state.queue, state.sm[NOW]
@@ -100,7 +100,7 @@ def _picture(state: State, kinds: Kinds, picture: NDArray[np.int64]) -> None:
         picture[i] = 0
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _repeats(core: Core, state: State, before: State) -> Count:
     """How often what happened since ``before`` may be repeated before any warp runs out of K."""
     repeats: Count = NEVER
@@ -113,7 +113,7 @@ def _repeats(core: Core, state: State, before: State) -> Count:
     return repeats if 0 < repeats < NEVER else 0
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _skip(core: Core, state: State, kinds: Kinds, before: State) -> None:
     """Repeat what happened since ``before`` as often as slices allow.
 
@@ -143,7 +143,7 @@ def _skip(core: Core, state: State, kinds: Kinds, before: State) -> None:
         sm[place] = _moved(kinds.sm[place], sm[place], before.sm[place], again, 0)
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _settle(core: Core, state: State) -> None:
     """Bring sums and shared memory up to now."""
     for warp in range(len(state.warps)):
@@ -152,7 +152,7 @@ def _settle(core: Core, state: State) -> None:
     arrivals(core, state)
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _leader(core: Core, state: State) -> Count:
     """The first warp that has not ended, or −1 where some are not in their main loop."""
     leader = -1
@@ -165,7 +165,7 @@ def _leader(core: Core, state: State) -> Count:
     return leader
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _same(picture: NDArray[np.int64], saved: NDArray[np.int64]) -> bool:
     for i in range(len(picture)):  # noqa: SIM110
         if picture[i] != saved[i]:
@@ -173,7 +173,7 @@ def _same(picture: NDArray[np.int64], saved: NDArray[np.int64]) -> bool:
     return True
 
 
-@uncounted_kernel
+@compiled_uncounted
 def _keep(
     state: State, before: State, picture: NDArray[np.int64], saved: NDArray[np.int64]
 ) -> None:
@@ -187,7 +187,7 @@ def _keep(
             before.warps[warp, column] = state.warps[warp, column]
 
 
-@uncounted_kernel
+@compiled_uncounted
 def run_core(
     core: Core,
     state: State,

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_spans
 from nmsim.machines.systolic.intersect.survivors import (
     MAX_LANE_GROUP,
@@ -179,7 +179,7 @@ def _above(laws: _Laws, groups: float, ahead: int, pes: int) -> float:
     return best
 
 
-@kernel
+@compiled
 def _largest_normal(means: Floats, variances: Floats, alike: int) -> float:
     """Expected largest of independent normal PE sums, ``alike`` of each, integrated numerically.
 
@@ -229,7 +229,7 @@ def _perfect(
     return out
 
 
-@kernel
+@compiled
 def _lockstep(
     x: NDArray[np.uint8],
     y: NDArray[np.uint8],

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nmsim.jit import kernel, map_blocks
+from nmsim.jit import compiled, map_blocks
 from nmsim.machines.systolic.intersect.survivors import (
     Counts,
     Lanes,
@@ -58,7 +58,7 @@ class _Along(NamedTuple):
     lookahead: int
 
 
-@kernel
+@compiled
 def _survivor_lines(a: Lanes, b: Lanes, line: Counts, seen: Counts, table: Lanes) -> None:
     """Survivors of one group in every PE, one line of the table for each distinct value of A.
 
@@ -79,7 +79,7 @@ def _survivor_lines(a: Lanes, b: Lanes, line: Counts, seen: Counts, table: Lanes
         lines += 1
 
 
-@kernel
+@compiled
 def _advance(state: Lanes, table: Lanes, line: Counts, step: Lanes, tops: Lanes) -> int:
     """Run one group in every PE; the latest finish, relative to the floor of this group.
 
@@ -96,7 +96,7 @@ def _advance(state: Lanes, table: Lanes, line: Counts, step: Lanes, tops: Lanes)
     return int(tops.max())
 
 
-@kernel
+@compiled
 def _ahead_fold(a: Lanes, b: Lanes, state: Lanes, lookahead: int, group: int) -> int:
     """Cycles of one fold whose PEs wait for each other; d below the number of groups."""
     groups, rows = a.shape
@@ -115,7 +115,7 @@ def _ahead_fold(a: Lanes, b: Lanes, state: Lanes, lookahead: int, group: int) ->
     return int(finish[groups])
 
 
-@kernel
+@compiled
 def _free_fold(a: Lanes, b: Lanes) -> int:
     """The largest sum of any PE of one fold; groups are whole words, four at a time."""
     groups, rows = a.shape
@@ -139,13 +139,13 @@ def _free_fold(a: Lanes, b: Lanes) -> int:
     return int(largest)
 
 
-@kernel
+@compiled
 def _load_tiles(words: Words, spans: Counts, k: int, group: int, out: Lanes) -> None:
     for i in range(len(spans)):
         load_lanes(words, spans[i, 0], spans[i, 1], k, group, out[i])
 
 
-@kernel
+@compiled
 def _ahead_folds(
     a: Words, b: Lanes, jobs: Counts, along: _Along, lanes: Lanes, state: Lanes, out: Counts
 ) -> None:
@@ -162,7 +162,7 @@ def _ahead_folds(
         out[i] = _ahead_fold(lanes[:, :rows], b[tile][:, :columns], own, lookahead, group)
 
 
-@kernel
+@compiled
 def _free_folds(a: Words, b: Lanes, jobs: Counts, k: int, lanes: Lanes, out: Counts) -> None:
     """Cycles of folds (first row, last row, tile of B, columns), no limit to look-ahead."""
     loaded = np.int64(-1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
-from nmsim.jit import kernel
+from nmsim.jit import compiled
 from nmsim.mask import Mask, Words, popcount
 from nmsim.result import Survivors
 
@@ -42,7 +42,7 @@ MAX_LANE_GROUP = 64
 """The largest group that one machine word holds."""
 
 
-@kernel
+@compiled
 def _group_bits(words: Words, row: int, start: int, length: int) -> np.uint64:
     """Bits ``start`` to ``start + length`` of a row, from the lowest bit of a word up."""
     word, shift = start >> 6, np.uint64(start & 63)
@@ -52,7 +52,7 @@ def _group_bits(words: Words, row: int, start: int, length: int) -> np.uint64:
     return np.uint64(bits & (~np.uint64(0) >> np.uint64(64 - length)))
 
 
-@kernel
+@compiled
 def load_lanes(words: Words, first: int, last: int, k: int, group: int, out: Lanes) -> None:
     """Cut rows ``first`` to ``last`` into groups; lanes beyond are left as they are."""
     for g in range((k + group - 1) // group):
@@ -61,7 +61,7 @@ def load_lanes(words: Words, first: int, last: int, k: int, group: int, out: Lan
             out[g, row - first] = _group_bits(words, row, g * group, length)
 
 
-@kernel
+@compiled
 def _group_counts(words: Words, k: int, group: int) -> NDArray[np.uint8]:
     groups = (k + group - 1) // group
     counts = np.empty((words.shape[0], groups), np.uint8)
@@ -115,7 +115,7 @@ def fold_survivors(a: Mask, b: Mask, copies: int, rows: int, cols: int) -> Count
     return products
 
 
-@kernel
+@compiled
 def _distinct(values: Lanes) -> tuple[Lanes, Counts]:
     """Distinct values and how often each occurs."""
     ordered = np.sort(values)
@@ -129,7 +129,7 @@ def _distinct(values: Lanes) -> tuple[Lanes, Counts]:
     return ordered[starts[:found]], starts[1 : found + 1] - starts[:found]
 
 
-@kernel
+@compiled
 def _histogram(a: Lanes, b: Lanes, group: int) -> Counts:
     pairs = np.zeros(group + 1, np.int64)
     for g in range(a.shape[0]):
