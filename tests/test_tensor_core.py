@@ -261,7 +261,7 @@ def mutant(module, formula, other, monkeypatch):
     """A copy of a module, run as plain Python, with one formula changed."""
     source = inspect.getsource(module)
     assert source.count(formula) == 1
-    monkeypatch.setattr(jit, "kernel", lambda function: function)
+    monkeypatch.setattr(jit, "compiled", lambda function: function)
     copy = types.ModuleType(module.__name__)
     exec(compile(source.replace(formula, other), module.__name__, "exec"), vars(copy))
     return copy
