@@ -8,7 +8,7 @@ from nmsim.errors import RecipeError, SpecError
 from nmsim.formats import FORMATS, format_bits
 from nmsim.gemm import PHASES, Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.gpu.number_format import in_format
+from nmsim.machines.gpu.schema import in_format
 from nmsim.machines.width import in_own_width
 from nmsim.network.catalog import Network, load_model
 from nmsim.network.tensors import Synthetic

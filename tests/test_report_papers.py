@@ -422,7 +422,8 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Paper, "sections", stored)
     BUILD.main(["--out", str(tmp_path)])
-    assert json.loads((tmp_path / "results.json").read_text("utf-8")) == STORED
+    written = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert written == {**STORED, "nmsim": nmsim.__version__}
     index = (tmp_path / "index.html").read_text("utf-8")
     for slug, paper in PAPERS.items():
         page = (tmp_path / f"{slug}.html").read_text("utf-8")

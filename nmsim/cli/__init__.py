@@ -15,8 +15,8 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from nmsim.cli import traces
-from nmsim.cli.catalogs import list_, show
 from nmsim.cli.console import tell, write
+from nmsim.cli.describe import list_, show
 from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate

@@ -2,9 +2,12 @@
 
 import json
 import sys
+from typing import Annotated
 
+import typer
 from pydantic import BaseModel
 
+from nmsim.cli.console import show_facts, write
 from nmsim.cli.machine import machine_facts
 from nmsim.cli.machine_schema import machine_schema
 from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
@@ -16,7 +19,7 @@ from nmsim.recipes.recipe import RECIPES, Offer, Plan, Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.run.experiment import Experiment
 
-__all__ = ["LISTINGS", "SCHEMAS", "catalog", "describe", "schema"]
+__all__ = ["LISTINGS", "SCHEMAS", "catalog", "describe", "list_", "schema", "show"]
 
 
 def _model(name: str) -> Facts:
@@ -165,3 +168,23 @@ def schema(kind: str) -> str:
         raise unknown_name("schema", kind, [*SCHEMAS, "hardware"])
     found = machine_schema(singular) if singular in KINDS else SCHEMAS[singular].model_json_schema()
     return json.dumps(found, indent=2)
+
+
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(LISTINGS))],
+) -> None:
+    """List models, hardware, recipes, pruners, dataflows, engines or measured files."""
+    show_facts(catalog(kind))
+
+
+def show(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join((*LISTINGS, "schema")))],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"For schema: {' | '.join(SCHEMAS)}.")
+    ],
+) -> None:
+    """Show everything about one of them: fields, source, formula; or the schema of its YAML."""
+    if kind == "schema":
+        write(schema(name))
+    else:
+        show_facts(describe(kind, name))

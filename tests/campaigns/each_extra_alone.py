@@ -1,6 +1,6 @@
 """Does every optional extra bring all that it is for, with no other extra beside it?
 
-``python tests/campaigns/each_extra_alone.py [--heavy] [EXTRA ...]``; about five minutes on two
+``python tests/campaigns/each_extra_alone.py [--heavy] [EXTRA ...]``; about ten minutes on two
 cores. For each extra a fresh environment with ``nmsim[EXTRA]`` alone imports what the extra offers,
 then gets pytest and runs the tests that concern it. The name ``none`` is nmsim without any extra.
 Extras that bring PyTorch, some GB, are left out without ``--heavy``. The line gives how many tests

@@ -5,10 +5,9 @@ from pathlib import Path
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.kernels import LISTING
 from nmsim.machines.gpu.launch import stored
-from nmsim.machines.gpu.number_format import in_format
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.gpu.timeline import timeline
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 

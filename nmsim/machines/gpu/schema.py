@@ -1,11 +1,12 @@
 """What the YAML file of a GPU with tensor cores says."""
 
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import SpecError
-from nmsim.machines.kind import Machine
+from nmsim.machines.kind import Machine, Ran
 from nmsim.machines.metadata import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
@@ -22,6 +23,7 @@ __all__ = [
     "SparseRate",
     "Timing",
     "TimingOverride",
+    "in_format",
 ]
 
 Positive = Annotated[float, Field(gt=0, le=1e12)]
@@ -268,3 +270,24 @@ class Gpu(Machine):
             return None
         covering = [native for native in self.native if native.covers(pattern)]
         return min(covering, key=lambda native: native.density, default=None)
+
+
+@lru_cache(maxsize=256)
+def in_format(machine: Gpu, wanted: str = "") -> Ran:
+    """The GPU with another ``dtype``, at that format's rate; if it has none such, with its own.
+
+    Parameters
+    ----------
+    wanted
+        From ``nmsim.formats``, or empty.
+    """
+    if not wanted:
+        return Ran(machine, machine.dtype)
+    has = any(form.dtype == wanted for form in machine.formats)
+    served = any(
+        not library.sparse and (not library.dtypes or wanted in library.dtypes)
+        for library in machine.libraries
+    )
+    if has and served:
+        return Ran(machine.model_copy(update={"dtype": wanted}), wanted)
+    return Ran(machine, machine.dtype, f"the GPU has no {wanted} and runs {machine.dtype}")
