@@ -91,7 +91,7 @@ def test_it_sweeps_keeps_memory_and_trains(with_it):
 
 def test_it_passes_the_conformance_suite(with_it):
     told = with_it(
-        "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "outer or engines",
+        "pytest", "-q", "-p", "no:cacheprovider", "-n0", "-k", "outer or engines",
         "tests/test_conformance.py", cwd=PACKAGE.parent,
     )  # fmt: skip
     assert " passed" in told or "." in told
@@ -121,7 +121,7 @@ def test_the_other_kinds_stand_without_one(gone, tmp_path):
     }
     others = [file for kind, files in suites.items() if kind != gone for file in files]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x",
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-x",
          *(f"tests/{file}" for file in ("test_conformance.py", *others))],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
