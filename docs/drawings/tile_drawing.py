@@ -186,6 +186,6 @@ def tile_svg() -> str:
         above.axvspan(start, stop, color=GRID, alpha=0.6, zorder=-1, linewidth=0)
         for at, corner in ((start, LEFT), (stop, LEFT + BROAD)):
             _between(figure, LEFT + BROAD * at / one.time.cycles, corner)
-        figure.text(0.27, 1 - 400 / HEIGHT, "warp 0, barrier to barrier", color=INK,
+        figure.text(0.31, 1 - 400 / HEIGHT, "warp 0, barrier to barrier", color=INK,
                     fontsize=SMALL, fontweight="bold")  # fmt: skip
         return svg(figure, TITLE)
