@@ -199,7 +199,7 @@ def test_a_gpu_without_a_format_or_a_library_for_it_runs_its_own(name):
 def test_formats_wider_than_an_array_run_as_its_own():
     array = load_hardware("tpu-v1")
     ran = in_own_width(array, "fp16")
-    assert ran.machine is array
+    assert ran.machine == array
     assert (ran.name, ran.note) == ("8-bit", "fp16 does not fit the array and runs as 8-bit")
     assert in_own_width(array) == (array, "8-bit", "")
     assert in_own_width(array, "int8") == (array, "int8", "")
