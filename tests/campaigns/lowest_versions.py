@@ -1,7 +1,7 @@
 """Do the tests pass with the lowest version of every library that pyproject.toml declares?
 
 ``python3.11 tests/campaigns/lowest_versions.py [PYTEST ARGUMENT ...]``, with the lowest Python that
-is declared; 10 to 20 minutes on two cores. uv (from PyPI) resolves what the project and its extra
+is declared; about five minutes on two cores. uv (from PyPI) resolves what the project and its extra
 ``test`` name to the lowest versions, and what those need to the newest. The line gives the
 versions, and how many tests passed and failed. A bound below what can be installed at all fails
 too: nobody has seen the version that it promises.
