@@ -41,7 +41,105 @@ SWAPS = {
     **{"min": "max", "max": "min", "and": "or", "or": "and"},
 }
 
-SELECTIONS = {}
+
+
+def of(module, *names):
+    """Tests of one module of the tests as pytest names them; all of them where none is named."""
+    return tuple(f"tests/test_{module}.py::test_{n}" for n in names) or (f"tests/test_{module}.py",)
+
+
+def without(module, name):
+    """Pytest's argument that leaves a test out, because it takes long."""
+    return f"--deselect=tests/test_{module}.py::test_{name}"
+
+
+MULTIPROCESSOR = (
+    *of("sm_oracle"),
+    *of("sm_state"),
+    *of(
+        "sm",
+        "a_chain_of_dependent_instructions_takes_its_latency",
+        "recurring_slices_are_found[feed0-tile2]",
+        "parts_add_up_and_the_epilogue_takes_its_bytes",
+        "a_timeline_is_the_run",
+        "rows_of_a_program_are_those_of_cutlass",
+        "a_tile_that_does_not_divide_is_refused",
+        "nothing_to_run_is_refused",
+    ),
+)
+WAVES = of(
+    "waves",
+    "waves_are_the_events",
+    "skipped_repeats_and_waves_change_nothing",
+    "one_tile_too_many_costs_a_wave",
+    "a_wave_is_whole_only_where_no_slot_can_take_two",
+    "what_cannot_be_launched_is_refused",
+)
+GPU = (*of("closed_form"), *of("gpu_constants"), *of("preparation"))
+INTERSECTING = (
+    *of(
+        "intersect",
+        "cycles_of_every_fold_are_those_of_the_oracle",
+        "survivors_and_their_histogram_are_those_of_the_oracle",
+        "groups_without_survivors_take_no_cycle",
+        "bits_beyond_k_are_never_read",
+        "mean_survivors_of_independent_masks",
+        "expected_survivors_of_two_four_are_hypergeometric",
+        "group_counts",
+        "dense_operands_are_expected_exactly",
+        "an_interval_of_one_stratum_is_students",
+        "degrees_of_freedom_of_two_strata_lie_between",
+        "folds_do_not_reach_across_copies",
+        "impossible_machines_and_masks_are_refused",
+        "folds_short_of_rows_are_a_stratum_of_their_own",
+        "a_short_group_is_expected_to_hold_what_it_has",
+        "bounds_of_limited_look_ahead",
+    ),
+    *of("systolic_oracle", "arrays_that_intersect_are_the_oracles"),
+)
+SYSTOLIC = (
+    *of("systolic_oracle"),
+    *of("memory"),
+    *of(
+        "delivery",
+        "a_path_that_suffices_is_no_bound",
+        "a_preload_that_hides_behind_no_wait_is_not_the_bound",
+        "misfits_are_groups_that_selectors_do_not_cover",
+    ),
+    *of(
+        "systolic",
+        "metadata_is_two_bits_for_each_kept_element",
+        "bound_names_what_limits",
+        "spilled_partial_sums_go_out_and_come_back",
+        "bytes_of_a_convolution_by_hand",
+        "padding_to_whole_groups",
+        "closed_forms_count_what_the_folds_count_with_masks",
+    ),
+)
+SELECTIONS = {
+    "nmsim/machines/gpu/sm/*.py": MULTIPROCESSOR,
+    "nmsim/machines/gpu/slots.py": WAVES,
+    "nmsim/machines/gpu/*.py": GPU,
+    "nmsim/machines/systolic/intersect/*.py": INTERSECTING,
+    "nmsim/machines/systolic/selectors.py": of("cost"),
+    "nmsim/machines/systolic/*.py": SYSTOLIC,
+    "nmsim/machines/ideal/*.py": of(
+        "ideal",
+        "two_masks_leave_pairs_of_kept_elements_or_the_sparser_mask_s_slots",
+        "a_mask_that_breaks_its_pattern_gains_nothing",
+        "bytes_are_compulsory_traffic_and_take_no_time",
+        "a_field_out_of_range_is_refused",
+    ),
+    "nmsim/machines/*.py": (*of("measured_as"), *of("gpu_constants")),
+    "nmsim/network/im2col.py": (*of("layer"), *of("tensors")),
+    "nmsim/network/lowering.py": (*of("layer"), *of("tensors"), *of("networks")),
+    "nmsim/recipes/masking.py": (
+        *of("masking"),
+        without("masking", "about_seven_tenths_of_transposed_groups_happen_to_fit"),
+    ),
+    "nmsim/step/m*.py": of("step_memory"),
+}
+"""Pytest's arguments for the files of a pattern, the first that matches; each takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +263,9 @@ def allowed(tree, tests):
     status = tested(tree, tests)
     if status != 0:
         sys.exit(f"pytest {' '.join(tests)} ends with {status} without a mutant")
-    return SLOWER * (time.monotonic() - start)
+    taken = time.monotonic() - start
+    print(f"{taken:.1f} s without a mutant: {' '.join(tests)}", file=sys.stderr)
+    return SLOWER * taken
 
 
 def survives(mutant, trees, seconds):
