@@ -35,12 +35,11 @@ EXAMPLES = "10"  # of a property; enough where a wrong token shows in most of th
 SLOWER = 4  # times what the unchanged tree takes: a mutant that takes longer is killed
 KERNEL = {"compiled", "compiled_uncounted"}
 COPIED = ("nmsim", "tests", "models", "pyproject.toml")
-SWAPS = {
-    **{"+": "-", "-": "+", "*": "//", "//": "*", "/": "*", "+=": "-=", "-=": "+="},
-    **{"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},
-    **{"min": "max", "max": "min", "and": "or", "or": "and"},
-}
-
+SWAPS = (
+    {"+": "-", "-": "+", "*": "//", "//": "*", "/": "*", "+=": "-=", "-=": "+="}
+    | {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
+    | {"min": "max", "max": "min", "and": "or", "or": "and"}
+)
 
 
 def of(module, *names):
@@ -232,7 +231,7 @@ def copied(folder):
     return folder
 
 
-def tested(tree, tests, seconds=None):
+def status(tree, tests, seconds=None):
     """Run tests in a copy of the tree; pytest's status, none if it takes longer than allowed."""
     settings = {
         "NMSIM_EXAMPLES": EXAMPLES,
@@ -260,9 +259,9 @@ def tested(tree, tests, seconds=None):
 def allowed(tree, tests):
     """The seconds that a mutant may take; stop the campaign if the tests fail without one."""
     start = time.monotonic()
-    status = tested(tree, tests)
-    if status != 0:
-        sys.exit(f"pytest {' '.join(tests)} ends with {status} without a mutant")
+    ended = status(tree, tests)
+    if ended != 0:
+        sys.exit(f"pytest {' '.join(tests)} ends with {ended} without a mutant")
     taken = time.monotonic() - start
     print(f"{taken:.1f} s without a mutant: {' '.join(tests)}", file=sys.stderr)
     return SLOWER * taken
@@ -275,7 +274,7 @@ def survives(mutant, trees, seconds):
     source = path.read_text("utf-8")
     path.write_text(mutant.applied(source), "utf-8")
     try:
-        return tested(tree, tests, seconds[tests]) == 0
+        return status(tree, tests, seconds[tests]) == 0
     finally:
         path.write_text(source, "utf-8")
         trees.put(tree)
