@@ -82,7 +82,7 @@ INTERSECTING = (
         "survivors_and_their_histogram_are_those_of_the_oracle",
         "groups_without_survivors_take_no_cycle",
         "bits_beyond_k_are_never_read",
-        "mean_survivors_of_independent_masks",
+        "mean_survivors_of_independent_masks[2-2-4]",
         "expected_survivors_of_two_four_are_hypergeometric",
         "group_counts",
         "dense_operands_are_expected_exactly",
@@ -92,7 +92,6 @@ INTERSECTING = (
         "impossible_machines_and_masks_are_refused",
         "folds_short_of_rows_are_a_stratum_of_their_own",
         "a_short_group_is_expected_to_hold_what_it_has",
-        "bounds_of_limited_look_ahead",
     ),
     *of("systolic_oracle", "arrays_that_intersect_are_the_oracles"),
 )
