@@ -112,6 +112,8 @@ SYSTOLIC = (
         "bytes_of_a_convolution_by_hand",
         "padding_to_whole_groups",
         "closed_forms_count_what_the_folds_count_with_masks",
+        "repeats_multiply_everything",
+        "selectors_of_one_element_take_as_many_slots_as_the_fullest_lane_and_one_at_least",
     ),
 )
 SELECTIONS = {
