@@ -74,7 +74,12 @@ WAVES = of(
     "a_wave_is_whole_only_where_no_slot_can_take_two",
     "what_cannot_be_launched_is_refused",
 )
-GPU = (*of("closed_form"), *of("gpu_constants"), *of("preparation"))
+GPU = (
+    *of("closed_form"),
+    *of("gpu_constants"),
+    *of("preparation"),
+    *of("tensor_core", "a_last_wave_reads_again_by_its_share"),
+)
 INTERSECTING = (
     *of(
         "intersect",
@@ -137,7 +142,10 @@ SELECTIONS = {
         *of("masking"),
         without("masking", "about_seven_tenths_of_transposed_groups_happen_to_fit"),
     ),
-    "nmsim/step/m*.py": of("step_memory"),
+    "nmsim/step/m*.py": (
+        *of("step_memory"),
+        *of("overhead", "a_mask_made_in_every_step_is_packed_by_its_own_kernel"),
+    ),
 }
 """Pytest's arguments for the files of a pattern, the first that matches; each takes seconds."""
 
