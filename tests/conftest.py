@@ -1,6 +1,8 @@
 """Settings that all tests share."""
 
-from hypothesis import HealthCheck, settings
+import os
+
+from hypothesis import HealthCheck, Phase, settings
 
 collect_ignore = ["campaigns"]  # scripts that are run by hand
 
@@ -14,3 +16,15 @@ settings.register_profile(
 settings.load_profile("nmsim")
 
 collect_ignore = ["kinds"]  # a kind of machine registers itself where it is imported
+
+MOST = int(os.environ.get("NMSIM_EXAMPLES", "0"))
+
+
+def pytest_itemcollected(item):
+    """Draw no more examples than a campaign wants, and shrink none, where kernels are slow."""
+    test = getattr(item, "obj", None)
+    asked = getattr(test, "_hypothesis_internal_use_settings", None)
+    if MOST and asked is not None:
+        most = min(asked.max_examples, MOST)
+        fewer = settings(asked, max_examples=most, phases=[Phase.explicit, Phase.generate])
+        test._hypothesis_internal_use_settings = fewer

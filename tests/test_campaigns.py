@@ -2,8 +2,9 @@
 
 import pytest
 from each_extra_alone import CHECKS, libraries
-from environment import PROJECT, counted, named, report
+from environment import PROJECT, ROOT, counted, named, report
 from lowest_versions import declared, same
+from mutants import SELECTIONS, Mutant, drawn, mutants, selection
 
 RECORD = """<testsuites><testsuite>
   <testcase classname="tests.test_a" name="test_right"/>
@@ -11,6 +12,16 @@ RECORD = """<testsuites><testsuite>
   <testcase classname="tests.test_a" name="test_left_out"><skipped/></testcase>
   <testcase classname="" name="tests.test_b"><error/></testcase>
 </testsuite></testsuites>"""
+
+SOURCE = """@compiled
+def kernel(a, b):
+    \"\"\"Add 1 + 2.\"\"\"
+    return min(a, b) + 3
+
+
+def plain(a, *b):
+    return f(*b) if a < 1 else a
+"""
 
 
 @pytest.mark.parametrize("extra", ["none", *PROJECT["optional-dependencies"]])
@@ -60,3 +71,28 @@ def test_a_campaign_ends_with_one_line_and_fails_if_anything_did(capsys, wrong):
         report("figures", wrong)
     assert end.value.code == bool(wrong)
     assert capsys.readouterr() == ("figures\n", "".join(f"{each}\n" for each in wrong))
+
+
+def test_mutants_change_one_token_of_a_function_and_no_docstring():
+    found = mutants("f.py", SOURCE)
+    told = [(mutant.line, mutant.old, mutant.new, mutant.in_kernel) for mutant in found]
+    in_kernel = [(4, "min", "max", True), (4, "+", "-", True), (4, "3", "4", True)]
+    assert told == [*in_kernel, (8, "<", "<=", False), (8, "1", "2", False)]
+    assert found[0].applied(SOURCE) == SOURCE.replace("min", "max")
+
+
+def test_half_of_the_mutants_are_in_kernels_and_no_two_of_a_line():
+    found = [Mutant("f.py", i // 2, i, "+", "-", i < 8) for i in range(40)]
+    chosen = drawn(found, 6, seed=0)
+    assert len({mutant.line for mutant in chosen}) == 6
+    assert sum(mutant.in_kernel for mutant in chosen) >= 3
+    assert chosen == drawn(found, 6, seed=0) != drawn(found, 6, seed=1)
+
+
+def test_every_selection_is_of_modules_and_tests_that_are_there():
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("nmsim/**/*.py")]
+    assert {selection(file) for file in files} - {None} == {*SELECTIONS.values()}
+    named = {test.removeprefix("--deselect=") for tests in SELECTIONS.values() for test in tests}
+    for test in named:
+        file, _, function = test.partition("::")
+        assert f"def {function.partition('[')[0]}" in (ROOT / file).read_text("utf-8")

@@ -157,6 +157,15 @@ def test_useful_issued_and_physical_macs(sizes, pattern, dataflow, flexible):
     assert work.macs_useful <= run.macs_issued <= run.cycles * run.peak_macs
 
 
+def test_selectors_of_one_element_take_as_many_slots_as_the_fullest_lane_and_one_at_least():
+    bits = np.array(
+        [[1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0]], bool
+    )
+    mask = Mask.of(bits, Pattern(4, 4))
+    assert group_slots(mask, Pattern(1, 4), 0, 1, 12).tolist() == [1, 2, 1]
+    assert group_slots(mask, Pattern(1, 4), 0, 2, 12).tolist() == [1, 3, 1]
+
+
 def test_expected_slots_are_the_mean_over_random_masks():
     """The closed form against drawn masks: 4:8 on 2:4 selectors, lanes in lock-step."""
     pattern, native, k = Pattern(4, 8), Pattern(2, 4), 8 * 400
