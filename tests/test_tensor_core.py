@@ -433,3 +433,28 @@ def test_the_note_on_two_masks_names_the_operand_that_gains_nothing():
     result = simulate(load_hardware("a100-sxm4-80gb"), work, "analytical")
     assert "two masks: that of B gains nothing" in result.note
     assert "weight" not in result.note
+
+
+@pytest.mark.parametrize("fidelity", ["cycle", "analytical"])
+def test_a_copy_that_brings_k_last_comes_before_the_gemm(fidelity):
+    """In update the gradient's K is not last: the copy takes a launch, and is read and written."""
+    m, n, k = 512, 384, 2048
+    mask = Mask.of(np.tile([True, False], (n, k // 2)), Pattern(2, 4))
+    plain, copied = (
+        simulate(
+            A100,
+            SparseGemm(Gemm(m, n, k, 1, "fc", "update", 1, kind), Mask.dense(m, k), mask),
+            fidelity,
+        )
+        for kind in ("gemm", "linear")
+    )
+    assert "copied" in copied.note
+    assert "copied" not in plain.note
+    moved = m * k * 2
+    assert copied.dram_read_bytes - plain.dram_read_bytes == moved
+    assert copied.dram_write_bytes - plain.dram_write_bytes == moved
+    served = resolve(A100, Call(A100.dtype, Pattern(2, 4), "b"))
+    per_us = A100.clock_mhz
+    by_hand = served.chip.launch + moved / served.chip.dram + moved / served.chip.write
+    assert served.chip.dram * per_us == pytest.approx(A100.dram.gbps * 1e3)
+    assert copied.cycles - plain.cycles == pytest.approx(by_hand, abs=1)
