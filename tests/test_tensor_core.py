@@ -15,6 +15,7 @@ from nmsim.machines import load_hardware, simulate
 from nmsim.machines.gpu import analytical, cycle, waves
 from nmsim.machines.gpu.call import Call, resolve
 from nmsim.machines.gpu.chip import CTAS, STAGES, TM, TN
+from nmsim.machines.gpu.launch import copy_clocks, launch_of
 from nmsim.machines.gpu.routines import call_times
 from nmsim.machines.gpu.sm.multiprocessor import mma_ticks, rate
 from nmsim.machines.gpu.sm.state import TICKS
@@ -433,3 +434,46 @@ def test_the_note_on_two_masks_names_the_operand_that_gains_nothing():
     result = simulate(load_hardware("a100-sxm4-80gb"), work, "analytical")
     assert "two masks: that of B gains nothing" in result.note
     assert "weight" not in result.note
+
+
+def packed(rows, k):
+    return Mask(Pattern(2, 4), rows, k, regular=True, source=lambda: pytest.fail("no bits"))
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+def test_counts_of_a_launch_by_hand(fidelity):
+    """Compressed weights of three products, five times over, on tiles of 128 x 128."""
+    m, n, k, copies, repeat = 512, 768, 1024, 3, 5
+    gemm = Gemm(m, n, k, count=copies, repeat=repeat)
+    work = SparseGemm(gemm, Mask.dense(m * copies, k), packed(n * copies, k))
+    run = simulate(A100, work, fidelity)
+    assert run.kernel == "cusparselt 128x128x64_3"
+    a, metadata = m * k * 2, n * k // 2 * 2 // 8
+    b = n * k // 2 * 2 + metadata
+    times = copies * repeat
+    assert run.tiles == 4 * 6 * times
+    assert run.macs_issued == m * n * k // 2 * times
+    assert run.metadata_bytes == metadata * times
+    assert run.dram_read_bytes == (a + b) * times
+    assert run.dram_write_bytes == m * n * 2 * times
+    # Four warps of 64 x 64 read each row of A, and each column of B, twice.
+    assert run.sram_read_bytes == (a * (6 * 2) + b * (4 * 2)) * times
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+@pytest.mark.parametrize(("side", "dense"), [("a", 768 * 1024), ("a", 100_000), ("b", 512 * 1024)])
+def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, side, dense):
+    """Both operands of an update are transposed; pixels behind columns are copied, not columns."""
+    m, n, k = 512, 768, 1024
+    gemm = Gemm(m, n, k, kind="linear", phase="update", b_elements=100_000 if dense == 1e5 else None)
+    masks = (packed(m, k), Mask.dense(n, k)) if side == "a" else (Mask.dense(m, k), packed(n, k))
+    run = simulate(A100, SparseGemm(gemm, *masks), fidelity)
+    masked = (m if side == "a" else n) * k // 2
+    assert run.metadata_bytes == masked * 2 // 8
+    assert run.dram_read_bytes == 2 * dense + 2 * masked + run.metadata_bytes + 2 * dense
+    assert run.dram_write_bytes == 2 * m * n + 2 * dense
+    launch = launch_of(A100, SparseGemm(gemm, *masks))
+    chip = launch.resolved.chip
+    assert copy_clocks(launch) == pytest.approx(
+        chip.launch + 2 * dense / chip.dram + 2 * dense / chip.write
+    )

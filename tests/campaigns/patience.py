@@ -47,14 +47,12 @@ class Record:
             signal.setitimer(signal.ITIMER_REAL, 0)
         if not self.failed:
             self.seconds[item.nodeid] = time.perf_counter() - self.begun
+            if SECONDS:  # at once: a file whose tests take too long together is cut short
+                Path(SECONDS).write_text(json.dumps(self.seconds), "utf-8")
         return done
 
     def pytest_runtest_logreport(self, report):
         self.failed |= not report.passed
-
-    def pytest_sessionfinish(self):
-        if SECONDS:
-            Path(SECONDS).write_text(json.dumps(self.seconds), "utf-8")
 
 
 def pytest_collection_modifyitems(items):
