@@ -477,3 +477,44 @@ def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, 
     assert copy_clocks(launch) == pytest.approx(
         chip.launch + 2 * dense / chip.dram + 2 * dense / chip.write
     )
+
+
+def grid(**update):
+    """128 tiles on 108 multiprocessors of two slots; half of what they load is in L2."""
+    sizes = {"down": 8, "across": 16, "copies": 1, "split": 1, "slices": 4, "slots": 216}
+    made = waves.Grid(
+        **sizes, sms=108, read=6.4e6, written=4e6, fed=1e5, padded=1.2e5, stored=0.5
+    )
+    return made._replace(**update)
+
+
+def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
+    """Two of 128 threadblocks; a quarter of the results stays in L2."""
+    chip = resolve(A100, BF16).cycle_chip._replace(
+        port=64.0, l2=5000.0, dram=1300.0, write=800.0, store=60.0, absorbed=1e6
+    )
+    reads, store = waves._feeds(chip, grid(), 128)
+    assert reads == pytest.approx(
+        {"sm port": 64, "l2 bandwidth": 5000 / 64, "dram bandwidth": 1300 / 64 / 0.5}
+    )
+    assert store == pytest.approx(800 * 4 / 3 / 64 / 0.5)
+    # What fits in L2, and sums of parts of K, leave at the multiprocessor's own rate.
+    for held in (grid(written=1e6), grid(split=2)):
+        assert waves._feeds(chip, held, 128)[1] == 60 / 0.5
+    assert grid(read=1e9).missed == 1
+
+
+@pytest.mark.parametrize(("rows", "cols", "down", "across"), [(128, 128, 64, 64), (256, 64, 32, 128)])
+def test_later_waves_read_again_what_l2_does_not_hold(rows, cols, down, across):
+    """256 tiles at once, as square as they can be: 2048 x 2048 of an 8192 x 8192 result."""
+    found = resolve(A100, BF16)
+    row = found.table[0].copy()
+    row[TM], row[TN] = rows, cols
+    stripes, results = 2 * 2048 * 2 * 1024, 2048 * 2048 * 2
+    once = 2 * 8192 * 2 * 1024
+    chip = found.cycle_chip._replace(l2_bytes=(stripes + results) / 4)
+    cut = grid(down=down, across=across, slots=256)
+    read = waves._read(cut, chip, found.form, row, (8192, 8192, 1024, 1))
+    assert read == pytest.approx(once + (16 * stripes - once) * 3 / 4)
+    ample = chip._replace(l2_bytes=1e12)
+    assert waves._read(cut, ample, found.form, row, (8192, 8192, 1024, 1)) == once
