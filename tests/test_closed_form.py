@@ -147,3 +147,21 @@ def test_a_choice_waits_once_for_the_first_stage():
     assert chosen(chip, (refilled, computed), 64, 64, k)[0] == 0
     slower = chip._replace(macs=k * 128 * 64 / (2.5 * load))
     assert chosen(slower, (refilled, computed), 64, 64, k)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "slow", "clocks"),
+    [
+        (0, {"macs": 7.0}, 128 * 64 * 4096 / 7),
+        (1, {"shared": 7.0}, (128 * 64 * 5 / 32 + 128 * 2 + 64 * 3) * 4096 / 7),
+        (2, {"l2": 7.0}, (256 * 2 + 2 * 64 * 3) * 4096 / 2 / 7),
+        (3, {"load": 7.0}, (4096 / 64 - 1) * 7),
+        (4, {"port": 7.0}, (128 * 2 + 64 * 3) * 4096 / 7),
+    ],
+)
+def test_what_paces_a_wave_by_hand(place, slow, clocks):
+    """Two tiles one after the other, of one warp per 32 x 32 and three stages."""
+    found = shares(CHIP._replace(**slow), TILE, 1, 256, 64, 4096)
+    assert found[place] == pytest.approx(2 * clocks)
+    others = [found[other] for other in range(5) if other != place]
+    assert others == pytest.approx([0.0] * 4, abs=1e-12)

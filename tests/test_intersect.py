@@ -414,3 +414,10 @@ def test_bounds_of_two_pes_that_toss_a_coin_per_group():
     sure = analytical._Laws((np.array([0.5, 0.5]), np.array([0.0, 1.0])))
     assert analytical._in_steps(sure, 10.0, 2, pes) == pytest.approx([5.0])
     assert analytical._in_steps(sure, 10.0, 4, pes) == pytest.approx([5.0])
+
+
+def test_a_short_group_holds_what_it_has_where_rows_differ():
+    """A full row and one of a single element against a dense column: nothing is left to chance."""
+    bits = np.array([[True] * 5, [False, True, False, False, False]])
+    a, b = Mask.of(bits, UNPATTERNED), Mask.dense(1, 5)
+    assert expected_fold_cycles(a, b, 1, Fabric(2, 1, 4, None)).cycles.item() == 5
