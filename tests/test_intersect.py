@@ -409,7 +409,9 @@ def test_bounds_of_two_pes_that_toss_a_coin_per_group():
     assert analytical._in_steps(laws, 10.0, 0, pes) == pytest.approx([10 * one])
     assert analytical._below(laws, 2.0, 0, pes) == pytest.approx([2 * one])
     assert analytical._below(laws, 2.0, 1, pes) == pytest.approx([two])
-    assert analytical._below(laws, 2.5, 1, pes) == pytest.approx([max(one * 3.5 / 2, two * 3.5 / 3)])
+    assert analytical._below(laws, 2.5, 1, pes) == pytest.approx(
+        [max(one * 3.5 / 2, two * 3.5 / 3)]
+    )
     # In a window of two groups that always holds one: steps of whole windows wait for nobody.
     sure = analytical._Laws((np.array([0.5, 0.5]), np.array([0.0, 1.0])))
     assert analytical._in_steps(sure, 10.0, 2, pes) == pytest.approx([5.0])

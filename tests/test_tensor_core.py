@@ -465,7 +465,9 @@ def test_counts_of_a_launch_by_hand(fidelity):
 def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, side, dense):
     """Both operands of an update are transposed; pixels behind columns are copied, not columns."""
     m, n, k = 512, 768, 1024
-    gemm = Gemm(m, n, k, kind="linear", phase="update", b_elements=100_000 if dense == 1e5 else None)
+    gemm = Gemm(
+        m, n, k, kind="linear", phase="update", b_elements=100_000 if dense == 1e5 else None
+    )
     masks = (packed(m, k), Mask.dense(n, k)) if side == "a" else (Mask.dense(m, k), packed(n, k))
     run = simulate(A100, SparseGemm(gemm, *masks), fidelity)
     masked = (m if side == "a" else n) * k // 2
@@ -482,9 +484,7 @@ def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, 
 def grid(**update):
     """128 tiles on 108 multiprocessors of two slots; half of what they load is in L2."""
     sizes = {"down": 8, "across": 16, "copies": 1, "split": 1, "slices": 4, "slots": 216}
-    made = waves.Grid(
-        **sizes, sms=108, read=6.4e6, written=4e6, fed=1e5, padded=1.2e5, stored=0.5
-    )
+    made = waves.Grid(**sizes, sms=108, read=6.4e6, written=4e6, fed=1e5, padded=1.2e5, stored=0.5)
     return made._replace(**update)
 
 
@@ -504,7 +504,9 @@ def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
     assert grid(read=1e9).missed == 1
 
 
-@pytest.mark.parametrize(("rows", "cols", "down", "across"), [(128, 128, 64, 64), (256, 64, 32, 128)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "down", "across"), [(128, 128, 64, 64), (256, 64, 32, 128)]
+)
 def test_later_waves_read_again_what_l2_does_not_hold(rows, cols, down, across):
     """256 tiles at once, as square as they can be: 2048 x 2048 of an 8192 x 8192 result."""
     found = resolve(A100, BF16)

@@ -206,7 +206,18 @@ def pytest(tree, tests, seconds, **settings):
     """Run tests in a copy of the tree; whether they passed, an endless run counting as failed."""
     paths = os.pathsep.join([str(tree), str(tree / "tests" / "campaigns")])
     environment = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"} | settings
-    options = ("-n0", "-x", "-W", "ignore::RuntimeWarning", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "patience")
+    options = (
+        "-n0",
+        "-x",
+        "-W",
+        "ignore::RuntimeWarning",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "patience",
+    )
     command = [sys.executable, "-m", "pytest", *options, *tests]
     try:
         run = subprocess.run(
@@ -288,6 +299,10 @@ def main():
         files = sorted({test for mutant in chosen for test in tests_of(mutant.file)})
         seconds = dict(zip(files, on_copies(trees, quick_tests, files), strict=True))
 
+        def untouched(tree, tests):
+            if not pytest(tree, affordable(tests, seconds), 60, **INTERPRETED):
+                sys.exit(f"the tree as it is fails some of {', '.join(tests)}")
+
         def quick(tree, mutant):
             tests = affordable(tests_of(mutant.file), seconds)
             alive = survives(tree, mutant, tests, 60, **INTERPRETED)
@@ -298,7 +313,10 @@ def main():
             tests = [f"tests/{file}" for file in tests_of(mutant.file)]
             return survives(tree, mutant, tests, 900)
 
-        alive = [m for m, lives in zip(chosen, on_copies(trees, quick, chosen), strict=True) if lives]
+        on_copies(trees, untouched, sorted({tests_of(mutant.file) for mutant in chosen}))
+        alive = [
+            m for m, lives in zip(chosen, on_copies(trees, quick, chosen), strict=True) if lives
+        ]
         if asked.again:
             lives = on_copies(trees, slow, alive)
             alive = [mutant for mutant, still in zip(alive, lives, strict=True) if still]
