@@ -165,3 +165,15 @@ def test_what_paces_a_wave_by_hand(place, slow, clocks):
     assert found[place] == pytest.approx(2 * clocks)
     others = [found[other] for other in range(5) if other != place]
     assert others == pytest.approx([0.0] * 4, abs=1e-12)
+
+
+def test_a_gpu_that_multiplies_half_of_the_time_is_throttled_half_as_much():
+    """Two multiprocessors of 7 MACs a clock, one tile each: at work in all clocks, or in half."""
+    busy = 128 * 64 * 4096 / 7
+    chip = CHIP._replace(macs=7.0, sms=2.0, throttle=0.5, throttle_half=3 * busy)
+    alone = estimate(chip, FORM, TILE, 1.0, size(256, 64, 4096)).clocks
+    assert alone == pytest.approx(busy * (1 + 0.5 / 4))
+    slow = chip._replace(l2=(2 * 256 + 2 * 64 * 3) * 4096 / (2 * busy))
+    halved = estimate(slow, FORM, TILE, 1.0, size(256, 64, 4096)).clocks
+    assert halved == pytest.approx(2 * busy * (1 + 0.5 / 2 * 2 / 5))
+    assert len(shares(chip, TILE, 1, 256, 64, 4096)) == SUMS + 1

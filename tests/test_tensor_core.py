@@ -520,3 +520,16 @@ def test_later_waves_read_again_what_l2_does_not_hold(rows, cols, down, across):
     assert read == pytest.approx(once + (16 * stripes - once) * 3 / 4)
     ample = chip._replace(l2_bytes=1e12)
     assert waves._read(cut, ample, found.form, row, (8192, 8192, 1024, 1)) == once
+
+
+def test_a_launch_is_cut_into_tiles_by_hand():
+    """A result of 300 x 500 in tiles of 256 x 64, K of 1000 in four parts of slices of 32."""
+    found = resolve(A100, BF16)
+    row = found.table[0].copy()
+    row[TM], row[TN] = 256, 64
+    tile = tile_of(row, instruction_of(A100, "bf16", found), 16, swapped=False)._replace(k=32)
+    cut = waves.grid_of(found.cycle_chip, found.form, row, tile, 4, (300, 500, 1000, 3))
+    assert (cut.down, cut.across, cut.copies, cut.split, cut.slices) == (2, 8, 3, 4, 8)
+    assert cut.tiles == 2 * 8 * 3 * 4
+    assert cut.written == 300 * 500 * 2 * 3
+    assert cut.fed == 1000 * (300 * 2 * 8 + 500 * 2 * 2) / (2 * 8 * 4)
