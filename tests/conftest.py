@@ -4,7 +4,8 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-collect_ignore = ["campaigns"]  # scripts that are run by hand
+# Scripts that are run by hand, and kinds of machine, which register themselves where imported.
+collect_ignore = ["campaigns", "kinds"]
 
 # numba compiles on first use, which no deadline survives; the same examples are drawn every time.
 settings.register_profile(
@@ -14,8 +15,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("nmsim")
-
-collect_ignore = ["kinds"]  # a kind of machine registers itself where it is imported
 
 MOST = int(os.environ.get("NMSIM_EXAMPLES", "0"))
 

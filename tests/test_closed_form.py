@@ -147,3 +147,33 @@ def test_a_choice_waits_once_for_the_first_stage():
     assert chosen(chip, (refilled, computed), 64, 64, k)[0] == 0
     slower = chip._replace(macs=k * 128 * 64 / (2.5 * load))
     assert chosen(slower, (refilled, computed), 64, 64, k)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "slow", "clocks"),
+    [
+        (0, {"macs": 7.0}, 128 * 64 * 4096 / 7),
+        (1, {"shared": 7.0}, (128 * 64 * 5 / 32 + 128 * 2 + 64 * 3) * 4096 / 7),
+        (2, {"l2": 7.0}, (256 * 2 + 2 * 64 * 3) * 4096 / 2 / 7),
+        (3, {"load": 7.0}, (4096 / 64 - 1) * 7),
+        (4, {"port": 7.0}, (128 * 2 + 64 * 3) * 4096 / 7),
+    ],
+)
+def test_what_paces_a_wave_by_hand(place, slow, clocks):
+    """Two tiles one after the other, of one warp per 32 x 32 and three stages."""
+    found = shares(CHIP._replace(**slow), TILE, 1, 256, 64, 4096)
+    assert found[place] == pytest.approx(2 * clocks)
+    others = [found[other] for other in range(5) if other != place]
+    assert others == pytest.approx([0.0] * 4, abs=1e-12)
+
+
+def test_a_gpu_that_multiplies_half_of_the_time_is_throttled_half_as_much():
+    """Two multiprocessors of 7 MACs a clock, one tile each: at work in all clocks, or in half."""
+    busy = 128 * 64 * 4096 / 7
+    chip = CHIP._replace(macs=7.0, sms=2.0, throttle=0.5, throttle_half=3 * busy)
+    alone = estimate(chip, FORM, TILE, 1.0, size(256, 64, 4096)).clocks
+    assert alone == pytest.approx(busy * (1 + 0.5 / 4))
+    slow = chip._replace(l2=(2 * 256 + 2 * 64 * 3) * 4096 / (2 * busy))
+    halved = estimate(slow, FORM, TILE, 1.0, size(256, 64, 4096)).clocks
+    assert halved == pytest.approx(2 * busy * (1 + 0.5 / 2 * 2 / 5))
+    assert len(shares(chip, TILE, 1, 256, 64, 4096)) == SUMS + 1

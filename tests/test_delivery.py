@@ -9,6 +9,7 @@ from nmsim import machines
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware
+from nmsim.machines.systolic.traffic import Spent, _bound, transfer_cycles
 from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.pattern import DENSE, Pattern
 
@@ -271,3 +272,24 @@ def test_sparseloops_dual_side_core_is_another_machine(shape, densities, cycles)
     )
     run = machines.simulate(machine, SparseGemm(Gemm(m, n, k), *masks))
     assert 0.65 < run.cycles / cycles < 0.96
+
+
+@pytest.mark.parametrize(
+    ("waited", "streamed", "cycles", "transfer", "bound"),
+    [
+        (0, 50, 200, 101, "dram bandwidth"),
+        (0, 50, 200, 100, "compute"),
+        (0, 50, 201, 100, "dram latency"),
+        (0, 49, 200, 100, "array fill"),
+        (1, 49, 200, 100, "buffer bandwidth"),
+        (1, 48, 200, 100, "array fill"),
+    ],
+)
+def test_the_bound_of_an_array_changes_where_it_says(waited, streamed, cycles, transfer, bound):
+    spent = Spent(100, waited, 0, streamed, cycles, issued=1)
+    assert _bound(spent, transfer) == bound
+
+
+def test_a_channel_is_busy_for_its_bits():
+    machine = load_hardware("systolic-16x16", **{"dram.gbps": 2}, clock_mhz=500)
+    assert transfer_cycles(machine, 8 * 2e9) == pytest.approx(500e6)  # a second's worth

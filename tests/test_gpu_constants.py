@@ -83,3 +83,24 @@ def test_a_machine_states_every_field_of_its_timing(name, tmp_path):
 def test_the_schema_requires_them_too():
     required = declared.Gpu.model_json_schema()["$defs"]["Timing"]["required"]
     assert required == list(declared.TimingOverride.model_fields)
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+def test_models_count_in_clocks_what_a_machine_states_in_time(fidelity):
+    """At 1.41 GHz a microsecond is 1,410 clocks, and a GB/s is 1000 / 1410 bytes a clock."""
+    machine = a100(clock_mhz=1410, **{"dram.gbps": 1500, "l2.gbps": 4000, "l2.mib": 40})
+    found = resolve(machine, Call("bf16", library="cublas"))
+    chip = found.chip if fidelity == "analytical" else found.cycle_chip
+    said = resolved(machine, library(machine, "cublas-sm80"), fidelity)
+    for rate, gbps in (
+        ("l2", 4000),
+        ("dram", 1500 * said["dram_share"]),
+        ("write", said["write_gbps"]),
+        ("gemv", said["gemv_gbps"]),
+    ):
+        assert getattr(chip, rate) == pytest.approx(gbps * 1000 / 1410), rate
+    for time in ("launch", "load", "wave", "reduce", "start"):
+        assert getattr(chip, time) == pytest.approx(said[f"{time}_us"] * 1410), time
+    assert chip.throttle_half == pytest.approx(said["throttle_us"] * 1410)
+    assert (chip.sms, chip.l2_bytes) == (108, 40 * 2**20)
+    assert chip.absorbed == said["absorbed_mib"] * 2**20

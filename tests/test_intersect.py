@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
+from nmsim.machines.systolic.intersect import analytical
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles, fold_spans
 from nmsim.machines.systolic.intersect.sampling import _half_width, sample_cycles
@@ -384,3 +385,41 @@ def test_bounds_of_limited_look_ahead():
     expected = expected_fold_cycles(a, b, 1, Fabric(128, 128, 4, 8))
     assert expected.low.item() == pytest.approx(667.5, abs=0.2)
     assert expected.high.item() == pytest.approx(724.3, abs=0.2)
+
+
+def test_the_largest_of_normal_sums_is_that_of_order_statistics():
+    one = np.ones(1)
+    largest = analytical._largest_normal
+    assert largest(np.zeros(1), one, 1) == pytest.approx(0, abs=1e-6)
+    assert largest(np.zeros(1), one, 2) == pytest.approx(1 / math.sqrt(math.pi), rel=1e-4)
+    assert largest(np.zeros(2), np.ones(2), 50) == pytest.approx(2.50759, rel=1e-4)
+    assert largest(np.full(1, 7.0), 9 * one, 2) == pytest.approx(
+        7 + 3 / math.sqrt(math.pi), rel=1e-4
+    )
+    # One that is ten deviations behind is never the largest; one that is level counts.
+    assert largest(np.array([0.0, 10.0]), np.ones(2), 1) == pytest.approx(10, abs=1e-4)
+    assert largest(np.array([3.0, 3.0, 0.0]), np.zeros(3), 1) == 3
+
+
+def test_bounds_of_two_pes_that_toss_a_coin_per_group():
+    """The larger of two PEs takes 3/4 in a group, and 15/16 + 7/16 in two."""
+    laws, pes = analytical._Laws((np.array([0.5, 0.5]),)), np.array([2.0])
+    one, two = 0.75, 1.375
+    assert analytical._in_steps(laws, 10.0, 1, pes) == pytest.approx([10 * two / 2])
+    assert analytical._in_steps(laws, 10.0, 0, pes) == pytest.approx([10 * one])
+    assert analytical._below(laws, 2.0, 0, pes) == pytest.approx([2 * one])
+    assert analytical._below(laws, 2.0, 1, pes) == pytest.approx([two])
+    assert analytical._below(laws, 2.5, 1, pes) == pytest.approx(
+        [max(one * 3.5 / 2, two * 3.5 / 3)]
+    )
+    # In a window of two groups that always holds one: steps of whole windows wait for nobody.
+    sure = analytical._Laws((np.array([0.5, 0.5]), np.array([0.0, 1.0])))
+    assert analytical._in_steps(sure, 10.0, 2, pes) == pytest.approx([5.0])
+    assert analytical._in_steps(sure, 10.0, 4, pes) == pytest.approx([5.0])
+
+
+def test_a_short_group_holds_what_it_has_where_rows_differ():
+    """A full row and one of a single element against a dense column: nothing is left to chance."""
+    bits = np.array([[True] * 5, [False, True, False, False, False]])
+    a, b = Mask.of(bits, UNPATTERNED), Mask.dense(1, 5)
+    assert expected_fold_cycles(a, b, 1, Fabric(2, 1, 4, None)).cycles.item() == 5

@@ -11,7 +11,7 @@ from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic.dataflow import DATAFLOWS
-from nmsim.machines.systolic.slots import expected_slots, group_slots
+from nmsim.machines.systolic.slots import expected_slots, group_slots, tile_slots
 from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors import Synthetic
@@ -453,3 +453,20 @@ def test_an_array_runs_every_dataflow(name):
 def test_every_model_runs_fold_by_fold(name):
     point = Point(model=name, hardware="systolic-128x128-2to4", recipe="asp", compare=False)
     assert all(0 < row["macs_useful"] <= row["macs_issued"] for row in rows(point))
+
+
+def test_rows_of_tiles_are_alike_only_as_far_as_their_slots_are():
+    """Tiles 0 to 3 and 5 on fit 2:4, 4 does not: it must not be added up with those before it."""
+    n, k, tiles, misfit = 7, 16, 8, 4
+    machine = load_hardware(
+        "systolic-128x128-2to4",
+        **{"rows": 2, "cols": 3, "dataflow": "os", "sparse_operand": "a", "dram.gbps": None},
+    )
+    bits = np.tile([True, True, False, False], (2 * tiles, k // 4))
+    bits[2 * misfit : 2 * misfit + 2] = np.tile([True] * 4 + [False] * 4, k // 8)
+    work = SparseGemm(Gemm(2 * tiles, n, k), Mask.of(bits, Pattern(4, 8)), Mask.dense(n, k))
+    slots = tile_slots(work.a, Pattern(2, 4), 1, 2, k)[0]
+    assert slots.tolist() == [8] * misfit + [12] + [8] * (tiles - misfit - 1)
+    run = machines.simulate(machine, work)
+    assert run.misfit_share == pytest.approx(1 / tiles)
+    assert run.macs_issued == 2 * n * slots.sum()

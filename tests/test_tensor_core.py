@@ -15,6 +15,7 @@ from nmsim.machines import load_hardware, simulate
 from nmsim.machines.gpu import analytical, cycle, waves
 from nmsim.machines.gpu.call import Call, resolve
 from nmsim.machines.gpu.chip import CTAS, STAGES, TM, TN
+from nmsim.machines.gpu.launch import copy_clocks, launch_of
 from nmsim.machines.gpu.routines import call_times
 from nmsim.machines.gpu.sm.multiprocessor import mma_ticks, rate
 from nmsim.machines.gpu.sm.state import TICKS
@@ -458,3 +459,102 @@ def test_a_copy_that_brings_k_last_comes_before_the_gemm(fidelity):
     by_hand = served.chip.launch + moved / served.chip.dram + moved / served.chip.write
     assert served.chip.dram * per_us == pytest.approx(A100.dram.gbps * 1e3)
     assert copied.cycles - plain.cycles == pytest.approx(by_hand, abs=1)
+
+
+def packed(rows, k):
+    return Mask(Pattern(2, 4), rows, k, regular=True, source=lambda: pytest.fail("no bits"))
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+def test_counts_of_a_launch_by_hand(fidelity):
+    """Compressed weights of three products, five times over, on tiles of 128 x 128."""
+    m, n, k, copies, repeat = 512, 768, 1024, 3, 5
+    gemm = Gemm(m, n, k, count=copies, repeat=repeat)
+    work = SparseGemm(gemm, Mask.dense(m * copies, k), packed(n * copies, k))
+    run = simulate(A100, work, fidelity)
+    assert run.kernel == "cusparselt 128x128x64_3"
+    a, metadata = m * k * 2, n * k // 2 * 2 // 8
+    b = n * k // 2 * 2 + metadata
+    times = copies * repeat
+    assert run.tiles == 4 * 6 * times
+    assert run.macs_issued == m * n * k // 2 * times
+    assert run.metadata_bytes == metadata * times
+    assert run.dram_read_bytes == (a + b) * times
+    assert run.dram_write_bytes == m * n * 2 * times
+    # Four warps of 64 x 64 read each row of A, and each column of B, twice.
+    assert run.sram_read_bytes == (a * (6 * 2) + b * (4 * 2)) * times
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+@pytest.mark.parametrize(("side", "dense"), [("a", 768 * 1024), ("a", 100_000), ("b", 512 * 1024)])
+def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, side, dense):
+    """Both operands of an update are transposed; pixels behind columns are copied, not columns."""
+    m, n, k = 512, 768, 1024
+    gemm = Gemm(
+        m, n, k, kind="linear", phase="update", b_elements=100_000 if dense == 1e5 else None
+    )
+    masks = (packed(m, k), Mask.dense(n, k)) if side == "a" else (Mask.dense(m, k), packed(n, k))
+    run = simulate(A100, SparseGemm(gemm, *masks), fidelity)
+    masked = (m if side == "a" else n) * k // 2
+    assert run.metadata_bytes == masked * 2 // 8
+    assert run.dram_read_bytes == 2 * dense + 2 * masked + run.metadata_bytes + 2 * dense
+    assert run.dram_write_bytes == 2 * m * n + 2 * dense
+    launch = launch_of(A100, SparseGemm(gemm, *masks))
+    chip = launch.resolved.chip
+    assert copy_clocks(launch) == pytest.approx(
+        chip.launch + 2 * dense / chip.dram + 2 * dense / chip.write
+    )
+
+
+def grid(**update):
+    """128 tiles on 108 multiprocessors of two slots; half of what they load is in L2."""
+    sizes = {"down": 8, "across": 16, "copies": 1, "split": 1, "slices": 4, "slots": 216}
+    made = waves.Grid(**sizes, sms=108, read=6.4e6, written=4e6, fed=1e5, padded=1.2e5, stored=0.5)
+    return made._replace(**update)
+
+
+def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
+    """Two of 128 threadblocks; a quarter of the results stays in L2."""
+    chip = resolve(A100, BF16).cycle_chip._replace(
+        port=64.0, l2=5000.0, dram=1300.0, write=800.0, store=60.0, absorbed=1e6
+    )
+    reads, store = waves._feeds(chip, grid(), 128)
+    assert reads == pytest.approx(
+        {"sm port": 64, "l2 bandwidth": 5000 / 64, "dram bandwidth": 1300 / 64 / 0.5}
+    )
+    assert store == pytest.approx(800 * 4 / 3 / 64 / 0.5)
+    # What fits in L2, and sums of parts of K, leave at the multiprocessor's own rate.
+    for held in (grid(written=1e6), grid(split=2)):
+        assert waves._feeds(chip, held, 128)[1] == 60 / 0.5
+    assert grid(read=1e9).missed == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "down", "across"), [(128, 128, 64, 64), (256, 64, 32, 128)]
+)
+def test_later_waves_read_again_what_l2_does_not_hold(rows, cols, down, across):
+    """256 tiles at once, as square as they can be: 2048 x 2048 of an 8192 x 8192 result."""
+    found = resolve(A100, BF16)
+    row = found.table[0].copy()
+    row[TM], row[TN] = rows, cols
+    stripes, results = 2 * 2048 * 2 * 1024, 2048 * 2048 * 2
+    once = 2 * 8192 * 2 * 1024
+    chip = found.cycle_chip._replace(l2_bytes=(stripes + results) / 4)
+    cut = grid(down=down, across=across, slots=256)
+    read = waves._read(cut, chip, found.form, row, (8192, 8192, 1024, 1))
+    assert read == pytest.approx(once + (16 * stripes - once) * 3 / 4)
+    ample = chip._replace(l2_bytes=1e12)
+    assert waves._read(cut, ample, found.form, row, (8192, 8192, 1024, 1)) == once
+
+
+def test_a_launch_is_cut_into_tiles_by_hand():
+    """A result of 300 x 500 in tiles of 256 x 64, K of 1000 in four parts of slices of 32."""
+    found = resolve(A100, BF16)
+    row = found.table[0].copy()
+    row[TM], row[TN] = 256, 64
+    tile = tile_of(row, instruction_of(A100, "bf16", found), 16, swapped=False)._replace(k=32)
+    cut = waves.grid_of(found.cycle_chip, found.form, row, tile, 4, (300, 500, 1000, 3))
+    assert (cut.down, cut.across, cut.copies, cut.split, cut.slices) == (2, 8, 3, 4, 8)
+    assert cut.tiles == 2 * 8 * 3 * 4
+    assert cut.written == 300 * 500 * 2 * 3
+    assert cut.fed == 1000 * (300 * 2 * 8 + 500 * 2 * 2) / (2 * 8 * 4)
