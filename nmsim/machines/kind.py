@@ -52,7 +52,10 @@ Facts = list[tuple[str, str]]
 
 
 class Machine(Spec):
-    """Fields that the YAML file of every machine has, whatever its kind."""
+    """Fields that the YAML file of every machine has, whatever its kind.
+
+    A schema has ``peak_macs`` beside them, the physical MACs per cycle, as a field or a property.
+    """
 
     kind: str = Field(description="which folder of nmsim.machines runs it")
     name: str = Field("", description="filled in from the file's name")

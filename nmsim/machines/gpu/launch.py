@@ -154,7 +154,7 @@ def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
 
 
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
-    """What a kernel would run a mask as, if need be only where the bits fit; DENSE without one."""
+    """What a kernel runs a mask of a pattern as, or of none that it covers, its own; else DENSE."""
     tried = (pattern, *machine.native)
     runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
     return next((native for native in runs if not native.is_dense), DENSE)

@@ -264,13 +264,6 @@ class Gpu(Machine):
         """Metadata of a kept element, bits."""
         return index_width(self.index_bits, pattern)
 
-    def native_for(self, pattern: Pattern) -> Pattern | None:
-        """The pattern of the sparse instruction that covers a mask's; None if none does."""
-        if pattern.is_dense:
-            return None
-        covering = [native for native in self.native if native.covers(pattern)]
-        return min(covering, key=lambda native: native.density, default=None)
-
 
 @lru_cache(maxsize=256)
 def in_format(machine: Gpu, wanted: str = "") -> Ran:

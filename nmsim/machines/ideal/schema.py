@@ -33,7 +33,3 @@ class IdealMachine(Machine):
     def metadata_bits(self, pattern: Pattern) -> int:
         """Metadata of a kept element, bits."""
         return pattern.metadata_bits
-
-    def native_for(self, pattern: Pattern) -> Pattern | None:
-        """Every pattern is native; None if nothing is pruned."""
-        return None if pattern.is_dense else pattern

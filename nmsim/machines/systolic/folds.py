@@ -418,7 +418,10 @@ def _rows_launch(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """All copies of a GEMM with K on the rows; the times and sums at its end."""
+    """All copies of a GEMM with K on the rows; the times and sums at its end.
+
+    Apart from ``_time_launch``, so that only the nest that a run needs is compiled.
+    """
     state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
     copy = 0
     while copy < work.copies:

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nmsim.machines.kind import Machine
-from nmsim.pattern import Pattern
 
 __all__ = ["OuterProduct"]
 
@@ -30,7 +29,3 @@ class OuterProduct(Machine):
     def peak_macs(self) -> int:
         """MACs per cycle."""
         return self.rows * self.cols
-
-    def metadata_bits(self, pattern: Pattern) -> int:
-        """Metadata of a kept element, bits."""
-        return pattern.metadata_bits
