@@ -1,5 +1,6 @@
 """Machines by name: one YAML file each, in the catalog of its kind; some are based on others."""
 
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from os.path import normpath
 from pathlib import Path
@@ -9,7 +10,7 @@ from nmsim.errors import NmsimError, SpecError
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
 from nmsim.registry import unknown_name
-from nmsim.spec import catalog_path, override, read_yaml, validate
+from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware"]
 
@@ -21,9 +22,7 @@ class Hardware:
         return iter(sorted(self._files()))
 
     def _files(self) -> dict[str, Path]:
-        return {
-            path.stem: path for kind in KINDS for path in sorted(KINDS[kind].catalog.glob("*.yaml"))
-        }
+        return dict(ChainMap(*(catalog_files(KINDS[kind].catalog) for kind in KINDS)))
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
