@@ -355,7 +355,7 @@ def catalog_files(folder: Path) -> Mapping[str, Path]:
 
 @lru_cache(maxsize=64)
 def _listed(folder: Path, changed: int) -> Mapping[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"), key=lambda file: file.stem)}
 
 
 class Catalog(Generic[S]):
