@@ -354,7 +354,7 @@ def catalog_files(folder: Path) -> Mapping[str, Path]:
 
 
 @lru_cache(maxsize=64)
-def _listed(folder: Path, changed: int) -> Mapping[str, Path]:
+def _listed(folder: Path, changed: int) -> Mapping[str, Path]:  # noqa: ARG001, a part of the key
     return {file.stem: file for file in sorted(folder.glob("*.yaml"), key=lambda file: file.stem)}
 
 
