@@ -1,6 +1,5 @@
 """Machines by name: one YAML file each, in the catalog of its kind; some are based on others."""
 
-from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from os.path import normpath
 from pathlib import Path
@@ -22,7 +21,8 @@ class Hardware:
         return iter(sorted(self._files()))
 
     def _files(self) -> dict[str, Path]:
-        return dict(ChainMap(*(catalog_files(KINDS[kind].catalog) for kind in KINDS)))
+        catalogs = (catalog_files(KINDS[kind].catalog) for kind in KINDS)
+        return {name: path for catalog in catalogs for name, path in catalog.items()}
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
