@@ -61,9 +61,11 @@ class Result:
         latency".
     note
         What the reader should know.
+    selects
+        The selectors followed a mask.
     misfit_share
-        Share of the selected operand's groups that the selectors do not cover; None if no operand
-        is selected.
+        Share of the groups of a mask that the selectors followed, or would follow, which they do
+        not cover; None if they can follow none.
     survivors
         What both masks leave of a group; None unless the array intersects two of them.
     half_width
@@ -75,6 +77,10 @@ class Result:
         tenth of them); None for arrays and matrix-vector kernels.
     compressed
         Operands that were read compressed: "a", "b", "ab" or "".
+    chosen
+        What the machine chose of the ways to run the GEMM, and what it passed over.
+    mask_cycles
+        Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     """
 
     engine: str
@@ -94,6 +100,7 @@ class Result:
     a_bits_per_cycle: float | None = None
     b_bits_per_cycle: float | None = None
     note: str = ""
+    selects: bool = False
     misfit_share: float | None = None
     survivors: Survivors | None = None
     half_width: int = 0
@@ -101,6 +108,8 @@ class Result:
     tiles: int | None = None
     waves: float | None = None
     compressed: str = ""
+    chosen: str = ""
+    mask_cycles: int | None = None
 
     @property
     def cycles(self) -> int:
@@ -216,7 +225,11 @@ COMMON_COLUMNS = (
         "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
     optional_column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
-    optional_column("dense_cycles", "cycles", "the dense twin's cycles"),
+    optional_column("dense_cycles", "cycles", "of the dense run, mapped as well as can be"),
+    optional_column(
+        "mask_cycles", "cycles", "of the fastest way that uses a mask, whether it runs or not"
+    ),
+    optional_column("chosen", "", "what the machine chose, and what it passed over"),
     optional_column("mask_us", "us", "making the masks, per step: search / refresh, and packing"),
     optional_column("mask_weight_us", "us", "part of mask_us: of the weight"),
     optional_column("mask_activation_us", "us", "part of mask_us: of the activation"),

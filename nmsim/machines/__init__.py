@@ -23,7 +23,7 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
-from nmsim.machines.simulation import ENGINES, simulate, simulate_dense, simulate_twin
+from nmsim.machines.simulation import ENGINES, simulate, simulate_dense
 from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
     "load_hardware",
     "simulate",
     "simulate_dense",
-    "simulate_twin",
 ]
 
 __path__.extend(filter(None, os.environ.get("NMSIM_MACHINES", "").split(os.pathsep)))

@@ -9,7 +9,7 @@ from nmsim.mask import SparseGemm
 from nmsim.registry import unknown_name
 from nmsim.result import Result
 
-__all__ = ["ENGINES", "Engines", "simulate", "simulate_dense", "simulate_twin"]
+__all__ = ["ENGINES", "Engines", "simulate", "simulate_dense"]
 
 
 class Engines(Mapping[str, Engine]):
@@ -56,18 +56,8 @@ def simulate(
 
 @lru_cache(maxsize=4096)
 def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Result:
-    """What the same GEMM costs with nothing pruned."""
-    return simulate(machine, SparseGemm.dense(gemm), fidelity)
+    """What a GEMM costs with nothing pruned: the run that every speed-up is measured by.
 
-
-def simulate_twin(machine: Machine, gemm: Gemm, result: Result, fidelity: str = "cycle") -> Result:
-    """The dense run that a result's speed-up is measured by.
-
-    For a result that ran transposed it is the faster of the dense GEMM's two orders, so that
-    turning alone is no gain.
+    A machine places it as well as it can, and so well as a pruned one. Computed once a process.
     """
-    direct = simulate_dense(machine, gemm, fidelity)
-    if not result.transposed:
-        return direct
-    turned = simulate_dense(machine, SparseGemm.dense(gemm).swapped().gemm, fidelity)
-    return min(direct, turned, key=lambda run: run.cycles)
+    return simulate(machine, SparseGemm.dense(gemm), fidelity)

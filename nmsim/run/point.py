@@ -14,7 +14,14 @@ import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
-from nmsim.machines import FIDELITIES, Machine, Sample, kind_of, load_hardware, simulate_twin
+from nmsim.machines import (
+    FIDELITIES,
+    Machine,
+    Sample,
+    kind_of,
+    load_hardware,
+    simulate_dense,
+)
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
@@ -165,7 +172,7 @@ class Point(Job):
     compare: Annotated[
         bool,
         Keyword(
-            "Simulate each row's dense twin too, for the speed-up.",
+            "Simulate each GEMM dense too, for the speed-up.",
             apart="what a sweep draws is the speed-up",
         ),
     ] = True
@@ -221,15 +228,14 @@ def simulate(point: Point) -> pd.DataFrame:
 def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
+    own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
     beside = _beside(point, workload := load_workload(point.model))
     for work in point.sparse_gemms(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
-        twin = (
-            simulate_twin(ran.machine, work.gemm, result, point.fidelity) if point.compare else None
-        )
-        yield {**row_of(machine, ran, work, result, twin), **beside(ran.machine, work)}
+        dense = simulate_dense(own, work.gemm, point.fidelity) if point.compare else None
+        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, work)}
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm], Row]:

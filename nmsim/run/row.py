@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def row_of(
-    machine: Machine, ran: Ran, work: SparseGemm, result: Result, twin: Result | None
+    machine: Machine, ran: Ran, work: SparseGemm, result: Result, dense: Result | None
 ) -> Row:
     """The columns of ``nmsim.machines.COLUMNS`` that follow from one GEMM alone.
 
@@ -24,8 +24,9 @@ def row_of(
         As it was asked for, and as it ran the GEMM's number format.
     work, result
         The GEMM with its masks, and what it cost.
-    twin
-        What the GEMM costs dense; None: not compared.
+    dense
+        What the GEMM costs with nothing pruned, in the machine's own number format; None: not
+        compared.
     """
     g, kind = work.gemm, kind_of(machine)
     return {
@@ -72,8 +73,10 @@ def row_of(
         **_bit_operations(kind.operand_bits(ran.machine), work, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
-        "speedup": twin.cycles / result.cycles if twin and result.cycles else None,
-        "dense_cycles": twin.cycles if twin else None,
+        "speedup": dense.cycles / result.cycles if dense and result.cycles else None,
+        "dense_cycles": dense.cycles if dense else None,
+        "mask_cycles": result.mask_cycles,
+        "chosen": result.chosen,
         "number_format": ran.name,
         "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
     }

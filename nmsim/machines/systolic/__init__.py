@@ -5,7 +5,6 @@ from pathlib import Path
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.dataflow import LISTING
-from nmsim.machines.systolic.placement import stored
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
 from nmsim.machines.width import in_own_width
@@ -39,7 +38,7 @@ KINDS.add(
             "cycle": Engine(cycle.simulate, "systolic array, fold by fold"),
             "analytical": Engine(analytical.simulate, "systolic array, closed forms"),
         },
-        stored=stored,
+        stored=analytical.stored,
         pass_us=_pass_us,
         in_format=in_own_width,
         operand_bits=lambda machine: machine.operand_bits,

@@ -8,24 +8,25 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from nmsim.machines.kind import Sample
+from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
-from nmsim.machines.systolic.placement import Placement, place
+from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share, expected_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer_cycles, writeup
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["simulate"]
+__all__ = ["choice", "estimate", "simulate", "stored"]
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """A rectangle of C, or the sum of several: folds, cycles that stream, MAC slots, elements.
 
     ``loading`` counts the folds that wait for a load; ``waited`` is the time, cycles, that folds
@@ -45,12 +46,11 @@ class _Part:
     spilled: int = 0
 
     def times(self, count: int) -> "_Part":
-        return _Part(*(count * getattr(self, field.name) for field in fields(self)))
+        return _Part._make(count * value for value in self)
 
 
 def _sum(parts: Iterable[_Part]) -> _Part:
-    table = [[getattr(part, field.name) for field in fields(_Part)] for part in parts]
-    return _Part(*map(sum, zip(*table, strict=True)))
+    return _Part._make(map(sum, zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,30 @@ class _Edges:
 
 def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
-    placement = place(machine, work)
+    return choice(machine, work).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm) -> Choice:
+    """The placement that is fastest by the closed forms, and what it was chosen from."""
+    return choose(machine, work, estimate)
+
+
+def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
+    """How A and B stand in an array's memory: what its placement of the GEMM makes of their masks.
+
+    An operand that the selectors follow is stored as its slots, any other one as its own pattern if
+    the array can expand it; either only where elements and metadata together take fewer bits than
+    the operand has dense. A mask that breaks the selectors' pattern takes the slots that one drawn
+    uniformly would (``expected_slots``).
+    """
+    placement = choice(machine, work).best.placement
+    both = placement.a_stored, placement.b_stored
+    return (both[1], both[0]) if placement.transposed else both
+
+
+def estimate(machine: SystolicArray, placement: Placement) -> Result:
+    """What a placement of a sparse GEMM costs, in closed form."""
+    work = placement.work
     on_rows = placement.dataflow.rows == "k"
     one, edges = (_k_on_rows if on_rows else _k_in_time)(machine, placement)
     gemm = placement.work.gemm

@@ -2,25 +2,28 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
+from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, launch
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.memory import TICKS
-from nmsim.machines.systolic.placement import Placement, place
+from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["simulate"]
+__all__ = ["run", "simulate"]
 
 
 def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Result:
@@ -39,7 +42,19 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     ShapeError
         if its times or sums might not fit 64 bits.
     """
-    placement = place(machine, work)
+    clock = run if sample is None else partial(run, sample=sample)
+    return choose(machine, work, clock, estimate).result
+
+
+def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:
+    """Run a placement of a sparse GEMM, fold by fold.
+
+    Raises
+    ------
+    ShapeError
+        if its times or sums might not fit 64 bits.
+    """
+    work = placement.work
     _refuse_beyond_64_bits(machine, placement, _buffers(machine, placement))
     slots = tile_slots(
         placement.selected_mask,

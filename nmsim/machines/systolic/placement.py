@@ -1,13 +1,14 @@
-"""How a systolic array would run a sparse GEMM: which operand meets the selectors, and as what.
+"""How a systolic array may run a sparse GEMM: which operand meets the selectors, and as what.
 
-The choice is the machine's, made from its fields and the masks' patterns; both fidelities start
-from it.
+The ways follow from the machine's fields and the masks' patterns; which of them runs is the choice
+of ``nmsim.machines.systolic.mapper``.
 """
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
 from nmsim.machines.systolic.dataflow import DATAFLOWS, Dataflow
 from nmsim.machines.systolic.schema import SystolicArray
@@ -15,7 +16,7 @@ from nmsim.machines.systolic.slots import expected_slots
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Placement", "Position", "place", "stored"]
+__all__ = ["Placement", "Position", "why_dense", "with_masks", "without_masks"]
 
 Position = Literal["a", "b", ""]
 """An operand of C = A . B^T, or neither."""
@@ -59,6 +60,17 @@ class Placement:
     note: str
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether a mask shortens K or saves bytes."""
+        return bool(self.selected) or self.a_stored.compressed or self.b_stored.compressed
+
+    def needs_bits(self, machine: SystolicArray) -> bool:
+        """Whether a mask's bits decide how long it takes."""
+        if machine.intersecting is not None:
+            return not (self.work.a.is_dense and self.work.b.is_dense)
+        return bool(self.selected) and not self.selected_mask.obeys(self.native)
+
+    @property
     def selected_mask(self) -> Mask:
         """The mask that the selectors follow."""
         return self.work.a if self.selected == "a" else self.work.b
@@ -99,43 +111,42 @@ def _lanes(dataflow: Dataflow, selected: str) -> Literal["rows", "cols", "time"]
     return "cols" if dataflow.cols == dimension else "time"
 
 
-def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
-    """How A and B stand in an array's memory: what its placement of the GEMM makes of their masks.
+def with_masks(machine: SystolicArray, work: SparseGemm) -> list[Placement]:
+    """All ways in which an array may run a sparse GEMM and use a mask of it.
 
-    An operand that the selectors follow is stored as its slots, any other one as its own pattern if
-    the array can expand it; either only where elements and metadata together take fewer bits than
-    the operand has dense. A mask that breaks the selectors' pattern takes the slots that one drawn
-    uniformly would (``expected_slots``).
+    In every order of the operands that it can run: each mask that this brings to the selectors;
+    and, unless the machine follows masks always, masks that only save bytes. An array that
+    intersects follows both masks.
     """
-    placement = place(machine, work)
-    both = placement.a_stored, placement.b_stored
-    return (both[1], both[0]) if placement.transposed else both
+    if work.a.is_dense and work.b.is_dense:
+        return []
+    orders = _orders(machine)
+    selected = [one for turned in orders for one in _selecting(machine, work, turned)]
+    if selected and machine.masks == "always":
+        return selected
+    unselected = (_placement(machine, work, turned, "", DENSE) for turned in orders)
+    intersects = machine.intersecting is not None
+    return [*selected, *(one for one in unselected if intersects or one.uses_masks)]
 
 
-def place(machine: SystolicArray, work: SparseGemm) -> Placement:
-    """Choose the mask that the selectors follow, and whether that needs transposing.
+def without_masks(machine: SystolicArray, gemm: Gemm) -> list[Placement]:
+    """All ways in which an array may run a GEMM with nothing pruned."""
+    dense = SparseGemm.dense(gemm)
+    return [_placement(machine, dense, turned, "", DENSE) for turned in _orders(machine)]
 
-    Of the masks that some operand order brings to the selectors, the one that takes the fewest
-    expected stall-free cycles; at equal cycles one that is met without transposing. Where a mask
-    can only be met by transposing, running dense is an option too: a mask never makes an array
-    slower. A dense GEMM is never transposed. The other operand's mask saves bytes only. An array
-    that intersects follows both masks and is never transposed.
-    """
-    dense: tuple[bool, Position, Pattern] = (False, "", DENSE)
-    if machine.intersecting is not None:
-        return _placement(machine, work, *dense)
-    positions: tuple[tuple[Position, Mask], ...] = (("a", work.a), ("b", work.b))
-    ways = [
-        (transposed, selected, native)
-        for position, mask in positions
-        if (native := _native(machine, mask)) is not None
-        for selected, transposed in _ways(machine, position)
-    ]
-    ways.sort(key=_transposes)
-    if all(map(_transposes, ways)) or _may_cost(machine):
-        ways.append(dense)
-    options = [_placement(machine, work, *way) for way in ways]
-    return min(options, key=lambda option: _expected_cycles(machine, option))
+
+def _orders(machine: SystolicArray) -> tuple[bool, ...]:
+    """Whether a GEMM runs as B.A^T, for each order of the operands that is open."""
+    return (False, True) if machine.order == "best" else (False,)
+
+
+def _selecting(machine: SystolicArray, work: SparseGemm, turned: bool) -> Iterator[Placement]:
+    """Placements in one order of the operands whose selectors follow a mask."""
+    masks: dict[Position, Mask] = {"a": work.b, "b": work.a} if turned else {"a": work.a, "b": work.b}
+    for position, mask in masks.items():
+        native = _native(machine, mask)
+        if native is not None and machine.sparse_operand in (position, "either"):
+            yield _placement(machine, work, turned, position, native)
 
 
 def _native(machine: SystolicArray, mask: Mask) -> Pattern | None:
@@ -144,15 +155,6 @@ def _native(machine: SystolicArray, mask: Mask) -> Pattern | None:
     if mask.tighter is None or own is None or mask.obeys(own):
         return own
     return machine.native_for(mask.tighter)
-
-
-def _may_cost(machine: SystolicArray) -> bool:
-    """Whether a mask may cost cycles without any turning: padded K, or a path of finite width."""
-    return machine.pad_slots > 1 or machine.pad_groups or machine.delivery is not None
-
-
-def _transposes(way: tuple[bool, Position, Pattern]) -> bool:
-    return way[0]
 
 
 def _placement(
@@ -182,53 +184,8 @@ def _placement(
         dataflow=dataflow,
         kernel=dataflow.transposed if transposed else dataflow.name,
         k=k,
-        note=_note(machine, work, native, selected, transposed),
+        note=_note(work, native, selected),
     )
-
-
-def _expected_cycles(machine: SystolicArray, placement: Placement) -> float:
-    """Stall-free cycles of one copy, fill of every fold included, masks drawn uniformly."""
-    gemm, dataflow = placement.work.gemm, placement.dataflow
-    size = {"m": gemm.m, "n": gemm.n, "k": float(placement.k)}
-    if placement.selected:
-        rows = placement.rows_of(placement.selected)
-        mask, native = placement.selected_mask, placement.native
-        size["k"] = _slots(machine, mask, native, rows, placement.lanes, placement.k)
-    folds = math.ceil(size[dataflow.rows] / machine.rows)
-    folds *= math.ceil(size[dataflow.cols] / machine.cols)
-    streamed = size[dataflow.time] / machine.dot_width
-    waited = _expected_wait(machine, placement, size["k"], streamed, folds)
-    shift = machine.preload if dataflow.preloads else machine.drain
-    exposed = machine.rows if shift == "exposed" else 0
-    return folds * (streamed + waited + exposed + machine.fill_cycles)
-
-
-def _expected_wait(
-    machine: SystolicArray, placement: Placement, slots: float, streamed: float, folds: int
-) -> float:
-    """Cycles that a mean fold waits for the path from the buffers."""
-    if machine.delivery is None:
-        return 0.0
-    col_tiles = math.ceil(placement.rows_of(placement.x) / machine.cols)
-    x_reads = 1.0 if placement.dataflow.rows == "k" else folds / col_tiles
-    x, y = (
-        placement.rows_of(position)
-        * (placement.along_k(position) or slots)
-        * placement.stored_as(position).bits
-        * (reads / folds / machine.delivery.bits_per_cycle)
-        for position, reads in ((placement.x, x_reads), (placement.y, float(col_tiles)))
-    )
-    if not placement.dataflow.preloads or machine.preload == "overlapped":
-        return max(0.0, x + y - streamed)
-    shifted = max(0.0, x - machine.rows) if machine.preload == "exposed" else 0.0
-    return max(0.0, y - streamed) + shifted
-
-
-def _ways(machine: SystolicArray, position: Position) -> list[tuple[Position, bool]]:
-    """Positions in which the selectors can meet an operand, and whether that needs transposing."""
-    if machine.sparse_operand in (position, "either"):
-        return [(position, False)]
-    return [("b" if position == "a" else "a", True)] if machine.may_transpose else []
 
 
 def _slots(
@@ -264,23 +221,28 @@ def _selected(machine: SystolicArray, mask: Mask, native: Pattern, slots: float,
     return Stored.dense(k, bits, f"{native} and its metadata would take more bits")
 
 
-def _note(
-    machine: SystolicArray, work: SparseGemm, native: Pattern, selected: Position, transposed: bool
-) -> str:
-    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
-    if not masked or machine.intersecting is not None:
+def why_dense(machine: SystolicArray, work: SparseGemm) -> str:
+    """Why no order of the operands brings a mask to the selectors; "" if one does or none is."""
+    if work.a.is_dense and work.b.is_dense:
         return ""
     if not machine.native and not machine.flexible_group:
         return "the array has no selectors: masks gain nothing"
+    natives = [_native(machine, mask) for mask in (work.a, work.b)]
+    reached = machine.order == "best" or machine.sparse_operand == "either"
+    met = [
+        native is not None and (reached or machine.sparse_operand == position)
+        for position, native in zip("ab", natives, strict=True)
+    ]
+    return "" if any(met) else "runs dense: the selectors meet no mask that they support"
+
+
+def _note(work: SparseGemm, native: Pattern, selected: Position) -> str:
+    """What is worth knowing of the masks that an array follows."""
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
     if not selected:
-        return "runs dense: no order of the operands brings a mask to the selectors and gains"
-    turned = (
-        "runs transposed, held against the faster order of the dense GEMM" if transposed else ""
-    )
+        return ""
     if len(masked) == 2:
-        sparse = "two masks: lock-step, one shortens K, the other saves bytes"
-    elif not masked[0].obeys(native):
-        sparse = f"{masked[0].pattern} mask on {native} selectors: slots as its bits need"
-    else:
-        sparse = "" if native == masked[0].pattern else f"{masked[0].pattern} runs as {native}"
-    return "; ".join(filter(None, (sparse, turned)))
+        return "two masks: lock-step, one shortens K, the other saves bytes"
+    if not masked[0].obeys(native):
+        return f"{masked[0].pattern} mask on {native} selectors: slots as its bits need"
+    return "" if native == masked[0].pattern else f"{masked[0].pattern} runs as {native}"

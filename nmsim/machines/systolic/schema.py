@@ -115,8 +115,15 @@ class SystolicArray(Machine):
         (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
     )
     sparse_operand: Position = Field("b", description="operand whose mask the selectors follow")
-    may_transpose: bool = Field(
-        True, description="may run B.A^T to bring the masked operand to the selectors"
+    order: Literal["best", "fixed"] = Field(
+        "best",
+        description="a GEMM, dense or masked, runs as A.B^T or as B.A^T, whichever is faster "
+        "(best), or as it is given (fixed)",
+    )
+    masks: Literal["where_they_pay", "always"] = Field(
+        "where_they_pay",
+        description="a mask that the selectors support is followed where that is faster "
+        "(where_they_pay), or wherever it can be (always)",
     )
     pad_groups: bool = Field(False, description="K is padded to whole groups")
     pad_slots: Annotated[int, Field(ge=1, le=2**20)] = Field(

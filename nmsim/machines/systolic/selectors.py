@@ -41,7 +41,7 @@ def selectors_of(machine: SystolicArray) -> Selectors:
 def columns(machine: SystolicArray, _work: SparseGemm, result: Result) -> dict[str, Any]:
     """Columns of a row: the array's multiplexers, their depth, and bits driven into them."""
     cost = selectors_of(machine)
-    follows = result.misfit_share is not None or machine.intersecting is not None
+    follows = result.selects or machine.intersecting is not None
     select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
     return {
         "selector_mux2": cost.two_input,

@@ -124,6 +124,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
+        selects=bool(placement.selected),
         note=placement.note,
     )
 

@@ -1,0 +1,171 @@
+"""Which placement of a sparse GEMM an array runs: the fastest, by the clock of who asks.
+
+Both orders of the operands, and using a mask or not, are open to dense and sparse GEMMs alike. Each
+fidelity hands the search its own model of a placement's time, so that in neither a choice is slower
+than what was passed over.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from nmsim.errors import ShapeError
+from nmsim.gemm import Gemm
+from nmsim.machines.systolic.placement import Placement, why_dense, with_masks, without_masks
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["BEYOND", "Choice", "Clock", "choose"]
+
+Clock = Callable[[SystolicArray, Placement], Result]
+"""What a placement costs on an array."""
+
+BEYOND = 1.3
+"""How many times the least a placement's closed form may be for a cycle model to try it."""
+
+
+class Timed(NamedTuple):
+    """A placement and what it costs."""
+
+    placement: Placement
+    result: Result
+
+    @property
+    def cycles(self) -> int:
+        """Of all copies and repeats."""
+        return self.result.cycles
+
+    @property
+    def rank(self) -> tuple[int, int, int, bool, bool]:
+        """What placements are compared by: cycles, then bytes, MAC slots, and what is simplest."""
+        one, run = self
+        moved = run.dram_read_bytes + run.dram_write_bytes
+        return run.cycles, moved, run.macs_issued, one.uses_masks, one.transposed
+
+
+class Choice(NamedTuple):
+    """The placement that an array runs, and the best of those it was chosen from.
+
+    Parameters
+    ----------
+    best
+        What runs.
+    masked, unmasked
+        The fastest that uses a mask, and that uses none; None where none such was open.
+    turned
+        The fastest with the operands in the order that does not run; None where none was open.
+    expected
+        The fastest by the closed forms; the best itself where these are the clock.
+    note
+        Why no mask could be used, where one was offered.
+    """
+
+    best: Timed
+    masked: Timed | None
+    unmasked: Timed | None
+    turned: Timed | None
+    expected: Timed
+    note: str
+
+    @property
+    def result(self) -> Result:
+        """What the best costs, with what was chosen and what was passed over."""
+        return replace(
+            self.best.result,
+            chosen=self._told(),
+            mask_cycles=self.masked.cycles if self.masked else None,
+            misfit_share=self.masked.result.misfit_share if self.masked else None,
+            note=self.note or self.best.result.note,
+        )
+
+    def _told(self) -> str:
+        runs = _way(self.best.placement)
+        passed = [one for one in (self._other_sort, self.turned) if one is not None]
+        told = [runs]
+        if passed:
+            told.append(f"{_way(passed[0].placement)} would take {self._times(passed[0])}")
+        if _way(self.expected.placement) != runs:
+            told.append(f"closed forms choose {_way(self.expected.placement)}")
+        return "; ".join(told)
+
+    @property
+    def _other_sort(self) -> Timed | None:
+        """The fastest that uses masks where the best uses none, and the other way round."""
+        return self.unmasked if self.best is self.masked else self.masked
+
+    def _times(self, other: Timed) -> str:
+        return f"{other.cycles / max(1, self.best.cycles):.2f} times the cycles"
+
+
+def choose(
+    machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None = None
+) -> Choice:
+    """The fastest placement of a sparse GEMM on an array.
+
+    At equal cycles that which moves fewer bytes, spends fewer MAC slots, uses no mask, or keeps
+    the order of the operands.
+
+    Parameters
+    ----------
+    clock
+        By which placements are compared.
+    closed_form
+        Another clock, whose choice is told where it differs. Of placements whose time depends on a
+        mask's bits, those that by it take more than ``BEYOND`` times the least are not timed, but
+        for the best of those that use masks.
+    """
+    masked = with_masks(machine, work)
+    pays = machine.masks == "where_they_pay" or not masked
+    unmasked = _unmasked(machine, work.gemm, clock) if pays else ()
+    expected = None
+    if closed_form is not None:
+        estimates = [Timed(one, closed_form(machine, one)) for one in masked]
+        without = _unmasked(machine, work.gemm, closed_form) if pays else ()
+        expected = _fastest([*estimates, *without])
+        if any(one.needs_bits(machine) for one in masked):
+            masked = _worth_a_try(estimates, expected)
+    timed = [*(Timed(one, clock(machine, one)) for one in masked), *unmasked]
+    best = _fastest(timed)
+    turned = [one for one in timed if one.placement.transposed != best.placement.transposed]
+    return Choice(
+        best,
+        masked=_fastest(timed[: len(masked)]) if masked else None,
+        unmasked=_fastest(unmasked) if unmasked else None,
+        turned=_fastest(turned) if turned else None,
+        expected=expected or best,
+        note="" if masked else why_dense(machine, work),
+    )
+
+
+def _unmasked(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
+    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="")
+    try:
+        return _without_masks(machine, sizes, clock)
+    except ShapeError:  # that of the GEMM by its name
+        return _without_masks(machine, gemm, clock)
+
+
+@lru_cache(maxsize=8192)
+def _without_masks(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
+    return tuple(Timed(one, clock(machine, one)) for one in without_masks(machine, gemm))
+
+
+def _worth_a_try(estimates: Sequence[Timed], expected: Timed) -> list[Placement]:
+    most = max(BEYOND * expected.cycles, _fastest(estimates).cycles)
+    return [one.placement for one in estimates if one.cycles <= most]
+
+
+def _fastest(timed: Sequence[Timed]) -> Timed:
+    return min(timed, key=lambda one: one.rank)
+
+
+def _way(placement: Placement) -> str:
+    """What a placement is: the mask that it follows, as the row names operands, and the order."""
+    order = "B.A^T" if placement.transposed else "A.B^T"
+    if not placement.selected:
+        return f"{'packed' if placement.uses_masks else 'dense'} as {order}"
+    turned = {"a": "B", "b": "A"}
+    of = turned[placement.selected] if placement.transposed else placement.selected.upper()
+    return f"{placement.native} of {of} as {order}"
