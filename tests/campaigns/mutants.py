@@ -1,7 +1,8 @@
 """Does a test notice when one operator, or one constant, of the simulator is wrong?
 
 ``python tests/campaigns/mutants.py [--mutants 100] [--seed 0]``; about ten minutes on two cores for
-a hundred. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
+a hundred. ``--list`` names the drawn mutants and tries none; ``--only FILE:LINE ...`` takes every
+mutant of these lines instead of drawing. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
 copy of the tree, and runs the tests that stand beside its module there, kernels interpreted and
 few examples of each property drawn. A mutant is killed if a test fails, or takes too long. At least
 half of them are in kernels. Survivors follow the line, to be judged by hand: a mutant may be
@@ -296,9 +297,16 @@ def candidates():
     return [mutant for file in chosen for mutant in mutants(file, (ROOT / file).read_text("utf-8"))]
 
 
-def main(wanted, seed):
-    """Draw, try and count; the survivors follow."""
-    chosen = drawn(candidates(), wanted, seed)
+def of_lines(found, lines):
+    """The mutants of lines named FILE:LINE; stop at a line that has none."""
+    for named in lines:
+        if not any(named == f"{mutant.file}:{mutant.line}" for mutant in found):
+            sys.exit(f"{named} has no mutant")
+    return [mutant for mutant in found if f"{mutant.file}:{mutant.line}" in lines]
+
+
+def main(chosen, drawing):
+    """Try mutants and count; the survivors follow."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         trees, copies = SimpleQueue(), [copied(Path(folder) / str(i)) for i in range(WORKERS)]
         needed = sorted({selection(mutant.file) for mutant in chosen})
@@ -309,7 +317,7 @@ def main(wanted, seed):
         lived = list(pool.map(lambda mutant: survives(mutant, trees, seconds), chosen))
     left = [mutant for mutant, lives in zip(chosen, lived, strict=True) if lives]
     killed = len(chosen) - len(left)
-    print(f"mutants: {len(chosen)}, killed {killed}, survived {len(left)} (seed {seed})")
+    print(f"mutants: {len(chosen)}, killed {killed}, survived {len(left)} ({drawing})")
     for mutant in left:
         print(mutant)
 
@@ -318,5 +326,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutants", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="name the mutants, try none")
+    parser.add_argument("--only", nargs="+", metavar="FILE:LINE", help="every mutant of these lines")
     given = parser.parse_args()
-    main(given.mutants, given.seed)
+    if given.only:
+        chosen, drawing = of_lines(candidates(), given.only), "named lines"
+    else:
+        chosen, drawing = drawn(candidates(), given.mutants, given.seed), f"seed {given.seed}"
+    if given.list:
+        print(*chosen, sep="\n")
+    else:
+        main(chosen, drawing)
