@@ -2,7 +2,7 @@
 
 ``python tests/campaigns/mutants.py [--mutants 100] [--seed 0]``; about ten minutes on two cores for
 a hundred. ``--list`` names the drawn mutants and tries none; ``--only FILE:LINE ...`` takes every
-mutant of these lines instead of drawing. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
+mutant of these lines instead of drawing, or of FILE:LINE:COLUMN the one there. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
 copy of the tree, and runs the tests that stand beside its module there, kernels interpreted and
 few examples of each property drawn. A mutant is killed if a test fails, or takes too long. At least
 half of them are in kernels. Survivors follow the line, to be judged by hand: a mutant may be
@@ -162,9 +162,14 @@ class Mutant:
     new: str
     in_kernel: bool
 
+    @property
+    def place(self):
+        """Where it is, as an editor has it but that columns count from 0."""
+        return f"{self.file}:{self.line}:{self.column}"
+
     def __str__(self):
         kernel = " (kernel)" if self.in_kernel else ""
-        return f"{self.file}:{self.line}: {self.old} -> {self.new} at {self.column}{kernel}"
+        return f"{self.place}: {self.old} -> {self.new}{kernel}"
 
     def applied(self, source):
         """The source with this token replaced."""
@@ -297,12 +302,16 @@ def candidates():
     return [mutant for file in chosen for mutant in mutants(file, (ROOT / file).read_text("utf-8"))]
 
 
-def of_lines(found, lines):
-    """The mutants of lines named FILE:LINE; stop at a line that has none."""
-    for named in lines:
-        if not any(named == f"{mutant.file}:{mutant.line}" for mutant in found):
-            sys.exit(f"{named} has no mutant")
-    return [mutant for mutant in found if f"{mutant.file}:{mutant.line}" in lines]
+def at(found, places):
+    """The mutants at FILE:LINE or FILE:LINE:COLUMN; stop at a place that has none."""
+    chosen = {
+        place: [mutant for mutant in found if f"{mutant.place}:".startswith(f"{place}:")]
+        for place in places
+    }
+    for place, there in chosen.items():
+        if not there:
+            sys.exit(f"{place} has no mutant")
+    return list(dict.fromkeys(mutant for there in chosen.values() for mutant in there))
 
 
 def main(chosen, drawing):
@@ -327,10 +336,10 @@ if __name__ == "__main__":
     parser.add_argument("--mutants", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true", help="name the mutants, try none")
-    parser.add_argument("--only", nargs="+", metavar="FILE:LINE", help="every mutant of these lines")
+    parser.add_argument("--only", nargs="+", metavar="FILE:LINE[:COLUMN]", help="those there")
     given = parser.parse_args()
     if given.only:
-        chosen, drawing = of_lines(candidates(), given.only), "named lines"
+        chosen, drawing = at(candidates(), given.only), "named places"
     else:
         chosen, drawing = drawn(candidates(), given.mutants, given.seed), f"seed {given.seed}"
     if given.list:
