@@ -2,11 +2,12 @@
 
 ``python tests/campaigns/mutants.py [--mutants 100] [--seed 0]``; about ten minutes on two cores for
 a hundred. ``--list`` names the drawn mutants and tries none; ``--only FILE:LINE ...`` takes every
-mutant of these lines instead of drawing, or of FILE:LINE:COLUMN the one there. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
-copy of the tree, and runs the tests that stand beside its module there, kernels interpreted and
-few examples of each property drawn. A mutant is killed if a test fails, or takes too long. At least
-half of them are in kernels. Survivors follow the line, to be judged by hand: a mutant may be
-equivalent, or be killed only by more examples or by a test of another module.
+mutant of these lines instead, or of FILE:LINE:COLUMN the one there. Each mutant changes one token
+inside a function of the modules of ``SELECTIONS``, in a copy of the tree, and runs the tests that
+stand beside its module there, kernels interpreted and few examples of each property drawn. A mutant
+is killed if a test fails, or takes too long. At least half of those drawn are in kernels. Survivors
+follow the line, to be judged by hand: a mutant may be equivalent, or be killed only by more
+examples or by a test of another module.
 """
 
 import argparse
