@@ -12,6 +12,7 @@ from scipy.optimize import differential_evolution
 from nmsim import cli
 from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.minimiser import least
@@ -290,6 +291,20 @@ def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, 
     with pytest.raises(SpecError, match=message) as caught:
         calibrate(load_hardware(hardware, **fields), [rows], source="made")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("report", [7, ["folds"], "as before"])
+def test_a_report_that_is_none_is_refused_in_one_line(report):
+    with pytest.raises(SpecError, match=r"calibration is .*: input should be a valid dictionary"):
+        load_hardware(A100, calibration=report)
+
+
+def test_a_report_may_call_its_holdouts_folds():
+    """Earlier versions did."""
+    counts = {"rows": 40, "weight_shapes": 8, "seed": 0, "evaluations": 1}
+    lists = {"constants": (), "errors": ()}
+    report = {"measured": "m", "method": "m", "folds": 4, **counts, **lists}
+    assert Calibration.model_validate(report).holdouts == 4
 
 
 def test_too_few_rows_are_refused():

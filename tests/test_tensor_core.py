@@ -529,6 +529,21 @@ def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
     assert grid(read=1e9).missed == 1
 
 
+@pytest.mark.parametrize("busy", [0.25, 0.5, 3.0])
+def test_latency_grows_with_the_share_of_time_in_which_memory_is_busy(busy):
+    """108 of 128 tiles, through ports too narrow for memory to set the pace; 3.0 is all of it."""
+    found = resolve(A100, BF16)
+    tile = tile_of(found.table[0], instruction_of(A100, "bf16", found), 16, swapped=False)
+    core = core_of(A100, "bf16")
+    chip = found.cycle_chip._replace(port=20.0, l2=1e9, dram=1e9, near=160.0, latency=160.0)
+    idle = waves._wave(core, tile, chip._replace(queue=0.0), grid(), 1, 108)
+    dram = 108 / 128 * 6.4e6 / idle.tile.cycles / busy
+    loaded = waves._wave(core, tile, chip._replace(queue=640.0, dram=dram), grid(), 1, 108)
+    assert (idle.pace, idle.ran.feed.latency) == ("sm port", 160)
+    assert loaded.ran.feed.latency == 160 + 640 * min(1.0, busy)
+    assert loaded.tile.cycles > idle.tile.cycles
+
+
 @pytest.mark.parametrize(
     ("rows", "cols", "down", "across"), [(128, 128, 64, 64), (256, 64, 32, 128)]
 )
