@@ -18,6 +18,7 @@ CONVS = [
     {"in_channels": 5, "out_channels": 5, "kernel": 3, "padding": 2, "dilation": 2,
      "stride": [1, 3], "input_size": 11, "groups": 5},
     {"in_channels": 3, "out_channels": 4, "kernel": 1, "stride": 2, "input_size": 6},
+    {"in_channels": 40, "out_channels": 2, "kernel": 3, "input_size": 4, "groups": 2},
 ]  # fmt: skip
 
 
