@@ -9,7 +9,7 @@ from nmsim.errors import NmsimError, SpecError
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
 from nmsim.registry import unknown_name
-from nmsim.spec import catalog_path, override, read_yaml, validate
+from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware"]
 
@@ -21,9 +21,8 @@ class Hardware:
         return iter(sorted(self._files()))
 
     def _files(self) -> dict[str, Path]:
-        return {
-            path.stem: path for kind in KINDS for path in sorted(KINDS[kind].catalog.glob("*.yaml"))
-        }
+        catalogs = (catalog_files(KINDS[kind].catalog) for kind in KINDS)
+        return {name: path for catalog in catalogs for name, path in catalog.items()}
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
