@@ -21,9 +21,14 @@ class Hardware:
         return iter(sorted(self._files()))
 
     def _files(self) -> dict[str, Path]:
-        return {
-            path.stem: path for kind in KINDS for path in sorted(KINDS[kind].catalog.glob("*.yaml"))
-        }
+        files: dict[str, Path] = {}
+        for kind in KINDS:
+            for path in sorted(KINDS[kind].catalog.glob("*.yaml")):
+                if files.setdefault(path.stem, path) != path:
+                    raise SpecError(
+                        f"{path}: {files[path.stem]} has that name too, expected another"
+                    )
+        return files
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
