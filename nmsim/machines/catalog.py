@@ -8,6 +8,7 @@ from typing import Any
 from nmsim.errors import NmsimError, SpecError
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
+from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
 from nmsim.spec import catalog_path, override, read_yaml, validate
 
@@ -82,7 +83,9 @@ class Hardware:
         based_on = own.get("based_on")
         base = self.base(path, based_on)
         if base is None:
-            return own
+            # Entries that files change by name or by position must be there to be changed, or the
+            # one of two names for an entry that stands last would win, whichever file it is from.
+            return _laid_over(usual(), own, path)
         chain = (*above, path)
         if normpath(base) in map(normpath, chain):
             circle = " -> ".join(one.name for one in (*chain, base))
@@ -100,10 +103,15 @@ class Hardware:
                 f"{path}: kind is {own['kind']!r}, expected {kind!r}, that of {based_on!r}, which "
                 "it is based on"
             )
-        try:
-            return {**laid_over(inherited(under), own), "kind": kind}
-        except SpecError as error:
-            raise SpecError(f"{path}: {error}") from error
+        return {**_laid_over(inherited(under), own, path), "kind": kind}
+
+
+def _laid_over(under: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        whole: dict[str, Any] = laid_over(under, own)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+    return whole
 
 
 def _in_base(path: Path, based_on: object, error: NmsimError) -> SpecError:
