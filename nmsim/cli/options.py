@@ -21,7 +21,7 @@ from nmsim.run.point import Subject
 from nmsim.spec import parse_scalar
 
 __all__ = [
-    "Kernel",
+    "KernelName",
     "Out",
     "Output",
     "command_line",
@@ -42,7 +42,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-Kernel = Annotated[
+KernelName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",

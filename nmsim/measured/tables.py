@@ -28,7 +28,7 @@ __all__ = [
     "MeasuredFile",
     "MeasuredTable",
     "Routine",
-    "read_measurements",
+    "read_measured",
     "refuse_predictions",
     "with_predictions",
 ]
@@ -131,7 +131,7 @@ class MeasuredTable:
         return SpecError(f"{self.file}: line {self.lines[row]}: {problem}")
 
 
-def read_measurements(path: Path) -> MeasuredTable:
+def read_measured(path: Path) -> MeasuredTable:
     """Read a measured file, all of it or none.
 
     Raises

@@ -32,7 +32,7 @@ from nmsim.machines.systolic.memory import (
     repeat,
 )
 
-__all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
+__all__ = ["Array", "Buffers", "Sums", "Work", "sum_folds"]
 
 
 class Array(NamedTuple):
@@ -116,7 +116,7 @@ class Fold(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What a launch adds up to: ticks, cycles and elements.
+    """What the folds of all copies add up to: ticks, cycles and elements.
 
     ``total``, until the last result has left, ``compute`` and its part ``waited``, for the path
     from the buffers, are in ticks; ``streamed``, that feeds operands, in cycles; ``issued`` counts
@@ -411,7 +411,7 @@ def _skip_alike(
 
 
 @compiled
-def _rows_launch(
+def _sum_k_on_rows(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -420,7 +420,7 @@ def _rows_launch(
 ) -> NDArray[np.int64]:
     """All copies of a GEMM with K on the rows; the times and sums at its end.
 
-    Apart from ``_time_launch``, so that only the nest that a run needs is compiled.
+    Apart from ``_sum_k_in_time``, so that only the nest that a run needs is compiled.
     """
     state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
     copy = 0
@@ -433,7 +433,7 @@ def _rows_launch(
 
 
 @compiled
-def _time_launch(
+def _sum_k_in_time(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -452,7 +452,7 @@ def _time_launch(
     return state
 
 
-def _launch(
+def _sum_folds(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -461,11 +461,11 @@ def _launch(
     on_rows: bool,
 ) -> NDArray[np.int64]:
     """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
-    nest = _rows_launch if on_rows else _time_launch
+    nest = _sum_k_on_rows if on_rows else _sum_k_in_time
     return nest(array, buffers, work, slots, cycles)
 
 
-def launch(
+def sum_folds(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -474,7 +474,7 @@ def launch(
     *,
     k_on_rows: bool,
 ) -> Sums:
-    """Run all copies of a GEMM.
+    """Add up the folds of all copies of a GEMM: ticks, cycles and elements.
 
     Parameters
     ----------
@@ -487,5 +487,5 @@ def launch(
         K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
     """
     spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-    state = _launch(array, buffers, work, slots, spent, k_on_rows)
+    state = _sum_folds(array, buffers, work, slots, spent, k_on_rows)
     return Sums(int(state[0]), *map(int, state[TIMES:]))
