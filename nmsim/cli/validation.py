@@ -28,7 +28,7 @@ __all__ = ["validate"]
 
 
 class Form(StrEnum):
-    """How errors are printed."""
+    """The forms in which errors are printed: a table for people, or JSON."""
 
     TABLE = "table"
     JSON = "json"

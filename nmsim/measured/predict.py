@@ -148,7 +148,7 @@ def predict(
     *,
     lenient: bool = False,
 ) -> Predicted:
-    """Predict the time of every row.
+    """Predict the time of every row of measured tables, as the model of a machine has it.
 
     Parameters
     ----------

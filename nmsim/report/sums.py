@@ -26,7 +26,7 @@ class SumColumn:
 
     @property
     def head(self) -> Head:
-        """The header of the column."""
+        """The header of the column, with unit and meaning."""
         return Head(self.name, self.unit, self.meaning, number=True)
 
     def cell(self, total: Total) -> Cell:
@@ -36,7 +36,7 @@ class SumColumn:
 
 
 def speedups() -> tuple[SumColumn, ...]:
-    """What was gained, and what the masks promised."""
+    """Columns of what was gained, and of what the masks promised."""
     return (
         SumColumn("speed-up", "×", "dense cycles over these", lambda t: t["speedup"], ratio),
         SumColumn(
@@ -50,7 +50,7 @@ def speedups() -> tuple[SumColumn, ...]:
 
 
 def step_speedup() -> SumColumn:
-    """What is left of the gain once masks are paid for."""
+    """The column of what is left of the gain once masks are paid for."""
     return SumColumn(
         "of the step",
         "speed-up ×",
@@ -61,7 +61,7 @@ def step_speedup() -> SumColumn:
 
 
 def costs(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
-    """Cycles and time, and how well the machine was used meanwhile."""
+    """Columns of cycles and time, and of how well the machine was used meanwhile."""
     return (
         _scaled("cycles", "cycles", "compute and stall", sums, "cycles"),
         _time(sums),
@@ -90,7 +90,7 @@ def costs(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
 
 
 def amounts(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
-    """MACs and bytes, each kind under one SI prefix."""
+    """Columns of MACs and bytes, each kind under one SI prefix."""
     macs, dram = (
         ("macs_dense", "macs_issued", "macs_useful"),
         ("dram_read_bytes", "dram_write_bytes"),

@@ -76,7 +76,7 @@ class Grid(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Threadblocks."""
+        """Threadblocks of all copies, one for each tile of C and part of K."""
         return self.down * self.across * self.copies * self.split
 
     @property
@@ -174,12 +174,12 @@ def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], floa
 
 
 def _digits(rate: float) -> float:
-    """Three digits: feeds that hardly differ are one class of tiles."""
+    """A rate to three digits, so that feeds that hardly differ are one class of tiles."""
     return float(f"{rate:.3g}")
 
 
 def _stepped(latency: float) -> int:
-    """Latencies that hardly differ are one class of tiles."""
+    """A latency in steps, so that those that hardly differ are one class of tiles."""
     return LATENCY_STEP * round(latency / LATENCY_STEP)
 
 
@@ -231,7 +231,7 @@ def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, rounds: int, running: in
 
 
 def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid) -> tuple[Wave, ...]:
-    """The full waves, then the rest."""
+    """The waves of a launch: the full ones as one kind, then the last if it is not full."""
     full, rest = divmod(grid.tiles, grid.slots)
     kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
     return tuple(_wave(core, tile, chip, grid, *kind) for kind in kinds)

@@ -171,7 +171,7 @@ def _delivery_wait(array: Array, one: Fold) -> int:
 
 @compiled
 def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
-    """Run ``count`` folds alike."""
+    """Take ``count`` folds alike through the memory pipeline, one by one until they recur."""
     x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     stream = int(
@@ -350,7 +350,7 @@ def _stored(k: int, slots: int) -> int:
 
 @compiled
 def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
-    """Stored elements of x, all its tiles."""
+    """Stored elements of x along K, of all its tiles together."""
     if work.x_k > 0:
         return work.x_lanes * work.x_k
     elements = 0

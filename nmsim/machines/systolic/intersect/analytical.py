@@ -66,7 +66,7 @@ class Expected:
 
     @property
     def cycles(self) -> Floats:
-        """The middle of the bounds."""
+        """Expected cycles of every fold: the middle of the two bounds."""
         middle: Floats = (self.low + self.high) / 2
         return middle
 
@@ -99,7 +99,7 @@ class _Laws:
 
     @property
     def length(self) -> int:
-        """Groups of a window."""
+        """Groups that a window holds."""
         return len(self.partial)
 
     def of(self, groups: int) -> list[tuple[Floats, int]]:
