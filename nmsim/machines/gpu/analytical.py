@@ -134,7 +134,11 @@ def estimate(
     split: float,
     size: Size,
 ) -> Estimate:
-    """Clocks of a GEMM on a kernel, K in ``split`` parts."""
+    """Clocks of a GEMM on a kernel, K in ``split`` parts.
+
+    After each kind of wave, full ones and then the rest, ``busy`` is the time of all waves so far,
+    each at the slowest of its paces; ``shares`` are what every pace alone would have taken.
+    """
     m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
     grid = down * across * copies

@@ -171,7 +171,11 @@ def _delivery_wait(array: Array, one: Fold) -> int:
 
 @compiled
 def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
-    """Take ``count`` folds alike through the memory pipeline, one by one until they recur."""
+    """Take ``count`` folds alike through the memory pipeline, one by one until they recur.
+
+    After ``done`` folds the times are those of so many. Once a fold has only shifted all of them,
+    every later one does the same again; the sums are linear in folds, and are added at the end.
+    """
     x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     stream = int(
@@ -318,7 +322,11 @@ def _time_row(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
 ) -> None:
-    """One row of tiles of C with K in time: tile after tile of columns."""
+    """One row of tiles of C with K in time: tile after tile of columns.
+
+    The state is that after all tiles before ``tile``; each turn takes the ``alike`` tiles from
+    there on, of which all have the same fold.
+    """
     rows = min(array.rows, work.y_lanes - row_tile * array.rows)
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     x_stays = _elements(slots, array, work) <= buffers.x_half

@@ -37,7 +37,7 @@ stage, or room among the bytes in flight), other warps, an accumulator, room amo
 
 
 class Core(NamedTuple):
-    """Figures of a multiprocessor that do not change while it runs; cycles, unless one says ticks."""
+    """Figures of a multiprocessor that do not change while it runs; cycles, or ticks if so said."""
 
     sub_cores: int
     shared_bytes: int

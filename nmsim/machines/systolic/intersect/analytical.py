@@ -184,7 +184,8 @@ def _largest_normal(means: Floats, variances: Floats, alike: int) -> float:
     """Expected largest of independent normal PE sums, ``alike`` of each, integrated numerically.
 
     PEs are gathered in 64 bins of their means; the integral of 1 - P(largest <= x) starts where
-    that is 1, 8 standard deviations below the highest mean.
+    that is 1, 8 standard deviations below the highest mean. ``largest`` is that start and the
+    integral as far as ``x``.
     """
     lowest, highest = means.min(), means.max()
     deviation = math.sqrt(variances.max())
