@@ -22,6 +22,7 @@ from nmsim.registry import unknown_name
 __all__ = [
     "Catalog",
     "Spec",
+    "catalog_files",
     "catalog_path",
     "edit_yaml",
     "entry_position",
@@ -204,15 +205,20 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     return f"{field} is {_shown(value)}: {message}"
 
 
+@lru_cache(maxsize=64)
+def _schema(cls: type[BaseModel]) -> dict[str, Any]:
+    return cls.model_json_schema()
+
+
 def _tags(cls: type[BaseModel]) -> set[str]:
-    definitions = cls.model_json_schema().get("$defs", {})
+    definitions = _schema(cls).get("$defs", {})
     kinds = [d.get("properties", {}).get("type", {}).get("const") for d in definitions.values()]
     return {kind for kind in kinds if kind}
 
 
 def _siblings(cls: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Names of the fields that may stand where an unknown one was found."""
-    schema = cls.model_json_schema()
+    schema = _schema(cls)
     definitions = schema.get("$defs", {})
     if len(location) == 1:
         return list(schema.get("properties", {}))
@@ -342,6 +348,19 @@ def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path
     raise unknown_name(kind, text, files)
 
 
+def catalog_files(folder: Path) -> Mapping[str, Path]:
+    """The YAML files of a folder by stem, in alphabetical order; listed anew once it changes.
+
+    A folder that is not there holds none.
+    """
+    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: Path, changed: int) -> Mapping[str, Path]:  # noqa: ARG001, a part of the key
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"), key=lambda file: file.stem)}
+
+
 class Catalog(Generic[S]):
     """The YAML files of a folder, by stem; also opens any path to a file of the same schema.
 
@@ -361,7 +380,7 @@ class Catalog(Generic[S]):
         self.schema = schema
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.stem for path in self.folder.glob("*.yaml")))
+        return iter(catalog_files(self.folder))
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
@@ -371,7 +390,7 @@ class Catalog(Generic[S]):
         UnknownName
             if it is neither a name in the catalog nor a path.
         """
-        return catalog_path(self.kind, name, {stem: self.folder / f"{stem}.yaml" for stem in self})
+        return catalog_path(self.kind, name, catalog_files(self.folder))
 
     def document(self, name: str | Path) -> dict[str, Any]:
         """The fields of an entry or file, not yet validated."""

@@ -1,7 +1,8 @@
-"""Settings that all tests share."""
+"""Settings that all tests share, and how many examples a drawn test draws."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 # Scripts that are run by hand, and kinds of machine, which register themselves where imported.
@@ -16,14 +17,21 @@ settings.register_profile(
 )
 settings.load_profile("nmsim")
 
-MOST = int(os.environ.get("NMSIM_EXAMPLES", "0"))
+# NMSIM_EXAMPLES: the most that any test draws, or "all" that it asks for. A test that asks for
+# more is marked `drawn`, so that its other examples can be run apart (`.ci/run` does).
+ASKED = os.environ.get("NMSIM_EXAMPLES", "50")
+MOST = None if ASKED == "all" else int(ASKED)
+FAST = 50
 
 
 def pytest_itemcollected(item):
-    """Draw no more examples than a campaign wants, and shrink none, where kernels are slow."""
+    """Draw no more examples than are wanted, and shrink none where kernels are interpreted."""
     test = getattr(item, "obj", None)
-    asked = getattr(test, "_hypothesis_internal_use_settings", None)
-    if MOST and asked is not None:
-        most = min(asked.max_examples, MOST)
-        fewer = settings(asked, max_examples=most, phases=[Phase.explicit, Phase.generate])
-        test._hypothesis_internal_use_settings = fewer
+    own = getattr(test, "_hypothesis_internal_use_settings", None)
+    if own is None:
+        return
+    if own.max_examples > FAST:
+        item.add_marker(pytest.mark.drawn)
+    if MOST is not None and own.max_examples > MOST:
+        phases = [Phase.explicit, Phase.generate] if MOST < FAST else own.phases
+        test._hypothesis_internal_use_settings = settings(own, max_examples=MOST, phases=phases)

@@ -121,7 +121,7 @@ def test_a_fit_without_the_library_says_what_to_install():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_fit_recovers_known_constants_from_any_start(seed):
     true = a100()
     shifts = np.random.default_rng(seed).normal(0, 0.4, len(true.fitted))

@@ -163,6 +163,7 @@ nmsim.memory_footprint("resnet18", optimizer="adam", fidelity="cycle")
 """
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_keywords(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "user.py").write_text(TYPED)

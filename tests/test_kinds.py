@@ -73,6 +73,7 @@ def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
     assert "columns_skipped" in (with_it.where / "page" / "results.csv").read_text()
 
 
+@pytest.mark.slow
 def test_it_sweeps_keeps_memory_and_trains(with_it):
     experiment = with_it.where / "sweep.yaml"
     experiment.write_text(
@@ -89,6 +90,7 @@ def test_it_sweeps_keeps_memory_and_trains(with_it):
     assert "speed-up" in with_it(*train, "--steps", "100")
 
 
+@pytest.mark.slow
 def test_it_passes_the_conformance_suite(with_it):
     told = with_it(
         "pytest", "-v", "-v", "-p", "no:cacheprovider", "-n0", "-k", "outer or engines",
@@ -187,3 +189,9 @@ def test_a_machine_does_not_take_the_name_of_another(elsewhere, tmp_path):
     assert status == 2
     assert said.count("\n") == 1
     assert "ideal.yaml has that name too, expected another" in said
+
+
+def test_a_kind_may_ship_no_machines(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
+    shutil.rmtree(tmp_path / "outer_product" / "catalog")
+    assert started(tmp_path) == (0, "")

@@ -183,6 +183,7 @@ def _reads(table, index):
     return calc_reads(row, a, b)
 
 
+@pytest.mark.slow
 def test_dram_reads_are_those_of_a_set_that_is_emptied_when_full():
     seen = {}
     for index, row in enumerate(DENSE):
@@ -333,6 +334,7 @@ def user_runs(repairs):
     return [runs[repairs] for runs in _user_runs()]
 
 
+@pytest.mark.slow
 def test_user_mode_is_reproduced():
     for row, run in zip(LIMITED, user_runs(0), strict=True):
         assert run == (row["stall_cycles"], row["a_dram_reads"], row["b_dram_reads"]), row
@@ -374,6 +376,7 @@ def stall_lines():
         yield f"| {' | '.join(map(str, cells))} |"
 
 
+@pytest.mark.slow
 def test_the_table_of_stalls():
     table = list(stall_lines())
     for line in table:
@@ -396,6 +399,7 @@ def first_load_and_last_store(row):
     return rows * cols + min(HALF, rows * time) + time * last_cols
 
 
+@pytest.mark.slow
 def test_where_repaired_stalls_are_gone_nmsim_waits_for_the_first_load_and_the_last_store():
     table = zip(LIMITED, user_runs(3), limited_in_nmsim(), strict=True)
     gone = [(row, ours) for row, (stalls, *_), ours in table if stalls == 0]
@@ -406,6 +410,7 @@ def test_where_repaired_stalls_are_gone_nmsim_waits_for_the_first_load_and_the_l
         assert 0 <= rest <= 1 + 1e-9
 
 
+@pytest.mark.slow
 def test_where_they_stay_a_port_or_the_channel_is_busy_throughout():
     ports, channels = [], []
     table = zip(LIMITED, user_runs(3), limited_in_nmsim(), strict=True)

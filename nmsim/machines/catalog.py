@@ -10,7 +10,7 @@ from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
-from nmsim.spec import catalog_path, override, read_yaml, validate
+from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware"]
 
@@ -24,11 +24,9 @@ class Hardware:
     def _files(self) -> dict[str, Path]:
         files: dict[str, Path] = {}
         for kind in KINDS:
-            for path in sorted(KINDS[kind].catalog.glob("*.yaml")):
-                if files.setdefault(path.stem, path) != path:
-                    raise SpecError(
-                        f"{path}: {files[path.stem]} has that name too, expected another"
-                    )
+            for name, path in catalog_files(KINDS[kind].catalog).items():
+                if files.setdefault(name, path) != path:
+                    raise SpecError(f"{path}: {files[name]} has that name too, expected another")
         return files
 
     def path(self, name: str | Path) -> Path:
