@@ -136,3 +136,62 @@ def test_the_other_kinds_stand_without_one(gone, tmp_path):
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+# ---- folders that hold no kind, or one of a name that is taken
+
+
+def started(folders, *command):
+    """Status and what is said of a command where kinds are looked for in folders."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nmsim", *(command or ("list", "hardware"))],
+        env={**os.environ, "NMSIM_MACHINES": str(folders), "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("lacking", ["nowhere", "a file", "scripts alone", "a name too long"])
+def test_a_folder_without_kinds_is_told_in_one_line(tmp_path, lacking):
+    folder = tmp_path / "mine"
+    if lacking == "a file":
+        folder.write_text("no folder")
+    elif lacking == "scripts alone":
+        folder.mkdir()
+        (folder / "script.py").write_text("raise SystemExit('was run')")
+    elif lacking == "a name too long":
+        folder = "n" * 5000
+    said = f"nmsim: NMSIM_MACHINES: {folder}: expected a folder that holds a package for each kind"
+    assert started(folder) == (2, f"{said}\n")
+
+
+def test_a_kind_does_not_take_the_name_of_another(tmp_path):
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "__init__.py").write_text("")
+    said = f"nmsim: NMSIM_MACHINES: {tmp_path}: 'gpu' is taken, expected another name\n"
+    assert started(tmp_path) == (2, said)
+
+
+def test_a_package_that_registers_no_kind_is_told(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    said = "nmsim: nmsim.machines.mine: its folder registers no kind of machine in KINDS\n"
+    assert started(tmp_path) == (2, said)
+
+
+def test_a_machine_does_not_take_the_name_of_another(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
+    catalog = tmp_path / "outer_product" / "catalog"
+    (catalog / "outer-32x16.yaml").rename(catalog / "ideal.yaml")
+    status, said = started(tmp_path)
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "ideal.yaml has that name too, expected another" in said
+
+
+def test_a_kind_may_ship_no_machines(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
+    shutil.rmtree(tmp_path / "outer_product" / "catalog")
+    assert started(tmp_path) == (0, "")

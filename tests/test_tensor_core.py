@@ -276,7 +276,7 @@ FEW = SIZES[::4]
     [
         ("chip.l2 * share", "chip.l2 * share / 4"),
         ("chip.dram * share / grid.missed", "chip.dram * share / grid.missed / 2"),
-        ("min(1.0, chip.l2_bytes / footprint)", "0.0"),
+        ("min(1.0, chip.l2_bytes / working_set)", "0.0"),
         ("[(1, rest)] * (rest > 0)", "[(1, rest)] * (rest > grid.sms)"),
     ],
 )

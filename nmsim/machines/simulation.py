@@ -56,7 +56,7 @@ def simulate(
 
 @lru_cache(maxsize=4096)
 def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Result:
-    """What the same GEMM costs with nothing pruned."""
+    """What a GEMM costs on a machine with nothing pruned."""
     return simulate(machine, SparseGemm.dense(gemm), fidelity)
 
 
