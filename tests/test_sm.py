@@ -157,7 +157,9 @@ def test_a_second_threadblock_hides_what_one_waits_for():
 
 def test_slices_of_a_single_warp_recur_as_fast_as_memory_brings_them():
     """16 rows of A and 8 of B, 16 elements of 16 bits each, at 4 bytes a cycle."""
-    alone = run(A100, Tile(16, 8, 16, 1, 1, 6, HMMA_16816), L2._replace(bytes_per_cycle=4.0), 100)
+    alone = time_tile(
+        A100, Tile(16, 8, 16, 1, 1, 6, HMMA_16816), L2._replace(bytes_per_cycle=4.0), 100
+    )
     assert alone.cycles_per_slice == (16 + 8) * 16 * 2 / 4
     assert alone.skipped > 0
 
