@@ -122,7 +122,8 @@ def test_a_fit_without_the_library_says_what_to_install():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_fit_recovers_known_constants_from_any_start(seed):
     true = a100()
     shifts = np.random.default_rng(seed).normal(0, 0.4, len(true.fitted))
@@ -193,6 +194,7 @@ def test_weight_shapes_are_held_out_whole():
     assert report.errors[0].held_out_mape == pytest.approx(0.9 * odd.mean(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_fit_repeats_itself(fitted):
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
     halves = [

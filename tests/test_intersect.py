@@ -312,6 +312,7 @@ def layer():
     return a, b, 1, Fabric(16, 8, 4, 2)
 
 
+@pytest.mark.slow
 def test_sampling_holds_the_truth_as_often_as_it_says(layer):
     truth = fold_cycles(*layer).sum()
     held, totals = 0, []

@@ -68,7 +68,12 @@ def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
     assert (rows["update"]["compressed"], rows["forward"]["compressed"]) == ("b", "")
     assert rows["update"]["speedup"] > 1.5 > rows["forward"]["speedup"] == 1
     assert int(rows["update"]["columns_skipped"]) == rows["update"]["k"] / 2
-    with_it(*run, *only, "--out", "page")
+
+
+@pytest.mark.slow
+def test_its_page_has_its_columns(with_it):
+    run = ("nmsim", "simulate", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
+    with_it(*run, "--layer", "layer1.0.conv1", "--set", "rows=16", "--out", "page")
     assert "outer-32x16" in (with_it.where / "page" / "index.html").read_text(encoding="utf-8")
     assert "columns_skipped" in (with_it.where / "page" / "results.csv").read_text()
 
