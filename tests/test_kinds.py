@@ -52,6 +52,7 @@ def with_it(elsewhere, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_shown(with_it):
     assert "outer-32x16" in with_it("nmsim", "list", "hardware")
     assert "outer-product-cycle" in with_it("nmsim", "list", "engines")
@@ -60,7 +61,7 @@ def test_it_is_listed_and_shown(with_it):
     assert "dram_gbps" in json.dumps(document)
 
 
-def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
+def test_it_simulates_with_columns_of_its_own(with_it):
     run = ("nmsim", "simulate", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
     only = ("--layer", "layer1.0.conv1", "--set", "rows=16")
     document = json.loads(with_it(*run, *only, "--format", "json"))
@@ -158,6 +159,7 @@ def started(folders, *command):
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["nowhere", "a file", "scripts alone", "a name too long"])
 def test_a_folder_without_kinds_is_told_in_one_line(tmp_path, lacking):
     folder = tmp_path / "mine"
@@ -172,6 +174,7 @@ def test_a_folder_without_kinds_is_told_in_one_line(tmp_path, lacking):
     assert started(folder) == (2, f"{said}\n")
 
 
+@pytest.mark.slow
 def test_a_kind_does_not_take_the_name_of_another(tmp_path):
     (tmp_path / "gpu").mkdir()
     (tmp_path / "gpu" / "__init__.py").write_text("")
@@ -186,6 +189,7 @@ def test_a_package_that_registers_no_kind_is_told(tmp_path):
     assert started(tmp_path) == (2, said)
 
 
+@pytest.mark.slow
 def test_a_machine_does_not_take_the_name_of_another(elsewhere, tmp_path):
     shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
     catalog = tmp_path / "outer_product" / "catalog"
@@ -196,6 +200,7 @@ def test_a_machine_does_not_take_the_name_of_another(elsewhere, tmp_path):
     assert "ideal.yaml has that name too, expected another" in said
 
 
+@pytest.mark.slow
 def test_a_kind_may_ship_no_machines(elsewhere, tmp_path):
     shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
     shutil.rmtree(tmp_path / "outer_product" / "catalog")
