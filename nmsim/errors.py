@@ -1,4 +1,4 @@
-"""Everything that nmsim raises on purpose.
+"""The errors that nmsim raises on purpose, one class for each kind of mistake.
 
 ``NmsimError`` is a mistake that its user can mend: its text is one line that names the place, what
 stood there and what was expected. The command line prints that line and exits with status 2.

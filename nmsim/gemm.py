@@ -87,7 +87,7 @@ class Gemm:
 
     @property
     def macs(self) -> int:
-        """M.N.K of all copies and repeats."""
+        """Multiply-adds with nothing pruned: M.N.K of all copies and repeats."""
         return self.m * self.n * self.k * self.count * self.repeat
 
     def as_dict(self) -> dict[str, int | str | None]:

@@ -158,7 +158,7 @@ class Mask:
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
-        """Every element is kept."""
+        """A mask of rows x K that keeps every element."""
         return cls(DENSE, rows, k, regular=True, source=lambda: pack(np.ones((rows, k), np.bool_)))
 
     @classmethod
@@ -169,7 +169,7 @@ class Mask:
 
     @property
     def is_dense(self) -> bool:
-        """Nothing was pruned, by the pattern."""
+        """Whether nothing was pruned, as the pattern says it."""
         return self.pattern.is_dense
 
     def obeys(self, pattern: Pattern) -> bool:
@@ -232,7 +232,7 @@ class Mask:
         return int(_unfit_spans(self.words, self.k, pattern.keep, pattern.group, span))
 
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Kept elements in each of the K columns, over rows ``start`` to ``stop``."""
+        """How many elements each of the K columns keeps, over rows ``start`` to ``stop``."""
         return _column_counts(self.words, start, stop, self.k)
 
 
@@ -275,12 +275,12 @@ class SparseGemm:
 
     @property
     def k(self) -> int:
-        """K as it runs, zeros included that a recipe pads with."""
+        """Length of K as it runs, zeros included that a recipe pads with."""
         return self.a.k
 
     @classmethod
     def dense(cls, gemm: Gemm) -> Self:
-        """The same GEMM with nothing pruned."""
+        """A GEMM with nothing pruned."""
         return cls(
             gemm, Mask.dense(gemm.m * gemm.count, gemm.k), Mask.dense(gemm.n * gemm.count, gemm.k)
         )

@@ -46,7 +46,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: "str | Pattern") -> Self:
-        """Read "2:4" or "dense".
+        """Read a pattern from a text such as "2:4" or "dense".
 
         Examples
         --------
@@ -71,7 +71,7 @@ class Pattern:
 
     @property
     def is_dense(self) -> bool:
-        """Whether the pattern keeps every element."""
+        """Whether every element is kept, as N = M says."""
         return self.keep == self.group
 
     @property

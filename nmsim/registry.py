@@ -43,7 +43,7 @@ class Registry(Generic[T]):
         return thing
 
     def register(self, name: str) -> Callable[[T], T]:
-        """``add`` as a decorator."""
+        """Register what is decorated, as ``add`` does."""
         return lambda thing: self.add(name, thing)
 
     def scan(self, package: ModuleType) -> None:

@@ -113,12 +113,12 @@ class Result:
 
     @property
     def cycles(self) -> int:
-        """Compute and stall cycles."""
+        """All cycles of the GEMM: at work, and waiting."""
         return self.compute_cycles + self.stall_cycles
 
     @property
     def time_us(self) -> float:
-        """Microseconds of all copies and repeats."""
+        """Microseconds that all copies and repeats take."""
         return self.cycles / self.clock_mhz
 
     @property

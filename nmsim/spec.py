@@ -349,8 +349,11 @@ def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path
 
 
 def catalog_files(folder: Path) -> Mapping[str, Path]:
-    """The YAML files of a folder by stem, in alphabetical order; listed anew once it changes."""
-    return _listed(folder, folder.stat().st_mtime_ns)
+    """The YAML files of a folder by stem, in alphabetical order; listed anew once it changes.
+
+    A folder that is not there holds none.
+    """
+    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
 
 
 @lru_cache(maxsize=64)

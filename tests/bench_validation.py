@@ -4,7 +4,7 @@ import numpy as np
 
 from nmsim.measured.accuracy import summarize
 from nmsim.measured.predict import predict
-from nmsim.measured.tables import COLUMNS, read_measurements, with_predictions
+from nmsim.measured.tables import COLUMNS, read_measured, with_predictions
 
 ROWS = 20_000
 
@@ -21,7 +21,7 @@ def test_twenty_thousand_rows_a_second(benchmark, tmp_path):
     path.write_text("\n".join([",".join(COLUMNS), *lines, ""]))
 
     def validate():
-        files = [read_measurements(path)]
+        files = [read_measured(path)]
         found = predict(files)
         return summarize(found), with_predictions(files, found.times)
 

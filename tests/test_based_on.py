@@ -58,6 +58,22 @@ def test_the_commented_example_is_what_its_comments_say(machine):
     ]
 
 
+def test_the_last_word_on_an_entry_counts_whatever_it_is_called_by(machine, tmp_path):
+    """What the usual figures of a step hold is changed like a list that a file writes out."""
+
+    def reads(found):
+        return found.elementwise.operation("relu").forward.reads
+
+    usual = load_hardware("ideal").elementwise.operations
+    at = [one.made_by for one in usual].index("relu")
+    change = "elementwise: {{operations: {{{}: {{forward: {{reads: {}}}}}}}}}\n"
+    assert reads(machine("based_on: ideal\n" + change.format("relu", 7), "first.yaml")) == 7
+    assert reads(machine("based_on: first.yaml\n" + change.format(at, 8), "second.yaml")) == 8
+    assert reads(machine("based_on: second.yaml\n" + change.format("relu", 9))) == 9
+    path = "elementwise.operations.relu.forward.reads"
+    assert reads(load_hardware(tmp_path / "second.yaml", **{path: 11})) == 11
+
+
 def test_null_replaces_as_any_value_does(machine):
     assert machine("based_on: systolic-128x128\ndram: {gbps: null}\n").dram.gbps is None
     assert machine("based_on: sparseloop-stc\ndelivery: null\n").delivery is None

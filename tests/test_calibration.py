@@ -12,6 +12,7 @@ from scipy.optimize import differential_evolution
 from nmsim import cli
 from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.minimiser import least
@@ -121,7 +122,8 @@ def test_a_fit_without_the_library_says_what_to_install():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_fit_recovers_known_constants_from_any_start(seed):
     true = a100()
     shifts = np.random.default_rng(seed).normal(0, 0.4, len(true.fitted))
@@ -192,6 +194,7 @@ def test_weight_shapes_are_held_out_whole():
     assert report.errors[0].held_out_mape == pytest.approx(0.9 * odd.mean(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_fit_repeats_itself(fitted):
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
     halves = [
@@ -290,6 +293,20 @@ def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, 
     with pytest.raises(SpecError, match=message) as caught:
         calibrate(load_hardware(hardware, **fields), [rows], source="made")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("report", [7, ["folds"], "as before"])
+def test_a_report_that_is_none_is_refused_in_one_line(report):
+    with pytest.raises(SpecError, match=r"calibration is .*: input should be a valid dictionary"):
+        load_hardware(A100, calibration=report)
+
+
+def test_a_report_may_call_its_holdouts_folds():
+    """Earlier versions did."""
+    counts = {"rows": 40, "weight_shapes": 8, "seed": 0, "evaluations": 1}
+    lists = {"constants": (), "errors": ()}
+    report = {"measured": "m", "method": "m", "folds": 4, **counts, **lists}
+    assert Calibration.model_validate(report).holdouts == 4
 
 
 def test_too_few_rows_are_refused():

@@ -4,7 +4,7 @@ import pytest
 from each_extra_alone import CHECKS, libraries
 from environment import PROJECT, ROOT, counted, named, report
 from lowest_versions import declared, same
-from mutants import SELECTIONS, Mutant, drawn, mutants, selection
+from mutants import SELECTIONS, Mutant, at, drawn, mutants, selection
 
 RECORD = """<testsuites><testsuite>
   <testcase classname="tests.test_a" name="test_right"/>
@@ -87,6 +87,14 @@ def test_half_of_the_mutants_are_in_kernels_and_no_two_of_a_line():
     assert len({mutant.line for mutant in chosen}) == 6
     assert sum(mutant.in_kernel for mutant in chosen) >= 3
     assert chosen == drawn(found, 6, seed=0) != drawn(found, 6, seed=1)
+
+
+def test_mutants_are_found_by_line_or_by_column():
+    found = mutants("f.py", SOURCE)
+    assert at(found, ["f.py:8"]) == at(found, ["f.py:8:22", "f.py:8:24"]) == found[3:]
+    assert at(found, ["f.py:4:23", "f.py:8", "f.py:8"]) == found[2:]
+    with pytest.raises(SystemExit, match=r"f\.py:1 has no mutant"):
+        at(found, ["f.py:8", "f.py:1"])
 
 
 def test_every_selection_is_of_modules_and_tests_that_are_there():

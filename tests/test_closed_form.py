@@ -120,6 +120,15 @@ def test_small_tiles_are_passed_over_beyond_one_wave(side, first):
     assert chosen(chip, kernels, side, side, 512, rules=large)[0] == first
 
 
+def test_a_choice_reads_operands_once_and_writes_results_by_hand():
+    """Of A half is behind columns and of B a quarter, three times over."""
+    form = FORM._replace(a_once=0.5, b_once=0.25)
+    chip, table = CHIP._replace(dram=7.0, write=11.0), TILE[None]
+    clocks = choose(chip, form, table, np.ones(1), RULES, size(100, 64, 256, 3))[2]
+    read = (100 * 2 * 0.5 + 64 * 3 * 0.25) * 256
+    assert clocks == pytest.approx(3 * (read / 7 + 100 * 64 * 5 / 11))
+
+
 @pytest.mark.parametrize(("k", "parts"), [(256, 2), (255, 1), (1024, 2)])
 def test_a_part_of_k_has_at_least_so_many_slices(k, parts):
     chip = CHIP._replace(macs=1.0, sms=8.0)

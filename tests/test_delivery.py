@@ -180,6 +180,43 @@ def test_a_fold_that_waits_for_its_path_hides_the_drain_before_it(fidelity):
     assert (run.compute_cycles, run.delivery_cycles) == (16 * 16 + 16, 16 * 12)
 
 
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize(
+    ("preload", "waited"), [("exposed", 64 + 16), ("overlapped", 128 + 32 - 64), ("uncounted", 64)]
+)
+def test_what_a_fold_waits_for_its_path_by_hand(preload, waited, fidelity):
+    """Streaming takes 64 cycles and 128 on the path; weights shift in for 16, and take 32 there."""
+    machine = load_hardware(
+        "systolic-128x128",
+        rows=16,
+        cols=16,
+        dataflow="ws",
+        preload=preload,
+        dram={"gbps": None},
+        delivery={"words_per_cycle": 8, "word_bits": 16},
+    )
+    run = machines.simulate(machine, SparseGemm.dense(Gemm(64, 16, 16)), fidelity)
+    assert run.delivery_cycles == waited
+
+
+def test_outputs_that_take_too_long_to_leave_are_refused():
+    """2^39 folds of one cycle each; outputs of 2^15 rows take as many cycles, of 2^10 ticks."""
+    machine = load_hardware(
+        "systolic-128x128",
+        rows=2**15,
+        cols=1,
+        dataflow="os",
+        feed="broadcast",
+        drain="overlapped",
+        dram={"gbps": None, "latency_ns": 0},
+    )
+    work = SparseGemm.dense(Gemm(2**30, 2**12, 1, count=2**12))
+    with pytest.raises(ShapeError, match="64 bits"):
+        machines.simulate(machine, work)
+    left = load_hardware(machine, drain="uncounted")
+    assert machines.simulate(left, work).compute_cycles == 2**39
+
+
 def test_a_path_too_narrow_to_count_in_64_bits_is_refused():
     machine = load_hardware(
         "systolic-128x128", dataflow="os", delivery={"words_per_cycle": 1e-6, "word_bits": 1}

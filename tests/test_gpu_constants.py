@@ -104,3 +104,11 @@ def test_models_count_in_clocks_what_a_machine_states_in_time(fidelity):
     assert chip.throttle_half == pytest.approx(said["throttle_us"] * 1410)
     assert (chip.sms, chip.l2_bytes) == (108, 40 * 2**20)
     assert chip.absorbed == said["absorbed_mib"] * 2**20
+
+
+def test_selecting_takes_what_a_sparse_rate_leaves_beside_registers():
+    """mma.sp m16n8k32 at 1979 MACs a clock: four registers of A, B and C each, one of metadata."""
+    core = core_of(a100(), "bf16")
+    assert core.register_reads == 2
+    assert core.selection_cycles == pytest.approx(16 * 8 * 32 * 4 / 1979 - 13 / 2)
+    assert core_of(a100(), "fp32").selection_cycles == 0

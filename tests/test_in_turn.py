@@ -9,7 +9,7 @@ from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.routines import call_times
 from nmsim.machines.gpu.waves import held_of
 from nmsim.measured.predict import IN_TURN, predict
-from nmsim.measured.tables import COLUMNS, read_measurements
+from nmsim.measured.tables import COLUMNS, read_measured
 
 A100 = load_hardware("a100-sxm4-80gb")
 FIDELITIES = ("analytical", "cycle")
@@ -70,7 +70,7 @@ def csv_of(path, **extra):
 
 
 def predicted(path):
-    return predict([read_measurements(path)], fidelity="analytical").table["predicted_us"].item()
+    return predict([read_measured(path)], fidelity="analytical").table["predicted_us"].item()
 
 
 def test_a_file_says_how_many_weights_it_goes_through(tmp_path):
@@ -83,4 +83,4 @@ def test_a_file_says_how_many_weights_it_goes_through(tmp_path):
 @pytest.mark.parametrize("bad", ["-1", "x", "1.5", "99999999999"])
 def test_a_number_of_weights_that_cannot_be_is_refused(tmp_path, bad):
     with pytest.raises(SpecError, match=r"line 2: in_turn is"):
-        read_measurements(csv_of(tmp_path / "bad.csv", in_turn=bad))
+        read_measured(csv_of(tmp_path / "bad.csv", in_turn=bad))

@@ -312,6 +312,7 @@ def layer():
     return a, b, 1, Fabric(16, 8, 4, 2)
 
 
+@pytest.mark.slow
 def test_sampling_holds_the_truth_as_often_as_it_says(layer):
     truth = fold_cycles(*layer).sum()
     held, totals = 0, []
@@ -423,3 +424,67 @@ def test_a_short_group_holds_what_it_has_where_rows_differ():
     bits = np.array([[True] * 5, [False, True, False, False, False]])
     a, b = Mask.of(bits, UNPATTERNED), Mask.dense(1, 5)
     assert expected_fold_cycles(a, b, 1, Fabric(2, 1, 4, None)).cycles.item() == 5
+
+
+def normal_pair(mean, other, variance, more):
+    """E of the larger of two independent normals (Clark, Operations Research 9(2), 1961)."""
+    deviation = math.sqrt(variance + more)
+    ahead = (mean - other) / deviation
+    below = 0.5 * math.erfc(-ahead / math.sqrt(2))
+    density = math.exp(-(ahead**2) / 2) / math.sqrt(2 * math.pi)
+    return mean * below + other * (1 - below) + deviation * density
+
+
+@pytest.mark.parametrize("pair", [(5, 4, 1, 1), (5, 4, 9, 1), (5, 4, 1, 9), (5, 5, 4, 0)])
+def test_the_larger_of_two_unlike_normal_sums_is_clarks(pair):
+    means, variances = np.array(pair, np.float64).reshape(2, 2)
+    largest = analytical._largest_normal(means, variances, 1)
+    assert largest == pytest.approx(normal_pair(*pair), rel=1e-4)
+
+
+@pytest.mark.parametrize("behind", [0.5, 1.0, 1.5, 1.8])
+def test_gathering_pes_moves_their_largest_by_a_bin_at_most(behind):
+    """Of means from 100 to 164 one leads three that are a little behind: it is the largest."""
+    means = np.array([100.0, *[164 - behind] * 3, 164.0])
+    largest = analytical._largest_normal(means, np.full(5, 0.04), 1)
+    assert largest == pytest.approx(164, abs=1.0)
+
+
+def test_the_logarithm_of_a_mean_exponential_by_hand():
+    """A coin of 0 or 1, and one of 0 or 3 that has no chance of 4."""
+    assert analytical._log_mean(np.array([0.5, 0.5]), 2.0) == pytest.approx(
+        math.log((1 + math.exp(2)) / 2)
+    )
+    assert analytical._log_mean(np.array([0.5, 0, 0, 0.5, 0]), 0.1) == pytest.approx(
+        math.log((1 + math.exp(0.3)) / 2)
+    )
+    assert analytical._log_mean(np.array([1.0, 0.0]), 3.0) == 0
+
+
+@pytest.mark.parametrize("lookahead", LOOKAHEADS)
+def test_a_pe_of_its_own_waits_for_nobody(lookahead):
+    """16 groups in which 2 of 4 meet 2 of 4: one survivor each, on average."""
+    rng = np.random.default_rng(0)
+    a, b = (random_mask(rng, 1, 64, Pattern(2, 4)) for _ in range(2))
+    expected = expected_fold_cycles(a, b, 1, Fabric(1, 1, 4, lookahead))
+    assert expected.low.item() == pytest.approx(16)
+    assert expected.high.item() == pytest.approx(16)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_rows_that_keep_alike_meet_one_that_does_not(swapped):
+    """25 groups: folds of two rows that keep 2 of 4, and of one column that keeps 1 or 3 of 4.
+
+    A PE's survivors have mean 1/2 or 3/2 in a group, and variance 1/4.
+    """
+    rng = np.random.default_rng(0)
+    rows = random_mask(rng, 4, 100, Pattern(2, 4))
+    kept = np.concatenate([random_mask(rng, 1, 100, Pattern(n, 4)).bits() for n in (1, 3)])
+    columns = Mask.of(kept, UNPATTERNED)
+    if swapped:
+        expected = expected_fold_cycles(columns, rows, 1, Fabric(1, 2, 4, None)).cycles[0].T
+    else:
+        expected = expected_fold_cycles(rows, columns, 1, Fabric(2, 1, 4, None)).cycles[0]
+    ahead = math.sqrt(25 / 4 / math.pi)
+    by_hand = [25 / 2 + ahead, 25 * 3 / 2 + ahead]
+    np.testing.assert_allclose(expected, [by_hand, by_hand], rtol=1e-4)

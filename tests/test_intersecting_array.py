@@ -14,8 +14,10 @@ from nmsim.cli import app
 from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import Sample, load_hardware
+from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
+from nmsim.machines.systolic.placement import place
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -234,6 +236,27 @@ def test_copies_alike_in_shape_may_differ_in_bits():
         unlimited(drain="uncounted"), SparseGemm(Gemm(8, 8, 200, count=5), *masks)
     )
     assert run.cycles == sum(200 * share for share in kept)
+
+
+def test_rows_of_tiles_are_alike_only_as_far_as_their_folds_are():
+    """A row of tiles that keeps less, two rows after others alike, is not added up with them."""
+    kept = [40, 40, 40, 10, 40, 40]
+    a = np.repeat([np.arange(40) < one for one in kept], 2, axis=0)
+    machine = unlimited(rows=2, cols=3, drain="uncounted")
+    work = SparseGemm(Gemm(12, 9, 40), Mask.of(a, Pattern(8, 9)), Mask.dense(9, 40))
+    assert machines.simulate(machine, work).cycles == 3 * sum(kept)
+
+
+@pytest.mark.parametrize(("m", "last"), [(8, 4), (9, 1)])
+def test_a_fold_takes_at_least_what_its_words_take_on_the_path(m, last):
+    """64 bits a cycle carry 40 x 16 bits of each lane in 10 cycles."""
+    machine = unlimited(
+        rows=4, cols=3, drain="uncounted", delivery={"words_per_cycle": 4, "word_bits": 16}
+    )
+    work = SparseGemm.dense(Gemm(m, 7, 40))
+    heights, widths = [*[4] * ((m - last) // 4), last], [3, 3, 1]
+    least = cycle._least(machine, place(machine, work))
+    assert least.tolist() == [[[10.0 * (row + col) for col in widths] for row in heights]]
 
 
 def test_a_sample_without_a_product_is_exact():

@@ -13,7 +13,7 @@ import pytest
 import nmsim
 from nmsim import jit
 from nmsim.jit import cache, closure
-from nmsim.jit.dispatch import Kernel
+from nmsim.jit.dispatch import Compiled
 
 TOY = {
     "toy/__init__.py": "",
@@ -244,7 +244,7 @@ def every_kernel():
     for found in pkgutil.walk_packages(nmsim.__path__, "nmsim."):
         if not found.name.endswith("__main__"):
             values = vars(importlib.import_module(found.name)).values()
-            kernels |= {value.__module__: value for value in values if type(value) is Kernel}
+            kernels |= {value.__module__: value for value in values if type(value) is Compiled}
     return kernels
 
 

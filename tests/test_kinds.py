@@ -52,6 +52,7 @@ def with_it(elsewhere, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_shown(with_it):
     assert "outer-32x16" in with_it("nmsim", "list", "hardware")
     assert "outer-product-cycle" in with_it("nmsim", "list", "engines")
@@ -60,7 +61,7 @@ def test_it_is_listed_and_shown(with_it):
     assert "dram_gbps" in json.dumps(document)
 
 
-def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
+def test_it_simulates_with_columns_of_its_own(with_it):
     run = ("nmsim", "simulate", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
     only = ("--layer", "layer1.0.conv1", "--set", "rows=16")
     document = json.loads(with_it(*run, *only, "--format", "json"))
@@ -68,7 +69,12 @@ def test_it_simulates_with_columns_of_its_own_and_a_page(with_it):
     assert (rows["update"]["compressed"], rows["forward"]["compressed"]) == ("b", "")
     assert rows["update"]["speedup"] > 1.5 > rows["forward"]["speedup"] == 1
     assert int(rows["update"]["columns_skipped"]) == rows["update"]["k"] / 2
-    with_it(*run, *only, "--out", "page")
+
+
+@pytest.mark.slow
+def test_its_page_has_its_columns(with_it):
+    run = ("nmsim", "simulate", "resnet18", "--recipe", "fst", "--hardware", "outer-32x16")
+    with_it(*run, "--layer", "layer1.0.conv1", "--set", "rows=16", "--out", "page")
     assert "outer-32x16" in (with_it.where / "page" / "index.html").read_text(encoding="utf-8")
     assert "columns_skipped" in (with_it.where / "page" / "results.csv").read_text()
 
@@ -136,3 +142,66 @@ def test_the_other_kinds_stand_without_one(gone, tmp_path):
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+# ---- folders that hold no kind, or one of a name that is taken
+
+
+def started(folders, *command):
+    """Status and what is said of a command where kinds are looked for in folders."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nmsim", *(command or ("list", "hardware"))],
+        env={**os.environ, "NMSIM_MACHINES": str(folders), "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", ["nowhere", "a file", "scripts alone", "a name too long"])
+def test_a_folder_without_kinds_is_told_in_one_line(tmp_path, lacking):
+    folder = tmp_path / "mine"
+    if lacking == "a file":
+        folder.write_text("no folder")
+    elif lacking == "scripts alone":
+        folder.mkdir()
+        (folder / "script.py").write_text("raise SystemExit('was run')")
+    elif lacking == "a name too long":
+        folder = "n" * 5000
+    said = f"nmsim: NMSIM_MACHINES: {folder}: expected a folder that holds a package for each kind"
+    assert started(folder) == (2, f"{said}\n")
+
+
+@pytest.mark.slow
+def test_a_kind_does_not_take_the_name_of_another(tmp_path):
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "__init__.py").write_text("")
+    said = f"nmsim: NMSIM_MACHINES: {tmp_path}: 'gpu' is taken, expected another name\n"
+    assert started(tmp_path) == (2, said)
+
+
+def test_a_package_that_registers_no_kind_is_told(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").write_text("")
+    said = "nmsim: nmsim.machines.mine: its folder registers no kind of machine in KINDS\n"
+    assert started(tmp_path) == (2, said)
+
+
+@pytest.mark.slow
+def test_a_machine_does_not_take_the_name_of_another(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
+    catalog = tmp_path / "outer_product" / "catalog"
+    (catalog / "outer-32x16.yaml").rename(catalog / "ideal.yaml")
+    status, said = started(tmp_path)
+    assert status == 2
+    assert said.count("\n") == 1
+    assert "ideal.yaml has that name too, expected another" in said
+
+
+@pytest.mark.slow
+def test_a_kind_may_ship_no_machines(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "outer_product", tmp_path / "outer_product")
+    shutil.rmtree(tmp_path / "outer_product" / "catalog")
+    assert started(tmp_path) == (0, "")

@@ -9,7 +9,7 @@ from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle, events, memory
-from nmsim.machines.systolic.folds import _launch
+from nmsim.machines.systolic.folds import _sum_folds
 from nmsim.mask import SparseGemm
 
 ticks = st.one_of(st.just(0), st.integers(1, 40_000))
@@ -90,20 +90,20 @@ def test_skipping_repeats_changes_nothing(launch):
 
     def spy(array, buffers, work, slots, cycles, *, k_on_rows):
         spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-        skipping = _launch(array, buffers, work, slots, spent, k_on_rows)
-        plain = plain_launch(array, buffers, work, slots, cycles, k_on_rows)
+        skipping = _sum_folds(array, buffers, work, slots, spent, k_on_rows)
+        plain = plain_sums(array, buffers, work, slots, cycles, k_on_rows)
         seen.append((skipping, plain))
         return original(array, buffers, work, slots, cycles, k_on_rows=k_on_rows)
 
-    original = cycle.launch
+    original = cycle.sum_folds
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cycle, "launch", spy)
+        patch.setattr(cycle, "sum_folds", spy)
         machines.simulate(machine, SparseGemm.dense(gemm))
     ((skipping, plain),) = seen
     np.testing.assert_array_equal(skipping, plain)
 
 
-def plain_launch(array, buffers, work, slots, cycles, k_on_rows):
+def plain_sums(array, buffers, work, slots, cycles, k_on_rows):
     """The nest of loops, fold by fold, with the classes of loads spelt out."""
     state = np.zeros(memory.TIMES + 12, np.int64)
     for copy in range(work.copies):

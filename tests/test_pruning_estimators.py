@@ -197,7 +197,7 @@ def test_probabilities_do_not_depend_on_the_scale(scale):
 
 def test_mvue_2_4_is_never_worse_than_two_of_1_2():
     # Eq. 16 of Chmiel et al.
-    values = np.exp(np.random.default_rng(3).standard_normal((1_000_000, 4)) * 2)
+    values = np.exp(np.random.default_rng(3).standard_normal((200_000, 4)) * 2)
     four = estimator_variance(values, "2:4", "mvue").sum(1)
     two = estimator_variance(values, "1:2", "mvue").sum(1)
     assert (four <= two * (1 + 1e-12)).all()

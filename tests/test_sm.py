@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_sm_oracle import feeds, machines, tiles
 
 from nmsim.errors import ShapeError
-from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, mma_ticks, rate, run
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, mma_ticks, rate, time_tile
 from nmsim.machines.gpu.sm.program import Instruction, Kind, Tile, stream
 from nmsim.machines.gpu.sm.timeline import chrome_trace, timeline
 
@@ -78,8 +78,8 @@ def test_what_holds_up_mma_sp_is_fetching_its_operands():
 @settings(max_examples=60, deadline=None)
 @given(machines(), tiles(), feeds(), st.integers(20, 60), st.integers(1, 3))
 def test_skipping_slices_changes_nothing(sm, tile, feed, slices, ctas):
-    fast = run(sm, tile, feed, slices, ctas=ctas)
-    slow = run(sm, tile, feed, slices, ctas=ctas, skip=False)
+    fast = time_tile(sm, tile, feed, slices, ctas=ctas)
+    slow = time_tile(sm, tile, feed, slices, ctas=ctas, skip=False)
     unlike = {"skipped": 0, "cycles_per_slice": 0.0}
     assert fast._replace(**unlike) == slow._replace(**unlike)
     assert slow.skipped == 0
@@ -89,14 +89,14 @@ def test_skipping_slices_changes_nothing(sm, tile, feed, slices, ctas):
 @pytest.mark.parametrize("feed", [L2, DRAM, PLENTY])
 def test_recurring_slices_are_found(tile, feed):
     """K of a million slices costs what K of a few dozen does."""
-    short, long = (run(A100, tile, feed, slices, ctas=2) for slices in (200, 10**6))
+    short, long = (time_tile(A100, tile, feed, slices, ctas=2) for slices in (200, 10**6))
     assert short.skipped > 0
     per_slice = (long.cycles - short.cycles) / (10**6 - 200)
     assert long.cycles_per_slice == pytest.approx(per_slice, rel=1e-4)
 
 
 def test_a_big_tile_from_l2_is_bound_by_tensor_cores():
-    result = run(A100, TILE, PLENTY, 256, ctas=2)
+    result = time_tile(A100, TILE, PLENTY, 256, ctas=2)
     assert result.bound == "tensor"
     assert result.utilization > 0.85
     assert result.cycles_per_slice >= 2 * 128 * 128 * 32 / 1024
@@ -104,7 +104,7 @@ def test_a_big_tile_from_l2_is_bound_by_tensor_cores():
 
 def test_fewer_stages_wait_longer_for_memory():
     feed = L2._replace(latency=400)
-    results = [run(A100, TILE._replace(stages=stages), feed, 64) for stages in (2, 3, 5)]
+    results = [time_tile(A100, TILE._replace(stages=stages), feed, 64) for stages in (2, 3, 5)]
     waits = [result.main_waits.memory for result in results]
     assert waits[0] > 2 * waits[1] > 2 * waits[2]
     assert results[0].cycles > 1.1 * results[2].cycles
@@ -114,7 +114,7 @@ def test_fewer_stages_wait_longer_for_memory():
 
 def test_narrow_loads_are_bound_by_shared_memory():
     wide, narrow = (
-        run(A100, TILE._replace(load_bytes=size), PLENTY, 64, ctas=2) for size in (512, 128)
+        time_tile(A100, TILE._replace(load_bytes=size), PLENTY, 64, ctas=2) for size in (512, 128)
     )
     assert (wide.bound, narrow.bound) == ("tensor", "shared")
     assert narrow.main_waits.shared > 2 * wide.main_waits.shared
@@ -123,16 +123,16 @@ def test_narrow_loads_are_bound_by_shared_memory():
 
 def test_metadata_cost_loads_and_copies():
     free = SPARSE._replace(instruction=SPARSE_16832._replace(metadata_bytes=0))
-    with_metadata, without = (run(A100, tile, PLENTY, 64) for tile in (SPARSE, free))
+    with_metadata, without = (time_tile(A100, tile, PLENTY, 64) for tile in (SPARSE, free))
     assert with_metadata.main_waits.shared > without.main_waits.shared
     assert with_metadata.shared_cycles > without.shared_cycles
     assert with_metadata.cycles > without.cycles
     fat = SPARSE._replace(instruction=SPARSE_16832._replace(metadata_bytes=512))
-    assert run(A100, fat, PLENTY, 64).bound == "shared"
+    assert time_tile(A100, fat, PLENTY, 64).bound == "shared"
 
 
 def test_a_starved_core_is_bound_by_memory():
-    result = run(A100, TILE, DRAM, 64)
+    result = time_tile(A100, TILE, DRAM, 64)
     assert result.bound == "memory"
     assert result.cycles_per_slice == pytest.approx(2 * 128 * 32 * 2 / 11.0, rel=0.01)
 
@@ -141,8 +141,8 @@ def test_sparse_slices_need_the_dense_operand_as_much():
     """Half the multiplications, half of A: from memory 25 of 32 bytes, so hardly faster."""
     dense = Tile(128, 128, 64, 2, 2, 3, HMMA_16816)
     starved, fed = (
-        run(A100, dense, feed, 64).cycles
-        / run(A100, dense._replace(instruction=SPARSE_16832), feed, 64).cycles
+        time_tile(A100, dense, feed, 64).cycles
+        / time_tile(A100, dense._replace(instruction=SPARSE_16832), feed, 64).cycles
         for feed in (DRAM, PLENTY)
     )
     assert starved == pytest.approx(32 / 25, rel=0.03)
@@ -150,9 +150,18 @@ def test_sparse_slices_need_the_dense_operand_as_much():
 
 
 def test_a_second_threadblock_hides_what_one_waits_for():
-    one, two = (run(A100, TILE._replace(stages=2), L2, 64, ctas=ctas) for ctas in (1, 2))
+    one, two = (time_tile(A100, TILE._replace(stages=2), L2, 64, ctas=ctas) for ctas in (1, 2))
     assert one.cycles < two.cycles < 2 * one.cycles
     assert two.utilization > one.utilization
+
+
+def test_slices_of_a_single_warp_recur_as_fast_as_memory_brings_them():
+    """16 rows of A and 8 of B, 16 elements of 16 bits each, at 4 bytes a cycle."""
+    alone = time_tile(
+        A100, Tile(16, 8, 16, 1, 1, 6, HMMA_16816), L2._replace(bytes_per_cycle=4.0), 100
+    )
+    assert alone.cycles_per_slice == (16 + 8) * 16 * 2 / 4
+    assert alone.skipped > 0
 
 
 @pytest.mark.parametrize("ctas", [1, 2])
@@ -163,32 +172,34 @@ def test_more_bandwidth_and_less_latency_are_hardly_ever_slower(tile, ctas):
     64 bytes a cycle is what the network brings to a multiprocessor at most.
     """
     rates = (5.0, 11.0, 20.0, 35.0, 64.0)
-    by_rate = [run(A100, tile, L2._replace(bytes_per_cycle=r), 32, ctas=ctas).cycles for r in rates]
+    by_rate = [
+        time_tile(A100, tile, L2._replace(bytes_per_cycle=r), 32, ctas=ctas).cycles for r in rates
+    ]
     late = (1000, 571, 210, 30)
-    by_latency = [run(A100, tile, L2._replace(latency=t), 32, ctas=ctas).cycles for t in late]
+    by_latency = [time_tile(A100, tile, L2._replace(latency=t), 32, ctas=ctas).cycles for t in late]
     for times in (by_rate, by_latency):
         assert all(after < 1.05 * before for before, after in pairwise(times))
         assert times[-1] < times[0]
 
 
 def test_parts_add_up_and_the_epilogue_takes_its_bytes():
-    result = run(A100, TILE, L2, 8)
+    result = time_tile(A100, TILE, L2, 8)
     assert result.prologue + result.main + result.epilogue == result.cycles
     assert result.prologue > L2.latency
-    slow = run(A100, TILE, L2._replace(store_bytes_per_cycle=4.0), 8)
+    slow = time_tile(A100, TILE, L2._replace(store_bytes_per_cycle=4.0), 8)
     assert slow.epilogue == pytest.approx(128 * 128 * 2 / 4, rel=0.05)
     assert slow.main == result.main
     assert slow.epilogue_waits.store > result.epilogue_waits.store
 
 
 def test_copies_are_all_the_bytes_of_all_stages():
-    result = run(A100, SPARSE, Feed(100, 16.0, 16.0), 10, ctas=2)
+    result = time_tile(A100, SPARSE, Feed(100, 16.0, 16.0), 10, ctas=2)
     assert result.memory_cycles == 2 * 10 * (128 * 32 * 2 + 128 * 64 * 2 + 128 * 64 // 8) / 16
 
 
 def test_a_timeline_is_the_run():
     events = timeline(A100, TILE, L2, 3)
-    result = run(A100, TILE, L2, 3)
+    result = time_tile(A100, TILE, L2, 3)
     assert len(events) == result.instructions
     assert max(event.done for event in events) <= result.cycles
     kinds = [event.kind for event in events]
@@ -208,7 +219,7 @@ def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas, limit):
 
 def test_a_trace_is_what_chrome_reads():
     events = timeline(A100, TILE, L2, 2)
-    trace = chrome_trace(run(A100, TILE, L2, 2), events, sub_cores=4, clock_mhz=1410.0)
+    trace = chrome_trace(time_tile(A100, TILE, L2, 2), events, sub_cores=4, clock_mhz=1410.0)
     assert json.loads(json.dumps(trace)) == trace
     named = [row for row in trace if row["ph"] == "M"]
     tile, prologue, main, epilogue, *spans = (row for row in trace if row["ph"] == "X")
@@ -227,7 +238,9 @@ def test_a_trace_is_what_chrome_reads():
 
 def test_within_a_thread_spans_of_a_trace_are_apart():
     events = timeline(A100, TILE, L2, 5, ctas=2)
-    trace = chrome_trace(run(A100, TILE, L2, 5, ctas=2), events, sub_cores=4, clock_mhz=1410.0)
+    trace = chrome_trace(
+        time_tile(A100, TILE, L2, 5, ctas=2), events, sub_cores=4, clock_mhz=1410.0
+    )
     threads = {}
     for row in trace:
         if row["ph"] == "X" and row["pid"]:
@@ -266,7 +279,7 @@ def test_rows_of_a_program_are_those_of_cutlass():
 )
 def test_a_tile_that_does_not_divide_is_refused(tile):
     with pytest.raises(ShapeError, match="expected multiples"):
-        run(A100, tile, L2, 4)
+        time_tile(A100, tile, L2, 4)
 
 
 @pytest.mark.parametrize(
@@ -282,10 +295,10 @@ def test_nothing_to_run_is_refused(broken):
     given = {"sm": A100, "tile": TILE, "feed": L2, "slices": 4, "ctas": 1} | broken
     ctas = given.pop("ctas")
     with pytest.raises(ShapeError, match="expected 1 slice"):
-        run(*given.values(), ctas=ctas)
+        time_tile(*given.values(), ctas=ctas)
 
 
 def test_speed(benchmark):
     """K = 8192 on two threadblocks a multiprocessor, warm."""
-    run(A100, TILE, L2, 2, ctas=2)
-    benchmark(run, A100, TILE, L2, 256, ctas=2)
+    time_tile(A100, TILE, L2, 2, ctas=2)
+    benchmark(time_tile, A100, TILE, L2, 256, ctas=2)

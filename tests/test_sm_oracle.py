@@ -5,7 +5,7 @@ import oracle_sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, run
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, time_tile
 from nmsim.machines.gpu.sm.program import Instruction, Tile
 
 DENSE = (1, 1)
@@ -93,7 +93,7 @@ def operands(tile, slices, seed):
 def test_cycles_waits_and_product_are_the_oracles(sm, tile, feed, slices, ctas, seed):
     work = [operands(tile, slices, seed + i) for i in range(ctas)]
     truth, cycles = oracle_sm.simulate(sm, tile, feed, slices, [parts for parts, _ in work])
-    result = run(sm, tile, feed, slices, ctas=ctas)
+    result = time_tile(sm, tile, feed, slices, ctas=ctas)
     for threadblock, (_, c) in zip(truth.ctas, work, strict=True):
         np.testing.assert_array_equal(threadblock.c, c)
     assert result.cycles == cycles

@@ -5,6 +5,7 @@ import pytest
 from test_sm import A100, L2, SPARSE, TILE
 
 from nmsim.errors import ShapeError
+from nmsim.machines.gpu.sm import core as kernels
 from nmsim.machines.gpu.sm import multiprocessor, periods, state
 from nmsim.machines.gpu.sm.program import stream
 from nmsim.machines.gpu.sm.state import NEVER, TICKS, FieldKind, Kinds, State, kinds_of
@@ -73,3 +74,45 @@ def test_a_number_is_seen_and_moved_by_its_kind(kind, value, seen, moved):
     again = periods.Again(np.int64(3), np.int64(60))
     args = (np.int64(value), np.int64(90), again, np.int64(6))
     assert periods._moved(int(kind), *args) == moved
+
+
+def picture(core, held):
+    seen = np.zeros(sum(part.size for part in (held.warps, held.sm, held.queue)), np.int64)
+    periods._picture(held, kinds_of(core, held), seen)
+    return seen.tolist()
+
+
+def test_a_picture_holds_every_copy_under_way_wherever_its_ring_begins():
+    core, held = fresh()
+    held.sm[state.NOW], held.sm[state.QUEUED] = 100, 2
+    held.warps[:, core.ready :] = 170
+    held.queue[:2] = [[130, 512, 0, 3], [140, 256, 1, 4]]
+    seen = picture(core, held)
+    turned = held._replace(sm=held.sm.copy(), queue=np.roll(held.queue, -1, axis=0))
+    turned.sm[state.HEAD] = len(held.queue) - 1
+    assert picture(core, turned) == seen
+    for part, place in (
+        *((held.queue, place) for place in np.ndindex(2, held.queue.shape[1])),
+        (held.warps, (-1, -1)),
+    ):
+        part[place] += 1
+        assert picture(core, held) != seen
+        part[place] -= 1
+
+
+def test_who_has_ended_waits_no_more():
+    """At cycle 100: one warp ended at 90, the others have waited in their main loop since 97."""
+    core, held = fresh()
+    held.sm[state.NOW] = 100
+    held.warps[:, state.PC], held.warps[:, state.SINCE] = core.body, 97
+    held.warps[0, state.PC], held.warps[0, state.SINCE] = core.end, 90
+    periods._settle(core, held)
+    waits = held.sm[state.WAITS : state.CORES].reshape(3, state.CAUSES)
+    assert waits.sum(axis=1).tolist() == [0, 3 * (len(held.warps) - 1), 0]
+
+
+def test_a_store_has_left_in_the_cycle_in_which_its_last_byte_leaves():
+    """17 bytes at 16 a cycle take into the second; 15 more fill it."""
+    core, held = fresh()
+    core = core._replace(store_rate=16.0)
+    assert [kernels._store(core, held, size) for size in (17, 15, 1)] == [2, 2, 3]

@@ -281,6 +281,25 @@ def test_repeats_multiply_everything(fidelity):
     assert three.swapped().macs_useful == three.macs_useful
 
 
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+@pytest.mark.parametrize(
+    ("k", "pattern", "a_bits"), [(1, "1:1", 16), (1, "2:4", 16), (3, "1:1", 48), (3, "2:4", 36)]
+)
+@pytest.mark.parametrize(("elements", "times"), [(20, 2), (40, 1)])
+def test_every_row_of_tiles_reads_b_again_unless_half_of_its_buffer_holds_it(
+    fidelity, k, pattern, a_bits, elements, times
+):
+    """16 x 40 on 8 x 8 PEs: two rows of tiles, and 40 K elements of B of 16 bits.
+
+    Of a row of A 2:4 leaves two of three elements of 18 bits, or all of one.
+    """
+    kib = 2 * 16 * elements * k / 8192
+    fields = {"rows": 8, "cols": 8, "dataflow": "os", "sparse_operand": "a", "sram.b_kib": kib}
+    work = weights(Gemm(40, 16, k), pattern).swapped()
+    run = machines.simulate(load_hardware(TWO_FOUR, **fields), work, fidelity)
+    assert run.dram_read_bytes * 8 == 16 * a_bits + times * 40 * k * 16
+
+
 def test_a_turned_convolution_reads_the_same_pixels():
     gemm = Gemm(512, 640, 1152, a_elements=70_000)
     masked = weights(Gemm(640, 512, 1152, b_elements=70_000), "2:4").swapped()

@@ -276,7 +276,7 @@ FEW = SIZES[::4]
     [
         ("chip.l2 * share", "chip.l2 * share / 4"),
         ("chip.dram * share / grid.missed", "chip.dram * share / grid.missed / 2"),
-        ("min(1.0, chip.l2_bytes / footprint)", "0.0"),
+        ("min(1.0, chip.l2_bytes / working_set)", "0.0"),
         ("[(1, rest)] * (rest > 0)", "[(1, rest)] * (rest > grid.sms)"),
     ],
 )
@@ -527,6 +527,21 @@ def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
     for held in (grid(written=1e6), grid(split=2)):
         assert waves._feeds(chip, held, 128)[1] == 60 / 0.5
     assert grid(read=1e9).missed == 1
+
+
+@pytest.mark.parametrize("busy", [0.25, 0.5, 3.0])
+def test_latency_grows_with_the_share_of_time_in_which_memory_is_busy(busy):
+    """108 of 128 tiles, through ports too narrow for memory to set the pace; 3.0 is all of it."""
+    found = resolve(A100, BF16)
+    tile = tile_of(found.table[0], instruction_of(A100, "bf16", found), 16, swapped=False)
+    core = core_of(A100, "bf16")
+    chip = found.cycle_chip._replace(port=20.0, l2=1e9, dram=1e9, near=160.0, latency=160.0)
+    idle = waves._wave(core, tile, chip._replace(queue=0.0), grid(), 1, 108)
+    dram = 108 / 128 * 6.4e6 / idle.tile.cycles / busy
+    loaded = waves._wave(core, tile, chip._replace(queue=640.0, dram=dram), grid(), 1, 108)
+    assert (idle.pace, idle.ran.feed.latency) == ("sm port", 160)
+    assert loaded.ran.feed.latency == 160 + 640 * min(1.0, busy)
+    assert loaded.tile.cycles > idle.tile.cycles
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured import accuracy, predict, tables
 from nmsim.measured.predict import IN_TURN
-from nmsim.measured.tables import COLUMNS, MEASURED, read_measurements
+from nmsim.measured.tables import COLUMNS, MEASURED, read_measured
 from nmsim.pattern import Pattern
 from nmsim.report import read_results
 
@@ -156,7 +156,7 @@ def test_a_bad_row_refuses_the_file_by_line_and_column(run, tmp_path, row, says)
 def test_the_first_of_several_bad_rows_is_named(tmp_path):
     rows = (DENSE, SPARSE.replace("2:4", "4:2"), DENSE.replace("50.0", "x"), "")
     with pytest.raises(SpecError, match=r"line 3: sparsity is '4:2'.* \(and 1 more\)$"):
-        read_measurements(table(tmp_path / "t.csv", *rows))
+        read_measured(table(tmp_path / "t.csv", *rows))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_without_a_file_the_shipped_points_are_predicted(document):
 @pytest.mark.parametrize(("name", "limit"), [("a100-dense-bf16", 0.065), ("a100-dense-int8", 0.10)])
 def test_the_a100_stays_near_its_measured_times(name, limit):
     """aiconfigurator's GEMMs: most were calibrated on, so this guards and proves nothing."""
-    rows = read_measurements(MEASURED.folder / f"{name}.csv")
+    rows = read_measured(MEASURED.folder / f"{name}.csv")
     found = accuracy.summarize(predict.predict([rows]))
     assert found["mape"] < limit
     assert abs(found["bias"]) < 0.03
@@ -352,7 +352,7 @@ def test_the_a100_stays_near_its_measured_times(name, limit):
 def test_every_shipped_file_says_where_it_comes_from(name):
     about = MEASURED.load(name)
     assert all(vars(about).values())
-    rows = read_measurements(MEASURED.folder / f"{name}.csv")
+    rows = read_measured(MEASURED.folder / f"{name}.csv")
     assert all(predict.machine_of(r.gpu, r.variant) for r in rows.routines)
     said = int(about.summary.split()[0].replace(",", ""))
     assert len(rows) == said
@@ -419,7 +419,7 @@ def test_stored_rows_that_are_cut_or_spoilt_are_refused(run, tmp_path):
 def test_a_wide_figure_keeps_every_bad_row(tmp_path, monkeypatch):
     monkeypatch.setattr("nmsim.report.validation_plots.MOST_POINTS", 10)
     rows = [DENSE.replace("50.0", str(10 * time)) for time in range(2, 60)]
-    found = predict.predict([read_measurements(table(tmp_path / "t.csv", *rows))])
+    found = predict.predict([read_measured(table(tmp_path / "t.csv", *rows))])
     plots = sys.modules["nmsim.report.validation_plots"]
     shown = plots._shown(found.table)
     far = (found.table["ratio"] > 1.25) | (found.table["ratio"] < 0.8)
@@ -438,17 +438,17 @@ def test_the_largest_gemm_has_an_account(document, tmp_path):
 def test_kinds_of_rows_have_colours_of_their_own(run, tmp_path):
     patterns = ("1:4", "2:4", "2:8", "1:8", "2:10", "2:20", "2:40", "2:7", "2:100", "4:8")
     rows = [SPARSE.replace("2:4", pattern) for pattern in patterns]
-    found = predict.predict([read_measurements(table(tmp_path / "t.csv", DENSE, *rows))])
+    found = predict.predict([read_measured(table(tmp_path / "t.csv", DENSE, *rows))])
     kinds = sys.modules["nmsim.report.validation_plots"]._kinds(found.table)
     assert sorted(set(kinds)) == ["fp16 dense", "fp16 sparse"]
-    few = predict.predict([read_measurements(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
+    few = predict.predict([read_measured(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
     kinds = sys.modules["nmsim.report.validation_plots"]._kinds(few.table)
     assert sorted(set(kinds)) == ["fp16 1:4", "fp16 2:4", "fp16 dense"]
 
 
 def test_hundred_thousand_rows_are_read(tmp_path):
     rows = [f"{DENSE.rpartition(',')[0]},{i}.5" for i in range(1, 100_001)]
-    found = read_measurements(table(tmp_path / "t.csv", *rows))
+    found = read_measured(table(tmp_path / "t.csv", *rows))
     assert len(found) == 100_000
     assert found.time_us[-1] == 100_000.5
     assert found.lines[-1] == 100_001

@@ -19,7 +19,7 @@ def write(text: str) -> None:
 
 
 def show_tables(tables: list[Table]) -> None:
-    """Print tables to stdout."""
+    """Print tables to stdout, one below the other."""
     # By way of a string: rich itself answers a closed pipe with status 1.
     console = Console(width=width(), highlight=False, markup=False)
     with console.capture() as shown:
@@ -47,7 +47,7 @@ def progress(what: str, total: int | None) -> Iterator[Any]:
 
 
 def steps(items: Iterator[Any], what: str) -> Iterator[Any]:
-    """The items, with a step of progress for each."""
+    """Yield items one by one, with a step of a progress bar for each."""
     with progress(what, None) as step:
         for item in items:
             yield item

@@ -13,7 +13,7 @@ from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
 from nmsim.measured.predict import call_of
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import read_measurements
+from nmsim.measured.tables import read_measured
 from nmsim.measured.timing import grid, measure
 
 __all__ = ["calibrate_machine", "measure_gemms"]
@@ -59,7 +59,7 @@ def calibrate_machine(
 def _measured(machine: Machine, paths: Sequence[Path]) -> list[MeasuredRoutine]:
     found = []
     for path in paths:
-        rows = read_measurements(path)
+        rows = read_measured(path)
         for index, routine in enumerate(rows.routines):
             own = rows.routine_of == index
             call, _ = call_of(machine, routine)

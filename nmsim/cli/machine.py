@@ -21,7 +21,7 @@ class _Shown(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The field as one text."""
+        """What ``nmsim show`` prints of the field: its value and, in brackets, what it means."""
         said = ", ".join(self.parts)
         return f"{said}   [{self.meaning}]" if self.meaning else said
 

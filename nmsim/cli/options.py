@@ -21,7 +21,7 @@ from nmsim.run.point import Subject
 from nmsim.spec import parse_scalar
 
 __all__ = [
-    "Kernel",
+    "KernelName",
     "Out",
     "Output",
     "command_line",
@@ -35,14 +35,14 @@ T = TypeVar("T", bound=Subject)
 
 
 class Output(StrEnum):
-    """How a result is printed."""
+    """The forms in which a result is printed: a table for people, CSV or JSON."""
 
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
 
 
-Kernel = Annotated[
+KernelName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
@@ -133,7 +133,7 @@ def _typed(one: Declared) -> Any:
 
 
 def _value(one: Declared, given: Any) -> Any:
-    """What Python takes for what was typed."""
+    """The value that Python's keyword takes for what was typed as an option."""
     if isinstance(one.default, Mapping):
         return overrides(given)
     return tuple(given or ()) if _repeated(one) else given
@@ -147,12 +147,12 @@ def with_kernel(point: T, kernel: str | None) -> T:
 
 
 def command_line() -> str:
-    """What was typed, to be stored with a result."""
+    """The command line as it was typed, quoted for a shell: stored with a result."""
     return shlex.join(["nmsim", *sys.argv[1:]])
 
 
 def overrides(settings: list[str] | None) -> dict[str, Any]:
-    """Fields and values of `--set`."""
+    """Fields of a machine to replace and their values, from texts ``FIELD=VALUE`` of `--set`."""
     fields = {}
     for setting in settings or ():
         name, equals, value = setting.partition("=")

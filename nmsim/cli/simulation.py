@@ -7,7 +7,7 @@ import typer
 
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import (
-    Kernel,
+    KernelName,
     Out,
     Output,
     command_line,
@@ -27,7 +27,7 @@ __all__ = ["simulate"]
 @of_keywords(Point)
 def simulate(
     point: Point,
-    kernel: Kernel = None,
+    kernel: KernelName = None,
     out: Out = None,
     form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
 ) -> None:

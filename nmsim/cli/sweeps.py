@@ -1,4 +1,4 @@
-"""``nmsim sweep`` and ``nmsim report``."""
+"""The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
 import os
 import signal

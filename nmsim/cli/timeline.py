@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import show_facts, tell
-from nmsim.cli.options import Kernel, command_line, of_keywords, with_kernel
+from nmsim.cli.options import KernelName, command_line, of_keywords, with_kernel
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of
@@ -31,7 +31,7 @@ _KEYWORDS = (
 def tile_timeline(
     point: Point,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Trace Event Format, JSON.")],
-    kernel: Kernel = None,
+    kernel: KernelName = None,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_EVENTS, help="Instructions that are written, at most.")
     ] = 100_000,

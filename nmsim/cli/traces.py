@@ -1,4 +1,4 @@
-"""``nmsim trace record``, ``info`` and ``check``."""
+"""The commands ``nmsim trace record``, ``info`` and ``check``: masks kept in a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ def record(
     point: Point,
     out: Annotated[Path, typer.Option(metavar="F.safetensors", help="Where to write.")],
 ) -> None:
-    """Record MODEL's GEMMs and masks."""
+    """Record the GEMMs of MODEL and their masks in a file that runs in place of MODEL."""
     if out.suffix != ".safetensors":
         raise SpecError(f"--out {str(out)!r}: expected a name that ends in .safetensors")
     about = provenance(manifest(point, command_line()))

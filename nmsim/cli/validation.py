@@ -17,7 +17,7 @@ from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
     MeasuredTable,
-    read_measurements,
+    read_measured,
     refuse_predictions,
     with_predictions,
 )
@@ -28,7 +28,7 @@ __all__ = ["validate"]
 
 
 class Form(StrEnum):
-    """How errors are printed."""
+    """The forms in which errors are printed: a table for people, or JSON."""
 
     TABLE = "table"
     JSON = "json"
@@ -63,7 +63,7 @@ def validate(
     refuse_file(out)
     notes: list[str] = []
     if measured:
-        files = [read_measurements(path) for path in measured]
+        files = [read_measured(path) for path in measured]
     else:
         files, notes = shipped(hardware)
     if predictions is not None:

@@ -50,22 +50,22 @@ class Multiplexer:
 
     @property
     def two_input(self) -> int:
-        """Two-input multiplexers, one bit wide."""
+        """Two-input multiplexers, one bit wide, that it is built of: width x (inputs - 1)."""
         return self.width * (self.inputs - 1)
 
     @property
     def depth(self) -> int:
-        """Two-input multiplexers that a bit passes."""
+        """How many two-input multiplexers a bit passes: ceil(log2 inputs)."""
         return math.ceil(math.log2(self.inputs))
 
     @property
     def select_bits(self) -> int:
-        """Bits that name an input."""
+        """Bits that name the input to be passed on: ceil(log2 inputs)."""
         return self.depth
 
     @property
     def transistors(self) -> int:
-        """Transistors, wires apart."""
+        """Transistors of the multiplexer, wires apart."""
         return TRANSISTORS * self.two_input
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import numba.core.config
 
-from nmsim.jit.dispatch import Kernel
+from nmsim.jit.dispatch import Compiled
 
 __all__ = ["compiled", "compiled_uncounted", "map_blocks"]
 
@@ -26,7 +26,7 @@ def _compile(function: F, **flags: bool) -> F:
     if _CONFIG.DISABLE_JIT:
         return function
     options = {"nopython": True, "nogil": True, "error_model": "numpy", **flags}
-    return cast("F", Kernel(function, targetoptions=options))
+    return cast("F", Compiled(function, targetoptions=options))
 
 
 def compiled(function: F) -> F:

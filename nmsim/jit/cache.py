@@ -228,7 +228,7 @@ class KernelCache(numba.core.caching.NullCache):
 
     @property
     def cache_path(self) -> str | None:
-        """Folder of the kernel's module."""
+        """Folder that holds what is compiled of the kernel's module; None if nothing is kept."""
         return None if self._folder is None else str(self._folder)
 
     def _path(self, folder: Path, sig: Any, codegen: Any) -> Path:

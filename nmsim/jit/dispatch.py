@@ -15,13 +15,13 @@ from numba.core import types
 
 from nmsim.jit.cache import KernelCache
 
-__all__ = ["Kernel"]
+__all__ = ["Compiled"]
 
 _unliteral: Any = types.unliteral
 
 
 class _Called(numba.core.registry.CPUDispatcher):
-    """A kernel as kernels call it."""
+    """The version of a kernel that other kernels call, without a wrapper for Python."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         options = {**options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -36,8 +36,8 @@ class _Called(numba.core.registry.CPUDispatcher):
         )
 
 
-class Kernel(numba.core.registry.CPUDispatcher):
-    """A kernel as Python calls it; called by a kernel, it is its other version."""
+class Compiled(numba.core.registry.CPUDispatcher):
+    """A kernel as Python calls it; a kernel that calls it gets its other version."""
 
     def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
         super().__init__(function, targetoptions={**targetoptions, "no_cfunc_wrapper": True})

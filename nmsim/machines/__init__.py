@@ -5,10 +5,10 @@ those of the folders that the environment variable ``NMSIM_MACHINES`` names, so 
 own need not stand in the installation.
 """
 
-import os
 import sys
 
 from nmsim.machines.catalog import HARDWARE, load_hardware
+from nmsim.machines.folders import import_kinds
 from nmsim.machines.kind import (
     FIDELITIES,
     KINDS,
@@ -48,8 +48,7 @@ __all__ = [
     "simulate_dense",
 ]
 
-__path__.extend(filter(None, os.environ.get("NMSIM_MACHINES", "").split(os.pathsep)))
-KINDS.scan(sys.modules[__name__])
+import_kinds(sys.modules[__name__])
 
 _BEFORE = [column.name for column in COMMON_COLUMNS].index("bit_operations_issued")
 

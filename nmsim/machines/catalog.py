@@ -8,6 +8,7 @@ from typing import Any
 from nmsim.errors import NmsimError, SpecError
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
+from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
 from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
@@ -21,8 +22,12 @@ class Hardware:
         return iter(sorted(self._files()))
 
     def _files(self) -> dict[str, Path]:
-        catalogs = (catalog_files(KINDS[kind].catalog) for kind in KINDS)
-        return {name: path for catalog in catalogs for name, path in catalog.items()}
+        files: dict[str, Path] = {}
+        for kind in KINDS:
+            for name, path in catalog_files(KINDS[kind].catalog).items():
+                if files.setdefault(name, path) != path:
+                    raise SpecError(f"{path}: {files[name]} has that name too, expected another")
+        return files
 
     def path(self, name: str | Path) -> Path:
         """The file of a catalog entry, or the file at a path.
@@ -76,7 +81,9 @@ class Hardware:
         based_on = own.get("based_on")
         base = self.base(path, based_on)
         if base is None:
-            return own
+            # Entries that files change by name or by position must be there to be changed, or the
+            # one of two names for an entry that stands last would win, whichever file it is from.
+            return _laid_over(usual(), own, path)
         chain = (*above, path)
         if normpath(base) in map(normpath, chain):
             circle = " -> ".join(one.name for one in (*chain, base))
@@ -94,10 +101,15 @@ class Hardware:
                 f"{path}: kind is {own['kind']!r}, expected {kind!r}, that of {based_on!r}, which "
                 "it is based on"
             )
-        try:
-            return {**laid_over(inherited(under), own), "kind": kind}
-        except SpecError as error:
-            raise SpecError(f"{path}: {error}") from error
+        return {**_laid_over(inherited(under), own, path), "kind": kind}
+
+
+def _laid_over(under: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        whole: dict[str, Any] = laid_over(under, own)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+    return whole
 
 
 def _in_base(path: Path, based_on: object, error: NmsimError) -> SpecError:

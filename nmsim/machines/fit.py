@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class FittedConstant(Spec):
-    """A field that a fit has set."""
+    """A field of a machine that a fit has set: its start, its value, and how far that moved."""
 
     path: str = Field(description="dotted path of the field")
     start: float = Field(description="value that the fit started from")

@@ -124,12 +124,12 @@ class Stored(NamedTuple):
 
     @property
     def compressed(self) -> bool:
-        """Whether only kept elements are stored."""
+        """Whether only kept elements of the operand are stored."""
         return not self.pattern.is_dense
 
     @property
     def bits(self) -> int:
-        """Bits of a stored element with its metadata."""
+        """Bits that a stored element takes, with its metadata."""
         return self.value_bits + self.index_bits
 
 

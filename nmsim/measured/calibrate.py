@@ -58,7 +58,7 @@ DIGITS = 4
 
 @dataclass(frozen=True, eq=False)
 class MeasuredRoutine:
-    """Measured times of one routine.
+    """Measured times of one routine of a library, by size.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class _Constant:
     share: bool
 
     def at(self, distance: float) -> float:
-        """The value at a distance from the start."""
+        """The value of the field at a distance of the search from its start."""
         value = max(self.start, LEAST_SHARE) if self.share else self.start
         value *= float(np.exp(np.clip(distance, -7, 7)))
         return min(1.0, value) if self.share else value

@@ -40,7 +40,7 @@ LARGEST_POOL = 2048
 
 
 def open_device(index: int = 0) -> "CudaBackend":
-    """The CUDA GPU of an index.
+    """Open the CUDA GPU of an index, to be timed.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class _Replay:
 
 
 class CudaBackend:
-    """A CUDA GPU; see ``nmsim.measured.timing.Backend``."""
+    """A CUDA GPU that times GEMMs through PyTorch; its methods are those of ``Backend``."""
 
     def __init__(self, torch: Any, index: int) -> None:
         self._torch = torch

@@ -18,7 +18,7 @@ from nmsim.machines import HARDWARE, Call, Machine, load_hardware
 from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import MEASURED, MeasuredTable, Routine, read_measurements
+from nmsim.measured.tables import MEASURED, MeasuredTable, Routine, read_measured
 
 __all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
 
@@ -99,7 +99,7 @@ def shipped(hardware: str | None = None) -> tuple[list[MeasuredTable], list[str]
     found, notes = [], []
     own = "" if hardware is None else _measured(hardware).name
     for name in MEASURED:
-        rows = replace(read_measurements(MEASURED.folder / f"{name}.csv"), file=f"{name}.csv")
+        rows = replace(read_measured(MEASURED.folder / f"{name}.csv"), file=f"{name}.csv")
         machines = {machine_of(routine.gpu, routine.variant) for routine in rows.routines}
         if hardware is not None:
             if all(m and f"{own}-".startswith(f"{m}-") for m in machines):
@@ -148,7 +148,7 @@ def predict(
     *,
     lenient: bool = False,
 ) -> Predicted:
-    """Predict the time of every row.
+    """Predict the time of every row of measured tables, as the model of a machine has it.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ __all__ = [
     "MeasuredFile",
     "MeasuredTable",
     "Routine",
-    "read_measurements",
+    "read_measured",
     "refuse_predictions",
     "with_predictions",
 ]
@@ -82,7 +82,7 @@ class Routine(NamedTuple):
 
     @property
     def pattern(self) -> Pattern:
-        """The pattern of the compressed operand."""
+        """Pattern of the compressed operand; dense if none is."""
         return Pattern.parse(self.sparsity)
 
     @property
@@ -93,7 +93,7 @@ class Routine(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MeasuredTable:
-    """A measured file.
+    """A file of measured times, column by column: routines, sizes, times, and every record.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class MeasuredTable:
         return SpecError(f"{self.file}: line {self.lines[row]}: {problem}")
 
 
-def read_measurements(path: Path) -> MeasuredTable:
+def read_measured(path: Path) -> MeasuredTable:
     """Read a measured file, all of it or none.
 
     Raises

@@ -84,7 +84,7 @@ LEAST_COMPRESSED = 64
 
 @dataclass(frozen=True)
 class Case:
-    """One GEMM to be timed.
+    """One GEMM to be timed: sizes, format, pattern, library and layouts.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class State:
 
 
 class Backend(Protocol):
-    """A GPU that can be timed."""
+    """What a GPU must offer to be timed: its name, operands, launches, clock."""
 
     @property
     def device(self) -> Device:
@@ -172,12 +172,12 @@ class Backend(Protocol):
         """
 
     def state(self) -> State:
-        """Clock and power at this moment."""
+        """Clock and power of the GPU at this moment."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a GEMM is timed.
+    """How a GEMM is timed: how long a run takes, and how many of them there are.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ class Method:
     most_launches: int = 2_000
 
     def text(self, device: Device) -> str:
-        """The conditions of a row."""
+        """The conditions of a row's time, in words for its note."""
         return (
             f"CUDA graph of back-to-back launches, about {self.run_us / 1e3:g} ms a run; operands "
             f"standard normal, in turn from a pool larger than L2; warm-up "

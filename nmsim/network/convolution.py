@@ -43,31 +43,31 @@ class Conv(WeightedSpec):
 
     @property
     def copies(self) -> int:
-        """Independent parts of its tensors: groups."""
+        """How many independent parts its tensors have: the groups."""
         return self.groups
 
     @property
     def columns(self) -> int:
-        """Columns of one image: output pixels."""
+        """How many columns one image has: one for each output pixel."""
         return self.output_size[0] * self.output_size[1]
 
     def samples(self, batch: int) -> int:
-        """Images of a batch."""
+        """How many images a batch has."""
         return batch * self.images
 
     @property
     def window(self) -> Pair:
-        """Height and width of the kernel."""
+        """Height and width of the window that the weight covers."""
         return _pair(self.kernel)
 
     @property
     def image(self) -> Pair:
-        """Height and width of the input."""
+        """Height and width of the input image."""
         return _pair(self.input_size)
 
     @property
     def output_size(self) -> Pair:
-        """Height and width of the output."""
+        """Height and width of the output image."""
         sizes = zip(
             self.image,
             self.window,

@@ -23,12 +23,12 @@ class Linear(WeightedSpec):
 
     @property
     def copies(self) -> int:
-        """Independent parts of its tensors: one."""
+        """How many independent parts its tensors have: one."""
         return 1
 
     @property
     def columns(self) -> int:
-        """Columns of one sample: tokens."""
+        """How many columns one sample has: its tokens."""
         return self.tokens
 
     @property
@@ -44,7 +44,7 @@ class Linear(WeightedSpec):
         return (batch * self.tokens, features)
 
     def lower(self, batch: int) -> list[Lowered]:
-        """The layer's GEMMs; T = batch.tokens."""
+        """The GEMMs of a training step of the layer; T = batch.tokens."""
         t = checked_batch(batch) * self.tokens
         return three_gemms(
             self,
@@ -74,12 +74,12 @@ class Matmul(LayerSpec):
 
     @property
     def columns(self) -> int:
-        """Rows of A of one sample and head."""
+        """How many columns one sample and head has: the rows of A."""
         return self.m
 
     @property
     def weights(self) -> int:
-        """A matmul has none."""
+        """Elements of the weight: none, a product of activations has no weight."""
         return 0
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
@@ -124,7 +124,7 @@ class Bare:
 
     @property
     def name(self) -> str:
-        """The GEMM's layer."""
+        """Name of the layer that the GEMM is of."""
         return self.gemm.layer
 
     def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
@@ -137,16 +137,16 @@ class Bare:
 
     @property
     def copies(self) -> int:
-        """Copies of a GEMM are rows of one tensor."""
+        """How many independent parts its tensors have: one, of which copies are rows."""
         return 1
 
     @property
     def columns(self) -> int:
-        """A bare GEMM does not say where samples begin."""
+        """How many columns one sample has: one, as a bare GEMM does not say where samples begin."""
         return 1
 
     def lower(self, batch: int) -> list[Lowered]:
-        """The GEMM itself; its sizes hold the whole batch."""
+        """The GEMM itself, which is not lowered; its sizes hold the whole batch."""
         checked_batch(batch)
         return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]
 

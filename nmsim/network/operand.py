@@ -84,4 +84,4 @@ class HasTensors(Protocol):
         """The operation that made the layer's input."""
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
-        """Shape of a tensor, features last."""
+        """Shape of a layer's tensor for a batch, features last."""

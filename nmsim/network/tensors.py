@@ -46,7 +46,7 @@ class TensorSource(Protocol):
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Tensors drawn by role.
+    """Tensors drawn at random, by role, from distributions of the literature.
 
     - weight: normal, variance 2 / fan-in (He et al., ICCV 2015, equation 10).
     - activation: normal with log-normal scale per channel (ranges differ by channel: Nagel et al.,

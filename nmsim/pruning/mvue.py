@@ -58,7 +58,9 @@ def _keep_certain(
 def _draw(of: Lanes, group: int, left: Floats, step: Floats, number: Floats, room: Floats) -> None:
     """Keep exactly ``left`` more: those in which a point falls; the points are ``step`` apart.
 
-    ``room`` is scratch: what was reached, what was drawn, candidates to come.
+    ``room`` is scratch: sizes of candidates up to the element, how many of them were drawn, and how
+    many are still to come. In a lane of more than N non-zeros, at every element
+    drawn <= left <= drawn + to come.
     """
     reached, drawn, candidates = room[:LANES], room[LANES : 2 * LANES], room[2 * LANES :]
     for lane in range(LANES):
@@ -102,7 +104,11 @@ def _keep_proportionally(
     out: Floats,
     mask: NDArray[np.bool_],
 ) -> None:
-    """Prune a flat array of at least ``LANES`` groups; ``draws`` is the state and first group."""
+    """Prune a flat array of at least ``LANES`` groups; ``draws`` is the state and first group.
+
+    All groups before ``at`` are done. What a group becomes depends on its values and its own draws
+    alone, so that doing some of them twice changes nothing.
+    """
     keep, group = limits
     state, first = draws
     of = lanes(group)

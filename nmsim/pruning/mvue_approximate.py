@@ -28,7 +28,8 @@ Floats = NDArray[np.float64]
 def _draw_one(of: Lanes, group: int, number: Floats, room: Floats) -> None:
     """Keep one more non-zero of every lane, with probability in proportion to its size.
 
-    ``room`` is scratch: the total, what was reached, candidates to come.
+    ``room`` is scratch: the size of all candidates, of those up to the element, and how many are
+    still to come; negative once one was drawn. A lane with a candidate left draws exactly one.
     """
     total, reached, candidates = room[:LANES], room[LANES : 2 * LANES], room[2 * LANES :]
     for lane in range(LANES):
@@ -153,7 +154,11 @@ def _keep_successively(
     out: Floats,
     mask: NDArray[np.bool_],
 ) -> None:
-    """Prune a flat array of at least ``LANES`` groups; ``draws`` is the state and first group."""
+    """Prune a flat array of at least ``LANES`` groups; ``draws`` is the state and first group.
+
+    All groups before ``at`` are done. What a group becomes depends on its values and its own draws
+    alone, so that doing some of them twice changes nothing.
+    """
     keep, group = limits
     state, first = draws
     of, number, room = lanes(group), np.empty(LANES), np.empty(3 * LANES)

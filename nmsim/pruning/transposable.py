@@ -26,7 +26,7 @@ _LARGEST_GROUP = 32
 
 
 class _Tile(NamedTuple):
-    """A tile and its dual solution.
+    """A tile of M x M magnitudes, its mask, and the prices that prove the mask optimal.
 
     With gain = size - row_price - column_price, what is kept has gain >= 0 and what is not has
     gain <= 0; a column with room is priced 0, and so is a row with room; no price is negative

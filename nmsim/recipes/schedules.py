@@ -75,7 +75,7 @@ class Schedule:
     finetune_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse phases that do not fit."""
+        """Refuse dense and fine-tuning steps that do not fit into the run."""
         phases = (self.dense_steps, self.finetune_steps)
         if min(phases) < 0 or sum(phases) > self.steps:
             raise SpecError(
@@ -210,7 +210,7 @@ def schedule(
     finetune_steps: int = 0,
     **parameters: float | None,
 ) -> Schedule:
-    """Make a schedule by name.
+    """Make the schedule of a name, with its options.
 
     Parameters
     ----------

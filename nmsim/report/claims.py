@@ -47,7 +47,7 @@ class Section:
     verdicts: list[Verdict]
 
     def record(self) -> dict[str, Any]:
-        """Everything of it as JSON."""
+        """The section as it stands in JSON, each verdict with whether it is reproduced."""
         stated = [{**asdict(v), "reproduced": v.reproduced} for v in self.verdicts]
         return {**asdict(self), "verdicts": stated}
 
@@ -69,7 +69,7 @@ def judged(
 
 
 def reproduced(verdicts: Sequence[Verdict]) -> str:
-    """How many statements hold.
+    """How many of the statements nmsim reproduces.
 
     Examples
     --------

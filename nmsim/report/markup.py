@@ -14,7 +14,7 @@ __all__ = ["Cell", "Head", "Safe", "drawings", "el", "facts", "fields", "joined"
 
 
 class Safe(str):
-    """Text that is HTML already."""
+    """Text that is HTML already, and is not escaped again."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ def _cell(column: Head, cell: Cell) -> Safe:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Safe:
-    """A list of names and values."""
+    """Names and values as an HTML list of definitions."""
     return el("dl", *(joined((el("dt", name), el("dd", value))) for name, value in pairs))
 
 

@@ -12,7 +12,7 @@ __all__ = ["render_memory"]
 
 
 def render_memory(total: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Parts and their sum, one line each.
+    """The memory of a step as a table: its parts and their sum, one line each.
 
     Parameters
     ----------

@@ -58,9 +58,9 @@ def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figur
 def speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
     """Speed-up over the dense twin per layer and phase, against 1 and against the mask's ideal."""
     chart = LayerChart.of(df)
-    measured = [row["speedup"] for row in chart.rows if row["speedup"] is not None]
+    gained = [row["speedup"] for row in chart.rows if row["speedup"] is not None]
     ideals = [row["speedup_ideal"] for row in chart.rows if row["speedup_ideal"] is not None]
-    limit = axis_end(measured, ideals)
+    limit = axis_end(gained, ideals)
     beyond = f" (arrow: up to {ratio(max(ideals))}×)" if max(ideals, default=0) > limit else ""
     for phase in chart.phases:
         chart.bars(phase, "speedup", "", PHASE_COLOURS[phase], text=ratio)

@@ -8,7 +8,6 @@ import pandas as pd
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
-from nmsim.report.measures import amounts, costs, speedups, step_speedup
 from nmsim.report.notation import (
     MISSING,
     duration,
@@ -27,6 +26,7 @@ from nmsim.report.summary import (
     point_summaries,
     quotient,
 )
+from nmsim.report.sums import amounts, costs, speedups, step_speedup
 from nmsim.report.table import RESULTS, records
 from nmsim.result import Column
 
@@ -118,7 +118,7 @@ def totals_table(df: pd.DataFrame) -> Safe:
     sums = phase_summary(gemm_rows(df))
     if len(sums) == 2:
         sums.pop("all")
-    measures = (
+    columns = (
         *speedups(),
         *costs(list(sums.values())),
         *amounts(list(sums.values())),
@@ -126,13 +126,13 @@ def totals_table(df: pd.DataFrame) -> Safe:
     rows = [
         [
             Cell("all phases" if phase == "all" else phase, style=f"phase {phase}"),
-            *(measure.cell(total) for measure in measures),
+            *(one.cell(total) for one in columns),
             Cell(bound_shares(total["bound"]) or MISSING),
         ]
         for phase, total in sums.items()
     ]
     bound = Head("bound by", "share of time", "what limits the rows of the phase")
-    return sheet((Head("phase"), *(measure.head for measure in measures), bound), rows, "totals")
+    return sheet((Head("phase"), *(one.head for one in columns), bound), rows, "totals")
 
 
 def points_table(df: pd.DataFrame) -> Safe:
@@ -147,14 +147,14 @@ def points_table(df: pd.DataFrame) -> Safe:
         *(Head(name) for name in names),
         *(Head(phase, "speed-up ×", "dense cycles over these", number=True) for phase in phases),
         Head("all phases", "speed-up ×", "dense cycles over these", number=True),
-        *(measure.head for measure in rest),
+        *(one.head for one in rest),
         Head("bound by", "share of time"),
     ]
     rows = [
         [
             *(_plain(point[name]) for name in names),
             *(speedup.cell(sums.get(phase, {"speedup": None})) for phase in (*phases, "all")),
-            *(measure.cell(sums["all"]) for measure in rest),
+            *(one.cell(sums["all"]) for one in rest),
             Cell(bound_shares(sums["all"]["bound"])),
         ]
         for point, sums in points

@@ -28,7 +28,7 @@ class _Line:
 
 
 def step_table(totals: Totals) -> Table:
-    """The step for a terminal, within 100 columns.
+    """The training step as a table for a terminal, within 100 columns.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def step_table(totals: Totals) -> Table:
 
 
 def step_sheet(totals: Totals) -> Safe:
-    """The step for a page."""
+    """The training step as an HTML table for a page."""
     phases = _phases(totals)
     heads = [Head("figure"), Head("unit"), *(_head(phase, phases) for phase in phases)]
     rows = []

@@ -1,4 +1,4 @@
-"""Figures of a sweep: a measure against the pattern, a row of panels per model, one per phase."""
+"""Figures of a sweep: a quantity against the pattern, a row of panels per model, one per phase."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,10 +64,10 @@ def sweep_bandwidth_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.
     return grid.finish("DRAM bandwidth against the pattern", "DRAM traffic [GB/s]")
 
 
-def _values(points: Iterable[tuple[Point, Phases]], phase: str, measure: str) -> dict[str, float]:
-    """The measure by pattern, where it is known."""
+def _values(points: Iterable[tuple[Point, Phases]], phase: str, quantity: str) -> dict[str, float]:
+    """The quantity by pattern, where it is known."""
     found = {
-        point["pattern"]: phases[phase][measure] for point, phases in points if phase in phases
+        point["pattern"]: phases[phase][quantity] for point, phases in points if phase in phases
     }
     return {pattern: value for pattern, value in found.items() if value is not None}
 

@@ -77,7 +77,7 @@ def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
 
 def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     if any(row.get("waves") is not None for row in rows):
-        return _gpu_columns(rows, notes)
+        return _wave_columns(rows, notes)
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
         *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
@@ -94,20 +94,20 @@ def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     ]
 
 
-def _gpu_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
-    """A GPU's time is explained by kernel, waves and bound; rates and cycles go before those."""
+def _wave_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
+    """Columns of rows that ran in waves: with kernel and bound, these say more than rates do."""
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=16),
         *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
         _Shown("phase", "", lambda row: str(row["phase"]), right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
         _Shown("A/B", "N:M", _patterns, 4, right=False),
-        _Shown("kernel ÷K", "tile_stages", _gpu_kernel, 5, right=False),
+        _Shown("kernel ÷K", "tile_stages", _kernel_alone, 5, right=False),
         _Shown("waves", "", lambda row: grouped(row["waves"], 1) if "m" in row else "", 2),
         _scaled("cycles", "", "cycles", rows, 8),
         _time(rows, 1),
         *_rates((9, 11, 10)),
-        _Shown("bound by", "", _gpu_bound, 3, right=False),
+        _Shown("bound by", "", _bound_alone, 3, right=False),
         _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 7),
     ]
@@ -185,7 +185,7 @@ def _patterns(row: Row) -> str:
     return "dense" if set(pair) == {"dense"} else "/".join(pair)
 
 
-def _gpu_kernel(row: Row) -> str:
+def _kernel_alone(row: Row) -> str:
     """``64x64x64_3 ÷4`` of ``cublas 64x64x64_3 split 4``: which library, the patterns tell."""
     if "m" not in row:
         return ""
@@ -197,8 +197,8 @@ def _bound(row: Row) -> str:
     return _most(row).removeprefix("dram ")
 
 
-def _gpu_bound(row: Row) -> str:
-    """A bandwidth by its memory alone; a GPU has several."""
+def _bound_alone(row: Row) -> str:
+    """What limits a row that ran in waves: a bandwidth by its memory alone, one of several."""
     return _most(row).removesuffix(" bandwidth").removesuffix(" reduction")
 
 

@@ -71,7 +71,7 @@ def _cells(segment: Document) -> list[str]:
 
 
 def _long(seconds: float) -> str:
-    """A time that may be days.
+    """Microseconds as text, in a unit up to days.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def _flops(flops: int, dense: int) -> str:
 
 
 def render_training(run: Document) -> list[Table]:
-    """One line per segment, then the sums."""
+    """A training run for a terminal: one line per segment, then the sums."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for head in _HEADS:
         heading = Text(f"{head.name}\n{head.unit}")
@@ -131,7 +131,7 @@ def render_training(run: Document) -> list[Table]:
 
 
 def segments_csv(run: Document) -> str:
-    """The segments as CSV."""
+    """The segments of a training run as CSV, one line each."""
     return pd.DataFrame(run["segments"]).to_csv(index=False, lineterminator="\n")
 
 

@@ -68,7 +68,7 @@ class _Run(_Stored):
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """The document of a stored run.
+    """Read the document of a training run that is stored in a folder.
 
     Raises
     ------

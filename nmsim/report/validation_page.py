@@ -44,7 +44,7 @@ _WORST = (
 
 
 def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
-    """The figures that a reader looks for first."""
+    """The numbers of a validation that a reader looks for first, as tiles."""
     shown = [
         ("Mean error (MAPE)", _percent(manifest["mape"]), f"{manifest['rows']:,} measured GEMMs"),
         (
@@ -83,7 +83,7 @@ def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
 
 
 def figure_parts(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
-    """Every figure and its caption."""
+    """Every figure of a validation and its caption, as parts of a page."""
     parts = [el("h2", "Figures", id="figures")]
     for name, drawing in drawings(validation_figures(df, manifest)).items():
         text = _CAPTIONS[name]

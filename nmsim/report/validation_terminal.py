@@ -15,7 +15,7 @@ _NAME = 40
 
 
 def render_validation(summary: Mapping[str, Any]) -> list[Table]:
-    """The tables of a validation.
+    """A validation as tables for a terminal.
 
     Parameters
     ----------

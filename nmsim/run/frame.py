@@ -35,9 +35,9 @@ TEXTS |= {"model", "recipe", "pattern", "fidelity"}
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per GEMM: columns beside `nmsim.machines.COLUMNS` first, then those, in order.
 
-    Counts are int64, measures float64, ``transposed`` is bool, the rest is text, whatever the rows
-    are and however few. Optional counts are nullable Int64, optional measures NaN where there is
-    none. A count beyond 64 bits turns its column into Python integers.
+    Counts are int64, other numbers float64, ``transposed`` is bool, the rest is text, whatever the
+    rows are and however few. Optional counts are nullable Int64, other optional numbers NaN where
+    there is none. A count beyond 64 bits turns its column into Python integers.
 
     Raises
     ------

@@ -169,7 +169,7 @@ def trained(point: Point, steps: int, command: str) -> Trained:
 
 
 def _said(point: Point) -> Row:
-    """The keywords of a point, with names for things and sources for names."""
+    """What a manifest says of a point: its keywords, names for things, and sources of these."""
     workload, setting, machine = load_workload(point.model), point.setting, point.machine
     given = {one.name: getattr(point, one.name) for one in keywords(Point)}
     given.pop("overrides")  # the machine has them

@@ -20,7 +20,7 @@ __all__ = ["Keeping", "footprint_of", "memory_footprint"]
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping(Subject):
-    """A subject whose training step is weighed."""
+    """The keywords of a memory footprint: those of a subject, and the optimizer."""
 
     optimizer: Annotated[
         str, Keyword("Whose states stand beside the weights.", choices=OPTIMIZERS)

@@ -106,7 +106,7 @@ class Subject:
 
     @property
     def machine(self) -> Machine:
-        """The machine, with its fields replaced."""
+        """The machine of the run, with the fields replaced that ``overrides`` names."""
         machine: Machine = load_hardware(self.hardware, **self.overrides)
         return machine
 
@@ -136,7 +136,7 @@ class Job(Subject):
 
     @property
     def setting(self) -> Setting:
-        """What masks are made of.
+        """What the masks of the run are made of: recipe, pattern, tensors, batch and seed.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Point(Job):
 
 @taking(Point)
 def simulate(point: Point) -> pd.DataFrame:
-    """Simulate a workload on a machine.
+    """Simulate a workload on a machine: a table with a row for each GEMM.
 
     Returns
     -------

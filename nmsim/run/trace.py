@@ -45,7 +45,7 @@ class _Operand(Spec):
 
 
 class _Entry(Spec):
-    """One row of the GEMM table."""
+    """One row of a trace's GEMM table: the GEMM, and the mask of each operand."""
 
     gemm: Gemm
     note: str
@@ -55,7 +55,7 @@ class _Entry(Spec):
 
 
 class _Document(Spec):
-    """The JSON in the header's metadata."""
+    """The JSON in the metadata of a trace's header: schema, provenance and the GEMM table."""
 
     sha256: str
     schema_: Annotated[int, Field(alias="schema")]

@@ -60,7 +60,7 @@ class StepCost:
 
     @property
     def flops(self) -> int:
-        """Two for every useful MAC."""
+        """Floating-point operations of a step: two for every useful MAC."""
         return 2 * self.macs_useful
 
 
@@ -112,11 +112,11 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run."""
+        """How many steps the run has, all segments together."""
         return sum(segment.span.steps for segment in self.segments)
 
     def total(self, quantity: str) -> float:
-        """The sum of a field of ``StepCost`` over all steps of the run."""
+        """Sum of a field of ``StepCost`` over all steps of the run."""
         parts = [getattr(part.step, quantity) * part.span.steps for part in self.segments]
         return math.fsum(parts) if isinstance(parts[0], float) else sum(parts)
 
@@ -132,7 +132,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Job):
-    """A training run to simulate."""
+    """The keywords of a training run: those of a job, and its steps."""
 
     steps: Annotated[int, Keyword("Training steps of one batch each.")]
 

@@ -77,7 +77,7 @@ class MaskStep:
         return once * self.repeat / self.refresh
 
     def _host_us(self, machine: Machine) -> float:
-        """On the host: there over the link, solved on its cores, and back."""
+        """Microseconds on the host: there over the link, solved on its cores, and back."""
         host = machine.host
         if host is None:
             raise SpecError(
@@ -103,7 +103,7 @@ def basis(machine: Machine) -> str:
 
 
 def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[MaskStep]:
-    """What the masks of one GEMM take.
+    """What is done to have the operands of one GEMM masked, step by step.
 
     Parameters
     ----------

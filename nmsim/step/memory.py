@@ -99,7 +99,7 @@ class _Side(NamedTuple):
 
     @property
     def packed(self) -> _Bytes:
-        """Bytes of its stored elements."""
+        """Bytes of the stored elements of the operand, and of their metadata."""
         elements = self.rows * self.stored.elements
         return _Bytes(elements * self.stored.value_bits / 8, elements * self.stored.index_bits / 8)
 

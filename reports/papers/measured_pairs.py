@@ -8,7 +8,7 @@ from paper import Figures, Printed
 
 from nmsim.measured.accuracy import speedups
 from nmsim.measured.predict import predict
-from nmsim.measured.tables import MEASURED, read_measurements
+from nmsim.measured.tables import MEASURED, read_measured
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
 
@@ -20,7 +20,7 @@ _ALIKE = 0.05
 
 def measure_pairs() -> dict[str, Any]:
     """Measured and predicted speed-up of every 2:4 product that has a dense twin."""
-    pairs = speedups(predict([read_measurements(MEASURED.folder / f"{FILE}.csv")]).table)
+    pairs = speedups(predict([read_measured(MEASURED.folder / f"{FILE}.csv")]).table)
     return {
         "file": f"nmsim/measured/{FILE}.csv",
         "pairs": [

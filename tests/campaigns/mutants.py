@@ -1,11 +1,13 @@
 """Does a test notice when one operator, or one constant, of the simulator is wrong?
 
 ``python tests/campaigns/mutants.py [--mutants 100] [--seed 0]``; about ten minutes on two cores for
-a hundred. Each mutant changes one token inside a function of the modules of ``SELECTIONS``, in a
-copy of the tree, and runs the tests that stand beside its module there, kernels interpreted and
-few examples of each property drawn. A mutant is killed if a test fails, or takes too long. At least
-half of them are in kernels. Survivors follow the line, to be judged by hand: a mutant may be
-equivalent, or be killed only by more examples or by a test of another module.
+a hundred. ``--list`` names the drawn mutants and tries none; ``--only FILE:LINE ...`` takes every
+mutant of these lines instead, or of FILE:LINE:COLUMN the one there. Each mutant changes one token
+inside a function of the modules of ``SELECTIONS``, in a copy of the tree, and runs the tests that
+stand beside its module there, kernels interpreted and few examples of each property drawn. A mutant
+is killed if a test fails, or takes too long. At least half of those drawn are in kernels. Survivors
+follow the line, to be judged by hand: a mutant may be equivalent, or be killed only by more
+examples or by a test of another module.
 """
 
 import argparse
@@ -59,6 +61,8 @@ MULTIPROCESSOR = (
         "sm",
         "a_chain_of_dependent_instructions_takes_its_latency",
         "recurring_slices_are_found[feed0-tile2]",
+        "a_big_tile_from_l2_is_bound_by_tensor_cores",
+        "slices_of_a_single_warp_recur_as_fast_as_memory_brings_them",
         "parts_add_up_and_the_epilogue_takes_its_bytes",
         "a_timeline_is_the_run",
         "rows_of_a_program_are_those_of_cutlass",
@@ -78,7 +82,22 @@ GPU = (
     *of("closed_form"),
     *of("gpu_constants"),
     *of("preparation"),
-    *of("tensor_core", "a_last_wave_reads_again_by_its_share"),
+    *of(
+        "tensor_core",
+        "a_last_wave_reads_again_by_its_share",
+        "a_copy_that_brings_k_last_comes_before_the_gemm",
+        "counts_of_a_launch_by_hand",
+        "a_dense_operand_that_is_copied_is_read_and_written_once_more",
+        "the_fullest_multiprocessor_has_its_share_of_every_channel",
+        "latency_grows_with_the_share_of_time_in_which_memory_is_busy",
+        "later_waves_read_again_what_l2_does_not_hold",
+        "a_launch_is_cut_into_tiles_by_hand",
+    ),
+    *of(
+        "gpu_machines",
+        "a_hypothetical_core_takes_its_own_patterns_each_at_its_rate",
+        "vectors_shrink_k_before_the_instruction_sees_it",
+    ),
 )
 INTERSECTING = (
     *of(
@@ -97,6 +116,14 @@ INTERSECTING = (
         "impossible_machines_and_masks_are_refused",
         "folds_short_of_rows_are_a_stratum_of_their_own",
         "a_short_group_is_expected_to_hold_what_it_has",
+        "the_largest_of_normal_sums_is_that_of_order_statistics",
+        "the_larger_of_two_unlike_normal_sums_is_clarks",
+        "gathering_pes_moves_their_largest_by_a_bin_at_most",
+        "bounds_of_two_pes_that_toss_a_coin_per_group",
+        "the_logarithm_of_a_mean_exponential_by_hand",
+        "a_pe_of_its_own_waits_for_nobody",
+        "a_short_group_holds_what_it_has_where_rows_differ",
+        "rows_that_keep_alike_meet_one_that_does_not",
     ),
     *of("systolic_oracle", "arrays_that_intersect_are_the_oracles"),
 )
@@ -108,6 +135,15 @@ SYSTOLIC = (
         "a_path_that_suffices_is_no_bound",
         "a_preload_that_hides_behind_no_wait_is_not_the_bound",
         "misfits_are_groups_that_selectors_do_not_cover",
+        "what_a_fold_waits_for_its_path_by_hand",
+        "outputs_that_take_too_long_to_leave_are_refused",
+        "the_bound_of_an_array_changes_where_it_says",
+        "a_channel_is_busy_for_its_bits",
+    ),
+    *of(
+        "intersecting_array",
+        "rows_of_tiles_are_alike_only_as_far_as_their_folds_are",
+        "a_fold_takes_at_least_what_its_words_take_on_the_path",
     ),
     *of(
         "systolic",
@@ -115,6 +151,7 @@ SYSTOLIC = (
         "bound_names_what_limits",
         "spilled_partial_sums_go_out_and_come_back",
         "bytes_of_a_convolution_by_hand",
+        "every_row_of_tiles_reads_b_again_unless_half_of_its_buffer_holds_it",
         "padding_to_whole_groups",
         "closed_forms_count_what_the_folds_count_with_masks",
         "repeats_multiply_everything",
@@ -135,7 +172,15 @@ SELECTIONS = {
         "bytes_are_compulsory_traffic_and_take_no_time",
         "a_field_out_of_range_is_refused",
     ),
-    "nmsim/machines/*.py": (*of("measured_as"), *of("gpu_constants")),
+    "nmsim/machines/*.py": (
+        *of("measured_as"),
+        *of("gpu_constants"),
+        *of(
+            "calibration",
+            "a_report_that_is_none_is_refused_in_one_line",
+            "a_report_may_call_its_holdouts_folds",
+        ),
+    ),
     "nmsim/network/im2col.py": (*of("layer"), *of("tensors")),
     "nmsim/network/lowering.py": (*of("layer"), *of("tensors"), *of("networks")),
     "nmsim/recipes/masking.py": (
@@ -144,7 +189,11 @@ SELECTIONS = {
     ),
     "nmsim/step/m*.py": (
         *of("step_memory"),
-        *of("overhead", "a_mask_made_in_every_step_is_packed_by_its_own_kernel"),
+        *of(
+            "overhead",
+            "a_mask_made_in_every_step_is_packed_by_its_own_kernel",
+            "fst_gathers_kept_columns_and_shifts_the_gradient",
+        ),
     ),
 }
 """Pytest's arguments for the files of a pattern, the first that matches; each takes seconds."""
@@ -161,9 +210,14 @@ class Mutant:
     new: str
     in_kernel: bool
 
+    @property
+    def place(self):
+        """Where it is, as an editor has it but that columns count from 0."""
+        return f"{self.file}:{self.line}:{self.column}"
+
     def __str__(self):
         kernel = " (kernel)" if self.in_kernel else ""
-        return f"{self.file}:{self.line}: {self.old} -> {self.new} at {self.column}{kernel}"
+        return f"{self.place}: {self.old} -> {self.new}{kernel}"
 
     def applied(self, source):
         """The source with this token replaced."""
@@ -296,9 +350,20 @@ def candidates():
     return [mutant for file in chosen for mutant in mutants(file, (ROOT / file).read_text("utf-8"))]
 
 
-def main(wanted, seed):
-    """Draw, try and count; the survivors follow."""
-    chosen = drawn(candidates(), wanted, seed)
+def at(found, places):
+    """The mutants at FILE:LINE or FILE:LINE:COLUMN; stop at a place that has none."""
+    chosen = {
+        place: [mutant for mutant in found if f"{mutant.place}:".startswith(f"{place}:")]
+        for place in places
+    }
+    for place, there in chosen.items():
+        if not there:
+            sys.exit(f"{place} has no mutant")
+    return list(dict.fromkeys(mutant for there in chosen.values() for mutant in there))
+
+
+def main(chosen, drawing):
+    """Try mutants and count; the survivors follow."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         trees, copies = SimpleQueue(), [copied(Path(folder) / str(i)) for i in range(WORKERS)]
         needed = sorted({selection(mutant.file) for mutant in chosen})
@@ -309,7 +374,7 @@ def main(wanted, seed):
         lived = list(pool.map(lambda mutant: survives(mutant, trees, seconds), chosen))
     left = [mutant for mutant, lives in zip(chosen, lived, strict=True) if lives]
     killed = len(chosen) - len(left)
-    print(f"mutants: {len(chosen)}, killed {killed}, survived {len(left)} (seed {seed})")
+    print(f"mutants: {len(chosen)}, killed {killed}, survived {len(left)} ({drawing})")
     for mutant in left:
         print(mutant)
 
@@ -318,5 +383,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutants", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="name the mutants, try none")
+    parser.add_argument("--only", nargs="+", metavar="FILE:LINE[:COLUMN]", help="those there")
     given = parser.parse_args()
-    main(given.mutants, given.seed)
+    if given.only:
+        chosen, drawing = at(candidates(), given.only), "named places"
+    else:
+        chosen, drawing = drawn(candidates(), given.mutants, given.seed), f"seed {given.seed}"
+    if given.list:
+        print(*chosen, sep="\n")
+    else:
+        main(chosen, drawing)

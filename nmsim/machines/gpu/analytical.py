@@ -5,7 +5,7 @@ waves. In a wave the slowest of these sets the pace: the tensor cores (or the sh
 feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
 in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
 first slice, waits for it, and stores its results. Device memory is read once, and again where the
-footprint of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip
+working set of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip
 and DRAM time overlap but for a share of the shorter one. A launch, the kernel that adds the parts
 of K, and the clock that long kernels lose come on top.
 """
@@ -134,7 +134,11 @@ def estimate(
     split: float,
     size: Size,
 ) -> Estimate:
-    """Clocks of a GEMM on a kernel, K in ``split`` parts."""
+    """Clocks of a GEMM on a kernel, K in ``split`` parts.
+
+    After each kind of wave, full ones and then the rest, ``busy`` is the time of all waves so far,
+    each at the slowest of its paces; ``shares`` are what every pace alone would have taken.
+    """
     m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
     grid = down * across * copies

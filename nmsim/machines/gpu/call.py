@@ -27,7 +27,7 @@ VECTOR_GROUP = 4
 
 @dataclass(frozen=True)
 class Resolved:
-    """A call on a machine.
+    """A call of a library on a GPU, resolved to the kernels and numbers that both models run.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class _Service(NamedTuple):
 
 
 def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
-    """Those that take the number format, the one that is asked for first."""
+    """Libraries of a GPU that take a call's number format, the one that it asks for first."""
     fits = [
         library
         for library in machine.libraries
@@ -114,7 +114,7 @@ def _vectors(machine: Gpu, call: Call) -> Iterator[_Service]:
 
 
 def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:
-    """Libraries whose kernels cover the pattern."""
+    """Libraries whose kernels run the pattern of a call, or one that covers it."""
     for library in _libraries(machine, call, sparse=True):
         kernels = load_kernels(library.kernels)
         native = _runs_as(machine, call, library, kernels, call.pattern)
@@ -123,7 +123,7 @@ def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:
 
 
 def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
-    """What runs a call, and what the reader should know about it."""
+    """The library and kernels that run a call, and what the reader should know about it."""
     notes = []
     service = None
     if not call.pattern.is_dense:

@@ -53,7 +53,11 @@ def choose(
     rules: Rules,
     size: Size,
 ) -> tuple[int, float, float]:
-    """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb."""
+    """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb.
+
+    ``least`` is the time of the best kernel and split so far, of equals the first. Splits ascend,
+    so that where one is too many, all later ones are.
+    """
     m, n, k, copies = size
     once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     dram = copies * (once / chip.dram + m * n * form.out / chip.write)

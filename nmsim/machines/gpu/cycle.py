@@ -39,7 +39,7 @@ ROUND = 4096
 
 
 class Outcome(NamedTuple):
-    """What a GEMM takes on one kernel.
+    """What a GEMM takes on one kernel: clocks, bytes, waves and what they wait for.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def _hidden(chip: Chip, wave: Wave) -> int:
 
 
 def _slot_clocks(chip: Chip, wave: Wave) -> int:
-    """For which a threadblock holds its slot."""
+    """Clocks for which a threadblock holds its slot."""
     return int(chip.start) + wave.tile.cycles - _hidden(chip, wave)
 
 
 def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
-    """Clocks of waves by what they go to."""
+    """Clocks of a launch's waves by what they go to, each one of ``BOUNDS``."""
     shares: dict[str, float] = {}
 
     def add(cause: str, clocks: float) -> None:
@@ -126,7 +126,7 @@ def run_kernel(
     sizes: Sizes,
     form: Form | None = None,
 ) -> Outcome:
-    """Run a GEMM on one kernel.
+    """Run a GEMM on one kernel, wave by wave: its clocks and what they went to.
 
     Parameters
     ----------

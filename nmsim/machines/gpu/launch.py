@@ -41,7 +41,7 @@ BOUNDS = (
 
 @dataclass(frozen=True)
 class Launch:
-    """A sparse GEMM as one launch.
+    """A sparse GEMM as one launch of a library's kernel: the call, the copy before it, the choice.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ class Launch:
 
     @property
     def size(self) -> Size:
-        """M, N, K and copies."""
+        """Sizes that the kernel is launched with: M, N, K and copies."""
         return _size(self.work)
 
     @property
     def table_row(self) -> NDArray[np.float64]:
-        """The chosen kernel as numbers."""
+        """The chosen row of the kernel table: tile, stages, threadblocks per SM, warp tile."""
         row: NDArray[np.float64] = self.resolved.table[self.row]
         return row
 

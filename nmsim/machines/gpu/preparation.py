@@ -39,12 +39,12 @@ class Preparation(NamedTuple):
 
     @property
     def read_bytes(self) -> float:
-        """Bytes that all passes read."""
+        """Bytes that all passes of a preparation read."""
         return sum(one.read_bytes for one in self.passes)
 
     @property
     def written_bytes(self) -> float:
-        """Bytes that all passes write."""
+        """Bytes that all passes of a preparation write."""
         return sum(one.written_bytes for one in self.passes)
 
 

@@ -62,7 +62,7 @@ class FormatRate(Spec):
 
 
 class Sm(Spec):
-    """One streaming multiprocessor."""
+    """One streaming multiprocessor (SM): sub-cores, shared memory, and what it holds at once."""
 
     sub_cores: Annotated[int, Field(ge=1, le=64)] = Field(
         4, description="schedulers, each with a tensor core"
@@ -86,7 +86,7 @@ class L2(Spec):
 
 
 class GpuDram(Spec):
-    """Device memory."""
+    """Device memory of a GPU: bandwidth and latency of reads."""
 
     gbps: Positive = Field(description="read bandwidth as measured, 1e9 bytes per second")
     latency_clk: Positive = Field(description="load latency, clocks of an SM")
@@ -237,7 +237,7 @@ class Gpu(Machine):
         return self.model_copy(update={"timing": timing})
 
     def format(self, dtype: str) -> FormatRate:
-        """A number format by name.
+        """The rates of a number format on this GPU, by its name.
 
         Raises
         ------
@@ -261,7 +261,7 @@ class Gpu(Machine):
         return self.sms * self.format(self.dtype).macs_per_clk
 
     def metadata_bits(self, pattern: Pattern) -> int:
-        """Metadata of a kept element, bits."""
+        """Bits of metadata of a kept element of a pattern."""
         return index_width(self.index_bits, pattern)
 
 

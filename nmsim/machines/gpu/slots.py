@@ -24,7 +24,7 @@ Times = NDArray[np.int64]
 
 
 class Schedule(NamedTuple):
-    """Tiles on slots.
+    """When tiles that were given to the slots of a GPU have ended, and how busy the slots were.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Schedule(NamedTuple):
 
     @property
     def occupancy(self) -> float:
-        """Share of slots' time, until the last tile has ended, that has a tile in it."""
+        """Share of the slots' time, until the last tile has ended, in which they hold a tile."""
         return self.busy / (self.cycles * len(self.ends)) if self.cycles else 0.0
 
 
@@ -64,7 +64,7 @@ def _sift(free: Times, longer: int) -> None:
 
 @compiled
 def _latest(free: Times) -> np.int64:
-    """When the last slot is free."""
+    """Time when the last slot of a heap is free."""
     latest: np.int64 = free[0]
     for time in free:
         latest = max(latest, time)
@@ -73,7 +73,7 @@ def _latest(free: Times) -> np.int64:
 
 @compiled
 def _delay(free: Times, longer: int) -> None:
-    """Make all slots busy for longer."""
+    """Make all slots of a heap busy for longer, by the same time."""
     for i in range(len(free)):
         free[i] += longer
 

@@ -144,5 +144,5 @@ def _up(size: int, unit: int) -> int:
 
 @lru_cache(maxsize=65536)
 def tile_time(core: Sm, tile: Tile, feed: Feed, slices: int, ctas: int) -> TileTime:
-    """``sm.run``, remembered: launches have few kinds of tile."""
-    return sm.run(core, tile, feed, slices, ctas=ctas)
+    """The time of a tile on a multiprocessor, remembered: launches have few kinds of tile."""
+    return sm.time_tile(core, tile, feed, slices, ctas=ctas)

@@ -5,9 +5,9 @@ feed that is its share of the slowest of its port, the L2 cache and device memor
 latency of idle memory, which tells how busy memory is, then at the latency that goes with it.
 
 Device memory delivers to each tile its part of what the launch reads: every operand once, and again
-what later waves need and L2 no longer holds, by the footprint of a wave (stripes of both operands,
-and results) against its capacity. Results leave an SM at its own rate or at its share of device
-memory's, but for those that L2 holds until the kernel has ended.
+what later waves need and L2 no longer holds, by the working set of a wave (stripes of both
+operands, and results) against its capacity. Results leave an SM at its own rate or at its share of
+device memory's, but for those that L2 holds until the kernel has ended.
 
 Where memory is the slowest and some SMs have a threadblock more than others, those are served no
 faster for it; what they lag behind they catch up when the others have ended.
@@ -76,7 +76,7 @@ class Grid(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        """Threadblocks."""
+        """Threadblocks of all copies, one for each tile of C and part of K."""
         return self.down * self.across * self.copies * self.split
 
     @property
@@ -150,11 +150,11 @@ def _read(
     wide = min(grid.across, at_once / tall)
     tall = min(grid.down, at_once / wide)
     stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    footprint = stripes + at_once * row[TM] * row[TN] * form.out
+    working_set = stripes + at_once * row[TM] * row[TN] * form.out
     rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
     first = once * (1 - held_of(chip, form, sizes))
-    return float(first + again * (1 - min(1.0, chip.l2_bytes / footprint)))
+    return float(first + again * (1 - min(1.0, chip.l2_bytes / working_set)))
 
 
 def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], float]:
@@ -174,12 +174,12 @@ def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], floa
 
 
 def _digits(rate: float) -> float:
-    """Three digits: feeds that hardly differ are one class of tiles."""
+    """A rate to three digits, so that feeds that hardly differ are one class of tiles."""
     return float(f"{rate:.3g}")
 
 
 def _stepped(latency: float) -> int:
-    """Latencies that hardly differ are one class of tiles."""
+    """A latency in steps, so that those that hardly differ are one class of tiles."""
     return LATENCY_STEP * round(latency / LATENCY_STEP)
 
 
@@ -231,7 +231,7 @@ def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, rounds: int, running: in
 
 
 def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid) -> tuple[Wave, ...]:
-    """The full waves, then the rest."""
+    """The waves of a launch: the full ones as one kind, then the last if it is not full."""
     full, rest = divmod(grid.tiles, grid.slots)
     kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
     return tuple(_wave(core, tile, chip, grid, *kind) for kind in kinds)

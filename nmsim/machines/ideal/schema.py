@@ -27,9 +27,9 @@ class IdealMachine(Machine):
 
     @property
     def peak_macs(self) -> int:
-        """MACs per cycle."""
+        """Physical MACs of the machine per cycle."""
         return self.macs_per_cycle
 
     def metadata_bits(self, pattern: Pattern) -> int:
-        """Metadata of a kept element, bits."""
+        """Bits of metadata of a kept element of a pattern."""
         return pattern.metadata_bits

@@ -202,7 +202,7 @@ def _shares(slots: int, deep: int, rows: int) -> list[tuple[int, Callable[[int],
 
 
 def _half_bits(machine: SystolicArray, position: str) -> float:
-    """Half of an operand's buffer, bits."""
+    """Bits that half of an operand's buffer holds."""
     return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
-from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, launch
+from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, sum_folds
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
@@ -64,10 +64,10 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
         placement.k,
     )
     folds = _intersect(machine, placement, sample)
-    sums = launch(
+    sums = sum_folds(
         _array(machine, placement),
         _buffers(machine, placement),
-        _launched(placement, intersecting=folds is not None),
+        _work_of(placement, intersecting=folds is not None),
         slots,
         None if folds is None else folds.folds,
         k_on_rows=placement.dataflow.rows == "k",
@@ -175,7 +175,7 @@ def _array(machine: SystolicArray, placement: Placement) -> Array:
     )
 
 
-def _launched(placement: Placement, *, intersecting: bool) -> Work:
+def _work_of(placement: Placement, *, intersecting: bool) -> Work:
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,

@@ -110,7 +110,7 @@ LISTING = Listing(
 
 
 def dataflow_of(name: str) -> Dataflow:
-    """A dataflow by name.
+    """The dataflow of a name: ws, is or os.
 
     Raises
     ------

@@ -32,7 +32,7 @@ from nmsim.machines.systolic.memory import (
     repeat,
 )
 
-__all__ = ["Array", "Buffers", "Sums", "Work", "launch"]
+__all__ = ["Array", "Buffers", "Sums", "Work", "sum_folds"]
 
 
 class Array(NamedTuple):
@@ -116,7 +116,7 @@ class Fold(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What a launch adds up to: ticks, cycles and elements.
+    """What the folds of all copies add up to: ticks, cycles and elements.
 
     ``total``, until the last result has left, ``compute`` and its part ``waited``, for the path
     from the buffers, are in ticks; ``streamed``, that feeds operands, in cycles; ``issued`` counts
@@ -171,7 +171,11 @@ def _delivery_wait(array: Array, one: Fold) -> int:
 
 @compiled
 def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
-    """Run ``count`` folds alike."""
+    """Take ``count`` folds alike through the memory pipeline, one by one until they recur.
+
+    After ``done`` folds the times are those of so many. Once a fold has only shifted all of them,
+    every later one does the same again; the sums are linear in folds, and are added at the end.
+    """
     x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
     load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
     stream = int(
@@ -318,7 +322,11 @@ def _time_row(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
 ) -> None:
-    """One row of tiles of C with K in time: tile after tile of columns."""
+    """One row of tiles of C with K in time: tile after tile of columns.
+
+    The state is that after all tiles before ``tile``; each turn takes the ``alike`` tiles from
+    there on, of which all have the same fold.
+    """
     rows = min(array.rows, work.y_lanes - row_tile * array.rows)
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     x_stays = _elements(slots, array, work) <= buffers.x_half
@@ -350,7 +358,7 @@ def _stored(k: int, slots: int) -> int:
 
 @compiled
 def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
-    """Stored elements of x, all its tiles."""
+    """Stored elements of x along K, of all its tiles together."""
     if work.x_k > 0:
         return work.x_lanes * work.x_k
     elements = 0
@@ -411,7 +419,7 @@ def _skip_alike(
 
 
 @compiled
-def _rows_launch(
+def _sum_k_on_rows(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -420,7 +428,7 @@ def _rows_launch(
 ) -> NDArray[np.int64]:
     """All copies of a GEMM with K on the rows; the times and sums at its end.
 
-    Apart from ``_time_launch``, so that only the nest that a run needs is compiled.
+    Apart from ``_sum_k_in_time``, so that only the nest that a run needs is compiled.
     """
     state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
     copy = 0
@@ -433,7 +441,7 @@ def _rows_launch(
 
 
 @compiled
-def _time_launch(
+def _sum_k_in_time(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -452,7 +460,7 @@ def _time_launch(
     return state
 
 
-def _launch(
+def _sum_folds(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -461,11 +469,11 @@ def _launch(
     on_rows: bool,
 ) -> NDArray[np.int64]:
     """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
-    nest = _rows_launch if on_rows else _time_launch
+    nest = _sum_k_on_rows if on_rows else _sum_k_in_time
     return nest(array, buffers, work, slots, cycles)
 
 
-def launch(
+def sum_folds(
     array: Array,
     buffers: Buffers,
     work: Work,
@@ -474,7 +482,7 @@ def launch(
     *,
     k_on_rows: bool,
 ) -> Sums:
-    """Run all copies of a GEMM.
+    """Add up the folds of all copies of a GEMM: ticks, cycles and elements.
 
     Parameters
     ----------
@@ -487,5 +495,5 @@ def launch(
         K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
     """
     spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-    state = _launch(array, buffers, work, slots, spent, k_on_rows)
+    state = _sum_folds(array, buffers, work, slots, spent, k_on_rows)
     return Sums(int(state[0]), *map(int, state[TIMES:]))

@@ -34,7 +34,7 @@ TIMES = 5
 
 @compiled
 def fold(state: State, ticks: int, load: int, stream: int, store: int, latency: int) -> None:
-    """Advance the pipeline by one fold.
+    """Advance the pipeline by one fold: its load, its stream, its results.
 
     Parameters
     ----------

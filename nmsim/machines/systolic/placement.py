@@ -72,7 +72,7 @@ class Placement:
 
     @property
     def selected_mask(self) -> Mask:
-        """The mask that the selectors follow."""
+        """The mask of the operand that the selectors follow."""
         return self.work.a if self.selected == "a" else self.work.b
 
     @property
@@ -95,12 +95,12 @@ class Placement:
         return 0 if self.selected == position and stored.compressed else int(stored.elements)
 
     def stored_as(self, position: str) -> Stored:
-        """How an operand stands in memory."""
+        """How one operand of the placement stands in memory."""
         return self.a_stored if position == "a" else self.b_stored
 
     @property
     def lanes(self) -> Literal["rows", "cols", "time"]:
-        """Where the selected operand's rows lie."""
+        """Where the rows of the selected operand lie on the array."""
         return _lanes(self.dataflow, self.selected)
 
 

@@ -168,7 +168,7 @@ class SystolicArray(Machine):
         return self.rows + self.cols - 2 if self.feed == "skewed" else 0
 
     def metadata_bits(self, pattern: Pattern) -> int:
-        """Metadata of a kept element, bits."""
+        """Bits of metadata of a kept element of a pattern."""
         return index_width(self.index_bits, pattern)
 
     def padded(self, k: int, native: Pattern) -> int:

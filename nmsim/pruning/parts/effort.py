@@ -56,7 +56,7 @@ class Effort(NamedTuple):
 
 
 def none(_pattern: Pattern, _options: Options) -> Effort:
-    """Nothing is looked at: the mask is known."""
+    """Effort of a mask that is known: nothing is looked at."""
     return Effort(0.0, reads=0)
 
 

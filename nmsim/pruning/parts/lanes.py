@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 class Lanes(NamedTuple):
-    """Sizes and choices of ``LANES`` groups."""
+    """Sizes of the elements of ``LANES`` groups, and which of them are kept so far."""
 
     sizes: Floats
     """Magnitudes, scaled so that no sum overflows and none is subnormal."""
@@ -34,7 +34,7 @@ class Lanes(NamedTuple):
 
 @compiled
 def lanes(group: int) -> Lanes:
-    """Make room for ``LANES`` groups."""
+    """Make room for the elements of ``LANES`` groups of a length."""
     return Lanes(np.empty(group * LANES), np.empty(group * LANES), np.empty(LANES), np.empty(LANES))
 
 

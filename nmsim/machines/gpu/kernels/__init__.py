@@ -24,12 +24,12 @@ class Kernel(Spec):
 
     @property
     def name(self) -> str:
-        """Tile, slice and stages: ``128x256x32_3``."""
+        """What the kernel is called, by its tile, slice and stages: ``128x256x32_3``."""
         return "x".join(map(str, self.tile)) + f"_{self.stages}"
 
 
 class KernelSet(Spec):
-    """What a library's routine may launch."""
+    """The kernels that one routine of a library chooses from, with its rules of splitting K."""
 
     summary: str
     source: str

@@ -37,7 +37,7 @@ from nmsim.machines.gpu.sm.state import (
     kinds_of,
 )
 
-__all__ = ["Feed", "Sm", "TileTime", "Waits", "mma_ticks", "rate", "run", "simulate"]
+__all__ = ["Feed", "Sm", "TileTime", "Waits", "last_state", "mma_ticks", "rate", "time_tile"]
 
 
 class Sm(NamedTuple):
@@ -156,7 +156,7 @@ class TileTime(NamedTuple):
         cost beyond ``Instruction.cycles`` is not in it.
     bound
         ``tensor``, ``shared``, ``memory`` or ``issue`` where that was busy for over 80 % of the
-        time, else ``Waits.most`` of the whole run: a field of ``Waits``.
+        time, else ``Waits.most`` of all cycles: a field of ``Waits``.
     skipped
         Periods of the steady state that were added up without being simulated.
     """
@@ -234,7 +234,7 @@ def _core(sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, program: Progr
 
 
 def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
-    """Nothing has happened yet."""
+    """The state at the launch, in which nothing has happened; a log with room for ``events``."""
     warps, held = core.warps * core.ctas, fragments(tile)
     copies = int((program.rows[: program.body, 0] == Kind.COPY).sum()) // (tile.stages - 1)
     state = State(
@@ -251,7 +251,7 @@ def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
 
 @lru_cache(maxsize=256)
 def _program(tile: Tile) -> Program:
-    """``stream``, remembered: nothing writes to a program."""
+    """The program of a tile's warps, remembered: nothing writes to a program."""
     return stream(tile)
 
 
@@ -272,22 +272,24 @@ def _run(core: Core, tile: Tile, state: State, program: Program) -> int:
     return int(run_core(core, state, kinds, before, program.rows, picture, saved))
 
 
-def simulate(
-    sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, skip: bool, events: int
-) -> tuple[TileTime, State, Program]:
-    """Run as ``run`` does: the result, the last state with a log of ``events``, and the rows."""
+def last_state(
+    sm: Sm, tile: Tile, feed: Feed, slices: int, ctas: int, skip: bool, events: int = 0
+) -> tuple[int, State]:
+    """Cycles of threadblocks as ``time_tile`` has them, and the state at the end of these.
+
+    ``events`` is the room of its log: so many instructions, the first to be issued.
+    """
     _refuse(sm, feed, slices, ctas)
     program = _program(tile)
     core = _core(sm, tile, feed, slices, ctas, program)._replace(skips=skip)
     state = _state(core, tile, program, events)
-    cycles = _run(core, tile, state, program)
-    return _tile_time(sm, tile, slices, cycles, state, ctas), state, program
+    return _run(core, tile, state, program), state
 
 
-def run(
+def time_tile(
     sm: Sm, tile: Tile, feed: Feed, slices: int, *, ctas: int = 1, skip: bool = True
 ) -> TileTime:
-    """Run ``ctas`` threadblocks of one tile each, K of ``slices`` slices, on one multiprocessor.
+    """Time ``ctas`` threadblocks of one tile each, K of ``slices`` slices, on one multiprocessor.
 
     Parameters
     ----------
@@ -299,7 +301,8 @@ def run(
     ShapeError
         if the tile does not divide, or there is nothing to run or to run it with.
     """
-    return simulate(sm, tile, feed, slices, ctas, skip, 0)[0]
+    cycles, state = last_state(sm, tile, feed, slices, ctas, skip)
+    return _tile_time(sm, tile, slices, cycles, state, ctas)
 
 
 def _tile_time(sm: Sm, tile: Tile, slices: int, cycles: int, state: State, ctas: int) -> TileTime:

@@ -118,6 +118,7 @@ def _skip(core: Core, state: State, kinds: Kinds, before: State) -> None:
     """Repeat what happened since ``before`` as often as slices allow.
 
     Copies move before warps, and warps a row at a time: until then they say how far each has come.
+    Every number that was moved is as if its slices had been simulated (``FieldKind``).
     """
     sm, warps, queue = state.sm, state.warps, state.queue
     repeats = _repeats(core, state, before)

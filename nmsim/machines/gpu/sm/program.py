@@ -118,17 +118,17 @@ class Instruction(NamedTuple):
 
     @property
     def b_bytes(self) -> int:
-        """Bytes of a fragment of B."""
+        """Bytes of a fragment of B, which is dense."""
         return self.n * self.k * self.bits // 8
 
     @property
     def c_bytes(self) -> int:
-        """Bytes of a fragment of accumulators."""
+        """Bytes of a fragment of accumulators in registers."""
         return self.m * self.n * ACCUMULATOR_BITS // 8
 
     @property
     def shared_bytes(self) -> int:
-        """That a warp's part reads from shared memory: its rows of A, its share of B."""
+        """Bytes that a warp's instruction reads from shared memory: rows of A, its share of B."""
         if not self.sharers:
             return 0
         return self.a_bytes + self.metadata_bytes + math.ceil(self.b_bytes / self.sharers)
@@ -174,7 +174,7 @@ class Tile(NamedTuple):
 
     @property
     def warps(self) -> int:
-        """Warps of a threadblock."""
+        """Warps of a threadblock, each with its own part of the tile."""
         return self.warps_m * self.warps_n
 
     @property

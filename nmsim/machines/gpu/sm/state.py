@@ -37,7 +37,7 @@ stage, or room among the bytes in flight), other warps, an accumulator, room amo
 
 
 class Core(NamedTuple):
-    """Everything that does not change while the core runs; cycles unless it says ticks."""
+    """Figures of a multiprocessor that do not change while it runs; cycles, or ticks if so said."""
 
     sub_cores: int
     shared_bytes: int
@@ -166,7 +166,7 @@ SUB_CORE: Table = {"turn": FieldKind.COUNT, "tensor_free": FieldKind.TICK}
 
 
 class State(NamedTuple):
-    """Everything that changes; all times are counted from the launch."""
+    """All that changes while a multiprocessor runs; times are counted from the launch."""
 
     warps: NDArray[np.int64]
     """Warps x (``REST`` + 2 x stages + registers)."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime, simulate
+from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime, last_state
 from nmsim.machines.gpu.sm.program import Kind, Tile, stream
 from nmsim.machines.gpu.sm.state import LOGGED
 
@@ -31,13 +31,13 @@ def timeline(
     Raises
     ------
     ShapeError
-        as ``run``.
+        as ``time_tile``.
     """
     program = stream(tile)
     issued = tile.warps * (program.epilogue - program.body)  # in a slice of one threadblock
     # Beyond these slices nothing is written down, and the last ``stages`` of a run copy nothing.
     wanted = math.ceil(limit / issued) + tile.stages + 2
-    _, state, _ = simulate(sm, tile, feed, min(slices, wanted), ctas, skip=False, events=limit)
+    _, state = last_state(sm, tile, feed, min(slices, wanted), ctas, skip=False, events=limit)
     log = state.log[: state.sm[LOGGED]].tolist()
     return [Event(at, done, warp, Kind(program.rows[row, 0])) for at, warp, row, done in log]
 

@@ -66,7 +66,7 @@ class Expected:
 
     @property
     def cycles(self) -> Floats:
-        """The middle of the bounds."""
+        """Expected cycles of every fold: the middle of the two bounds."""
         middle: Floats = (self.low + self.high) / 2
         return middle
 
@@ -99,7 +99,7 @@ class _Laws:
 
     @property
     def length(self) -> int:
-        """Groups of a window."""
+        """Groups that a window holds."""
         return len(self.partial)
 
     def of(self, groups: int) -> list[tuple[Floats, int]]:
@@ -184,7 +184,8 @@ def _largest_normal(means: Floats, variances: Floats, alike: int) -> float:
     """Expected largest of independent normal PE sums, ``alike`` of each, integrated numerically.
 
     PEs are gathered in 64 bins of their means; the integral of 1 - P(largest <= x) starts where
-    that is 1, 8 standard deviations below the highest mean.
+    that is 1, 8 standard deviations below the highest mean. ``largest`` is that start and the
+    integral as far as ``x``.
     """
     lowest, highest = means.min(), means.max()
     deviation = math.sqrt(variances.max())

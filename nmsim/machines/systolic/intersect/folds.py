@@ -32,7 +32,7 @@ _BLOCKS = 16  # pieces of work for threads: enough to balance, few enough to loa
 
 
 class Fabric(NamedTuple):
-    """The PEs of an intersecting array.
+    """The PEs of an intersecting array: rows, columns, elements of a group, and look-ahead.
 
     Parameters
     ----------

@@ -51,12 +51,12 @@ class Sampled:
 
     @classmethod
     def exact(cls, folds: NDArray[np.int64]) -> Self:
-        """Every fold was run."""
+        """An estimate that is exact, because every fold was run."""
         return cls(float(folds.sum()), 0.0, 1.0, folds.size, folds)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Confidence interval of the total, cycles."""
+        """Both ends of the total's confidence interval, cycles."""
         return self.total - self.half_width, self.total + self.half_width
 
 

@@ -9,13 +9,13 @@ from nmsim.report.markup import Cell, Head
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
 from nmsim.report.summary import quotient
 
-__all__ = ["Measure", "amounts", "costs", "speedups", "step_speedup"]
+__all__ = ["SumColumn", "amounts", "costs", "speedups", "step_speedup"]
 
 Total = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Measure:
+class SumColumn:
     """A column of sums: how it is called, what it holds, the number and how it is written."""
 
     name: str
@@ -26,7 +26,7 @@ class Measure:
 
     @property
     def head(self) -> Head:
-        """The header of the column."""
+        """The header of the column, with unit and meaning."""
         return Head(self.name, self.unit, self.meaning, number=True)
 
     def cell(self, total: Total) -> Cell:
@@ -35,11 +35,11 @@ class Measure:
         return Cell(self.written(value), MISSING if value is None else f"{value:,}", value)
 
 
-def speedups() -> tuple[Measure, ...]:
-    """What was gained, and what the masks promised."""
+def speedups() -> tuple[SumColumn, ...]:
+    """Columns of what was gained, and of what the masks promised."""
     return (
-        Measure("speed-up", "×", "dense cycles over these", lambda t: t["speedup"], ratio),
-        Measure(
+        SumColumn("speed-up", "×", "dense cycles over these", lambda t: t["speedup"], ratio),
+        SumColumn(
             "ideal",
             "× MAC ratio",
             "dense over useful MACs: what the masks promise",
@@ -49,9 +49,9 @@ def speedups() -> tuple[Measure, ...]:
     )
 
 
-def step_speedup() -> Measure:
-    """What is left of the gain once masks are paid for."""
-    return Measure(
+def step_speedup() -> SumColumn:
+    """The column of what is left of the gain once masks are paid for."""
+    return SumColumn(
         "of the step",
         "speed-up ×",
         "the dense step over GEMMs, masks and what is estimated beside them",
@@ -60,26 +60,26 @@ def step_speedup() -> Measure:
     )
 
 
-def costs(sums: Sequence[Total]) -> tuple[Measure, ...]:
-    """Cycles and time, and how well the machine was used meanwhile."""
+def costs(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
+    """Columns of cycles and time, and of how well the machine was used meanwhile."""
     return (
         _scaled("cycles", "cycles", "compute and stall", sums, "cycles"),
         _time(sums),
-        Measure(
+        SumColumn(
             "stalled",
             "% of cycles",
             "waiting for memory",
             lambda t: quotient(t["stall_cycles"], t["cycles"]),
             percent,
         ),
-        Measure(
+        SumColumn(
             "utilisation",
             "% of peak",
             "MAC slots spent over all in these cycles",
             lambda t: t["utilization"],
             percent,
         ),
-        Measure(
+        SumColumn(
             "bandwidth",
             "GB/s",
             "DRAM traffic over time",
@@ -89,8 +89,8 @@ def costs(sums: Sequence[Total]) -> tuple[Measure, ...]:
     )
 
 
-def amounts(sums: Sequence[Total]) -> tuple[Measure, ...]:
-    """MACs and bytes, each kind under one SI prefix."""
+def amounts(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
+    """Columns of MACs and bytes, each kind under one SI prefix."""
     macs, dram = (
         ("macs_dense", "macs_issued", "macs_useful"),
         ("dram_read_bytes", "dram_write_bytes"),
@@ -109,7 +109,7 @@ def _scaled(
     sums: Sequence[Total],
     column: str,
     together: Sequence[str] = (),
-) -> Measure:
+) -> SumColumn:
     """A count under one SI prefix for all columns that are to be compared with it."""
     largest = max((total[c] for total in sums for c in together or (column,)), default=0)
     divisor, letter = prefix(largest, below=1e7 if column == "cycles" else 1e4)
@@ -118,13 +118,13 @@ def _scaled(
         return grouped(None if value is None else value / divisor, 2) if letter else grouped(value)
 
     spaced = f"{letter} {unit}" if unit == "cycles" else f"{letter}{unit}"
-    return Measure(name, spaced.strip(), meaning, lambda total: total[column], written)
+    return SumColumn(name, spaced.strip(), meaning, lambda total: total[column], written)
 
 
-def _time(sums: Sequence[Total]) -> Measure:
+def _time(sums: Sequence[Total]) -> SumColumn:
     longest = max((total["time_us"] for total in sums), default=0.0)
     divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
-    return Measure(
+    return SumColumn(
         "time",
         unit,
         "cycles over clock",
