@@ -9,7 +9,7 @@ from copy import deepcopy
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -41,6 +41,17 @@ class Spec(BaseModel):
     """Base of everything declared in YAML: strict, frozen, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    replaced: ClassVar[Mapping[str, str]] = {}
+    """Fields of earlier versions, which are refused, and what says the same now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_replaced(cls, document: Any) -> Any:
+        for old, new in cls.replaced.items() if isinstance(document, Mapping) else ():
+            if old in document:
+                raise ValueError(f"{old} is now {new}")
+        return document
 
     @model_validator(mode="before")
     @classmethod

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled
-from nmsim.machines.systolic.placement import Placement, place
+from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import compress, group_slots
-from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE
 
 __all__ = ["multiply"]
@@ -20,11 +19,13 @@ __all__ = ["multiply"]
 Matrix = NDArray[np.float64]
 
 
-def multiply(machine: SystolicArray, work: SparseGemm, a: Matrix, b: Matrix) -> Matrix:
+def multiply(machine: SystolicArray, placement: Placement, a: Matrix, b: Matrix) -> Matrix:
     """``C = A . (B . mask)^T`` (or with A masked) as the array would sum it.
 
     Parameters
     ----------
+    placement
+        How the array runs it, in either order of the operands.
     a, b
         count.M x K and count.N x K; values that the selected operand's mask prunes are not used. A
         second mask saves bytes only: prune its operand's values beforehand.
@@ -39,10 +40,10 @@ def multiply(machine: SystolicArray, work: SparseGemm, a: Matrix, b: Matrix) -> 
     ShapeError
         if an operand is not of its mask's shape.
     """
-    for name, values, mask in (("a", a, work.a), ("b", b, work.b)):
+    own = placement.work.swapped() if placement.transposed else placement.work
+    for name, values, mask in (("a", a, own.a), ("b", b, own.b)):
         if values.shape != (mask.rows, mask.k):
             raise ShapeError(f"{name} is {values.shape}, expected {(mask.rows, mask.k)}")
-    placement = place(machine, work)
     operands = {"a": b, "b": a} if placement.transposed else {"a": a, "b": b}
     selected = placement.selected or placement.x
     other = "a" if selected == "b" else "b"

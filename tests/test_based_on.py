@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from nmsim import cli
 from nmsim.cli.describe import describe, schema
@@ -218,14 +220,61 @@ def test_the_name_that_gpus_had_before_is_read(machine):
     assert machine("kind: tensor-core\nbased_on: mine.yaml\n", "next.yaml").kind == "gpu"
 
 
+# ---- fields of earlier versions
+
+IS_NOW = "may_transpose is now order: best (true) or fixed (false)"
+ARRAY = "systolic-16x16"
+
+
+def refused(make):
+    with pytest.raises(SpecError) as error:
+        make()
+    return str(error.value)
+
+
+def test_a_replaced_field_is_refused_with_what_says_it_now(machine, tmp_path):
+    mine, base = tmp_path / "mine.yaml", tmp_path / "base.yaml"
+    whole = HARDWARE.path(ARRAY).read_text() + "may_transpose: true\n"
+    assert refused(lambda: machine(whole, about="")) == f"{mine}: {IS_NOW}"
+    based = f"based_on: {ARRAY}\nmay_transpose: false\n"
+    assert refused(lambda: machine(based)) == f"{mine}: {IS_NOW}"
+    assert refused(lambda: machine(based + "rows: none\n")) == f"{mine}: {IS_NOW}"
+    base.write_text(ABOUT + based)
+    said = refused(lambda: machine("based_on: base.yaml\n"))
+    assert said == f"{mine}: based_on is 'base.yaml': {base}: {IS_NOW}"
+
+
+def test_a_replaced_field_is_refused_as_a_keyword_and_as_an_option():
+    path = HARDWARE.path(ARRAY)
+    assert refused(lambda: load_hardware(ARRAY, may_transpose=True)) == f"{path}: {IS_NOW}"
+    said = refused(lambda: load_hardware(load_hardware(ARRAY), may_transpose=True))
+    assert said == f"{ARRAY}: {IS_NOW}"
+    with pytest.raises(ValidationError, match=re.escape(IS_NOW)):
+        type(load_hardware(ARRAY))(may_transpose=True)
+    run = CliRunner().invoke(
+        cli.app,
+        ["simulate", "gemm:8x8x8", "--hardware", ARRAY, "--set", "may_transpose=false"],
+        standalone_mode=False,
+    )
+    assert str(run.exception) == f"{path}: {IS_NOW}"
+
+
+def test_what_replaces_a_field_stands_in_the_schema():
+    for kind in KINDS:
+        fields = KINDS[kind].schema.model_fields
+        for old, new in KINDS[kind].schema.replaced.items():
+            assert old not in fields
+            assert new.partition(":")[0] in fields
+
+
 # ---- the machines that ship
 
 
 @pytest.mark.parametrize("name", BASED)
 def test_a_file_that_ships_says_only_what_differs_from_its_base(name):
     machine, base = BASED[name], load_hardware(BASED[name].based_on)
-    own = set(read_yaml(HARDWARE.path(name))) - {*OWN, "sparse_operand", "may_transpose"}
-    assert own == differing(machine, base) - {"sparse_operand", "may_transpose"}
+    own = set(read_yaml(HARDWARE.path(name))) - {*OWN, "sparse_operand"}
+    assert own == differing(machine, base) - {"sparse_operand"}
     assert len(own) <= 5
 
 

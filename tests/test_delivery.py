@@ -95,8 +95,9 @@ def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidel
             cols=8,
             dataflow=dataflow,
             delivery={"words_per_cycle": words, "word_bits": 16},
+            dram={"gbps": None, "latency_ns": 0},
         )
-        return machines.simulate(machine, weights(200, 96, 512, pattern), fidelity).compute_cycles
+        return machines.simulate(machine, weights(200, 96, 512, pattern), fidelity).cycles
 
     patterns = [DENSE, Pattern(3, 4), Pattern(2, 4), Pattern(1, 4), Pattern(1, 8), Pattern(1, 16)]
     for words in (4, 16, 64, 1000):
@@ -129,7 +130,7 @@ def test_a_mask_never_costs_cycles_whatever_the_path_and_the_padding(seed):
     work = weights(m, n, k, pattern)
     work = work.swapped() if rng.random() < 0.5 else work
     run, dense = machines.simulate(machine, work), machines.simulate_dense(machine, work.gemm)
-    assert run.compute_cycles <= 1.02 * dense.compute_cycles + 2
+    assert run.cycles <= dense.cycles
 
 
 def test_a_path_that_suffices_is_no_bound():
@@ -208,6 +209,7 @@ def test_outputs_that_take_too_long_to_leave_are_refused():
         dataflow="os",
         feed="broadcast",
         drain="overlapped",
+        order="fixed",
         dram={"gbps": None, "latency_ns": 0},
     )
     work = SparseGemm.dense(Gemm(2**30, 2**12, 1, count=2**12))

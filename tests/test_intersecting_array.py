@@ -17,7 +17,7 @@ from nmsim.machines import Sample, load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
-from nmsim.machines.systolic.placement import place
+from nmsim.machines.systolic.placement import without_masks
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -43,7 +43,9 @@ def random_pair(m, n, k, pattern, seed=0, other=None):
 
 
 def unlimited(**fields):
-    return load_hardware(ARRAY, **{"dram.gbps": None, "dram.latency_ns": 0.0}, **fields)
+    """The array with memory that never stalls, and operands in the order in which they are given."""
+    memory = {"dram.gbps": None, "dram.latency_ns": 0.0}
+    return load_hardware(ARRAY, order="fixed", **memory, **fields)
 
 
 def with_lookahead(lookahead, **fields):
@@ -255,7 +257,8 @@ def test_a_fold_takes_at_least_what_its_words_take_on_the_path(m, last):
     )
     work = SparseGemm.dense(Gemm(m, 7, 40))
     heights, widths = [*[4] * ((m - last) // 4), last], [3, 3, 1]
-    least = cycle._least(machine, place(machine, work))
+    (placement,) = without_masks(machine, work.gemm)
+    least = cycle._least(machine, placement)
     assert least.tolist() == [[[10.0 * (row + col) for col in widths] for row in heights]]
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle, events, memory
+from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.folds import _sum_folds
-from nmsim.mask import SparseGemm
+from nmsim.machines.systolic.placement import without_masks
 
 ticks = st.one_of(st.just(0), st.integers(1, 40_000))
 folds = st.lists(st.builds(events.Fold, ticks, ticks, ticks, ticks), min_size=1, max_size=12)
@@ -98,9 +98,11 @@ def test_skipping_repeats_changes_nothing(launch):
     original = cycle.sum_folds
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cycle, "sum_folds", spy)
-        machines.simulate(machine, SparseGemm.dense(gemm))
-    ((skipping, plain),) = seen
-    np.testing.assert_array_equal(skipping, plain)
+        for placement in without_masks(machine, gemm):
+            cycle.run(machine, placement)
+    assert len(seen) == 2
+    for skipping, plain in seen:
+        np.testing.assert_array_equal(skipping, plain)
 
 
 def plain_sums(array, buffers, work, slots, cycles, k_on_rows):
@@ -197,12 +199,13 @@ def run_fold(
 @given(launches())
 def test_bytes_and_slots_are_conserved(launch):
     machine, gemm = launch
-    run = machines.simulate(machine, SparseGemm.dense(gemm))
-    assert run.macs_issued == gemm.macs
-    assert run.dram_read_bytes * 8 >= (gemm.m + gemm.n) * gemm.k * gemm.count * machine.operand_bits
-    assert run.dram_write_bytes * 8 >= gemm.m * gemm.n * gemm.count * machine.output_bits
-    assert run.utilization <= 1
-    assert run.dram_gbps <= (machine.dram.gbps or np.inf) * (1 + 1e-9)
+    for placement in without_masks(machine, gemm):
+        run, read = cycle.run(machine, placement), (gemm.m + gemm.n) * gemm.k * gemm.count
+        assert run.macs_issued == gemm.macs
+        assert run.dram_read_bytes * 8 >= read * machine.operand_bits
+        assert run.dram_write_bytes * 8 >= gemm.m * gemm.n * gemm.count * machine.output_bits
+        assert run.utilization <= 1
+        assert run.dram_gbps <= (machine.dram.gbps or np.inf) * (1 + 1e-9)
 
 
 @settings(max_examples=200)
@@ -210,22 +213,19 @@ def test_bytes_and_slots_are_conserved(launch):
 def test_closed_forms_count_what_the_folds_count(launch):
     """Two independent derivations of every count; cycles are equal where nothing stalls."""
     machine, gemm = launch
-    cycle = machines.simulate(machine, SparseGemm.dense(gemm))
-    analytical = machines.simulate(machine, SparseGemm.dense(gemm), "analytical")
-    # Waits for the buffers are rounded up to a tick, 1/1024 cycle, once per fold.
-    slack = 1 + cycle.compute_cycles / 1024 if machine.delivery else 0
-    assert analytical.compute_cycles == pytest.approx(cycle.compute_cycles, abs=slack)
-    for name in (
-        "macs_issued",
-        "dram_read_bytes",
-        "dram_write_bytes",
-        "sram_read_bytes",
-    ):
-        assert getattr(analytical, name) == getattr(cycle, name), name
-    if machine.dram.gbps is None:
-        stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
-        work = SparseGemm.dense(gemm)
-        cycles = machines.simulate(stall_free, work).cycles
-        assert machines.simulate(stall_free, work, "analytical").cycles == pytest.approx(
-            cycles, abs=slack
-        )
+    for placement in without_masks(machine, gemm):
+        counted, closed = cycle.run(machine, placement), estimate(machine, placement)
+        # Waits for the buffers are rounded up to a tick, 1/1024 cycle, once per fold.
+        slack = 1 + counted.compute_cycles / 1024 if machine.delivery else 0
+        assert closed.compute_cycles == pytest.approx(counted.compute_cycles, abs=slack)
+        for name in (
+            "macs_issued",
+            "dram_read_bytes",
+            "dram_write_bytes",
+            "sram_read_bytes",
+        ):
+            assert getattr(closed, name) == getattr(counted, name), name
+        if machine.dram.gbps is None:
+            stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
+            cycles = cycle.run(stall_free, placement).cycles
+            assert estimate(stall_free, placement).cycles == pytest.approx(cycles, abs=slack)

@@ -9,6 +9,8 @@ from product import multiply
 from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
+from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -68,12 +70,11 @@ def test_arrays_with_buses_and_dot_products_are_the_oracles(case):
     )
     a, b = operands(case)
     work, bits = work_of(case, a, b)
-    truth = expected(case, machine, a, b, bits, dot=case["dot"])
-    for fidelity in ("cycle", "analytical"):
-        result = machines.simulate(machine, work, fidelity)
-        if fidelity == "cycle" or bits is None or case["pattern"] in ("2:4", "1:4", "1:2"):
-            assert result.compute_cycles == truth.cycles("exposed", case["drain"])
-    np.testing.assert_array_equal(multiply(machine, work, a, b), truth.c)
+    for placement, truth in truths(case, machine, work, a, b, bits, dot=case["dot"]):
+        cycles = truth.cycles("exposed", case["drain"])
+        assert cycle.run(machine, placement).compute_cycles == cycles
+        if not placement.selected or case["pattern"] in ("2:4", "1:4", "1:2"):
+            assert analytical.estimate(machine, placement).compute_cycles == cycles
 
 
 @st.composite
@@ -169,20 +170,29 @@ def work_of(case, a, b):
     return SparseGemm(gemm, *pair), bits
 
 
-def expected(case, machine, a, b, bits, dot=None):
-    if bits is None:
-        return oracle.simulate(case["dataflow"], machine.rows, machine.cols, a, b, dot=dot)
-    return oracle.simulate(
-        case["dataflow"],
-        machine.rows,
-        machine.cols,
-        a,
-        b,
-        selected=case["selected"],
-        mask=bits,
-        native=(NATIVE.keep, NATIVE.group),
-        dot=dot,
-    )
+def truths(case, machine, work, a, b, bits, dot=None):
+    """Every way in which the array may run the GEMM, and the oracle's run of it; C is checked."""
+    ways = [*with_masks(machine, work), *without_masks(machine, work.gemm)]
+    assert {way.transposed for way in ways} == {False, True}
+    assert any(way.selected for way in ways) == (bits is not None)
+    pruned = {"a": a, "b": b}
+    if bits is not None:
+        pruned[case["selected"]] = pruned[case["selected"]] * bits
+    product = pruned["a"] @ pruned["b"].T
+    for way in ways:
+        operands = (b, a) if way.transposed else (a, b)
+        fields = {}
+        if way.selected:
+            fields = {"mask": bits, "native": (NATIVE.keep, NATIVE.group)}
+            fields["selected"] = way.selected
+        else:
+            operands = (pruned["b"], pruned["a"]) if way.transposed else (pruned["a"], pruned["b"])
+        truth = oracle.simulate(
+            case["dataflow"], machine.rows, machine.cols, *operands, dot=dot, **fields
+        )
+        np.testing.assert_array_equal(truth.c.T if way.transposed else truth.c, product)
+        np.testing.assert_array_equal(multiply(machine, way, pruned["a"], pruned["b"]), product)
+        yield way, truth
 
 
 @settings(max_examples=300)
@@ -198,38 +208,28 @@ def test_cycles_and_product_are_the_oracles(case):
     )
     a, b = operands(case)
     work, bits = work_of(case, a, b)
-    truth = expected(case, machine, a, b, bits)
-    result = machines.simulate(machine, work)
-    assert result.compute_cycles == truth.cycles(case["preload"], case["drain"])
-    assert result.stall_cycles == 0
-    np.testing.assert_array_equal(multiply(machine, work, a, b), truth.c)
+    for placement, truth in truths(case, machine, work, a, b, bits):
+        result = cycle.run(machine, placement)
+        assert result.compute_cycles == truth.cycles(case["preload"], case["drain"])
+        assert result.stall_cycles == 0
+        turned = {"ws": "is", "is": "ws", "os": "os"}[case["dataflow"]]
+        assert result.kernel == (turned if placement.transposed else case["dataflow"])
 
 
 @settings(max_examples=100)
 @given(cases())
-def test_a_transposing_array_runs_the_oracles_transposed_gemm(case):
-    case["selected"] = "a"
+def test_an_array_whose_selectors_stand_at_b_runs_the_oracles_fastest_order(case):
+    case["selected"] = case["selected"] or "a"
     machine = array(case["rows"], case["cols"], case["dataflow"], sparse_operand="b")
     a, b = operands(case)
     work, bits = work_of(case, a, b)
-    truth = oracle.simulate(
-        case["dataflow"],
-        machine.rows,
-        machine.cols,
-        b,
-        a,
-        selected="b",
-        mask=bits,
-        native=(NATIVE.keep, NATIVE.group),
-    )
-    result = machines.simulate(machine, work)
-    np.testing.assert_array_equal(multiply(machine, work, a * bits, b), (a * bits) @ b.T)
-    if not result.transposed:  # by expectation over masks it would have been slower than dense
-        assert result.compute_cycles == machines.simulate_dense(machine, work.gemm).compute_cycles
-        return
-    assert result.kernel == {"ws": "is", "is": "ws", "os": "os"}[case["dataflow"]]
-    assert result.compute_cycles == truth.cycles()
-    np.testing.assert_array_equal(truth.c.T, (a * bits) @ b.T)
+    runs = [
+        (placement, truth.cycles())
+        for placement, truth in truths(case, machine, work, a, b, bits)
+    ]
+    # Selectors at B meet a mask of A where the GEMM is turned, and one of B where it is not.
+    assert {one.transposed for one, _ in runs if one.selected} == {case["selected"] == "a"}
+    assert machines.simulate(machine, work).cycles == min(cycles for _, cycles in runs)
 
 
 def test_copies_are_products_of_their_own():
@@ -238,9 +238,12 @@ def test_copies_are_products_of_their_own():
     a, b = rng.normal(size=(2 * 5, 11)), rng.normal(size=(2 * 7, 11))
     bits = prune(b, NATIVE).mask
     work = SparseGemm(Gemm(5, 7, 11, count=2), Mask.dense(10, 11), Mask.of(bits, NATIVE))
-    product = multiply(machine, work, a, b)
-    np.testing.assert_allclose(product[:5], a[:5] @ (b * bits)[:7].T)
-    np.testing.assert_allclose(product[5:], a[5:] @ (b * bits)[7:].T)
+    ways = with_masks(machine, work)
+    assert [way.transposed for way in ways if way.selected] == [False, True]
+    for way in ways:
+        product = multiply(machine, way, a, b * bits)
+        np.testing.assert_allclose(product[:5], a[:5] @ (b * bits)[:7].T)
+        np.testing.assert_allclose(product[5:], a[5:] @ (b * bits)[7:].T)
     alone = machines.simulate(machine, SparseGemm.dense(Gemm(5, 7, 11)))
     assert (
         machines.simulate(machine, SparseGemm.dense(Gemm(5, 7, 11, count=2))).compute_cycles

@@ -1,7 +1,8 @@
 """What the YAML file of a systolic array says."""
 
 import math
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,6 +64,8 @@ class Intersecting(Spec):
 
 class SystolicArray(Machine):
     """A systolic array of rows x cols processing elements (PEs)."""
+
+    replaced: ClassVar[Mapping[str, str]] = {"may_transpose": "order: best (true) or fixed (false)"}
 
     kind: Literal["systolic"]
     rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
