@@ -109,6 +109,18 @@ class Pattern:
         """
         return _window_counts(self.keep, self.group, window)
 
+    def kept_between(self, start: int, stop: int, k: int) -> np.ndarray:
+        """How many elements a row of K may keep from ``start`` to ``stop``: their probabilities.
+
+        Groups as in ``window_counts``, but for a short last one, which keeps min(keep, its length).
+        """
+        pmf = np.ones(1)
+        for first in range(start - start % self.group, min(stop, k), self.group):
+            last = min(first + self.group, k)
+            inside = min(stop, last) - max(start, first)
+            pmf = np.convolve(pmf, _inside(min(self.keep, last - first), last - first, inside))
+        return pmf
+
     def covers(self, other: "Pattern") -> bool:
         """Whether every mask that obeys ``other`` obeys this pattern too (2:4 covers 1:4 and 2:8).
 
@@ -144,14 +156,18 @@ def _window_counts(keep: int, group: int, window: int) -> list[np.ndarray]:
     for overlaps in _overlaps(group, window, period):
         pmf = np.ones(1)
         for overlap in overlaps:
-            ways = [
-                math.comb(overlap, x) * math.comb(group - overlap, keep - x) if x <= keep else 0
-                for x in range(overlap + 1)
-            ]
-            total = math.comb(group, keep)
-            pmf = np.convolve(pmf, [w / total for w in ways])
+            pmf = np.convolve(pmf, _inside(keep, group, overlap))
         pmfs.append(pmf)
     return pmfs
+
+
+def _inside(keep: int, group: int, overlap: int) -> list[float]:
+    """P(0, 1, ... of the kept of a group lie in ``overlap`` of its elements)."""
+    total = math.comb(group, keep)
+    return [
+        math.comb(overlap, x) * math.comb(group - overlap, keep - x) / total if x <= keep else 0.0
+        for x in range(overlap + 1)
+    ]
 
 
 def _spell(pattern: Pattern) -> str:

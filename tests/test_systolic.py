@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from nmsim import machines
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
+from nmsim.machines.systolic import cycle
+from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.dataflow import DATAFLOWS
+from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.slots import expected_slots, group_slots, tile_slots
 from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.network.catalog import MODELS, load_model
@@ -23,6 +26,10 @@ from nmsim.run.point import Point, rows
 
 TWO_FOUR = load_hardware("systolic-128x128-2to4")
 FLEXIBLE = load_hardware("systolic-128x128-flexible")
+AS_GIVEN = {"order": "fixed", "masks": "always", "sparse_operand": "b"}
+"""Fields of an array that follows masks of B, and no others, and turns no GEMM."""
+FIXED = load_hardware(TWO_FOUR, **AS_GIVEN)
+STALL_FREE = {"dram": {"gbps": None, "latency_ns": 0}}
 
 
 def weights(gemm, pattern, pruner="magnitude", seed=0):
@@ -56,9 +63,15 @@ def test_a_two_four_array_runs_sparser_patterns_no_faster():
 
 def test_four_of_eight_gains_nothing_on_two_four_selectors_in_lock_step():
     random = weights(GEMM, "4:8", "random")
-    assert machines.simulate(TWO_FOUR, random).macs_issued > 0.99 * GEMM.macs
-    assert "4:8" in machines.simulate(TWO_FOUR, random).note
+    followed = machines.simulate(FIXED, random)
+    assert followed.macs_issued > 0.99 * GEMM.macs
+    assert "4:8" in followed.note
     assert speedup(FLEXIBLE, random) > 1.5
+    run, dense = machines.simulate(TWO_FOUR, random), machines.simulate_dense(TWO_FOUR, GEMM)
+    assert (run.cycles, run.macs_issued, run.selects) == (dense.cycles, GEMM.macs, False)
+    assert run.chosen.startswith("dense as ")
+    assert run.mask_cycles >= run.cycles
+    assert run.misfit_share == pytest.approx(34 / 70, abs=0.01)
 
 
 def test_four_of_eight_whose_halves_hold_two_each_gains_all():
@@ -86,12 +99,12 @@ def test_two_masks_shorten_k_once_and_save_bytes_twice():
     a = prune(np.random.default_rng(1).normal(size=(GEMM.m, GEMM.k)), "2:4").mask
     one = weights(GEMM, "2:4")
     both = SparseGemm(GEMM, Mask.of(a, Pattern(2, 4)), one.b)
-    fixed = load_hardware(TWO_FOUR, may_transpose=False)
-    alone, together = machines.simulate(fixed, one), machines.simulate(fixed, both)
+    alone, together = machines.simulate(FIXED, one), machines.simulate(FIXED, both)
     assert together.compute_cycles == alone.compute_cycles
     assert together.dram_read_bytes < alone.dram_read_bytes
     assert both.macs_useful < one.macs_useful < GEMM.macs
-    assert machines.simulate(TWO_FOUR, both).compute_cycles <= alone.compute_cycles
+    assert machines.simulate(TWO_FOUR, both).cycles <= machines.simulate(TWO_FOUR, one).cycles
+    assert machines.simulate(TWO_FOUR, both).cycles <= together.cycles
 
 
 @settings(max_examples=60)
@@ -103,19 +116,15 @@ def test_two_masks_shorten_k_once_and_save_bytes_twice():
 )
 def test_a_subset_of_a_mask_is_never_slower(sizes, dataflow, pattern, seed):
     gemm = Gemm(*sizes)
-    machine = load_hardware(TWO_FOUR, rows=24, cols=16, dataflow=dataflow)
+    fields = {"rows": 24, "cols": 16, "dataflow": dataflow, **STALL_FREE}
+    followed, chosen = (load_hardware(one, **fields) for one in (FIXED, TWO_FOUR))
     work = weights(gemm, pattern, "random", seed)
     keep = np.random.default_rng(seed).random((gemm.n, gemm.k)) < 0.7
     subset = Mask.of(work.b.bits() & keep, work.b.pattern)
     sparser = SparseGemm(gemm, work.a, subset)
-    assert (
-        machines.simulate(machine, sparser).compute_cycles
-        <= machines.simulate(machine, work).compute_cycles
-    )
-    assert (
-        machines.simulate(machine, work).compute_cycles
-        <= machines.simulate_dense(machine, gemm).compute_cycles
-    )
+    for machine in (followed, chosen):
+        less, more = machines.simulate(machine, sparser), machines.simulate(machine, work)
+        assert less.cycles <= more.cycles <= machines.simulate_dense(machine, gemm).cycles
 
 
 @settings(max_examples=60)
@@ -125,22 +134,33 @@ def test_a_subset_of_a_mask_is_never_slower(sizes, dataflow, pattern, seed):
 )
 def test_a_mask_that_is_met_by_transposing_is_never_slower(sizes, dataflow):
     gemm = Gemm(*sizes)
-    machine = load_hardware(TWO_FOUR, rows=24, cols=16, dataflow=dataflow)
+    machine = load_hardware(TWO_FOUR, rows=24, cols=16, dataflow=dataflow, sparse_operand="b")
     masked = weights(Gemm(gemm.n, gemm.m, gemm.k), "2:4").swapped()
     run = machines.simulate(machine, masked)
-    assert run.compute_cycles <= machines.simulate_dense(machine, gemm).compute_cycles
+    assert run.cycles <= machines.simulate_dense(machine, gemm).cycles
 
 
 def test_an_array_turns_to_bring_a_mask_to_its_selectors():
     masked = weights(GEMM, "2:4").swapped()
-    run = machines.simulate(TWO_FOUR, masked)
-    direct = machines.simulate(load_hardware(TWO_FOUR, dataflow="is", sparse_operand="a"), masked)
+    run = machines.simulate(load_hardware(FIXED, order="best"), masked)
+    fields = {"dataflow": "is", "sparse_operand": "a"}
+    direct = machines.simulate(load_hardware(FIXED, **fields), masked)
     assert (run.transposed, run.kernel) == (True, "is")
     assert run.compute_cycles == direct.compute_cycles
-    fixed = machines.simulate(load_hardware(TWO_FOUR, may_transpose=False), masked)
-    dense = machines.simulate_dense(TWO_FOUR, masked.gemm)
+    fixed, dense = machines.simulate(FIXED, masked), machines.simulate_dense(FIXED, masked.gemm)
     assert (fixed.transposed, fixed.compute_cycles) == (False, dense.compute_cycles)
     assert fixed.dram_read_bytes < dense.dram_read_bytes
+
+
+def test_a_dense_gemm_is_turned_where_that_is_faster():
+    flat = Gemm(64, 4096, 512)
+    given = machines.simulate_dense(FIXED, flat)
+    turned = machines.simulate_dense(FIXED, Gemm(4096, 64, 512))
+    best = machines.simulate_dense(TWO_FOUR, flat)
+    assert (best.transposed, best.cycles) == (True, turned.cycles)
+    assert turned.cycles < 0.5 * given.cycles
+    times = f"{given.cycles / turned.cycles:.2f}"
+    assert best.chosen == f"dense as B.A^T; dense as A.B^T would take {times} times the cycles"
 
 
 @settings(max_examples=80)
@@ -218,7 +238,7 @@ def test_bound_names_what_limits():
     assert machines.simulate_dense(starved, big).bound == "dram bandwidth"
     far = load_hardware(TWO_FOUR, **{"dram.latency_ns": 1e6})
     assert machines.simulate_dense(far, Gemm(8, 8, 8)).bound == "dram latency"
-    assert machines.simulate_dense(TWO_FOUR, Gemm(16, 1024, 1024)).bound == "array fill"
+    assert machines.simulate_dense(FIXED, Gemm(16, 1024, 1024)).bound == "array fill"
     for machine, gemm in ((starved, big), (far, Gemm(8, 8, 8))):
         assert machines.simulate_dense(machine, gemm).stall_cycles > 0
 
@@ -296,14 +316,14 @@ def test_every_row_of_tiles_reads_b_again_unless_half_of_its_buffer_holds_it(
     kib = 2 * 16 * elements * k / 8192
     fields = {"rows": 8, "cols": 8, "dataflow": "os", "sparse_operand": "a", "sram.b_kib": kib}
     work = weights(Gemm(40, 16, k), pattern).swapped()
-    run = machines.simulate(load_hardware(TWO_FOUR, **fields), work, fidelity)
+    run = machines.simulate(load_hardware(FIXED, **fields), work, fidelity)
     assert run.dram_read_bytes * 8 == 16 * a_bits + times * 40 * k * 16
 
 
 def test_a_turned_convolution_reads_the_same_pixels():
     gemm = Gemm(512, 640, 1152, a_elements=70_000)
     masked = weights(Gemm(640, 512, 1152, b_elements=70_000), "2:4").swapped()
-    run = machines.simulate(TWO_FOUR, masked)
+    run = machines.simulate(load_hardware(FIXED, order="best"), masked)
     assert run.transposed
     kept = -(-70_000 * 576 // 1152)
     # The masked operand is the convolution's: its pixels are stored compressed.
@@ -314,16 +334,15 @@ def test_a_turned_convolution_reads_the_same_pixels():
 def test_a_second_mask_that_breaks_its_pattern_is_stored_dense():
     one = weights(GEMM, "2:4")
     bits = prune(np.random.default_rng(2).normal(size=(GEMM.m, GEMM.k)), "2:4").mask
-    fixed = load_hardware(TWO_FOUR, may_transpose=False)
     fits = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits))
     unfit = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits), fits=False)
-    alone = machines.simulate(fixed, one)
+    alone = machines.simulate(FIXED, one)
     assert (
-        machines.simulate(fixed, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes
+        machines.simulate(FIXED, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes
         == alone.dram_read_bytes
     )
     assert (
-        machines.simulate(fixed, SparseGemm(GEMM, fits, one.b)).dram_read_bytes
+        machines.simulate(FIXED, SparseGemm(GEMM, fits, one.b)).dram_read_bytes
         < alone.dram_read_bytes
     )
 
@@ -338,7 +357,7 @@ def test_of_two_native_patterns_the_sparsest_that_covers_is_used():
 
 def test_copies_whose_masks_differ_take_what_each_needs():
     """Misfit masks, four copies of differing density: the sum of single runs."""
-    gemm, machine = Gemm(9, 20, 40, count=4), load_hardware(TWO_FOUR, rows=8, cols=6)
+    gemm, machine = Gemm(9, 20, 40, count=4), load_hardware(FIXED, rows=8, cols=6)
     stall_free = load_hardware(machine, dram={"gbps": None})
     rng = np.random.default_rng(5)
     density = np.repeat([0.1, 0.9, 0.4, 0.4], 20)[:, None] * np.linspace(0, 1, 40)
@@ -369,7 +388,7 @@ def test_tiles_that_differ_take_what_each_needs():
         ("ws", sum(-(-slots // 8) for slots in (16, 32, 16, 32, 16)) * (10 + 2 * 8 + 16 - 2)),
         ("os", 2 * sum(slots + 2 * 8 + 16 - 2 for slots in (16, 32, 16, 32, 16))),
     ):
-        machine = load_hardware(TWO_FOUR, rows=8, cols=16, dataflow=dataflow)
+        machine = load_hardware(FIXED, rows=8, cols=16, dataflow=dataflow)
         assert machines.simulate(machine, masked_b(gemm, bits)).compute_cycles == expected
 
 
@@ -381,10 +400,9 @@ def test_tiles_that_differ_take_what_each_needs():
     st.sampled_from(["1:4", "2:4", "7:8"]),
     st.sampled_from(["exposed", "overlapped", "uncounted"]),
     st.sampled_from([0.125, 1, 64]),
-    st.booleans(),
 )
 def test_closed_forms_count_what_the_folds_count_with_masks(
-    sizes, dataflow, masked, pattern, exposure, kib, turns
+    sizes, dataflow, masked, pattern, exposure, kib
 ):
     machine = load_hardware(
         FLEXIBLE,
@@ -393,7 +411,6 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
         dataflow=dataflow,
         preload=exposure,
         drain=exposure,
-        may_transpose=turns,
         sram={"a_kib": kib, "b_kib": kib, "c_kib": kib},
     )
     gemm = Gemm(*sizes, count=2)
@@ -403,21 +420,19 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
         regular(gemm.m * 2, gemm.k, chosen if "a" in masked else Pattern(1, 1)),
         regular(gemm.n * 2, gemm.k, chosen if "b" in masked else Pattern(1, 1)),
     )
-    cycle, analytical = (
-        machines.simulate(machine, work),
-        machines.simulate(machine, work, "analytical"),
-    )
-    for name in (
-        "kernel",
-        "transposed",
-        "compute_cycles",
-        "macs_issued",
-        "dram_read_bytes",
-        "dram_write_bytes",
-        "sram_read_bytes",
-        "metadata_bytes",
-    ):
-        assert getattr(analytical, name) == getattr(cycle, name), name
+    for placement in (*with_masks(machine, work), *without_masks(machine, gemm)):
+        counted, closed = cycle.run(machine, placement), estimate(machine, placement)
+        for name in (
+            "kernel",
+            "transposed",
+            "compute_cycles",
+            "macs_issued",
+            "dram_read_bytes",
+            "dram_write_bytes",
+            "sram_read_bytes",
+            "metadata_bytes",
+        ):
+            assert getattr(closed, name) == getattr(counted, name), name
 
 
 def regular(rows, k, pattern):
@@ -448,9 +463,9 @@ def test_a_mask_that_gains_nothing_costs_nothing(fidelity):
 
 
 def test_padding_to_whole_groups():
-    padded = load_hardware(TWO_FOUR, pad_groups=True)
+    padded = load_hardware(FIXED, pad_groups=True)
     work = weights(Gemm(10, 20, 13), "2:4")
-    assert machines.simulate(TWO_FOUR, work).macs_issued == 10 * 20 * 7
+    assert machines.simulate(FIXED, work).macs_issued == 10 * 20 * 7
     assert machines.simulate(padded, work).macs_issued == 10 * 20 * 8
     # Three groups of four slots, and two for the one element of the last group.
     assert machines.simulate(padded, weights(Gemm(10, 20, 13), "7:8")).macs_issued == 10 * 20 * 14
@@ -478,7 +493,7 @@ def test_rows_of_tiles_are_alike_only_as_far_as_their_slots_are():
     """Tiles 0 to 3 and 5 on fit 2:4, 4 does not: it must not be added up with those before it."""
     n, k, tiles, misfit = 7, 16, 8, 4
     machine = load_hardware(
-        "systolic-128x128-2to4",
+        FIXED,
         **{"rows": 2, "cols": 3, "dataflow": "os", "sparse_operand": "a", "dram.gbps": None},
     )
     bits = np.tile([True, True, False, False], (2 * tiles, k // 4))

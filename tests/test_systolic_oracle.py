@@ -111,6 +111,7 @@ def test_arrays_that_intersect_are_the_oracles(case):
         case["cols"],
         "os",
         feed="broadcast",
+        order="fixed",
         drain=case["drain"],
         native=[],
         intersecting={"group": case["group"], "lookahead": case["lookahead"]},
@@ -224,8 +225,7 @@ def test_an_array_whose_selectors_stand_at_b_runs_the_oracles_fastest_order(case
     a, b = operands(case)
     work, bits = work_of(case, a, b)
     runs = [
-        (placement, truth.cycles())
-        for placement, truth in truths(case, machine, work, a, b, bits)
+        (placement, truth.cycles()) for placement, truth in truths(case, machine, work, a, b, bits)
     ]
     # Selectors at B meet a mask of A where the GEMM is turned, and one of B where it is not.
     assert {one.transposed for one, _ in runs if one.selected} == {case["selected"] == "a"}

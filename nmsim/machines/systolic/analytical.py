@@ -16,11 +16,11 @@ from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold
 from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share, expected_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer_cycles, writeup
-from nmsim.mask import SparseGemm
+from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
 __all__ = ["choice", "estimate", "simulate", "stored"]
@@ -68,7 +68,11 @@ class _Edges:
 
 def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
-    return choice(machine, work).result
+    result = choice(machine, work).result
+    if work.a.fits and work.b.fits:
+        return result
+    # A mask that was made along another axis may keep more than its pattern's share.
+    return replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
 
 
 def choice(machine: SystolicArray, work: SparseGemm) -> Choice:
@@ -84,9 +88,20 @@ def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
     the operand has dense. A mask that breaks the selectors' pattern takes the slots that one drawn
     uniformly would (``expected_slots``).
     """
-    placement = choice(machine, work).best.placement
+    if machine.intersecting is not None and (masked := with_masks(machine, work)):
+        placement = masked[0]  # both masks, in either order: what that takes, their bits would say
+    else:
+        placement = choice(machine, work).best.placement
     both = placement.a_stored, placement.b_stored
-    return (both[1], both[0]) if placement.transposed else both
+    a, b = reversed(both) if placement.transposed else both
+    return _told(a, work.a), _told(b, work.b)
+
+
+def _told(stored_as: Stored, mask: Mask) -> Stored:
+    """How an operand is stored, with the reason where its mask is not used."""
+    if mask.is_dense or stored_as.compressed or stored_as.why:
+        return stored_as
+    return stored_as._replace(why="the array runs it dense, which takes no longer")
 
 
 def estimate(machine: SystolicArray, placement: Placement) -> Result:

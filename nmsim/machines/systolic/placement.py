@@ -142,7 +142,9 @@ def _orders(machine: SystolicArray) -> tuple[bool, ...]:
 
 def _selecting(machine: SystolicArray, work: SparseGemm, turned: bool) -> Iterator[Placement]:
     """Placements in one order of the operands whose selectors follow a mask."""
-    masks: dict[Position, Mask] = {"a": work.b, "b": work.a} if turned else {"a": work.a, "b": work.b}
+    masks: dict[Position, Mask] = (
+        {"a": work.b, "b": work.a} if turned else {"a": work.a, "b": work.b}
+    )
     for position, mask in masks.items():
         native = _native(machine, mask)
         if native is not None and machine.sparse_operand in (position, "either"):

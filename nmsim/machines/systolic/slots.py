@@ -171,12 +171,34 @@ def expected_slots(mask: Mask, native: Pattern, lanes: int, k: int) -> float:
     A group takes more than u units unless every lane keeps at most u.N in it: the mean number of
     units is the sum over u of 1 - P(count <= u.N)^lanes. Counts are hypergeometric for a mask that
     obeys its pattern (``Pattern.window_counts``), binomial for one made along another axis. Groups
-    are independent here; a short last group counts by its length.
+    are independent here; short last groups, of the mask and of the selectors, count by their own
+    laws, so that a mask never takes fewer slots than it keeps.
     """
     if mask.obeys(native):
         return float(native.stored(k))
-    laws = _kept_laws(mask, native)
-    return float(np.mean([_mean_slots(pmf, native, lanes) for pmf in laws])) * k / native.group
+    return _expected_slots(mask.pattern, native, lanes, mask.k, k, fits=mask.fits)
+
+
+@functools.lru_cache(maxsize=4096)
+def _expected_slots(
+    pattern: Pattern, native: Pattern, lanes: int, own_k: int, k: int, *, fits: bool
+) -> float:
+    """The same, for a mask of rows of ``own_k`` elements under selectors that pad them to ``k``."""
+    whole = (own_k // pattern.group * pattern.group if fits else own_k) // native.group
+    laws = (
+        pattern.window_counts(native.group) if fits else [_binomial(native.group, pattern.density)]
+    )
+    slots = 0.0
+    for i, pmf in enumerate(laws[:whole]):
+        slots += len(range(i, whole, len(laws))) * _mean_slots(pmf, native, lanes, native.group)
+    for start in range(whole * native.group, k, native.group):
+        stop = min(start + native.group, k)
+        if fits:
+            pmf = pattern.kept_between(start, stop, own_k)
+        else:
+            pmf = _binomial(max(0, min(stop, own_k) - start), pattern.density)
+        slots += _mean_slots(pmf, native, lanes, stop - start)
+    return slots
 
 
 def _kept_laws(mask: Mask, native: Pattern) -> list[NDArray[np.float64]]:
@@ -193,13 +215,14 @@ def _binomial(trials: int, p: float) -> NDArray[np.float64]:
     return pmf
 
 
-def _mean_slots(pmf: NDArray[np.float64], native: Pattern, lanes: int) -> float:
+def _mean_slots(pmf: NDArray[np.float64], native: Pattern, lanes: int, length: int) -> float:
+    """Slots of a native group of so many elements, of which a lane keeps x by the law."""
     at_most = np.cumsum(pmf)
     slots = 0.0
     taken = 0
-    while taken < native.group:
-        step = min(native.keep, native.group - taken)
-        reached = 1.0 if taken == 0 else 1.0 - float(at_most[taken]) ** lanes
-        slots += step * reached
+    while taken < length:
+        step = min(native.keep, length - taken)
+        fits = 0.0 if taken == 0 else float(at_most[min(taken, len(at_most) - 1)]) ** lanes
+        slots += step * (1.0 - fits)
         taken += step
     return slots

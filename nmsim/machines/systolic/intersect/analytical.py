@@ -88,6 +88,7 @@ def _largest_sum(laws: list[tuple[Floats, int]], pes: Floats) -> Floats:
 
 
 def _lengths(groups: int) -> list[int]:
+    groups = max(1, groups)  # K may be shorter than a group
     return sorted({*np.unique(np.geomspace(1, groups, 40).round().astype(int)).tolist()})
 
 
