@@ -225,6 +225,7 @@ COMMON_COLUMNS = (
         "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
     optional_column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
+    optional_column("format_speedup", "x", "part of speedup: a dense run in the row's format"),
     optional_column("dense_cycles", "cycles", "of the dense run, mapped as well as can be"),
     optional_column(
         "mask_cycles", "cycles", "of the fastest way that uses a mask, whether it runs or not"

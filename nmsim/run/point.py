@@ -228,14 +228,18 @@ def simulate(point: Point) -> pd.DataFrame:
 def rows(point: Point) -> Iterator[Row]:
     """The result rows of a point, one per GEMM, as they are simulated."""
     machine = point.machine
-    own = kind_of(machine).in_format(machine, "").machine
+    own = kind_of(machine).in_format(machine, "")
     sample = _sample(machine, point)
     beside = _beside(point, workload := load_workload(point.model))
     for work in point.sparse_gemms(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
-        dense = simulate_dense(own, work.gemm, point.fidelity) if point.compare else None
-        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, work)}
+        dense = narrow = None
+        if point.compare:
+            dense = narrow = simulate_dense(own.machine, work.gemm, point.fidelity)
+            if ran.name != own.name:
+                narrow = simulate_dense(ran.machine, work.gemm, point.fidelity)
+        yield {**row_of(machine, ran, work, result, dense, narrow), **beside(ran.machine, work)}
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm], Row]:

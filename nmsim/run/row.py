@@ -14,7 +14,12 @@ Row = dict[str, Any]
 
 
 def row_of(
-    machine: Machine, ran: Ran, work: SparseGemm, result: Result, dense: Result | None
+    machine: Machine,
+    ran: Ran,
+    work: SparseGemm,
+    result: Result,
+    dense: Result | None,
+    in_format: Result | None,
 ) -> Row:
     """The columns of ``nmsim.machines.COLUMNS`` that follow from one GEMM alone.
 
@@ -27,6 +32,8 @@ def row_of(
     dense
         What the GEMM costs with nothing pruned, in the machine's own number format; None: not
         compared.
+    in_format
+        The same in the number format that ran.
     """
     g, kind = work.gemm, kind_of(machine)
     return {
@@ -74,6 +81,9 @@ def row_of(
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
         "speedup": dense.cycles / result.cycles if dense and result.cycles else None,
+        "format_speedup": dense.cycles / in_format.cycles
+        if dense and in_format and in_format.cycles
+        else None,
         "dense_cycles": dense.cycles if dense else None,
         "mask_cycles": result.mask_cycles,
         "chosen": result.chosen,
