@@ -332,6 +332,18 @@ def test_useful_macs_are_issued_and_issued_macs_fit_the_cycles(seed, name, fidel
     assert work.macs_useful <= run.macs_issued <= run.cycles * run.peak_macs
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_single_pe_that_intersects_takes_a_cycle_for_every_product(seed):
+    """Closed forms expect so many products; masks that leave more take as many cycles."""
+    rng = np.random.default_rng(seed)
+    memory = {"dram.gbps": None, "dram.latency_ns": 0.0}
+    machine = load_hardware("systolic-128x128-intersecting", rows=1, cols=1, **memory)
+    work = masked_gemm(rng, Gemm(*sizes(rng, 40), repeat=2), which=("ab",))
+    for fidelity in FIDELITIES:
+        run = machines.simulate(machine, work, fidelity)
+        assert work.macs_useful <= run.macs_issued <= run.cycles
+
+
 def test_a_short_last_group_takes_what_it_keeps():
     """3:4 under 1:4 selectors: three slots a group, and all of the last three elements of 147."""
     machine = load_hardware("vegeta-like-32x16")
