@@ -92,17 +92,24 @@ class Subject:
         ),
     ] = field(default_factory=dict)
     batch: Annotated[
-        int,
+        int | None,
         Keyword(
-            "Samples in a training step; GEMMs that are given hold theirs.",
+            "Samples in a training step; none: 32 for a network, 1 for GEMMs that are given (by "
+            "size, in a CSV, a list or a trace), as these hold theirs.",
             least=1,
             lists="batches",
-            listed=(1,),
+            listed=(None,),
         ),
-    ] = 1
+    ] = None
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def samples(self) -> int:
+        """Samples in a training step: the ``batch`` that was asked for, or what the model has."""
+        asked = self.batch
+        return load_workload(self.model).default_batch if asked is None else int(asked)
 
     @property
     def machine(self) -> Machine:
@@ -149,7 +156,7 @@ class Job(Subject):
             if not Path(self.tensors).is_file():
                 raise SpecError(f"tensors {self.tensors}: no such file")
         return Setting(
-            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
+            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.samples, self.seed
         )
 
 
@@ -272,7 +279,7 @@ def point_rows(point: Point) -> list[Row]:
         "model": load_workload(point.model).name,
         "recipe": load_recipe(point.recipe).name,
         "pattern": str(Pattern.parse(point.pattern)),
-        "batch": point.batch,
+        "batch": point.samples,
         "fidelity": point.fidelity,
         "seed": point.seed,
     }
