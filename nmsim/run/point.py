@@ -30,7 +30,7 @@ from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.frame import frame
 from nmsim.run.keyword import Keyword, check, taking
-from nmsim.run.row import row_of
+from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
@@ -241,23 +241,31 @@ def rows(point: Point) -> Iterator[Row]:
     for work in point.sparse_gemms(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
-        dense = simulate_dense(own, work.gemm, point.fidelity) if point.compare else None
-        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, work)}
+        dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None
+        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, own, work)}
 
 
-def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm], Row]:
+def _dense(own: Machine, ran: Machine, work: SparseGemm, fidelity: str) -> Dense:
+    """A GEMM with nothing pruned in the machine's own number format, and in another that it ran."""
+    other = None if ran == own else simulate_dense(ran, work.gemm, fidelity)
+    return Dense(simulate_dense(own, work.gemm, fidelity), other)
+
+
+def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, SparseGemm], Row]:
     """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
     setting = point.setting
     layers = {layer.name: layer for layer in workload.layers}
 
-    def columns(machine: Machine, work: SparseGemm) -> Row:
+    def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
+        beside = dict.fromkeys((*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us"))
         if workload.trace:
-            return dict.fromkeys((*MASK_COLUMNS, "elementwise_us"))
-        layer, estimate = layers[work.gemm.layer], elementwise_us if point.elementwise else None
-        return {
-            **mask_columns(machine, setting.recipe, work),
-            "elementwise_us": estimate and estimate(machine, layer, work.gemm, setting.batch),
-        }
+            return beside
+        beside |= mask_columns(machine, setting.recipe, work)
+        if point.elementwise:
+            layer, batch = layers[work.gemm.layer], setting.batch
+            beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
+            beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)
+        return beside
 
     return columns
 
