@@ -21,6 +21,7 @@ __all__ = ["Fold", "fold_svg", "folds"]
 GEMM = Gemm(64, 80, 16)
 FIELDS: dict[str, Any] = {
     "dataflow": "ws",
+    "order": "fixed",
     "clock_mhz": 1000,
     "sram.a_kib": 1,
     "dram.gbps": 18,
