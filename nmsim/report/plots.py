@@ -171,7 +171,7 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
         title="phase",
     )
     figure.update_yaxes(
-        title=f"time [{unit}]", rangemode="tozero", range=[0, 1.25 * longest / divisor]
+        title=f"time [{unit}]", rangemode="tozero", range=[0, 1.32 * longest / divisor]
     )
     figure.update_layout(barmode="overlay")
     title = f"Time per phase{', masks included' if masks else ''}"
@@ -246,9 +246,9 @@ def _told(total: Row) -> str:
     gemms = total["speedup"]
     time = f"<b>{duration(_with_masks(total))}</b>"
     if gemms is None or not total["mask_us"]:
-        return time if gemms is None else f"{time} · GEMMs {ratio(gemms)}×"
+        return time if gemms is None else f"{time}<br>GEMMs {ratio(gemms)}×"
     gained = quotient(total["dense_time_us"], _with_masks(total))
-    return f"{time} · with masks {ratio(gained)}×<br>GEMMs {ratio(gemms)}×"
+    return f"{time}<br>with masks {ratio(gained)}×<br>GEMMs {ratio(gemms)}×"
 
 
 def _passed_over_marks(chart: LayerChart, phase: str) -> None:

@@ -24,8 +24,21 @@ def passed_over(row: Row) -> bool:
 
 def reason(row: Row) -> str:
     """What a reader should know of a row's speed-up; empty if there is nothing."""
-    parts = (row.get("note") or "", PASSED_OVER if passed_over(row) else "")
-    return "; ".join(filter(None, parts))
+    used = PASSED_OVER if passed_over(row) else _without_gain(row)
+    return "; ".join(filter(None, (row.get("note") or "", used)))
+
+
+def _without_gain(row: Row) -> str:
+    """What is said of a mask that is used and saves no time, as far as two decimals show."""
+    gain = row.get("speedup")
+    if row.get("mask_cycles") is None or gain is None or gain >= _LEAST_GAIN:
+        return ""
+    lost = "costs" if gain < 2 - _LEAST_GAIN else "saves no"
+    return f"its mask is used and {lost} time: bound by {row['bound']}"
+
+
+_LEAST_GAIN = 1.005
+"""Below it, a speed-up is printed as 1.00 or less."""
 
 
 def told_once(rows: Iterable[Row]) -> dict[str, str]:

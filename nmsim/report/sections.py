@@ -135,14 +135,16 @@ def _times(speedup: float | None) -> str:
 
 
 def totals_table(df: pd.DataFrame) -> Safe:
-    """One line per phase and one for all: cycles, time, MACs, bytes, speed-up, bound."""
+    """One line per phase and one for all: speed-ups, cycles, time, bandwidth, bound.
+
+    MACs and bytes stand in the table of the step, under this one.
+    """
     sums = phase_summary(gemm_rows(df))
     if len(sums) == 2:
         sums.pop("all")
     columns = (
         *speedups(list(sums.values())),
         *costs(list(sums.values())),
-        *amounts(list(sums.values())),
     )
     rows = [
         [
@@ -157,17 +159,21 @@ def totals_table(df: pd.DataFrame) -> Safe:
 
 
 def points_table(df: pd.DataFrame) -> Safe:
-    """One line per point of a sweep: its settings, its speed-ups and reasons, sums of all rows."""
+    """One line per point of a sweep: its settings, its speed-ups and reasons, sums of all rows.
+
+    Settings that are one for all points stand over the page, but for what a point is known by.
+    """
     points = point_summaries(df)
-    names = [name for name in SWEPT if name in df]
+    known = ("model", "pattern", "hardware")
+    names = [name for name in SWEPT if name in df and (name in known or df[name].nunique() > 1)]
     phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
     whole = [sums["all"] for _, sums in points]
     gains, rest = speedups(whole), (*costs(whole), *amounts(whole))
     heads = [
         *(Head(name) for name in names),
         *(one.head for one in gains),
-        *(Head(p, "speed-up of GEMMs ×", "dense cycles over these", number=True) for p in phases),
         Head("why", "what rows say of their speed-ups", "that of most GEMMs first"),
+        *(Head(p, "speed-up of GEMMs ×", "dense cycles over these", number=True) for p in phases),
         *(one.head for one in rest),
         Head("bound by", "share of time"),
     ]
@@ -175,8 +181,8 @@ def points_table(df: pd.DataFrame) -> Safe:
         [
             *(_plain(point[name]) for name in names),
             *(one.cell(sums["all"]) for one in gains),
-            *(_of_gemms(sums.get(phase)) for phase in phases),
             Cell("; ".join(sums["all"]["reasons"]) or MISSING, style="why"),
+            *(_of_gemms(sums.get(phase)) for phase in phases),
             *(one.cell(sums["all"]) for one in rest),
             Cell(bound_shares(sums["all"]["bound"])),
         ]

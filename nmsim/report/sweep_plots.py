@@ -58,6 +58,8 @@ def sweep_speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Fi
         ideal = _values(grid.of_facet(facet), phase, "speedup_ideal")
         grid.reference(facet, phase, ideal, "ideal of the masks: dense / useful MACs")
         grid.reference(facet, phase, dict.fromkeys(ideal, 1.0), "dense run: 1×", mode="lines")
+    grid.legend(_GEMMS_ALONE, "circle-open")
+    grid.legend(_MASKS_ALONE, "x-thin")
     _suit_speedups(grid.figure)
     meant = ("the step, masks included,", "with masks") if masks else ("the GEMMs", "of GEMMs")
     return grid.finish(
@@ -218,7 +220,6 @@ class _Grid:
         symbol = MACHINE_SYMBOLS[self.machines.index(machine) % len(MACHINE_SYMBOLS)]
         drawn = "x-thin" if name == _MASKS_ALONE else f"{symbol}-open"
         colour = self.colour(machine)
-        self._add_legend(name, drawn)
         trace = go.Scatter(
             name=name,
             x=list(values),
@@ -229,14 +230,16 @@ class _Grid:
                     "line": {"color": colour, "width": 1.6}},
             hovertext=[f"{machine}, {p}, {name}: {ratio(gain)}×" for p, gain in values.items()],
             hoverinfo="text",
+            showlegend=False,
         )  # fmt: skip
-        self._add(facet, phase, trace)
+        row, col = self.facets.index(facet) + 1, self.phases.index(phase) + 1
+        self.figure.add_trace(trace, row=row, col=col)
 
-    def _add_legend(self, name: str, symbol: str) -> None:
-        """An entry of the legend that has no machine's colour, once."""
-        if name not in self.named:
-            marker = {"symbol": symbol, "size": 8, "color": MUTED, "line": {"color": MUTED}}
-            marker["line"]["width"] = 1.6
+    def legend(self, name: str, symbol: str) -> None:
+        """An entry of the legend for `marks` of a name, if there are any, in no machine's colour."""
+        if any(trace.name == name for trace in self.figure.data):
+            line = {"color": MUTED, "width": 1.6}
+            marker = {"symbol": symbol, "size": 8, "color": MUTED, "line": line}
             entry = go.Scatter(name=name, x=[None], y=[None], mode="markers", marker=marker)
             self._add(self.facets[0], self.phases[0], entry)
 

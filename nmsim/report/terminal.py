@@ -156,7 +156,10 @@ def _gains(rows: Sequence[Row]) -> list[_Shown]:
 
 
 def _masks_alone() -> _Shown:
-    return _Shown("masks alone", "GEMMs ×", lambda row: ratio(row["mask_speedup"]), 1)
+    def cell(row: Row) -> str:
+        return ratio(row["mask_speedup"]) if row.get("passed_over") or passed_over(row) else MISSING
+
+    return _Shown("masks alone", "GEMMs ×", cell, 1)
 
 
 def _step_gain() -> _Shown:
