@@ -14,8 +14,8 @@ from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, sum_folds
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.memory import TICKS
 from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.memory import TICKS
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
