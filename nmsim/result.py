@@ -320,7 +320,7 @@ def _masked_cycles(rows: list[Mapping[str, Any]]) -> int | None:
     """Cycles with every mask in use that can be, whether it runs or not; None where none can."""
     if all(row.get("mask_cycles") is None for row in rows):
         return None
-    ways = ((row.get("mask_cycles"), row["cycles"]) for row in rows)
+    ways: list[tuple[int | None, int]] = [(row.get("mask_cycles"), row["cycles"]) for row in rows]
     return sum(runs if masked is None else masked for masked, runs in ways)
 
 

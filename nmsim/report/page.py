@@ -62,8 +62,8 @@ _IDEAL = (
 _CAPTIONS = {
     "phase-time": "Each phase, masks included where making them takes time, and the dense run on "
     f"the same machine. {_WAITING}",
-    "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, same "
-    f"machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as the "
+    "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, "
+    f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as the "
     "GEMM is no slower dense: dense cycles over those that it would take with them.",
     "bandwidth": "Bytes read from and written to DRAM over time, against what the machine has.",
     "macs": "Dense M·N·K in grey, the slots that the machine spends in colour, ticks at the pairs "
@@ -71,8 +71,8 @@ _CAPTIONS = {
     "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_WAITING}",
 }
 _SWEEP_CAPTIONS = {
-    "speedup": "Over the dense run of the same machine and fidelity. Where masks take time to make, "
-    "lines are speed-ups of the step with masks, and open, pale marks those of its GEMMs alone, "
+    "speedup": "Over the dense run of the same machine and fidelity. Where making masks takes "
+    "time, lines are speed-ups of the step with masks, and open, pale marks those of its GEMMs alone, "
     f"where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used were, "
     "where some are not.",
     "bandwidth": _CAPTIONS["bandwidth"],
@@ -105,7 +105,11 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         _header(manifest),
         _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
         el("h2", "Every row", id="rows"),
-        el("p", "One row per GEMM; columns that hold nothing are left out. A click on a header sorts.", class_="lead"),
+        el(
+            "p",
+            "One row per GEMM; columns that hold nothing are left out. A click on a header sorts.",
+            class_="lead",
+        ),
         rows_table(df),
         el("h2", "What the columns mean", id="glossary"),
         glossary(swept),

@@ -165,7 +165,7 @@ def points_table(df: pd.DataFrame) -> Safe:
     """
     points = point_summaries(df)
     known = ("model", "pattern", "hardware")
-    names = [name for name in SWEPT if name in df and (name in known or df[name].nunique() > 1)]
+    names = [name for name in SWEPT if name in df and (name in known or len(set(df[name])) > 1)]
     phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
     whole = [sums["all"] for _, sums in points]
     gains, rest = speedups(whole), (*costs(whole), *amounts(whole))
@@ -192,7 +192,7 @@ def points_table(df: pd.DataFrame) -> Safe:
 
 
 def _of_gemms(total: Total | None) -> Cell:
-    gain = total and total["speedup"]
+    gain: float | None = None if total is None else total["speedup"]
     return Cell(ratio(gain), MISSING if gain is None else f"{gain:,}", gain)
 
 

@@ -44,10 +44,10 @@ def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
 def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """`nmsim.result.totals` per phase and for ``all``, and what follows from the same rows.
 
-    Added are ``reasons`` (`nmsim.report.reasons.counted`) and ``passed_over``, in how many GEMMs a
-    mask that could be used is not; the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
-    cycles), ``dram_gbps`` and ``bound``: the share of
-    time that each bound limits.
+    Added are the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
+    cycles), ``dram_gbps``, ``bound`` (the share of time that each bound limits), ``reasons``
+    (`nmsim.report.reasons.counted`) and ``passed_over``: in how many GEMMs a mask that could be
+    used is not.
     """
     table = list(rows)
     return {

@@ -236,7 +236,7 @@ class _Grid:
         self.figure.add_trace(trace, row=row, col=col)
 
     def legend(self, name: str, symbol: str) -> None:
-        """An entry of the legend for `marks` of a name, if there are any, in no machine's colour."""
+        """An entry of the legend for `marks` of a name, if there are any, in a colour of none."""
         if any(trace.name == name for trace in self.figure.data):
             line = {"color": MUTED, "width": 1.6}
             marker = {"symbol": symbol, "size": 8, "color": MUTED, "line": line}
