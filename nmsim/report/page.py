@@ -63,8 +63,8 @@ _CAPTIONS = {
     "phase-time": "Each phase, masks included where making them takes time, and the dense run on "
     f"the same machine. {_WAITING}",
     "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, "
-    f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as the "
-    "GEMM is no slower dense: dense cycles over those that it would take with them.",
+    f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as "
+    "the GEMM is no slower dense: dense cycles over those that it would take with them.",
     "bandwidth": "Bytes read from and written to DRAM over time, against what the machine has.",
     "macs": "Dense M·N·K in grey, the slots that the machine spends in colour, ticks at the pairs "
     "whose mask bits are both set. What lies between colour and tick is padding and empty slots.",
@@ -72,7 +72,7 @@ _CAPTIONS = {
 }
 _SWEEP_CAPTIONS = {
     "speedup": "Over the dense run of the same machine and fidelity. Where making masks takes "
-    "time, lines are speed-ups of the step with masks, and open, pale marks those of its GEMMs alone, "
+    "time, lines are speed-ups of the step with masks, and open, pale marks of its GEMMs alone, "
     f"where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used were, "
     "where some are not.",
     "bandwidth": _CAPTIONS["bandwidth"],
