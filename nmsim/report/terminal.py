@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, ratio, shorten
-from nmsim.report.reasons import passed_over, reason, told_once
+from nmsim.report.reasons import passed_over, reasons, told_once
 from nmsim.report.summary import (
     SWEPT,
     gemm_rows,
@@ -66,7 +66,9 @@ def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Tabl
     ]
     told = told_once(rows)
     notes = list(dict.fromkeys(told.values()))
-    numbered = [{**row, "told": _numbers([told.get(reason(row))], notes)} for row in rows]
+    numbered = [
+        {**row, "told": _numbers((told[said] for said in reasons(row)), notes)} for row in rows
+    ]
     table = _table(_run_columns([*numbered, *lines], notes), numbered, lines, width)
     return [table, _notes(notes)] if notes else [table]
 
@@ -80,7 +82,7 @@ def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
     told = told_once(records(df))
     notes = list(dict.fromkeys(told.values()))
     for point, rows in zip(points, _rows_of_points(df), strict=True):
-        point["told"] = _numbers((told.get(reason(row)) for row in rows), notes)
+        point["told"] = _numbers((told[said] for row in rows for said in reasons(row)), notes)
     varying = [name for name in SWEPT if len({point.get(name) for point in points}) > 1]
     phases = [phase for phase in PHASES if any(phase in point["phases"] for point in points)]
     table = _table(_sweep_columns(points, varying, phases), points, [], width)
@@ -259,9 +261,9 @@ def _told(row: Row) -> str:
     return str(row.get("told", ""))
 
 
-def _numbers(texts: Iterable[str | None], notes: Sequence[str]) -> str:
+def _numbers(texts: Iterable[str], notes: Sequence[str]) -> str:
     """Where texts stand in the notes: ``[1][3]``."""
-    found = {notes.index(text) + 1 for text in texts if text}
+    found = {notes.index(text) + 1 for text in texts}
     return "".join(f"[{number}]" for number in sorted(found))
 
 
