@@ -118,6 +118,8 @@ def estimate(machine: SystolicArray, placement: Placement) -> Result:
     draining = copies.draining - edges.draining
     busy = copies.streamed + copies.waited + draining + copies.folds * per_fold
     compute = math.ceil(busy) + once
+    if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
+        compute = max(compute, -(-work.macs_useful // (gemm.repeat * machine.peak_macs)))
     moved = Moved(
         x_loaded=copies.x_loaded,
         y_loaded=copies.y_loaded,
