@@ -136,11 +136,11 @@ def test_arrays_that_intersect_choose_too():
         for fidelity, clock in CLOCKS.items():
             least = min(clock(machine, way).cycles for way in ways(machine, work))
             assert machines.simulate(machine, work, fidelity).cycles == least
-        for given, turned in itertools.pairwise(with_masks(machine, work)):
+        for straight, turned in itertools.pairwise(with_masks(machine, work)):
             # Folds that are counted once for both orders are those of the GEMM given turned.
             (own,) = with_masks(load_hardware(machine, order="fixed"), work.swapped())
-            assert (given.transposed, turned.transposed, own.transposed) == (False, True, False)
-            assert cycle.run(machine, given).macs_issued == work.macs_useful
+            assert (straight.transposed, turned.transposed, own.transposed) == (False, True, False)
+            assert cycle.run(machine, straight).macs_issued == work.macs_useful
             found, counted = (cycle.run(machine, way) for way in (turned, own))
             assert (found.cycles, found.compute_cycles) == (counted.cycles, counted.compute_cycles)
 
