@@ -67,7 +67,7 @@ def refused(run, tmp_path):
 @pytest.fixture(scope="module")
 def resnet18(tmp_path_factory):
     """The document of the main job, from a process of its own."""
-    arguments = ("simulate", "resnet18", "--recipe", "asp", "--pattern", "2:4", "--format", "json")
+    arguments = ("simulate", "resnet18", "--recipe", "asp", "--batch", "1", "--format", "json")
     done = subprocess.run(
         [sys.executable, "-m", "nmsim", *arguments],
         cwd=tmp_path_factory.mktemp("empty"),
