@@ -35,8 +35,11 @@ from itertools import product
 
 import numpy as np
 from oracle import (
+    EMPTY,
+    Group,
     Operand,
     Plane,
+    Slot,
     add,
     along_rows,
     bubbles,
@@ -44,6 +47,7 @@ from oracle import (
     from_above,
     from_left,
     met,
+    multiplexer,
     multiply,
     operands,
     transposed,
@@ -477,3 +481,84 @@ def simulate(
     for (top, left), results in zip(places, run.results, strict=True):
         add(c, results, top, left)
     return Whole(np.array(transposed(c) if dataflow == "is" else c), run.starts, run.cycles)
+
+
+# A stream that shrinks: K stays, a word takes fewer cycles.
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A group of activations in one of its cycles at a PE."""
+
+    group: Group
+    beat: int
+
+
+def multiply_in_beats(weights: tuple[tuple[Slot, ...], ...], word: Beat) -> float:
+    """What a PE with as many multipliers as a beat has slots adds up: the beat's products."""
+    return sum(slot.value * multiplexer(word.group, slot.index) for slot in weights[word.beat])
+
+
+def simulate_in_beats(
+    rows: int,
+    cols: int,
+    a: np.ndarray,
+    b: np.ndarray,
+    mask: np.ndarray,
+    *,
+    multipliers: int = 2,
+    group: int = 4,
+    **how: bool,
+) -> Whole:
+    """Run ``C = A . (B . mask)^T`` (ws) on PEs that are given a whole group of A in a word.
+
+    A PE holds what is kept of a group of B along K, at most all of it, so that a fold is as deep
+    with a mask as without. It has fewer multipliers: a group stays for as many beats, one a cycle,
+    as the fullest group of the fold needs, at least one. Every beat has a sum of its own on the way
+    down; those of a group are added below the array, as are those of folds along K.
+
+    Parameters
+    ----------
+    a, b, mask
+        M x K, N x K, and which elements of B are kept.
+    multipliers
+        Of a PE; as many products are summed in a beat.
+    group
+        Elements of K that a word of A brings.
+    how
+        What ``hold_weights`` may be told.
+    """
+    c = [[0] * len(b) for _ in a]
+    deep, wide = rows * group, -len(b) % cols
+    beyond = (0, -a.shape[1] % deep)
+    lanes = np.pad(a, ((0, 0), beyond)).tolist()
+    stored, kept = (np.pad(one, ((0, wide), beyond)).tolist() for one in (b, mask))
+    folds, places = [], []
+    for left, top in product(range(0, len(stored), cols), range(0, len(stored[0]), deep)):
+        groups = [range(start, start + group) for start in range(top, top + deep, group)]
+        slots = [
+            [
+                [Slot(stored[n][e], e - elements.start) for e in elements if kept[n][e]]
+                for n in range(left, left + cols)
+            ]
+            for elements in groups
+        ]
+        beats = max(1, *(-(-len(one) // multipliers) for row in slots for one in row))
+        still = [[in_beats(one, beats, multipliers) for one in row] for row in slots]
+        past = [
+            [Beat(tuple(lane[e] for e in elements), i) for lane in lanes for i in range(beats)]
+            for elements in groups
+        ]
+        folds.append((still, past))
+        places.append((beats, left))
+    run = hold_weights(folds, times=multiply_in_beats, **how)
+    for (beats, left), results in zip(places, run.results, strict=True):
+        for i in range(beats):
+            add(c, results[i::beats], 0, left)
+    return Whole(np.array(c), run.starts, run.cycles)
+
+
+def in_beats(slots: list[Slot], beats: int, multipliers: int) -> tuple[tuple[Slot, ...], ...]:
+    """A PE's weights by the beat that uses them."""
+    full = slots + [EMPTY] * (beats * multipliers - len(slots))
+    return tuple(tuple(full[i * multipliers : (i + 1) * multipliers]) for i in range(beats))

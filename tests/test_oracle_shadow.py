@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Slot
-from oracle_back_to_back import hold_sums, hold_weights, simulate
+from oracle_back_to_back import hold_sums, hold_weights, simulate, simulate_in_beats
 from test_oracle import CASES, DATAFLOWS, masked_product, regular_mask, runs, slots_of, values
 
 from nmsim.pattern import Pattern
@@ -380,3 +380,50 @@ def test_of_all_schedules_of_two_folds_none_is_shorter(rows, cols, times):
     folds, products = drawn_sums(rows, cols, times)
     ends = [fate(hold_sums, folds, products, [0, second]) for second in range(own)]
     assert min(end for end in ends if isinstance(end, int)) == hold_sums(folds).cycles
+
+
+# A stream that shrinks: 2 multipliers and groups of 4 activations in a PE.
+
+
+@pytest.mark.parametrize(("m", "n", "k", "rows", "cols"), [(7, 5, 24, 3, 2), (2, 3, 16, 4, 3)])
+def test_a_group_takes_two_beats_if_dense_and_one_if_2_4(m, n, k, rows, cols):
+    a, b = values(m, k, 1), values(n, k, 2)
+    folds = ceil(k / (4 * rows)) * ceil(n / cols)
+    sparse = regular_mask(n, k, Pattern(2, 4), 3)
+    for mask, beats in ((np.ones_like(sparse), 2), (sparse, 1)):
+        whole = simulate_in_beats(rows, cols, a, b, mask)
+        np.testing.assert_array_equal(whole.c, masked_product(a, b, "b", mask))
+        assert len(whole.starts) == folds
+        assert whole.cycles == weights_in_turn(rows, cols, [beats * m] * folds)
+        alone = simulate_in_beats(rows, cols, a, b, mask, turned=True, waits=True)
+        np.testing.assert_array_equal(alone.c, whole.c)
+        assert alone.cycles == rows + folds * (beats * m + rows + cols - 2)
+
+
+def test_beats_have_the_slopes_of_a_published_array():
+    # One fold takes 91 + 2 T cycles dense and 91 + T with 2:4: the same array, hence the same rest.
+    rows, cols, ends = 3, 2, []
+    for m in (1, 2, 9):
+        a, b = values(m, 4 * rows, 1), values(cols, 4 * rows, 2)
+        sparse = regular_mask(cols, 4 * rows, Pattern(2, 4), 3)
+        for mask, beats in ((np.ones_like(sparse), 2), (sparse, 1)):
+            ends.append(simulate_in_beats(rows, cols, a, b, mask).cycles - beats * m)
+    assert set(ends) == {2 * rows + cols - 1}
+
+
+@settings(max_examples=100)
+@given(runs(), st.sampled_from([(2, 4), (4, 8), (1, 4), (3, 5)]))
+def test_any_mask_in_beats(run, shape):
+    rows, cols, m, n, k, _, _, _ = run
+    multipliers, group = shape
+    rng = np.random.default_rng(rows * 100 + k)
+    a, b, mask = values(m, k, 1), values(n, k, 2), rng.random((n, k)) < rng.random()
+    whole = simulate_in_beats(rows, cols, a, b, mask, multipliers=multipliers, group=group)
+    np.testing.assert_array_equal(whole.c, masked_product(a, b, "b", mask))
+    times = []
+    for left, top in product(range(0, n, cols), range(0, k, rows * group)):
+        tile = mask[left : left + cols, top : top + rows * group]
+        tile = np.pad(tile, ((0, 0), (0, -tile.shape[1] % group)))
+        kept = tile.reshape(len(tile), -1, group).sum(axis=2).max()
+        times.append(m * max(1, ceil(kept / multipliers)))
+    assert whole.cycles == weights_in_turn(rows, cols, times)
