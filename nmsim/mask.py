@@ -19,9 +19,12 @@ from nmsim.jit import compiled
 from nmsim.pattern import DENSE, Pattern
 
 __all__ = [
+    "WORD_FIELDS",
     "Mask",
     "SparseGemm",
     "Words",
+    "fuller",
+    "lowest_bits",
     "pack",
     "popcount",
     "transpose",
@@ -59,6 +62,46 @@ def popcount(x: np.uint64) -> np.int64:
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+WORD_FIELDS = (2, 4, 8, 16, 32, 64)
+"""Groups that ``fuller`` counts in a word at once."""
+
+
+@compiled
+def fuller(word: np.uint64, width: int, keep: int) -> np.uint64:
+    """The lowest bit of every field of a word in which more than ``keep`` bits are set.
+
+    Fields are so many bits wide (``WORD_FIELDS``). Their counts c, of at most w bits, are added up
+    in the fields; with 2^(w-1) - 1 - keep added, a field's highest bit is set if c > keep.
+    """
+    if keep >= width:
+        return np.uint64(0)
+    x = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    if width >= 4:
+        pairs = np.uint64(0x3333333333333333)
+        x = (x & pairs) + ((x >> np.uint64(2)) & pairs)
+    if width >= 8:
+        x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    if width >= 16:
+        x = (x + (x >> np.uint64(8))) & np.uint64(0x00FF00FF00FF00FF)
+    if width >= 32:
+        x = (x + (x >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
+    if width >= 64:
+        x = (x + (x >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+    ones = lowest_bits(width)
+    top = np.uint64(width - 1)
+    x += ones * ((np.uint64(1) << top) - np.uint64(1) - np.uint64(keep))
+    return (x >> top) & ones
+
+
+@compiled
+def lowest_bits(width: int) -> np.uint64:
+    """A word with the lowest bit of every field set."""
+    ones = np.uint64(0)
+    for start in range(0, 64, width):
+        ones |= np.uint64(1) << np.uint64(start)
+    return ones
 
 
 @compiled
@@ -104,6 +147,21 @@ def _unfit_spans(words: Words, k: int, keep: int, group: int, span: int) -> np.i
                     kept += np.int64((words[row, i >> 6] >> np.uint64(i & 63)) & np.uint64(1))
                 most = max(most, kept)
             unfit += np.int64(most > keep)
+    return unfit
+
+
+@compiled
+def _unfit_fields(words: Words, keep: int, group: int, span: int) -> np.int64:
+    """What ``_unfit_spans`` counts, word by word: both lengths are in ``WORD_FIELDS``."""
+    unfit, ones = np.int64(0), lowest_bits(span)
+    for row in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            broken = fuller(words[row, word], group, keep)
+            width = group
+            while width < span:  # a span's lowest bit gathers those of its groups
+                broken |= broken >> np.uint64(width)
+                width *= 2
+            unfit += popcount(broken & ones)
     return unfit
 
 
@@ -229,6 +287,8 @@ class Mask:
 
     def unfit_spans(self, pattern: Pattern, span: int) -> int:
         """Spans of so many elements along K in which some group breaks a pattern, all rows."""
+        if pattern.group in WORD_FIELDS and span in WORD_FIELDS:
+            return int(_unfit_fields(self.words, pattern.keep, pattern.group, span))
         return int(_unfit_spans(self.words, self.k, pattern.keep, pattern.group, span))
 
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:

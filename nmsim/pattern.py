@@ -117,7 +117,7 @@ class Pattern:
         pmf = np.ones(1)
         for first in range(start - start % self.group, min(stop, k), self.group):
             last = min(first + self.group, k)
-            inside = min(stop, last) - max(start, first)
+            inside = max(0, min(stop, last) - max(start, first))
             pmf = np.convolve(pmf, _inside(min(self.keep, last - first), last - first, inside))
         return pmf
 

@@ -224,8 +224,16 @@ COMMON_COLUMNS = (
         "",
         "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
-    optional_column("speedup", "x", "dense cycles over these, same machine, same fidelity"),
+    optional_column(
+        "speedup", "x", "of the GEMM: dense cycles over these, same machine, same fidelity"
+    ),
     optional_column("dense_cycles", "cycles", "of the dense run, mapped as well as can be"),
+    optional_column("dense_time_us", "us", "of the dense run"),
+    optional_column(
+        "format_speedup",
+        "x",
+        "part of speedup: the dense run over one in number_format; none: the machine's own",
+    ),
     optional_column(
         "mask_cycles", "cycles", "of the fastest way that uses a mask, whether it runs or not"
     ),
@@ -238,6 +246,7 @@ COMMON_COLUMNS = (
     optional_column(
         "elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"
     ),
+    optional_column("dense_elementwise_us", "us", "the same in the machine's own number format"),
     optional_column("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
@@ -257,15 +266,20 @@ _SUMS = (
 def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Sums per phase and for ``all``, with the speed-up of the sum and the ideal MAC ratio.
 
-    ``speedup`` is dense cycles over cycles, None without dense twins. ``speedup_ideal`` is
+    ``speedup`` is of the GEMMs: dense cycles over cycles, None where no dense run was asked for.
+    ``format_speedup`` is the part of it that is the number formats': dense cycles over those of
+    dense GEMMs in the formats that the rows ran in; None where all ran in the machine's own.
+    ``mask_cycles`` are cycles if every mask that can be used were, whether it runs or not, and
+    ``mask_speedup`` dense cycles over these; None where no mask can be used. ``speedup_ideal`` is
     macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
     waits for nothing; None where nothing useful is left. ``sparse_share`` is the share of
     macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
     Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
 
     A step is GEMMs, masks (``mask_us``, also by role) and, where it was estimated, elementwise work
-    (``elementwise_us``): ``step_us``. ``mask_share`` is the masks' part of it; ``step_speedup`` is
-    the dense step, which has no masks, over it. None where rows do not tell.
+    (``elementwise_us``): ``step_us``. ``mask_share`` is the masks' part of it. A dense step,
+    ``dense_step_us``, has no masks and the machine's own number format, whatever the recipe;
+    ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
     result = {}
@@ -281,16 +295,43 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(row[name] for row in rows) for name in _SUMS}
     sums["time_us"] = math.fsum(row["time_us"] for row in rows)
     compared = bool(rows) and all(row["dense_cycles"] is not None for row in rows)
-    dense = sum(row["dense_cycles"] for row in rows) if compared else 0
+    dense = sum(row["dense_cycles"] for row in rows) if compared else None
+    masked = _masked_cycles(rows)
     sparse = sum(row["macs_dense"] for row in rows if _gains(row))
     return {
         **sums,
         **{name: _total_known(rows, name) for name in _COUNTS},
         **_step(rows, sums["time_us"]),
-        "sparse_share": sparse / sums["macs_dense"] if sums["macs_dense"] else None,
-        "speedup": dense / sums["cycles"] if compared else None,
-        "speedup_ideal": sums["macs_dense"] / sums["macs_useful"] if sums["macs_useful"] else None,
+        "sparse_share": _quotient(sparse, sums["macs_dense"]),
+        "dense_cycles": dense,
+        "speedup": _quotient(dense, sums["cycles"]),
+        "format_speedup": _format_speedup(rows) if compared else None,
+        "mask_cycles": masked,
+        "mask_speedup": _quotient(dense, masked),
+        "speedup_ideal": _quotient(sums["macs_dense"], sums["macs_useful"]),
     }
+
+
+def _quotient(numerator: float | None, denominator: float | None) -> float | None:
+    return numerator / denominator if numerator is not None and denominator else None
+
+
+def _masked_cycles(rows: list[Mapping[str, Any]]) -> int | None:
+    """Cycles with every mask in use that can be, whether it runs or not; None where none can."""
+    if all(row.get("mask_cycles") is None for row in rows):
+        return None
+    ways: list[tuple[int | None, int]] = [(row.get("mask_cycles"), row["cycles"]) for row in rows]
+    return sum(runs if masked is None else masked for masked, runs in ways)
+
+
+def _format_speedup(rows: list[Mapping[str, Any]]) -> float | None:
+    """Dense cycles over those in the number formats of the rows; None if all have the machine's."""
+    gains = [row.get("format_speedup") for row in rows]
+    if all(gain is None for gain in gains):
+        return None
+    dense = [row["dense_cycles"] for row in rows]
+    alone = math.fsum(d / (gain or 1.0) for d, gain in zip(dense, gains, strict=True))
+    return _quotient(sum(dense), alone)
 
 
 def _gains(row: Mapping[str, Any]) -> bool:
@@ -311,15 +352,18 @@ _BESIDE = (
 def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     """What a step takes beside its GEMMs, and what is left of the speed-up."""
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
-    masks, elementwise = beside["mask_us"], beside["elementwise_us"] or 0.0
-    dense = _dense_us(rows)
+    masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
+    elementwise = beside["elementwise_us"] or 0.0
+    of_dense = _sum_known(rows, "dense_elementwise_us")
     step = None if masks is None else gemms_us + masks + elementwise
+    dense_step = None if dense is None else dense + (elementwise if of_dense is None else of_dense)
     return {
         "dense_time_us": dense,
         **beside,
         "step_us": step,
-        "mask_share": masks / step if masks is not None and step else None,
-        "step_speedup": (dense + elementwise) / step if dense is not None and step else None,
+        "dense_step_us": dense_step,
+        "mask_share": _quotient(masks, step),
+        "step_speedup": _quotient(dense_step, step),
     }
 
 
@@ -336,12 +380,3 @@ def _sum_known(rows: list[Mapping[str, Any]], name: str) -> float | None:
     """A sum, None unless every row has the value."""
     values = [row.get(name) for row in rows]
     return None if None in values or not values else math.fsum(v for v in values if v is not None)
-
-
-def _dense_us(rows: list[Mapping[str, Any]]) -> float | None:
-    """Microseconds of the dense twins: the same machine, so the same clock."""
-    if not rows or any(row["dense_cycles"] is None for row in rows):
-        return None
-    return math.fsum(
-        row["dense_cycles"] * row["time_us"] / row["cycles"] for row in rows if row["cycles"]
-    )

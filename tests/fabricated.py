@@ -90,6 +90,7 @@ def row(layer, phase, m, n, k, *, pattern="2:4", hardware="systolic-128x128-2to4
         "bound": "dram bandwidth" if waiting else "compute",
         "speedup": dense / cycles,
         "dense_cycles": dense,
+        "dense_time_us": dense / CLOCK,
         "note": "",
         **fields,
     }

@@ -451,6 +451,22 @@ def outcome(c: Plane, folds: list[Fold]) -> Outcome:
     )
 
 
+def operands(
+    a: np.ndarray,
+    b: np.ndarray,
+    selected: str | None,
+    mask: np.ndarray | None,
+    native: tuple[int, int] | None,
+) -> tuple[Operand, Operand, tuple[int, int]]:
+    """A, B and the native pattern; if neither is selected, B is stored densely as native 1:1."""
+    if selected is None:
+        selected, mask, native = "b", np.ones(b.shape, bool), (1, 1)
+    assert mask.shape == {"a": a, "b": b}[selected].shape
+    one = Operand(a.tolist(), mask.tolist() if selected == "a" else None)
+    other = Operand(b.tolist(), mask.tolist() if selected == "b" else None)
+    return one, other, native
+
+
 def simulate(
     dataflow: str,
     rows: int,
@@ -480,11 +496,7 @@ def simulate(
     dot
         Words along K that buses bring to every PE in a cycle ("os" only); None: words shift.
     """
-    if selected is None:
-        selected, mask, native = "b", np.ones(b.shape, bool), (1, 1)
-    assert mask.shape == {"a": a, "b": b}[selected].shape
-    one = Operand(a.tolist(), mask.tolist() if selected == "a" else None)
-    other = Operand(b.tolist(), mask.tolist() if selected == "b" else None)
+    one, other, native = operands(a, b, selected, mask, native)
     if dataflow == "os":
         c, folds = output_stationary(rows, cols, one, other, native, dot)
     elif dataflow == "ws":

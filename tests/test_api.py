@@ -14,7 +14,7 @@ FAST = {"fidelity": "analytical", "compare": False}
 
 
 def test_models_and_machines_come_by_name_path_or_value(tmp_path):
-    table = nmsim.simulate("resnet18", hardware="scale-sim", layers="fc", **FAST)
+    table = nmsim.simulate("resnet18", hardware="scale-sim", layers="fc", batch=1, **FAST)
     package = Path(nmsim.__file__).parent
     machine = nmsim.load_hardware("scale-sim")
     gemms = [gemm for gemm in nmsim.load_model("resnet18").gemms() if gemm.layer == "fc"]
@@ -23,7 +23,7 @@ def test_models_and_machines_come_by_name_path_or_value(tmp_path):
         (package.parent / "models" / "resnet18.yaml", machine),
         (gemms, "scale-sim"),
     ):
-        again = nmsim.simulate(model, hardware=hardware, layers="fc", **FAST)
+        again = nmsim.simulate(model, hardware=hardware, layers="fc", batch=1, **FAST)
         assert again.to_csv() == table.to_csv()
     assert table["phase"].tolist() == ["forward", "backward", "update"]
 

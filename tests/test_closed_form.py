@@ -129,6 +129,17 @@ def test_a_choice_reads_operands_once_and_writes_results_by_hand():
     assert clocks == pytest.approx(3 * (read / 7 + 100 * 64 * 5 / 11))
 
 
+def test_tiles_as_many_as_multiprocessors_are_stored_one_deep():
+    """Eight tiles on eight, room for two each: none stores its results behind another."""
+    chip, two = CHIP._replace(store=1e-3, sms=8.0), kernel(128, 64, 32, ctas=2)
+    one, eight = (
+        choose(chip, FORM, two[None], np.ones(1), RULES, size(128 * tiles, 64, 256, 1))[2]
+        for tiles in (1, 8)
+    )
+    assert one > 1e6
+    assert eight == pytest.approx(one, rel=0.01)
+
+
 @pytest.mark.parametrize(("k", "parts"), [(256, 2), (255, 1), (1024, 2)])
 def test_a_part_of_k_has_at_least_so_many_slices(k, parts):
     chip = CHIP._replace(macs=1.0, sms=8.0)

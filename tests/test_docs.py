@@ -1,6 +1,7 @@
 """The examples in the docs are what they say they are."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,8 @@ BLOCKS = [
     for block in re.findall("```yaml\n(.*?)```", TEXT, re.DOTALL)
 ]
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 ACCURACY = re.findall(r"^\| (\S+)" + r" \| (\S+)" * 5 + r" \|$", README, re.MULTILINE)
 ACCURACY = [row for row in ACCURACY if row[0] in set(MEASURED)]
 
@@ -41,6 +43,23 @@ def test_the_readme_states_the_accuracy_that_there_is(name, rows, mape, median, 
 
 def test_the_readme_states_an_accuracy():
     assert len(ACCURACY) >= 3
+
+
+def test_the_readme_prints_what_its_main_job_prints(tmp_path):
+    command = re.search(r"pip install \. && nmsim (simulate .*)$", README, re.MULTILINE)[1]
+    (block,) = re.findall(r"```\n(training step.*?)```", README, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-m", "nmsim", *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    shown = [line.rstrip() for line in done.stdout.splitlines()]
+    assert len(block.splitlines()) == 7
+    assert [line for line in block.splitlines() if line not in shown] == []
+    assert (tmp_path / command.split()[-1] / "index.html").is_file()
 
 
 def shipped(schema):
@@ -72,7 +91,6 @@ def test_the_commented_examples_are_valid(kind, document):
         assert value.weights + parts == value.published.parameters
 
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / f"{name}.md" for name in ("README", "DESIGN", "CONTRIBUTING")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 

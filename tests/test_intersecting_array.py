@@ -43,7 +43,7 @@ def random_pair(m, n, k, pattern, seed=0, other=None):
 
 
 def unlimited(**fields):
-    """The array with memory that never stalls, and operands in the order in which they are given."""
+    """The array with memory that never stalls, and operands in the order that they are given."""
     memory = {"dram.gbps": None, "dram.latency_ns": 0.0}
     return load_hardware(ARRAY, order="fixed", **memory, **fields)
 

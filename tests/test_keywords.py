@@ -18,11 +18,12 @@ from nmsim.cli import app
 from nmsim.cli.options import of_keywords
 from nmsim.errors import NmsimError, SpecError
 from nmsim.run import experiment
-from nmsim.run.experiment import Experiment
+from nmsim.run.experiment import Experiment, read_experiment
 from nmsim.run.keyword import REQUIRED, Keyword, keywords, taking
-from nmsim.run.manifest import manifest
+from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.memory import Keeping
-from nmsim.run.point import Job, Point, Subject
+from nmsim.run.point import Job, Point, Subject, point_rows
+from nmsim.run.trace import record
 from nmsim.run.training import Training
 
 ALL = keywords(Point)
@@ -119,7 +120,6 @@ def test_a_new_keyword_is_declared_in_one_place(monkeypatch):
         (Point, {"batch": 0}, "batch is 0, expected an integer of 1 or more"),
         (Point, {"batch": True}, "batch is True"),
         (Point, {"batch": 1.5}, "batch is 1.5"),
-        (Point, {"batch": None}, "batch is None"),
         (Point, {"seed": -1}, "seed is -1, expected an integer of 0 or more"),
         (Point, {"sample": 1}, "sample is 1, expected two folds or more"),
         (Point, {"phases": ["fwd", "update"]}, "unknown phase 'fwd'"),
@@ -132,6 +132,27 @@ def test_a_new_keyword_is_declared_in_one_place(monkeypatch):
 def test_a_value_that_cannot_be_is_refused_where_it_is_given(kind, wrong, said):
     with pytest.raises(NmsimError, match=re.escape(said)):
         kind("gemm:8x8x8", **wrong)
+
+
+def test_a_network_is_trained_at_batch_32_and_given_gemms_hold_theirs(tmp_path):
+    (tmp_path / "g.csv").write_text("layer,m,n,k\na,8,8,8\n")
+    trace = tmp_path / "t.safetensors"
+    record(trace, Point("vit-tiny", batch=3, layers="head").sparse_gemms(), {"batch": 3})
+    given = ("gemm:8x8x8", [nmsim.Gemm(8, 8, 8)], tmp_path / "g.csv", trace)
+    assert [Point(model).samples for model in ("vit-tiny", *given)] == [32, 1, 1, 1, 1]
+    assert [kind("vit-tiny").samples for kind in (Keeping, Job, Point)] == [32] * 3
+    assert [Point(model, batch=5).samples for model in ("vit-tiny", "gemm:8x8x8")] == [5, 5]
+    # Everything that depends on samples asks there.
+    point = Point("vit-tiny", layers="head", phases=["forward"], fidelity="analytical")
+    (row,) = point_rows(point)
+    assert (row["m"], row["batch"], point.setting.batch) == (32, 32, 32)
+    assert manifest(point, "test").batch == 32
+    plan = {"title": "t", "models": ["vit-tiny", "gemm:8x8x8"], "hardware": ["ideal"]}
+    (tmp_path / "e.yaml").write_text(json.dumps({**plan, "patterns": ["2:4"]}))
+    assert sweep_manifest(read_experiment(tmp_path / "e.yaml"), "test").batches == [32, 1]
+    weighed, stated = (nmsim.memory_footprint("vit-tiny", **b) for b in ({}, {"batch": 32}))
+    assert weighed.total() == stated.total()
+    assert shown("simulate").count("none: 32 for a network, 1 for GEMMs that are given") == 1
 
 
 def test_a_field_without_a_keyword_is_a_programming_error():

@@ -3,6 +3,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 from fabricated import MANIFEST, SWEEP_MANIFEST, network
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ import nmsim
 from nmsim import report
 from nmsim.cli import app
 from nmsim.errors import SpecError
+from nmsim.result import totals
 from nmsim.run.frame import frame
 from nmsim.run.manifest import (
     SCHEMA,
@@ -92,6 +94,19 @@ def test_a_manifest_of_version_0_1_is_read_and_drawn(tmp_path):
     table, kept = report.read_results(tmp_path)
     assert kept["machine"]["kind"] == "tensor-core"
     assert "tensor-core" in report.page(table, kept)
+
+
+def test_a_table_of_version_0_1_keeps_its_speedups(tmp_path):
+    """In 0.1 a row told the cycles of its dense run by its speed-up alone."""
+    report.write_report(tmp_path, frame(network()), MANIFEST)
+    path = tmp_path / "results.csv"
+    stored = pd.read_csv(path)
+    stored.drop(columns=["dense_cycles", "dense_time_us"]).to_csv(path, index=False)
+    table, _ = report.read_results(tmp_path)
+    assert list(table["dense_cycles"]) == list(stored["dense_cycles"])
+    found, expected = (totals(report.records(df))["all"] for df in (table, frame(network())))
+    assert found["speedup"] == expected["speedup"]
+    assert found["dense_time_us"] == pytest.approx(expected["dense_time_us"])
 
 
 def test_every_kind_of_table_has_its_type():

@@ -32,7 +32,8 @@ def step(tmp_path):
     )
 
     def simulated(recipe, hardware=A100, **more):
-        point = Point(model=path, recipe=recipe, hardware=hardware, fidelity="analytical", **more)
+        own = {"fidelity": "analytical", "batch": 1, **more}
+        point = Point(model=path, recipe=recipe, hardware=hardware, **own)
         return {row["phase"]: row for row in rows(point)}
 
     return simulated

@@ -163,7 +163,9 @@ def test_a_narrow_format_halves_an_arrays_operand_bytes_and_no_cycle():
     assert narrow["dram_write_bytes"] == wide["dram_write_bytes"]
     assert (wide["number_format"], narrow["number_format"]) == ("16-bit", "int8")
     assert narrow["note"] == "int8 in memory and buffers, multiplied as 16-bit"
-    assert narrow["speedup"] == 1
+    assert (wide["speedup"], narrow["dense_cycles"]) == (1, wide["cycles"])
+    assert narrow["speedup"] == wide["cycles"] / narrow["cycles"] > 1  # fewer stalls
+    assert (narrow["format_speedup"], wide["format_speedup"]) == (narrow["speedup"], None)
 
 
 def test_a_gpu_runs_a_format_at_its_own_rate_and_says_when_it_has_none():

@@ -20,7 +20,8 @@ def kept(tmp_path):
     )
 
     def total(recipe, hardware="ideal", **more):
-        return memory_footprint(path, recipe=recipe, hardware=hardware, **more).total()["recipe"]
+        own = {"batch": 1, "hardware": hardware, **more}
+        return memory_footprint(path, recipe=recipe, **own).total()["recipe"]
 
     return total
 
@@ -132,7 +133,7 @@ def test_repeated_blocks_keep_masks_each_and_share_a_workspace(tmp_path):
         f"repeat: 3}}, {{name: head, type: linear, in_features: {O}, out_features: 8, "
         f"tokens: {T}}}]"
     )
-    total = memory_footprint(path, recipe="asp", hardware="ideal").total()["recipe"]
+    total = memory_footprint(path, recipe="asp", hardware="ideal", batch=1).total()["recipe"]
     assert total["masks"] == (3 * I * O + O * 8) / 8
     assert total["workspace"] == 2 * T * (I + O)
 

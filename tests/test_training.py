@@ -355,7 +355,7 @@ def test_the_docs_state_the_flops_that_schedules_save(pattern, stated):
     names = ("sr-ste", "asp", "mdgf-linear", "mdgf-exponential-ff", "sdgf-stepwise",
              "sdgf-geometric")  # fmt: skip
     for name, text in zip(names, stated.split(" | "), strict=True):
-        own = {"recipe": name, "pattern": pattern, "fidelity": "analytical"}
+        own = {"recipe": name, "pattern": pattern, "fidelity": "analytical", "batch": 1}
         run = nmsim.train("vit-b16", hardware="systolic-128x128-flexible", steps=1000, **own)
         assert f"{share(run):.3f}" == text, name
 

@@ -35,7 +35,7 @@ def memory(
         model=str(step.model),
         recipe=str(step.recipe),
         pattern=str(step.pattern),
-        batch=step.batch,
+        batch=step.samples,
         optimizer=step.optimizer,
         hardware=machine.name,
         machine=machine.model_dump(mode="json"),
@@ -47,7 +47,7 @@ def memory(
         return
     write(
         f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
-        f"batch {step.batch}, optimizer {step.optimizer}"
+        f"batch {step.samples}, optimizer {step.optimizer}"
     )
     show_tables([render_memory(found.total())])
     write("\n".join(ASSUMPTIONS))

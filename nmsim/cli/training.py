@@ -33,7 +33,7 @@ def train(
 ) -> None:
     """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""
     refuse_file(out)
-    wanted = _steps(steps, epochs, samples, job.batch)
+    wanted = _steps(steps, epochs, samples, job.samples)
     run = training_document(run_training(job, wanted, command_line()))
     if out is not None:
         write_training(out, run)
@@ -45,7 +45,7 @@ def train(
         about = run["manifest"]
         write(
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {job.batch}, {wanted:,} steps, "
+            f"pattern {about['pattern']}, batch {job.samples}, {wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
         show_tables(render_training(run))

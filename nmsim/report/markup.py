@@ -146,7 +146,8 @@ def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:
         height = int(document["layout"]["height"])
         room = el("div", id=f"figure-{name}", class_="figure", style=f"height:{height}px")
         drawn = script(f"draw({_literal(name)}, {_literal(document)});")
-        result[name] = joined((*([] if result else [told]), room, drawn))
+        wide = el("div", room, class_="wide")
+        result[name] = joined((*([] if result else [told]), wide, drawn))
     return result
 
 

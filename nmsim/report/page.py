@@ -55,15 +55,27 @@ _STEP = (
     "GEMMs, the masks that the recipe offers, and what is estimated beside them. A dense step has "
     "no masks. How masks are timed: "
 )
+_IDEAL = (
+    "Ticks are what the masks promise to a machine that skips every pruned MAC and waits for "
+    "nothing: dense over useful MACs."
+)
 _CAPTIONS = {
-    "phase-time": f"Each phase, and its dense twin on the same machine. {_WAITING}",
-    "speedup": "Dense cycles over these cycles, same machine, same fidelity. Ticks are what the "
-    "masks promise to a machine that skips every pruned MAC and waits for nothing: dense over "
-    "useful MACs.",
+    "phase-time": "Each phase, masks included where making them takes time, and the dense run on "
+    f"the same machine. {_WAITING}",
+    "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, "
+    f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as "
+    "the GEMM is no slower dense: dense cycles over those that it would take with them.",
     "bandwidth": "Bytes read from and written to DRAM over time, against what the machine has.",
     "macs": "Dense M·N·K in grey, the slots that the machine spends in colour, ticks at the pairs "
     "whose mask bits are both set. What lies between colour and tick is padding and empty slots.",
     "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_WAITING}",
+}
+_SWEEP_CAPTIONS = {
+    "speedup": "Over the dense run of the same machine and fidelity. Where making masks takes "
+    "time, lines are speed-ups of the step with masks, and open, pale marks of its GEMMs alone, "
+    f"where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used were, "
+    "where some are not.",
+    "bandwidth": _CAPTIONS["bandwidth"],
 }
 
 
@@ -93,7 +105,11 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         _header(manifest),
         _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
         el("h2", "Every row", id="rows"),
-        el("p", "One row per GEMM. A click on a header sorts.", class_="lead"),
+        el(
+            "p",
+            "One row per GEMM; columns that hold nothing are left out. A click on a header sorts.",
+            class_="lead",
+        ),
         rows_table(df),
         el("h2", "What the columns mean", id="glossary"),
         glossary(swept),
@@ -203,9 +219,10 @@ def _plots(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     drawn = figures(df, manifest)
     parts = [el("h2", "Figures", id="figures")]
     if "speedup" not in drawn:
-        parts.append(el("p", "No dense twins were simulated: no speed-up.", class_="none"))
+        parts.append(el("p", "No dense run was simulated: no speed-up.", class_="none"))
+    captions = _SWEEP_CAPTIONS if manifest["kind"] == "sweep" else _CAPTIONS
     for name, drawing in drawings(drawn).items():
-        parts += [drawing, el("p", _CAPTIONS[name], class_="caption")]
+        parts += [drawing, el("p", captions[name], class_="caption")]
     return joined(parts)
 
 

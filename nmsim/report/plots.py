@@ -7,14 +7,22 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nmsim.report.layer_chart import LayerChart, axis_end
-from nmsim.report.notation import duration, grouped, ratio, trimmed
-from nmsim.report.summary import dram_supply, gemm_rows, phase_summary
+from nmsim.report.notation import duration, grouped, percent, ratio, trimmed
+from nmsim.report.reasons import passed_over
+from nmsim.report.summary import (
+    dram_supply,
+    gemm_rows,
+    masks_cost,
+    phase_summary,
+    quotient,
+)
 from nmsim.report.sweep_plots import sweep_bandwidth_figure, sweep_speedup_figure
 from nmsim.report.theme import (
     ALL_COLOUR,
     DENSE_COLOUR,
     HATCH,
     INK,
+    MASK_COLOUR,
     PHASE_COLOURS,
     apply_theme,
     coloured,
@@ -33,12 +41,13 @@ __all__ = [
 Row = Mapping[str, Any]
 
 _PARTS = {"compute": "computing", "stall": "stalled: waiting, or not multiplying"}
+_MASKS = "making masks"
 
 
 def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
     """The figures that a result has data for, by name, in the order of a page.
 
-    Without dense twins there is no figure of speed-up; without rows there is none at all.
+    Without dense runs there is no figure of speed-up; without rows there is none at all.
     """
     if df.empty:
         return {}
@@ -56,7 +65,7 @@ def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figur
 
 
 def speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
-    """Speed-up over the dense twin per layer and phase, against 1 and against the mask's ideal."""
+    """Speed-up of GEMMs per layer and phase, against the dense run and the mask's ideal."""
     chart = LayerChart.of(df)
     gained = [row["speedup"] for row in chart.rows if row["speedup"] is not None]
     ideals = [row["speedup_ideal"] for row in chart.rows if row["speedup_ideal"] is not None]
@@ -64,11 +73,14 @@ def speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
     beyond = f" (arrow: up to {ratio(max(ideals))}×)" if max(ideals, default=0) > limit else ""
     for phase in chart.phases:
         chart.bars(phase, "speedup", "", PHASE_COLOURS[phase], text=ratio)
-        chart.line(phase, 1.0, "dense twin: 1×", "solid")
+        chart.line(phase, 1.0, "dense run: 1×", "solid")
         _ideal_marks(chart, phase, limit, beyond)
+        _passed_over_marks(chart, phase)
     chart.figure.update_xaxes(range=[0, limit])
     return chart.finish(
-        "Speed-up over the dense twin, per layer and phase", "speed-up [×]", manifest
+        "Speed-up of the GEMMs over the dense run, per layer and phase",
+        "speed-up of the GEMM [×]",
+        manifest,
     )
 
 
@@ -123,10 +135,11 @@ def layer_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
 
 
 def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
-    """Time per phase beside the dense twin's, the machine at work and waiting for memory."""
+    """Time per phase beside the dense run's: at work, waiting for memory, making masks."""
     sums = phase_summary(gemm_rows(df))
     names = [name for name in sums if name != "all" or len(sums) > 2]
-    longest = max(max(sums[n]["time_us"], sums[n]["dense_time_us"] or 0.0) for n in names)
+    masks = masks_cost(sums["all"])
+    longest = max(max(_with_masks(sums[n]), sums[n]["dense_time_us"] or 0.0) for n in names)
     divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
     spare = max(0, 3 - len(names)) / 2
     figure = go.Figure()
@@ -137,15 +150,19 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     for position, name in enumerate(names):
         for part in _PARTS:
             figure.add_bar(**_part_bar(name, sums[name], part, position + aside, divisor))
+        if masks:
+            figure.add_bar(**_masks_bar(name, sums[name], position + aside, divisor))
         figure.add_annotation(
             x=position + aside,
-            y=sums[name]["time_us"] / divisor,
-            text=f"<b>{duration(sums[name]['time_us'])}</b>{_gain(sums[name]['speedup'])}",
+            y=_with_masks(sums[name]) / divisor,
+            text=_told(sums[name]),
             showarrow=False,
-            yshift=11,
+            yanchor="bottom",
         )
     for part in _PARTS:
         figure.add_bar(**_legend_entry(part))
+    if masks:
+        figure.add_bar(name=_MASKS, x=[None], y=[None], marker={"color": MASK_COLOUR})
     figure.update_xaxes(
         tickvals=list(range(len(names))),
         ticktext=[coloured(name if name != "all" else "all phases", name) for name in names],
@@ -154,24 +171,25 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
         title="phase",
     )
     figure.update_yaxes(
-        title=f"time [{unit}]", rangemode="tozero", range=[0, 1.12 * longest / divisor]
+        title=f"time [{unit}]", rangemode="tozero", range=[0, 1.32 * longest / divisor]
     )
     figure.update_layout(barmode="overlay")
-    title = "Time per phase" + (", beside the dense twin" if compared else "")
+    title = f"Time per phase{', masks included' if masks else ''}"
+    title += ", beside the dense run" if compared else ""
     return apply_theme(figure, title, context(manifest), 430, 104)
 
 
 def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -> dict[str, Any]:
     times = [sums[name]["dense_time_us"] for name in names]
     return {
-        "name": "dense twin",
+        "name": "dense run",
         "x": [position - 0.2 for position in range(len(names))],
         "y": [time / divisor if time is not None else None for time in times],
         "width": 0.36,
         "marker": {"color": DENSE_COLOUR},
         "text": [duration(time) for time in times],
         "textposition": "outside",
-        "hovertext": [f"dense twin, {n}: {duration(t)}" for n, t in zip(names, times, strict=True)],
+        "hovertext": [f"dense run, {n}: {duration(t)}" for n, t in zip(names, times, strict=True)],
         "hoverinfo": "text",
     }
 
@@ -202,8 +220,54 @@ def _filled(colour: str, part: str) -> dict[str, Any]:
     return {"color": colour, **({"pattern": HATCH} if part == "stall" else {})}
 
 
-def _gain(speedup: float | None) -> str:
-    return "" if speedup is None else f" · {ratio(speedup)}×"
+def _with_masks(total: Row) -> float:
+    time: float = total["time_us"] + (total["mask_us"] or 0.0)
+    return time
+
+
+def _masks_bar(name: str, total: Row, x: float, divisor: float) -> dict[str, Any]:
+    """What making masks takes, on top of a phase's GEMMs."""
+    share = percent(total["mask_us"] / _with_masks(total)) if total["mask_us"] else "0.0"
+    return {
+        "name": f"{name}, {_MASKS}",
+        "showlegend": False,
+        "x": [x],
+        "base": [total["time_us"] / divisor],
+        "y": [total["mask_us"] / divisor],
+        "width": 0.36,
+        "marker": {"color": MASK_COLOUR},
+        "hovertext": [f"{name}, {_MASKS}: {duration(total['mask_us'])}, {share} % of its time"],
+        "hoverinfo": "text",
+    }
+
+
+def _told(total: Row) -> str:
+    """The time of a phase, and its gain with masks and of its GEMMs, over a bar."""
+    gemms = total["speedup"]
+    time = f"<b>{duration(_with_masks(total))}</b>"
+    if gemms is None or not total["mask_us"]:
+        return time if gemms is None else f"{time}<br>GEMMs {ratio(gemms)}×"
+    gained = quotient(total["dense_time_us"], _with_masks(total))
+    return f"{time}<br>with masks {ratio(gained)}×<br>GEMMs {ratio(gemms)}×"
+
+
+def _passed_over_marks(chart: LayerChart, phase: str) -> None:
+    """What masks would gain that could be used and are not, as crosses."""
+    rows = [row for row in chart.of_phase(phase) if passed_over(row) and row["mask_speedup"]]
+    if not rows:
+        return
+    chart.add(
+        phase,
+        go.Scatter(
+            name="the mask alone, passed over",
+            x=[row["mask_speedup"] for row in rows],
+            y=[row["position"] for row in rows],
+            mode="markers",
+            marker={"symbol": "x-thin", "size": 8, "line": {"color": INK, "width": 1.6}},
+            hovertext=[f"the mask alone: {ratio(row['mask_speedup'])}×" for row in rows],
+            hoverinfo="text",
+        ),
+    )
 
 
 def _ideal_marks(chart: LayerChart, phase: str, limit: float, beyond: str) -> None:

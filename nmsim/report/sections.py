@@ -22,11 +22,13 @@ from nmsim.report.summary import (
     bound_shares,
     dram_supply,
     gemm_rows,
+    masks_cost,
+    meant_speedup,
     phase_summary,
     point_summaries,
     quotient,
 )
-from nmsim.report.sums import amounts, costs, speedups, step_speedup
+from nmsim.report.sums import amounts, costs, speedups
 from nmsim.report.table import RESULTS, records
 from nmsim.result import Column
 
@@ -49,7 +51,7 @@ _GLOSSARY = (
     Head("recipe", "", "which operand is pruned in which phase, and by which algorithm"),
     Head("pattern", "N:M", "at most N kept of every M consecutive elements along K"),
     Head("batch", "", "samples"),
-    Head("fidelity", "", "cycle-level model or its analytical twin"),
+    Head("fidelity", "", "the cycle-level model, or closed forms"),
     Head("seed", "", "of tensors and stochastic pruners"),
 )
 """What the columns that only a sweep has mean."""
@@ -59,14 +61,9 @@ def tiles(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     """The five figures that a reader looks for first, each with what to hold it against."""
     whole = phase_summary(gemm_rows(df))["all"]
     supply = dram_supply(manifest["machine"])
-    dense = whole["dense_time_us"]
     shown = (
-        (
-            "Speed-up",
-            _times(whole["speedup"]),
-            f"ideal of the masks {_times(whole['speedup_ideal'])}",
-        ),
-        ("Time", duration(whole["time_us"]), f"dense twin {duration(dense)}"),
+        _gain(whole),
+        _time(whole),
         (
             "Stalled",
             f"{percent(quotient(whole['stall_cycles'], whole['cycles']))} %",
@@ -82,24 +79,48 @@ def tiles(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     return el("div", *(_tile(*tile) for tile in shown), class_="tiles")
 
 
+def _gain(whole: Total) -> tuple[str, str, str]:
+    """The speed-up that is meant, and what it is to be held against."""
+    ideal = f"ideal of the masks {_times(whole['speedup_ideal'])}"
+    gemms = _times(whole["speedup"])
+    if masks_cost(whole):
+        shown = _times(whole["step_speedup"])
+        return "Speed-up of the step, with masks", shown, f"its GEMMs alone {gemms}; {ideal}"
+    return "Speed-up of the GEMMs", gemms, ideal
+
+
+def _time(whole: Total) -> tuple[str, str, str]:
+    if masks_cost(whole):
+        beside = f"{percent(whole['mask_share'])} % of it masks"
+        against = f"dense step {duration(whole['dense_step_us'])}"
+        return "Time of the step", duration(whole["step_us"]), f"{beside}; {against}"
+    dense = f"dense run {duration(whole['dense_time_us'])}"
+    return "Time of the GEMMs", duration(whole["time_us"]), dense
+
+
 def best_points(df: pd.DataFrame) -> Safe:
-    """For every model of a sweep, the point that gains most over all phases.
+    """For every model of a sweep, the point whose step, with masks, gains most over all phases.
 
     Of two fidelities the cycle-level one decides.
     """
-    best: dict[str, tuple[bool, float, Mapping[str, Any]]] = {}
+    best: dict[str, tuple[bool, float, Mapping[str, Any], Total]] = {}
     for point, sums in point_summaries(df):
         exact, model = point["fidelity"] == "cycle", point["model"]
-        speedup = sums["all"]["speedup"]
+        speedup = meant_speedup(sums["all"])
         if speedup is not None and (model not in best or (exact, speedup) > best[model][:2]):
-            best[model] = (exact, speedup, point)
+            best[model] = (exact, speedup, point, sums["all"])
     shown = (
         (
-            f"{model}: highest speed-up over all phases",
+            f"{model}: highest {_gain(whole)[0].lower()}",
             _times(speedup),
-            " · ".join(str(point[n]) for n in ("pattern", "recipe", "hardware", "fidelity")),
+            " · ".join(
+                [
+                    *(str(point[n]) for n in ("pattern", "recipe", "hardware", "fidelity")),
+                    *([f"its GEMMs alone {_times(whole['speedup'])}"] * masks_cost(whole)),
+                ]
+            ),
         )
-        for model, (_, speedup, point) in best.items()
+        for model, (_, speedup, point, whole) in best.items()
     )
     return el("div", *(_tile(*tile) for tile in shown), class_="tiles")
 
@@ -114,14 +135,16 @@ def _times(speedup: float | None) -> str:
 
 
 def totals_table(df: pd.DataFrame) -> Safe:
-    """One line per phase and one for all: cycles, time, MACs, bytes, speed-up, bound."""
+    """One line per phase and one for all: speed-ups, cycles, time, bandwidth, bound.
+
+    MACs and bytes stand in the table of the step, under this one.
+    """
     sums = phase_summary(gemm_rows(df))
     if len(sums) == 2:
         sums.pop("all")
     columns = (
-        *speedups(),
+        *speedups(list(sums.values())),
         *costs(list(sums.values())),
-        *amounts(list(sums.values())),
     )
     rows = [
         [
@@ -136,34 +159,45 @@ def totals_table(df: pd.DataFrame) -> Safe:
 
 
 def points_table(df: pd.DataFrame) -> Safe:
-    """One line per point of a sweep: its settings, the speed-up of every phase, sums of all."""
+    """One line per point of a sweep: its settings, its speed-ups and reasons, sums of all rows.
+
+    Settings that are one for all points stand over the page, but for what a point is known by.
+    """
     points = point_summaries(df)
-    names = [name for name in SWEPT if name in df]
+    known = ("model", "pattern", "hardware")
+    names = [name for name in SWEPT if name in df and (name in known or len(set(df[name])) > 1)]
     phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
     whole = [sums["all"] for _, sums in points]
-    speedup, ideal = speedups()
-    rest = (step_speedup(), ideal, *costs(whole), *amounts(whole))
+    gains, rest = speedups(whole), (*costs(whole), *amounts(whole))
     heads = [
         *(Head(name) for name in names),
-        *(Head(phase, "speed-up ×", "dense cycles over these", number=True) for phase in phases),
-        Head("all phases", "speed-up ×", "dense cycles over these", number=True),
+        *(one.head for one in gains),
+        Head("why", "what rows say of their speed-ups", "that of most GEMMs first"),
+        *(Head(p, "speed-up of GEMMs ×", "dense cycles over these", number=True) for p in phases),
         *(one.head for one in rest),
         Head("bound by", "share of time"),
     ]
     rows = [
         [
             *(_plain(point[name]) for name in names),
-            *(speedup.cell(sums.get(phase, {"speedup": None})) for phase in (*phases, "all")),
+            *(one.cell(sums["all"]) for one in gains),
+            Cell("; ".join(sums["all"]["reasons"]) or MISSING, style="why"),
+            *(_of_gemms(sums.get(phase)) for phase in phases),
             *(one.cell(sums["all"]) for one in rest),
             Cell(bound_shares(sums["all"]["bound"])),
         ]
         for point, sums in points
     ]
-    return sheet(heads, rows, "sortable")
+    return sheet(heads, rows, "sortable points")
+
+
+def _of_gemms(total: Total | None) -> Cell:
+    gain: float | None = None if total is None else total["speedup"]
+    return Cell(ratio(gain), MISSING if gain is None else f"{gain:,}", gain)
 
 
 def rows_table(df: pd.DataFrame) -> Safe:
-    """Every row and column; only where they are, if a page could not carry them."""
+    """Every row, and every column that holds something; else where rows are that are too many."""
     if len(df) > _MOST_ROWS:
         text = f"{len(df):,} rows are too many for a page: they are in "
         return el("p", text, el("a", RESULTS, href=RESULTS), ", beside this page.", class_="none")
@@ -173,6 +207,7 @@ def rows_table(df: pd.DataFrame) -> Safe:
     heads = [
         Head(name, _unit(known.get(name)), _meaning(known.get(name)), _is_number(df, name))
         for name in map(str, df.columns)
+        if any(row[name] not in {None, ""} for row in rows)
     ]
     return sheet(heads, ([_plain(row[head.name]) for head in heads] for row in rows), "sortable")
 

@@ -81,10 +81,11 @@ def _phases(totals: Totals) -> list[str]:
 def _lines(totals: Totals) -> list[_Line]:
     """The figures that the rows tell; those that no phase has are left out."""
     whole = totals["all"]
-    time, us = _scaled(totals, ("dense_time_us", "time_us", "mask_us", "step_us"))
+    time, us = _scaled(totals, ("dense_time_us", "time_us", "mask_us", "step_us", "dense_step_us"))
     macs, mac_letter = _scaled(totals, ("macs_dense",))
     bits, bit_letter = _scaled(totals, ("bit_operations_issued",))
     size, byte_letter = _scaled(totals, ("dram_read_bytes", "dram_write_bytes"))
+    masks = _Line("speed-up of GEMMs, masks alone", "×", "mask_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
@@ -100,8 +101,12 @@ def _lines(totals: Totals) -> list[_Line]:
             if whole.get(key)
         ),
         _Line("elementwise, estimated", unit, "elementwise_us", time),
+        _Line("step, dense", unit, "dense_step_us", time),
+        _Line("step", unit, "step_us", time),
         _Line("masks, of the step", "%", "mask_share", percent),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
+        *([masks] if _differs(totals, "mask_speedup") else []),
+        _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),
         _Line("speed-up of the step", "×", "step_speedup", ratio),
         _Line("ideal speed-up (MAC ratio)", "×", "speedup_ideal", ratio),
         _Line("MACs in GEMMs that masks shorten", "%", "sparse_share", percent),
@@ -114,6 +119,11 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("DRAM written", f"{byte_letter}B", "dram_write_bytes", size),
     ]
     return [line for line in lines if whole.get(line.key) is not None]
+
+
+def _differs(totals: Totals, key: str) -> bool:
+    """Whether a speed-up is another than that of the GEMMs as they run."""
+    return any(total.get(key) not in {None, total["speedup"]} for total in totals.values())
 
 
 def _scaled(totals: Totals, keys: Sequence[str]) -> tuple[Callable[[Any], str], str]:

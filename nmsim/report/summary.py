@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nmsim.report.reasons import counted, passed_over
 from nmsim.report.table import records
 from nmsim.result import totals
 
@@ -15,6 +16,8 @@ __all__ = [
     "bound_shares",
     "dram_supply",
     "gemm_rows",
+    "masks_cost",
+    "meant_speedup",
     "phase_summary",
     "point_summaries",
     "quotient",
@@ -27,9 +30,13 @@ _SUMS = ("compute_cycles", "stall_cycles", "sram_read_bytes", "metadata_bytes", 
 
 
 def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows with ``speedup_ideal``, dense over useful MACs, as `nmsim.result.totals` has it."""
+    """The rows with ``speedup_ideal`` and ``mask_speedup``, as `nmsim.result.totals` has them."""
     return [
-        {**row, "speedup_ideal": quotient(row["macs_dense"], row["macs_useful"])}
+        {
+            **row,
+            "speedup_ideal": quotient(row["macs_dense"], row["macs_useful"]),
+            "mask_speedup": quotient(row["dense_cycles"], row["mask_cycles"]),
+        }
         for row in records(df)
     ]
 
@@ -38,8 +45,9 @@ def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     """`nmsim.result.totals` per phase and for ``all``, and what follows from the same rows.
 
     Added are the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
-    cycles), ``dram_gbps`` and ``bound``: the share of
-    time that each bound limits.
+    cycles), ``dram_gbps``, ``bound`` (the share of time that each bound limits), ``reasons``
+    (`nmsim.report.reasons.counted`) and ``passed_over``: in how many GEMMs a mask that could be
+    used is not.
     """
     table = list(rows)
     return {
@@ -59,6 +67,17 @@ def point_summaries(
     return [
         (dict(zip(names, key, strict=True)), phase_summary(rows)) for key, rows in groups.items()
     ]
+
+
+def masks_cost(total: Mapping[str, Any]) -> bool:
+    """Whether making masks takes time, so that a step gains other than its GEMMs do."""
+    return bool(total.get("mask_us")) and total.get("step_speedup") is not None
+
+
+def meant_speedup(total: Mapping[str, Any]) -> float | None:
+    """The speed-up of the step where its masks cost something, else that of its GEMMs."""
+    speedup: float | None = total["step_speedup"] if masks_cost(total) else total["speedup"]
+    return speedup
 
 
 def quotient(numerator: float | None, denominator: float | None) -> float | None:
@@ -94,6 +113,8 @@ def _added(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "utilization": quotient(slots, cycles),
         "dram_gbps": quotient(traffic * 1e-3, time),
         "bound": _bounds(rows, time),
+        "reasons": counted(rows),
+        "passed_over": sum(map(passed_over, rows)),
     }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from nmsim.machines import COLUMNS
 from nmsim.report.markup import Cell, Head
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
-from nmsim.report.summary import quotient
+from nmsim.report.summary import masks_cost, quotient
 
-__all__ = ["SumColumn", "amounts", "costs", "speedups", "step_speedup"]
+__all__ = ["SumColumn", "amounts", "costs", "speedups"]
 
 Total = Mapping[str, Any]
 
@@ -35,29 +35,41 @@ class SumColumn:
         return Cell(self.written(value), MISSING if value is None else f"{value:,}", value)
 
 
-def speedups() -> tuple[SumColumn, ...]:
-    """Columns of what was gained, and of what the masks promised."""
+def speedups(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
+    """Columns of what was gained, by GEMMs and by the step, and of what the masks promised.
+
+    Those of the step, of masks that were passed over and of number formats stand where some sum
+    has one that differs from the gain of its GEMMs.
+    """
+    step = any(map(masks_cost, sums))
+    masks = any(total["passed_over"] for total in sums)
+    formats = any(total["format_speedup"] is not None for total in sums)
     return (
-        SumColumn("speed-up", "×", "dense cycles over these", lambda t: t["speedup"], ratio),
-        SumColumn(
-            "ideal",
-            "× MAC ratio",
-            "dense over useful MACs: what the masks promise",
-            lambda t: t["speedup_ideal"],
-            ratio,
-        ),
+        *([_speedup("of the step", "step_speedup", _OF_THE_STEP)] if step else []),
+        _speedup("of GEMMs", "speedup", "dense cycles over these"),
+        *([_masks_alone()] if masks else []),
+        *([_speedup("of formats", "format_speedup", _OF_FORMATS)] if formats else []),
+        _speedup("ideal", "speedup_ideal", "dense over useful MACs: what the masks promise"),
     )
 
 
-def step_speedup() -> SumColumn:
-    """The column of what is left of the gain once masks are paid for."""
+_OF_THE_STEP = "the dense step over GEMMs, masks and what is estimated beside them"
+_OF_FORMATS = "of GEMMs: the part that number formats would gain without masks"
+
+
+def _masks_alone() -> SumColumn:
     return SumColumn(
-        "of the step",
+        "masks alone",
         "speed-up ×",
-        "the dense step over GEMMs, masks and what is estimated beside them",
-        lambda t: t["step_speedup"],
+        "of GEMMs, if masks were used where they are passed over, too; none: they are nowhere",
+        lambda total: total["mask_speedup"] if total["passed_over"] else None,
         ratio,
     )
+
+
+def _speedup(name: str, key: str, meaning: str) -> SumColumn:
+    unit = "× MAC ratio" if name == "ideal" else "speed-up ×"
+    return SumColumn(name, unit, meaning, lambda total: total[key], ratio)
 
 
 def costs(sums: Sequence[Total]) -> tuple[SumColumn, ...]:

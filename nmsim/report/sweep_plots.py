@@ -1,6 +1,7 @@
 """Figures of a sweep: a quantity against the pattern, a row of panels per model, one per phase."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import duration, grouped, percent, ratio, shorten, trimmed
-from nmsim.report.summary import bound_shares, dram_supply, point_summaries
+from nmsim.report.summary import bound_shares, dram_supply, masks_cost, point_summaries
 from nmsim.report.theme import (
     INK,
     MACHINE_COLOURS,
@@ -31,21 +32,40 @@ Phases = Mapping[str, Mapping[str, Any]]
 _PANEL_HEIGHT = 310
 _GAP = 86
 _TOP = 150
+_GEMMS_ALONE = "its GEMMs alone"
+_MASKS_ALONE = "masks alone, where some are passed over"
 _STYLES = (("solid", ""), ("dash", "-open"), ("dot", "-dot"), ("dashdot", "-open-dot"))
 _FACETS = ("model", "recipe", "batch", "seed")
 
 
 def sweep_speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
-    """Speed-up against pattern, per model, phase, machine and fidelity, with the masks' ideal."""
+    """Speed-up against pattern, per model, phase, machine and fidelity, with the masks' ideal.
+
+    That of the step where making masks takes time, and that of its GEMMs beside it where the two
+    differ in what is printed of them; else that of GEMMs.
+    """
     grid = _Grid.of(df, manifest)
+    masks = any(masks_cost(sums["all"]) for _, sums in grid.points)
     for facet, phase, machine, fidelity, points in grid.series():
-        grid.curve(facet, phase, machine, fidelity, _values(points, phase, "speedup"))
+        gemms = _values(points, phase, "speedup")
+        shown = {**gemms, **(_values(points, phase, "step_speedup") if masks else {})}
+        grid.curve(facet, phase, machine, fidelity, shown)
+        other = {p: gain for p, gain in gemms.items() if ratio(gain) != ratio(shown[p])}
+        grid.marks(facet, phase, machine, other, _GEMMS_ALONE)
+        passed = [(p, sums) for p, sums in points if sums.get(phase, {}).get("passed_over")]
+        grid.marks(facet, phase, machine, _values(passed, phase, "mask_speedup"), _MASKS_ALONE)
     for facet, phase in grid.panels():
         ideal = _values(grid.of_facet(facet), phase, "speedup_ideal")
         grid.reference(facet, phase, ideal, "ideal of the masks: dense / useful MACs")
-        grid.reference(facet, phase, dict.fromkeys(ideal, 1.0), "dense twin: 1×", mode="lines")
+        grid.reference(facet, phase, dict.fromkeys(ideal, 1.0), "dense run: 1×", mode="lines")
+    grid.legend(_GEMMS_ALONE, "circle-open")
+    grid.legend(_MASKS_ALONE, "x-thin")
     _suit_speedups(grid.figure)
-    return grid.finish("Speed-up over the dense twin against the pattern", "speed-up [×]")
+    meant = ("the step, masks included,", "with masks") if masks else ("the GEMMs", "of GEMMs")
+    return grid.finish(
+        f"Speed-up of {meant[0]} over the dense run, against the pattern",
+        f"speed-up {meant[1]} [×]",
+    )
 
 
 def sweep_bandwidth_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
@@ -186,6 +206,43 @@ class _Grid:
         )
         self._add(facet, phase, trace)
 
+    def marks(
+        self,
+        facet: tuple[Any, ...],
+        phase: str,
+        machine: str,
+        values: Mapping[str, float],
+        name: str,
+    ) -> None:
+        """Another speed-up of the same points, in the colour of their machine."""
+        if not values:
+            return
+        symbol = MACHINE_SYMBOLS[self.machines.index(machine) % len(MACHINE_SYMBOLS)]
+        drawn = "x-thin" if name == _MASKS_ALONE else f"{symbol}-open"
+        colour = self.colour(machine)
+        trace = go.Scatter(
+            name=name,
+            x=list(values),
+            y=list(values.values()),
+            mode="markers",
+            opacity=0.6,
+            marker={"symbol": drawn, "size": 8, "color": colour,
+                    "line": {"color": colour, "width": 1.6}},
+            hovertext=[f"{machine}, {p}, {name}: {ratio(gain)}×" for p, gain in values.items()],
+            hoverinfo="text",
+            showlegend=False,
+        )  # fmt: skip
+        row, col = self.facets.index(facet) + 1, self.phases.index(phase) + 1
+        self.figure.add_trace(trace, row=row, col=col)
+
+    def legend(self, name: str, symbol: str) -> None:
+        """An entry of the legend for `marks` of a name, if there are any, in a colour of none."""
+        if any(trace.name == name for trace in self.figure.data):
+            line = {"color": MUTED, "width": 1.6}
+            marker = {"symbol": symbol, "size": 8, "color": MUTED, "line": line}
+            entry = go.Scatter(name=name, x=[None], y=[None], mode="markers", marker=marker)
+            self._add(self.facets[0], self.phases[0], entry)
+
     def reference(
         self,
         facet: tuple[Any, ...],
@@ -274,9 +331,24 @@ def _point_hover(
         f"{facet[0]}, {pattern}, {phase}",
         f"{machine}, {fidelity}",
         f"recipe {facet[1]}, batch {facet[2]}, seed {facet[3]}",
-        f"speed-up {ratio(sums['speedup'])}×, ideal {ratio(sums['speedup_ideal'])}×",
+        _gains(sums),
         f"{grouped(sums['cycles'])} cycles, {duration(sums['time_us'])}",
         f"{percent(sums['utilization'])} % of peak, DRAM {grouped(sums['dram_gbps'], 1)} GB/s",
         f"bound by {bound_shares(sums['bound'])}",
+        *sums["reasons"][:_MOST_REASONS],
     ]
-    return "<br>".join(escaped(shorten(line, 90)) for line in lines)
+    wrapped = (part for line in lines for part in textwrap.wrap(line, 90, max_lines=2))
+    return "<br>".join(escaped(part) for part in wrapped)
+
+
+_MOST_REASONS = 3
+
+
+def _gains(sums: Mapping[str, Any]) -> str:
+    """Every speed-up of a point's phase, each with what it is of."""
+    told = [f"speed-up of GEMMs {ratio(sums['speedup'])}×"]
+    if sums["step_speedup"] is not None:
+        told.insert(0, f"of the step, with masks, {ratio(sums['step_speedup'])}×")
+    if sums["passed_over"]:
+        told.append(f"masks alone {ratio(sums['mask_speedup'])}×")
+    return ", ".join([*told, f"ideal {ratio(sums['speedup_ideal'])}×"])

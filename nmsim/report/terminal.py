@@ -11,7 +11,16 @@ from rich.text import Text
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, ratio, shorten
-from nmsim.report.summary import SWEPT, gemm_rows, phase_summary, point_summaries, quotient
+from nmsim.report.reasons import passed_over, reasons, told_once
+from nmsim.report.summary import (
+    SWEPT,
+    gemm_rows,
+    masks_cost,
+    phase_summary,
+    point_summaries,
+    quotient,
+)
+from nmsim.report.table import records
 
 __all__ = ["render", "render_sweep"]
 
@@ -55,24 +64,32 @@ def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Tabl
         for phase, total in totals.items()
         if phase in sums and (phase != "all" or len(sums) != 2)
     ]
-    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
-    table = _table(_run_columns([*rows, *lines], notes), rows, lines, width)
+    told = told_once(rows)
+    notes = list(dict.fromkeys(told.values()))
+    numbered = [
+        {**row, "told": _numbers((told[said] for said in reasons(row)), notes)} for row in rows
+    ]
+    table = _table(_run_columns([*numbered, *lines], notes), numbered, lines, width)
     return [table, _notes(notes)] if notes else [table]
 
 
 def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
-    """A sweep for people: one line per point with the speed-up of every phase.
+    """A sweep for people: one line per point with its speed-ups, and the reasons for them.
 
-    Columns of the point that never change stand in the caption.
+    Columns of the point that never change stand in the caption; reasons in a table of their own.
     """
     points = [{**point, "phases": phases, **phases["all"]} for point, phases in point_summaries(df)]
+    told = told_once(records(df))
+    notes = list(dict.fromkeys(told.values()))
+    for point, rows in zip(points, _rows_of_points(df), strict=True):
+        point["told"] = _numbers((told[said] for row in rows for said in reasons(row)), notes)
     varying = [name for name in SWEPT if len({point.get(name) for point in points}) > 1]
     phases = [phase for phase in PHASES if any(phase in point["phases"] for point in points)]
     table = _table(_sweep_columns(points, varying, phases), points, [], width)
     fixed = [f"{name} {points[0][name]}" for name in SWEPT if points and name not in varying]
     caption = [printable(", ".join(fixed)), str(table.caption or "")]
     table.caption = Text("\n".join(line for line in caption if line))
-    return [table]
+    return [table, _notes(notes)] if notes else [table]
 
 
 def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
@@ -80,7 +97,7 @@ def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
         return _wave_columns(rows, notes)
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
-        *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
+        *([_Shown("", "", _told, right=False)] if notes else []),
         _Shown("phase", "", lambda row: str(row["phase"]), right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
         _Shown("A/B", "N:M", _patterns, 5, right=False),
@@ -89,7 +106,7 @@ def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
         _time(rows),
         *_rates(),
         _Shown("bound by", "", _bound, 7, right=False),
-        _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
+        *_gains(rows),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 8),
     ]
 
@@ -98,7 +115,7 @@ def _wave_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     """Columns of rows that ran in waves: with kernel and bound, these say more than rates do."""
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=16),
-        *([_Shown("", "", lambda row: _note_number(row, notes), right=False)] if notes else []),
+        *([_Shown("", "", _told, right=False)] if notes else []),
         _Shown("phase", "", lambda row: str(row["phase"]), right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
         _Shown("A/B", "N:M", _patterns, 4, right=False),
@@ -108,7 +125,7 @@ def _wave_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
         _time(rows, 1),
         *_rates((9, 11, 10)),
         _Shown("bound by", "", _bound_alone, 3, right=False),
-        _Shown("speed-up", "×", lambda row: ratio(row["speedup"])),
+        *_gains(rows),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 7),
     ]
 
@@ -122,12 +139,42 @@ def _sweep_columns(
             _Shown(name, "", partial(_setting, name), right=False, shrinks_to=12)
             for name in varying
         ),
-        *(_Shown(phase, "speed-up ×", partial(_speedup_of, phase)) for phase in shown),
+        *(_Shown(phase, "GEMMs ×", partial(_speedup_of, phase), 1) for phase in shown[:-1]),
+        _Shown(shown[-1], "GEMMs ×", partial(_speedup_of, shown[-1])),
+        *([_step_gain()] if any(map(masks_cost, points)) else []),
+        *([_masks_alone()] if any(point["passed_over"] for point in points) else []),
+        *([_Shown("why", "", _told, right=False)] if any(p["told"] for p in points) else []),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 3),
         _scaled("cycles", "", "cycles", points, 5),
         _time(points, 2),
         *_rates(),
     ]
+
+
+def _gains(rows: Sequence[Row]) -> list[_Shown]:
+    """The gain of GEMMs, and of masks that were passed over, where there are such."""
+    masks = [_masks_alone()] if any(map(passed_over, rows)) else []
+    return [_Shown("speed-up", "GEMMs ×", lambda row: ratio(row["speedup"])), *masks]
+
+
+def _masks_alone() -> _Shown:
+    def cell(row: Row) -> str:
+        return ratio(row["mask_speedup"]) if row.get("passed_over") or passed_over(row) else MISSING
+
+    return _Shown("masks alone", "GEMMs ×", cell, 1)
+
+
+def _step_gain() -> _Shown:
+    return _Shown("step", "+ masks ×", lambda row: ratio(row["step_speedup"]))
+
+
+def _rows_of_points(df: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """The rows of every point, in the order of `point_summaries`."""
+    names = [name for name in SWEPT if name in df]
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in records(df):
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return list(found.values())
 
 
 def _setting(name: str, point: Row) -> str:
@@ -210,8 +257,14 @@ def _most(row: Row) -> str:
     return str(name) if share > 0.995 else "mixed"
 
 
-def _note_number(row: Row, notes: Sequence[str]) -> str:
-    return f"[{notes.index(row['note']) + 1}]" if row.get("note") else ""
+def _told(row: Row) -> str:
+    return str(row.get("told", ""))
+
+
+def _numbers(texts: Iterable[str], notes: Sequence[str]) -> str:
+    """Where texts stand in the notes: ``[1][3]``."""
+    found = {notes.index(text) + 1 for text in texts}
+    return "".join(f"[{number}]" for number in sorted(found))
 
 
 def _notes(notes: Sequence[str]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nmsim.report.notation import duration, grouped, percent, printable, ratio, shorten, si
+from nmsim.report.reasons import passed_over
 from nmsim.report.summary import quotient
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "INK",
     "MACHINE_COLOURS",
     "MACHINE_SYMBOLS",
+    "MASK_COLOUR",
     "MUTED",
     "PHASE_COLOURS",
     "apply_theme",
@@ -30,6 +32,7 @@ __all__ = [
 PHASE_COLOURS = {"forward": "#0072B2", "backward": "#D55E00", "update": "#009E73"}
 ALL_COLOUR = "#4B5563"
 DENSE_COLOUR = "#D7DBE0"
+MASK_COLOUR = "#E69F00"
 INK = "#1F2933"
 MUTED = "#6B7280"
 HATCH = {
@@ -151,7 +154,7 @@ def coloured(text: str, phase: str) -> str:
 
 def hover(row: Mapping[str, Any]) -> str:
     """Everything that a row says, for the box beside the pointer."""
-    row = {name: _shown(value) for name, value in row.items()}
+    row = {name: _shown(name, value) for name, value in row.items()}
     stalls = percent(quotient(row["stall_cycles"], row["cycles"]))
     macs = ", ".join(f"{name} {si(row[f'macs_{name}'], '')}" for name in _MACS)
     read, written = (si(row[f"dram_{name}_bytes"], "B") for name in ("read", "write"))
@@ -162,14 +165,23 @@ def hover(row: Mapping[str, Any]) -> str:
         f"A {row['a_pattern']}, B {row['b_pattern']}, kernel {row['kernel']}"
         + (" (transposed)" if row["transposed"] else ""),
         f"{grouped(row['cycles'])} cycles, {stalls} % stalled; {duration(row['time_us'])}",
-        f"speed-up {ratio(row['speedup'])}×, ideal {ratio(row['speedup_ideal'])}×",
+        f"speed-up of the GEMM {ratio(row['speedup'])}×, ideal {ratio(row['speedup_ideal'])}×"
+        + (f"; its mask alone {ratio(row['mask_speedup'])}×" if passed_over(row) else ""),
         f"bound by {row['bound']}; {percent(row['utilization'])} % of peak",
         f"MACs: {macs}",
         f"DRAM {grouped(row['dram_gbps'], 1)} GB/s: {read} read, {written} written",
-        *([f"<i>{row['note']}</i>"] if row["note"] else []),
+        *(f"<i>{line}</i>" for name in ("chosen", "note") for line in _wrapped(row[name])),
     ]
     return "<br>".join(lines)
 
 
-def _shown(value: Any) -> Any:
-    return escaped(shorten(value, 90)) if isinstance(value, str) else value
+_LONG = ("chosen", "note")
+
+
+def _shown(name: str, value: Any) -> Any:
+    return escaped(shorten(value, 90)) if isinstance(value, str) and name not in _LONG else value
+
+
+def _wrapped(text: str) -> list[str]:
+    """A sentence in lines that a box has room for."""
+    return [escaped(line) for line in textwrap.wrap(printable(text or ""), 90, max_lines=4)]

@@ -47,7 +47,9 @@ _HEADS = (
     Head("from step", "", "counted from 0", number=True),
     Head("steps", "", "", number=True),
     Head("step", "", "time of one step", number=True),
-    Head("speed-up", "×", "time of a dense step over this", number=True),
+    Head(
+        "speed-up", "of the step ×", "time of a dense step over this, masks included", number=True
+    ),
     Head("time", "", "of the segment", number=True),
     Head("share", "%", "of the run's time", number=True),
     Head("FLOPs", "", "two for every MAC whose mask bits are both set", number=True),
@@ -95,7 +97,10 @@ def _sums(run: Document) -> list[tuple[str, str]]:
     formats = dict.fromkeys(segment["formats"] for segment in run["segments"])
     return [
         ("operands ran in", "; then ".join(formats)),
-        ("time", f"{time}; dense {dense}, speed-up {ratio(total['speedup'])}×"),
+        (
+            "time",
+            f"{time}; dense {dense}, speed-up with masks {ratio(total['speedup'])}×",
+        ),
         ("making masks", f"{percent(total['mask_share'])} % of the time: {basis}"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
@@ -193,7 +198,11 @@ def _tiles(run: Document) -> Safe:
     total, result = run["total"], run["inference"]
     stored = (result["value_bits"] + result["metadata_bits"]) / result["dense_bits"]
     shown = [
-        ("Speed-up of the run", f"{ratio(total['speedup'])}×", "over the dense run"),
+        (
+            "Speed-up of the run",
+            f"{ratio(total['speedup'])}×",
+            "masks included, over the dense run",
+        ),
         ("Time", _long(total["time_s"]), f"{grouped(total['steps'])} steps"),
         ("Training FLOPs", f"{percent(total['flops_share'])} %", "of the dense run's"),
         (
@@ -252,7 +261,9 @@ def _figure(run: Document) -> go.Figure:
 
 def _add_segment(figure: go.Figure, segment: Document, scale: float, *, legend: bool) -> None:
     first, height = segment["first_step"], segment["step_us"] / scale
-    text = f"{segment['stage']}: {segment['masks']}, {ratio(segment['speedup'])}×"
+    text = (
+        f"{segment['stage']}: {segment['masks']}, speed-up of the step {ratio(segment['speedup'])}×"
+    )
     bar = go.Bar(
         x=[first],
         y=[height],

@@ -60,7 +60,7 @@ def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
             (
                 "Speed-up of sparsity",
                 _percent(speedup["mape"]),
-                f"mean error over {speedup['rows']:,} sparse rows with a dense twin",
+                f"mean error over {speedup['rows']:,} sparse rows with a dense run",
             ),
             (
                 "Gain or loss",

@@ -84,7 +84,7 @@ def _signed(share: float) -> str:
 
 def _speedups(speedup: Mapping[str, Any]) -> Table:
     table = _table(
-        ("speed-up of sparse rows", "over their dense twin", False),
+        ("speed-up of sparse rows", "over their dense run", False),
         ("rows", "", True),
         ("MAPE", "%", True),
         ("bias", "%", True),

@@ -46,7 +46,8 @@ class Keyword:
     lists
         What an experiment calls its list of values; empty: it has one for all points.
     listed
-        The list of an experiment that gives none; empty: it must give one.
+        The list of an experiment that gives none, of which None is what the keyword says it is;
+        empty: it must give one.
     apart
         Why no experiment sets it; empty: one does.
     """

@@ -179,7 +179,7 @@ def _said(point: Point) -> Row:
         "hardware": machine.name,
         "recipe": setting.recipe.name,
         "pattern": str(setting.pattern),
-        "batch": int(point.batch),
+        "batch": point.samples,
         "seed": int(point.seed),
         "phases": list(point.phases) or list(PHASES),
         "machine": machine.model_dump(mode="json"),
@@ -219,9 +219,11 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     machines = map(load_hardware, dict.fromkeys(point.hardware for point in points))
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
+    said = experiment.model_dump(mode="json", exclude={"batches"})
     return Swept(
         **origin("sweep", command),
-        **experiment.model_dump(mode="json"),
+        **said,
+        batches=list(dict.fromkeys(point.samples for point in points)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         model_sources={workload.name: workload.source for workload in workloads},
         recipe_sources={recipe.name: recipe.source for recipe in recipes},

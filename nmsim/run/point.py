@@ -30,7 +30,7 @@ from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.frame import frame
 from nmsim.run.keyword import Keyword, check, taking
-from nmsim.run.row import row_of
+from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
@@ -92,17 +92,24 @@ class Subject:
         ),
     ] = field(default_factory=dict)
     batch: Annotated[
-        int,
+        int | None,
         Keyword(
-            "Samples in a training step; GEMMs that are given hold theirs.",
+            "Samples in a training step; none: 32 for a network, 1 for GEMMs that are given (by "
+            "size, in a CSV, a list or a trace), as these hold theirs.",
             least=1,
             lists="batches",
-            listed=(1,),
+            listed=(None,),
         ),
-    ] = 1
+    ] = None
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def samples(self) -> int:
+        """Samples in a training step: the ``batch`` that was asked for, or what the model has."""
+        asked = self.batch
+        return load_workload(self.model).default_batch if asked is None else int(asked)
 
     @property
     def machine(self) -> Machine:
@@ -149,7 +156,7 @@ class Job(Subject):
             if not Path(self.tensors).is_file():
                 raise SpecError(f"tensors {self.tensors}: no such file")
         return Setting(
-            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.batch, self.seed
+            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.samples, self.seed
         )
 
 
@@ -234,23 +241,31 @@ def rows(point: Point) -> Iterator[Row]:
     for work in point.sparse_gemms(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
-        dense = simulate_dense(own, work.gemm, point.fidelity) if point.compare else None
-        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, work)}
+        dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None
+        yield {**row_of(machine, ran, work, result, dense), **beside(ran.machine, own, work)}
 
 
-def _beside(point: Point, workload: Workload) -> Callable[[Machine, SparseGemm], Row]:
+def _dense(own: Machine, ran: Machine, work: SparseGemm, fidelity: str) -> Dense:
+    """A GEMM with nothing pruned in the machine's own number format, and in another that it ran."""
+    other = None if ran == own else simulate_dense(ran, work.gemm, fidelity)
+    return Dense(simulate_dense(own, work.gemm, fidelity), other)
+
+
+def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, SparseGemm], Row]:
     """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
     setting = point.setting
     layers = {layer.name: layer for layer in workload.layers}
 
-    def columns(machine: Machine, work: SparseGemm) -> Row:
+    def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
+        beside = dict.fromkeys((*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us"))
         if workload.trace:
-            return dict.fromkeys((*MASK_COLUMNS, "elementwise_us"))
-        layer, estimate = layers[work.gemm.layer], elementwise_us if point.elementwise else None
-        return {
-            **mask_columns(machine, setting.recipe, work),
-            "elementwise_us": estimate and estimate(machine, layer, work.gemm, setting.batch),
-        }
+            return beside
+        beside |= mask_columns(machine, setting.recipe, work)
+        if point.elementwise:
+            layer, batch = layers[work.gemm.layer], setting.batch
+            beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
+            beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)
+        return beside
 
     return columns
 
@@ -272,7 +287,7 @@ def point_rows(point: Point) -> list[Row]:
         "model": load_workload(point.model).name,
         "recipe": load_recipe(point.recipe).name,
         "pattern": str(Pattern.parse(point.pattern)),
-        "batch": point.batch,
+        "batch": point.samples,
         "fidelity": point.fidelity,
         "seed": point.seed,
     }

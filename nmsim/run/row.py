@@ -1,6 +1,6 @@
 """One row of a result table: what a sparse GEMM was, how it ran, and what it cost."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
@@ -8,13 +8,28 @@ from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["row_of"]
+__all__ = ["Dense", "row_of"]
 
 Row = dict[str, Any]
 
 
+class Dense(NamedTuple):
+    """What a GEMM costs with nothing pruned.
+
+    Parameters
+    ----------
+    run
+        In the machine's own number format: the dense run.
+    in_format
+        In the number format that the GEMM ran in; None where that is the machine's own.
+    """
+
+    run: Result
+    in_format: Result | None
+
+
 def row_of(
-    machine: Machine, ran: Ran, work: SparseGemm, result: Result, dense: Result | None
+    machine: Machine, ran: Ran, work: SparseGemm, result: Result, dense: Dense | None
 ) -> Row:
     """The columns of ``nmsim.machines.COLUMNS`` that follow from one GEMM alone.
 
@@ -25,8 +40,7 @@ def row_of(
     work, result
         The GEMM with its masks, and what it cost.
     dense
-        What the GEMM costs with nothing pruned, in the machine's own number format; None: not
-        compared.
+        What the GEMM costs with nothing pruned; None: not compared.
     """
     g, kind = work.gemm, kind_of(machine)
     return {
@@ -73,13 +87,23 @@ def row_of(
         **_bit_operations(kind.operand_bits(ran.machine), work, result),
         "dram_gbps": result.dram_gbps,
         "bound": result.bound,
-        "speedup": dense.cycles / result.cycles if dense and result.cycles else None,
-        "dense_cycles": dense.cycles if dense else None,
+        **_against(result, dense),
         "mask_cycles": result.mask_cycles,
         "chosen": result.chosen,
         "number_format": ran.name,
         "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
     }
+
+
+def _against(result: Result, dense: Dense | None) -> Row:
+    """The dense run, the gain over it, and the part of the gain that is the number format's."""
+    names = ("speedup", "dense_cycles", "dense_time_us", "format_speedup")
+    if dense is None:
+        return dict.fromkeys(names)
+    run, other = dense
+    gains = (run.cycles / one.cycles if one and one.cycles else None for one in (result, other))
+    speedup, of_format = gains
+    return dict(zip(names, (speedup, run.cycles, run.time_us, of_format), strict=True))
 
 
 def _scatter_bytes(machine: Machine, g: Gemm) -> int:

@@ -91,7 +91,7 @@ class Inference:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training run and its dense twin.
+    """A training run and the dense one that it is held against.
 
     Parameters
     ----------

@@ -16,10 +16,13 @@ from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
 from nmsim.run.trace import load as load_trace
 
-__all__ = ["Model", "Workload", "load_workload", "read_gemms"]
+__all__ = ["TRAINING_BATCH", "Model", "Workload", "load_workload", "read_gemms"]
 
 Model = str | Path | Sequence[Gemm]
 """A network's name, a path (YAML, CSV, safetensors), ``gemm:MxNxK``, or GEMMs."""
+
+TRAINING_BATCH = 32
+"""Samples in a step of a network where nothing says how many: a small batch that is trained on."""
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -57,6 +60,15 @@ class Workload:
         self.source = source
         self.layers = layers
         self.trace = trace
+
+    @property
+    def default_batch(self) -> int:
+        """Samples in a training step that says nothing of them.
+
+        A network is trained on `TRAINING_BATCH`; GEMMs that are given hold their samples.
+        """
+        given = self.trace is not None or any(isinstance(layer, Bare) for layer in self.layers)
+        return 1 if given else TRAINING_BATCH
 
     def sparse_gemms(
         self, setting: Setting, *, phases: Sequence[str] | None = None, names: str = "*"

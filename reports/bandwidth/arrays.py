@@ -30,6 +30,8 @@ LOOKAHEADS = (0, 4)
 
 _FLEXIBLE = "systolic-128x128-flexible"
 _INTERSECTING = "systolic-128x128-intersecting"
+_AS_GIVEN = {"order": "fixed", "masks": "always", "sparse_operand": "b"}
+"""Weights meet the selectors, whether that pays or not: what a path does to it is the question."""
 _FED = {"dataflow": "os", "feed": "broadcast", "drain": "overlapped"}
 """Folds of these arrays do nothing but stream."""
 
@@ -65,7 +67,7 @@ def _asked(machine: Machine, work: SparseGemm) -> Figures:
 
 def measure_words() -> Figures:
     """What an output-stationary array asks of both buffers while it streams."""
-    machine = nmsim.load_hardware(_FLEXIBLE, dataflow="os")
+    machine = nmsim.load_hardware(_FLEXIBLE, dataflow="os", **_AS_GIVEN)
     dense = gemm_of("dense", "dense", BATCH)
     asked: Figures = {"dense": dict.fromkeys(PRUNED, _asked(machine, dense))}
     for (pattern, name), work in _works(BATCH).items():
@@ -106,7 +108,8 @@ def measure_delivery() -> Figures:
     """Speed-up where the path from the buffers is as wide as the dense GEMM needs it."""
     arrays: Figures = {}
     dense, works = gemm_of("dense", "dense", BATCH), _works(BATCH)
-    for dataflow, options in (("os", _FED), ("ws", {})):
+    for dataflow, fields in (("os", _FED), ("ws", {})):
+        options = {**fields, **_AS_GIVEN}
         free = nmsim.load_hardware(_FLEXIBLE, **options)
         asked = _asked(free, dense)
         a, b = (asked[name]["values"] for name in ("activations", "weights"))

@@ -44,7 +44,7 @@ CAPTIONS = {
     "layers, at the last step of dense training; lines on them are 95% intervals over seeds.",
     "step": "The traces of one training step under transposable+mvue, 2:4, as committed in traces. "
     "Totals of a phase, layers with a weight; attention's products stay dense in every recipe. "
-    "Dense twins run on the same machine and fidelity.",
+    "Dense GEMMs run on the same machine and fidelity.",
     "survivors": "Recipe every-operand.yaml in traces on the tensors of dense training: weights "
     "and activations by magnitude, gradients by sdgp in backward and by mvue in update. Groups of "
     "all pairs of rows of layers whose K is whole groups. Expected are independent uniform "

@@ -81,7 +81,7 @@ BAMBHANIYA = Paper(
             n_is=KEPT,
             caption="The paper names cuSPARSE, but neither batch nor number format; here 1 and 64 "
             "images. CSR: csr in fp32 without the host, the rest of the network and "
-            "the dense twin in fp32 on CUDA cores. Sparse cores: bf16, the twin too; patterns "
+            "the dense run in fp32 on CUDA cores. Sparse cores: bf16, the dense run too; patterns "
             "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
             measure=measure_inference,
             judge=judge_inference,

@@ -57,7 +57,7 @@ def measure_inference() -> dict[str, Any]:
 
 
 def _csr(gpu: str, batch: int) -> dict[str, float]:
-    """Speed-up in fp32: feed-forward layers by CSR kernels, the rest and the twin dense."""
+    """Speed-up in fp32: feed-forward layers by CSR kernels, the rest dense; over the dense run."""
     fp32 = Point(
         model=MODEL,
         hardware=gpu,

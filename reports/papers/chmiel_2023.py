@@ -62,7 +62,7 @@ CHMIEL = Paper(
             n_is=HALF,
             caption="Recipe transposable+mvue, 2:4, fidelity analytical. The paper had no machine "
             "to try it on and says potentially. Pace: MACs spent a cycle, over those of the dense "
-            "twin; a K that shrinks fills the rows of an array less. What binds is a column of the "
+            "run; a K that shrinks fills the rows of an array less. What binds is a column of the "
             "result.",
             measure=measure_throughput,
             judge=judge_throughput,

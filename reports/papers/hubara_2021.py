@@ -50,7 +50,7 @@ HUBARA = Paper(
             "same GPU with cores for 4:8, systolic-128x128-flexible takes any N:M. Source: "
             "speed-ups of phases, analytical; a 4:8 mask on cores for 2:4 runs dense unless all of "
             "its halves hold two. Dense GEMMs count in a phase as they are. Pace: MACs spent a "
-            "cycle, over those of the dense twin.",
+            "cycle, over those of the dense run.",
             measure=measure_machines,
             judge=judge_machines,
             draw=draw_machines,

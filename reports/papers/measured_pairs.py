@@ -19,7 +19,7 @@ _ALIKE = 0.05
 
 
 def measure_pairs() -> dict[str, Any]:
-    """Measured and predicted speed-up of every 2:4 product that has a dense twin."""
+    """Measured and predicted speed-up of every 2:4 product that has a dense run."""
     pairs = speedups(predict([read_measured(MEASURED.folder / f"{FILE}.csv")]).table)
     return {
         "file": f"nmsim/measured/{FILE}.csv",

@@ -36,7 +36,7 @@ XU = Paper(
             where="Eq. 4 and section 4",
             n_is=HALF,
             caption="Recipes wg, wx, gg and gx, which all prune weights in forward. Pace: MACs "
-            "spent a cycle, over those of the dense twin; analytical.",
+            "spent a cycle, over those of the dense run; analytical.",
             measure=measure_strategies,
             judge=judge_strategies,
         ),

@@ -320,6 +320,7 @@ def writeup(
         tiles=int(tiles) * g.repeat if tiled else None,
         waves=tiles / _slots(launch) if tiled else None,
         compressed="" if native.is_dense else launch.call.sparse_operand,
+        mask_cycles=None if native.is_dense else cycles * g.repeat,
     )
 
 

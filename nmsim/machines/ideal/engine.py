@@ -43,11 +43,12 @@ def simulate(machine: IdealMachine, work: SparseGemm, _sample: Sample | None = N
         _operand(work, name, sides[name]) for name in ("a", "b")
     )
     issued = _issued(machine, work, [masked[name] for name in used])
+    cycles = math.ceil(issued / machine.macs_per_cycle) * g.repeat
     return Result(
         engine="ideal",
         kernel="peak",
         transposed=False,
-        compute_cycles=math.ceil(issued / machine.macs_per_cycle) * g.repeat,
+        compute_cycles=cycles,
         stall_cycles=0,
         clock_mhz=machine.clock_mhz,
         peak_macs=machine.peak_macs,
@@ -59,6 +60,7 @@ def simulate(machine: IdealMachine, work: SparseGemm, _sample: Sample | None = N
         bound="compute",
         misfit_share=max(shares.values(), default=None),
         compressed="".join(used),
+        mask_cycles=cycles if used else None,
         note="; ".join(
             f"runs dense: {share:.1%} of the groups of {name.upper()} break {masked[name].pattern}"
             for name, share in shares.items()

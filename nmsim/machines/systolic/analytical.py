@@ -89,6 +89,9 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
         outputs=gemm.m * gemm.n * gemm.count,
     )
     compute = math.ceil(run.compute)
+    if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
+        useful = placement.work.macs_useful // gemm.repeat
+        compute = max(compute, -(-useful // machine.peak_macs))
     spent = Spent(
         compute=compute,
         waited=math.ceil(run.counted.waited),

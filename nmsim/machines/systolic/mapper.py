@@ -25,6 +25,12 @@ Clock = Callable[[SystolicArray, Placement], Result]
 BEYOND = 1.3
 """How many times the least a placement's closed form may be for a cycle model to try it."""
 
+MANY = 1 << 20
+"""Bits of a mask that take a cycle model some milliseconds to read, and of which few are lucky."""
+
+DEEP = 8
+"""Folds along K of which one more or less is no surprise."""
+
 
 class Timed(NamedTuple):
     """A placement and what it costs."""
@@ -112,9 +118,9 @@ def choose(
     clock
         By which placements are compared.
     closed_form
-        Another clock, whose choice is told where it differs. Of placements whose time depends on a
-        mask's bits, those that by it take more than ``BEYOND`` times the least are not timed, but
-        for the best of those that use masks.
+        Another clock, whose choice is told where it differs. Placements whose time is that of many
+        bits of a regular mask are not timed if by it they take more than ``BEYOND`` times the
+        least, but for the best of those that use masks.
     """
     masked = with_masks(machine, work)
     pays = machine.masks == "where_they_pay" or not masked
@@ -125,8 +131,8 @@ def choose(
         without = _unmasked(machine, work.gemm, closed_form) if pays else ()
         hints = [*estimates, *without]
         expected = _fastest(hints) if hints else None
-        if expected and estimates and any(one.needs_bits(machine) for one in masked):
-            masked = _worth_a_try(estimates, expected)
+        if expected and estimates:
+            masked = _worth_a_try(machine, estimates, expected)
     followed, refused = _timed(machine, masked, clock)
     timed = [*followed, *unmasked]
     if not timed:
@@ -172,9 +178,33 @@ def _timed(
     return timed, refused
 
 
-def _worth_a_try(estimates: Sequence[Timed], expected: Timed) -> list[Placement]:
+def _worth_a_try(
+    machine: SystolicArray, estimates: Sequence[Timed], expected: Timed
+) -> list[Placement]:
+    """Placements but for those that are foreseen to lose and would take long to run."""
+    if not any(_is_long(machine, one.placement) for one in estimates):
+        return [one.placement for one in estimates]
     most = max(BEYOND * expected.cycles, _fastest(estimates).cycles)
-    return [one.placement for one in estimates if one.cycles <= most]
+    return [
+        one.placement
+        for one in estimates
+        if one.cycles <= most or not _is_long(machine, one.placement)
+    ]
+
+
+def _is_long(machine: SystolicArray, placement: Placement) -> bool:
+    """Whether a placement reads so many bits that its closed form must be near what they give.
+
+    It is not where a mask may keep less than its pattern allows, or where one fold more along K
+    makes much of a difference.
+    """
+    mask = placement.selected_mask
+    return (
+        placement.needs_bits(machine)
+        and mask.regular
+        and mask.rows * mask.k >= MANY
+        and mask.k >= DEEP * machine.rows
+    )
 
 
 def _fastest(timed: Sequence[Timed]) -> Timed:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.mask import Mask, Words
+from nmsim.mask import WORD_FIELDS, Mask, Words, fuller, popcount
 from nmsim.pattern import Pattern
 
 __all__ = [
@@ -73,6 +73,54 @@ def _tile_slots(words: Words, copies: int, rows: int, tile: int, native: _Select
     return slots
 
 
+@compiled
+def _field_slots(words: Words, copies: int, rows: int, tile: int, native: _Selectors) -> Counts:
+    """What ``_tile_slots`` counts, all groups of a word at once: the group is in ``WORD_FIELDS``.
+
+    A group takes a unit of N slots, and one more for every u at which some lane keeps more than
+    u.N in it. Lanes are met one after the other, each gathering its words' answers in ``more``.
+    """
+    keep, group = native.keep, native.group
+    tiles, units = (rows + tile - 1) // tile, (group + keep - 1) // keep
+    slots = np.empty((copies, tiles), np.int64)
+    more = np.empty((units, words.shape[1]), np.uint64)
+    for copy in range(copies):
+        for t in range(tiles):
+            more[:] = 0
+            for row in range(copy * rows + t * tile, copy * rows + min((t + 1) * tile, rows)):
+                for u in range(1, units):
+                    for word in range(words.shape[1]):
+                        more[u, word] |= fuller(words[row, word], group, u * keep)
+            slots[copy, t] = _slots_of(more, native)
+    return slots
+
+
+@compiled
+def _slots_of(more: Words, native: _Selectors) -> int:
+    """Slots of all groups, of which ``more`` tells at every u whether a lane needs another unit.
+
+    The u-th unit of a group has N slots, or those that are left of the group, which may be short.
+    """
+    keep, group, _, padded = native
+    groups = (padded + group - 1) // group
+    slots = 0
+    for u in range(more.shape[0]):
+        taken = groups
+        if u > 0:
+            taken = 0
+            for word in range(more.shape[1]):
+                taken += int(popcount(more[u, word]))
+        slots += taken * min(keep, group - u * keep)
+    start = (groups - 1) * group
+    for u in range(more.shape[0]):
+        word, bit = start >> 6, np.uint64(start & 63)
+        holds = u == 0 or (word < more.shape[1] and (more[u, word] >> bit) & np.uint64(1) == 1)
+        if holds:
+            left = max(0, min(keep, padded - start - u * keep))
+            slots -= min(keep, group - u * keep) - left
+    return slots
+
+
 def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> Counts:
     """Slots along K of every tile of lanes.
 
@@ -97,7 +145,8 @@ def tile_slots(mask: Mask, native: Pattern, copies: int, tile: int, k: int) -> C
     if mask.obeys(native):
         return np.full((copies, -(-rows // tile)), native.stored(k), np.int64)
     selectors = _Selectors(native.keep, native.group, mask.k, k)
-    return np.asarray(_tile_slots(mask.words, copies, rows, tile, selectors))
+    count = _field_slots if native.group in WORD_FIELDS else _tile_slots
+    return np.asarray(count(mask.words, copies, rows, tile, selectors))
 
 
 def group_slots(mask: Mask, native: Pattern, first: int, last: int, k: int) -> Counts:

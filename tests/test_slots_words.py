@@ -1,0 +1,49 @@
+"""Slots and misfits counted a word at a time are those counted bit by bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmsim import mask as masks
+from nmsim.machines.systolic import slots
+from nmsim.mask import WORD_FIELDS, fuller, pack
+
+
+@pytest.mark.parametrize("width", WORD_FIELDS)
+def test_fuller_fields_by_counting(width):
+    rng = np.random.default_rng(width)
+    for share in (0.0, 0.3, 0.7, 1.0):
+        bits = rng.random((1, 64)) < share
+        counts = bits.reshape(-1, width).sum(1)
+        for keep in range(width + 1):
+            found = int(fuller(pack(bits)[0, 0], width, keep))
+            told = [(found >> start) & 1 for start in range(0, 64, width)]
+            assert told == [int(count > keep) for count in counts]
+            assert found.bit_count() == sum(told)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from(WORD_FIELDS),
+    st.data(),
+    st.integers(1, 200),
+    st.booleans(),
+    st.integers(1, 9),
+    st.integers(1, 2),
+    st.integers(1, 6),
+)
+def test_by_words_as_bit_by_bit(group, data, k, padded, rows, copies, tile):
+    keep = data.draw(st.integers(1, group))
+    density = data.draw(st.floats(0, 1))
+    bits = np.random.default_rng(k).random((rows * copies, k)) < density
+    words = pack(bits)
+    native = slots._Selectors(keep, group, k, -(-k // group) * group if padded else k)
+    np.testing.assert_array_equal(
+        slots._field_slots(words, copies, rows, tile, native),
+        slots._tile_slots(words, copies, rows, tile, native),
+    )
+    span = data.draw(st.sampled_from([one for one in WORD_FIELDS if one >= group]))
+    assert masks._unfit_fields(words, keep, group, span) == masks._unfit_spans(
+        words, k, keep, group, span
+    )
