@@ -5,6 +5,7 @@ stood there and what was expected. The command line prints that line and exits w
 
 - NmsimError
     - PatternError: an N:M pattern that cannot be
+    - CapacityError: a buffer that cannot hold what a GEMM needs at least
     - ShapeError: arrays, masks or GEMMs whose sizes do not fit together
     - UnknownName: a name that no catalog or registry holds
     - RecipeError: a recipe that offers a mask which a phase cannot use
@@ -15,6 +16,7 @@ stood there and what was expected. The command line prints that line and exits w
 """
 
 __all__ = [
+    "CapacityError",
     "MeasureError",
     "MissingExtra",
     "NmsimError",
@@ -37,6 +39,10 @@ class PatternError(NmsimError, ValueError):
 
 class ShapeError(NmsimError, ValueError):
     """Arrays, masks or GEMMs whose sizes do not fit together."""
+
+
+class CapacityError(NmsimError, ValueError):
+    """A buffer that cannot hold what a GEMM needs at least: says what would do."""
 
 
 class UnknownName(NmsimError, LookupError):

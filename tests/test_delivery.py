@@ -119,8 +119,10 @@ def test_a_mask_never_costs_cycles_whatever_the_path_and_the_padding(seed):
         cols=int(rng.integers(1, 24)),
         dataflow=dataflow,
         sparse_operand=str(rng.choice(["a", "b", "either"])),
-        preload=str(rng.choice(["exposed", "overlapped", "uncounted"])),
-        drain=str(rng.choice(["exposed", "overlapped", "uncounted"])),
+        fold_period=str(
+            rng.choice(["exposed", "preload_hidden", "back_to_back", "uncounted"]),
+        ),
+        drain=str(rng.choice(["exposed", "overlapped", "back_to_back", "uncounted"])),
         pad_groups=bool(rng.random() < 0.3),
         pad_slots=int(rng.choice([1, 1, 16])),
         delivery={"words_per_cycle": float(np.exp(rng.uniform(-1, 6))), "word_bits": 16},
@@ -183,16 +185,22 @@ def test_a_fold_that_waits_for_its_path_hides_the_drain_before_it(fidelity):
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(
-    ("preload", "waited"), [("exposed", 64 + 16), ("overlapped", 128 + 32 - 64), ("uncounted", 64)]
+    ("period", "waited"),
+    [
+        ("exposed", 64 + 16),
+        ("preload_hidden", 128 + 32 - 64),
+        ("back_to_back", 128 + 32 - 64),
+        ("uncounted", 64),
+    ],
 )
-def test_what_a_fold_waits_for_its_path_by_hand(preload, waited, fidelity):
+def test_what_a_fold_waits_for_its_path_by_hand(period, waited, fidelity):
     """Streaming takes 64 cycles and 128 on the path; weights shift in for 16, and take 32 there."""
     machine = load_hardware(
         "systolic-128x128",
         rows=16,
         cols=16,
         dataflow="ws",
-        preload=preload,
+        fold_period=period,
         dram={"gbps": None},
         delivery={"words_per_cycle": 8, "word_bits": 16},
     )

@@ -5,59 +5,158 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic import cycle, events, memory
+from nmsim.machines.systolic import cycle, events, folds, memory
 from nmsim.machines.systolic.analytical import estimate
-from nmsim.machines.systolic.folds import _sum_folds
 from nmsim.machines.systolic.placement import without_masks
 
-ticks = st.one_of(st.just(0), st.integers(1, 40_000))
-folds = st.lists(st.builds(events.Fold, ticks, ticks, ticks, ticks), min_size=1, max_size=12)
+T = memory.TICKS
+ticks = st.one_of(st.just(0), st.integers(1, 20_000))
 
 
-def recurrence(sequence, latency):
-    state = np.zeros(memory.TIMES, np.int64)
+@st.composite
+def timings(draw):
+    r, c = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    held = draw(st.booleans())
+    return memory.Timing(
+        period=draw(st.integers(0, 3)),
+        held=held,
+        shift=r * T,
+        fill=(r + c - 2) * T if held or draw(st.booleans()) else 0,
+        latency=draw(st.sampled_from([0, 0, 3000, 30_000])),
+    )
+
+
+@st.composite
+def programs(draw):
+    """An array's timing, and folds in chunks of up to three, each with its own transfers."""
+    timing = draw(timings())
+    sequence = []
+    for _ in range(draw(st.integers(1, 4))):
+        deep = draw(st.integers(1, 3)) if timing.held else 1
+        count = draw(st.sampled_from([1, 1, 2, 4, 8]))
+        share = -(-draw(ticks) // (deep * count))
+        stream = draw(st.integers(1, 12)) * T + draw(st.sampled_from([0, 0, 7]))
+        x_loads, y_loads = draw(st.booleans()), draw(st.booleans())
+        spilled = draw(st.sampled_from([0, 0, 500])) if timing.held else 0
+        late = draw(st.sampled_from([0, 0, 700])) if timing.held and not timing.period else 0
+        for fold in range(deep):
+            x, y, last = draw(ticks), draw(ticks), fold == deep - 1
+            sequence.append(
+                memory.Pieces(
+                    pieces=count,
+                    ticks=stream,
+                    shift=timing.shift + late,
+                    x=x,
+                    y=y,
+                    x_loads=x_loads,
+                    y_loads=y_loads,
+                    x_row=min(x, 90),
+                    y_row=min(y, 70),
+                    spilled=0 if last else spilled,
+                    share=share if last else 0,
+                    shares=deep * count,
+                    opens=fold == 0,
+                )
+            )
+    return timing, sequence
+
+
+def recurrence(timing, sequence):
+    """When the last result has left, by the recurrence; its counts add up to that."""
+    state, room = np.zeros(memory.COUNTED, np.int64), np.empty(memory.KEPT, np.int64)
     for fold in sequence:
-        memory.fold(state, *fold, latency)
-    return int(memory.last_store(state))
+        memory.fold(state, room, timing, fold)
+    total = memory.finish(state, timing)
+    state[memory.STREAMED] = sum(fold.ticks for fold in sequence)
+    if timing.held and timing.period == memory.EXPOSED:
+        state[memory.PATH] = sum(fold.shift - timing.shift for fold in sequence)
+    waits = state[[memory.BANDWIDTH, memory.LATENCY, memory.WRITE_BACK]]
+    assert total == memory.stall_free(state, timing) + waits.sum()
+    assert (waits >= 0).all()
+    return total
 
 
 @settings(max_examples=400)
-@given(folds, st.integers(0, 30_000))
-def test_recurrence_is_what_events_give(sequence, latency):
-    assert recurrence(sequence, latency) == events.finish_times([sequence], latency)[0]
+@given(programs())
+def test_recurrence_is_what_events_give(program):
+    timing, sequence = program
+    assert recurrence(timing, sequence) == events.run([sequence], timing)[0].finished
+
+
+def plain(count, stream, **fields):
+    """A fold that is loaded and stored as the fields say, and nothing else."""
+    given = {
+        "shift": 0,
+        "x": 0,
+        "y": 0,
+        "x_loads": False,
+        "y_loads": False,
+        "x_row": 0,
+        "y_row": 0,
+        "spilled": 0,
+        "share": 0,
+        "shares": count,
+        "opens": True,
+    }
+    return memory.Pieces(pieces=count, ticks=stream, **{**given, **fields})
 
 
 def test_a_shared_channel_is_contended_for():
-    busy = [events.Fold(1024, 5000, 0, 3000)] * 6
-    alone = events.finish_times([busy], 0)[0]
-    together = events.finish_times([busy, busy], 0)
+    timing = memory.Timing(memory.EXPOSED, True, 0, 0, 0)
+    busy = [plain(1, 1024, y=5000, y_loads=True, share=3000)] * 6
+    alone = events.run([busy], timing)[0].finished
+    together = [one.finished for one in events.run([busy, busy], timing)]
     assert max(together) > 1.5 * alone
     assert min(together) > alone
+    assert max(together) >= 2 * 6 * (5000 + 3000)
 
 
-def test_double_buffering_by_hand():
-    # Loads of 3 cycles hide behind folds of 5; results of 2 leave behind the next fold.
-    t = memory.TICKS
-    sequence = [events.Fold(5 * t, 3 * t, 0, 2 * t)] * 4
-    assert recurrence(sequence, 0) == (3 + 4 * 5 + 2) * t
-    # Loads of 8 do not: each fold waits for load and store on the one channel.
-    slow = [events.Fold(5 * t, 8 * t, 0, 0)] * 4
-    assert recurrence(slow, 0) == (4 * 8 + 5) * t
-    assert recurrence([events.Fold(5 * t, 0, 9 * t, 0)] * 3, t) == (9 + 1) * 3 * t
+def test_pieces_by_hand():
+    timing = memory.Timing(memory.EXPOSED, False, 0, 0, 0)
+    # Loads of 3 cycles, a row of 1, hide behind folds of 5; results of 2 leave behind the next.
+    fold = plain(1, 5 * T, y=3 * T, y_loads=True, y_row=T, share=2 * T)
+    assert recurrence(timing, [fold] * 4) == (1 + 4 * 5 + 2) * T
+    # Loads of 8 do not: the channel is busy throughout.
+    slow = plain(1, 5 * T, y=8 * T, y_loads=True, y_row=T)
+    assert recurrence(timing, [slow] * 4) == 4 * 8 * T
+    # A latency of 20 is asked for two folds ahead: two arrive at 21, then two more 20 later.
+    far = timing._replace(latency=20 * T)
+    ahead = plain(1, 5 * T, y=T, y_loads=True, y_row=T)
+    assert recurrence(far, [ahead] * 4) == (21 + 21 + 5 + 5) * T
+    # Results of 9 in three shares behind the next two folds' loads; the third fold waits for them.
+    out = plain(1, 5 * T, y=T, y_loads=True, y_row=T, share=9 * T)
+    assert recurrence(timing, [out] * 3) == recurrence(timing, [out] * 2) + 9 * T
 
 
-EXPOSURES = ["exposed", "overlapped", "uncounted"]
+@pytest.mark.parametrize(
+    ("period", "cycles"),
+    [
+        (memory.EXPOSED, 3 * (4 + 2 + 4 + 3 - 2)),
+        (memory.HIDDEN, 4 + 3 * (2 + 4 + 3 - 2)),
+        (memory.BACK_TO_BACK, 2 * 4 + 4 + 2 + 4 + 3 - 1),
+        (memory.UNCOUNTED, 3 * (2 + 4 + 3 - 2)),
+    ],
+)
+def test_fold_periods_by_hand(period, cycles):
+    """Three folds of two rows on an array of 4 x 3."""
+    timing = memory.Timing(period, True, 4 * T, 5 * T, 0)
+    assert recurrence(timing, [plain(1, 2 * T, shift=4 * T)] * 3) == cycles * T
+
+
+PERIODS = ["exposed", "preload_hidden", "back_to_back", "uncounted"]
+DRAINS = ["exposed", "overlapped", "back_to_back", "uncounted"]
 
 
 @st.composite
 def launches(draw):
-    sram = {f"sram.{x}_kib": draw(st.sampled_from([0.125, 1, 8])) for x in "abc"}
+    sram = {f"sram.{x}_kib": draw(st.sampled_from([0.375, 1, 8])) for x in "abc"}
     dataflow = draw(st.sampled_from(["os", "ws", "is"]))
     fields = {
-        "preload": draw(st.sampled_from(EXPOSURES)),
-        "drain": draw(st.sampled_from(EXPOSURES)),
+        "fold_period": draw(st.sampled_from(PERIODS)),
+        "drain": draw(st.sampled_from(DRAINS)),
         "partial_sums": draw(st.sampled_from(["split", "spill"])),
         "delivery": draw(st.sampled_from([None, None, {"words_per_cycle": 1.5, "word_bits": 32}])),
         "dram.gbps": draw(st.sampled_from([1, 17, 300, None])),
@@ -77,23 +176,17 @@ def launches(draw):
     return machine, Gemm(*sizes, count=draw(st.sampled_from([1, 1, 4])))
 
 
-def never_shifted(before, after):
-    return False
-
-
 @settings(max_examples=60)
 @given(launches())
 def test_skipping_repeats_changes_nothing(launch):
-    """The pure-Python nest that simulates every fold gives the sums of the one that skips."""
+    """The pure-Python nest that takes all folds one by one gives the sums of the one that skips."""
     machine, gemm = launch
     seen = []
 
-    def spy(array, buffers, work, slots, cycles, *, k_on_rows):
-        spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-        skipping = _sum_folds(array, buffers, work, slots, spent, k_on_rows)
-        plain = plain_sums(array, buffers, work, slots, cycles, k_on_rows)
-        seen.append((skipping, plain))
-        return original(array, buffers, work, slots, cycles, k_on_rows=k_on_rows)
+    def spy(array, buffers, work, room, slots, cycles=None):
+        sums = original(array, buffers, work, room, slots, cycles)
+        seen.append((sums, plain_sums(array, buffers, work, sums.cut, slots, cycles)))
+        return sums
 
     original = cycle.sum_folds
     with pytest.MonkeyPatch.context() as patch:
@@ -101,26 +194,29 @@ def test_skipping_repeats_changes_nothing(launch):
         for placement in without_masks(machine, gemm):
             cycle.run(machine, placement)
     assert len(seen) == 2
-    for skipping, plain in seen:
-        np.testing.assert_array_equal(skipping, plain)
+    for skipping, one_by_one in seen:
+        assert skipping == one_by_one
 
 
-def plain_sums(array, buffers, work, slots, cycles, k_on_rows):
+def plain_sums(array, buffers, work, cut, slots, cycles):
     """The nest of loops, fold by fold, with the classes of loads spelt out."""
-    state = np.zeros(memory.TIMES + 12, np.int64)
+    state = np.zeros(folds.STATE_SIZE, np.int64)
     for copy in range(work.copies):
         spent = None if cycles is None else cycles[copy]
-        for f in plain_folds(array, buffers, work, slots[copy], spent, k_on_rows):
-            run_fold(state, array, buffers, **f)
-    state[0] = memory.last_store(state)
-    return state
+        for f in plain_folds(array, buffers, work, cut, slots[copy], spent):
+            run_fold(state, array, buffers, cut.pieces, **f)
+    total = memory.finish(state, array.timing)
+    compute = memory.stall_free(state, array.timing)
+    assert total == compute + state[memory.BANDWIDTH : memory.WRITE_BACK + 1].sum()
+    counts = state[memory.KEPT : memory.HEAD], state[memory.COUNTED :]
+    return folds.Sums(total, compute, cut, *counts[0], *counts[1])
 
 
-def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
+def plain_folds(array, buffers, work, cut, slots, cycles):
     r, c = array.rows, array.cols
     k = int(slots[0])
     x_tiles = [min(c, work.x_lanes - i) for i in range(0, work.x_lanes, c)]
-    if not k_on_rows:
+    if not array.timing.held:
         for i in range(0, work.y_lanes, r):
             rows = min(r, work.y_lanes - i)
             for j, cols in enumerate(x_tiles):
@@ -130,6 +226,8 @@ def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
                     "x": cols * k if i == 0 or work.x_lanes * k > buffers.x_half else 0,
                     "y": rows * k if j == 0 or rows * k > buffers.y_half else 0,
                     "outputs": rows * cols,
+                    "shares": cut.pieces,
+                    "opens": True,
                     "x_read": cols * k,
                     "y_read": rows * k,
                     "issued": rows * cols * k,
@@ -137,12 +235,8 @@ def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
         return
     for j, cols in enumerate(x_tiles):
         deep = -(-k // r)
-        longest = work.y_lanes
-        if not buffers.spill:
-            longest = max(1, buffers.sums_half // cols)
-        chunk = -(-work.y_lanes // -(-work.y_lanes // longest))
-        for first in range(0, work.y_lanes, chunk):
-            rows = min(chunk, work.y_lanes - first)
+        for first in range(0, work.y_lanes, cut.rows):
+            rows = min(cut.rows, work.y_lanes - first)
             over = max(0, rows * cols - buffers.sums_half) if buffers.spill and deep > 1 else 0
             for f in range(deep):
                 part = r if f < deep - 1 else k - (deep - 1) * r
@@ -155,6 +249,8 @@ def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
                     "sums_in": over if f > 0 else 0,
                     "sums_out": over if f < deep - 1 else 0,
                     "outputs": rows * cols if f == deep - 1 else 0,
+                    "shares": deep * cut.pieces,
+                    "opens": f == 0,
                     "x_read": cols * part,
                     "y_read": rows * part,
                     "issued": rows * cols * part,
@@ -162,37 +258,58 @@ def plain_folds(array, buffers, work, slots, cycles, k_on_rows):
 
 
 def run_fold(
-    state, array, buffers, streamed, x, y, outputs, x_read, y_read, issued, sums_in=0, sums_out=0
+    state,
+    array,
+    buffers,
+    pieces,
+    streamed,
+    x,
+    y,
+    outputs,
+    shares,
+    opens,
+    x_read,
+    y_read,
+    issued,
+    sums_in=0,
+    sums_out=0,
 ):
-    x_ahead, y_ahead = min(x, buffers.x_half), min(y, buffers.y_half)
-    load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
-    if buffers.latency > 0:
-        load = max(load, int(x + y > 0))
-    preload, streaming = x_read * array.x_delivery, y_read * array.y_delivery
-    if array.preload == 0:
-        preload, streaming = 0, preload + streaming
-    shifting = max(array.preload, 0)
-    late = int(max(0, np.ceil(streaming) - streamed * memory.TICKS))
-    late += int(max(0, np.ceil(preload) - shifting * memory.TICKS)) if array.preload > 0 else 0
-    ticks = (streamed + array.overhead) * memory.TICKS + late
-    if state[memory.TIMES]:  # there was a fold before
-        ticks = max(ticks, array.drain * memory.TICKS)
-    memory.fold(
-        state,
-        ticks,
-        load,
-        int(
-            np.ceil(
-                (x - x_ahead) * buffers.x_ticks
-                + (y - y_ahead) * buffers.y_ticks
-                + sums_in * buffers.sum_ticks
-            )
-        ),
-        int(np.ceil(sums_out * buffers.sum_ticks + outputs * buffers.output_ticks)),
-        buffers.latency,
+    timing = array.timing
+    shifting, streaming = x_read * array.x_delivery, y_read * array.y_delivery
+    if not timing.held or timing.period in (memory.HIDDEN, memory.BACK_TO_BACK):
+        shifting, streaming = 0, shifting + streaming
+    if timing.period == memory.UNCOUNTED:
+        shifting = 0
+    wait = int(max(0, np.ceil(streaming) - streamed * T))
+    late = int(max(0, np.ceil(shifting) - timing.shift))
+    x_ticks = x * buffers.x_ticks
+    y_ticks = y * buffers.y_ticks + sums_in * buffers.sum_ticks
+    one = memory.Pieces(
+        pieces=pieces,
+        ticks=streamed * T + wait,
+        shift=timing.shift + late,
+        x=int(np.ceil(x_ticks if timing.held else x_ticks / pieces)),
+        y=int(np.ceil(y_ticks / pieces)),
+        x_loads=x > 0,
+        y_loads=y + sums_in > 0,
+        x_row=int(np.ceil(x_ticks / (array.rows if timing.held else streamed))),
+        y_row=int(np.ceil(y * buffers.y_ticks / streamed)),
+        spilled=int(np.ceil(sums_out * buffers.sum_ticks / pieces)),
+        share=int(np.ceil(outputs * buffers.output_ticks / shares)),
+        shares=shares,
+        opens=opens,
     )
-    sums = (1, ticks, late, streamed, issued, x, y, x_read, y_read)
-    state[memory.TIMES :] += np.array([*sums, sums_in, sums_out, outputs])
+    part = one.ticks // pieces
+    for piece in range(pieces):
+        left = one.ticks - (pieces - 1) * part if piece == pieces - 1 else part
+        memory._piece(state, timing, one, left, piece == 0)
+    state[memory.LAST_TICKS] = one.ticks
+    state[memory.FOLDS] += 1
+    memory._owe(state, timing, one)
+    state[memory.STREAMED] += streamed * T
+    state[memory.PATH] += wait + late
+    sums = (issued, x, y, x_read, y_read, sums_in, sums_out, outputs)
+    state[memory.COUNTED :] += np.array(sums)
 
 
 @settings(max_examples=150)
@@ -214,7 +331,9 @@ def test_closed_forms_count_what_the_folds_count(launch):
     """Two independent derivations of every count; cycles are equal where nothing stalls."""
     machine, gemm = launch
     for placement in without_masks(machine, gemm):
-        counted, closed = cycle.run(machine, placement), estimate(machine, placement)
+        counted = cycle.run(machine, placement)
+        cut = cycle.count(machine, placement)[0].cut
+        closed = estimate(machine, placement, cut)
         # Waits for the buffers are rounded up to a tick, 1/1024 cycle, once per fold.
         slack = 1 + counted.compute_cycles / 1024 if machine.delivery else 0
         assert closed.compute_cycles == pytest.approx(counted.compute_cycles, abs=slack)
@@ -227,5 +346,30 @@ def test_closed_forms_count_what_the_folds_count(launch):
             assert getattr(closed, name) == getattr(counted, name), name
         if machine.dram.gbps is None:
             stall_free = load_hardware(machine, **{"dram.latency_ns": 0.0})
-            cycles = cycle.run(stall_free, placement).cycles
+            free = cycle.run(stall_free, placement)
+            cycles = free.cycles
+            assert (free.stall_cycles, free.compute_cycles) == (0, cycles)
             assert estimate(stall_free, placement).cycles == pytest.approx(cycles, abs=slack)
+
+
+@pytest.mark.parametrize("fidelity", [cycle.run, estimate])
+@pytest.mark.parametrize(
+    ("field", "least", "fields"),
+    [
+        ("sram.b_kib", 4 * 3 * 16 / 4096, {}),  # a tile of 4 x 3 weights of 16 bits, twice
+        ("sram.a_kib", 4 * 16 / 4096, {}),  # a row of 4 activations, twice
+        ("sram.c_kib", 3 * 32 / 4096, {}),  # sums of a row of 3, twice
+        ("sram.a_kib", 4 * 16 / 4096, {"dataflow": "os"}),  # an element of each row, twice
+    ],
+)
+def test_a_buffer_that_is_too_small_is_refused_with_the_least_that_would_do(
+    fidelity, field, least, fields
+):
+    machine = load_hardware("systolic-128x128", rows=4, cols=3, **fields)
+    (given, _) = without_masks(machine, Gemm(50, 60, 70))
+    small = load_hardware(machine, **{field: least - 2**-10})
+    with pytest.raises(CapacityError, match=f"{field} is .*, expected at least") as refused:
+        fidelity(small, given)
+    said = float(str(refused.value).split("at least ")[1].split()[0])
+    assert least <= said < least + 2**-10
+    fidelity(load_hardware(machine, **{field: said}), given)

@@ -398,8 +398,8 @@ def test_tiles_that_differ_take_what_each_needs():
     st.sampled_from(["os", "ws", "is"]),
     st.sampled_from(["", "a", "b", "ab"]),
     st.sampled_from(["1:4", "2:4", "7:8"]),
-    st.sampled_from(["exposed", "overlapped", "uncounted"]),
-    st.sampled_from([0.125, 1, 64]),
+    st.sampled_from(["exposed", "overlapped", "back_to_back", "uncounted"]),
+    st.sampled_from([0.375, 1, 64]),
 )
 def test_closed_forms_count_what_the_folds_count_with_masks(
     sizes, dataflow, masked, pattern, exposure, kib
@@ -409,7 +409,7 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
         rows=5,
         cols=7,
         dataflow=dataflow,
-        preload=exposure,
+        fold_period=exposure if exposure != "overlapped" else "preload_hidden",
         drain=exposure,
         sram={"a_kib": kib, "b_kib": kib, "c_kib": kib},
     )
@@ -421,7 +421,8 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
         regular(gemm.n * 2, gemm.k, chosen if "b" in masked else Pattern(1, 1)),
     )
     for placement in (*with_masks(machine, work), *without_masks(machine, gemm)):
-        counted, closed = cycle.run(machine, placement), estimate(machine, placement)
+        counted = cycle.run(machine, placement)
+        closed = estimate(machine, placement, cycle.count(machine, placement)[0].cut)
         for name in (
             "kernel",
             "transposed",

@@ -17,6 +17,7 @@ from nmsim.pruning import prune
 
 NATIVE = Pattern(2, 4)
 EXPOSURES = ("exposed", "overlapped", "uncounted")
+PERIODS = {"exposed": "exposed", "overlapped": "preload_hidden", "uncounted": "uncounted"}
 
 
 def array(rows, cols, dataflow, **fields):
@@ -204,7 +205,7 @@ def test_cycles_and_product_are_the_oracles(case):
         case["cols"],
         case["dataflow"],
         sparse_operand="either",
-        preload=case["preload"],
+        fold_period=PERIODS[case["preload"]],
         drain=case["drain"],
     )
     a, b = operands(case)

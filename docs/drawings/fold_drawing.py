@@ -1,20 +1,23 @@
 """One fold of a systolic array through the memory pipeline, to scale.
 
-A small weight-stationary GEMM whose folds are alike. The times are those of the recurrence that the
-cycle model runs (``nmsim.machines.systolic.memory``); a test holds the whole against what the model
-says of the same GEMM.
+A small weight-stationary GEMM whose folds are alike. The times are those of the pipeline as events
+(``nmsim.machines.systolic.events``), which are those of the recurrence that the cycle model runs; a
+test holds the whole against what the model says of the same GEMM.
 """
 
-import math
 from typing import Any, NamedTuple
 
-import numpy as np
 from drawn import COLOURS, GRID, INK, MARGIN, MUTED, SMALL, WIDTH, axes, bars, canvas, styled, svg
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
 from nmsim import Gemm, load_hardware
-from nmsim.machines.systolic.memory import TICKS, fold, last_store
+from nmsim.machines.systolic import cycle
+from nmsim.machines.systolic.events import Span, run
+from nmsim.machines.systolic.folds import Fold as LoadedFold
+from nmsim.machines.systolic.folds import in_pieces
+from nmsim.machines.systolic.memory import TICKS
+from nmsim.machines.systolic.placement import without_masks
 
 __all__ = ["Fold", "fold_svg", "folds"]
 
@@ -32,77 +35,58 @@ SHOWN = 3
 """The fold in full colour, from 1."""
 
 TITLE = "One fold through the memory pipeline"
-FREE, STARTED, ENDED = 0, 1, 2
-"""Of the recurrence's state."""
+
+Times = tuple[float, float]
 
 
 class Fold(NamedTuple):
-    """When a fold's parts happen, in cycles: spans of two times."""
+    """When a fold's parts happen, in cycles: spans of two times.
 
-    load: tuple[float, float]
-    arrived: float
-    work: tuple[float, float]
-    stream: tuple[float, float]
-    store: tuple[float, float]
+    ``loads`` and ``streams`` are those of its pieces; it has ``work`` from its preload until its
+    last sum has left the array.
+    """
 
-
-class Amounts(NamedTuple):
-    """Channel time of what a fold moves and its compute time, ticks."""
-
-    load: int
-    stream: int
-    store: int
-    compute: int
-    latency: int
-
-
-def amounts() -> Amounts:
-    """What each fold moves: a tile of weights, all activations again, a tile of results."""
-    rows, cols = MACHINE.rows, MACHINE.cols
-    half = MACHINE.sram.a_kib * 4096 / MACHINE.operand_bits
-    weights, activations = rows * cols, GEMM.m * GEMM.k
-    ahead = weights + min(activations, half)
-    per_bit = TICKS * MACHINE.clock_mhz / (MACHINE.dram.gbps * 8e3)
-    element, result = MACHINE.operand_bits * per_bit, MACHINE.output_bits * per_bit
-    return Amounts(
-        math.ceil(ahead * element),
-        math.ceil((weights + activations - ahead) * element),
-        math.ceil(GEMM.m * cols * result),
-        TICKS * (rows + GEMM.m + rows + cols - 2),
-        math.ceil(MACHINE.dram.latency_ns * MACHINE.clock_mhz * 1e-3 * TICKS),
-    )
+    loads: list[Times]
+    streams: list[Times]
+    work: Times
+    stores: list[Times]
 
 
 def folds() -> list[Fold]:
-    """All folds of the GEMM, in cycles.
-
-    The recurrence tells when a fold starts and ends; when the channel carries what follows from the
-    order of requests: load, results of the fold before, the rest of the load.
-    """
-    own, state, found = amounts(), np.zeros(5, np.int64), []
-    stores: list[tuple[float, float]] = []
-    for number in range(GEMM.n // MACHINE.cols):
-        free, started, ended = (int(state[at]) for at in (FREE, STARTED, ENDED))
-        fold(state, own.compute, own.load, own.stream, own.store, own.latency)
-        load = max(free, started)
-        free = load + own.load
-        if number:
-            stores.append((max(free, ended), max(free, ended) + own.store))
-            free = stores[-1][1]
-        start, end = int(state[STARTED]), int(state[ENDED])
-        stream = max(free, start)
-        found.append(((load, load + own.load), load + own.load + own.latency, (start, end),
-                      (stream, stream + own.stream)))  # fmt: skip
-    end = int(last_store(state))
-    stores.append((end - own.store, end))
-    return [
-        Fold(*(_cycles(span) for span in (*parts, store)))
-        for parts, store in zip(found, stores, strict=True)
-    ]
+    """All folds of the GEMM, in cycles."""
+    (placement,) = without_masks(MACHINE, GEMM)
+    cut = cycle.count(MACHINE, placement)[0].cut
+    array, buffers = (of(MACHINE, placement) for of in (cycle.array_of, cycle.buffers_of))
+    x, y, sums = MACHINE.cols * GEMM.k, GEMM.m * GEMM.k, GEMM.m * MACHINE.cols
+    each = LoadedFold(cut.rows, x, y, x, y, 0, 0, sums, cut.pieces, cut.pieces, opens=True)
+    program = [in_pieces(array, buffers, each)] * (GEMM.n // MACHINE.cols)
+    (times,) = run([program], array.timing)
+    rows, fill = MACHINE.rows, MACHINE.fill_cycles
+    found = []
+    for number in range(len(program)):
+        own = {
+            what: [_cycles(one) for one in times.spans if (one.what, one.fold) == (what, number)]
+            for what in ("load", "stream", "store")
+        }
+        streams = own["stream"]
+        work = streams[0][0] - rows, streams[-1][1] + fill
+        found.append(Fold(own["load"], streams, work, _joined(own["store"])))
+    return found
 
 
-def _cycles(ticks: Any) -> Any:
-    return tuple(t / TICKS for t in ticks) if isinstance(ticks, tuple) else ticks / TICKS
+def _cycles(span: Span) -> Times:
+    return span.start / TICKS, span.end / TICKS
+
+
+def _joined(spans: list[Times]) -> list[Times]:
+    """Spans, those as one that follow each other without a gap."""
+    joined: list[Times] = []
+    for start, end in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
 
 
 HEIGHT = 444
@@ -137,22 +121,23 @@ def _span(
 
 
 def _draw_fold(drawn: Axes, number: int, one: Fold) -> None:
-    rows = MACHINE.rows
+    rows, latency = MACHINE.rows, MACHINE.dram.latency_ns
     start, end = one.work
-    stream = (start + rows, start + rows + GEMM.m)
-    half, text = number % 2, str(number)
-    _span(drawn, one.load, CHANNEL, "load", number, text)
-    _span(drawn, one.stream, CHANNEL, "load", number, text)
-    _span(drawn, one.store, CHANNEL, "store", number, text)
-    _span(drawn, (one.load[0], one.arrived), HALVES[half], "load", number, text)
-    _span(drawn, (start, start + rows), HALVES[half], "preload", number, "")
-    _span(drawn, (start + rows, stream[1]), HALVES[half], "stream", number, text)
+    whole = one.streams[0][0], one.streams[-1][1]
+    text = str(number)
+    for load, stream, half in zip(one.loads, one.streams, (0, 1), strict=True):
+        _span(drawn, load, CHANNEL, "load", number, text)
+        _span(drawn, (load[0], load[1] + latency), HALVES[half], "load", number, text)
+        _span(drawn, stream, HALVES[half], "stream", number, text)
+    sums = SUMS[number % 2]
     _span(drawn, (start, start + rows), ARRAY, "preload", number, "")
-    _span(drawn, stream, ARRAY, "stream", number, text)
-    _span(drawn, (stream[1], end), ARRAY, "drain", number, text)
-    _span(drawn, (start + 2 * rows, stream[1]), SUMS[half], "stream", number, text)
-    _span(drawn, (stream[1], end), SUMS[half], "drain", number, "")
-    _span(drawn, one.store, SUMS[half], "store", number, text)
+    _span(drawn, whole, ARRAY, "stream", number, text)
+    _span(drawn, (whole[1], end), ARRAY, "drain", number, text)
+    _span(drawn, (whole[0] + rows, whole[1]), sums, "stream", number, text)
+    _span(drawn, (whole[1], end), sums, "drain", number, "")
+    for store in one.stores:
+        _span(drawn, store, CHANNEL, "store", number, text)
+        _span(drawn, store, sums, "store", number, text)
 
 
 def _waits(drawn: Axes, found: list[Fold]) -> None:
@@ -198,7 +183,7 @@ def fold_svg() -> str:
 
 
 def _frame(drawn: Axes, found: list[Fold]) -> None:
-    end = max(one.store[1] for one in found)
+    end = max(one.stores[-1][1] for one in found)
     rows = {CHANNEL: "DRAM\nchannel", sum(HALVES) / 2: "A and B\nbuffers,\ntwo halves",
             ARRAY: "array", sum(SUMS) / 2: "C buffer,\ntwo halves"}  # fmt: skip
     drawn.set(xlim=(0, end), ylim=(0.2, 6.5))

@@ -7,63 +7,23 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
-from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
-from nmsim.machines.systolic.intersect.folds import Fabric
+from nmsim.machines.systolic.capacity import least_pieces, room, row_counts
+from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
+from nmsim.machines.systolic.folds import Cut
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
-from nmsim.machines.systolic.placement import Placement, with_masks
+from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import expected_misfit_share, expected_slots
+from nmsim.machines.systolic.slots import expected_misfit_share
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer_cycles, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
 __all__ = ["choice", "estimate", "simulate", "stored"]
-
-
-class _Part(NamedTuple):
-    """A rectangle of C, or the sum of several: folds, cycles that stream, MAC slots, elements.
-
-    ``loading`` counts the folds that wait for a load; ``waited`` is the time, cycles, that folds
-    wait for the path from the buffers, ``draining`` that for the outputs of the fold before.
-    """
-
-    folds: int = 0
-    loading: int = 0
-    streamed: float = 0
-    waited: float = 0
-    draining: float = 0
-    issued: int = 0
-    x_loaded: int = 0
-    y_loaded: int = 0
-    x_read: int = 0
-    y_read: int = 0
-    spilled: int = 0
-
-    def times(self, count: int) -> "_Part":
-        return _Part._make(count * value for value in self)
-
-
-def _sum(parts: Iterable[_Part]) -> _Part:
-    return _Part._make(map(sum, zip(*parts, strict=True)))
-
-
-@dataclass(frozen=True)
-class _Edges:
-    """What no fold hides: elements of the first load (x, y) and of the last store.
-
-    ``draining`` is what the first fold is taken to wait for outputs, though there are none yet.
-    """
-
-    x: float
-    y: float
-    output: int
-    draining: float = 0
 
 
 def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
@@ -104,224 +64,211 @@ def _told(stored_as: Stored, mask: Mask) -> Stored:
     return stored_as._replace(why="the array runs it dense, which takes no longer")
 
 
-def estimate(machine: SystolicArray, placement: Placement) -> Result:
-    """What a placement of a sparse GEMM costs, in closed form."""
-    work = placement.work
-    on_rows = placement.dataflow.rows == "k"
-    one, edges = (_k_on_rows if on_rows else _k_in_time)(machine, placement)
+def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = None) -> Result:
+    """What a placement of a sparse GEMM costs, in closed form.
+
+    Parameters
+    ----------
+    cut
+        How its folds are cut; None: as is fastest.
+
+    Raises
+    ------
+    CapacityError
+        if a buffer cannot hold what it needs at least.
+    """
+    run = _fastest(machine, placement, cut)
     gemm = placement.work.gemm
-    copies = one.times(gemm.count)
-    shift = machine.preload if placement.dataflow.preloads else machine.drain
-    r = machine.rows
-    per_fold = machine.fill_cycles + (r if shift == "exposed" else 0)
-    once = r if shift == "overlapped" else 0
-    draining = copies.draining - edges.draining
-    busy = copies.streamed + copies.waited + draining + copies.folds * per_fold
-    compute = math.ceil(busy) + once
-    if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
-        compute = max(compute, -(-work.macs_useful // (gemm.repeat * machine.peak_macs)))
     moved = Moved(
-        x_loaded=copies.x_loaded,
-        y_loaded=copies.y_loaded,
-        x_read=copies.x_read,
-        y_read=copies.y_read,
-        sums_in=copies.spilled,
-        sums_out=copies.spilled,
+        x_loaded=run.counted.x_loaded,
+        y_loaded=run.counted.y_loaded,
+        x_read=run.counted.x_read,
+        y_read=run.counted.y_read,
+        sums_in=run.counted.sums,
+        sums_out=run.counted.sums,
         outputs=gemm.m * gemm.n * gemm.count,
     )
-    shifts_in = placement.dataflow.preloads and machine.preload != "overlapped"
+    compute = math.ceil(run.compute)
+    if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
+        useful = placement.work.macs_useful // gemm.repeat
+        compute = max(compute, -(-useful // machine.peak_macs))
     spent = Spent(
         compute=compute,
-        waited=math.ceil(copies.waited),
-        preload=copies.folds * r if shifts_in else 0,
-        streamed=copies.streamed,
-        cycles=_with_memory(machine, placement, moved, edges, compute, copies),
-        issued=copies.issued,
+        waited=math.ceil(run.counted.waited),
+        preload=run.counted.folds * machine.rows if shifts_apart(machine, placement) else 0,
+        streamed=run.counted.streamed,
+        cycles=max(compute, math.ceil(run.cycles)),
+        issued=run.counted.issued,
     )
     result = writeup(machine, placement, moved, spent)
     if placement.selected:
         share = expected_misfit_share(placement.selected_mask, placement.native)
         return replace(result, misfit_share=share)
-    if machine.intersecting is None:
-        return result
-    a, b, group = work.a, work.b, machine.intersecting.group
-    both = not (a.is_dense or b.is_dense)
-    return replace(
-        result,
-        macs_issued=work.macs_useful,
-        survivors=Survivors((), tuple(expected_survivors(a, b, gemm.count, group).tolist()))
-        if both
-        else None,
-    )
+    return result if machine.intersecting is None else _survived(machine, placement, result)
 
 
-def _with_memory(
-    machine: SystolicArray,
-    placement: Placement,
-    moved: Moved,
-    edges: _Edges,
-    compute: int,
-    all_copies: _Part,
-) -> int:
-    """The longest of computing, transferring and waiting, with the edges that none hides."""
-    folds, loading = all_copies.folds, all_copies.loading
-    x_bits = element_bits(machine, placement, placement.x)
-    y_bits = element_bits(machine, placement, placement.y)
-    spilled = (moved.sums_in + moved.sums_out) * machine.accumulator_bits
-    outputs = moved.outputs * machine.output_bits
-    inputs = moved.x_loaded * x_bits + moved.y_loaded * y_bits
-    first = transfer_cycles(machine, edges.x * x_bits + edges.y * y_bits)
-    last = transfer_cycles(machine, edges.output * machine.output_bits)
-    transfer = transfer_cycles(machine, inputs + spilled + outputs)
-    latency = machine.dram.latency_ns * machine.clock_mhz * 1e-3
-    fold = compute / folds
-    load = transfer_cycles(machine, inputs) / loading
-    waiting = (folds - loading) * fold + (loading - 1) * max(fold, load + latency)
-    return math.ceil(latency + max(first + compute + last, transfer, waiting))
+def _survived(machine: SystolicArray, placement: Placement, result: Result) -> Result:
+    """The result with what both masks are expected to leave."""
+    work = placement.work
+    survivors = None
+    if not (work.a.is_dense or work.b.is_dense) and machine.intersecting is not None:
+        group = machine.intersecting.group
+        shares = expected_survivors(work.a, work.b, work.gemm.count, group)
+        survivors = Survivors((), tuple(shares.tolist()))
+    return replace(result, macs_issued=work.macs_useful, survivors=survivors)
 
 
-def _tiles(lanes: int, size: int) -> list[tuple[int, int]]:
-    """Full tiles and the ragged one, as (how many, lanes in each)."""
-    full, rest = divmod(lanes, size)
-    return [(count, width) for count, width in ((full, size), (1, rest)) if count and width]
+class _Run(NamedTuple):
+    """A way to cut the folds of a GEMM: cycles, those without memory, and all that is counted."""
+
+    cycles: float
+    compute: float
+    counted: Part
 
 
-def _along_k(placement: Placement, lanes: int) -> tuple[int, int, int]:
-    """Slots along K, and stored elements of x and y along K, where lanes run in lock-step."""
-    mask = placement.selected_mask
-    slots = round(expected_slots(mask, placement.native, lanes, placement.k))
-    return slots, placement.along_k(placement.x) or slots, placement.along_k(placement.y) or slots
+def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
+    """The fastest way to cut folds, by the closed forms, or the one that is given."""
+    given = shape(machine, placement)
+    space = room(machine, placement, (given.least, given.most))
+    if not placement.dataflow.preloads:
+        first, others, edge = in_time(machine, placement, given)
+        pieces = cut.pieces if cut else least_pieces(machine, space, 0)
+        return _Pipeline(machine, placement, given, pieces, 0).run(first, others, edge)[0]
+    best = _Run(math.inf, 0.0, Part())
+    for rows in (cut.rows,) if cut else row_counts(machine, placement, space):
+        first, others, edge = on_rows(machine, placement, given, rows)
+        pieces = cut.pieces if cut else least_pieces(machine, space, rows)
+        pipeline = _Pipeline(machine, placement, given, pieces, rows)
+        run, least = pipeline.run(first, others, edge)
+        if run.cycles < best.cycles:
+            best = run
+        if least >= best.cycles:  # more chunks can only make the last results fewer
+            break
+    return best
 
 
-def _waits(
-    machine: SystolicArray, placement: Placement, streamed: float, x_read: int, y_read: int
-) -> float:
-    """Cycles that one fold waits for the path from the buffers: what its bits take beyond it."""
-    if machine.delivery is None:
-        return 0.0
-    x, y = (
-        read * placement.stored_as(position).bits / machine.delivery.bits_per_cycle
-        for read, position in ((x_read, placement.x), (y_read, placement.y))
-    )
-    shift = machine.preload if placement.dataflow.preloads else "overlapped"
-    if shift == "overlapped":
-        return max(0.0, x + y - streamed)
-    return max(0.0, y - streamed) + (max(0.0, x - machine.rows) if shift == "exposed" else 0.0)
+class _Pipeline:
+    """The memory pipeline in closed form, cycles: how long the parts of a GEMM take.
 
+    A part takes the longest of computing, of its transfers, and of waiting: piece q + 2 is asked
+    for when piece q starts, so that two starts are a row's transfer and the latency apart at least,
+    and three a whole piece's. What nothing hides is the first load and the last results.
+    """
 
-def _shares(slots: int, deep: int, rows: int) -> list[tuple[int, Callable[[int], int]]]:
-    """Folds along K alike, and which part they take of an operand's stored elements along K."""
+    def __init__(
+        self,
+        machine: SystolicArray,
+        placement: Placement,
+        given: Shape,
+        pieces: int,
+        rows: int,
+    ) -> None:
+        self.machine = machine
+        self.placement = placement
+        self.given = given
+        self.pieces = pieces
+        self.rows = rows
+        self.period = period_of(machine, placement)
+        self.latency = machine.dram.latency_ns * machine.clock_mhz * 1e-3
+        self.per_bit = transfer_cycles(machine, 1.0)
+        self.x_bits = element_bits(machine, placement, placement.x) * self.per_bit
+        self.y_bits = element_bits(machine, placement, placement.y) * self.per_bit
 
-    def full(k: int) -> int:
-        return rows * k // slots
+    def run(self, first: Part, others: Part, edge: float) -> tuple[_Run, float]:
+        """All copies of both parts, and what no other number of chunks, if larger, is below."""
+        copies = self.placement.work.gemm.count
+        whole = total([first, others])
+        counted = whole.times(copies)
+        compute = self._compute(counted, edge)
+        moved = copies * (self._loads(whole) + self._stores(whole))
+        head, tail, out, behind = self._edges()
+        last = self.latency + self.machine.fill_cycles
+        if self.placement.dataflow.preloads:
+            last -= out  # results leave while the last of them are made
+        busy = copies * max(self._own(first), self._loads(first))
+        later = self._loads(others) + self._stores(others) - out + behind
+        busy += copies * max(self._own(others), later)
+        least = max(head + compute, moved, busy)
+        late = copies * (self._late(first) + self._late(others)) - self._early(first, others)
+        cycles = max(least, head + compute + max(tail, late), moved + last)
+        return _Run(cycles, compute, counted), least
 
-    return [(deep - 1, full), (1, lambda k: k - (deep - 1) * full(k))]
+    def _compute(self, counted: Part, edge: float) -> float:
+        """Cycles of all folds where memory never makes them wait."""
+        r, fill, folds = self.machine.rows, self.machine.fill_cycles, counted.folds
+        own = counted.streamed + counted.waited + max(0.0, counted.shown - edge)
+        if self.period == "back_to_back":
+            return own + r + fill + (1 if self.placement.dataflow.preloads else 0)
+        own += folds * fill
+        return own + {"exposed": folds * r, "hidden": r, "uncounted": 0}[self.period]
 
+    def _loads(self, part: Part) -> float:
+        sums = part.sums * self.machine.accumulator_bits * self.per_bit
+        return part.x_loaded * self.x_bits + part.y_loaded * self.y_bits + sums
 
-def _half_bits(machine: SystolicArray, position: str) -> float:
-    """Bits that half of an operand's buffer holds."""
-    return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
+    def _stores(self, part: Part) -> float:
+        sums = part.sums * self.machine.accumulator_bits
+        return (sums + part.outputs * self.machine.output_bits) * self.per_bit
 
+    def _own(self, part: Part) -> float:
+        """What a part computes."""
+        r, fill = self.machine.rows, self.machine.fill_cycles
+        period = {"exposed": fill + r, "back_to_back": 0}.get(self.period, fill)
+        return part.streamed + part.waited + part.shown + part.folds * period
 
-def _k_on_rows(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:
-    """K on the rows (ws, is): x held, y streaming in chunks that the C buffer can sum."""
-    x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
-    x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
-    y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
-    sums_half = int(machine.sram.c_kib * 4096 / machine.accumulator_bits)
-    tiles = -(-x_lanes // machine.cols)
-    parts: list[_Part] = []
-    edges: list[_Edges] = []
-    for count, width in _tiles(x_lanes, machine.cols):
-        slots, x_k, y_k = _along_k(placement, width if placement.lanes == "cols" else y_lanes)
-        deep = -(-slots // machine.rows)
-        spills = machine.partial_sums == "spill"
-        fits = y_lanes if spills else max(1, sums_half // width)
-        chunk = -(-y_lanes // -(-y_lanes // fits))
-        chunks = -(-y_lanes // chunk)
-        x_stays, y_stays = width * x_k <= x_half, y_lanes * y_k <= y_half
-        shares = _shares(slots, deep, machine.rows)
-        waited = sum(
-            times * many * _waits(machine, placement, rows, width * share(x_k), rows * share(y_k))
-            for times, share in shares
-            for many, rows in ((chunks - 1, chunk), (1, y_lanes - (chunks - 1) * chunk))
-        )
-        part = _Part(
-            folds=deep * chunks,
-            loading=deep if x_stays and y_stays else deep * chunks,
-            streamed=deep * y_lanes,
-            waited=waited,
-            issued=width * y_lanes * slots,
-            x_loaded=width * x_k * (1 if x_stays else chunks),
-            y_loaded=0 if y_stays else y_lanes * y_k,
-            x_read=width * x_k * chunks,
-            y_read=y_lanes * y_k,
-            spilled=(deep - 1) * max(0, chunk * width - sums_half) if spills else 0,
-        )
-        # While y is read for the first time, every chunk of it loads.
-        later = deep * (chunks - 1) if x_stays and y_stays and not parts else 0
-        parts += [part.times(count), _Part(loading=later)]
-        first_x, first_y = width * x_k / deep, chunk * y_k / deep
-        rest = y_lanes - (chunks - 1) * chunk
-        edges.append(_Edges(min(first_x, x_half), min(first_y, y_half), rest * width))
-    total = _sum(parts)
-    once = _Part(y_loaded=0 if total.y_loaded else total.y_read // tiles)
-    return _sum([total, once]), _Edges(edges[0].x, edges[0].y, edges[-1].output)
+    def _early(self, first: Part, others: Part) -> float:
+        """What the first two pieces do not wait: their loads are asked for at once."""
+        early, n = 2, self.pieces
+        waits = 0.0
+        for part in (first, others):
+            loading = n * part.whole or part.held
+            if loading:
+                waits += min(early, loading) * self._late(part) / loading
+                early -= min(early, loading)
+        return waits
 
+    def _late(self, part: Part) -> float:
+        """What a part waits for requests to be answered, beside what it computes."""
+        if not part.whole + part.held or not self.latency:
+            return 0.0
+        n, one = self.pieces, self._own(part) / part.folds
+        fresh = max(part.held, part.fresh) if self.placement.dataflow.preloads else 0
+        loads = self._loads(part)
+        x = part.x_loaded * self.x_bits / fresh if fresh else 0.0
+        y = (loads - fresh * x) / part.whole if part.whole else 0.0
+        row = y / max(1.0, part.streamed / part.folds)
+        lead = self.machine.rows if self.period != "uncounted" else 0
+        piece = self.latency + row if part.whole else 2 * one / n
+        plain = max(n * piece / 2, (y + n * self.latency) / 3) if part.whole else 0.0
+        filled = self.latency + max(x / self.machine.rows + lead, x + row)
+        filled = max(plain, (filled + (n - 1) * piece) / 2)
+        streaming = max(0, part.whole - fresh)
+        return fresh * max(0.0, filled - one) + streaming * max(0.0, plain - one)
 
-def _intersected(machine: SystolicArray, work: SparseGemm) -> Expected | None:
-    """Expected cycles of the folds of an intersecting array; None if nothing is masked: K."""
-    pe = machine.intersecting
-    if pe is None or (work.a.is_dense and work.b.is_dense):
-        return None
-    fabric = Fabric(machine.rows, machine.cols, pe.group, pe.lookahead)
-    return expected_fold_cycles(work.a, work.b, work.gemm.count, fabric)
+    def _edges(self) -> tuple[float, float, float, float]:
+        """What the first fold waits for its operands, the last results for the channel, and take.
 
-
-def _k_in_time(machine: SystolicArray, placement: Placement) -> tuple[_Part, _Edges]:
-    """K in time (os): a tile of C held, rows of tiles from left to right."""
-    expected = _intersected(machine, placement.work)
-    x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
-    x_half = _half_bits(machine, placement.x) / element_bits(machine, placement, placement.x)
-    y_half = _half_bits(machine, placement.y) / element_bits(machine, placement, placement.y)
-    parts: list[_Part] = []
-    edges: list[_Edges] = []
-    for row_class, (row_tiles, rows) in enumerate(_tiles(y_lanes, machine.rows)):
-        for col_class, (col_tiles, cols) in enumerate(_tiles(x_lanes, machine.cols)):
-            slots, x_k, y_k = _along_k(placement, cols if placement.lanes == "cols" else rows)
-            x_stays, y_stays = x_lanes * x_k <= x_half, rows * y_k <= y_half
-            streamed: float = math.ceil(slots / machine.dot_width)
-            if expected is not None:
-                # full tiles come first, the ragged one is the last
-                down = slice(0, row_tiles) if rows == machine.rows else slice(-1, None)
-                across = slice(0, col_tiles) if cols == machine.cols else slice(-1, None)
-                streamed = float(expected.cycles[:, down, across].mean())
-            waited = _waits(machine, placement, streamed, cols * x_k, rows * y_k)
-            late = max(0.0, machine.rows - machine.fill_cycles - streamed - waited)
-            draining = late if machine.drain == "overlapped" else 0.0
-            part = _Part(
-                folds=1,
-                loading=0 if x_stays and y_stays else 1,
-                streamed=streamed,
-                waited=waited,
-                draining=draining,
-                issued=rows * cols * slots,
-                x_loaded=0 if x_stays else cols * x_k,
-                y_loaded=0 if y_stays else rows * y_k,
-                x_read=cols * x_k,
-                y_read=rows * y_k,
-            )
-            # What stays is loaded once: x along the first row of tiles, y at the start of each row.
-            x_first = col_tiles if x_stays and row_class == 0 else 0
-            y_first = row_tiles if y_stays and col_class == 0 else 0
-            shared = 1 if x_first and y_first else 0
-            once = _Part(
-                loading=x_first + y_first - shared if x_stays and y_stays else 0,
-                x_loaded=x_first * cols * x_k,
-                y_loaded=y_first * rows * y_k,
-            )
-            parts += [part.times(row_tiles * col_tiles), once]
-            first_x, first_y = min(cols * x_k, x_half), min(rows * y_k, y_half)
-            edges.append(_Edges(first_x, first_y, rows * cols, draining))
-    first = edges[0]
-    return _sum(parts), _Edges(first.x, first.y, edges[-1].output, first.draining)
+        And what the last results of the first tile of columns take, which leave behind the next.
+        """
+        machine, placement = self.machine, self.placement
+        r, fill = machine.rows, machine.fill_cycles
+        tile = self.given.tiles[0]
+        x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
+        cols, high = min(machine.cols, x_lanes), min(machine.rows, y_lanes)
+        last_cols = (x_lanes - 1) % machine.cols + 1
+        out = machine.output_bits * self.per_bit * last_cols
+        if not placement.dataflow.preloads:
+            steps = max(1, -(-tile.slots // machine.dot_width))
+            row = (cols * tile.x_k * self.x_bits + high * tile.y_k * self.y_bits) / steps
+            out *= (y_lanes - 1) % r + 1
+            leaving = 0 if self.period == "uncounted" else r
+            return self.latency + row, max(0.0, out - leaving), out, 0.0
+        deep = -(-tile.slots // r)
+        x = cols * (r * tile.x_k // tile.slots if deep > 1 else tile.x_k) * self.x_bits
+        row = (r * tile.y_k // tile.slots if deep > 1 else tile.y_k) * self.y_bits
+        lead = {"uncounted": 0, "back_to_back": r + 1}.get(self.period, r)
+        rest = (y_lanes - 1) % self.rows + 1
+        out *= rest
+        first = x + row if self.period == "uncounted" else max(x / r, x - r, x + row - lead)
+        behind = out / last_cols * cols if x_lanes > cols else 0.0
+        return self.latency + first, max(0.0, out + r - rest - fill), out, behind

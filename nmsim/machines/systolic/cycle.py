@@ -10,20 +10,35 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
-from nmsim.machines.systolic.folds import Array, Buffers, Sums, Work, sum_folds
+from nmsim.machines.systolic.capacity import halves, room
+from nmsim.machines.systolic.folds import Array, Buffers, Room, Sums, Work, sum_folds
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
-from nmsim.machines.systolic.memory import TICKS
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.memory import (
+    BACK_TO_BACK,
+    EXPOSED,
+    HIDDEN,
+    TICKS,
+    UNCOUNTED,
+    Timing,
+)
+from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["run", "simulate"]
+__all__ = ["array_of", "buffers_of", "count", "run", "simulate"]
+
+PERIODS = {
+    "exposed": EXPOSED,
+    "hidden": HIDDEN,
+    "back_to_back": BACK_TO_BACK,
+    "uncounted": UNCOUNTED,
+}
 
 
 def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Result:
@@ -53,27 +68,13 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
 
     Raises
     ------
+    CapacityError
+        if a buffer cannot hold what it needs at least.
     ShapeError
         if its times or sums might not fit 64 bits.
     """
     work = placement.work
-    _refuse_beyond_64_bits(machine, placement, _buffers(machine, placement))
-    slots = tile_slots(
-        placement.selected_mask,
-        placement.native,
-        placement.work.gemm.count,
-        _lock_step(machine, placement),
-        placement.k,
-    )
-    folds = _intersect(machine, placement, sample)
-    sums = sum_folds(
-        _array(machine, placement),
-        _buffers(machine, placement),
-        _work_of(placement, intersecting=folds is not None),
-        slots,
-        None if folds is None else folds.folds,
-        k_on_rows=placement.dataflow.rows == "k",
-    )
+    sums, folds = count(machine, placement, sample)
     result = _written(machine, placement, sums)
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
@@ -90,6 +91,31 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
         survivors=survivors_of(work.a, work.b, g.count, pe.group),
         note=_sampled(folds, result.compute_cycles // g.repeat),
     )
+
+
+def count(
+    machine: SystolicArray, placement: Placement, sample: Sample | None = None
+) -> tuple[Sums, Sampled | None]:
+    """What the folds of a placement add up to, and those of an array that intersects."""
+    slots = tile_slots(
+        placement.selected_mask,
+        placement.native,
+        placement.work.gemm.count,
+        _lock_step(machine, placement),
+        placement.k,
+    )
+    space = room(machine, placement, (int(slots.min()), int(slots.max())))
+    _refuse_beyond_64_bits(machine, placement, space)
+    folds = _intersect(machine, placement, sample)
+    sums = sum_folds(
+        array_of(machine, placement),
+        buffers_of(machine, placement),
+        _work_of(placement, intersecting=folds is not None),
+        space,
+        slots,
+        None if folds is None else folds.folds,
+    )
+    return sums, folds
 
 
 def _intersect(
@@ -129,7 +155,7 @@ def _least(machine: SystolicArray, placement: Placement) -> NDArray[np.float64]:
     -------
     float64 array, copies x row tiles x column tiles
     """
-    g, array = placement.work.gemm, _array(machine, placement)
+    g, array = placement.work.gemm, array_of(machine, placement)
     rows, cols = (
         np.minimum(size, lanes - np.arange(0, lanes, size))
         for size, lanes in ((machine.rows, g.m), (machine.cols, g.n))
@@ -141,7 +167,8 @@ def _least(machine: SystolicArray, placement: Placement) -> NDArray[np.float64]:
             (cols, "b", array.x_delivery),
         )
     )
-    least = np.maximum(a[:, None] + b[None, :], float(array.drain))
+    behind = machine.rows if machine.drain in ("overlapped", "back_to_back") else 0
+    least = np.maximum(a[:, None] + b[None, :], float(behind))
     return np.broadcast_to(least, (g.count, *least.shape))
 
 
@@ -168,21 +195,18 @@ def _sampled(folds: Sampled, compute_cycles: int) -> str:
     )
 
 
-def _array(machine: SystolicArray, placement: Placement) -> Array:
-    """The array, and the time of stored elements on the path that feeds it."""
-    shift = machine.preload if placement.dataflow.preloads else "overlapped"
+def array_of(machine: SystolicArray, placement: Placement) -> Array:
+    """The array, how its folds follow each other, and stored elements' time on the path."""
     per_bit = TICKS / machine.delivery.bits_per_cycle if machine.delivery else 0.0
     x, y = (per_bit * placement.stored_as(position).bits for position in (placement.x, placement.y))
-    return Array(
-        rows=machine.rows,
-        cols=machine.cols,
-        dot_width=machine.dot_width,
-        overhead=_overhead(machine, placement),
-        drain=machine.rows if placement.dataflow.drains and machine.drain == "overlapped" else 0,
-        preload={"exposed": machine.rows, "overlapped": 0, "uncounted": -1}[shift],
-        x_delivery=x,
-        y_delivery=y,
+    timing = Timing(
+        period=PERIODS[period_of(machine, placement)],
+        held=placement.dataflow.preloads,
+        shift=machine.rows * TICKS,
+        fill=machine.fill_cycles * TICKS,
+        latency=math.ceil(machine.dram.latency_ns * machine.clock_mhz * 1e-3 * TICKS),
     )
+    return Array(machine.rows, machine.cols, machine.dot_width, timing, x, y)
 
 
 def _work_of(placement: Placement, *, intersecting: bool) -> Work:
@@ -200,7 +224,7 @@ def _work_of(placement: Placement, *, intersecting: bool) -> Work:
 
 
 def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
-    once = machine.rows * _moves(machine, placement).count("overlapped")
+    compute = -(-sums.compute // TICKS)
     return writeup(
         machine,
         placement,
@@ -214,38 +238,38 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
             sums.outputs,
         ),
         Spent(
-            compute=-(-sums.compute // TICKS) + once,
+            compute=compute,
             waited=-(-sums.waited // TICKS),
-            streamed=sums.streamed,
-            preload=sums.folds * machine.rows if _shifts_in(machine, placement) else 0,
-            cycles=-(-sums.total // TICKS) + once,
+            streamed=sums.streamed // TICKS,
+            preload=sums.folds * machine.rows if shifts_apart(machine, placement) else 0,
+            cycles=max(compute, -(-sums.total // TICKS)),
             issued=sums.issued,
         ),
     )
 
 
-def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, buffers: Buffers) -> None:
+def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, space: Room) -> None:
     """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.
 
     Folds are at most tiles of columns times tiles of K (or of rows) times chunks; every fold loads,
-    stores and waits at most once for all that it touches.
+    stores and waits at most once for all that it touches, and every piece, of a row at least, for
+    the latency.
     """
     g, k = placement.work.gemm, placement.k
+    array, buffers = array_of(machine, placement), buffers_of(machine, placement)
+    timing = array.timing
     x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
-    on_rows = placement.dataflow.rows == "k"
+    on_rows = timing.held
     column_tiles = math.ceil(x / machine.cols)
     row_tiles = math.ceil((k if on_rows else y) / machine.rows)
-    chunks = math.ceil(y / max(1, buffers.sums_half // machine.cols)) if on_rows else 1
+    chunks = math.ceil(y / space.sum_rows) if on_rows else 1
     folds = column_tiles * row_tiles * chunks
-    cycles = column_tiles * row_tiles * (y if on_rows else k)
-    cycles += folds * _overhead(machine, placement)
-    array = _array(machine, placement)
-    ticks = TICKS * cycles + folds * (3.0 + 2 * buffers.latency)
-    ticks += x * k * (chunks if on_rows else row_tiles) * buffers.x_ticks
-    ticks += y * k * column_tiles * buffers.y_ticks
-    ticks += TICKS * folds * array.drain
-    ticks += x * k * (chunks if on_rows else row_tiles) * array.x_delivery
-    ticks += y * k * column_tiles * array.y_delivery
+    streamed = column_tiles * row_tiles * (y if on_rows else k)
+    ticks = TICKS * (streamed + 4.0 * folds) + folds * timing.fill
+    ticks += folds * timing.shift if timing.period != UNCOUNTED else 0
+    ticks += (2 * streamed + folds) * timing.latency
+    ticks += x * k * (chunks if on_rows else row_tiles) * (buffers.x_ticks + array.x_delivery)
+    ticks += y * k * column_tiles * (buffers.y_ticks + array.y_delivery)
     ticks += x * y * (2 * row_tiles * buffers.sum_ticks + buffers.output_ticks)
     issued = x * y * k
     if g.count * max(ticks, issued) > 2.0**62:
@@ -261,39 +285,18 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
     return {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
 
 
-def _overhead(machine: SystolicArray, placement: Placement) -> int:
-    """Cycles of a fold beside those that stream: skew in and out, exposed preload and drain."""
-    exposed = _moves(machine, placement).count("exposed")
-    return machine.fill_cycles + machine.rows * exposed
-
-
-def _shifts_in(machine: SystolicArray, placement: Placement) -> bool:
-    """Whether x comes in cycles of its own, before those that stream y."""
-    return placement.dataflow.preloads and machine.preload != "overlapped"
-
-
-def _moves(machine: SystolicArray, placement: Placement) -> tuple[str, ...]:
-    """How each shift of the dataflow, of R cycles, is exposed."""
-    preload = (machine.preload,) if placement.dataflow.preloads else ()
-    drain = (machine.drain,) if placement.dataflow.drains else ()
-    return preload + drain
-
-
-def _buffers(machine: SystolicArray, placement: Placement) -> Buffers:
+def buffers_of(machine: SystolicArray, placement: Placement) -> Buffers:
     """Channel time and half-buffer capacity per stored element."""
     gbps = machine.dram.gbps
     per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
-    half_bits = {"a": machine.sram.a_kib * 4096, "b": machine.sram.b_kib * 4096}
-    x_bits = element_bits(machine, placement, placement.x)
-    y_bits = element_bits(machine, placement, placement.y)
+    half = halves(machine, placement)
     return Buffers(
-        x_ticks=x_bits * per_bit,
-        y_ticks=y_bits * per_bit,
+        x_ticks=element_bits(machine, placement, placement.x) * per_bit,
+        y_ticks=element_bits(machine, placement, placement.y) * per_bit,
         sum_ticks=machine.accumulator_bits * per_bit,
         output_ticks=machine.output_bits * per_bit,
-        x_half=half_bits[placement.x] / x_bits,
-        y_half=half_bits[placement.y] / y_bits,
-        sums_half=int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
-        latency=math.ceil(machine.dram.latency_ns * machine.clock_mhz * 1e-3 * TICKS),
+        x_half=half.x,
+        y_half=half.y,
+        sums_half=half.sums,
         spill=machine.partial_sums == "spill",
     )

@@ -1,79 +1,272 @@
 """The memory pipeline as events (simpy): the oracle of the recurrence, and what it cannot do.
 
-One array alone gives exactly the times of ``nmsim.machines.systolic.memory``. Several arrays may
-share the channel: then they contend for it, first come first served.
+An array is two processes: its DMA engine, which runs a program of loads and stores in order, and
+its rows of PEs, which stream piece after piece. One array alone gives exactly the times of
+``nmsim.machines.systolic.memory``. Several arrays may share the channel: an engine holds it only
+while a transfer moves, and then they contend for it, first come first served.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import simpy
 
-__all__ = ["Fold", "finish_times"]
+from nmsim.machines.systolic.memory import (
+    BACK_TO_BACK,
+    EXPOSED,
+    HIDDEN,
+    TICKS,
+    UNCOUNTED,
+    Pieces,
+    Timing,
+)
+
+__all__ = ["Span", "Times", "run"]
 
 Events = Generator[simpy.Event, Any, None]
 
 
-class Fold(NamedTuple):
-    """A fold: compute time, and channel time of its load, stream and results, ticks."""
+class Span(NamedTuple):
+    """What happens from one time to another, ticks: a load, a store, or a fold that streams."""
 
-    compute: int
-    load: int
-    stream: int
-    store: int
+    what: str
+    fold: int
+    start: int
+    end: int
 
 
-def finish_times(arrays: Sequence[Sequence[Fold]], latency: int) -> list[int]:
-    """When each array has finished its folds and its last results have left, ticks.
+class Times(NamedTuple):
+    """When an array's last result has left, ticks, and what its channel and its PEs did."""
 
-    Parameters
-    ----------
-    arrays
-        The folds of each array, in order.
-    latency
-        From the end of a transfer's channel time to its arrival, ticks.
-    """
+    finished: int
+    spans: list[Span]
+
+
+def run(arrays: Sequence[Sequence[Pieces]], timing: Timing) -> list[Times]:
+    """Take the folds of each array, in order, through one channel that all of them share."""
     env = simpy.Environment()
     channel = simpy.Resource(env, capacity=1)
-    pipelines = [_Pipeline(env, channel, folds, latency) for folds in arrays]
+    pipelines = [_Pipeline(env, channel, folds, timing) for folds in arrays]
     env.run()
-    return [pipeline.finished for pipeline in pipelines]
+    return [
+        Times(max(one.array_done, one.engine_done), sorted(one.spans, key=lambda s: s.start))
+        for one in pipelines
+    ]
+
+
+class _Step(NamedTuple):
+    """A piece: its fold, whether that fold starts or ends with it, and what it streams."""
+
+    number: int
+    fold: Pieces
+    first: bool
+    last: bool
+    ticks: int
+
+
+class _Owed(NamedTuple):
+    """Results: channel time of each of so many shares, and the event of the first of them."""
+
+    share: int
+    shares: int
+    there: simpy.Event
+    number: int
 
 
 class _Pipeline:
-    """One array: its folds, and the requests that they make of the channel."""
+    """One array: what its engine and its PEs tell each other, piece by piece."""
 
     def __init__(
-        self, env: simpy.Environment, channel: simpy.Resource, folds: Sequence[Fold], latency: int
+        self,
+        env: simpy.Environment,
+        channel: simpy.Resource,
+        folds: Sequence[Pieces],
+        timing: Timing,
     ) -> None:
-        self.env = env
-        self.channel = channel
-        self.latency = latency
-        self.finished = 0
-        env.process(self._run(folds))
+        self.env, self.channel, self.timing = env, channel, timing
+        self.steps = list(_steps(folds))
+        self.spans: list[Span] = []
+        self.array_done = self.engine_done = 0
+        self.events: dict[tuple[str, int], simpy.Event] = defaultdict(env.event)
+        self.times: dict[tuple[str, int], int] = {}
+        self.owed: dict[int, _Owed] = {}
+        for before in (-2, -1):
+            for what in ("started", "ended"):
+                self.events[what, before].succeed()
+        env.process(self._engine())
+        env.process(self._array())
 
-    def _transfer(self, ticks: int, latency: int) -> Events:
+    def _at(self, what: str, piece: int) -> simpy.Event:
+        return self.events[what, piece]
+
+    def _later(self, ticks: int, what: str, piece: int) -> None:
+        """Let an event happen after some time."""
+
+        def wait() -> Events:
+            yield self.env.timeout(ticks)
+            self._happens(what, piece)
+
+        self.env.process(wait())
+
+    def _happens(self, what: str, piece: int) -> None:
+        self.times[what, piece] = int(self.env.now)
+        self._at(what, piece).succeed()
+
+    def _transfer(self, what: str, number: int, ticks: int, marks: Sequence[Any] = ()) -> Events:
+        """Hold the channel for a transfer; marks are events some time after it began."""
         with self.channel.request() as turn:
             yield turn
+            start = int(self.env.now)
+            for after, name, piece in marks:
+                self._later(after, name, piece)
             yield self.env.timeout(ticks)
-        yield self.env.timeout(latency)
+        self.spans.append(Span(what, number, start, int(self.env.now)))
 
-    def _request(self, ticks: int, latency: int) -> simpy.Event:
-        if ticks == 0:
-            return self.env.timeout(0)
-        return self.env.process(self._transfer(ticks, latency))
+    def _engine(self) -> Events:
+        """The program of the DMA engine."""
+        owed: deque[list[Any]] = deque()
+        for q, step in enumerate(self.steps):
+            yield self._at("started", q - 2)
+            nothing = not owed and q - 2 not in self.owed
+            if nothing:
+                self._happens("stored", q)
+            yield from self._load(q, step)
+            yield from self._store(q, owed, None if step.first and step.fold.opens else 1)
+            if not nothing:
+                self._happens("stored", q)
+        for q in (len(self.steps), len(self.steps) + 1):
+            yield self._at("started", q - 2)
+            yield from self._store(q, owed, None)
+        self.engine_done = int(self.env.now)
 
-    def _run(self, folds: Sequence[Fold]) -> Events:
-        done: simpy.Event = self.env.timeout(0)
-        loads: list[simpy.Event] = [self._request(folds[0].load, self.latency)] if folds else []
-        stores = [done, done]
-        for index, fold in enumerate(folds):
-            yield loads[index] & stores[index]
-            # In this order: what the fold streams comes before what the next one loads.
-            streamed = self._request(fold.stream, self.latency)
-            if index + 1 < len(folds):
-                loads.append(self._request(folds[index + 1].load, self.latency))
-            yield streamed & self.env.timeout(fold.compute)
-            stores.append(self._request(fold.store, 0))
-        yield stores[-1]
-        self.finished = int(self.env.now)
+    def _store(self, q: int, owed: deque[list[Any]], shares: int | None) -> Events:
+        """Results of piece q - 2 become owed, those before leave; and so many shares; None: all."""
+        if q - 2 in self.owed:
+            yield from self._leave(owed, None)
+            results = self.owed[q - 2]
+            yield results.there
+            owed.append([results, results.shares])
+        yield from self._leave(owed, shares)
+
+    def _leave(self, owed: deque[list[Any]], shares: int | None) -> Events:
+        """So many shares of what is owed leave; None: all of them."""
+        while owed and (shares is None or shares > 0):
+            results, left = owed[0]
+            gone = left if shares is None else min(shares, left)
+            yield from self._transfer("store", results.number, gone * results.share)
+            owed[0][1] -= gone
+            if not owed[0][1]:
+                owed.popleft()
+            if shares is not None:
+                break
+
+    def _load(self, q: int, step: _Step) -> Events:
+        one, latency = step.fold, self.timing.latency
+        held = self.timing.held
+        x_loads = one.x_loads and (step.first or not held)
+        x, y = (one.x if x_loads else 0), (one.y if one.y_loads else 0)
+        rows = one.y_row if one.y_loads else 0
+        marks = [(latency + (one.x_row if x_loads else 0) + rows, "first", q)]
+        if held:
+            marks = [(latency + x + rows, "first", q)]
+            marks += [(latency + one.x_row, "held_first", q), (latency + x, "held_last", q)]
+        if x_loads or one.y_loads:
+            yield from self._transfer("load", step.number, x + y, marks)
+            yield self._at("ended", q - 2)
+            self._later(latency, "last", q)
+
+    def _array(self) -> Events:
+        """The PEs: piece after piece."""
+        begun = 0
+        for q, step in enumerate(self.steps):
+            one, held = step.fold, self.timing.held
+            x_loads = one.x_loads and (step.first or not held)
+            if step.first:
+                yield from self._open(q, step, begun)
+            if one.y_loads or (x_loads and not held):
+                yield self._at("first", q)
+            if step.first and one.opens:
+                yield self._at("stored", q)
+            start = int(self.env.now)
+            begun = start if step.first else begun
+            self._happens("started", q)
+            self._owe(q, step, begun)
+            yield self.env.timeout(step.ticks)
+            if one.y_loads or (x_loads and not held):
+                yield self._at("last", q)
+            self._happens("ended", q)
+            self.spans.append(Span("stream", step.number, start, int(self.env.now)))
+            self._results(q, step, begun)
+
+    def _open(self, q: int, step: _Step, begun: int) -> Events:
+        """All that a fold waits for but what streams: its neighbours, and what it holds."""
+        timing, one, before = self.timing, step.fold, min(2, step.number)
+        if before and timing.period != BACK_TO_BACK:
+            yield self.env.timeout(timing.fill)
+        ready = int(self.env.now)
+        if not timing.held:
+            if timing.period == EXPOSED and before:
+                ready += timing.shift
+            if (timing.period, before) in ((HIDDEN, 2), (BACK_TO_BACK, 1), (BACK_TO_BACK, 2)):
+                ready = max(ready, begun + timing.shift)
+            yield self.env.timeout(ready - int(self.env.now))
+            return
+        if timing.period == UNCOUNTED:
+            if one.x_loads:
+                yield self._at("held_last", q)
+            return
+        lead = TICKS if timing.period == BACK_TO_BACK else 0
+        # When shifting in may begin: behind the fold before, if it is hidden, then with its words.
+        asked = ready if timing.period == EXPOSED else max(0, begun - (lead if before else 0))
+        yield from self._shift_in(q, one, asked, lead)
+
+    def _shift_in(self, q: int, one: Pieces, asked: int, lead: int) -> Events:
+        """A preload from some time on, which may have passed, and the cycle before the stream."""
+        now = int(self.env.now)
+        done = asked + one.shift
+        if one.x_loads:
+            done = max(done, (yield from self._when("held_first", q)) + one.shift)
+            done = max(done, (yield from self._when("held_last", q)))
+        done = max(done + lead, now)
+        yield self.env.timeout(max(0, done - int(self.env.now)))
+
+    def _when(self, what: str, piece: int) -> Generator[simpy.Event, Any, int]:
+        """When an event happened, waiting for it if it has not yet."""
+        if (what, piece) not in self.times:
+            yield self._at(what, piece)
+        return self.times[what, piece]
+
+    def _owe(self, q: int, step: _Step, begun: int) -> None:
+        """What a piece owes: the first of it leaves the array R cycles after it came in (ws)."""
+        one, shift, now = step.fold, self.timing.shift, int(self.env.now)
+        there = self._at("there", q)
+        if step.last and one.share:
+            self.owed[q] = _Owed(one.share, one.shares, there, step.number)
+            if self.timing.held:
+                self._later(max(0, begun + shift - now), "there", q)
+        elif one.spilled:
+            self.owed[q] = _Owed(one.spilled, 1, there, step.number)
+            self._later(shift, "there", q)
+
+    def _results(self, q: int, step: _Step, begun: int) -> None:
+        """When the results of a fold that has streamed leave the array."""
+        timing, now = self.timing, int(self.env.now)
+        if not step.last:
+            return
+        self.array_done = now + timing.fill
+        if not timing.held:
+            behind = begun + timing.shift if timing.period == HIDDEN and step.number else 0
+            first = max(now + timing.fill, behind)
+            self.array_done = first + (0 if timing.period == UNCOUNTED else timing.shift)
+            if step.fold.share:
+                self._later(first - now, "there", q)
+
+
+def _steps(folds: Sequence[Pieces]) -> Generator[_Step, None, None]:
+    for number, one in enumerate(folds):
+        part = one.ticks // one.pieces
+        for piece in range(one.pieces):
+            last = piece == one.pieces - 1
+            ticks = one.ticks - (one.pieces - 1) * part if last else part
+            yield _Step(number, one, piece == 0, last, ticks)

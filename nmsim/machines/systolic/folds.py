@@ -22,34 +22,43 @@ from numpy.typing import NDArray
 
 from nmsim.jit import compiled
 from nmsim.machines.systolic.memory import (
+    BACK_TO_BACK,
+    COUNTED,
+    EXPOSED,
+    FOLDS,
+    HEAD,
+    HIDDEN,
+    KEPT,
+    LAST_TICKS,
+    PATH,
+    STREAMED,
     TICKS,
-    TIMES,
+    UNCOUNTED,
+    Pieces,
     State,
+    Timing,
+    finish,
     fold,
-    last_store,
     note,
-    only_shifted,
     repeat,
+    repeats,
+    stall_free,
 )
 
-__all__ = ["Array", "Buffers", "Sums", "Work", "sum_folds"]
+__all__ = ["Array", "Buffers", "Cut", "Fold", "Room", "Sums", "Work", "in_pieces", "sum_folds"]
 
 
 class Array(NamedTuple):
-    """R, C, products along K that a PE sums per cycle, and the cycles of a fold beside streaming.
+    """R, C, products along K that a PE sums per cycle, and how folds follow each other.
 
-    ``drain`` is what a drain behind the next fold takes of that at least; ``x_delivery`` and
-    ``y_delivery`` are the time of a stored element on the path from the buffers,
-    ticks; ``preload`` the exposed cycles in which x shifts in, 0 if x comes while y streams, and -1
-    if its shifting is not counted at all.
+    ``x_delivery`` and ``y_delivery`` are the time of a stored element on the path from the buffers,
+    ticks.
     """
 
     rows: int
     cols: int
     dot_width: int
-    overhead: int
-    drain: int
-    preload: int
+    timing: Timing
     x_delivery: float
     y_delivery: float
 
@@ -64,7 +73,6 @@ class Buffers(NamedTuple):
     x_half: float
     y_half: float
     sums_half: int
-    latency: int
     spill: bool
 
 
@@ -86,10 +94,42 @@ class Work(NamedTuple):
     intersecting: bool
 
 
+class Cut(NamedTuple):
+    """How folds are cut: streamed rows of each (K on the rows), and pieces of its time."""
+
+    rows: int
+    pieces: int
+
+
+class Room(NamedTuple):
+    """What half of each buffer holds of a fold, and how much of it there is.
+
+    Parameters
+    ----------
+    sum_rows
+        Streamed rows whose sums the C buffer holds (K on the rows); all where sums may spill.
+    spill_rows
+        Streamed rows whose sums it holds without sending any off.
+    x_size, y_size
+        Elements along K of a lane of each operand (K in time).
+    x_room, y_room
+        As many of those, in all lanes of a tile, as half a buffer holds; with K on the rows
+        ``y_room`` counts streamed rows.
+    """
+
+    sum_rows: int
+    spill_rows: int
+    x_size: int
+    y_size: int
+    x_room: int
+    y_room: int
+
+
 class Chunk(NamedTuple):
     """A tile of columns and a chunk of streamed rows: cycles that stream, columns, slots along K.
 
-    ``x_k`` and ``y_k`` are the stored elements of both operands along that K.
+    ``x_k`` and ``y_k`` are the stored elements of both operands along that K; the folds are cut
+    into so many ``pieces``.
     """
 
     streamed: int
@@ -97,12 +137,14 @@ class Chunk(NamedTuple):
     slots: int
     x_k: int
     y_k: int
+    pieces: int
 
 
 class Fold(NamedTuple):
     """One fold: cycles that stream, and elements read from the buffers, loaded, and written.
 
-    ``sums_in`` and ``sums_out`` are partial sums that the C buffer cannot hold.
+    ``sums_in`` and ``sums_out`` are partial sums that the C buffer cannot hold. ``pieces`` are
+    those of the fold, ``shares`` those of the chunk or tile, and the first fold ``opens`` it.
     """
 
     streamed: int
@@ -113,21 +155,31 @@ class Fold(NamedTuple):
     sums_in: int
     sums_out: int
     outputs: int
+    pieces: int
+    shares: int
+    opens: bool
 
 
 class Sums(NamedTuple):
     """What the folds of all copies add up to: ticks, cycles and elements.
 
-    ``total``, until the last result has left, ``compute`` and its part ``waited``, for the path
-    from the buffers, are in ticks; ``streamed``, that feeds operands, in cycles; ``issued`` counts
-    MAC slots.
+    ``total``, until the last result has left; ``compute``, the part in which memory does not keep
+    the array waiting; and the waits for DRAM's bandwidth, its latency and results to leave are in
+    ticks, as are ``shifted``, what shifts behind other folds show, ``streamed``, that feeds
+    operands, and ``waited``, for the path from the buffers. ``issued`` counts MAC slots; ``cut`` is
+    how folds were cut.
     """
 
     total: int
-    folds: int
     compute: int
-    waited: int
+    cut: Cut
+    folds: int
+    bandwidth: int
+    latency: int
+    write_back: int
+    shifted: int
     streamed: int
+    waited: int
     issued: int
     x_loaded: int
     y_loaded: int
@@ -139,10 +191,6 @@ class Sums(NamedTuple):
 
 
 (
-    FOLDS,
-    COMPUTE,
-    WAITED,
-    STREAMED,
     ISSUED,
     X_LOADED,
     Y_LOADED,
@@ -151,22 +199,56 @@ class Sums(NamedTuple):
     SUMS_IN,
     SUMS_OUT,
     OUTPUTS,
-) = range(TIMES, TIMES + 12)
-STATE_SIZE = TIMES + 12
+) = range(COUNTED, COUNTED + 8)
+STATE_SIZE = COUNTED + 8
+TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
+"""Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
 
 # Kernels are compiled anew for a literal argument: these are none.
-FIRST, ONCE, YES = cast("tuple[int, int, bool]", (np.int64(0), np.int64(1), np.bool_(True)))
+FIRST, ONCE, YES, NO = cast(
+    "tuple[int, int, bool, bool]", (np.int64(0), np.int64(1), np.bool_(True), np.bool_(False))
+)
 
 
 @compiled
-def _delivery_wait(array: Array, one: Fold) -> int:
-    """Ticks that a fold waits for the path from the buffers."""
+def _path_waits(array: Array, one: Fold) -> tuple[int, int]:
+    """Ticks that a fold waits for the path from the buffers while it streams, and shifts in."""
     x, y = one.x_read * array.x_delivery, one.y_read * array.y_delivery
-    streaming = x + y if array.preload == 0 else y
-    wait = max(0.0, np.ceil(streaming) - one.streamed * TICKS)
-    if array.preload > 0:
-        wait += max(0.0, np.ceil(x) - array.preload * TICKS)
-    return int(wait)
+    held, period = array.timing.held, array.timing.period
+    apart = held and period in (EXPOSED, UNCOUNTED)
+    streaming = y if apart else x + y
+    wait = int(max(0.0, np.ceil(streaming) - one.streamed * TICKS))
+    if held and period == EXPOSED:
+        return wait, int(max(0.0, np.ceil(x) - array.timing.shift))
+    return wait, 0
+
+
+@compiled
+def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
+    """A fold as the pipeline takes it."""
+    wait, late = _path_waits(array, one)
+    x, y = one.x_load * buffers.x_ticks, one.y_load * buffers.y_ticks
+    steps = max(1, one.streamed)
+    parts = 1 if array.timing.held else one.pieces
+    x_rows = array.rows if array.timing.held else steps
+    sums = one.sums_in * buffers.sum_ticks
+    out = one.sums_out * buffers.sum_ticks
+    results = one.outputs * buffers.output_ticks
+    return Pieces(
+        pieces=one.pieces,
+        ticks=one.streamed * TICKS + wait,
+        shift=array.timing.shift + late,
+        x=int(np.ceil(x / parts)),
+        y=int(np.ceil((y + sums) / one.pieces)),
+        x_loads=one.x_load > 0,
+        y_loads=one.y_load + one.sums_in > 0,
+        x_row=int(np.ceil(x / x_rows)),
+        y_row=int(np.ceil(y / steps)),
+        spilled=int(np.ceil(out / one.pieces)),
+        share=int(np.ceil(results / one.shares)),
+        shares=one.shares,
+        opens=one.opens,
+    )
 
 
 @compiled
@@ -176,33 +258,20 @@ def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) 
     After ``done`` folds the times are those of so many. Once a fold has only shifted all of them,
     every later one does the same again; the sums are linear in folds, and are added at the end.
     """
-    x_ahead, y_ahead = min(one.x_load, buffers.x_half), min(one.y_load, buffers.y_half)
-    load = int(np.ceil(x_ahead * buffers.x_ticks + y_ahead * buffers.y_ticks))
-    stream = int(
-        np.ceil(
-            (one.x_load - x_ahead) * buffers.x_ticks
-            + (one.y_load - y_ahead) * buffers.y_ticks
-            + one.sums_in * buffers.sum_ticks
-        )
-    )
-    if buffers.latency > 0:  # a request is one, however fast the channel
-        load = max(load, int(one.x_load + one.y_load > 0))
-    store = int(np.ceil(one.sums_out * buffers.sum_ticks + one.outputs * buffers.output_ticks))
-    wait = _delivery_wait(array, one)
-    ticks = (one.streamed + array.overhead) * TICKS + wait
-    if state[FOLDS] > 0:  # the outputs of the fold before leave behind this one
-        ticks = max(ticks, array.drain * TICKS)
-    before = np.empty(TIMES, np.int64)
-    for done in range(1, count + 1):
+    pieces = in_pieces(array, buffers, one)
+    before, room = np.empty(STREAMED, np.int64), np.empty(KEPT, np.int64)
+    done = FIRST
+    while done < count:
         note(before, state)
-        fold(state, ticks, load, stream, store, buffers.latency)
-        if only_shifted(before, state):
-            repeat(before, state, count - done)
-            break
-    state[FOLDS] += count
-    state[COMPUTE] += count * ticks
-    state[WAITED] += count * wait
-    state[STREAMED] += count * one.streamed
+        fold(state, room, array.timing, pieces)
+        done += 1
+        alike = min(repeats(before, state), count - done)
+        if alike > 0:
+            repeat(before, state, alike)
+            done += alike
+    wait, late = _path_waits(array, one)
+    state[STREAMED] += count * one.streamed * TICKS
+    state[PATH] += count * (wait + late)
     state[X_READ] += count * one.x_read
     state[Y_READ] += count * one.y_read
     state[X_LOADED] += count * one.x_load
@@ -217,22 +286,24 @@ def _column(
     state: State, array: Array, buffers: Buffers, chunk: Chunk, x_loads: bool, y_loads: bool
 ) -> None:
     """All folds along K of one tile of columns and one chunk of streamed rows."""
-    streamed, cols, slots, x_k, y_k = chunk
+    streamed, cols, slots, x_k, y_k, pieces = chunk
     folds = (slots + array.rows - 1) // array.rows
+    shares = folds * pieces
     x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
     x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
     overflow = max(0, streamed * cols - buffers.sums_half) if buffers.spill and folds > 1 else 0
     x, y, done = cols * x_part, streamed * y_part, streamed * cols
     x_full, y_full = x if x_loads else 0, y if y_loads else 0
     if folds > 1:
-        first = Fold(streamed, x, y, x_full, y_full, 0, overflow, 0)
+        first = Fold(streamed, x, y, x_full, y_full, 0, overflow, 0, pieces, shares, YES)
         _folds(state, ONCE, array, buffers, first)
     if folds > 2:
-        inner = Fold(streamed, x, y, x_full, y_full, overflow, overflow, 0)
+        inner = Fold(streamed, x, y, x_full, y_full, overflow, overflow, 0, pieces, shares, NO)
         _folds(state, folds - 2, array, buffers, inner)
     x, y = cols * x_last, streamed * y_last
     x_rest, y_rest = x if x_loads else 0, y if y_loads else 0
-    last = Fold(streamed, x, y, x_rest, y_rest, overflow, 0, done)
+    opens = folds == 1
+    last = Fold(streamed, x, y, x_rest, y_rest, overflow, 0, done, pieces, shares, opens)
     _folds(state, ONCE, array, buffers, last)
     state[ISSUED] += streamed * cols * slots
 
@@ -243,36 +314,34 @@ def _chunks(
     array: Array,
     buffers: Buffers,
     work: Work,
+    cut: Cut,
     cols: int,
     slots: int,
     y_loads: bool,
 ) -> None:
-    """One tile of columns: chunks of streamed rows as long as the C buffer holds their sums."""
+    """One tile of columns: chunks of streamed rows whose sums the C buffer holds."""
     x_k, y_k = _stored(work.x_k, slots), _stored(work.y_k, slots)
-    chunks = 1
-    if not buffers.spill:
-        longest = max(1, buffers.sums_half // cols)
-        chunks = (work.y_lanes + longest - 1) // longest
-    rows = (work.y_lanes + chunks - 1) // chunks
+    rows = cut.rows
     chunks = (work.y_lanes + rows - 1) // rows
     x_stays = cols * x_k <= buffers.x_half
-    whole = Chunk(rows, cols, slots, x_k, y_k)
-    rest = Chunk(work.y_lanes - (chunks - 1) * rows, cols, slots, x_k, y_k)
-    _column(state, array, buffers, whole, YES, y_loads)
+    whole = Chunk(rows, cols, slots, x_k, y_k, cut.pieces)
+    rest = Chunk(work.y_lanes - (chunks - 1) * rows, cols, slots, x_k, y_k, cut.pieces)
     before = np.empty(STATE_SIZE, np.int64)
-    for left in range(chunks - 2, 0, -1):
+    chunk = FIRST
+    while chunk < chunks - 1:
         note(before, state)
-        _column(state, array, buffers, whole, not x_stays, y_loads)
-        if only_shifted(before, state):
-            repeat(before, state, left - 1)
-            break
-    if chunks > 1:
-        _column(state, array, buffers, rest, not x_stays, y_loads)
+        _column(state, array, buffers, whole, chunk == 0 or not x_stays, y_loads)
+        chunk += 1
+        alike = min(repeats(before, state), chunks - 1 - chunk)
+        if (chunk > 1 or not x_stays) and alike > 0:
+            repeat(before, state, alike)
+            chunk += alike
+    _column(state, array, buffers, rest, chunks == 1 or not x_stays, y_loads)
 
 
 @compiled
 def _rows_copy(
-    state: State, array: Array, buffers: Buffers, work: Work, slots: NDArray[np.int64]
+    state: State, array: Array, buffers: Buffers, work: Work, cut: Cut, slots: NDArray[np.int64]
 ) -> None:
     """One copy with K on the rows: tile after tile of columns."""
     tiles = (work.x_lanes + array.cols - 1) // array.cols
@@ -285,14 +354,16 @@ def _rows_copy(
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
         note(before, state)
-        _chunks(state, array, buffers, work, cols, length, tile == 0 or not y_stays)
+        _chunks(state, array, buffers, work, cut, cols, length, tile == 0 or not y_stays)
         tile += 1
-        if full and (tile > 1 or not y_stays) and only_shifted(before, state):
+        more = repeats(before, state)
+        if full and (tile > 1 or not y_stays) and more > 0:
             alike = 0
             while tile + alike < tiles - 1 and (
                 not work.x_selected or slots[tile + alike] == length
             ):
                 alike += 1
+            alike = min(alike, more)
             repeat(before, state, alike)
             tile += alike
 
@@ -318,6 +389,7 @@ def _time_row(
     array: Array,
     buffers: Buffers,
     work: Work,
+    cut: Cut,
     row_tile: int,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
@@ -344,7 +416,8 @@ def _time_row(
         x_loads = row_tile == 0 or not x_stays
         y_loads = tile == 0 or y > buffers.y_half
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
-        one = Fold(streamed, x, y, x_load, y_load, 0, 0, rows * cols)
+        pieces = cut.pieces
+        one = Fold(streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
         _folds(state, alike, array, buffers, one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
@@ -373,6 +446,7 @@ def _time_copy(
     array: Array,
     buffers: Buffers,
     work: Work,
+    cut: Cut,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
 ) -> None:
@@ -383,9 +457,10 @@ def _time_copy(
     while row_tile < row_tiles:
         note(before, state)
         own = cycles[row_tile if work.intersecting else 0]
-        _time_row(state, array, buffers, work, row_tile, slots, own)
+        _time_row(state, array, buffers, work, cut, row_tile, slots, own)
         row_tile += 1
-        if 1 < row_tile < row_tiles and only_shifted(before, state):
+        more = repeats(before, state)
+        if 1 < row_tile < row_tiles and more > 0:
             alike = 0
             while row_tile + alike < row_tiles - 1:
                 if work.y_selected and slots[row_tile + alike] != slots[row_tile - 1]:
@@ -393,6 +468,7 @@ def _time_copy(
                 if work.intersecting and (cycles[row_tile + alike] != own).any():
                     break
                 alike += 1
+            alike = min(alike, more)
             repeat(before, state, alike)
             row_tile += alike
 
@@ -407,93 +483,245 @@ def _skip_alike(
     cycles: NDArray[np.int64],
 ) -> int:
     """Copies done, those included that only repeat the last one and are added up here."""
-    if done < 2 or not only_shifted(before, state):  # the first one waits for no drain
+    more = repeats(before, state)
+    if done < 2 or more == 0:  # the first one waits for no fold before it
         return done
     alike, own, spent = 0, slots[done - 1], cycles[done - 1 if work.intersecting else 0]
     while done + alike < work.copies and (slots[done + alike] == own).all():
         if work.intersecting and (cycles[done + alike] != spent).any():
             break
         alike += 1
+    alike = min(alike, more)
     repeat(before, state, alike)
     return done + alike
 
 
 @compiled
 def _sum_k_on_rows(
+    state: State,
     array: Array,
     buffers: Buffers,
     work: Work,
+    cut: Cut,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """All copies of a GEMM with K on the rows; the times and sums at its end.
+) -> int:
+    """All copies of a GEMM with K on the rows: the time at its end, and the sums in ``state``.
 
     Apart from ``_sum_k_in_time``, so that only the nest that a run needs is compiled.
     """
-    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+    before = np.empty(STATE_SIZE, np.int64)
+    for i in range(STATE_SIZE):
+        state[i] = 0
     copy = 0
     while copy < work.copies:
         note(before, state)
-        _rows_copy(state, array, buffers, work, slots[copy])
+        _rows_copy(state, array, buffers, work, cut, slots[copy])
         copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
-    state[0] = last_store(state)
-    return state
+    return finish(state, array.timing)
 
 
 @compiled
 def _sum_k_in_time(
+    state: State,
     array: Array,
     buffers: Buffers,
     work: Work,
+    cut: Cut,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """All copies of a GEMM with K in time; the times and sums at its end."""
-    state, before = np.zeros(STATE_SIZE, np.int64), np.empty(STATE_SIZE, np.int64)
+) -> int:
+    """All copies of a GEMM with K in time: the time at its end, and the sums in ``state``."""
+    before = np.empty(STATE_SIZE, np.int64)
+    for i in range(STATE_SIZE):
+        state[i] = 0
     copy = 0
     while copy < work.copies:
         note(before, state)
         spent = cycles[copy if work.intersecting else 0]
-        _time_copy(state, array, buffers, work, slots[copy], spent)
+        _time_copy(state, array, buffers, work, cut, slots[copy], spent)
         copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
-    state[0] = last_store(state)
-    return state
+    return finish(state, array.timing)
 
 
-def _sum_folds(
+@compiled
+def _ticks(state: State, buffers: Buffers) -> tuple[float, float]:
+    """Channel time of all loads so far, and of all results and sums that leave."""
+    loads = state[X_LOADED] * buffers.x_ticks + state[Y_LOADED] * buffers.y_ticks
+    loads += state[SUMS_IN] * buffers.sum_ticks
+    stores = state[OUTPUTS] * buffers.output_ticks + state[SUMS_OUT] * buffers.sum_ticks
+    return loads, stores
+
+
+@compiled
+def _least_cycles(
+    state: State, array: Array, buffers: Buffers, compute: int, last: int, same: bool
+) -> int:
+    """What a GEMM takes at least, however its folds are cut into pieces.
+
+    Parameters
+    ----------
+    compute
+        What its folds take where memory never makes them wait, ticks.
+    last
+        Elements of the results of its last fold, which nothing hides.
+    same
+        ``state`` is of these very folds; otherwise of some that were cut into fewer chunks.
+    """
+    timing = array.timing
+    loads, stores = _ticks(state, buffers)
+    out = int(np.ceil(last * buffers.output_ticks))
+    leaving = timing.shift if timing.period != UNCOUNTED else 0
+    if timing.held:
+        leaving = state[LAST_TICKS] + timing.fill - timing.shift
+    busy = compute + state[HEAD] + (max(0, out - leaving) if same else 0)
+    busy = max(busy, int(loads + stores), int(loads) + timing.latency + timing.fill)
+    return int((busy + TICKS - 1) // TICKS)
+
+
+@compiled
+def _keep(best: State, state: State, total: int, compute: int, cut: Cut) -> None:
+    """Remember a run that was the fastest so far."""
+    for i in range(STATE_SIZE):
+        best[i] = state[i]
+    best[TOTAL], best[COMPUTE], best[ROWS], best[PIECES] = total, compute, cut.rows, cut.pieces
+
+
+@compiled
+def _rung(count: int) -> int:
+    """The next number of chunks: all up to 8, then four in an octave."""
+    step = 1
+    while count >= 8 * step:
+        step *= 2
+    return count + step
+
+
+@compiled
+def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) -> int:
+    """What so many folds for every chunk take at least where rows stream in chunks, ticks."""
+    period, _, shift, fill, _ = array.timing
+    chunks = (work.y_lanes + rows - 1) // rows
+    streamed = deep * work.y_lanes * TICKS + max(0, state[PATH] - state[FOLDS])
+    if period == BACK_TO_BACK:
+        slow = max(0, shift - rows * TICKS) * max(0, deep * (chunks - 1) - 1)
+        return int(streamed + slow + shift + fill)
+    per_fold = fill + (shift if period == EXPOSED else 0)
+    return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
+
+
+@compiled
+def _best_k_on_rows(
     array: Array,
     buffers: Buffers,
     work: Work,
+    room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
-    on_rows: bool,
-) -> NDArray[np.int64]:
+) -> State:
+    """The fastest way to cut the folds of a GEMM with K on the rows.
+
+    Numbers of chunks in increasing order, and of pieces for each: a larger buffer adds smaller ones
+    to the numbers that are tried. None is tried that cannot be faster than the best so far.
+    """
+    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
+    least, deep, done, count = 2**62, 0, 0, ONCE
+    while done != 1:
+        rows = (work.y_lanes + count - 1) // count
+        count = _rung(count) if rows > 1 else count
+        if rows > room.sum_rows or rows == done:
+            continue
+        done = rows
+        chunks = (work.y_lanes + rows - 1) // rows
+        last = (work.y_lanes - (chunks - 1) * rows) * ((work.x_lanes - 1) % array.cols + 1)
+        if deep > 0:
+            compute = _deep_compute(state, array, work, deep, rows)
+            if _least_cycles(state, array, buffers, compute, last, NO) >= least:
+                break
+        pieces = ONCE * 4 if buffers.spill and rows > room.spill_rows else ONCE
+        while (rows + pieces - 1) // pieces > room.y_room:
+            pieces *= 2
+        while True:
+            cut = Cut(rows, pieces)
+            total = _sum_k_on_rows(state, array, buffers, work, cut, slots, cycles)
+            compute = stall_free(state, array.timing)
+            if (total + TICKS - 1) // TICKS < least:
+                least = (total + TICKS - 1) // TICKS
+                _keep(best, state, total, compute, cut)
+            if pieces >= rows or _least_cycles(state, array, buffers, compute, last, YES) >= least:
+                break
+            pieces *= 2
+        if buffers.spill:
+            break
+        deep = state[FOLDS] // chunks
+    return best
+
+
+@compiled
+def _best_k_in_time(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    room: Room,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> State:
+    """The fastest way to cut the folds of a GEMM with K in time: how many pieces each."""
+    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
+    last = ((work.y_lanes - 1) % array.rows + 1) * ((work.x_lanes - 1) % array.cols + 1)
+    least, pieces = 2**62, ONCE
+    while (room.x_size + pieces - 1) // pieces > room.x_room or (
+        room.y_size + pieces - 1
+    ) // pieces > room.y_room:
+        pieces *= 2
+    while True:
+        cut = Cut(0, pieces)
+        total = _sum_k_in_time(state, array, buffers, work, cut, slots, cycles)
+        compute = stall_free(state, array.timing)
+        if (total + TICKS - 1) // TICKS < least:
+            least = (total + TICKS - 1) // TICKS
+            _keep(best, state, total, compute, cut)
+        if pieces >= max(room.x_size, room.y_size):
+            return best
+        if _least_cycles(state, array, buffers, compute, last, YES) >= least:
+            return best
+        pieces *= 2
+
+
+def _cut_and_sum(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    room: Room,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64],
+) -> State:
     """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
-    nest = _sum_k_on_rows if on_rows else _sum_k_in_time
-    return nest(array, buffers, work, slots, cycles)
+    nest = _best_k_on_rows if array.timing.held else _best_k_in_time
+    return nest(array, buffers, work, room, slots, cycles)
 
 
 def sum_folds(
     array: Array,
     buffers: Buffers,
     work: Work,
+    room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64] | None = None,
-    *,
-    k_on_rows: bool,
 ) -> Sums:
-    """Add up the folds of all copies of a GEMM: ticks, cycles and elements.
+    """Add up the folds of all copies of a GEMM, cut as is fastest: ticks, cycles and elements.
 
     Parameters
     ----------
+    room
+        What half of each buffer holds of a fold: anything, but for what is refused beforehand.
     slots
         copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
         operand is selected or its lanes stream.
     cycles
         copies x row tiles x column tiles: what each fold of an intersecting array streams.
-    k_on_rows
-        K lies on the rows and x is held (ws, is); otherwise in time and C is held (os).
     """
     spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-    state = _sum_folds(array, buffers, work, slots, spent, k_on_rows)
-    return Sums(int(state[0]), *map(int, state[TIMES:]))
+    state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
+    cut = Cut(state[ROWS], state[PIECES])
+    counted = [*state[FOLDS:HEAD], *state[COUNTED:STATE_SIZE]]
+    return Sums(state[TOTAL], state[COMPUTE], cut, *counted)

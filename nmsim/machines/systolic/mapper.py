@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from nmsim.errors import ShapeError
+from nmsim.errors import CapacityError, ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines.systolic.placement import Placement, why_dense, with_masks, without_masks
 from nmsim.machines.systolic.schema import SystolicArray
@@ -127,16 +127,21 @@ def choose(
     unmasked = _unmasked(machine, work.gemm, clock) if pays else ()
     expected = None
     if closed_form is not None:
-        estimates = [Timed(one, closed_form(machine, one)) for one in masked]
+        estimates, _ = _timed(machine, masked, closed_form)
         without = _unmasked(machine, work.gemm, closed_form) if pays else ()
-        expected = _fastest([*estimates, *without])
-        masked = _worth_a_try(machine, estimates, expected)
-    timed = [*(Timed(one, clock(machine, one)) for one in masked), *unmasked]
+        hints = [*estimates, *without]
+        expected = _fastest(hints) if hints else None
+        if expected and estimates:
+            masked = _worth_a_try(machine, estimates, expected)
+    followed, refused = _timed(machine, masked, clock)
+    timed = [*followed, *unmasked]
+    if not timed:
+        raise refused[0]
     best = _fastest(timed)
     turned = [one for one in timed if one.placement.transposed != best.placement.transposed]
     return Choice(
         best,
-        masked=_fastest(timed[: len(masked)]) if masked else None,
+        masked=_fastest(followed) if followed else None,
         unmasked=_fastest(unmasked) if unmasked else None,
         turned=_fastest(turned) if turned else None,
         expected=expected or best,
@@ -148,13 +153,29 @@ def _unmasked(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, 
     sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="")
     try:
         return _without_masks(machine, sizes, clock)
-    except ShapeError:  # that of the GEMM by its name
+    except (CapacityError, ShapeError):  # that of the GEMM by its name
         return _without_masks(machine, gemm, clock)
 
 
 @lru_cache(maxsize=8192)
 def _without_masks(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
-    return tuple(Timed(one, clock(machine, one)) for one in without_masks(machine, gemm))
+    timed, refused = _timed(machine, without_masks(machine, gemm), clock)
+    if not timed:
+        raise refused[0]
+    return tuple(timed)
+
+
+def _timed(
+    machine: SystolicArray, placements: Sequence[Placement], clock: Clock
+) -> tuple[list[Timed], list[CapacityError]]:
+    """What placements cost, and why those cannot run that a buffer is too small for."""
+    timed, refused = [], []
+    for one in placements:
+        try:
+            timed.append(Timed(one, clock(machine, one)))
+        except CapacityError as error:
+            refused.append(error)
+    return timed, refused
 
 
 def _worth_a_try(

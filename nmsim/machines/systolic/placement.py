@@ -16,7 +16,15 @@ from nmsim.machines.systolic.slots import expected_slots
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["Placement", "Position", "why_dense", "with_masks", "without_masks"]
+__all__ = [
+    "Placement",
+    "Position",
+    "period_of",
+    "shifts_apart",
+    "why_dense",
+    "with_masks",
+    "without_masks",
+]
 
 Position = Literal["a", "b", ""]
 """An operand of C = A . B^T, or neither."""
@@ -102,6 +110,17 @@ class Placement:
     def lanes(self) -> Literal["rows", "cols", "time"]:
         """Where the rows of the selected operand lie on the array."""
         return _lanes(self.dataflow, self.selected)
+
+
+def period_of(machine: SystolicArray, placement: Placement) -> str:
+    """How folds follow each other: exposed, hidden, back_to_back or uncounted."""
+    named = machine.fold_period if placement.dataflow.preloads else machine.drain
+    return "hidden" if named in ("preload_hidden", "overlapped") else named
+
+
+def shifts_apart(machine: SystolicArray, placement: Placement) -> bool:
+    """Whether x comes in cycles of its own, before those that stream y."""
+    return placement.dataflow.preloads and machine.fold_period in ("exposed", "uncounted")
 
 
 def _lanes(dataflow: Dataflow, selected: str) -> Literal["rows", "cols", "time"]:

@@ -16,7 +16,6 @@ __all__ = ["Delivery", "Dram", "Intersecting", "Sram", "SystolicArray"]
 
 Position = Literal["a", "b", "either"]
 Kib = Annotated[float, Field(ge=2**-10, le=2**40)]
-Exposure = Literal["exposed", "overlapped", "uncounted"]
 
 
 class Sram(Spec):
@@ -65,7 +64,10 @@ class Intersecting(Spec):
 class SystolicArray(Machine):
     """A systolic array of rows x cols processing elements (PEs)."""
 
-    replaced: ClassVar[Mapping[str, str]] = {"may_transpose": "order: best (true) or fixed (false)"}
+    replaced: ClassVar[Mapping[str, str]] = {
+        "may_transpose": "order: best (true) or fixed (false)",
+        "preload": "fold_period: exposed, preload_hidden (overlapped) or uncounted",
+    }
 
     kind: Literal["systolic"]
     rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
@@ -83,15 +85,21 @@ class SystolicArray(Machine):
         "cycles to fill and empty (skewed), or reach a whole row or column at once (broadcast; "
         "under os only)",
     )
-    preload: Exposure = Field(
+    fold_period: Literal["exposed", "preload_hidden", "back_to_back", "uncounted"] = Field(
         "exposed",
-        description="shifting the stationary operand in, R cycles: before every fold (exposed), "
-        "behind the fold before it (overlapped), or left out (uncounted)",
+        description="from fold to fold under ws and is, T rows streamed: shifting the stationary "
+        "operand in takes R cycles before every fold, R + T + R + C - 2 (exposed); R once and then "
+        "hides behind the fold before, T + R + C - 2 (preload_hidden); each PE has a shadow "
+        "register and a valid bit, which passes on with the rows, so that a fold streams in behind "
+        "the one before, max(T, R) (back_to_back; columns that load all their rows at once would "
+        "need max(T, R + C)); or is left out (uncounted)",
     )
-    drain: Exposure = Field(
+    drain: Literal["exposed", "overlapped", "back_to_back", "uncounted"] = Field(
         "exposed",
         description="shifting outputs out under os, R cycles: after every fold (exposed), "
-        "behind the next one (overlapped), or left out (uncounted)",
+        "behind the next one (overlapped), behind the next one, which streams in as soon as each "
+        "PE has moved its sum to a shadow register, max(T, R) from fold to fold (back_to_back), or "
+        "left out (uncounted)",
     )
     partial_sums: Literal["split", "spill"] = Field(
         "split",

@@ -1,0 +1,148 @@
+"""What half of each buffer holds of a fold, and which buffers are too small for a placement.
+
+Two pieces of every operand that is loaded fit its buffer, one in each half; an operand that is held
+comes as a whole tile. What is too small for the least of pieces is refused.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nmsim.errors import CapacityError
+from nmsim.machines.systolic.folds import Room
+from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.traffic import element_bits
+
+__all__ = ["Halves", "halves", "least_pieces", "room", "row_counts"]
+
+
+class Halves(NamedTuple):
+    """Stored elements of x and y, and partial sums, that half of their buffers hold."""
+
+    x: float
+    y: float
+    sums: int
+
+
+def halves(machine: SystolicArray, placement: Placement) -> Halves:
+    """What half of each buffer holds, in the elements of a placement."""
+    bits = {"a": machine.sram.a_kib * 4096, "b": machine.sram.b_kib * 4096}
+    return Halves(
+        bits[placement.x] / element_bits(machine, placement, placement.x),
+        bits[placement.y] / element_bits(machine, placement, placement.y),
+        int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
+    )
+
+
+def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Room:
+    """What half of each buffer holds of a fold.
+
+    Parameters
+    ----------
+    slots
+        The least and the most slots along K that a tile of lanes takes.
+
+    Raises
+    ------
+    CapacityError
+        if a buffer cannot hold two of the least pieces.
+    """
+    half = halves(machine, placement)
+    least = tuple(_least(machine, placement, slots))
+    for need, has in zip(least, half, strict=True):
+        if need > has:
+            raise CapacityError(_refusal(machine, placement, least, half))
+    x_least, y_least, cols = least
+    most = slots[1]
+    on_rows = placement.dataflow.preloads
+    return Room(
+        sum_rows=_split_rows(machine, placement, half, cols),
+        spill_rows=half.sums // max(1, cols),
+        x_size=0 if on_rows else placement.along_k(placement.x) or most,
+        y_size=0 if on_rows else placement.along_k(placement.y) or most,
+        x_room=int(half.x // x_least),
+        y_room=int(half.y // y_least),
+    )
+
+
+def _split_rows(machine: SystolicArray, placement: Placement, half: Halves, cols: int) -> int:
+    if machine.partial_sums == "spill" or not cols:
+        return placement.rows_of(placement.y)
+    return half.sums // cols
+
+
+def _least(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Iterator[int]:
+    """Elements of x, of y, and sums that half of each buffer must hold at least."""
+    cols = min(machine.cols, placement.rows_of(placement.x))
+    if not placement.dataflow.preloads:
+        yield from (cols, min(machine.rows, placement.rows_of(placement.y)), 0)
+        return
+    x, y = (_deepest(machine.rows, placement.along_k(p), slots) for p in (placement.x, placement.y))
+    yield from (cols * x, y, 0 if machine.partial_sums == "spill" else cols)
+
+
+def _deepest(rows: int, k: int, slots: tuple[int, int]) -> int:
+    """Stored elements of a lane, k along K, that a fold of so many rows takes at most."""
+    least, most = slots
+    if not k:
+        return min(rows, most)
+    part = rows * k // least
+    return max(part, k - (-(-least // rows) - 1) * part) if least > rows else k
+
+
+def _refusal(
+    machine: SystolicArray, placement: Placement, least: tuple[int, ...], half: Halves
+) -> str:
+    bits = (
+        element_bits(machine, placement, placement.x),
+        element_bits(machine, placement, placement.y),
+        machine.accumulator_bits,
+    )
+    short = []
+    for position, need, has, width in zip(
+        (placement.x, placement.y, "c"), least, half, bits, strict=True
+    ):
+        if need > has:
+            kib = math.ceil(need * width / 4) / 1024
+            now = getattr(machine.sram, f"{position}_kib")
+            short.append(f"sram.{position}_kib is {now}, expected at least {kib}")
+    g = placement.work.gemm
+    return (
+        f"{machine.name}: {' and '.join(short)} KiB, so that GEMM {g.layer!r} {g.phase}, "
+        f"{g.m} x {g.n} x {g.k}, has two pieces of each operand in its buffer"
+    )
+
+
+def row_counts(machine: SystolicArray, placement: Placement, space: Room) -> Iterator[int]:
+    """Rows that may stream in every fold, of ws and is, from the most that the C buffer holds on.
+
+    Numbers of chunks are all up to 8, then four in an octave, whatever the buffer: a larger one
+    adds smaller numbers to those that are tried.
+    """
+    lanes = placement.rows_of(placement.y)
+    count, done = 1, 0
+    while done != 1:
+        rows = -(-lanes // count)
+        count += max(1, 2 ** (count.bit_length() - 3))
+        if rows <= space.sum_rows and rows != done:
+            yield rows
+            done = rows
+            if machine.partial_sums == "spill":
+                return
+
+
+def least_pieces(machine: SystolicArray, space: Room, rows: int) -> int:
+    """Into how many pieces a fold must be cut at least, a power of two: ``rows`` of ws and is."""
+    pieces = 1
+    if not rows:
+        while (
+            -(-space.x_size // pieces) > space.x_room or -(-space.y_size // pieces) > space.y_room
+        ):
+            pieces *= 2
+        return pieces
+    if machine.partial_sums == "spill" and rows > space.spill_rows:
+        pieces = 4
+    while -(-rows // pieces) > space.y_room:
+        pieces *= 2
+    return pieces
