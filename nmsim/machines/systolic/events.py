@@ -208,7 +208,7 @@ class _Pipeline:
         if not timing.held:
             if timing.period == EXPOSED and before:
                 ready += timing.shift
-            if (timing.period, before) in ((HIDDEN, 2), (BACK_TO_BACK, 1), (BACK_TO_BACK, 2)):
+            if timing.period in (HIDDEN, BACK_TO_BACK) and before == 2:
                 ready = max(ready, begun + timing.shift)
             yield self.env.timeout(ready - int(self.env.now))
             return
@@ -256,8 +256,10 @@ class _Pipeline:
             return
         self.array_done = now + timing.fill
         if not timing.held:
-            behind = begun + timing.shift if timing.period == HIDDEN and step.number else 0
-            first = max(now + timing.fill, behind)
+            first = now + timing.fill
+            if step.number and timing.period in (HIDDEN, BACK_TO_BACK):
+                skew = timing.fill if timing.period == BACK_TO_BACK else 0
+                first = max(first, begun + timing.shift + skew)
             self.array_done = first + (0 if timing.period == UNCOUNTED else timing.shift)
             if step.fold.share:
                 self._later(first - now, "there", q)

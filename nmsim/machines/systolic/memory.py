@@ -217,7 +217,7 @@ def _behind(state: State, timing: Timing) -> int:
         if not timing.held:
             _shown(state, timing)
         free = max(free, state[FOLD_STARTED] + timing.shift)
-    if period == BACK_TO_BACK and warm > 0:
+    if period == BACK_TO_BACK and (warm > 1 or (timing.held and warm > 0)):
         _shown(state, timing)
         free = max(free, state[FOLD_STARTED] + timing.shift)
     return int(free)
@@ -334,8 +334,10 @@ def _owe(state: State, timing: Timing, one: Pieces) -> None:
     ended = state[ENDED]
     first = state[FOLD_STARTED] + timing.shift
     if not timing.held:
-        behind = first if state[WARM] > 1 and timing.period == HIDDEN else 0
-        first = max(ended + timing.fill, behind)
+        behind = first + (timing.fill if timing.period == BACK_TO_BACK else 0)
+        first = ended + timing.fill
+        if state[WARM] > 1 and timing.period in (HIDDEN, BACK_TO_BACK):
+            first = max(first, behind)
     state[FINISHED] = ended + timing.fill
     if not timing.held:
         state[FINISHED] = first + (0 if timing.period == UNCOUNTED else timing.shift)
@@ -351,7 +353,7 @@ def _owe(state: State, timing: Timing, one: Pieces) -> None:
 @compiled
 def finish(state: State, timing: Timing) -> int:
     """The time at which the last fold has ended and all results have left, ticks."""
-    if state[WARM] > 1 and timing.period == HIDDEN and not timing.held:
+    if state[WARM] > 1 and timing.period in (HIDDEN, BACK_TO_BACK) and not timing.held:
         _shown(state, timing)
     state[BANDWIDTH] += state[OWN_BANDWIDTH]
     state[LATENCY] += state[OWN_LATENCY]
