@@ -209,7 +209,7 @@ def plain_sums(array, buffers, work, cut, slots, cycles):
     compute = memory.stall_free(state, array.timing)
     assert total == compute + state[memory.BANDWIDTH : memory.WRITE_BACK + 1].sum()
     counts = state[memory.KEPT : memory.HEAD], state[memory.COUNTED :]
-    return folds.Sums(total, compute, cut, *counts[0], *counts[1])
+    return folds.Sums(total, compute, cut, *counts[0], *counts[1][1:])
 
 
 def plain_folds(array, buffers, work, cut, slots, cycles):
@@ -308,7 +308,7 @@ def run_fold(
     memory._owe(state, timing, one)
     state[memory.STREAMED] += streamed * T
     state[memory.PATH] += wait + late
-    sums = (issued, x, y, x_read, y_read, sums_in, sums_out, outputs)
+    sums = (0, issued, x, y, x_read, y_read, sums_in, sums_out, outputs)
     state[memory.COUNTED :] += np.array(sums)
 
 

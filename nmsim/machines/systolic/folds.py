@@ -191,6 +191,7 @@ class Sums(NamedTuple):
 
 
 (
+    LOADING,
     ISSUED,
     X_LOADED,
     Y_LOADED,
@@ -199,8 +200,8 @@ class Sums(NamedTuple):
     SUMS_IN,
     SUMS_OUT,
     OUTPUTS,
-) = range(COUNTED, COUNTED + 8)
-STATE_SIZE = COUNTED + 8
+) = range(COUNTED, COUNTED + 9)
+STATE_SIZE = COUNTED + 9
 TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
 """Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
 
@@ -270,6 +271,8 @@ def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) 
             repeat(before, state, alike)
             done += alike
     wait, late = _path_waits(array, one)
+    streams = pieces.y_loads or (pieces.x_loads and not array.timing.held)
+    state[LOADING] += count if streams else 0
     state[STREAMED] += count * one.streamed * TICKS
     state[PATH] += count * (wait + late)
     state[X_READ] += count * one.x_read
@@ -580,6 +583,17 @@ def _least_cycles(
 
 
 @compiled
+def _answered(array: Array, work: Work, pieces: int) -> int:
+    """What so many pieces of y take at least until they are answered: two requests at a time.
+
+    Those of a copy follow each other, or those of a tile of columns where tiles differ.
+    """
+    tiles = (work.x_lanes + array.cols - 1) // array.cols if work.x_selected else 1
+    pairs = max(0, pieces - 2 * work.copies * tiles) // 2
+    return int(pairs * array.timing.latency // TICKS)
+
+
+@compiled
 def _keep(best: State, state: State, total: int, compute: int, cut: Cut) -> None:
     """Remember a run that was the fastest so far."""
     for i in range(STATE_SIZE):
@@ -604,7 +618,7 @@ def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) 
     streamed = deep * work.y_lanes * TICKS + max(0, state[PATH] - state[FOLDS])
     if period == BACK_TO_BACK:
         slow = max(0, shift - rows * TICKS) * max(0, deep * (chunks - 1) - 1)
-        return int(streamed + slow + shift + fill)
+        return int(streamed + slow + shift + TICKS + fill)
     per_fold = fill + (shift if period == EXPOSED else 0)
     return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
 
@@ -624,7 +638,7 @@ def _best_k_on_rows(
     to the numbers that are tried. None is tried that cannot be faster than the best so far.
     """
     state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
-    least, deep, done, count = 2**62, 0, 0, ONCE
+    least, deep, loading, done, count = 2**62, 0, 0, 0, ONCE
     while done != 1:
         rows = (work.y_lanes + count - 1) // count
         count = _rung(count) if rows > 1 else count
@@ -635,7 +649,8 @@ def _best_k_on_rows(
         last = (work.y_lanes - (chunks - 1) * rows) * ((work.x_lanes - 1) % array.cols + 1)
         if deep > 0:
             compute = _deep_compute(state, array, work, deep, rows)
-            if _least_cycles(state, array, buffers, compute, last, NO) >= least:
+            bound = _least_cycles(state, array, buffers, compute, last, NO)
+            if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
         pieces = ONCE * 4 if buffers.spill and rows > room.spill_rows else ONCE
         while (rows + pieces - 1) // pieces > room.y_room:
@@ -647,12 +662,14 @@ def _best_k_on_rows(
             if (total + TICKS - 1) // TICKS < least:
                 least = (total + TICKS - 1) // TICKS
                 _keep(best, state, total, compute, cut)
-            if pieces >= rows or _least_cycles(state, array, buffers, compute, last, YES) >= least:
+            bound = _least_cycles(state, array, buffers, compute, last, YES)
+            bound = max(bound, _answered(array, work, 2 * pieces * state[LOADING]))
+            if pieces >= rows or bound >= least:
                 break
             pieces *= 2
         if buffers.spill:
             break
-        deep = state[FOLDS] // chunks
+        deep, loading = state[FOLDS] // chunks, state[LOADING] // chunks
     return best
 
 
@@ -682,7 +699,9 @@ def _best_k_in_time(
             _keep(best, state, total, compute, cut)
         if pieces >= max(room.x_size, room.y_size):
             return best
-        if _least_cycles(state, array, buffers, compute, last, YES) >= least:
+        bound = _least_cycles(state, array, buffers, compute, last, YES)
+        late = state[LOADING] * ((2 * pieces - 1) // 2) * array.timing.latency // TICKS
+        if max(bound, late) >= least:
             return best
         pieces *= 2
 
@@ -723,5 +742,5 @@ def sum_folds(
     spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
     state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
     cut = Cut(state[ROWS], state[PIECES])
-    counted = [*state[FOLDS:HEAD], *state[COUNTED:STATE_SIZE]]
+    counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
     return Sums(state[TOTAL], state[COMPUTE], cut, *counted)
