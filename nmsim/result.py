@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "Column", "Result", "totals"]
+__all__ = ["COMMON_COLUMNS", "Column", "Parts", "Result", "totals"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,39 @@ class Survivors:
     def mean(shares: tuple[float, ...]) -> float | None:
         """Surviving products per PE and group; None without shares."""
         return math.fsum(x * share for x, share in enumerate(shares)) if shares else None
+
+
+class Parts(NamedTuple):
+    """Where the cycles go, all repeats: they add up to ``cycles``.
+
+    The first eight to ``compute_cycles``: cycles that stream, by what fills the slots (useful
+    products, slots that the masks leave empty, slots beyond what they promise, lanes that no slot
+    reaches), skew in and out of the array, shifting in and out, and waiting for the buffers' path.
+    The others to ``stall_cycles``: what the array waits for, DRAM's bandwidth, its latency, or
+    results to leave.
+    """
+
+    useful: int
+    empty_slot: int
+    misfit: int
+    ragged: int
+    fill: int
+    preload: int
+    drain: int
+    path_wait: int
+    dram_wait: int
+    latency_wait: int
+    writeback_wait: int
+
+    def times(self, count: int) -> "Parts":
+        """Of so many repeats."""
+        return Parts._make(count * value for value in self)
+
+    @classmethod
+    def columns(cls, parts: "Parts | None") -> dict[str, int | None]:
+        """The columns of a row that hold them; None where a machine has none."""
+        values = parts or (None,) * len(cls._fields)
+        return {f"{name}_cycles": v for name, v in zip(cls._fields, values, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -81,6 +114,8 @@ class Result:
         What the machine chose of the ways to run the GEMM, and what it passed over.
     mask_cycles
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
+    parts
+        Where the cycles go; None where a machine does not tell.
     """
 
     engine: str
@@ -110,6 +145,7 @@ class Result:
     compressed: str = ""
     chosen: str = ""
     mask_cycles: int | None = None
+    parts: Parts | None = None
 
     @property
     def cycles(self) -> int:
@@ -174,6 +210,17 @@ COMMON_COLUMNS = (
     optional_column(
         "delivery_cycles", "cycles", "part of compute_cycles: waits for the buffers' path"
     ),
+    optional_column("useful_cycles", "cycles", "part: macs_useful over peak"),
+    optional_column("empty_slot_cycles", "cycles", "part: slots that masks leave empty, padding"),
+    optional_column("misfit_cycles", "cycles", "part: slots beyond what the masks promise"),
+    optional_column("ragged_cycles", "cycles", "part: lanes and PEs that no slot reaches"),
+    optional_column("fill_cycles", "cycles", "part: skew in and out of the array"),
+    optional_column("preload_cycles", "cycles", "part: shifting the stationary operand in"),
+    optional_column("drain_cycles", "cycles", "part: shifting outputs out"),
+    optional_column("path_wait_cycles", "cycles", "part: waiting for the buffers' path"),
+    optional_column("dram_wait_cycles", "cycles", "part of stalls: waiting for DRAM's bandwidth"),
+    optional_column("latency_wait_cycles", "cycles", "part of stalls: waiting for DRAM's latency"),
+    optional_column("writeback_wait_cycles", "cycles", "part of stalls: results have to leave"),
     optional_column(
         "half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"
     ),

@@ -390,13 +390,23 @@ def test_the_table_of_stalls():
 
 
 def first_load_and_last_store(row):
-    """Words that cannot move while the array works."""
+    """Cycles in which the array waits for what nothing hides, on a channel of so many words.
+
+    Until the first row of what streams is there, and what is held, and for all of the first fold;
+    and for those of the last results that the channel is too slow for while they leave the array.
+    """
+    channel = row["a_words"] + row["b_words"] + row["write_words"]
     sr, sc, time = extents(row)
     rows, cols = min(sr, row["rows"]), min(sc, row["cols"])
     last_rows, last_cols = (sr - 1) % row["rows"] + 1, (sc - 1) % row["cols"] + 1
     if row["dataflow"] == "os":
-        return min(HALF, rows * time) + min(HALF, cols * time) + last_rows * last_cols
-    return rows * cols + min(HALF, rows * time) + time * last_cols
+        first = max(rows + cols, (rows + cols) * time - channel * time)
+        return (first + last_rows * last_cols) / channel
+    held, r = rows * cols / channel, row["rows"]
+    first = max(held / r + r, held + rows / channel) - r
+    first = max(first, held + rows * time / channel - r - time)
+    leaving = time + row["cols"] - 2  # from the first result of the last fold on
+    return first + max(0, time * last_cols / channel - leaving)
 
 
 @pytest.mark.slow
@@ -405,9 +415,8 @@ def test_where_repaired_stalls_are_gone_nmsim_waits_for_the_first_load_and_the_l
     gone = [(row, ours) for row, (stalls, *_), ours in table if stalls == 0]
     assert f"In {len(gone)} of {len(LIMITED)} rows" in PAGE
     for row, ours in gone:
-        channel = row["a_words"] + row["b_words"] + row["write_words"]
-        rest = ours["stall_cycles"] - first_load_and_last_store(row) / channel
-        assert 0 <= rest <= 1 + 1e-9
+        rest = ours["stall_cycles"] - first_load_and_last_store(row)
+        assert -1e-3 <= rest <= 1 + 1e-2, row
 
 
 @pytest.mark.slow

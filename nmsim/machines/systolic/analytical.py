@@ -16,6 +16,7 @@ from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape,
 from nmsim.machines.systolic.folds import Cut
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.parts import overheads, split_slots
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share
@@ -29,10 +30,10 @@ __all__ = ["choice", "estimate", "simulate", "stored"]
 def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
     result = choice(machine, work).result
-    if work.a.fits and work.b.fits:
-        return result
-    # A mask that was made along another axis may keep more than its pattern's share.
-    return replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
+    if not work.a.fits or not work.b.fits:
+        # A mask that was made along another axis may keep more than its pattern's share.
+        result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
+    return split_slots(machine, work, result)
 
 
 def choice(machine: SystolicArray, work: SparseGemm) -> Choice:
@@ -98,7 +99,15 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
         preload=run.counted.folds * machine.rows if shifts_apart(machine, placement) else 0,
         streamed=run.counted.streamed,
         cycles=max(compute, math.ceil(run.cycles)),
-        issued=run.counted.issued,
+        issued=run.counted.issued
+        if machine.intersecting is None
+        else placement.work.macs_useful // gemm.repeat,
+        fill=run.fill,
+        shifts=run.shifts,
+        path=run.counted.waited,
+        bandwidth=run.bandwidth,
+        latency=run.latency,
+        write_back=run.write_back,
     )
     result = writeup(machine, placement, moved, spent)
     if placement.selected:
@@ -119,11 +128,19 @@ def _survived(machine: SystolicArray, placement: Placement, result: Result) -> R
 
 
 class _Run(NamedTuple):
-    """A way to cut the folds of a GEMM: cycles, those without memory, and all that is counted."""
+    """A way to cut the folds of a GEMM: cycles, those without memory, and all that is counted.
+
+    Of the cycles without memory those that skew and shifts take; of the others what is waited for.
+    """
 
     cycles: float
     compute: float
     counted: Part
+    fill: float = 0.0
+    shifts: float = 0.0
+    bandwidth: float = 0.0
+    latency: float = 0.0
+    write_back: float = 0.0
 
 
 def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
@@ -179,7 +196,9 @@ class _Pipeline:
         copies = self.placement.work.gemm.count
         whole = total([first, others])
         counted = whole.times(copies)
-        compute = self._compute(counted, edge)
+        shown = max(0.0, counted.shown - edge)
+        fill, shifts = overheads(self.machine, self.placement, counted.folds, shown)
+        compute = counted.streamed + counted.waited + fill + shifts
         moved = copies * (self._loads(whole) + self._stores(whole))
         head, tail, out, behind = self._edges()
         last = self.latency + self.machine.fill_cycles
@@ -189,18 +208,18 @@ class _Pipeline:
         later = self._loads(others) + self._stores(others) - out + behind
         busy += copies * max(self._own(others), later)
         least = max(head + compute, moved, busy)
-        late = copies * (self._late(first) + self._late(others)) - self._early(first, others)
+        first_late, others_late = self._late(first), self._late(others)
+        late = copies * (first_late + others_late)
+        late -= self._early((first, first_late), (others, others_late))
         cycles = max(least, head + compute + max(tail, late), moved + last)
-        return _Run(cycles, compute, counted), least
-
-    def _compute(self, counted: Part, edge: float) -> float:
-        """Cycles of all folds where memory never makes them wait."""
-        r, fill, folds = self.machine.rows, self.machine.fill_cycles, counted.folds
-        own = counted.streamed + counted.waited + max(0.0, counted.shown - edge)
-        if self.period == "back_to_back":
-            return own + r + fill + (1 if self.placement.dataflow.preloads else 0)
-        own += folds * fill
-        return own + {"exposed": folds * r, "hidden": r, "uncounted": 0}[self.period]
+        # Latency of the first request and of all that are not asked for early enough; results that
+        # nothing hides; the rest of what is waited is for transfers.
+        waits = cycles - compute
+        latency = min(waits, self.latency + max(0.0, late))
+        write_back = min(waits - latency, tail)
+        bandwidth = waits - latency - write_back
+        run = _Run(cycles, compute, counted, fill, shifts, bandwidth, latency, write_back)
+        return run, least
 
     def _loads(self, part: Part) -> float:
         sums = part.sums * self.machine.accumulator_bits * self.per_bit
@@ -216,14 +235,13 @@ class _Pipeline:
         period = {"exposed": fill + r, "back_to_back": 0}.get(self.period, fill)
         return part.streamed + part.waited + part.shown + part.folds * period
 
-    def _early(self, first: Part, others: Part) -> float:
+    def _early(self, *parts: tuple[Part, float]) -> float:
         """What the first two pieces do not wait: their loads are asked for at once."""
-        early, n = 2, self.pieces
-        waits = 0.0
-        for part in (first, others):
-            loading = n * part.whole or part.held
+        early, waits = 2, 0.0
+        for part, late in parts:
+            loading = self.pieces * part.whole or part.held
             if loading:
-                waits += min(early, loading) * self._late(part) / loading
+                waits += min(early, loading) * late / loading
                 early -= min(early, loading)
         return waits
 

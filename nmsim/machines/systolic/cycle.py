@@ -24,6 +24,7 @@ from nmsim.machines.systolic.memory import (
     UNCOUNTED,
     Timing,
 )
+from nmsim.machines.systolic.parts import overheads, split_slots
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
@@ -60,7 +61,7 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     clock = run if sample is None else partial(run, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
     closed_form = estimate if machine.intersecting is None else None
-    return choose(machine, work, clock, closed_form).result
+    return split_slots(machine, work, choose(machine, work, clock, closed_form).result)
 
 
 def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:
@@ -225,6 +226,8 @@ def _work_of(placement: Placement, *, intersecting: bool) -> Work:
 
 def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
     compute = -(-sums.compute // TICKS)
+    fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
+    work = placement.work
     return writeup(
         machine,
         placement,
@@ -243,7 +246,15 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
             streamed=sums.streamed // TICKS,
             preload=sums.folds * machine.rows if shifts_apart(machine, placement) else 0,
             cycles=max(compute, -(-sums.total // TICKS)),
-            issued=sums.issued,
+            issued=sums.issued
+            if machine.intersecting is None
+            else work.macs_useful // work.gemm.repeat,
+            fill=fill,
+            shifts=shifts,
+            path=sums.waited / TICKS,
+            bandwidth=sums.bandwidth / TICKS,
+            latency=sums.latency / TICKS,
+            write_back=sums.write_back / TICKS,
         ),
     )
 

@@ -256,8 +256,8 @@ def _waits(state: State, latency: int, before: int, after: int, opens: bool) -> 
 def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -> None:
     """One step of the program, and what it streams."""
     asked = state[STARTED_BEFORE]
-    queued = state[CHANNEL_FREE] > asked
     state[CHANNEL_FREE] = max(state[CHANNEL_FREE], asked)
+    queued = state[CHANNEL_FREE] - asked
     x_first, x_last, first, last = _load(state, timing, one, opens)
     _store(state, opens and one.opens)
     ready = wanted = state[ENDED]
@@ -269,7 +269,7 @@ def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -
     wanted = max(wanted, first)
     start = max(wanted, state[STORED]) if opens and one.opens else wanted
     end = max(start + ticks, last)
-    late = 0 if queued else timing.latency
+    late = max(0, timing.latency - queued)  # what waits in the queue waits for bandwidth
     _waits(state, late, wanted - ready, end - start - ticks, opens)
     state[WRITE_BACK] += start - wanted
     state[STARTED_BEFORE], state[STARTED] = state[STARTED], start

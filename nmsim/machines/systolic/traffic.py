@@ -7,9 +7,10 @@ columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 from dataclasses import dataclass
 from typing import Literal
 
+from nmsim.machines.systolic.parts import parts_of, split_slots
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.result import Result
+from nmsim.result import Parts, Result
 
 __all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "writeup"]
 
@@ -46,6 +47,11 @@ class Spent:
         The part of ``compute`` that feeds operands; what is left fills and empties the array.
     issued
         MAC slots spent.
+    fill, shifts, path
+        Cycles of ``compute`` beside those that stream: skew, shifting in or out, waiting for the
+        path.
+    bandwidth, latency, write_back
+        Cycles that the array waits, by cause.
     """
 
     compute: int
@@ -54,6 +60,12 @@ class Spent:
     streamed: float
     cycles: int
     issued: int
+    fill: float = 0.0
+    shifts: float = 0.0
+    path: float = 0.0
+    bandwidth: float = 0.0
+    latency: float = 0.0
+    write_back: float = 0.0
 
 
 def distinct(
@@ -106,7 +118,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
     busy = transfer_cycles(machine, reads + writes)
-    return Result(
+    result = Result(
         engine="systolic",
         kernel=placement.kernel,
         transposed=placement.transposed,
@@ -126,6 +138,20 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         compressed=_compressed(placement),
         selects=bool(placement.selected),
         note=placement.note,
+        parts=_parts(placement, spent).times(gemm.repeat),
+    )
+    return split_slots(machine, placement.work, result)
+
+
+def _parts(placement: Placement, spent: Spent) -> Parts:
+    """Of one launch, streaming not yet split by slots."""
+    preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
+    streamed = spent.compute - spent.fill - spent.shifts - spent.path
+    return parts_of(
+        (min(spent.streamed, streamed), spent.fill, preload, drain, spent.path),
+        spent.compute,
+        (spent.bandwidth, spent.latency, spent.write_back),
+        spent.cycles - spent.compute,
     )
 
 

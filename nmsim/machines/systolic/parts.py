@@ -1,0 +1,83 @@
+"""Where the cycles of an array go: parts that add up, each counted where it arises."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nmsim.machines.systolic.placement import Placement, period_of
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.mask import SparseGemm
+from nmsim.result import Parts, Result
+
+__all__ = ["overheads", "parts_of", "split_slots", "whole"]
+
+
+def overheads(
+    machine: SystolicArray, placement: Placement, folds: int, shown: float
+) -> tuple[float, float]:
+    """Cycles that skew takes, and shifting in or out, where memory never makes the array wait.
+
+    Parameters
+    ----------
+    shown
+        What shifts behind other folds show.
+    """
+    period, r = period_of(machine, placement), machine.rows
+    if period == "back_to_back":
+        return machine.fill_cycles, shown + r + (1 if placement.dataflow.preloads else 0)
+    shifts = {"exposed": folds * r, "hidden": r, "uncounted": 0}[period]
+    return folds * machine.fill_cycles, shifts + shown
+
+
+def whole(shares: Sequence[float], total: int) -> list[int]:
+    """Shares as whole numbers that add up to a total, by largest remainder."""
+    found = [int(share) for share in shares]
+    by_remainder = sorted(range(len(shares)), key=lambda i: (found[i] - shares[i], -shares[i]))
+    left = total - sum(found)
+    for i in by_remainder[: max(0, left)]:
+        found[i] += 1
+    # What roundings elsewhere add or take is the largest share's.
+    found[max(range(len(shares)), key=found.__getitem__)] += total - sum(found)
+    return found
+
+
+def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> Result:
+    """The result with the cycles that stream split by what fills the slots.
+
+    Useful products; slots that the masks leave empty; slots beyond what the masks promise, which
+    is the least that any of them leaves of K; and lanes that no slot reaches.
+    """
+    parts, peak = result.parts, machine.peak_macs
+    if parts is None:
+        return result
+    streamed = parts.useful + parts.empty_slot + parts.misfit + parts.ragged
+    misfit = max(0, result.macs_issued - max(_promised(machine, work), work.macs_useful))
+    empty = max(0, result.macs_issued - work.macs_useful - misfit)
+    shares = [work.macs_useful / peak, empty / peak, misfit / peak]
+    shares.append(max(0.0, streamed - sum(shares)))
+    useful, empty, misfit, ragged = whole(shares, streamed)
+    split = parts._replace(useful=useful, empty_slot=empty, misfit=misfit, ragged=ragged)
+    return replace(result, parts=split)
+
+
+def _promised(machine: SystolicArray, work: SparseGemm) -> int:
+    """MAC slots that the masks promise, all copies and repeats."""
+    g, patterns = work.gemm, (work.a.pattern, work.b.pattern)
+    along_k = (pattern.stored(machine.padded(work.k, pattern)) for pattern in patterns)
+    return g.m * g.n * g.count * g.repeat * min(along_k)
+
+
+def parts_of(
+    compute: Sequence[float], compute_cycles: int, waits: Sequence[float], stall_cycles: int
+) -> Parts:
+    """Parts of whole cycles, times ``repeat`` left to the caller.
+
+    Parameters
+    ----------
+    compute
+        Streaming, filling, preloads, drains, waiting for the path.
+    waits
+        For DRAM's bandwidth, its latency, results to leave.
+    """
+    streamed, fill, preload, drain, path = whole(compute, compute_cycles)
+    dram, latency, write_back = whole(waits, stall_cycles)
+    return Parts(streamed, 0, 0, 0, fill, preload, drain, path, dram, latency, write_back)
