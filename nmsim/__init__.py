@@ -3,7 +3,7 @@
 >>> import nmsim
 >>> table = nmsim.simulate("resnet18", recipe="asp", pattern="2:4", layers="layer1.0.conv1")
 >>> table[["phase", "speedup"]].round(2).values.tolist()
-[['forward', 1.66], ['backward', 1.0], ['update', 1.0]]
+[['forward', 1.67], ['backward', 1.0], ['update', 1.0]]
 """
 
 from importlib import import_module

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "Column", "Parts", "Result", "totals"]
+__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "totals"]
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Survivors:
         return math.fsum(x * share for x, share in enumerate(shares)) if shares else None
 
 
+SLOT_COLUMNS = ("useful_cycles", "empty_slot_cycles", "misfit_cycles", "ragged_cycles")
+"""Cycles that stream, by what fills the slots of an array."""
+
+
 class Parts(NamedTuple):
     """Where the cycles go, all repeats: they add up to ``cycles``.
 
-    The first eight to ``compute_cycles``: cycles that stream, by what fills the slots (useful
-    products, slots that the masks leave empty, slots beyond what they promise, lanes that no slot
-    reaches), skew in and out of the array, shifting in and out, and waiting for the buffers' path.
+    The first five to ``compute_cycles``: cycles that stream (which a row splits by what fills the
+    slots), skew in and out of the array, shifting in and out, and waiting for the buffers' path.
     The others to ``stall_cycles``: what the array waits for, DRAM's bandwidth, its latency, or
     results to leave.
     """
 
-    useful: int
-    empty_slot: int
-    misfit: int
-    ragged: int
+    streamed: int
     fill: int
     preload: int
     drain: int
@@ -55,9 +55,11 @@ class Parts(NamedTuple):
 
     @classmethod
     def columns(cls, parts: "Parts | None") -> dict[str, int | None]:
-        """The columns of a row that hold them; None where a machine has none."""
+        """The columns of a row that hold them, but for what streams; None: a machine has none."""
         values = parts or (None,) * len(cls._fields)
-        return {f"{name}_cycles": v for name, v in zip(cls._fields, values, strict=True)}
+        columns = {f"{name}_cycles": v for name, v in zip(cls._fields, values, strict=True)}
+        del columns["streamed_cycles"]
+        return columns
 
 
 @dataclass(frozen=True)

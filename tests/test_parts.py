@@ -10,17 +10,22 @@ from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic.parts import whole
+from nmsim.machines.systolic.parts import split_slots, whole
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.result import Parts
+from nmsim.run.point import Point, rows
 
-COMPUTE = Parts._fields[:8]
-WAITS = Parts._fields[8:]
+SLOTS = ("useful", "empty_slot", "misfit", "ragged")
+COMPUTE = (*SLOTS, *Parts._fields[1:5])
+WAITS = Parts._fields[5:]
 
 
-def summed(parts, names):
-    return sum(getattr(parts, name) for name in names)
+def parts_of(machine, work, fidelity="cycle"):
+    """What a GEMM costs, and its parts by name, slots split as a row does."""
+    run = machines.simulate(machine, work, fidelity)
+    columns = split_slots(machine, work, run) | Parts.columns(run.parts)
+    return run, {name.removesuffix("_cycles"): cycles for name, cycles in columns.items()}
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
@@ -28,16 +33,28 @@ def test_parts_add_up(fidelity):
     found = set()
     for _, work, machine, *_ in cases(range(120)):
         try:
-            run = machines.simulate(machine, work, fidelity)
+            run, parts = parts_of(machine, work, fidelity)
         except CapacityError:
             continue
-        parts = run.parts
-        assert summed(parts, COMPUTE) == run.compute_cycles
-        assert summed(parts, WAITS) == run.stall_cycles
-        assert min(parts) >= 0
-        assert abs(parts.useful - work.macs_useful / machine.peak_macs) < 1 + 1e-9
-        found |= {name for name in Parts._fields if getattr(parts, name)}
-    assert found >= {*Parts._fields} - {"empty_slot"}
+        assert sum(parts[name] for name in COMPUTE) == run.compute_cycles
+        assert sum(parts[name] for name in WAITS) == run.stall_cycles
+        assert min(parts.values()) >= 0
+        assert abs(parts["useful"] - work.macs_useful / machine.peak_macs) < 1 + 1e-9
+        found |= {name for name in parts if parts[name]}
+    assert found >= {*COMPUTE, *WAITS} - {"empty_slot"}
+
+
+def test_columns_of_a_table_add_up():
+    names = {column.name for column in machines.COLUMNS}
+    columns = [f"{name}_cycles" for name in (*COMPUTE, *WAITS)]
+    assert names >= {*columns}
+    for hardware in ("systolic-128x128-2to4", "gemmini", "a100-sxm4-80gb"):
+        for row in rows(Point(model="resnet18", hardware=hardware, recipe="asp", batch=1)):
+            parts = [row[name] for name in columns]
+            if hardware == "a100-sxm4-80gb":
+                assert set(parts) == {None}
+            else:
+                assert sum(parts) == row["cycles"]
 
 
 def weights(m, n, k, pattern):
@@ -56,34 +73,34 @@ def test_parts_of_a_case_by_hand(fidelity):
         clock_mhz=1000,
         dram={"gbps": None, "latency_ns": 7},
     )
-    run = machines.simulate(machine, weights(30, 12, 20, Pattern(2, 4)), fidelity)
+    _, parts = parts_of(machine, weights(30, 12, 20, Pattern(2, 4)), fidelity)
     folds, useful = 2 * 3, 30 * 12 * 10 / 32
     assert useful == 112.5
-    assert run.parts == Parts(
-        useful=113,  # half a cycle of each, and the first takes it
-        empty_slot=0,
-        misfit=0,
-        ragged=folds * 30 - 113,
-        fill=folds * (4 + 8 - 2),
-        preload=folds * 4,
-        drain=0,
-        path_wait=0,
-        dram_wait=0,
-        latency_wait=7,
-        writeback_wait=0,
-    )
+    assert parts == {
+        "useful": 113,  # half a cycle of each, and the first takes it
+        "empty_slot": 0,
+        "misfit": 0,
+        "ragged": folds * 30 - 113,
+        "fill": folds * (4 + 8 - 2),
+        "preload": folds * 4,
+        "drain": 0,
+        "path_wait": 0,
+        "dram_wait": 0,
+        "latency_wait": 7,
+        "writeback_wait": 0,
+    }
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_slots_beyond_the_promise_of_a_mask(fidelity):
     """1:4 runs as 2:4: half of its slots are beyond what it promises."""
     machine = load_hardware("systolic-128x128-2to4", dram={"gbps": None})
-    parts = machines.simulate(machine, weights(1024, 128, 512, Pattern(1, 4)), fidelity).parts
-    assert parts.useful == parts.misfit == 1024
-    assert parts.empty_slot == parts.ragged == 0
+    _, parts = parts_of(machine, weights(1024, 128, 512, Pattern(1, 4)), fidelity)
+    assert parts["useful"] == parts["misfit"] == 1024
+    assert parts["empty_slot"] == parts["ragged"] == 0
     dense = load_hardware("systolic-128x128", dram={"gbps": None})
-    parts = machines.simulate(dense, weights(1024, 128, 512, Pattern(1, 4)), fidelity).parts
-    assert (parts.useful, parts.misfit) == (1024, 3 * 1024)
+    _, parts = parts_of(dense, weights(1024, 128, 512, Pattern(1, 4)), fidelity)
+    assert (parts["useful"], parts["misfit"]) == (1024, 3 * 1024)
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
@@ -108,8 +125,8 @@ def test_slots_beyond_the_promise_of_a_mask(fidelity):
 )
 def test_what_costs_most_is_what_was_taken_away(fields, most, fidelity):
     machine = load_hardware("systolic-128x128", **{"order": "fixed", **fields})
-    parts = machines.simulate_dense(machine, Gemm(64, 64, 64), fidelity).parts
-    assert getattr(parts, most) == max(parts)
+    _, parts = parts_of(machine, SparseGemm.dense(Gemm(64, 64, 64)), fidelity)
+    assert parts[most] == max(parts.values())
 
 
 @settings(max_examples=200)

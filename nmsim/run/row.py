@@ -6,7 +6,7 @@ from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
 from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
-from nmsim.result import Parts, Result, Survivors
+from nmsim.result import SLOT_COLUMNS, Parts, Result, Survivors
 
 __all__ = ["Dense", "row_of"]
 
@@ -64,6 +64,7 @@ def row_of(
         "cycles": result.cycles,
         "time_us": result.time_us,
         "delivery_cycles": result.delivery_cycles,
+        **dict.fromkeys(SLOT_COLUMNS),
         **Parts.columns(result.parts),
         "half_width": result.half_width,
         "folds_run": result.folds_run,

@@ -16,7 +16,7 @@ from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape,
 from nmsim.machines.systolic.folds import Cut
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
-from nmsim.machines.systolic.parts import overheads, split_slots
+from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share
@@ -33,7 +33,7 @@ def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = 
     if not work.a.fits or not work.b.fits:
         # A mask that was made along another axis may keep more than its pattern's share.
         result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
-    return split_slots(machine, work, result)
+    return result
 
 
 def choice(machine: SystolicArray, work: SparseGemm) -> Choice:

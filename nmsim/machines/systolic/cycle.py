@@ -24,7 +24,7 @@ from nmsim.machines.systolic.memory import (
     UNCOUNTED,
     Timing,
 )
-from nmsim.machines.systolic.parts import overheads, split_slots
+from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
@@ -61,7 +61,7 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     clock = run if sample is None else partial(run, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
     closed_form = estimate if machine.intersecting is None else None
-    return split_slots(machine, work, choose(machine, work, clock, closed_form).result)
+    return choose(machine, work, clock, closed_form).result
 
 
 def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:

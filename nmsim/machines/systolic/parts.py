@@ -1,12 +1,11 @@
 """Where the cycles of an array go: parts that add up, each counted where it arises."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from nmsim.machines.systolic.placement import Placement, period_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
-from nmsim.result import Parts, Result
+from nmsim.result import SLOT_COLUMNS, Parts, Result
 
 __all__ = ["overheads", "parts_of", "split_slots", "whole"]
 
@@ -40,23 +39,20 @@ def whole(shares: Sequence[float], total: int) -> list[int]:
     return found
 
 
-def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> Result:
-    """The result with the cycles that stream split by what fills the slots.
+def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, int | None]:
+    """The columns that split the cycles that stream by what fills the slots.
 
     Useful products; slots that the masks leave empty; slots beyond what the masks promise, which
     is the least that any of them leaves of K; and lanes that no slot reaches.
     """
     parts, peak = result.parts, machine.peak_macs
     if parts is None:
-        return result
-    streamed = parts.useful + parts.empty_slot + parts.misfit + parts.ragged
+        return dict.fromkeys(SLOT_COLUMNS)
     misfit = max(0, result.macs_issued - max(_promised(machine, work), work.macs_useful))
     empty = max(0, result.macs_issued - work.macs_useful - misfit)
     shares = [work.macs_useful / peak, empty / peak, misfit / peak]
-    shares.append(max(0.0, streamed - sum(shares)))
-    useful, empty, misfit, ragged = whole(shares, streamed)
-    split = parts._replace(useful=useful, empty_slot=empty, misfit=misfit, ragged=ragged)
-    return replace(result, parts=split)
+    shares.append(max(0.0, parts.streamed - sum(shares)))
+    return dict(zip(SLOT_COLUMNS, whole(shares, parts.streamed), strict=True))
 
 
 def _promised(machine: SystolicArray, work: SparseGemm) -> int:
@@ -80,4 +76,4 @@ def parts_of(
     """
     streamed, fill, preload, drain, path = whole(compute, compute_cycles)
     dram, latency, write_back = whole(waits, stall_cycles)
-    return Parts(streamed, 0, 0, 0, fill, preload, drain, path, dram, latency, write_back)
+    return Parts(streamed, fill, preload, drain, path, dram, latency, write_back)

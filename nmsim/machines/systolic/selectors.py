@@ -4,6 +4,7 @@ from typing import Any
 
 from nmsim.cost import Selectors, intersecting_selectors, selectors
 from nmsim.machines.kind import Facts
+from nmsim.machines.systolic.parts import split_slots
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, optional_column
@@ -38,8 +39,8 @@ def selectors_of(machine: SystolicArray) -> Selectors:
     )
 
 
-def columns(machine: SystolicArray, _work: SparseGemm, result: Result) -> dict[str, Any]:
-    """Columns of a row: the array's multiplexers, their depth, and bits driven into them."""
+def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, Any]:
+    """Columns of a row: the array's multiplexers, bits driven into them, and what fills slots."""
     cost = selectors_of(machine)
     follows = result.selects or machine.intersecting is not None
     select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
@@ -47,6 +48,7 @@ def columns(machine: SystolicArray, _work: SparseGemm, result: Result) -> dict[s
         "selector_mux2": cost.two_input,
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
+        **split_slots(machine, work, result),
     }
 
 

@@ -7,7 +7,7 @@ columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 from dataclasses import dataclass
 from typing import Literal
 
-from nmsim.machines.systolic.parts import parts_of, split_slots
+from nmsim.machines.systolic.parts import parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
@@ -118,7 +118,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
     busy = transfer_cycles(machine, reads + writes)
-    result = Result(
+    return Result(
         engine="systolic",
         kernel=placement.kernel,
         transposed=placement.transposed,
@@ -140,11 +140,10 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         note=placement.note,
         parts=_parts(placement, spent).times(gemm.repeat),
     )
-    return split_slots(machine, placement.work, result)
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:
-    """Of one launch, streaming not yet split by slots."""
+    """Where the cycles of one launch go."""
     preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
     streamed = spent.compute - spent.fill - spent.shifts - spent.path
     return parts_of(
