@@ -303,6 +303,8 @@ def run_fold(
     for piece in range(pieces):
         left = one.ticks - (pieces - 1) * part if piece == pieces - 1 else part
         memory._piece(state, timing, one, left, piece == 0)
+    if timing.period == memory.BACK_TO_BACK and not timing.held:
+        memory._drain(state, timing, one)
     state[memory.LAST_TICKS] = one.ticks
     state[memory.FOLDS] += 1
     memory._owe(state, timing, one)

@@ -153,7 +153,7 @@ def test_formats_reach_weighted_layers_of_their_phase():
 
 def test_a_narrow_format_halves_an_arrays_operand_bytes_and_no_cycle():
     point = {"model": [Gemm(256, 128, 512)], "recipe": recipe(formats={"forward": "int8"})}
-    slow = {"dram.gbps": 30}
+    slow = {"dram.gbps": 100}
     wide, narrow = (
         next(rows(Point(hardware="systolic-128x128", overrides=slow, **(point | changed))))
         for changed in ({"recipe": "dense"}, {})

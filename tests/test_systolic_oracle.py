@@ -2,6 +2,7 @@
 
 import numpy as np
 import oracle
+import oracle_back_to_back
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from product import multiply
@@ -216,6 +217,50 @@ def test_cycles_and_product_are_the_oracles(case):
         assert result.stall_cycles == 0
         turned = {"ws": "is", "is": "ws", "os": "os"}[case["dataflow"]]
         assert result.kernel == (turned if placement.transposed else case["dataflow"])
+
+
+@settings(max_examples=2000)
+@given(cases(), st.sampled_from([0.0625, 0.25, 64]))
+def test_folds_back_to_back_are_the_oracles(case, kib):
+    """Registers that stand behind those in use, chunks and ragged folds: cycles and product."""
+    machine = array(
+        case["rows"],
+        case["cols"],
+        case["dataflow"],
+        sparse_operand="either",
+        fold_period="back_to_back",
+        drain="back_to_back",
+        **{"sram.c_kib": kib},
+    )
+    a, b = operands(case)
+    work, bits = work_of(case, a, b)
+    pruned = {"a": a, "b": b}
+    if bits is not None:
+        pruned[case["selected"]] = pruned[case["selected"]] * bits
+    for way in [*with_masks(machine, work), *without_masks(machine, work.gemm)]:
+        fields = {}
+        if way.selected:
+            fields = {"mask": bits, "native": (NATIVE.keep, NATIVE.group)}
+            fields["selected"] = way.selected
+        given_operands = (b, a) if way.transposed else (a, b)
+        if not way.selected:
+            given_operands = (pruned["b"], pruned["a"])
+            given_operands = given_operands if way.transposed else given_operands[::-1]
+        cut = cycle.count(machine, way)[0].cut
+        truth = oracle_back_to_back.simulate(
+            case["dataflow"],
+            machine.rows,
+            machine.cols,
+            *given_operands,
+            chunk=cut.rows or None,
+            **fields,
+        )
+        product = pruned["a"] @ pruned["b"].T
+        np.testing.assert_array_equal(truth.c.T if way.transposed else truth.c, product)
+        result = cycle.run(machine, way)
+        assert (result.compute_cycles, result.stall_cycles) == (truth.cycles, 0)
+        if not way.selected or way.selected_mask.obeys(NATIVE):
+            assert analytical.estimate(machine, way, cut).cycles == truth.cycles
 
 
 @settings(max_examples=100)

@@ -217,8 +217,8 @@ def in_time(machine: SystolicArray, placement: Placement, given: Shape) -> tuple
 
     Returns
     -------
-    Of one copy, the row of tiles that loads x and all others; and what a drain before the first
-    fold, overlapped or back to back, would show if there were one.
+    Of one copy, the row of tiles that loads x and all others; and what the drain before the first
+    fold would show if there were a fold before it.
     """
     expected = _intersected(machine, placement.work)
     first_row: list[Part] = []
@@ -229,7 +229,8 @@ def in_time(machine: SystolicArray, placement: Placement, given: Shape) -> tuple
         fresh = 0 if first_row and tiles.high != given.tiles[0].high else 1
         first_row += _row(one, tiles, given, fresh, x_loads=True)
         others += _row(one, tiles, given, tiles.down - fresh, x_loads=not x_stays)
-    edge = _tile(machine, placement, given.tiles[0], _streamed(machine, given.tiles[0], expected))
+    at = given.tiles[0]
+    edge = _tile(machine, placement, at, _streamed(machine, at, expected))
     return total(first_row), total(others), edge.shown
 
 

@@ -178,7 +178,7 @@ class _Pipeline:
 
     def _array(self) -> Events:
         """The PEs: piece after piece."""
-        begun = 0
+        begun = drained = ended = 0
         for q, step in enumerate(self.steps):
             one, held = step.fold, self.timing.held
             x_loads = one.x_loads and (step.first or not held)
@@ -189,12 +189,17 @@ class _Pipeline:
             if step.first and one.opens:
                 yield self._at("stored", q)
             start = int(self.env.now)
-            begun = start if step.first else begun
+            if step.first:
+                begun = start
+                drained = ended + (self.timing.shift if step.number else 0)
             self._happens("started", q)
             self._owe(q, step, begun)
             yield self.env.timeout(step.ticks)
             if one.y_loads or (x_loads and not held):
                 yield self._at("last", q)
+            if step.last and (held, self.timing.period) == (False, BACK_TO_BACK):
+                yield self.env.timeout(max(0, drained - int(self.env.now)))
+            ended = int(self.env.now)
             self._happens("ended", q)
             self.spans.append(Span("stream", step.number, start, int(self.env.now)))
             self._results(q, step, begun)
@@ -208,7 +213,7 @@ class _Pipeline:
         if not timing.held:
             if timing.period == EXPOSED and before:
                 ready += timing.shift
-            if timing.period in (HIDDEN, BACK_TO_BACK) and before == 2:
+            if timing.period == HIDDEN and before > 1:
                 ready = max(ready, begun + timing.shift)
             yield self.env.timeout(ready - int(self.env.now))
             return
@@ -256,10 +261,8 @@ class _Pipeline:
             return
         self.array_done = now + timing.fill
         if not timing.held:
-            first = now + timing.fill
-            if step.number and timing.period in (HIDDEN, BACK_TO_BACK):
-                skew = timing.fill if timing.period == BACK_TO_BACK else 0
-                first = max(first, begun + timing.shift + skew)
+            behind = begun + timing.shift if timing.period == HIDDEN and step.number else 0
+            first = max(now + timing.fill, behind)
             self.array_done = first + (0 if timing.period == UNCOUNTED else timing.shift)
             if step.fold.share:
                 self._later(first - now, "there", q)

@@ -57,15 +57,16 @@ CHANNEL_FREE, STARTED, STARTED_BEFORE, ENDED, ENDED_BEFORE = range(5)
 LEFT, OWN_BANDWIDTH, OWN_LATENCY = range(5, 8)
 """Shares of results still owed; what the last fold has waited since it started."""
 
-FOLD_STARTED, STORED, FIRST, FIRST_BEFORE, FINISHED = range(8, 13)
+FOLD_STARTED, STORED, FIRST, FIRST_BEFORE, FINISHED, DRAINED = range(8, 14)
 """When the last fold started; when the last results had left that were owed in whole; when the
-first results of the last two pieces are there; when the last result of all folds is."""
+first results of the last two pieces are there; when the last result of all folds is; and when the
+outputs of the fold before have made room for those of this one (os, back to back)."""
 
-SHARE, SLOTS, SHARES, SLOTS_BEFORE, SHARES_BEFORE, LAST_TICKS, WARM = range(13, 20)
+SHARE, SLOTS, SHARES, SLOTS_BEFORE, SHARES_BEFORE, LAST_TICKS, WARM = range(14, 21)
 """Channel time of a share; into how many the results of the last two pieces will be cut, and the
 time of each; how long the last fold streams; how many folds there were, two at most."""
 
-KEPT = 20
+KEPT = 21
 """How many numbers the pipeline remembers; what follows has been counted."""
 
 FOLDS, BANDWIDTH, LATENCY, WRITE_BACK, SHIFTED, STREAMED, PATH, HEAD = range(KEPT, KEPT + 8)
@@ -200,10 +201,27 @@ def _shown(state: State, timing: Timing) -> None:
     shown = max(0, timing.shift - state[LAST_TICKS] - behind)
     seen = max(0, state[FOLD_STARTED] + timing.shift - state[ENDED] - behind)
     state[SHIFTED] += shown
-    hidden = shown - seen
-    bandwidth = min(hidden, state[OWN_BANDWIDTH])
+    _hidden(state, shown - seen)
+
+
+@compiled_uncounted
+def _hidden(state: State, ticks: int) -> None:
+    """So much of what a fold has waited hid a shift: it is none."""
+    bandwidth = min(ticks, state[OWN_BANDWIDTH])
+    latency = min(ticks - bandwidth, state[OWN_LATENCY])
     state[OWN_BANDWIDTH] -= bandwidth
-    state[OWN_LATENCY] -= hidden - bandwidth
+    state[OWN_LATENCY] -= latency
+    state[WRITE_BACK] -= ticks - bandwidth - latency
+
+
+@compiled_uncounted
+def _drain(state: State, timing: Timing, one: Pieces) -> None:
+    """The last words of a fold wait until outputs of the fold before have made room (os)."""
+    shown = max(0, timing.shift - one.ticks) if state[WARM] > 1 else 0
+    seen = max(0, state[DRAINED] - state[ENDED])
+    state[SHIFTED] += shown
+    state[ENDED] += seen
+    _hidden(state, shown - seen)
 
 
 @compiled_uncounted
@@ -217,7 +235,7 @@ def _behind(state: State, timing: Timing) -> int:
         if not timing.held:
             _shown(state, timing)
         free = max(free, state[FOLD_STARTED] + timing.shift)
-    if period == BACK_TO_BACK and (warm > 1 or (timing.held and warm > 0)):
+    if period == BACK_TO_BACK and warm > 0 and timing.held:
         _shown(state, timing)
         free = max(free, state[FOLD_STARTED] + timing.shift)
     return int(free)
@@ -270,13 +288,14 @@ def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -
     start = max(wanted, state[STORED]) if opens and one.opens else wanted
     end = max(start + ticks, last)
     late = max(0, timing.latency - queued)  # what waits in the queue waits for bandwidth
-    _waits(state, late, wanted - ready, end - start - ticks, opens)
+    _waits(state, late, wanted - ready, end - start - ticks, opens and timing.held)
     state[WRITE_BACK] += start - wanted
     state[STARTED_BEFORE], state[STARTED] = state[STARTED], start
     state[ENDED_BEFORE], state[ENDED] = state[ENDED], end
     state[CHANNEL_FREE] = max(state[CHANNEL_FREE], state[STARTED_BEFORE])
     if opens:
         state[FOLD_STARTED] = start
+        state[DRAINED] = state[ENDED_BEFORE] + (timing.shift if state[WARM] > 0 else 0)
         if state[WARM] == 0:
             state[HEAD] = start - ready
         state[WARM] = min(2, state[WARM] + 1)
@@ -323,6 +342,8 @@ def fold(state: State, before: State, timing: Timing, one: Pieces) -> None:
             for i in range(_PIECE):
                 state[i] += alike * (state[i] - before[i])
             done += alike
+    if timing.period == BACK_TO_BACK and not timing.held:
+        _drain(state, timing, one)
     state[LAST_TICKS] = one.ticks
     state[FOLDS] += 1
     _owe(state, timing, one)
@@ -334,16 +355,15 @@ def _owe(state: State, timing: Timing, one: Pieces) -> None:
     ended = state[ENDED]
     first = state[FOLD_STARTED] + timing.shift
     if not timing.held:
-        behind = first + (timing.fill if timing.period == BACK_TO_BACK else 0)
-        first = ended + timing.fill
-        if state[WARM] > 1 and timing.period in (HIDDEN, BACK_TO_BACK):
-            first = max(first, behind)
+        behind = first if state[WARM] > 1 and timing.period == HIDDEN else 0
+        first = max(ended + timing.fill, behind)
     state[FINISHED] = ended + timing.fill
     if not timing.held:
         state[FINISHED] = first + (0 if timing.period == UNCOUNTED else timing.shift)
     if one.share > 0:
         state[SLOTS], state[SHARES], state[FIRST] = one.shares, one.share, first
     state[STORED] = max(state[STORED], ended)
+    state[DRAINED] = ended
     if state[SLOTS] == 0:
         state[FIRST] = ended
     if state[SLOTS_BEFORE] == 0:
@@ -353,7 +373,7 @@ def _owe(state: State, timing: Timing, one: Pieces) -> None:
 @compiled
 def finish(state: State, timing: Timing) -> int:
     """The time at which the last fold has ended and all results have left, ticks."""
-    if state[WARM] > 1 and timing.period in (HIDDEN, BACK_TO_BACK) and not timing.held:
+    if state[WARM] > 1 and timing.period == HIDDEN and not timing.held:
         _shown(state, timing)
     state[BANDWIDTH] += state[OWN_BANDWIDTH]
     state[LATENCY] += state[OWN_LATENCY]
@@ -388,7 +408,7 @@ def repeats(before: State, after: State) -> int:
     """
     shift = after[ENDED] - before[ENDED]
     for i in range(KEPT):
-        is_time = i < LEFT or FOLD_STARTED <= i <= FINISHED
+        is_time = i < LEFT or FOLD_STARTED <= i <= DRAINED
         if i != LEFT and after[i] - before[i] != (shift if is_time else 0):
             return 0
     gone = before[LEFT] - after[LEFT]
