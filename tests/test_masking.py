@@ -304,3 +304,16 @@ def test_attention_products_run_dense():
     products = [work for work in works if work.gemm.kind == "matmul"]
     assert len(products) == 6
     assert all(work.a.is_dense and work.b.is_dense for work in products)
+
+
+@pytest.mark.parametrize(("pattern", "lowest"), [("4:8", "1:2"), ("6:8", "3:4"), ("1:2", None)])
+def test_a_mask_that_looks_at_no_value_obeys_its_pattern_in_lowest_terms(pattern, lowest):
+    """FST keeps every other column of the activation, whatever the pattern is called."""
+    works = sparse_gemms(
+        network().layers[3:],
+        Setting(load_recipe("fst"), Pattern.parse(pattern), Synthetic(), BATCH),
+        phases=["update"],
+    )
+    found = [one.tighter for work in works for one in (work.a, work.b) if not one.indexed]
+    assert len(found) == 1
+    assert found[0] == (lowest and Pattern.parse(lowest))
