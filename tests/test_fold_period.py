@@ -12,7 +12,7 @@ from test_systolic_oracle import NATIVE, array, cases, operands, work_of
 from nmsim.gemm import Gemm
 from nmsim.machines import simulate_dense
 from nmsim.machines.systolic import analytical, cycle
-from nmsim.machines.systolic.capacity import room, row_counts
+from nmsim.machines.systolic.pipeline.capacity import room, row_counts
 from nmsim.machines.systolic.placement import with_masks, without_masks
 
 PERIODS = {

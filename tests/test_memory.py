@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic import cycle, events, folds, memory
+from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic.pipeline import events, folds, memory
 from nmsim.machines.systolic.placement import without_masks
 
 T = memory.TICKS

@@ -1,8 +1,8 @@
 """One fold of a systolic array through the memory pipeline, to scale.
 
 A small weight-stationary GEMM whose folds are alike. The times are those of the pipeline as events
-(``nmsim.machines.systolic.events``), which are those of the recurrence that the cycle model runs; a
-test holds the whole against what the model says of the same GEMM.
+(``nmsim.machines.systolic.pipeline.events``), which are those of the recurrence that the cycle
+model runs; a test holds the whole against what the model says of the same GEMM.
 """
 
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from matplotlib.patches import Patch, Rectangle
 
 from nmsim import Gemm, load_hardware
 from nmsim.machines.systolic import cycle
-from nmsim.machines.systolic.events import Span, run
-from nmsim.machines.systolic.folds import Fold as LoadedFold
-from nmsim.machines.systolic.folds import in_pieces
-from nmsim.machines.systolic.memory import TICKS
+from nmsim.machines.systolic.pipeline.events import Span, run
+from nmsim.machines.systolic.pipeline.folds import Fold as LoadedFold
+from nmsim.machines.systolic.pipeline.folds import in_pieces
+from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import without_masks
 
 __all__ = ["Fold", "fold_svg", "folds"]

@@ -165,6 +165,7 @@ SELECTIONS = {
     "nmsim/machines/systolic/intersect/*.py": INTERSECTING,
     "nmsim/machines/systolic/selectors.py": of("cost"),
     "nmsim/machines/systolic/*.py": SYSTOLIC,
+    "nmsim/machines/systolic/pipeline/*.py": SYSTOLIC,
     "nmsim/machines/ideal/*.py": of(
         "ideal",
         "two_masks_leave_pairs_of_kept_elements_or_the_sparser_mask_s_slots",

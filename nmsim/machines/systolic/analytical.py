@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
-from nmsim.machines.systolic.capacity import least_pieces, room, row_counts
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
-from nmsim.machines.systolic.folds import Cut
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
 from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
+from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share

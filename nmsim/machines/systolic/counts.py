@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from nmsim.machines.systolic.capacity import Halves, halves
 from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
+from nmsim.machines.systolic.pipeline.capacity import Halves, halves
 from nmsim.machines.systolic.placement import Placement, period_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_slots

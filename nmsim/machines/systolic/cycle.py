@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
-from nmsim.machines.systolic.capacity import halves, room
-from nmsim.machines.systolic.folds import Array, Buffers, Room, Sums, Work, sum_folds
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
-from nmsim.machines.systolic.memory import (
+from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.pipeline.capacity import halves, room
+from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work, sum_folds
+from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     EXPOSED,
     HIDDEN,
@@ -24,7 +25,6 @@ from nmsim.machines.systolic.memory import (
     UNCOUNTED,
     Timing,
 )
-from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots

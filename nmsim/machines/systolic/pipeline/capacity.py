@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nmsim.errors import CapacityError
-from nmsim.machines.systolic.folds import Room
+from nmsim.machines.systolic.pipeline.folds import Room
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import element_bits

@@ -12,7 +12,8 @@ A fold waits for the path from the buffers where that carries fewer bits in a cy
 asks for: what streams takes as long as its bits, and so does a preload.
 
 Repeated folds, chunks, tiles and copies are added up as soon as they only shift the pipeline in
-time (``nmsim.machines.systolic.memory``), so the cost grows with distinct folds, not with cycles.
+time (``nmsim.machines.systolic.pipeline.memory``), so the cost grows with distinct folds, not with
+cycles.
 """
 
 from typing import NamedTuple, cast
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.machines.systolic.memory import (
+from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     COUNTED,
     EXPOSED,

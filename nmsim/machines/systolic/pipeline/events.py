@@ -2,8 +2,8 @@
 
 An array is two processes: its DMA engine, which runs a program of loads and stores in order, and
 its rows of PEs, which stream piece after piece. One array alone gives exactly the times of
-``nmsim.machines.systolic.memory``. Several arrays may share the channel: an engine holds it only
-while a transfer moves, and then they contend for it, first come first served.
+``nmsim.machines.systolic.pipeline.memory``. Several arrays may share the channel: an engine holds
+it only while a transfer moves, and then they contend for it, first come first served.
 """
 
 from collections import defaultdict, deque
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from nmsim.machines.systolic.memory import (
+from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     EXPOSED,
     HIDDEN,
