@@ -13,6 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from nmsim import Gemm, load_hardware
 from nmsim.machines.systolic import cycle
+from nmsim.machines.systolic.pipeline.capacity import halves
 from nmsim.machines.systolic.pipeline.events import Span, run
 from nmsim.machines.systolic.pipeline.folds import Fold as LoadedFold
 from nmsim.machines.systolic.pipeline.folds import in_pieces
@@ -56,7 +57,8 @@ def folds() -> list[Fold]:
     """All folds of the GEMM, in cycles."""
     (placement,) = without_masks(MACHINE, GEMM)
     cut = cycle.count(MACHINE, placement)[0].cut
-    array, buffers = (of(MACHINE, placement) for of in (cycle.array_of, cycle.buffers_of))
+    array = cycle.array_of(MACHINE, placement)
+    buffers = cycle.buffers_of(MACHINE, placement, halves(MACHINE, placement))
     x, y, sums = MACHINE.cols * GEMM.k, GEMM.m * GEMM.k, GEMM.m * MACHINE.cols
     each = LoadedFold(cut.rows, x, y, x, y, 0, 0, sums, cut.pieces, cut.pieces, opens=True)
     program = [in_pieces(array, buffers, each)] * (GEMM.n // MACHINE.cols)

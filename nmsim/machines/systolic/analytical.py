@@ -146,7 +146,7 @@ class _Run(NamedTuple):
 def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
     """The fastest way to cut folds, by the closed forms, or the one that is given."""
     given = shape(machine, placement)
-    space = room(machine, placement, (given.least, given.most))
+    space = room(machine, placement, given.half, (given.least, given.most))
     if not placement.dataflow.preloads:
         first, others, edge = in_time(machine, placement, given)
         pieces = cut.pieces if cut else least_pieces(machine, space, 0)

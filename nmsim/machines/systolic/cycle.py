@@ -15,7 +15,7 @@ from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
 from nmsim.machines.systolic.parts import overheads
-from nmsim.machines.systolic.pipeline.capacity import halves, room
+from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work, sum_folds
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
@@ -105,12 +105,14 @@ def count(
         _lock_step(machine, placement),
         placement.k,
     )
-    space = room(machine, placement, (int(slots.min()), int(slots.max())))
-    _refuse_beyond_64_bits(machine, placement, space)
+    half = halves(machine, placement)
+    space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
+    array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
+    _refuse_beyond_64_bits(machine, placement, array, buffers, space)
     folds = _intersect(machine, placement, sample)
     sums = sum_folds(
-        array_of(machine, placement),
-        buffers_of(machine, placement),
+        array,
+        buffers,
         _work_of(placement, intersecting=folds is not None),
         space,
         slots,
@@ -259,7 +261,9 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     )
 
 
-def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, space: Room) -> None:
+def _refuse_beyond_64_bits(
+    machine: SystolicArray, placement: Placement, array: Array, buffers: Buffers, space: Room
+) -> None:
     """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.
 
     Folds are at most tiles of columns times tiles of K (or of rows) times chunks; every fold loads,
@@ -267,7 +271,6 @@ def _refuse_beyond_64_bits(machine: SystolicArray, placement: Placement, space: 
     the latency.
     """
     g, k = placement.work.gemm, placement.k
-    array, buffers = array_of(machine, placement), buffers_of(machine, placement)
     timing = array.timing
     x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
     on_rows = timing.held
@@ -296,11 +299,10 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
     return {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
 
 
-def buffers_of(machine: SystolicArray, placement: Placement) -> Buffers:
+def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Buffers:
     """Channel time and half-buffer capacity per stored element."""
     gbps = machine.dram.gbps
     per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
-    half = halves(machine, placement)
     return Buffers(
         x_ticks=element_bits(machine, placement, placement.x) * per_bit,
         y_ticks=element_bits(machine, placement, placement.y) * per_bit,

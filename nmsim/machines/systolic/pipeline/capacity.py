@@ -35,11 +35,15 @@ def halves(machine: SystolicArray, placement: Placement) -> Halves:
     )
 
 
-def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Room:
+def room(
+    machine: SystolicArray, placement: Placement, half: Halves, slots: tuple[int, int]
+) -> Room:
     """What half of each buffer holds of a fold.
 
     Parameters
     ----------
+    half
+        The same in elements.
     slots
         The least and the most slots along K that a tile of lanes takes.
 
@@ -48,7 +52,6 @@ def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -
     CapacityError
         if a buffer cannot hold two of the least pieces.
     """
-    half = halves(machine, placement)
     least = tuple(_least(machine, placement, slots))
     for need, has in zip(least, half, strict=True):
         if need > has:

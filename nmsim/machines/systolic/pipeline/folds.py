@@ -445,6 +445,15 @@ def _elements(slots: NDArray[np.int64], array: Array, work: Work) -> int:
 
 
 @compiled
+def _same(numbers: NDArray[np.int64], one: int, other: int) -> bool:
+    """Whether two rows are alike; a loop, for numba takes long to compile comparisons of arrays."""
+    i = 0
+    while i < numbers.shape[1] and numbers[one, i] == numbers[other, i]:
+        i += 1
+    return bool(i == numbers.shape[1])
+
+
+@compiled
 def _time_copy(
     state: State,
     array: Array,
@@ -469,12 +478,22 @@ def _time_copy(
             while row_tile + alike < row_tiles - 1:
                 if work.y_selected and slots[row_tile + alike] != slots[row_tile - 1]:
                     break
-                if work.intersecting and (cycles[row_tile + alike] != own).any():
+                if work.intersecting and not _same(cycles, row_tile + alike, row_tile - 1):
                     break
                 alike += 1
             alike = min(alike, more)
             repeat(before, state, alike)
             row_tile += alike
+
+
+@compiled
+def _same_tiles(cycles: NDArray[np.int64], one: int, other: int) -> bool:
+    """Whether all tiles of two copies are alike."""
+    for i in range(cycles.shape[1]):
+        for j in range(cycles.shape[2]):
+            if cycles[one, i, j] != cycles[other, i, j]:
+                return False
+    return True
 
 
 @compiled
@@ -490,9 +509,9 @@ def _skip_alike(
     more = repeats(before, state)
     if done < 2 or more == 0:  # the first one waits for no fold before it
         return done
-    alike, own, spent = 0, slots[done - 1], cycles[done - 1 if work.intersecting else 0]
-    while done + alike < work.copies and (slots[done + alike] == own).all():
-        if work.intersecting and (cycles[done + alike] != spent).any():
+    alike = FIRST
+    while done + alike < work.copies and _same(slots, done + alike, done - 1):
+        if work.intersecting and not _same_tiles(cycles, done + alike, done - 1):
             break
         alike += 1
     alike = min(alike, more)
