@@ -16,4 +16,4 @@ format:
 	ruff check --fix .
 
 bench:
-	python -m pytest -n0 --benchmark-only --benchmark-disable-gc tests
+	python -m pytest -n0 --benchmark-only --benchmark-disable-gc tests/bench_*.py
