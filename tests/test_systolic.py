@@ -399,7 +399,7 @@ def test_tiles_that_differ_take_what_each_needs():
     st.sampled_from(["", "a", "b", "ab"]),
     st.sampled_from(["1:4", "2:4", "7:8"]),
     st.sampled_from(["exposed", "overlapped", "back_to_back", "uncounted"]),
-    st.sampled_from([0.375, 1, 64]),
+    st.sampled_from([0.75, 1, 64]),
 )
 def test_closed_forms_count_what_the_folds_count_with_masks(
     sizes, dataflow, masked, pattern, exposure, kib
