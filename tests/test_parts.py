@@ -1,5 +1,7 @@
 """Where the cycles of an array go: parts that add up, and each where it arises."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,8 @@ from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
+from nmsim.machines.systolic import mapper
+from nmsim.machines.systolic import parts as parts_module
 from nmsim.machines.systolic.parts import split_slots, whole
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
@@ -42,6 +46,25 @@ def test_parts_add_up(fidelity):
         assert abs(parts["useful"] - work.macs_useful / machine.peak_macs) < 1 + 1e-9
         found |= {name for name in parts if parts[name]}
     assert found >= {*COMPUTE, *WAITS} - {"empty_slot"}
+
+
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+def test_shares_are_whole_but_for_roundings(fidelity, monkeypatch):
+    """What ``whole`` gives the largest share is a rounding a part, not what nobody counted."""
+    shared = []
+
+    def spy(shares, total):
+        shared.append((tuple(shares), total))
+        return whole(shares, total)
+
+    monkeypatch.setattr(parts_module, "whole", spy)
+    mapper._without_masks.cache_clear()
+    for _, work, machine, *_ in cases(range(120)):
+        with contextlib.suppress(CapacityError):
+            machines.simulate(machine, work, fidelity)
+    assert len(shared) > 200
+    for shares, total in shared:
+        assert abs(sum(shares) - total) <= len(shares), (shares, total)
 
 
 def test_columns_of_a_table_add_up():

@@ -145,9 +145,8 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
 def _parts(placement: Placement, spent: Spent) -> Parts:
     """Where the cycles of one launch go."""
     preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
-    streamed = spent.compute - spent.fill - spent.shifts - spent.path
     return parts_of(
-        (min(spent.streamed, streamed), spent.fill, preload, drain, spent.path),
+        (spent.streamed, spent.fill, preload, drain, spent.path),
         spent.compute,
         (spent.bandwidth, spent.latency, spent.write_back),
         spent.cycles - spent.compute,
