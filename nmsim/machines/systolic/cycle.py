@@ -16,7 +16,8 @@ from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
-from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work, sum_folds
+from nmsim.machines.systolic.pipeline.cutting import sum_folds
+from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     EXPOSED,

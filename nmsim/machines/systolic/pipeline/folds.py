@@ -23,14 +23,9 @@ from numpy.typing import NDArray
 
 from nmsim.jit import compiled
 from nmsim.machines.systolic.pipeline.memory import (
-    BACK_TO_BACK,
     COUNTED,
     EXPOSED,
-    FOLDS,
-    HEAD,
-    HIDDEN,
     KEPT,
-    LAST_TICKS,
     PATH,
     STREAMED,
     TICKS,
@@ -43,10 +38,32 @@ from nmsim.machines.systolic.pipeline.memory import (
     note,
     repeat,
     repeats,
-    stall_free,
 )
 
-__all__ = ["Array", "Buffers", "Cut", "Fold", "Room", "Sums", "Work", "in_pieces", "sum_folds"]
+__all__ = [
+    "FIRST",
+    "ISSUED",
+    "LOADING",
+    "NO",
+    "ONCE",
+    "OUTPUTS",
+    "STATE_SIZE",
+    "SUMS_IN",
+    "SUMS_OUT",
+    "X_LOADED",
+    "YES",
+    "Y_LOADED",
+    "Array",
+    "Buffers",
+    "Cut",
+    "Fold",
+    "Room",
+    "Sums",
+    "Work",
+    "in_pieces",
+    "sum_k_in_time",
+    "sum_k_on_rows",
+]
 
 
 class Array(NamedTuple):
@@ -203,8 +220,6 @@ class Sums(NamedTuple):
     OUTPUTS,
 ) = range(COUNTED, COUNTED + 9)
 STATE_SIZE = COUNTED + 9
-TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
-"""Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
 
 # Kernels are compiled anew for a literal argument: these are none.
 FIRST, ONCE, YES, NO = cast(
@@ -520,7 +535,7 @@ def _skip_alike(
 
 
 @compiled
-def _sum_k_on_rows(
+def sum_k_on_rows(
     state: State,
     array: Array,
     buffers: Buffers,
@@ -531,7 +546,7 @@ def _sum_k_on_rows(
 ) -> int:
     """All copies of a GEMM with K on the rows: the time at its end, and the sums in ``state``.
 
-    Apart from ``_sum_k_in_time``, so that only the nest that a run needs is compiled.
+    Apart from ``sum_k_in_time``, so that only the nest that a run needs is compiled.
     """
     before = np.empty(STATE_SIZE, np.int64)
     for i in range(STATE_SIZE):
@@ -545,7 +560,7 @@ def _sum_k_on_rows(
 
 
 @compiled
-def _sum_k_in_time(
+def sum_k_in_time(
     state: State,
     array: Array,
     buffers: Buffers,
@@ -565,202 +580,3 @@ def _sum_k_in_time(
         _time_copy(state, array, buffers, work, cut, slots[copy], spent)
         copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
     return finish(state, array.timing)
-
-
-@compiled
-def _ticks(state: State, buffers: Buffers) -> tuple[float, float]:
-    """Channel time of all loads so far, and of all results and sums that leave."""
-    loads = state[X_LOADED] * buffers.x_ticks + state[Y_LOADED] * buffers.y_ticks
-    loads += state[SUMS_IN] * buffers.sum_ticks
-    stores = state[OUTPUTS] * buffers.output_ticks + state[SUMS_OUT] * buffers.sum_ticks
-    return loads, stores
-
-
-@compiled
-def _least_cycles(
-    state: State, array: Array, buffers: Buffers, compute: int, last: int, same: bool
-) -> int:
-    """What a GEMM takes at least, however its folds are cut into pieces.
-
-    Parameters
-    ----------
-    compute
-        What its folds take where memory never makes them wait, ticks.
-    last
-        Elements of the results of its last fold, which nothing hides.
-    same
-        ``state`` is of these very folds; otherwise of some that were cut into fewer chunks.
-    """
-    timing = array.timing
-    loads, stores = _ticks(state, buffers)
-    out = int(np.ceil(last * buffers.output_ticks))
-    leaving = timing.shift if timing.period != UNCOUNTED else 0
-    if timing.held:
-        leaving = state[LAST_TICKS] + timing.fill - timing.shift
-    busy = compute + state[HEAD] + (max(0, out - leaving) if same else 0)
-    busy = max(busy, int(loads + stores), int(loads) + timing.latency + timing.fill)
-    return int((busy + TICKS - 1) // TICKS)
-
-
-@compiled
-def _answered(array: Array, work: Work, pieces: int) -> int:
-    """What so many pieces of y take at least until they are answered: two requests at a time.
-
-    Those of a copy follow each other, or those of a tile of columns where tiles differ.
-    """
-    tiles = (work.x_lanes + array.cols - 1) // array.cols if work.x_selected else 1
-    pairs = max(0, pieces - 2 * work.copies * tiles) // 2
-    return int(pairs * array.timing.latency // TICKS)
-
-
-@compiled
-def _keep(best: State, state: State, total: int, compute: int, cut: Cut) -> None:
-    """Remember a run that was the fastest so far."""
-    for i in range(STATE_SIZE):
-        best[i] = state[i]
-    best[TOTAL], best[COMPUTE], best[ROWS], best[PIECES] = total, compute, cut.rows, cut.pieces
-
-
-@compiled
-def _rung(count: int) -> int:
-    """The next number of chunks: all up to 8, then four in an octave."""
-    step = 1
-    while count >= 8 * step:
-        step *= 2
-    return count + step
-
-
-@compiled
-def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) -> int:
-    """What so many folds for every chunk take at least where rows stream in chunks, ticks."""
-    period, _, shift, fill, _ = array.timing
-    chunks = (work.y_lanes + rows - 1) // rows
-    streamed = deep * work.y_lanes * TICKS + max(0, state[PATH] - state[FOLDS])
-    if period == BACK_TO_BACK:
-        slow = max(0, shift - rows * TICKS) * max(0, deep * (chunks - 1) - 1)
-        return int(streamed + slow + shift + TICKS + fill)
-    per_fold = fill + (shift if period == EXPOSED else 0)
-    return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
-
-
-@compiled
-def _best_k_on_rows(
-    array: Array,
-    buffers: Buffers,
-    work: Work,
-    room: Room,
-    slots: NDArray[np.int64],
-    cycles: NDArray[np.int64],
-) -> State:
-    """The fastest way to cut the folds of a GEMM with K on the rows.
-
-    Numbers of chunks in increasing order, and of pieces for each: a larger buffer adds smaller ones
-    to the numbers that are tried. None is tried that cannot be faster than the best so far.
-    """
-    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
-    least, deep, loading, done, count = 2**62, 0, 0, 0, ONCE
-    while done != 1:
-        rows = (work.y_lanes + count - 1) // count
-        count = _rung(count) if rows > 1 else count
-        if rows > room.sum_rows or rows == done:
-            continue
-        done = rows
-        chunks = (work.y_lanes + rows - 1) // rows
-        last = (work.y_lanes - (chunks - 1) * rows) * ((work.x_lanes - 1) % array.cols + 1)
-        if deep > 0:
-            compute = _deep_compute(state, array, work, deep, rows)
-            bound = _least_cycles(state, array, buffers, compute, last, NO)
-            if max(bound, _answered(array, work, loading * chunks)) >= least:
-                break
-        pieces = ONCE * 4 if buffers.spill and rows > room.spill_rows else ONCE
-        while (rows + pieces - 1) // pieces > room.y_room:
-            pieces *= 2
-        while True:
-            cut = Cut(rows, pieces)
-            total = _sum_k_on_rows(state, array, buffers, work, cut, slots, cycles)
-            compute = stall_free(state, array.timing)
-            if (total + TICKS - 1) // TICKS < least:
-                least = (total + TICKS - 1) // TICKS
-                _keep(best, state, total, compute, cut)
-            bound = _least_cycles(state, array, buffers, compute, last, YES)
-            bound = max(bound, _answered(array, work, 2 * pieces * state[LOADING]))
-            if pieces >= rows or bound >= least:
-                break
-            pieces *= 2
-        if buffers.spill:
-            break
-        deep, loading = state[FOLDS] // chunks, state[LOADING] // chunks
-    return best
-
-
-@compiled
-def _best_k_in_time(
-    array: Array,
-    buffers: Buffers,
-    work: Work,
-    room: Room,
-    slots: NDArray[np.int64],
-    cycles: NDArray[np.int64],
-) -> State:
-    """The fastest way to cut the folds of a GEMM with K in time: how many pieces each."""
-    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
-    last = ((work.y_lanes - 1) % array.rows + 1) * ((work.x_lanes - 1) % array.cols + 1)
-    least, pieces = 2**62, ONCE
-    while (room.x_size + pieces - 1) // pieces > room.x_room or (
-        room.y_size + pieces - 1
-    ) // pieces > room.y_room:
-        pieces *= 2
-    while True:
-        cut = Cut(0, pieces)
-        total = _sum_k_in_time(state, array, buffers, work, cut, slots, cycles)
-        compute = stall_free(state, array.timing)
-        if (total + TICKS - 1) // TICKS < least:
-            least = (total + TICKS - 1) // TICKS
-            _keep(best, state, total, compute, cut)
-        if pieces >= max(room.x_size, room.y_size):
-            return best
-        bound = _least_cycles(state, array, buffers, compute, last, YES)
-        late = state[LOADING] * ((2 * pieces - 1) // 2) * array.timing.latency // TICKS
-        if max(bound, late) >= least:
-            return best
-        pieces *= 2
-
-
-def _cut_and_sum(
-    array: Array,
-    buffers: Buffers,
-    work: Work,
-    room: Room,
-    slots: NDArray[np.int64],
-    cycles: NDArray[np.int64],
-) -> State:
-    """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
-    nest = _best_k_on_rows if array.timing.held else _best_k_in_time
-    return nest(array, buffers, work, room, slots, cycles)
-
-
-def sum_folds(
-    array: Array,
-    buffers: Buffers,
-    work: Work,
-    room: Room,
-    slots: NDArray[np.int64],
-    cycles: NDArray[np.int64] | None = None,
-) -> Sums:
-    """Add up the folds of all copies of a GEMM, cut as is fastest: ticks, cycles and elements.
-
-    Parameters
-    ----------
-    room
-        What half of each buffer holds of a fold: anything, but for what is refused beforehand.
-    slots
-        copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
-        operand is selected or its lanes stream.
-    cycles
-        copies x row tiles x column tiles: what each fold of an intersecting array streams.
-    """
-    spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-    state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
-    cut = Cut(state[ROWS], state[PIECES])
-    counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
-    return Sums(state[TOTAL], state[COMPUTE], cut, *counted)
