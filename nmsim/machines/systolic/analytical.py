@@ -147,14 +147,15 @@ def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _
     """The fastest way to cut folds, by the closed forms, or the one that is given."""
     given = shape(machine, placement)
     space = room(machine, placement, given.half, (given.least, given.most))
+    spills = machine.partial_sums == "spill"
     if not placement.dataflow.preloads:
         first, others, edge = in_time(machine, placement, given)
-        pieces = cut.pieces if cut else least_pieces(machine, space, 0)
+        pieces = cut.pieces if cut else least_pieces(spills, space, 0)
         return _Pipeline(machine, placement, given, pieces, 0).run(first, others, edge)[0]
     best = _Run(math.inf, 0.0, Part())
     for rows in (cut.rows,) if cut else row_counts(machine, placement, space):
         first, others, edge = on_rows(machine, placement, given, rows)
-        pieces = cut.pieces if cut else least_pieces(machine, space, rows)
+        pieces = cut.pieces if cut else least_pieces(spills, space, rows)
         pipeline = _Pipeline(machine, placement, given, pieces, rows)
         run, least = pipeline.run(first, others, edge)
         if run.cycles < best.cycles:

@@ -14,7 +14,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import element_bits
 
-__all__ = ["Halves", "halves", "least_pieces", "room", "row_counts"]
+__all__ = ["Halves", "halves", "least_pieces", "next_count", "room", "row_counts"]
 
 
 class Halves(NamedTuple):
@@ -120,14 +120,14 @@ def _refusal(
 def row_counts(machine: SystolicArray, placement: Placement, space: Room) -> Iterator[int]:
     """Rows that may stream in every fold, of ws and is, from the most that the C buffer holds on.
 
-    Numbers of chunks are all up to 8, then four in an octave, whatever the buffer: a larger one
-    adds smaller numbers to those that are tried.
+    Numbers of chunks follow ``next_count``, whatever the buffer: a larger one adds smaller numbers
+    to those that are tried.
     """
     lanes = placement.rows_of(placement.y)
     count, done = 1, 0
     while done != 1:
         rows = -(-lanes // count)
-        count += max(1, 2 ** (count.bit_length() - 3))
+        count = next_count(count)
         if rows <= space.sum_rows and rows != done:
             yield rows
             done = rows
@@ -135,17 +135,33 @@ def row_counts(machine: SystolicArray, placement: Placement, space: Room) -> Ite
                 return
 
 
-def least_pieces(machine: SystolicArray, space: Room, rows: int) -> int:
-    """Into how many pieces a fold must be cut at least, a power of two: ``rows`` of ws and is."""
+def next_count(count: int) -> int:
+    """The next number of chunks that is tried: all up to 8, then four in an octave."""
+    step = 1
+    while count >= 8 * step:
+        step *= 2
+    return count + step
+
+
+def least_pieces(spills: bool, space: Room, rows: int) -> int:
+    """Into how many pieces a fold must be cut at least, a power of two.
+
+    Parameters
+    ----------
+    spills
+        Sums that the C buffer does not hold go off: then they must be out before they come back.
+    rows
+        That stream in a fold, with K on the rows; 0 with K in time.
+    """
     pieces = 1
-    if not rows:
-        while (
-            -(-space.x_size // pieces) > space.x_room or -(-space.y_size // pieces) > space.y_room
-        ):
+    if rows == 0:
+        while (space.x_size + pieces - 1) // pieces > space.x_room or (
+            space.y_size + pieces - 1
+        ) // pieces > space.y_room:
             pieces *= 2
         return pieces
-    if machine.partial_sums == "spill" and rows > space.spill_rows:
+    if spills and rows > space.spill_rows:
         pieces = 4
-    while -(-rows // pieces) > space.y_room:
+    while (rows + pieces - 1) // pieces > space.y_room:
         pieces *= 2
     return pieces

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
+from nmsim.machines.systolic.pipeline.capacity import least_pieces, next_count
 from nmsim.machines.systolic.pipeline.folds import (
     ISSUED,
     LOADING,
@@ -104,13 +105,8 @@ def _keep(best: State, state: State, total: int, compute: int, cut: Cut) -> None
     best[TOTAL], best[COMPUTE], best[ROWS], best[PIECES] = total, compute, cut.rows, cut.pieces
 
 
-@compiled
-def _rung(count: int) -> int:
-    """The next number of chunks: all up to 8, then four in an octave."""
-    step = 1
-    while count >= 8 * step:
-        step *= 2
-    return count + step
+_next_count = compiled(next_count)
+_least_pieces = compiled(least_pieces)
 
 
 @compiled
@@ -144,7 +140,7 @@ def _best_k_on_rows(
     least, deep, loading, done, count = 2**62, 0, 0, 0, ONCE
     while done != 1:
         rows = (work.y_lanes + count - 1) // count
-        count = _rung(count) if rows > 1 else count
+        count = _next_count(count) if rows > 1 else count
         if rows > room.sum_rows or rows == done:
             continue
         done = rows
@@ -155,9 +151,7 @@ def _best_k_on_rows(
             bound = _least_cycles(state, array, buffers, compute, last, NO)
             if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
-        pieces = ONCE * 4 if buffers.spill and rows > room.spill_rows else ONCE
-        while (rows + pieces - 1) // pieces > room.y_room:
-            pieces *= 2
+        pieces = _least_pieces(buffers.spill, room, rows)
         while True:
             cut = Cut(rows, pieces)
             total = sum_k_on_rows(state, array, buffers, work, cut, slots, cycles)
@@ -188,11 +182,7 @@ def _best_k_in_time(
     """The fastest way to cut the folds of a GEMM with K in time: how many pieces each."""
     state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
     last = ((work.y_lanes - 1) % array.rows + 1) * ((work.x_lanes - 1) % array.cols + 1)
-    least, pieces = 2**62, ONCE
-    while (room.x_size + pieces - 1) // pieces > room.x_room or (
-        room.y_size + pieces - 1
-    ) // pieces > room.y_room:
-        pieces *= 2
+    least, pieces = 2**62, _least_pieces(buffers.spill, room, 0)
     while True:
         cut = Cut(0, pieces)
         total = sum_k_in_time(state, array, buffers, work, cut, slots, cycles)
