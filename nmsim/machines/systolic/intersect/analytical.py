@@ -290,7 +290,9 @@ def _in_lockstep(
     for side, spans in zip(counts, tiles, strict=True):
         distinct, index = np.unique(spans, axis=0, return_inverse=True)
         tallies.append(
-            np.stack([side.tally(*span, slice(None), top) for span in distinct.tolist()])
+            np.stack(
+                [side.tally(first, last, slice(None), top) for first, last in distinct.tolist()]
+            )
         )
         which.append(index.reshape(-1))
     return np.asarray(_lockstep(tallies[0], tallies[1], np.stack(which, axis=1), logs, short))
