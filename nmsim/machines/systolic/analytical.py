@@ -255,7 +255,7 @@ class _Pipeline:
         loads = self._loads(part)
         x = part.x_loaded * self.x_bits / fresh if fresh else 0.0
         y = (loads - fresh * x) / part.whole if part.whole else 0.0
-        row = y / max(1.0, part.streamed / part.folds)
+        row = y / max(1.0, part.streamed / part.folds / max(self.given.tiles[0].beats))
         lead = self.machine.rows if self.period != "uncounted" else 0
         piece = self.latency + row if part.whole else 2 * one / n
         plain = max(n * piece / 2, (y + n * self.latency) / 3) if part.whole else 0.0
@@ -282,9 +282,9 @@ class _Pipeline:
             out *= (y_lanes - 1) % r + 1
             leaving = 0 if self.period == "uncounted" else r
             return self.latency + row, max(0.0, out - leaving), out, 0.0
-        deep = -(-tile.slots // r)
-        x = cols * (r * tile.x_k // tile.slots if deep > 1 else tile.x_k) * self.x_bits
-        row = (r * tile.y_k // tile.slots if deep > 1 else tile.y_k) * self.y_bits
+        depth, along = machine.depth, tile.along
+        x = cols * (depth * tile.x_k // along if along > depth else tile.x_k) * self.x_bits
+        row = (depth * tile.y_k // along if along > depth else tile.y_k) * self.y_bits
         lead = {"uncounted": 0, "back_to_back": r + 1}.get(self.period, r)
         rest = (y_lanes - 1) % self.rows + 1
         out *= rest

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic.beats import pe_groups, tile_beats
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
@@ -99,13 +100,7 @@ def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
 ) -> tuple[Sums, Sampled | None]:
     """What the folds of a placement add up to, and those of an array that intersects."""
-    slots = tile_slots(
-        placement.selected_mask,
-        placement.native,
-        placement.work.gemm.count,
-        _lock_step(machine, placement),
-        placement.k,
-    )
+    slots, beats = _slots(machine, placement)
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
@@ -114,12 +109,29 @@ def count(
     sums = sum_folds(
         array,
         buffers,
-        _work_of(placement, intersecting=folds is not None),
+        _work_of(machine, placement),
         space,
         slots,
-        None if folds is None else folds.folds,
+        beats if folds is None else folds.folds,
     )
     return sums, folds
+
+
+def _slots(
+    machine: SystolicArray, placement: Placement
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Slots along K of every tile of lanes, and beats of its folds where PEs hold whole groups."""
+    tiles = (
+        placement.selected_mask,
+        placement.native,
+        placement.work.gemm.count,
+        _lock_step(machine, placement),
+        placement.k,
+    )
+    if not machine.holds_groups:
+        return tile_slots(*tiles), None
+    each, slots = tile_beats(*tiles, pe_groups(machine))
+    return slots, each
 
 
 def _intersect(
@@ -210,10 +222,10 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
         fill=machine.fill_cycles * TICKS,
         latency=math.ceil(machine.dram.latency_ns * machine.clock_mhz * 1e-3 * TICKS),
     )
-    return Array(machine.rows, machine.cols, machine.dot_width, timing, x, y)
+    return Array(machine.rows, machine.cols, machine.dot_width, machine.depth, timing, x, y)
 
 
-def _work_of(placement: Placement, *, intersecting: bool) -> Work:
+def _work_of(machine: SystolicArray, placement: Placement) -> Work:
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,
@@ -223,7 +235,8 @@ def _work_of(placement: Placement, *, intersecting: bool) -> Work:
         y_k=placement.along_k(y),
         x_selected=placement.selected == x,
         y_selected=placement.selected == y,
-        intersecting=intersecting,
+        intersecting=machine.intersecting is not None,
+        whole_k=placement.k if machine.holds_groups else 0,
     )
 
 
@@ -276,10 +289,11 @@ def _refuse_beyond_64_bits(
     x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
     on_rows = timing.held
     column_tiles = math.ceil(x / machine.cols)
-    row_tiles = math.ceil((k if on_rows else y) / machine.rows)
+    row_tiles = math.ceil(k / machine.depth if on_rows else y / machine.rows)
     chunks = math.ceil(y / space.sum_rows) if on_rows else 1
     folds = column_tiles * row_tiles * chunks
-    streamed = column_tiles * row_tiles * (y if on_rows else k)
+    beats = machine.group if machine.holds_groups else 1
+    streamed = column_tiles * row_tiles * (y * beats if on_rows else k)
     ticks = TICKS * (streamed + 4.0 * folds) + folds * timing.fill
     ticks += folds * timing.shift if timing.period != UNCOUNTED else 0
     ticks += (2 * streamed + folds) * timing.latency

@@ -203,7 +203,7 @@ def _is_long(machine: SystolicArray, placement: Placement) -> bool:
         placement.needs_bits(machine)
         and mask.regular
         and mask.rows * mask.k >= MANY
-        and mask.k >= DEEP * machine.rows
+        and mask.k >= DEEP * machine.depth
     )
 
 

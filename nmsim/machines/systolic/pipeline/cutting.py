@@ -39,6 +39,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     HIDDEN,
     LAST_TICKS,
     PATH,
+    STREAMED,
     TICKS,
     UNCOUNTED,
     State,
@@ -114,9 +115,11 @@ def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) 
     """What so many folds for every chunk take at least where rows stream in chunks, ticks."""
     period, _, shift, fill, _ = array.timing
     chunks = (work.y_lanes + rows - 1) // rows
-    streamed = deep * work.y_lanes * TICKS + max(0, state[PATH] - state[FOLDS])
+    streamed = state[STREAMED] + max(0, state[PATH] - state[FOLDS])
     if period == BACK_TO_BACK:
         slow = max(0, shift - rows * TICKS) * max(0, deep * (chunks - 1) - 1)
+        if work.whole_k > 0:  # rows of some folds take several beats
+            slow = 0
         return int(streamed + slow + shift + TICKS + fill)
     per_fold = fill + (shift if period == EXPOSED else 0)
     return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
@@ -230,9 +233,10 @@ def sum_folds(
         copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
         operand is selected or its lanes stream.
     cycles
-        copies x row tiles x column tiles: what each fold of an intersecting array streams.
+        copies x row tiles x column tiles: what each fold of an intersecting array streams; copies x
+        tiles x folds along K: beats of each fold where PEs hold whole groups.
     """
-    spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
+    spent = np.zeros((1, 1, 0), np.int64) if cycles is None else cycles
     state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
     cut = Cut(state[ROWS], state[PIECES])
     counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
