@@ -30,8 +30,9 @@ class Pe(Spec):
     holds: Literal["slots", "group"] = Field(
         "slots",
         description="of the held operand a PE holds a slot for each multiplier, so that a mask "
-        "leaves fewer folds (slots), or all that is kept of whole groups, whose products take one "
-        "beat or more, so that a mask shortens the stream (group; ws, is)",
+        "leaves fewer folds (slots), or whole groups, as much as is kept of them, of which it "
+        "makes macs_per_group products in a beat, so that a mask shortens the stream (group); under "
+        "os it holds sums",
     )
     passes: Passes | None = Field(
         None,

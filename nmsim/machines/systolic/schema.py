@@ -162,19 +162,13 @@ class SystolicArray(Machine):
             raise ValueError("pe.passes none and feed broadcast: expected both or neither")
         if (self.selection == "intersect") != (self.intersecting is not None):
             raise ValueError("pe.selection intersect and intersecting: expected both or neither")
-        if self.holds_groups:
+        if self.pe.holds == "group":
             self._holds_groups()
         if self.intersecting is not None:
             self._intersects()
         return self
 
     def _holds_groups(self) -> None:
-        held = "b" if self.dataflow == "ws" else "a"
-        if self.dataflow == "os" or self.sparse_operand != held:
-            raise ValueError(
-                "pe.holds group: expected the held operand's masks to be followed, sparse_operand "
-                "b under ws or a under is"
-            )
         if len({native.group for native in self.native}) != 1 or self.flexible_group:
             raise ValueError(
                 "pe.holds group: expected native patterns of one group, flexible_group 0"
@@ -211,7 +205,7 @@ class SystolicArray(Machine):
     @property
     def holds_groups(self) -> bool:
         """Whether PEs hold whole groups, so that a mask shortens the stream, not K."""
-        return self.pe.holds == "group"
+        return self.pe.holds == "group" and self.dataflow != "os"
 
     @property
     def group(self) -> int:
