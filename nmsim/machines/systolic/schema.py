@@ -156,8 +156,11 @@ class SystolicArray(Machine):
     def _modelled(self) -> Self:
         if self.dataflow != "os" and self.feed != "skewed":
             raise ValueError("feed broadcast: expected dataflow os")
-        if self.dot_width % self.pe.macs_per_group:
-            raise ValueError("pe.macs_per_group: expected a divisor of dot_width")
+        shared = self.pe.macs_per_group
+        if any(whole % shared for whole in (self.dot_width, *(p.group for p in self.native))):
+            raise ValueError("pe.macs_per_group: expected a divisor of dot_width and native groups")
+        if shared > 1 and self.flexible_group:
+            raise ValueError("pe.macs_per_group above 1: expected flexible_group 0")
         if (self.pe.passes == "none") != (self.feed == "broadcast") and self.pe.passes:
             raise ValueError("pe.passes none and feed broadcast: expected both or neither")
         if (self.selection == "intersect") != (self.intersecting is not None):
@@ -171,13 +174,10 @@ class SystolicArray(Machine):
     def _holds_groups(self) -> None:
         if len({native.group for native in self.native}) != 1 or self.flexible_group:
             raise ValueError(
-                "pe.holds group: expected native patterns of one group, flexible_group 0"
+                "pe.holds group: expected native patterns of one group, and flexible_group 0"
             )
-        if self.pe.macs_per_group > self.native[0].group or self.pad_slots > 1:
-            raise ValueError(
-                "pe.holds group: expected no more macs_per_group than the group has elements, and "
-                "pad_slots 1"
-            )
+        if self.pad_slots > 1:
+            raise ValueError("pe.holds group: expected pad_slots 1")
 
     def _intersects(self) -> None:
         if self.dataflow != "os" or self.feed != "broadcast" or self.dot_width > 1:
