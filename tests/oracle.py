@@ -166,14 +166,12 @@ def shift_in(words: Plane) -> tuple[Plane, int]:
     return held, cycles
 
 
-def stream_past(
-    held: Plane, moving: Plane, times: Callable = multiply
-) -> tuple[Plane, int]:
+def stream_past(held: Plane, moving: Plane, times: Callable = multiply) -> tuple[Plane, int]:
     """Stream (ws, is): R x T words run right past R x C held ones, partial sums run down.
 
     A sum enters each column from above as a zero, and has gathered a product in every row when it
-    leaves at the bottom. ``times``: what a PE makes of two words. Returns T x C sums, and the cycles
-    until the last one has left.
+    leaves at the bottom. ``times``: what a PE makes of two words. Returns T x C sums, and the
+    cycles until the last one has left.
     """
     rows, cols, time = len(held), len(held[0]), len(moving[0])
     words, zeros = skewed(moving), skewed([[0] * time] * cols)
@@ -372,8 +370,8 @@ def bundled(words: Plane, dot: int, share: int) -> Plane:
     zero = zero_of(words[0][0])
     bundles = []
     for lane in words:
-        lane = lane + [zero] * (-len(lane) % dot)
-        sets = [tuple(lane[i : i + dot]) for i in range(0, len(lane), dot)]
+        whole = lane + [zero] * (-len(lane) % dot)
+        sets = [tuple(whole[i : i + dot]) for i in range(0, len(whole), dot)]
         if not isinstance(zero, Slot):
             for one in sets:
                 assert all(one[i] == one[i - i % share] for i in range(dot)), "groups differ"

@@ -16,7 +16,7 @@ from nmsim.machines.systolic.slots import group_laws, group_slots
 from nmsim.mask import Mask
 from nmsim.pattern import Pattern
 
-__all__ = ["Beats", "PeGroups", "expected_beats", "pe_groups", "tile_beats"]
+__all__ = ["Beats", "ExpectedBeats", "PeGroups", "expected_beats", "pe_groups", "tile_beats"]
 
 
 class PeGroups(NamedTuple):
@@ -28,13 +28,17 @@ class PeGroups(NamedTuple):
 
 
 class Beats(NamedTuple):
-    """Beats of each fold along K, ``each``, and the slots along K that they make: issued, stored.
+    """Beats of each fold, copies x tiles x folds, and slots that they make, copies x tiles."""
 
-    Arrays of copies x tiles x folds and of copies x tiles, or of folds and one number.
-    """
+    each: NDArray[np.int64]
+    slots: NDArray[np.int64]
 
-    each: NDArray[np.float64] | NDArray[np.int64]
-    slots: NDArray[np.int64] | float
+
+class ExpectedBeats(NamedTuple):
+    """Mean beats of each fold along K of a tile, and the slots along K that they make."""
+
+    each: NDArray[np.float64]
+    slots: float
 
 
 def pe_groups(machine: SystolicArray) -> PeGroups:
@@ -60,10 +64,6 @@ def tile_beats(
         Lanes in lock-step.
     k
         K, padded to whole groups where the machine does so.
-
-    Returns
-    -------
-    Of int64 arrays, copies x tiles x folds and copies x tiles.
     """
     rows = mask.rows // copies
     lengths = _lengths(k, groups.group)
@@ -112,7 +112,9 @@ def _in_beats(
     return each, slots
 
 
-def expected_beats(mask: Mask, native: Pattern, lanes: int, k: int, groups: PeGroups) -> Beats:
+def expected_beats(
+    mask: Mask, native: Pattern, lanes: int, k: int, groups: PeGroups
+) -> ExpectedBeats:
     """Beats of every fold along K, and slots, that a tile takes if masks are drawn uniformly.
 
     The fullest group of a fold keeps at most x elements if all groups of all lanes do: the product
@@ -120,23 +122,29 @@ def expected_beats(mask: Mask, native: Pattern, lanes: int, k: int, groups: PeGr
     native pattern, or nothing is selected.
     """
     if mask.is_dense or mask.obeys(native):
-        each, slots = tile_beats(mask, native, 1, mask.rows, k, groups)
-        return Beats(each[0, 0].astype(np.float64), float(slots[0, 0]))
+        counted = tile_beats(mask, native, 1, mask.rows, k, groups)
+        return ExpectedBeats(counted.each[0, 0].astype(np.float64), float(counted.slots[0, 0]))
     lengths = _lengths(k, groups.group)
-    at_most = np.ones((len(lengths), groups.group + 1))
-    for law, cdf in zip(group_laws(mask, native, k), at_most, strict=True):
-        own = np.cumsum(law)[: len(cdf)]
-        cdf[: len(own)] = own.clip(0, 1)
+    at_most = _at_most(mask, native, k, (len(lengths), groups.group + 1))
     firsts = range(0, len(lengths), groups.together)
     each, slots = np.ones(len(firsts)), 0.0
     for fold, first in enumerate(firsts):
-        fits = np.prod(at_most[first : first + groups.together], axis=0) ** lanes
+        together = slice(first, first + groups.together)
+        fits = np.prod(at_most[together], axis=0) ** lanes
         law = np.diff(fits, prepend=0.0)  # of the fullest group
         law[-1] += 1.0 - fits[-1]
         units = np.maximum(1, -(-np.arange(len(law)) // native.keep)) * native.keep
-        own = lengths[first : first + groups.together]
-        beats = -(-np.minimum(units, own.max()) // groups.macs)
+        beats = -(-np.minimum(units, lengths[together].max()) // groups.macs)
         each[fold] = law @ beats
-        taken = np.minimum.outer(own, beats * groups.macs).sum(axis=0)
+        taken = np.minimum.outer(lengths[together], beats * groups.macs).sum(axis=0)
         slots += float(law @ taken)
-    return Beats(each, slots)
+    return ExpectedBeats(each, slots)
+
+
+def _at_most(mask: Mask, native: Pattern, k: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """P(a group keeps at most 0, 1, ... elements), of every group along K."""
+    at_most = np.ones(shape)
+    for law, own in zip(group_laws(mask, native, k), at_most, strict=True):
+        sums = np.cumsum(law)[: len(own)]
+        own[: len(sums)] = sums.clip(0, 1)
+    return at_most

@@ -122,7 +122,7 @@ def _along_k(
     if machine.holds_groups:
         each, expected = expected_beats(*tile, pe_groups(machine))
         beats = float(each[:-1].mean()) if len(each) > 1 else 0.0, float(each[-1])
-        slots = round(float(expected))
+        slots = round(expected)
     else:
         slots = round(expected_slots(*tile))
     x_k, y_k = (placement.along_k(p) or slots for p in (placement.x, placement.y))

@@ -1,4 +1,4 @@
-"""What a processing element (PE) of an array is built of: multipliers, and what it holds and passes.
+"""What a processing element (PE) of an array is built of: multipliers, what it holds and passes.
 
 Three shapes follow from it. *K shrinks*: a PE holds a slot for each of its multipliers, and a mask
 leaves fewer slots, hence fewer folds (ws, is) or steps (os). *The stream shrinks*: a PE holds all
@@ -31,8 +31,8 @@ class Pe(Spec):
         "slots",
         description="of the held operand a PE holds a slot for each multiplier, so that a mask "
         "leaves fewer folds (slots), or whole groups, as much as is kept of them, of which it "
-        "makes macs_per_group products in a beat, so that a mask shortens the stream (group); under "
-        "os it holds sums",
+        "makes macs_per_group products in a beat, so that a mask shortens the stream (group); "
+        "under os it holds sums",
     )
     passes: Passes | None = Field(
         None,

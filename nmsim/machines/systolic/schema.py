@@ -68,7 +68,7 @@ class SystolicArray(Machine):
     replaced: ClassVar[Mapping[str, str]] = {
         "may_transpose": "order: best (true) or fixed (false)",
         "preload": "fold_period: exposed, preload_hidden (overlapped) or uncounted",
-        "selector": "pe.selection: any or ordered",
+        "selector": "pe: {selection: any} or {selection: ordered} (--set pe.selection=ordered)",
     }
 
     kind: Literal["systolic"]

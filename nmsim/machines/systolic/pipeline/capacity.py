@@ -83,7 +83,9 @@ def _least(machine: SystolicArray, placement: Placement, slots: tuple[int, int])
         return
     cut = (along_folds(machine, placement, slots[0]), along_folds(machine, placement, slots[1]))
     x, y = (
-        _deepest(machine.depth, placement.along_k(p) or (slots[1] if machine.holds_groups else 0), cut)
+        _deepest(
+            machine.depth, placement.along_k(p) or (slots[1] if machine.holds_groups else 0), cut
+        )
         for p in (placement.x, placement.y)
     )
     yield from (cols * x, y, 0 if machine.partial_sums == "spill" else cols)

@@ -70,8 +70,8 @@ class Array(NamedTuple):
     """R, C, products along K that a PE sums per cycle, and how folds follow each other.
 
     ``depth`` is what a fold takes along K with K on the rows, of what ``Work`` says folds are cut
-    from. ``x_delivery`` and ``y_delivery`` are the time of a stored element on the path from the buffers,
-    ticks.
+    from. ``x_delivery`` and ``y_delivery`` are the time of a stored element on the path from the
+    buffers, ticks.
     """
 
     rows: int
@@ -146,6 +146,14 @@ class Room(NamedTuple):
     y_size: int
     x_room: int
     y_room: int
+
+
+class Tile(NamedTuple):
+    """A tile of columns: how many, its slots along K, and whether it loads what streams."""
+
+    cols: int
+    slots: int
+    y_loads: bool
 
 
 class Chunk(NamedTuple):
@@ -338,7 +346,18 @@ def _column(
         sums_in, sums_out = 0 if opens else overflow, 0 if ends else overflow
         outputs = rows * cols if ends else 0
         one = Fold(
-            rows * beat, rows, x, y, x_load, y_load, sums_in, sums_out, outputs, pieces, shares, opens
+            rows * beat,
+            rows,
+            x,
+            y,
+            x_load,
+            y_load,
+            sums_in,
+            sums_out,
+            outputs,
+            pieces,
+            shares,
+            opens,
         )
         _folds(state, alike, array, buffers, one)
         fold += alike
@@ -363,12 +382,11 @@ def _chunks(
     buffers: Buffers,
     work: Work,
     cut: Cut,
-    cols: int,
-    slots: int,
+    tile: Tile,
     beats: NDArray[np.int64],
-    y_loads: bool,
 ) -> None:
     """One tile of columns: chunks of streamed rows whose sums the C buffer holds."""
+    cols, slots, y_loads = tile
     x_k, y_k = _stored(work.x_k, slots), _stored(work.y_k, slots)
     rows = cut.rows
     chunks = (work.y_lanes + rows - 1) // rows
@@ -416,9 +434,9 @@ def _rows_copy(
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
         note(before, state)
-        y_loads = tile == 0 or not y_stays
         each = beats[own if work.whole_k > 0 else 0]
-        _chunks(state, array, buffers, work, cut, cols, length, each, y_loads)
+        one = Tile(cols, length, tile == 0 or not y_stays)
+        _chunks(state, array, buffers, work, cut, one, each)
         tile += 1
         more = repeats(before, state)
         if full and (tile > 1 or not y_stays) and more > 0:
@@ -483,9 +501,7 @@ def _time_row(
         y_loads = tile == 0 or y > buffers.y_half
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
         pieces = cut.pieces
-        one = Fold(
-            streamed, streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES
-        )
+        one = Fold(streamed, streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
         _folds(state, alike, array, buffers, one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
