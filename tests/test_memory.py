@@ -165,6 +165,14 @@ def launches(draw):
     if dataflow == "os":
         fields["feed"] = draw(st.sampled_from(["skewed", "broadcast"]))
         fields["dot_width"] = draw(st.sampled_from([1, 3, 8]))
+    else:
+        share = draw(st.sampled_from([1, 1, 2]))
+        fields["dot_width"] = share * draw(st.integers(1, 2))
+        if draw(st.booleans()):
+            fields["pe"] = {"macs_per_group": share, "holds": "group"}
+            fields["native"] = ("2:4",)
+        words = fields["dot_width"] // share * 4 if "pe" in fields else fields["dot_width"]
+        sram = {buffer: kib * words for buffer, kib in sram.items()}
     machine = load_hardware(
         draw(st.sampled_from(["systolic-128x128", "systolic-16x16"])),
         rows=draw(st.integers(1, 9)),
@@ -235,16 +243,19 @@ def plain_folds(array, buffers, work, cut, slots, cycles):
                 }
         return
     for j, cols in enumerate(x_tiles):
-        deep = -(-k // r)
+        depth = array.depth
+        deep = -(-k // depth)
         for first in range(0, work.y_lanes, cut.rows):
             rows = min(cut.rows, work.y_lanes - first)
             over = max(0, rows * cols - buffers.sums_half) if buffers.spill and deep > 1 else 0
             for f in range(deep):
-                part = r if f < deep - 1 else k - (deep - 1) * r
+                part = depth if f < deep - 1 else k - (deep - 1) * depth
+                beats = 1 if cycles is None else int(cycles[0, f])
                 x_loads = first == 0 or cols * k > buffers.x_half
                 y_loads = j == 0 or work.y_lanes * k > buffers.y_half
                 yield {
-                    "streamed": rows,
+                    "streamed": rows * beats,
+                    "words": rows,
                     "x": cols * part if x_loads else 0,
                     "y": rows * part if y_loads else 0,
                     "sums_in": over if f > 0 else 0,
@@ -274,6 +285,7 @@ def run_fold(
     issued,
     sums_in=0,
     sums_out=0,
+    words=None,
 ):
     timing = array.timing
     shifting, streaming = x_read * array.x_delivery, y_read * array.y_delivery
@@ -294,7 +306,7 @@ def run_fold(
         x_loads=x > 0,
         y_loads=y + sums_in > 0,
         x_row=int(np.ceil(x_ticks / (array.rows if timing.held else streamed))),
-        y_row=int(np.ceil(y * buffers.y_ticks / streamed)),
+        y_row=int(np.ceil(y * buffers.y_ticks / (words or streamed))),
         spilled=int(np.ceil(sums_out * buffers.sum_ticks / pieces)),
         share=int(np.ceil(outputs * buffers.output_ticks / shares)),
         shares=shares,

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle_back_to_back import simulate_in_beats
+from test_monotone import better, drawn
 
 import nmsim
 from nmsim import machines
 from nmsim.cli.describe import describe
-from nmsim.errors import SpecError
+from nmsim.errors import CapacityError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic import analytical, cycle
@@ -276,6 +277,47 @@ def test_masks_never_cost_time_and_parts_add_up(case, holds, fidelity):
     parts = run.parts
     assert sum(parts[:5]) == run.compute_cycles
     assert sum(parts[5:]) == run.stall_cycles
+
+
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+def test_more_of_a_resource_never_costs_time_in_any_shape(fidelity):
+    ran = 0
+    for seed in range(250):
+        rng = np.random.default_rng([seed, 1])
+        machine, work = drawn(rng)
+        share = int(rng.choice([1, 2]))
+        fields = {"dot_width": share * int(rng.integers(1, 4)), "feed": "skewed"}
+        fields["dataflow"] = str(rng.choice(["os", "ws", "is"]))
+        fields["pe"] = {
+            "macs_per_group": share,
+            "holds": str(rng.choice(["slots", "group", "group"])),
+        }
+        machine = load_hardware(machine, **fields)
+        field, more = better(rng, machine, work)
+        try:
+            before = machines.simulate(machine, work, fidelity).cycles
+        except CapacityError:
+            continue
+        ran += 1
+        assert machines.simulate(more, work, fidelity).cycles <= before, (seed, field)
+    assert ran > 80
+
+
+@settings(max_examples=150)
+@given(cases(), st.sampled_from(["slots", "group"]), st.sampled_from(PERIODS), st.floats(0.5, 40))
+def test_both_fidelities_wait_alike_for_the_path_from_the_buffers(case, holds, period, words):
+    _, _, work, _ = operands(case | {"pattern": "1:4"})
+    machine = load_hardware(
+        machine_of(case, pe={"holds": holds}, fold_period=period),
+        delivery={"words_per_cycle": words, "word_bits": 16},
+    )
+    for way in (*with_masks(machine, work), *without_masks(machine, work.gemm)):
+        if way.selected and not way.selected_mask.obeys(way.native):
+            continue
+        run, closed = cycle.run(machine, way), analytical.estimate(machine, way)
+        assert run.sram_read_bytes == closed.sram_read_bytes
+        # Waits are rounded up to a tick, 1/1024 cycle, once per fold.
+        assert closed.cycles == pytest.approx(run.cycles, abs=1 + run.cycles / 1024)
 
 
 # Selection, and what PEs pass on.
