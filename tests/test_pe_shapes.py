@@ -229,6 +229,59 @@ def test_a_mask_shortens_the_stream_of_the_same_folds(sizes, array, shape):
             assert run.macs_issued == m * n * Pattern.parse(pattern).stored(k)
 
 
+@pytest.mark.parametrize(("copy", "tile"), [(0, 3), (2, 0)])
+def test_folds_are_alike_only_as_far_as_their_beats_are(copy, tile):
+    """As many slots in every tile, but in one of them folds differ: T . beats is R or more, or not.
+
+    Eight folds of three groups each along K, on 3 x 2 PEs of one multiplier.
+    """
+    machine = load_hardware(
+        "systolic-32x32-beats",
+        rows=3,
+        cols=2,
+        dot_width=1,
+        native=("1:4",),
+        fold_period="back_to_back",
+        order="fixed",
+        masks="always",
+        pe={"holds": "group"},
+        **FREE,
+    )
+    t, copies, tiles = 2, 4, 6
+    beats = np.full((copies, tiles, 8), 2)
+    beats[copy, tile] = [2, 1, 3, 3, 1, 1, 3, 2]
+    kept = np.arange(4) < np.repeat(beats, 3, axis=2)[..., None]
+    bits = np.repeat(kept.reshape(copies * tiles, -1), 2, axis=0)
+    gemm = Gemm(t, 2 * tiles, 96, count=copies)
+    mask = Mask.of(bits, Pattern(3, 4))
+    work = SparseGemm(gemm, Mask.dense(t * copies, 96), mask)
+    times = np.maximum(t * beats.ravel(), 3)
+    run = machines.simulate(machine, work)
+    assert run.macs_issued == t * 2 * 3 * beats.sum()
+    assert run.parts.streamed == t * beats.sum()
+    assert run.cycles == times[:-1].sum() + t * beats[-1, -1, -1] + 2 * 3 + 2 - 1
+
+
+def test_a_tile_of_groups_fits_half_a_buffer_as_it_is_stored():
+    """Four rows of three PEs hold a group each, of which 2:4 stores 2 elements of 18 bits."""
+    kib = 2 * 4 * 3 * 2 * 18 / 8 / 1024
+    for kib_more, fits in ((0, True), (-(2**-10), False)):
+        machine = load_hardware(
+            "systolic-32x32-beats",
+            rows=4,
+            cols=3,
+            order="fixed",
+            masks="always",
+            **{"sram.b_kib": kib + kib_more},
+        )
+        for fidelity in machines.FIDELITIES:
+            if fits:
+                assert machines.simulate(machine, weights(Gemm(5, 6, 64), "2:4"), fidelity).cycles
+            else:
+                with pytest.raises(CapacityError, match=f"expected at least {kib}"):
+                    machines.simulate(machine, weights(Gemm(5, 6, 64), "2:4"), fidelity)
+
+
 def test_slopes_of_an_open_rtl():
     """It takes 91 + 2 T cycles dense and 91 + T with 2:4; 91 is 2 R + C - 1 of some array."""
     machine = load_hardware(
