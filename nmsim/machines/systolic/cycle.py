@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic.gathering import (
+    Reach,
+    elements_loaded,
+    geometry_of,
+    reach_of,
+    walk_of,
+)
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
-from nmsim.machines.systolic.pipeline.cutting import sum_folds
+from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
@@ -27,6 +34,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     Timing,
 )
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
+from nmsim.machines.systolic.residence import ELEMENTS
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
@@ -118,6 +126,7 @@ def count(
         space,
         slots,
         None if folds is None else folds.folds,
+        sight_of(machine, placement, buffers),
     )
     return sums, folds
 
@@ -231,12 +240,16 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
+
+    def loaded(position: str, columns: int, read: int) -> int:
+        return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
+
     return writeup(
         machine,
         placement,
         Moved(
-            sums.x_loaded,
-            sums.y_loaded,
+            loaded(placement.x, sums.x_loaded, sums.x_read),
+            loaded(placement.y, sums.y_loaded, sums.y_read),
             sums.x_read,
             sums.y_read,
             sums.sums_in,
@@ -301,16 +314,49 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
 
 
 def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Buffers:
-    """Channel time and half-buffer capacity per stored element."""
-    gbps = machine.dram.gbps
-    per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+    """Channel time and half-buffer capacity per stored element.
+
+    Of a y that streams and is gathered, what each chunk of all its rows would ask.
+    """
+    per_bit = _ticks_per_bit(machine)
+    rows = placement.rows_of(placement.y)
+    streams = placement.dataflow.preloads and len(geometry_of(machine, placement, placement.y))
+    x = reach_of(machine, placement, placement.x, rows, half.x)
+    y_bits = element_bits(machine, placement, placement.y)
+    y = Reach(y_bits, y_bits, half.y)
+    if not streams:
+        y = reach_of(machine, placement, placement.y, rows, half.y)
     return Buffers(
-        x_ticks=element_bits(machine, placement, placement.x) * per_bit,
-        y_ticks=element_bits(machine, placement, placement.y) * per_bit,
+        x_ticks=x.first * per_bit,
+        y_ticks=y.first * per_bit,
+        x_again=x.again * per_bit,
+        y_again=y.again * per_bit,
         sum_ticks=machine.accumulator_bits * per_bit,
         output_ticks=machine.output_bits * per_bit,
-        x_half=half.x,
-        y_half=half.y,
+        x_half=x.half,
+        y_half=y.half,
         sums_half=half.sums,
         spill=machine.partial_sums == "spill",
+    )
+
+
+def _ticks_per_bit(machine: SystolicArray) -> float:
+    gbps = machine.dram.gbps
+    return TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+
+
+def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> Sight:
+    """How y is gathered where it streams."""
+    geometry = geometry_of(machine, placement, placement.y)
+    if not placement.dataflow.preloads or not len(geometry):
+        return UNSEEN
+    size = placement.rows_of(placement.y) * placement.work.k
+    stored = placement.stored_as(placement.y).elements / placement.k
+    once = placement.work.gemm.count * stored * int(geometry[ELEMENTS])
+    return Sight(
+        geometry,
+        walk_of(machine, placement, placement.y, 1),
+        buffers.y_ticks,
+        size,
+        once * buffers.y_ticks,
     )

@@ -82,10 +82,15 @@ class Array(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Channel time per element, ticks, and what half of each buffer holds, elements."""
+    """Channel time per element, ticks, and what half of each buffer holds, elements.
+
+    ``x_again`` and ``y_again`` are that time where an operand is passed over again.
+    """
 
     x_ticks: float
     y_ticks: float
+    x_again: float
+    y_again: float
     sum_ticks: float
     output_ticks: float
     x_half: float
@@ -269,6 +274,16 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
 
 
 @compiled
+def _passed(buffers: Buffers, x: bool, y: bool) -> Buffers:
+    """The buffers' numbers in a later pass over x, and over y."""
+    return Buffers(
+        buffers.x_again if x else buffers.x_ticks,
+        buffers.y_again if y else buffers.y_ticks,
+        *buffers[2:],
+    )
+
+
+@compiled
 def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) -> None:
     """Take ``count`` folds alike through the memory pipeline, one by one until they recur.
 
@@ -346,16 +361,19 @@ def _chunks(
     whole = Chunk(rows, cols, slots, x_k, y_k, cut.pieces)
     rest = Chunk(work.y_lanes - (chunks - 1) * rows, cols, slots, x_k, y_k, cut.pieces)
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = _passed(buffers, YES, NO), not x_stays and buffers.x_again == buffers.x_ticks
     chunk = FIRST
     while chunk < chunks - 1:
         note(before, state)
-        _column(state, array, buffers, whole, chunk == 0 or not x_stays, y_loads)
+        own = passed if chunk > 0 else buffers
+        _column(state, array, own, whole, chunk == 0 or not x_stays, y_loads)
         chunk += 1
         alike = min(repeats(before, state), chunks - 1 - chunk)
-        if (chunk > 1 or not x_stays) and alike > 0:
+        if (chunk > 1 or same) and alike > 0:
             repeat(before, state, alike)
             chunk += alike
-    _column(state, array, buffers, rest, chunks == 1 or not x_stays, y_loads)
+    own = passed if chunks > 1 else buffers
+    _column(state, array, own, rest, chunks == 1 or not x_stays, y_loads)
 
 
 @compiled
@@ -365,6 +383,7 @@ def _rows_copy(
     """One copy with K on the rows: tile after tile of columns."""
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = _passed(buffers, NO, YES), buffers.y_again == buffers.y_ticks
     tile = FIRST
     while tile < tiles:
         full = tile < tiles - 1
@@ -373,10 +392,11 @@ def _rows_copy(
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
         note(before, state)
-        _chunks(state, array, buffers, work, cut, cols, length, tile == 0 or not y_stays)
+        own = passed if tile > 0 else buffers
+        _chunks(state, array, own, work, cut, cols, length, tile == 0 or not y_stays)
         tile += 1
         more = repeats(before, state)
-        if full and (tile > 1 or not y_stays) and more > 0:
+        if full and (tile > 1 or (same and not y_stays)) and more > 0:
             alike = 0
             while tile + alike < tiles - 1 and (
                 not work.x_selected or slots[tile + alike] == length
@@ -437,7 +457,7 @@ def _time_row(
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
         pieces = cut.pieces
         one = Fold(streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
-        _folds(state, alike, array, buffers, one)
+        _folds(state, alike, array, _passed(buffers, row_tile > 0, tile > 0), one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
