@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -241,7 +242,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
 
-    def loaded(position: str, columns: int, read: int) -> int:
+    def loaded(position: Literal["a", "b"], columns: int, read: int) -> int:
         return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
 
     return writeup(

@@ -7,12 +7,12 @@ behind it once per pass, and all of it is held or none.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.systolic.pipeline.capacity import Halves, half_bits
+from nmsim.machines.systolic.pipeline.capacity import half_bits
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 from nmsim.machines.systolic.schema import SystolicArray
@@ -20,7 +20,7 @@ from nmsim.machines.systolic.slots import expected_slots
 from nmsim.machines.systolic.traffic import element_bits, windows_of
 from nmsim.windows import Axis, Windows
 
-__all__ = ["Reach", "elements_loaded", "geometry_of", "reach_of", "reaching", "walk_of"]
+__all__ = ["Reach", "elements_loaded", "geometry_of", "reach_of", "walk_of"]
 
 PLAIN = Axis(1, 1, 1)
 """A dimension that a tensor does not have."""
@@ -52,13 +52,17 @@ NOWHERE: NDArray[np.int64] = np.zeros(0, np.int64)
 """The geometry of an operand that is not gathered."""
 
 
-def geometry_of(machine: SystolicArray, placement: Placement, position: str) -> NDArray[np.int64]:
+def geometry_of(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
+) -> NDArray[np.int64]:
     """The windows of an operand as the kernel takes them; empty if it is not gathered."""
     windows = windows_of(machine, placement, position)
     return NOWHERE if windows is None else _geometry(windows)
 
 
-def walk_of(machine: SystolicArray, placement: Placement, position: str, rows: int) -> Walk:
+def walk_of(
+    machine: SystolicArray, placement: Placement, position: Literal["a", "b"], rows: int
+) -> Walk:
     """In which order an operand is touched.
 
     Parameters
@@ -98,7 +102,11 @@ def _loads(windows: Windows, walk: Walk) -> tuple[int, int]:
 
 
 def reach_of(
-    machine: SystolicArray, placement: Placement, position: str, rows: int, half: float
+    machine: SystolicArray,
+    placement: Placement,
+    position: Literal["a", "b"],
+    rows: int,
+    half: float,
 ) -> Reach:
     """What DRAM sends of an operand.
 
@@ -120,13 +128,13 @@ def reach_of(
     return Reach(first * per_element, again * per_element, -1.0)
 
 
-def reaching(half: Halves, x: Reach, y: Reach) -> Halves:
-    """What half of each buffer holds, for asking whether an operand is passed over again."""
-    return half._replace(x=x.half, y=y.half)
-
-
 def elements_loaded(
-    machine: SystolicArray, placement: Placement, position: str, rows: int, loaded: int, read: int
+    machine: SystolicArray,
+    placement: Placement,
+    position: Literal["a", "b"],
+    rows: int,
+    loaded: int,
+    read: int,
 ) -> int:
     """Elements in memory that DRAM sent, all copies.
 
@@ -141,7 +149,9 @@ def elements_loaded(
     if windows is None:
         return loaded
     first, again = _loads(windows, walk_of(machine, placement, position, rows))
-    other, tile = (placement.y, machine.rows) if position == placement.x else (placement.x, machine.cols)
+    other, tile = (
+        (placement.y, machine.rows) if position == placement.x else (placement.x, machine.cols)
+    )
     if placement.dataflow.preloads and position == placement.x:
         tile = rows
     once = read // -(-placement.rows_of(other) // tile)

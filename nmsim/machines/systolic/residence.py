@@ -53,7 +53,7 @@ class Walk(NamedTuple):
     """
 
     block: int
-    slice: int
+    part: int
     room: int
     by_block: bool
     once: bool
@@ -66,7 +66,7 @@ class _Plan(NamedTuple):
     ----------
     images
         So many of them.
-    count
+    counted
         Windows of those; fewer than there are where one image is counted in part.
     settled
         Windows after which each stands for those that are not counted.
@@ -81,7 +81,7 @@ class _Plan(NamedTuple):
     """
 
     images: int
-    count: int
+    counted: int
     settled: int
     windows: int
     reads: int
@@ -95,7 +95,7 @@ class _Held(NamedTuple):
 
     ``counts`` are the elements that each fold touched last, ``moved`` those of them that the
     present fold takes over, if ``stamp`` says so. ``edges`` are the channels at which a class
-    begins, ``index`` the class of each such channel, ``now`` see below.
+    begins, ``classes`` the class of each such channel, ``now`` see below.
     """
 
     last: NDArray[np.int32]
@@ -103,7 +103,7 @@ class _Held(NamedTuple):
     moved: Numbers
     stamp: Numbers
     edges: Numbers
-    index: Numbers
+    classes: Numbers
     now: Numbers
 
 
@@ -191,7 +191,7 @@ def _touch(held: _Held, geometry: Numbers, p: tuple[int, int], q: tuple[int, int
     for tap in range(q[0] // channels, (q[1] - 1) // channels + 1):
         start = max(q[0] - tap * channels, 0)
         end = min(q[1] - tap * channels, channels)
-        _touch_tap(held, geometry, tap, (held.index[start], held.index[end]), p)
+        _touch_tap(held, geometry, tap, (held.classes[start], held.classes[end]), p)
     while now[OLDEST] < now[FOLD]:
         new = now[LOADED] - before
         if now[TOTAL] * channels - new * behind <= room * channels:
@@ -238,7 +238,7 @@ def _sides(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int, int, i
     """
     one, taps, channels = geometry[WINDOWS].prod(), geometry[TAPS].prod(), geometry[CHANNELS]
     along = geometry[ALONG_ROWS] > 0
-    windows, reads = (walk.block, walk.slice) if along else (walk.slice, walk.block)
+    windows, reads = (walk.block, walk.part) if along else (walk.part, walk.block)
     windows, reads = min(windows, one * geometry[IMAGES]), min(reads, taps * channels)
     parts, start = 1, reads % channels
     while start != 0 and parts * reads < taps * channels:
@@ -288,20 +288,23 @@ def _plan(geometry: Numbers, walk: Walk, budget: int) -> _Plan:
 
 
 @compiled
-def _pass(
-    held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int
-) -> tuple[int, int]:
-    """All slices of a block: elements that they load, before things have settled and after."""
+def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) -> tuple[int, int]:
+    """All slices of a block: elements that they load, before things have settled and after.
+
+    Of what is counted in part, a block of reads finds nothing of the one before.
+    """
     early, later = 0, 0
-    along = geometry[ALONG_ROWS] > 0
+    now, along = held.now, geometry[ALONG_ROWS] > 0
     reads = geometry[CHANNELS] * geometry[TAPS].prod()
+    if not along and not plan.whole:
+        now[OLDEST], now[TOTAL] = now[FOLD], 0
     for part in range(slices):
         p, q = (block, part) if along else (part, block)
         p, q = p * plan.windows, q * plan.step
         own = _touch(
             held,
             geometry,
-            (p, min(p + plan.windows, plan.count)),
+            (p, min(p + plan.windows, plan.counted)),
             (q, min(q + plan.reads, reads)),
         )
         if p < plan.settled:
@@ -331,12 +334,59 @@ def _held(geometry: Numbers, plan: _Plan, room: int, folds: int) -> _Held:
 
 
 @compiled
-def _scaled(geometry: Numbers, plan: _Plan, early: int, later: int) -> float:
-    """What all of an operand loads, from what those windows do that are counted."""
+def _scaled(geometry: Numbers, plan: _Plan, early: int, later: int) -> int:
+    """What all of an operand loads, from what those windows and classes do that are counted."""
     images, one = geometry[IMAGES], geometry[WINDOWS].prod()
-    if plan.settled == 0:
-        return later * (images * one / plan.count)
-    return images * (early + later * (one - plan.settled) / (plan.count - plan.settled))
+    settled = plan.settled
+    if settled == 0:
+        found = later * (images * one / plan.counted)
+    else:
+        found = images * (early + later * (one - settled) / (plan.counted - settled))
+    if plan.step > plan.reads:
+        found *= geometry[CHANNELS] / plan.reads
+    return int(found)
+
+
+@compiled
+def _by_block(
+    held: _Held, geometry: Numbers, plan: _Plan, blocks: int, slices: int, once: bool
+) -> tuple[int, int]:
+    """Passes repeated block by block: what the first one loads, and each later one."""
+    now, along = held.now, geometry[ALONG_ROWS] > 0
+    every = geometry[IMAGES] * geometry[WINDOWS].prod()
+    early, later, early_again, later_again = 0, 0, 0, 0
+    for block in range(blocks):
+        opened = now[FOLD]
+        near, far = _pass(held, geometry, plan, block, slices)
+        early, later = early + near, later + far
+        total = now[TOTAL]
+        if not along:  # of all images
+            total = total * every // plan.counted
+        if once or (now[OLDEST] <= opened and total <= now[ROOM]):
+            continue
+        if along or plan.counted == every:
+            near, far = _pass(held, geometry, plan, block, slices)
+        early_again, later_again = early_again + near, later_again + far
+    first = _scaled(geometry, plan, early, later)
+    return first, _scaled(geometry, plan, early_again, later_again)
+
+
+@compiled
+def _all_blocks(
+    held: _Held, geometry: Numbers, plan: _Plan, blocks: int, slices: int, once: bool
+) -> tuple[int, int]:
+    """Passes over all blocks: what the first one loads, and each later one."""
+    early, later = 0, 0
+    for block in range(blocks):
+        near, far = _pass(held, geometry, plan, block, slices)
+        early, later = early + near, later + far
+    first = _scaled(geometry, plan, early, later)
+    if once or not plan.whole:
+        return first, first
+    again = 0
+    for block in range(blocks):
+        again += _pass(held, geometry, plan, block, slices)[1]
+    return first, again
 
 
 @compiled
@@ -362,35 +412,13 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     elements, room = geometry[ELEMENTS], walk.room
     if elements <= room:
         return int(elements), 0
-    plan, along = _plan(geometry, walk, budget), geometry[ALONG_ROWS] > 0
-    p_count = (plan.count + plan.windows - 1) // plan.windows
+    plan = _plan(geometry, walk, budget)
+    p_count = (plan.counted + plan.windows - 1) // plan.windows
     q_count = (geometry[CHANNELS] * geometry[TAPS].prod() + plan.step - 1) // plan.step
-    blocks, slices = (p_count, q_count) if along else (q_count, p_count)
+    blocks, slices = (p_count, q_count) if geometry[ALONG_ROWS] > 0 else (q_count, p_count)
     held = _held(geometry, plan, room, 2 * blocks * slices)
-    now, anew = held.now, not plan.whole and not along
-    all_windows = plan.count == geometry[IMAGES] * geometry[WINDOWS].prod()
-    early, later, early_again, later_again = 0, 0, 0, 0
-    for block in range(blocks):
-        if anew:
-            now[OLDEST], now[TOTAL] = now[FOLD], 0
-        opened = now[FOLD]
-        near, far = _pass(held, geometry, plan, block, slices)
-        early, later = early + near, later + far
-        if not walk.by_block or walk.once:
-            continue
-        fits = now[OLDEST] <= opened and now[TOTAL] <= room
-        if fits and anew:
-            fits = now[TOTAL] * geometry[IMAGES] * geometry[WINDOWS].prod() <= room * plan.count
-        if not fits:
-            if along or all_windows:
-                near, far = _pass(held, geometry, plan, block, slices)
-            early_again, later_again = early_again + near, later_again + far
-    if plan.whole and not walk.by_block and not walk.once:
-        for block in range(blocks):
-            near, far = _pass(held, geometry, plan, block, slices)
-            early_again, later_again = early_again + near, later_again + far
-    classes = geometry[CHANNELS] / plan.reads if plan.step > plan.reads else 1.0
-    first = max(elements, int(classes * _scaled(geometry, plan, early, later)))
-    if plan.whole or walk.by_block:
-        return int(first), int(classes * _scaled(geometry, plan, early_again, later_again))
-    return int(first), int(first)
+    if walk.by_block:
+        first, again = _by_block(held, geometry, plan, blocks, slices, walk.once)
+    else:
+        first, again = _all_blocks(held, geometry, plan, blocks, slices, walk.once)
+    return max(int(elements), first), again

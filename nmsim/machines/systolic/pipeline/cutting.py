@@ -46,7 +46,6 @@ from nmsim.machines.systolic.pipeline.memory import (
     State,
     stall_free,
 )
-
 from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 
 __all__ = ["UNSEEN", "Sight", "sum_folds"]
@@ -80,7 +79,7 @@ def _gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
     if len(sight.geometry) == 0:
         return buffers
     walk = sight.walk
-    own = Walk(rows, walk.slice, walk.room, walk.by_block, walk.once)
+    own = Walk(rows, walk.part, walk.room, walk.by_block, walk.once)
     first, again = loads(sight.geometry, own, BUDGET)
     ticks = sight.ticks / sight.size
     return Buffers(
