@@ -2,6 +2,7 @@
 
 An operand is a matrix of addresses, rows x K, None in the padding. An element that a fold touches
 is in the buffer if half of it holds all that folds touched from the one that touched it last on.
+A set of addresses is a number, a bit for each of them.
 """
 
 from itertools import product
@@ -19,22 +20,30 @@ def addresses(windows):
                 for axis, w, t in zip(axes, window[1:], tap, strict=True)
             ]
             inside = all(0 <= x < axis.size for x, axis in zip(at, axes, strict=True))
-            for channel in range(windows.channels):
-                row.append((window[0], *at, channel) if inside else None)
+            pixel = window[0]
+            for x, axis in zip(at, axes, strict=True):
+                pixel = pixel * axis.size + x
+            first = pixel * windows.channels
+            row += [first + c if inside else None for c in range(windows.channels)]
         rows.append(row)
     return rows if windows.along == "rows" else [list(row) for row in zip(*rows, strict=True)]
 
 
 def folds(matrix, block, part):
     """Sets of addresses that folds touch: for every block of rows, slices of K one by one."""
-    k = len(matrix[0])
     return [
-        [
-            {one for row in matrix[r : r + block] for one in row[c : c + part]} - {None}
-            for c in range(0, k, part)
-        ]
+        [touched(row[c : c + part] for row in matrix[r : r + block])
+         for c in range(0, len(matrix[0]), part)]
         for r in range(0, len(matrix), block)
-    ]
+    ]  # fmt: skip
+
+
+def touched(rows):
+    """The set of all addresses in some rows."""
+    found = 0
+    for one in {one for row in rows for one in row} - {None}:
+        found |= 1 << one
+    return found
 
 
 def passes(blocks, times, by_block):
@@ -46,15 +55,13 @@ def passes(blocks, times, by_block):
 
 def loaded(sequence, room):
     """Elements that each pass loads."""
-    last, count = {}, {}
+    count = {}
     for now, (index, fold) in enumerate(sequence):
-        held, oldest = set(fold), now
-        while oldest > 0 and len(held | sequence[oldest - 1][1]) <= room:
-            oldest -= 1
-            held |= sequence[oldest][1]
-        if len(fold) > room:
-            oldest = now
-        missing = [one for one in fold if last.get(one, -1) < oldest]
-        count[index] = count.get(index, 0) + len(missing)
-        last |= dict.fromkeys(fold, now)
+        held, before = fold, now - 1
+        seen = 0
+        while before >= 0 and (held | sequence[before][1]).bit_count() <= room:
+            held |= sequence[before][1]
+            seen |= sequence[before][1]
+            before -= 1
+        count[index] = count.get(index, 0) + (fold & ~seen).bit_count()
     return count

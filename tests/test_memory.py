@@ -184,8 +184,8 @@ def test_skipping_repeats_changes_nothing(launch):
     machine, gemm = launch
     seen = []
 
-    def spy(array, buffers, work, room, slots, cycles=None):
-        sums = original(array, buffers, work, room, slots, cycles)
+    def spy(array, buffers, work, room, slots, cycles, sight):
+        sums = original(array, buffers, work, room, slots, cycles, sight)
         seen.append((sums, plain_sums(array, buffers, work, sums.cut, slots, cycles)))
         return sums
 

@@ -8,11 +8,11 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 
 import math
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
-from nmsim.machines.systolic.gathering import Reach, elements_loaded, reach_of
+from nmsim.machines.systolic.gathering import Reach, Side, elements_loaded, reach_of
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
 from nmsim.machines.systolic.parts import overheads
@@ -82,7 +82,7 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     run = _fastest(machine, placement, cut)
     gemm = placement.work.gemm
 
-    def loaded(position: Literal["a", "b"], columns: int, read: int) -> int:
+    def loaded(position: Side, columns: int, read: int) -> int:
         return elements_loaded(machine, placement, position, run.rows, columns, read)
 
     moved = Moved(
@@ -190,12 +190,10 @@ class _Reach(NamedTuple):
 
 def _reach(machine: SystolicArray, placement: Placement, given: Shape, rows: int) -> _Reach:
     windows = windows_of(machine, placement, placement.y) if rows else None
-    stored = placement.stored_as(placement.y)
-    return _Reach(
-        reach_of(machine, placement, placement.x, rows, given.half.x),
-        reach_of(machine, placement, placement.y, rows, given.half.y),
-        windows.elements * stored.bits * stored.elements / placement.k if windows else None,
-    )
+    size = placement.rows_of(placement.y) * placement.stored_as(placement.y).elements
+    x = reach_of(machine, placement, placement.x, rows, given.half.x)
+    y = reach_of(machine, placement, placement.y, rows, given.half.y)
+    return _Reach(x, y, size * y.row if windows else None)
 
 
 class _Pipeline:
@@ -248,7 +246,7 @@ class _Pipeline:
         cycles = max(least, head + compute + max(tail, late), moved + last)
         if self.reach.least is not None:  # of smaller chunks, more may be held
             once = copies * self.reach.least * self.per_bit
-            least = max(compute, moved - copies * self._y(whole) + once)
+            least = max(head + compute, moved - copies * self._y(whole) + once)
         # Latency of the first request and of all that are not asked for early enough; results that
         # nothing hides; the rest of what is waited is for transfers.
         waits = cycles - compute
@@ -318,7 +316,7 @@ class _Pipeline:
         And what the last results of the first tile of columns take, which leave behind the next.
         """
         machine, placement = self.machine, self.placement
-        x_bits, y_bits = (one.first * self.per_bit for one in (self.reach.x, self.reach.y))
+        x_bits, y_bits = self.reach.x.first * self.per_bit, self.reach.y.row * self.per_bit
         r, fill = machine.rows, machine.fill_cycles
         tile = self.given.tiles[0]
         x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,10 @@ from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.gathering import (
     Reach,
+    Side,
     elements_loaded,
     geometry_of,
+    least_bits,
     reach_of,
     walk_of,
 )
@@ -35,7 +36,6 @@ from nmsim.machines.systolic.pipeline.memory import (
     Timing,
 )
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
-from nmsim.machines.systolic.residence import ELEMENTS
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import tile_slots
 from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
@@ -242,7 +242,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
 
-    def loaded(position: Literal["a", "b"], columns: int, read: int) -> int:
+    def loaded(position: Side, columns: int, read: int) -> int:
         return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
 
     return writeup(
@@ -324,7 +324,7 @@ def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Bu
     streams = placement.dataflow.preloads and len(geometry_of(machine, placement, placement.y))
     x = reach_of(machine, placement, placement.x, rows, half.x)
     y_bits = element_bits(machine, placement, placement.y)
-    y = Reach(y_bits, y_bits, half.y)
+    y = Reach(y_bits, y_bits, half.y, least_bits(machine, placement, placement.y))
     if not streams:
         y = reach_of(machine, placement, placement.y, rows, half.y)
     return Buffers(
@@ -332,6 +332,7 @@ def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Bu
         y_ticks=y.first * per_bit,
         x_again=x.again * per_bit,
         y_again=y.again * per_bit,
+        y_row=y.row * per_bit,
         sum_ticks=machine.accumulator_bits * per_bit,
         output_ticks=machine.output_bits * per_bit,
         x_half=x.half,
@@ -351,13 +352,11 @@ def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> 
     geometry = geometry_of(machine, placement, placement.y)
     if not placement.dataflow.preloads or not len(geometry):
         return UNSEEN
-    size = placement.rows_of(placement.y) * placement.work.k
-    stored = placement.stored_as(placement.y).elements / placement.k
-    once = placement.work.gemm.count * stored * int(geometry[ELEMENTS])
+    rows, stored = placement.rows_of(placement.y), placement.stored_as(placement.y)
     return Sight(
         geometry,
         walk_of(machine, placement, placement.y, 1),
         buffers.y_ticks,
-        size,
-        once * buffers.y_ticks,
+        rows * placement.work.k,
+        placement.work.gemm.count * rows * stored.elements * buffers.y_row,
     )

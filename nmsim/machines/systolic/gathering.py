@@ -20,7 +20,10 @@ from nmsim.machines.systolic.slots import expected_slots
 from nmsim.machines.systolic.traffic import element_bits, windows_of
 from nmsim.windows import Axis, Windows
 
-__all__ = ["Reach", "elements_loaded", "geometry_of", "reach_of", "walk_of"]
+__all__ = ["Reach", "Side", "elements_loaded", "geometry_of", "least_bits", "reach_of", "walk_of"]
+
+Side = Literal["a", "b"]
+"""An operand of a GEMM."""
 
 PLAIN = Axis(1, 1, 1)
 """A dimension that a tensor does not have."""
@@ -30,12 +33,14 @@ class Reach(NamedTuple):
     """What DRAM sends for a stored element of an operand: bits in a first pass, and in later ones.
 
     ``half`` are the stored elements passed over that half of the buffer holds: all or none where it
-    is counted which of them are.
+    is counted which of them are. ``row`` is what is sent where nothing comes twice: so much a first
+    row waits for.
     """
 
     first: float
     again: float
     half: float
+    row: float
 
 
 @lru_cache(maxsize=1024)
@@ -52,17 +57,13 @@ NOWHERE: NDArray[np.int64] = np.zeros(0, np.int64)
 """The geometry of an operand that is not gathered."""
 
 
-def geometry_of(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
-) -> NDArray[np.int64]:
+def geometry_of(machine: SystolicArray, placement: Placement, position: Side) -> NDArray[np.int64]:
     """The windows of an operand as the kernel takes them; empty if it is not gathered."""
     windows = windows_of(machine, placement, position)
     return NOWHERE if windows is None else _geometry(windows)
 
 
-def walk_of(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"], rows: int
-) -> Walk:
+def walk_of(machine: SystolicArray, placement: Placement, position: Side, rows: int) -> Walk:
     """In which order an operand is touched.
 
     Parameters
@@ -104,7 +105,7 @@ def _loads(windows: Windows, walk: Walk) -> tuple[int, int]:
 def reach_of(
     machine: SystolicArray,
     placement: Placement,
-    position: Literal["a", "b"],
+    position: Side,
     rows: int,
     half: float,
 ) -> Reach:
@@ -117,21 +118,30 @@ def reach_of(
     half
         Stored elements that half of its buffer holds.
     """
-    bits = element_bits(machine, placement, position)
+    bits, row = (one(machine, placement, position) for one in (element_bits, least_bits))
     windows = windows_of(machine, placement, position)
     if windows is None:
-        return Reach(bits, bits, half)
+        return Reach(bits, bits, half, row)
     first, again = _loads(windows, walk_of(machine, placement, position, rows))
     per_element = bits / (placement.rows_of(position) * placement.work.k)
     if not again:
-        return Reach(first * per_element, first * per_element, float("inf"))
-    return Reach(first * per_element, again * per_element, -1.0)
+        return Reach(first * per_element, first * per_element, float("inf"), row)
+    return Reach(first * per_element, again * per_element, -1.0, row)
+
+
+def least_bits(machine: SystolicArray, placement: Placement, position: Side) -> float:
+    """Bits that DRAM sends for a stored element of an operand if it sends none twice."""
+    bits = element_bits(machine, placement, position)
+    windows = windows_of(machine, placement, position)
+    if windows is None:
+        return bits
+    return bits * windows.elements / (placement.rows_of(position) * placement.work.k)
 
 
 def elements_loaded(
     machine: SystolicArray,
     placement: Placement,
-    position: Literal["a", "b"],
+    position: Side,
     rows: int,
     loaded: int,
     read: int,

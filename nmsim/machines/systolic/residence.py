@@ -24,7 +24,7 @@ from nmsim.jit import compiled, compiled_uncounted
 
 __all__ = ["BUDGET", "ELEMENTS", "Walk", "loads"]
 
-BUDGET = 100_000
+BUDGET = 50_000
 """Touches of a class that are counted one by one; what takes more is counted in part."""
 
 BLOCKS, ROWS = 2, 4
@@ -33,8 +33,8 @@ BLOCKS, ROWS = 2, 4
 MOST = 1 << 21
 """Touches beyond which a block is not counted whole."""
 
-LIMIT = 2 * BUDGET
-"""Touches beyond which classes are not told apart."""
+WHOLE = 4
+"""Budgets that all of an operand may take, or blocks that together begin where an image does."""
 
 IMAGES, CHANNELS, ALONG_ROWS, ELEMENTS = range(4)
 """The leading numbers of a geometry."""
@@ -70,6 +70,8 @@ class _Plan(NamedTuple):
         Windows of those; fewer than there are where one image is counted in part.
     settled
         Windows after which each stands for those that are not counted.
+    rest
+        Windows of a last block, which has fewer than others and is counted as well.
     windows, reads
         Sides of the rectangle that a fold touches.
     step
@@ -83,6 +85,7 @@ class _Plan(NamedTuple):
     images: int
     counted: int
     settled: int
+    rest: int
     windows: int
     reads: int
     step: int
@@ -245,7 +248,7 @@ def _sides(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int, int, i
         parts, start = parts + 1, (start + reads) % channels
     parts = min(parts, channels)
     least = min(one * geometry[IMAGES], BLOCKS * windows)
-    if parts == 1 or least * taps * parts <= max(budget, LIMIT):
+    if parts == 1 or least * taps * parts <= WHOLE * budget:
         return windows, reads, reads, 0, parts
     if reads >= channels:
         reads = reads // channels * channels
@@ -256,40 +259,57 @@ def _sides(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int, int, i
 
 
 @compiled
+def _blocks(one: int, windows: int, least: int, most: int) -> int:
+    """Blocks of windows that stand for all: if not too many, as many as begin in all their ways.
+
+    One image has ``one`` windows, so that blocks begin anew with an image after their least common
+    multiple.
+    """
+    rest, divisor = one % windows, windows
+    while rest > 0:
+        rest, divisor = divisor % rest, rest
+    period, blocks = one // divisor, (least + windows - 1) // windows
+    periodic = (blocks + period - 1) // period * period
+    return periodic if periodic * windows <= most else blocks
+
+
+@compiled
 def _plan(geometry: Numbers, walk: Walk, budget: int) -> _Plan:
-    """What is counted of an operand: all of it, if that takes no longer than the budget.
+    """What is counted of an operand: all of it, if that does not take long.
 
     Images share no pixel, so that some of them stand for all, in proportion; and of a large one the
     windows behind the first few rows for those that follow. Does not depend on the buffer, so that
     what is loaded never grows with it.
     """
-    one, taps, images = geometry[WINDOWS].prod(), geometry[TAPS].prod(), geometry[IMAGES]
+    one, taps = geometry[WINDOWS].prod(), geometry[TAPS].prod()
     windows, reads, step, behind, parts = _sides(geometry, walk, budget)
-    per_window = taps * parts
-    least = min(BLOCKS * windows, max(1, MOST // per_window))
-    enough = max(least, budget // per_window)
-    if enough >= one * images:
-        return _Plan(images, one * images, 0, windows, reads, step, behind, step == reads)
-    inner = one
-    for axis in range(3):
-        outermost = geometry[WINDOWS][axis]
-        if outermost > 1:
-            inner = one // outermost
-            break
-    enough = max(enough, ROWS * inner)
-    if 2 * enough < one:
-        settled = (enough + 2 * windows - 1) // (2 * windows) * windows
-        count = settled + (enough - settled + windows - 1) // windows * windows
-        return _Plan(1, count, settled, windows, reads, step, behind, False)
-    count = max(one, (enough + windows - 1) // windows * windows)
-    some = min(images, (count + one - 1) // one)
-    count = min(count, images * one) if windows > one else some * one
-    return _Plan(some, count, 0, windows, reads, step, behind, False)
+    every, most = one * geometry[IMAGES], WHOLE * budget // (taps * parts)
+    images, counted, settled, rest = geometry[IMAGES], every, 0, 0
+    if every > most:
+        inner = one
+        for axis in range(2, -1, -1):
+            if geometry[WINDOWS][axis] > 1:
+                inner = one // geometry[WINDOWS][: axis + 1].prod()
+        least = min(BLOCKS * windows, max(1, MOST // (taps * parts)))
+        enough = max(least, budget // (taps * parts), ROWS * inner)
+        if 2 * enough < one:
+            settled = (enough + 2 * windows - 1) // (2 * windows) * windows
+            counted = settled + (enough - settled + windows - 1) // windows * windows
+        elif geometry[ALONG_ROWS] and windows > one:
+            blocks = min(_blocks(one, windows, enough, most), every // windows)
+            counted, rest = blocks * windows, every % windows
+        else:
+            period = one if geometry[ALONG_ROWS] == 0 else _blocks(one, windows, 1, most) * windows
+            period = one if period % one else period
+            counted = min(every, (enough + period - 1) // period * period)
+        images = (counted + rest + one - 1) // one
+    whole = counted == every and step == reads
+    return _Plan(images, counted, settled, rest, windows, reads, step, behind, whole)
 
 
 @compiled
 def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) -> tuple[int, int]:
-    """All slices of a block: elements that they load, before things have settled and after.
+    """All slices of a block: elements that they load, for themselves alone and for others, too.
 
     Of what is counted in part, a block of reads finds nothing of the one before.
     """
@@ -304,10 +324,10 @@ def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) 
         own = _touch(
             held,
             geometry,
-            (p, min(p + plan.windows, plan.counted)),
+            (p, min(p + plan.windows, plan.counted if p < plan.counted else p + plan.rest)),
             (q, min(q + plan.reads, reads)),
         )
-        if p < plan.settled:
+        if p < plan.settled or p >= plan.counted:
             early += own
         else:
             later += own
@@ -339,7 +359,7 @@ def _scaled(geometry: Numbers, plan: _Plan, early: int, later: int) -> int:
     images, one = geometry[IMAGES], geometry[WINDOWS].prod()
     settled = plan.settled
     if settled == 0:
-        found = later * (images * one / plan.counted)
+        found = early + later * ((images * one - plan.rest) / plan.counted)
     else:
         found = images * (early + later * (one - settled) / (plan.counted - settled))
     if plan.step > plan.reads:
@@ -375,17 +395,23 @@ def _by_block(
 def _all_blocks(
     held: _Held, geometry: Numbers, plan: _Plan, blocks: int, slices: int, once: bool
 ) -> tuple[int, int]:
-    """Passes over all blocks: what the first one loads, and each later one."""
-    early, later = 0, 0
+    """Passes over all blocks: what the first one loads, and each later one.
+
+    Once nothing is held any more of the pass before, a pass goes on as that did.
+    """
+    early, later, done = 0, 0, np.zeros(blocks + 1, np.int64)
     for block in range(blocks):
         near, far = _pass(held, geometry, plan, block, slices)
         early, later = early + near, later + far
+        done[block + 1] = later
     first = _scaled(geometry, plan, early, later)
     if once or not plan.whole:
         return first, first
-    again = 0
+    again, opened = 0, held.now[FOLD]
     for block in range(blocks):
         again += _pass(held, geometry, plan, block, slices)[1]
+        if held.now[OLDEST] >= opened:
+            return first, again + later - done[block + 1]
     return first, again
 
 
@@ -413,7 +439,7 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     if elements <= room:
         return int(elements), 0
     plan = _plan(geometry, walk, budget)
-    p_count = (plan.counted + plan.windows - 1) // plan.windows
+    p_count = (plan.counted + plan.windows - 1) // plan.windows + int(plan.rest > 0)
     q_count = (geometry[CHANNELS] * geometry[TAPS].prod() + plan.step - 1) // plan.step
     blocks, slices = (p_count, q_count) if geometry[ALONG_ROWS] > 0 else (q_count, p_count)
     held = _held(geometry, plan, room, 2 * blocks * slices)

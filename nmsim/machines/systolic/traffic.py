@@ -94,11 +94,15 @@ def distinct(
 
 
 def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
-    """The windows that an operand's columns are made of on chip; None if that is not so."""
+    """The windows that an operand's columns are made of on chip; None if that is not so.
+
+    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
+    """
     gemm = placement.work.gemm
-    if machine.im2col == "explicit":
+    windows = gemm.a_windows if position == "a" else gemm.b_windows
+    if machine.im2col == "explicit" or windows is None:
         return None
-    return gemm.a_windows if position == "a" else gemm.b_windows
+    return windows if windows.elements < windows.pixels * windows.reads else None
 
 
 def element_bits(
@@ -158,9 +162,20 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
-        note=placement.note,
+        note="; ".join(filter(None, (placement.note, _by_ratio(machine, placement)))),
         parts=_parts(placement, spent).times(gemm.repeat),
     )
+
+
+def _by_ratio(machine: SystolicArray, placement: Placement) -> str:
+    """What a reader should know of operands of which only the number of elements is known."""
+    names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
+    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
+    counts = {side: distinct(machine, placement, side) for side in sides}
+    told = sorted(names[side] for side, (behind, size) in counts.items() if behind < size)
+    if not told:
+        return ""
+    return f"{' and '.join(told)}: each pixel is loaded once a pass, for want of its windows"
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:

@@ -87,6 +87,7 @@ def _gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
         first * ticks,
         buffers.x_again,
         (again if again > 0 else first) * ticks,
+        buffers.y_row,
         buffers.sum_ticks,
         buffers.output_ticks,
         buffers.x_half,
@@ -131,13 +132,13 @@ def _least_cycles(
         ``state`` is of these very folds; otherwise of some that were cut into fewer chunks, of
         which a y that is gathered may load more.
     """
-    timing, known = array.timing, same or len(sight.geometry) == 0
-    loads, stores = _ticks(state, buffers, np.inf if known else sight.least)
+    timing, other = array.timing, not same and len(sight.geometry) > 0
+    loads, stores = _ticks(state, buffers, sight.least if other else np.inf)
     out = int(np.ceil(last * buffers.output_ticks))
     leaving = timing.shift if timing.period != UNCOUNTED else 0
     if timing.held:
         leaving = state[LAST_TICKS] + timing.fill - timing.shift
-    busy = compute + (state[HEAD] if known else 0) + (max(0, out - leaving) if same else 0)
+    busy = compute + state[HEAD] + (max(0, out - leaving) if same else 0)
     busy = max(busy, int(loads + stores), int(loads) + timing.latency + timing.fill)
     return int((busy + TICKS - 1) // TICKS)
 

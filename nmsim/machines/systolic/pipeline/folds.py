@@ -84,13 +84,15 @@ class Array(NamedTuple):
 class Buffers(NamedTuple):
     """Channel time per element, ticks, and what half of each buffer holds, elements.
 
-    ``x_again`` and ``y_again`` are that time where an operand is passed over again.
+    ``x_again`` and ``y_again`` are that time where an operand is passed over again, ``y_row`` that
+    of the first row that streams in a fold.
     """
 
     x_ticks: float
     y_ticks: float
     x_again: float
     y_again: float
+    y_row: float
     sum_ticks: float
     output_ticks: float
     x_half: float
@@ -265,7 +267,7 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
         x_loads=one.x_load > 0,
         y_loads=one.y_load + one.sums_in > 0,
         x_row=int(np.ceil(x / x_rows)),
-        y_row=int(np.ceil(y / steps)),
+        y_row=int(np.ceil(one.y_load * buffers.y_row / steps)),
         spilled=int(np.ceil(out / one.pieces)),
         share=int(np.ceil(results / one.shares)),
         shares=one.shares,
