@@ -27,7 +27,8 @@ class Part(NamedTuple):
     ``whole`` of them load what streams, ``held`` only what is held, ``fresh`` what is held and
     maybe what streams. ``waited`` is the time, cycles,
     that folds wait for the path from the buffers, ``shown`` what shifts behind other folds show;
-    ``sums`` are those that are sent off, and come back.
+    ``sums`` are those that are sent off, and come back. Of what is loaded, ``x_again`` and
+    ``y_again`` come in later passes over the operand.
     """
 
     folds: int = 0
@@ -44,6 +45,8 @@ class Part(NamedTuple):
     y_read: int = 0
     sums: int = 0
     outputs: int = 0
+    x_again: int = 0
+    y_again: int = 0
 
     def times(self, count: int) -> "Part":
         """So many rectangles alike."""
@@ -83,7 +86,7 @@ class Shape(NamedTuple):
     least, most
         Slots along K of any tile.
     half
-        What half of each buffer holds.
+        What half of each buffer holds of an operand that is passed over again, and of sums.
     """
 
     tiles: tuple[Tiles, ...]
@@ -162,7 +165,7 @@ def on_rows(
     for tiles in given.tiles:
         stays = lanes * tiles.y_k <= given.half.y
         part, last = _columns(machine, placement, given, tiles, rows)
-        again = part
+        again = part._replace(y_again=part.y_loaded)
         if stays:
             again = part._replace(y_loaded=0, whole=0, held=part.fresh)
         first = [part] if not parts else []
@@ -205,6 +208,7 @@ def _columns(
         shown=shown,
         issued=width * lanes * slots,
         x_loaded=width * x_k * (1 if x_stays else chunks),
+        x_again=width * x_k * (0 if x_stays else chunks - 1),
         y_loaded=lanes * y_k,
         x_read=width * x_k * chunks,
         y_read=lanes * y_k,
@@ -247,7 +251,8 @@ def in_time(machine: SystolicArray, placement: Placement, given: Shape) -> tuple
         x_stays = placement.rows_of(placement.x) * tiles.x_k <= given.half.x
         fresh = 0 if first_row and tiles.high != given.tiles[0].high else 1
         first_row += _row(one, tiles, given, fresh, x_loads=True)
-        others += _row(one, tiles, given, tiles.down - fresh, x_loads=not x_stays)
+        later = _row(one, tiles, given, tiles.down - fresh, x_loads=not x_stays)
+        others += [row._replace(x_again=row.x_loaded) for row in later]
     at = given.tiles[0]
     edge = _tile(machine, placement, at, _streamed(machine, at, expected))
     return total(first_row), total(others), edge.shown
@@ -287,10 +292,10 @@ def _row(one: Part, tiles: Tiles, given: Shape, down: int, *, x_loads: bool) -> 
     """So many rows of tiles alike: the left one loads y, the others where it does not stay."""
     left = 1 if tiles.width == given.tiles[0].width else 0
     y_stays = tiles.high * tiles.y_k <= given.half.y
-    for across, y_loads in ((left, True), (tiles.across - left, not y_stays)):
+    for first, across, y_loads in ((True, left, True), (False, tiles.across - left, not y_stays)):
         loads = one._replace(
             whole=int(x_loads or y_loads),
             x_loaded=one.x_read if x_loads else 0,
             y_loaded=one.y_read if y_loads else 0,
-        )
-        yield loads.times(down * across)
+        ).times(down * across)
+        yield loads if first else loads._replace(y_again=loads.y_loaded)

@@ -11,13 +11,22 @@ from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.beats import pe_groups, tile_beats
+from nmsim.machines.systolic.gathering import (
+    Reach,
+    Side,
+    elements_loaded,
+    geometry_of,
+    least_bits,
+    reach_of,
+    walk_of,
+)
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
-from nmsim.machines.systolic.pipeline.cutting import sum_folds
+from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
@@ -113,6 +122,7 @@ def count(
         space,
         slots,
         beats if folds is None else folds.folds,
+        sight_of(machine, placement, buffers),
     )
     return sums, folds
 
@@ -244,12 +254,16 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
+
+    def loaded(position: Side, columns: int, read: int) -> int:
+        return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
+
     return writeup(
         machine,
         placement,
         Moved(
-            sums.x_loaded,
-            sums.y_loaded,
+            loaded(placement.x, sums.x_loaded, sums.x_read),
+            loaded(placement.y, sums.y_loaded, sums.y_read),
             sums.x_read,
             sums.y_read,
             sums.sums_in,
@@ -315,16 +329,48 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
 
 
 def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Buffers:
-    """Channel time and half-buffer capacity per stored element."""
-    gbps = machine.dram.gbps
-    per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+    """Channel time and half-buffer capacity per stored element.
+
+    Of a y that streams and is gathered, what each chunk of all its rows would ask.
+    """
+    per_bit = _ticks_per_bit(machine)
+    rows = placement.rows_of(placement.y)
+    streams = placement.dataflow.preloads and len(geometry_of(machine, placement, placement.y))
+    x = reach_of(machine, placement, placement.x, rows, half.x)
+    y_bits = element_bits(machine, placement, placement.y)
+    y = Reach(y_bits, y_bits, half.y, least_bits(machine, placement, placement.y))
+    if not streams:
+        y = reach_of(machine, placement, placement.y, rows, half.y)
     return Buffers(
-        x_ticks=element_bits(machine, placement, placement.x) * per_bit,
-        y_ticks=element_bits(machine, placement, placement.y) * per_bit,
+        x_ticks=x.first * per_bit,
+        y_ticks=y.first * per_bit,
+        x_again=x.again * per_bit,
+        y_again=y.again * per_bit,
+        y_row=y.row * per_bit,
         sum_ticks=machine.accumulator_bits * per_bit,
         output_ticks=machine.output_bits * per_bit,
-        x_half=half.x,
-        y_half=half.y,
+        x_half=x.half,
+        y_half=y.half,
         sums_half=half.sums,
         spill=machine.partial_sums == "spill",
+    )
+
+
+def _ticks_per_bit(machine: SystolicArray) -> float:
+    gbps = machine.dram.gbps
+    return TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+
+
+def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> Sight:
+    """How y is gathered where it streams."""
+    geometry = geometry_of(machine, placement, placement.y)
+    if not placement.dataflow.preloads or not len(geometry):
+        return UNSEEN
+    rows, stored = placement.rows_of(placement.y), placement.stored_as(placement.y)
+    return Sight(
+        geometry,
+        walk_of(machine, placement, placement.y, 1),
+        buffers.y_ticks,
+        rows * placement.work.k,
+        placement.work.gemm.count * rows * stored.elements * buffers.y_row,
     )

@@ -11,15 +11,25 @@ from nmsim.machines.systolic.parts import parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
+from nmsim.windows import Windows
 
-__all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "writeup"]
+__all__ = [
+    "Moved",
+    "Spent",
+    "distinct",
+    "element_bits",
+    "transfer_cycles",
+    "windows_of",
+    "writeup",
+]
 
 
 @dataclass(frozen=True)
 class Moved:
     """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
 
-    ``x`` and ``y`` are the operands as ``Placement`` names them.
+    ``x`` and ``y`` are the operands as ``Placement`` names them. Of one that windows make up those
+    elements are loaded that memory holds.
     """
 
     x_loaded: int
@@ -71,13 +81,28 @@ class Spent:
 def distinct(
     machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
 ) -> tuple[int, int]:
-    """Distinct elements behind an operand and elements of the operand, one copy."""
+    """Elements that one pass sends of an operand, and elements of the operand, one copy.
+
+    They are the same where windows say which of them are sent.
+    """
     gemm = placement.work.gemm
     size = placement.rows_of(position) * placement.work.k
     behind = gemm.a_elements if position == "a" else gemm.b_elements
-    if machine.im2col == "explicit" or behind is None:
+    if machine.im2col == "explicit" or behind is None or windows_of(machine, placement, position):
         return size, size
     return behind, size
+
+
+def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
+    """The windows that an operand's columns are made of on chip; None if that is not so.
+
+    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
+    """
+    gemm = placement.work.gemm
+    windows = gemm.a_windows if position == "a" else gemm.b_windows
+    if machine.im2col == "explicit" or windows is None:
+        return None
+    return windows if windows.elements < windows.pixels * windows.reads else None
 
 
 def element_bits(
@@ -137,9 +162,20 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
-        note=placement.note,
+        note="; ".join(filter(None, (placement.note, _by_ratio(machine, placement)))),
         parts=_parts(placement, spent).times(gemm.repeat),
     )
+
+
+def _by_ratio(machine: SystolicArray, placement: Placement) -> str:
+    """What a reader should know of operands of which only the number of elements is known."""
+    names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
+    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
+    counts = {side: distinct(machine, placement, side) for side in sides}
+    told = sorted(names[side] for side, (behind, size) in counts.items() if behind < size)
+    if not told:
+        return ""
+    return f"{' and '.join(told)}: each pixel is loaded once a pass, for want of its windows"
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:

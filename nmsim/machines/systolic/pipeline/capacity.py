@@ -14,7 +14,15 @@ from nmsim.machines.systolic.placement import Placement, along_folds
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import element_bits
 
-__all__ = ["Halves", "halves", "least_pieces", "next_count", "room", "row_counts"]
+__all__ = [
+    "Halves",
+    "half_bits",
+    "halves",
+    "least_pieces",
+    "next_count",
+    "room",
+    "row_counts",
+]
 
 
 class Halves(NamedTuple):
@@ -27,12 +35,16 @@ class Halves(NamedTuple):
 
 def halves(machine: SystolicArray, placement: Placement) -> Halves:
     """What half of each buffer holds, in the elements of a placement."""
-    bits = {"a": machine.sram.a_kib * 4096, "b": machine.sram.b_kib * 4096}
     return Halves(
-        bits[placement.x] / element_bits(machine, placement, placement.x),
-        bits[placement.y] / element_bits(machine, placement, placement.y),
+        half_bits(machine, placement.x) / element_bits(machine, placement, placement.x),
+        half_bits(machine, placement.y) / element_bits(machine, placement, placement.y),
         int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
     )
+
+
+def half_bits(machine: SystolicArray, position: str) -> float:
+    """Bits of half of an operand's buffer."""
+    return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
 
 
 def room(

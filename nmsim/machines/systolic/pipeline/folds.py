@@ -84,10 +84,17 @@ class Array(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Channel time per element, ticks, and what half of each buffer holds, elements."""
+    """Channel time per element, ticks, and what half of each buffer holds, elements.
+
+    ``x_again`` and ``y_again`` are that time where an operand is passed over again, ``y_row`` that
+    of the first row that streams in a fold.
+    """
 
     x_ticks: float
     y_ticks: float
+    x_again: float
+    y_again: float
+    y_row: float
     sum_ticks: float
     output_ticks: float
     x_half: float
@@ -276,11 +283,21 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
         x_loads=one.x_load > 0,
         y_loads=one.y_load + one.sums_in > 0,
         x_row=int(np.ceil(x / x_rows)),
-        y_row=int(np.ceil(y / steps)),
+        y_row=int(np.ceil(one.y_load * buffers.y_row / steps)),
         spilled=int(np.ceil(out / one.pieces)),
         share=int(np.ceil(results / one.shares)),
         shares=one.shares,
         opens=one.opens,
+    )
+
+
+@compiled
+def _passed(buffers: Buffers, x: bool, y: bool) -> Buffers:
+    """The buffers' numbers in a later pass over x, and over y."""
+    return Buffers(
+        buffers.x_again if x else buffers.x_ticks,
+        buffers.y_again if y else buffers.y_ticks,
+        *buffers[2:],
     )
 
 
@@ -396,17 +413,19 @@ def _chunks(
     whole = Chunk(rows, cols, slots, x_k, y_k, along, cut.pieces)
     rest = Chunk(last, cols, slots, x_k, y_k, along, cut.pieces)
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = _passed(buffers, YES, NO), not x_stays and buffers.x_again == buffers.x_ticks
     chunk = FIRST
     while chunk < chunks - 1:
         note(before, state)
-        loads = (chunk == 0 or not x_stays, y_loads)
-        _column(state, array, buffers, whole, beats, loads)
+        own = passed if chunk > 0 else buffers
+        _column(state, array, own, whole, beats, (chunk == 0 or not x_stays, y_loads))
         chunk += 1
         alike = min(repeats(before, state), chunks - 1 - chunk)
-        if (chunk > 1 or not x_stays) and alike > 0:
+        if (chunk > 1 or same) and alike > 0:
             repeat(before, state, alike)
             chunk += alike
-    _column(state, array, buffers, rest, beats, (chunks == 1 or not x_stays, y_loads))
+    own = passed if chunks > 1 else buffers
+    _column(state, array, own, rest, beats, (chunks == 1 or not x_stays, y_loads))
 
 
 @compiled
@@ -425,6 +444,7 @@ def _rows_copy(
     """
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = _passed(buffers, NO, YES), buffers.y_again == buffers.y_ticks
     tile = FIRST
     while tile < tiles:
         full = tile < tiles - 1
@@ -436,10 +456,10 @@ def _rows_copy(
         note(before, state)
         each = beats[own if work.whole_k > 0 else 0]
         one = Tile(cols, length, tile == 0 or not y_stays)
-        _chunks(state, array, buffers, work, cut, one, each)
+        _chunks(state, array, passed if tile > 0 else buffers, work, cut, one, each)
         tile += 1
         more = repeats(before, state)
-        if full and (tile > 1 or not y_stays) and more > 0:
+        if full and (tile > 1 or (same and not y_stays)) and more > 0:
             alike = 0
             while tile + alike < tiles - 1:
                 if work.x_selected and slots[tile + alike] != length:
@@ -502,7 +522,7 @@ def _time_row(
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
         pieces = cut.pieces
         one = Fold(streamed, streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
-        _folds(state, alike, array, buffers, one)
+        _folds(state, alike, array, _passed(buffers, row_tile > 0, tile > 0), one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
