@@ -1,4 +1,4 @@
-"""From elements that a model moved to the bytes, bandwidth and bound of a result.
+"""From elements that a model moved to the bytes, bandwidth of a result.
 
 A stored element is an operand's value and its metadata. Under implicit im2col a convolution's
 columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
@@ -7,7 +7,7 @@ columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 from dataclasses import dataclass
 from typing import Literal
 
-from nmsim.machines.systolic.parts import parts_of
+from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
@@ -117,7 +117,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
-    busy = transfer_cycles(machine, reads + writes)
+    parts = _parts(placement, spent)
     return Result(
         engine="systolic",
         kernel=placement.kernel,
@@ -131,14 +131,14 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(spent, busy),
+        bound=bound_of(parts),
         delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
         note=placement.note,
-        parts=_parts(placement, spent).times(gemm.repeat),
+        parts=parts.times(gemm.repeat),
     )
 
 
@@ -158,18 +158,3 @@ def _compressed(placement: Placement) -> str:
     names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
     stored = [names[one] for one in ("a", "b") if placement.stored_as(one).compressed]
     return "".join(sorted(stored))
-
-
-def _bound(spent: Spent, transfer: float) -> str:
-    """What is busy longest: the channel or the array, and in the array feeding or filling it.
-
-    Latency if the array waits longer than it works and the channel is not why. What feeds is the
-    buffers' path if it carries less in a cycle than is asked of it.
-    """
-    if transfer > spent.compute:
-        return "dram bandwidth"
-    if spent.cycles > 2 * spent.compute:
-        return "dram latency"
-    if 2 * (spent.streamed + spent.waited) < spent.compute:
-        return "array fill"
-    return "buffer bandwidth" if spent.waited else "compute"
