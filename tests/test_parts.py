@@ -12,9 +12,9 @@ from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
+from nmsim.machines.explanation import whole
 from nmsim.machines.systolic import mapper
 from nmsim.machines.systolic import parts as parts_module
-from nmsim.machines.explanation import whole
 from nmsim.machines.systolic.parts import bound_of, split_slots
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern

@@ -5,6 +5,7 @@ from pathlib import Path
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.dataflow import LISTING
+from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
 from nmsim.machines.width import in_own_width
@@ -49,5 +50,6 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        explain=EXPLAIN,
     ),
 )
