@@ -366,7 +366,7 @@ def test_parts_of_a_gpu_are_where_they_arise():
     assert told(large, **{"timing.throttle": 0.0})["clock"] == 0 < told(large)["clock"]
     # Of 130 columns a tile of 128 and one of 2 are computed.
     wide, ragged = (
-        told(SparseGemm.dense(Gemm(8192, n, 4096)), kernel="128x128x32_4")["tile overhang"]
+        told(SparseGemm.dense(Gemm(65536, n, 4096)), kernel="128x128x32_5")["tile overhang"]
         for n in (256, 130)
     )
     assert wide == 0 < ragged
