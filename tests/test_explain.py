@@ -144,26 +144,23 @@ def test_what_is_tried_first_is_cheaper_and_does_not_do():
     ]
 
 
-def test_a_mend_that_shifts_a_loss_elsewhere_is_no_advice(monkeypatch):
-    """The part must fall, and the cycles too."""
+def test_the_part_must_fall_and_the_cycles_too(monkeypatch):
+    """Fill is 254 cycles a fold, a preload 128: without it half of the fill is gained, none of it."""
 
     def mends(machine, work, part):
-        yield Mend("less of others", Effort.SETTING, fields={"fold_period": "back_to_back"})
-        wide = {"delivery.words_per_cycle": 1000, "dram.gbps": 0.5}
-        yield Mend("more of others", Effort.SETTING, fields=wide)
+        yield Mend("of others", Effort.SETTING, fields={"fold_period": "uncounted"})
+        slow = {"fold_period": "back_to_back", "dram.gbps": 0.5}
+        yield Mend("to others", Effort.SETTING, fields=slow)
         yield Mend("cannot be", Effort.SETTING, fields={"rows": 0})
 
-    path = {"delivery": {"words_per_cycle": 32, "word_bits": 16}}
-    given = point(layers="layer3.0.conv2", overrides=path)
+    given = point("gemm:512x512x512", recipe="dense", batch=1)
     (before,) = explain(given)
-    assert before.losses[0].name == "path wait"
     kind = kind_of(before.machine)
     offer = replace(kind.explain, mends=mends)
     monkeypatch.setattr(explanation, "kind_of", lambda _: replace(kind, explain=offer))
-    monkeypatch.setattr(explanation, "GROWN", ())
     (loss, *_) = next(explain(given)).losses
-    assert (loss.name, len(loss.tried), loss.advice) == ("path wait", 2, None)
-    assert 2 * (before.result.cycles - loss.tried[0].cycles) < loss.cycles
+    assert (loss.name, len(loss.tried), loss.advice) == ("fill", 2, None)
+    assert 2 * (before.result.cycles - loss.tried[0].cycles) >= loss.cycles
     assert loss.tried[1].cycles > before.result.cycles
 
 
