@@ -23,7 +23,8 @@ from nmsim.machines.systolic.gathering import (
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
 from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
@@ -43,7 +44,17 @@ from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["array_of", "buffers_of", "count", "run", "simulate"]
+__all__ = [
+    "array_of",
+    "buffers_of",
+    "choice",
+    "count",
+    "intersected",
+    "run",
+    "simulate",
+    "slots_of",
+    "work_of",
+]
 
 PERIODS = {
     "exposed": EXPOSED,
@@ -69,10 +80,15 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     ShapeError
         if its times or sums might not fit 64 bits.
     """
+    return choice(machine, work, sample).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
+    """The placement that is fastest fold by fold, and what it was chosen from."""
     clock = run if sample is None else partial(run, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
     closed_form = estimate if machine.intersecting is None else None
-    return choose(machine, work, clock, closed_form).result
+    return choose(machine, work, clock, closed_form)
 
 
 def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:
@@ -86,8 +102,8 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
         if its times or sums might not fit 64 bits.
     """
     work = placement.work
-    sums, folds = count(machine, placement, sample)
-    result = _written(machine, placement, sums)
+    sums, folds, moved = count(machine, placement, sample)
+    result = _written(machine, placement, sums, moved)
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
         result = replace(result, misfit_share=share)
@@ -107,27 +123,28 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
 
 def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
-) -> tuple[Sums, Sampled | None]:
-    """What the folds of a placement add up to, and those of an array that intersects."""
-    slots, beats = _slots(machine, placement)
+) -> tuple[Sums, Sampled | None, Passed]:
+    """What folds add up to, those of an array that intersects, and what PEs pass on."""
+    slots, beats = slots_of(machine, placement)
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
     _refuse_beyond_64_bits(machine, placement, array, buffers, space)
-    folds = _intersect(machine, placement, sample)
+    folds = intersected(machine, placement, sample)
     sums = sum_folds(
         array,
         buffers,
-        _work_of(machine, placement),
+        work_of(machine, placement),
         space,
         slots,
         beats if folds is None else folds.folds,
         sight_of(machine, placement, buffers),
     )
-    return sums, folds
+    chunks = -(-placement.rows_of(placement.y) // sums.cut.rows) if array.timing.held else 1
+    return sums, folds, passed(machine, placement, tiles_of(machine, placement, slots), chunks)
 
 
-def _slots(
+def slots_of(
     machine: SystolicArray, placement: Placement
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """Slots along K of every tile of lanes, and beats of its folds where PEs hold whole groups."""
@@ -144,7 +161,7 @@ def _slots(
     return slots, each
 
 
-def _intersect(
+def intersected(
     machine: SystolicArray, placement: Placement, sample: Sample | None
 ) -> Sampled | None:
     """Cycles that each fold of an array that intersects spends on surviving products."""
@@ -235,7 +252,8 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
     return Array(machine.rows, machine.cols, machine.dot_width, machine.depth, timing, x, y)
 
 
-def _work_of(machine: SystolicArray, placement: Placement) -> Work:
+def work_of(machine: SystolicArray, placement: Placement) -> Work:
+    """Copies, lanes and stored elements of a placement."""
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,
@@ -250,7 +268,7 @@ def _work_of(machine: SystolicArray, placement: Placement) -> Work:
     )
 
 
-def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
+def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
@@ -269,6 +287,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
             sums.sums_in,
             sums.sums_out,
             sums.outputs,
+            moved,
         ),
         Spent(
             compute=compute,

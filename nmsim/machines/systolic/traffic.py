@@ -1,13 +1,15 @@
-"""From elements that a model moved to the bytes, bandwidth and bound of a result.
+"""From elements that a model moved to the bytes, bandwidth of a result.
 
 A stored element is an operand's value and its metadata. Under implicit im2col a convolution's
 columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nmsim.machines.systolic.parts import parts_of
+from nmsim.machines.systolic.moves import Passed
+from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
@@ -29,7 +31,7 @@ class Moved:
     """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
 
     ``x`` and ``y`` are the operands as ``Placement`` names them. Of one that windows make up those
-    elements are loaded that memory holds.
+    elements are loaded that memory holds. ``passed`` moves from PE to PE.
     """
 
     x_loaded: int
@@ -39,6 +41,7 @@ class Moved:
     sums_in: int
     sums_out: int
     outputs: int
+    passed: Passed
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     """The result of one launch, times ``repeat``."""
     gemm = placement.work.gemm
     metadata, operands, sram = 0, 0, 0
-    asked = {}
+    asked: dict[str, float] = {}
+    buffers: dict[str, tuple[int, int, int]] = {}
     for position, loaded, read in (
         (placement.x, moved.x_loaded, moved.x_read),
         (placement.y, moved.y_loaded, moved.y_read),
@@ -135,6 +139,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         operands += elements * stored.bits
         metadata += elements * stored.index_bits
         sram += read * stored.bits
+        buffers[position] = read * stored.bits, elements * stored.bits, read * stored.index_bits
         shifts = spent.preload and position == placement.x
         moving = spent.preload if shifts else spent.streamed
         asked[position] = read * stored.bits / moving if moving else 0.0
@@ -142,7 +147,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
-    busy = transfer_cycles(machine, reads + writes)
+    parts = _parts(placement, spent)
     return Result(
         engine="systolic",
         kernel=placement.kernel,
@@ -156,14 +161,15 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(spent, busy),
+        bound=bound_of(parts),
         delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
         note="; ".join(filter(None, (placement.note, _by_ratio(machine, placement)))),
-        parts=_parts(placement, spent).times(gemm.repeat),
+        parts=parts.times(gemm.repeat),
+        own=_counts(machine, placement, moved, buffers),
     )
 
 
@@ -176,6 +182,30 @@ def _by_ratio(machine: SystolicArray, placement: Placement) -> str:
     if not told:
         return ""
     return f"{' and '.join(told)}: each pixel is loaded once a pass, for want of its windows"
+
+
+def _counts(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    buffers: Mapping[str, tuple[int, int, int]],
+) -> dict[str, int]:
+    """The columns of what moves: bits read, written and read as metadata of each buffer, as bytes.
+
+    A fold reads the sums that it adds to, all but the first; and every result is read once to
+    leave.
+    """
+    bits, passed = {}, moved.passed
+    for position, (read, written, _) in buffers.items():
+        name = {"a": "b", "b": "a"}[position] if placement.transposed else position
+        bits[f"sram_{name}_read_bytes"], bits[f"sram_{name}_write_bytes"] = read, written
+    bits["sram_c_read_bytes"] = (passed.made + moved.sums_out) * machine.accumulator_bits
+    bits["sram_c_write_bytes"] = (passed.made + moved.sums_in) * machine.accumulator_bits
+    bits["sram_metadata_read_bytes"] = sum(index for _, _, index in buffers.values())
+    counts = {name: -(-found // 8) for name, found in bits.items()}
+    counts |= {"passed_words": passed.words, "passed_sums": passed.sums}
+    counts["spilled_sums"] = moved.sums_out
+    return {name: found * placement.work.gemm.repeat for name, found in counts.items()}
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:
@@ -194,18 +224,3 @@ def _compressed(placement: Placement) -> str:
     names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
     stored = [names[one] for one in ("a", "b") if placement.stored_as(one).compressed]
     return "".join(sorted(stored))
-
-
-def _bound(spent: Spent, transfer: float) -> str:
-    """What is busy longest: the channel or the array, and in the array feeding or filling it.
-
-    Latency if the array waits longer than it works and the channel is not why. What feeds is the
-    buffers' path if it carries less in a cycle than is asked of it.
-    """
-    if transfer > spent.compute:
-        return "dram bandwidth"
-    if spent.cycles > 2 * spent.compute:
-        return "dram latency"
-    if 2 * (spent.streamed + spent.waited) < spent.compute:
-        return "array fill"
-    return "buffer bandwidth" if spent.waited else "compute"

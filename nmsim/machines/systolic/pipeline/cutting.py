@@ -49,7 +49,7 @@ from nmsim.machines.systolic.pipeline.memory import (
 )
 from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 
-__all__ = ["UNSEEN", "Sight", "sum_folds"]
+__all__ = ["UNSEEN", "Sight", "gathered", "sum_folds"]
 
 TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
 """Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
@@ -75,7 +75,7 @@ UNSEEN = Sight(np.zeros(0, np.int64), Walk(1, 1, 0, by_block=False, once=True), 
 
 
 @compiled
-def _gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
+def gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
     """The buffers' numbers where y streams in chunks of so many rows."""
     if len(sight.geometry) == 0:
         return buffers
@@ -212,7 +212,7 @@ def _best_k_on_rows(
             bound = _least_cycles(state, array, own, compute, last, NO, sight)
             if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
-        pieces, own = _least_pieces(buffers.spill, room, rows), _gathered(buffers, sight, rows)
+        pieces, own = _least_pieces(buffers.spill, room, rows), gathered(buffers, sight, rows)
         while True:
             cut = Cut(rows, pieces)
             total = sum_k_on_rows(state, array, own, work, cut, slots, cycles)

@@ -61,6 +61,7 @@ __all__ = [
     "Sums",
     "Work",
     "in_pieces",
+    "passed_over",
     "sum_k_in_time",
     "sum_k_on_rows",
 ]
@@ -292,7 +293,7 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
 
 
 @compiled
-def _passed(buffers: Buffers, x: bool, y: bool) -> Buffers:
+def passed_over(buffers: Buffers, x: bool, y: bool) -> Buffers:
     """The buffers' numbers in a later pass over x, and over y."""
     return Buffers(
         buffers.x_again if x else buffers.x_ticks,
@@ -413,7 +414,7 @@ def _chunks(
     whole = Chunk(rows, cols, slots, x_k, y_k, along, cut.pieces)
     rest = Chunk(last, cols, slots, x_k, y_k, along, cut.pieces)
     before = np.empty(STATE_SIZE, np.int64)
-    passed, same = _passed(buffers, YES, NO), not x_stays and buffers.x_again == buffers.x_ticks
+    passed, same = passed_over(buffers, YES, NO), not x_stays and buffers.x_again == buffers.x_ticks
     chunk = FIRST
     while chunk < chunks - 1:
         note(before, state)
@@ -444,7 +445,7 @@ def _rows_copy(
     """
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     before = np.empty(STATE_SIZE, np.int64)
-    passed, same = _passed(buffers, NO, YES), buffers.y_again == buffers.y_ticks
+    passed, same = passed_over(buffers, NO, YES), buffers.y_again == buffers.y_ticks
     tile = FIRST
     while tile < tiles:
         full = tile < tiles - 1
@@ -522,7 +523,7 @@ def _time_row(
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
         pieces = cut.pieces
         one = Fold(streamed, streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
-        _folds(state, alike, array, _passed(buffers, row_tile > 0, tile > 0), one)
+        _folds(state, alike, array, passed_over(buffers, row_tile > 0, tile > 0), one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
