@@ -11,7 +11,7 @@ from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.pipeline import events, folds, memory
-from nmsim.machines.systolic.pipeline.cutting import _gathered
+from nmsim.machines.systolic.pipeline.cutting import gathered
 from nmsim.machines.systolic.placement import without_masks
 from nmsim.windows import Axis, Windows
 
@@ -201,7 +201,7 @@ def test_skipping_repeats_changes_nothing(launch):
 
     def spy(array, buffers, work, room, slots, cycles, sight):
         sums = original(array, buffers, work, room, slots, cycles, sight)
-        own = _gathered(buffers, sight, sums.cut.rows)
+        own = gathered(buffers, sight, sums.cut.rows)
         seen.append((sums, plain_sums(array, own, work, sums.cut, slots, cycles)))
         return sums
 

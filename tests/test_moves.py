@@ -113,8 +113,8 @@ def test_pes_of_several_products_pass_on_a_word_for_those_that_share_it(
     a, b = values(rng, m, k), values(rng, n, k)
     held = {"ws": "b", "is": "a"}[dataflow]  # slots are held, and groups pass by
     every = np.ones({"a": a, "b": b}[held].shape, bool)
-    oracle.simulate(dataflow, 3, 4, a, b,
-                    selected=held, mask=every, native=(share, share), dot=dot, share=share)  # fmt: skip
+    pes = {"dot": dot, "share": share, "native": (share, share)}
+    oracle.simulate(dataflow, 3, 4, a, b, selected=held, mask=every, **pes)
     assert (found["passed_words"], found["passed_sums"]) == (seen["words"], seen["sums"])
     assert found["sram_c_write_bytes"] == seen["made"]
 
