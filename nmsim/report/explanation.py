@@ -10,6 +10,11 @@ Document = Mapping[str, Any]
 
 WIDTH = 100
 
+_LEGEND = (
+    "takes: cycles of this GEMM. promised: those of the dense run, over the promise. lost: the "
+    "difference, which takes the speed-up that is left from one step to the next. Steps:"
+)
+
 
 def explanation_text(of: Document) -> str:
     """What ``nmsim explain`` prints of one GEMM.
@@ -28,9 +33,10 @@ def _head(of: Document) -> Iterator[str]:
     yield f"{of['layer']}, {of['phase']}{g}: {of['m']:,} x {of['n']:,} x {of['k']:,}{copies}"
     yield f"on {of['hardware']}, {of['fidelity']} model, A {of['a_pattern']}, B {of['b_pattern']}"
     dense, cycles, us = of["dense_cycles"], of["cycles"], of["cycles"] / of["clock_mhz"]
+    yield f"dense {dense:,} cycles, this GEMM {cycles:,} cycles ({us:,.1f} us)"
     yield (
-        f"dense {dense:,} cycles, now {cycles:,} cycles ({us:,.1f} us): speed-up "
-        f"{_times(of['speedup'])}, promised {_times(of['promise'])}; bound by {of['bound']}"
+        f"speed-up {_times(of['speedup'])} of {_times(of['promise'])} that the masks promise, "
+        f"bound by {of['bound']}"
     )
     if text := _unused(of):
         yield from wrap(text, WIDTH)
@@ -107,8 +113,7 @@ def _times(value: float | None) -> str:
 
 def _after(of: Document) -> Iterator[str]:
     """What the steps mean, and what the machine tells beside them."""
-    yield "takes: cycles of this GEMM. promised: those of the dense run, over the promise. lost: the"
-    yield "difference, which takes the speed-up that is left from one step to the next. Steps:"
+    yield from wrap(_LEGEND, WIDTH)
     for step in of["steps"]:
         if step["cycles"] or step["promised"]:
             yield from _hanging(step["name"], step["meaning"])
@@ -144,12 +149,13 @@ def _mend(of: Document, loss: Document) -> Iterator[str]:
         saved = of["cycles"] - best["cycles"]
         yield f"  change: {best['options']}   ({best['says']})"
         yield (
-            f"  then:   {best['cycles']:,} cycles, {saved:,} less ({100 * saved / loss['cycles']:.0f}% "
-            f"of the loss); dense {best['dense_cycles']:,} cycles, speed-up {_times(best['speedup'])}"
+            f"  then:   {best['cycles']:,} cycles, {saved:,} less, "
+            f"{saved / loss['cycles']:.0%} of the loss"
         )
+        yield f"  dense:  {best['dense_cycles']:,} cycles then, speed-up {_times(best['speedup'])}"
     elif not tried:
-        yield "  nothing that nmsim could try mends it"
+        yield "  nothing that could be tried mends it"
     else:
         yield f"  none of {len(tried)} changes that were tried takes away half of it; the nearest:"
         best = min(tried, key=lambda one: one["cycles"])
-        yield f"          {best['options']}: {best['cycles']:,} cycles"
+        yield f"  {best['options']}: {best['cycles']:,} cycles   ({best['says']})"

@@ -1,14 +1,15 @@
 """Why a GEMM gains what it gains, in cycles that add up, and what would mend its largest losses.
 
-The masks promise dense over useful MACs. Each part of the dense run, shrunk by that promise, is what
-the promise leaves of the part; what the part takes beyond it is lost. So the promised cycles and all
-losses add up to the cycles of the GEMM, and the promised speed-up comes down, loss by loss, to that
-of the GEMM. Where the masks promise nothing, or lose nothing of it, a loss is any part but the
-useful products, held against the machine's peak.
+The masks promise dense over useful MACs. Each part of the dense run, shrunk by that promise, is
+what the promise leaves of the part; what the part takes beyond it is lost. So the promised cycles
+and all losses add up to the cycles of the GEMM, and the promised speed-up comes down, loss by loss,
+to that of the GEMM. Where the masks promise nothing, or lose nothing of it, a loss is any part but
+the useful products, held against the machine's peak.
 
 Advice is tried before it is given: a mend is run, and is advised only if both the part that it is
 for and the cycles of the GEMM, with all that it costs elsewhere, fall by half of the loss. What it
-takes (``Effort``) decides which of those that work is advised; no accuracy of another mask is judged.
+takes (``Effort``) decides which of those that work is advised. No accuracy of another mask is
+judged.
 """
 
 from collections.abc import Iterator
@@ -213,7 +214,8 @@ def _explained(point: Point, run: _Run) -> Explained:
     share = work.macs_useful / work.gemm.macs
     promised = round(run.dense.cycles * share)
     steps = _steps(run, fidelity, share, promised)
-    facts = offer.facts(run.ran, work, run.result, fidelity) if offer else []
+    facts = [("masks", work.note)] if work.note else []
+    facts += offer.facts(run.ran, work, run.result, fidelity) if offer else []
     return Explained(
         work,
         run.machine,

@@ -129,6 +129,25 @@ def _paces(
 
 
 @compiled
+def _spend(
+    spent: NDArray[np.float64],
+    paces: NDArray[np.float64],
+    overhead: float,
+    waves: float,
+    even: float,
+) -> None:
+    """Add what waves of one kind take to ``spent``, of the SMs' mean.
+
+    ``even`` is the mean SM's share of the fullest one's threadblocks: what is left is the tail.
+    """
+    own = waves * even
+    spent[0] += own * paces[0]
+    spent[np.argmax(paces)] += own * (paces.max() - paces[0])
+    spent[5] += own * overhead
+    spent[7] += (waves - own) * (paces.max() + overhead)
+
+
+@compiled
 def _read_twice(
     chip: Chip, form: Form, row: NDArray[np.float64], size: Size, tiles: float
 ) -> float:
@@ -190,12 +209,7 @@ def estimate(
         shares[:5] += waves * paces
         shares[5] += waves * overhead
         busy += waves * (paces.max() + overhead)
-        # SMs with fewer threadblocks than the fullest: their part of its time is the tail.
-        even = waves * running / max(1.0, deepest * chip.sms)
-        spent[0] += even * paces[0]
-        spent[np.argmax(paces)] += even * (paces.max() - paces[0])
-        spent[5] += even * overhead
-        spent[7] += (waves - even) * (paces.max() + overhead)
+        _spend(spent, paces, overhead, waves, running / max(1.0, deepest * chip.sms))
     read = _read_twice(chip, form, row, size, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
     read = copies * (read - held * k)

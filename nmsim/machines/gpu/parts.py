@@ -7,6 +7,7 @@ A matrix-vector kernel multiplies on CUDA cores while it reads: of the time that
 products at the tensor cores' peak are useful, and the rest is told as DRAM's.
 """
 
+import math
 from collections.abc import Mapping
 
 from nmsim.machines.explanation import Part, whole
@@ -143,7 +144,7 @@ def _analytical(
     tensor, slots = clocks.pop("tensor cores"), 0.0
     if launch.row != MATRIX_VECTOR:
         row, native = launch.table_row, launch.resolved.native
-        deep = -(-(-(-launch.size.k // row[TK])) // launch.split) * row[TK]
+        deep = math.ceil(math.ceil(launch.size.k / row[TK]) / launch.split) * row[TK]
         slots = float(found.tiles * row[TM] * row[TN] * deep)
         slots *= 1.0 if native.is_dense else native.density
     return launch, (tensor, slots), clocks

@@ -1,4 +1,4 @@
-"""What an ideal machine tells of where its cycles go: products, and slots that it could not skip."""
+"""Where the cycles of an ideal machine go: products, and slots that it could not skip."""
 
 from collections.abc import Iterator
 
