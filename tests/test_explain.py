@@ -145,7 +145,7 @@ def test_what_is_tried_first_is_cheaper_and_does_not_do():
 
 
 def test_the_part_must_fall_and_the_cycles_too(monkeypatch):
-    """Fill is 254 cycles a fold, a preload 128: half of the fill is gained, and none of it mended."""
+    """Fill is 254 cycles a fold, a preload 128: half of the fill is gained, none mended."""
 
     def mends(machine, work, part):
         others = {"fold_period": "uncounted", "dram.latency_ns": 0.0}

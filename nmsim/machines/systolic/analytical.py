@@ -14,6 +14,7 @@ from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.moves import Passed, Tile, passed
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
 from nmsim.machines.systolic.pipeline.folds import Cut
@@ -88,6 +89,7 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
         sums_in=run.counted.sums,
         sums_out=run.counted.sums,
         outputs=gemm.m * gemm.n * gemm.count,
+        passed=_passed(machine, placement, run.counted),
     )
     compute = math.ceil(run.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
@@ -114,6 +116,16 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
         share = expected_misfit_share(placement.selected_mask, placement.native)
         return replace(result, misfit_share=share)
     return result if machine.intersecting is None else _survived(machine, placement, result)
+
+
+def _passed(machine: SystolicArray, placement: Placement, counted: Part) -> Passed:
+    """What moves from PE to PE: of tiles that expect as many slots as their lanes do."""
+    copies, given = placement.work.gemm.count, shape(machine, placement).tiles
+    tiles = [Tile(copies * t.across * t.down, t.width, t.high, t.slots) for t in given]
+    once = sum(copies * t.across * t.down * t.width * t.x_k for t in given)
+    # With K on the rows x is read once for every chunk.
+    chunks = counted.x_read // once if placement.dataflow.preloads else 1
+    return passed(machine, placement, tiles, chunks)
 
 
 def _survived(machine: SystolicArray, placement: Placement, result: Result) -> Result:

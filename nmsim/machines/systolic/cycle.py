@@ -14,6 +14,7 @@ from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
 from nmsim.machines.systolic.pipeline.cutting import sum_folds
@@ -76,8 +77,8 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
         if its times or sums might not fit 64 bits.
     """
     work = placement.work
-    sums, folds = count(machine, placement, sample)
-    result = _written(machine, placement, sums)
+    sums, folds, moved = count(machine, placement, sample)
+    result = _written(machine, placement, sums, moved)
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
         result = replace(result, misfit_share=share)
@@ -97,8 +98,8 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
 
 def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
-) -> tuple[Sums, Sampled | None]:
-    """What the folds of a placement add up to, and those of an array that intersects."""
+) -> tuple[Sums, Sampled | None, Passed]:
+    """What folds add up to, those of an array that intersects, and what PEs pass on."""
     slots = tile_slots(
         placement.selected_mask,
         placement.native,
@@ -119,7 +120,8 @@ def count(
         slots,
         None if folds is None else folds.folds,
     )
-    return sums, folds
+    chunks = -(-placement.rows_of(placement.y) // sums.cut.rows) if array.timing.held else 1
+    return sums, folds, passed(machine, placement, tiles_of(machine, placement, slots), chunks)
 
 
 def _intersect(
@@ -227,7 +229,7 @@ def _work_of(placement: Placement, *, intersecting: bool) -> Work:
     )
 
 
-def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
+def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
@@ -242,6 +244,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
             sums.sums_in,
             sums.sums_out,
             sums.outputs,
+            moved,
         ),
         Spent(
             compute=compute,

@@ -40,7 +40,7 @@ def selectors_of(machine: SystolicArray) -> Selectors:
 
 
 def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, Any]:
-    """Columns of a row: the array's multiplexers, bits driven into them, and what fills slots."""
+    """Columns of a row: the array's multiplexers, what fills its slots, and what moves."""
     cost = selectors_of(machine)
     follows = result.selects or machine.intersecting is not None
     select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
@@ -49,6 +49,7 @@ def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[st
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
         **split_slots(machine, work, result),
+        **result.own,
     }
 
 

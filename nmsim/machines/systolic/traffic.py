@@ -4,9 +4,11 @@ A stored element is an operand's value and its metadata. Under implicit im2col a
 columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nmsim.machines.systolic.moves import Passed
 from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
@@ -19,7 +21,7 @@ __all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "wri
 class Moved:
     """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
 
-    ``x`` and ``y`` are the operands as ``Placement`` names them.
+    ``x`` and ``y`` are the operands as ``Placement`` names them; ``passed`` moves from PE to PE.
     """
 
     x_loaded: int
@@ -29,6 +31,7 @@ class Moved:
     sums_in: int
     sums_out: int
     outputs: int
+    passed: Passed
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     """The result of one launch, times ``repeat``."""
     gemm = placement.work.gemm
     metadata, operands, sram = 0, 0, 0
-    asked = {}
+    asked: dict[str, float] = {}
+    buffers: dict[str, tuple[int, int, int]] = {}
     for position, loaded, read in (
         (placement.x, moved.x_loaded, moved.x_read),
         (placement.y, moved.y_loaded, moved.y_read),
@@ -110,6 +114,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         operands += elements * stored.bits
         metadata += elements * stored.index_bits
         sram += read * stored.bits
+        buffers[position] = read * stored.bits, elements * stored.bits, read * stored.index_bits
         shifts = spent.preload and position == placement.x
         moving = spent.preload if shifts else spent.streamed
         asked[position] = read * stored.bits / moving if moving else 0.0
@@ -139,7 +144,32 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         selects=bool(placement.selected),
         note=placement.note,
         parts=parts.times(gemm.repeat),
+        own=_counts(machine, placement, moved, buffers),
     )
+
+
+def _counts(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    buffers: Mapping[str, tuple[int, int, int]],
+) -> dict[str, int]:
+    """The columns of what moves: bits read, written and read as metadata of each buffer, as bytes.
+
+    A fold reads the sums that it adds to, all but the first; and every result is read once to
+    leave.
+    """
+    bits, passed = {}, moved.passed
+    for position, (read, written, _) in buffers.items():
+        name = {"a": "b", "b": "a"}[position] if placement.transposed else position
+        bits[f"sram_{name}_read_bytes"], bits[f"sram_{name}_write_bytes"] = read, written
+    bits["sram_c_read_bytes"] = (passed.made + moved.sums_out) * machine.accumulator_bits
+    bits["sram_c_write_bytes"] = (passed.made + moved.sums_in) * machine.accumulator_bits
+    bits["sram_metadata_read_bytes"] = sum(index for _, _, index in buffers.values())
+    counts = {name: -(-found // 8) for name, found in bits.items()}
+    counts |= {"passed_words": passed.words, "passed_sums": passed.sums}
+    counts["spilled_sums"] = moved.sums_out
+    return {name: found * placement.work.gemm.repeat for name, found in counts.items()}
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:
