@@ -8,6 +8,7 @@ from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
+from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []
@@ -50,6 +51,7 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        timeline=timeline,
         explain=EXPLAIN,
     ),
 )

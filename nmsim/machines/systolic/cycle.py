@@ -13,7 +13,7 @@ from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.mapper import Choice, choose
 from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
@@ -34,7 +34,17 @@ from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["array_of", "buffers_of", "count", "run", "simulate"]
+__all__ = [
+    "array_of",
+    "buffers_of",
+    "choice",
+    "count",
+    "intersected",
+    "run",
+    "simulate",
+    "slots_of",
+    "work_of",
+]
 
 PERIODS = {
     "exposed": EXPOSED,
@@ -60,10 +70,15 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     ShapeError
         if its times or sums might not fit 64 bits.
     """
+    return choice(machine, work, sample).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
+    """The placement that is fastest fold by fold, and what it was chosen from."""
     clock = run if sample is None else partial(run, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
     closed_form = estimate if machine.intersecting is None else None
-    return choose(machine, work, clock, closed_form).result
+    return choose(machine, work, clock, closed_form)
 
 
 def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:
@@ -100,22 +115,16 @@ def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
 ) -> tuple[Sums, Sampled | None, Passed]:
     """What folds add up to, those of an array that intersects, and what PEs pass on."""
-    slots = tile_slots(
-        placement.selected_mask,
-        placement.native,
-        placement.work.gemm.count,
-        _lock_step(machine, placement),
-        placement.k,
-    )
+    slots = slots_of(machine, placement)
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
     _refuse_beyond_64_bits(machine, placement, array, buffers, space)
-    folds = _intersect(machine, placement, sample)
+    folds = intersected(machine, placement, sample)
     sums = sum_folds(
         array,
         buffers,
-        _work_of(placement, intersecting=folds is not None),
+        work_of(placement, intersecting=folds is not None),
         space,
         slots,
         None if folds is None else folds.folds,
@@ -124,7 +133,7 @@ def count(
     return sums, folds, passed(machine, placement, tiles_of(machine, placement, slots), chunks)
 
 
-def _intersect(
+def intersected(
     machine: SystolicArray, placement: Placement, sample: Sample | None
 ) -> Sampled | None:
     """Cycles that each fold of an array that intersects spends on surviving products."""
@@ -215,7 +224,8 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
     return Array(machine.rows, machine.cols, machine.dot_width, timing, x, y)
 
 
-def _work_of(placement: Placement, *, intersecting: bool) -> Work:
+def work_of(placement: Placement, *, intersecting: bool = False) -> Work:
+    """Copies, lanes and stored elements of a placement."""
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,
@@ -295,6 +305,17 @@ def _refuse_beyond_64_bits(
             f"GEMM {g.layer!r} {g.phase}, {g.count} x {g.m} x {g.n} x {g.k} on {machine.name}: "
             "too large to count in 64 bits, expected fewer or smaller copies"
         )
+
+
+def slots_of(machine: SystolicArray, placement: Placement) -> NDArray[np.int64]:
+    """Slots along K of every tile of the selected operand's lanes, copies x tiles."""
+    return tile_slots(
+        placement.selected_mask,
+        placement.native,
+        placement.work.gemm.count,
+        _lock_step(machine, placement),
+        placement.k,
+    )
 
 
 def _lock_step(machine: SystolicArray, placement: Placement) -> int:
