@@ -152,7 +152,8 @@ def _mend(of: Document, loss: Document) -> Iterator[str]:
             f"  then:   {best['cycles']:,} cycles, {saved:,} less, "
             f"{saved / loss['cycles']:.0%} of the loss"
         )
-        yield f"  dense:  {best['dense_cycles']:,} cycles then, speed-up {_times(best['speedup'])}"
+        gain = f"speed-up {_times(best['speedup'])}, now {_times(of['speedup'])}"
+        yield f"  dense:  {best['dense_cycles']:,} cycles then, {gain}"
     elif not tried:
         yield "  nothing that could be tried mends it"
     else:

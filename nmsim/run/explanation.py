@@ -37,6 +37,9 @@ HALF = 2
 LEAST = 0.01
 """Share of the cycles below which no loss is mended."""
 
+RISEN = 1.005
+"""How many times the speed-up must be what it was to count as risen."""
+
 GROWN = (2, 4, 8)
 """How many times as large a batch is tried."""
 
@@ -261,7 +264,11 @@ def _masks_us(point: Point, run: _Run) -> float | None:
 
 
 def _losses(point: Point, run: _Run, steps: tuple[Step, ...]) -> Iterator[Loss]:
-    """The largest losses, until a mend works for one."""
+    """The largest losses, until a mend works for one.
+
+    Of what is lost from the promise, until one works by which the speed-up rises: what the dense
+    run gains as much does not bring the promise nearer.
+    """
     least = LEAST * run.result.cycles
     of_promise = {one.name: one.lost for one in steps if one.lost > least}
     of_peak = {one.name: one.cycles for one in steps[1:] if one.cycles > least}
@@ -269,7 +276,8 @@ def _losses(point: Point, run: _Run, steps: tuple[Step, ...]) -> Iterator[Loss]:
     for name in sorted(lost, key=lambda name: -lost[name])[:LOSSES]:
         loss = Loss(name, lost[name], against, tuple(_tried(point, run, name, lost[name])))
         yield loss
-        if loss.advice is not None:
+        best, now = loss.advice, run.dense.cycles / run.result.cycles
+        if best is not None and (against == "peak" or (best.speedup or 0) > RISEN * now):
             return
 
 
@@ -300,6 +308,8 @@ def _mends(point: Point, run: _Run, part: str) -> Iterator[Mend]:
     if offer is not None:
         yield from offer.mends(run.machine, run.work, part)
     workload = load_workload(point.model)
+    if run.result.cycles > run.dense.cycles:
+        yield Mend("no masks", Effort.SETTING, pattern="dense")
     if workload.trace is None and workload.default_batch > 1:
         for times in GROWN:
             samples = times * point.samples
