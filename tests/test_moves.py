@@ -8,6 +8,7 @@ import oracle
 import pytest
 from test_monotone import cases
 
+import nmsim
 from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
@@ -176,13 +177,21 @@ def test_bytes_are_conserved(fidelity):
             assert own["sram_metadata_read_bytes"] == 0
 
 
+def test_rows_hold_counts():
+    table = nmsim.simulate("gemm:64x64x64", hardware="gemmini")
+    for column in moves.COLUMNS:
+        assert table[column.name].dtype == "Int64"
+    assert table["passed_words"].iloc[0] == 4 * 4 * (16 * 120 + 64 * 16 * 15)
+    assert nmsim.simulate("gemm:64x64x64", hardware="ideal")["passed_words"].isna().all()
+
+
 def test_tiles_alike_are_told_together():
     """As one by one, from slots that differ by tile and copy."""
     machine = array(3, 4, "ws")
     work = SparseGemm(Gemm(7, 10, 20, count=2), Mask.dense(14, 20), Mask.dense(20, 20))
     placement = without_masks(machine, work.gemm)[0]
     slots = np.full((2, 1), 20)
-    assert moves.tiles_of(machine, placement, slots) == [(2, 2, 7, 20), (4, 4, 7, 20)]
+    assert sorted(moves.tiles_of(machine, placement, slots)) == [(2, 2, 7, 20), (4, 4, 7, 20)]
     bits = np.ones((20, 20), bool)
     mask = Mask(Pattern(4, 8), 20, 20, regular=False, source=lambda: bits)
     masked = SparseGemm(work.gemm, work.a, mask)

@@ -9,7 +9,8 @@ The C buffer holds sums at full width: every fold writes its own, having read th
 results are read once more when they leave. Sums that it has no room for pass through it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -107,22 +108,37 @@ def tiles_of(machine: SystolicArray, placement: Placement, slots: NDArray[np.int
     Tiles of slots are those of the selected operand's lanes; there is one if no other is needed.
     """
     x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
-    widths = _cut(x, machine.cols)
-    highs = np.array([y]) if placement.dataflow.preloads else _cut(y, machine.rows)
-    shape = (len(slots), len(highs), len(widths))
-    along = (
-        slots[:, :1, None]
-        if slots.shape[1] == 1
-        else slots[:, None, :]
-        if placement.lanes == "cols"
-        else slots[:, :, None]
-    )
-    axes = (widths, highs[:, None], along)
-    rows = np.stack([np.broadcast_to(one, shape).ravel() for one in axes], axis=1)
-    alike, counts = np.unique(rows, axis=0, return_counts=True)
-    return [Tile(n, *one) for one, n in zip(alike.tolist(), counts.tolist(), strict=True)]
+    held = placement.dataflow.preloads
+    widths, highs = _cut(x, machine.cols), [(1, y)] if held else _cut(y, machine.rows)
+    if slots.shape[1] == 1:
+        lengths = _alike(slots)
+        found = product(widths, highs, lengths)
+        return [Tile(w * h * n, width, high, *s) for (w, width), (h, high), (n, *s) in found]
+    if placement.lanes == "cols":
+        own = product(_alike(slots, widths), highs)
+        return [Tile(n * h, width, high, s) for (n, width, s), (h, high) in own]
+    own = product(_alike(slots, highs), widths)
+    return [Tile(n * w, width, high, s) for (n, high, s), (w, width) in own]
 
 
-def _cut(lanes: int, size: int) -> NDArray[np.int64]:
-    """Lanes of each tile of so many."""
-    return np.minimum(size, lanes - np.arange(0, lanes, size))
+def _cut(lanes: int, size: int) -> list[tuple[int, int]]:
+    """Full tiles of so many lanes and the ragged one, as (how many, lanes in each)."""
+    full, rest = divmod(lanes, size)
+    return [(count, width) for count, width in ((full, size), (1, rest)) if count and width]
+
+
+def _alike(
+    slots: NDArray[np.int64], lanes: Sequence[tuple[int, int]] = ()
+) -> list[tuple[int, ...]]:
+    """How often there are so many slots, and lanes of the tiles that have them, where they differ.
+
+    Returns
+    -------
+    (how often, lanes, slots), without lanes where none are given
+    """
+    columns = [slots.ravel()]
+    if lanes:
+        each = np.repeat([width for _, width in lanes], [count for count, _ in lanes])
+        columns.insert(0, np.broadcast_to(each, slots.shape).ravel())
+    alike, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    return [(n, *one) for one, n in zip(alike.tolist(), counts.tolist(), strict=True)]
