@@ -104,7 +104,7 @@ def test_arrays_load_what_sets_of_addresses_do():
         machine, gemm = drawn_run(rng)
         for placement in without_masks(machine, gemm):
             try:
-                sums, _ = cycle.count(machine, placement)
+                sums, *_ = cycle.count(machine, placement)
             except CapacityError:
                 continue
             truth = placed_loads(machine, placement, sums.cut.rows)
