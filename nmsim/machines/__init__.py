@@ -23,7 +23,7 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
-from nmsim.machines.simulation import ENGINES, simulate, simulate_dense
+from nmsim.machines.simulation import ENGINES, attention_time, simulate, simulate_dense
 from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Sample",
     "Stored",
     "kind_of",
+    "attention_time",
     "load_hardware",
     "simulate",
     "simulate_dense",
