@@ -121,6 +121,12 @@ def _visited(level: int, shape: NDArray[np.int64], tile: NDArray[np.int64], pack
 
 
 @compiled
+def _passed_over(blocks: int, parts: int, policy: Policy) -> bool:
+    """Whether the longest part is as long as with one part fewer, which a plan by waves avoids."""
+    return policy.plan == 1 and parts > 1 and _ceil(blocks, parts) == _ceil(blocks, parts - 1)
+
+
+@compiled
 def _fewest(threadblocks: int, blocks: int, slots: int, policy: Policy) -> int:
     """The fewest parts of the keys whose waves are filled well; 1 if whole keys fill them."""
     if threadblocks >= _FILLED * slots or blocks < policy.least:
@@ -128,14 +134,12 @@ def _fewest(threadblocks: int, blocks: int, slots: int, policy: Policy) -> int:
     most = min(policy.most, slots, blocks)
     best = 0.0
     for parts in range(1, most + 1):
-        waves = threadblocks * parts / slots
-        best = max(best, waves / np.ceil(waves))
+        if not _passed_over(blocks, parts, policy):
+            waves = threadblocks * parts / slots
+            best = max(best, waves / np.ceil(waves))
     for parts in range(1, most + 1):
-        # Parts that leave the longest as long as one part fewer does are passed over.
-        if parts > 1 and _ceil(blocks, parts) == _ceil(blocks, parts - 1):
-            continue
         waves = threadblocks * parts / slots
-        if waves / np.ceil(waves) >= _GOOD * best:
+        if not _passed_over(blocks, parts, policy) and waves / np.ceil(waves) >= _GOOD * best:
             return parts
     return 1
 
