@@ -162,8 +162,8 @@ def _pace(
     d, dv = (np.ceil(s[which] / step) * step for which in (HEAD_DIM, V_HEAD_DIM))
     stay, passing = tile[:, STAY], tile[:, PASS]
     products = 3 * d + 2 * dv if backward else d + dv
-    softmax = constants.softmax / EXPONENTIALS
-    clocks = stay * passing * (products / rates.macs + softmax)
+    macs = rates.macs * (constants.backward if backward else 1.0)
+    clocks = stay * passing * (products / macs + constants.softmax / EXPONENTIALS)
     fed = passing * (d + dv) * 2.0 + (passing * d * ACCUMULATOR if backward else 0.0)
     own = grid[:, ROWS] * (d + dv) * (4.0 if backward else 2.0)
     cta = constants.cta_us + own / rates.feed
@@ -196,6 +196,19 @@ def _makespan(grid: Vector, pace: _Pace, rates: _Rates, *, sorted_first: bool) -
     return np.where(alike & (rounds > 0), equal, bound)
 
 
+def _copying(machine: Gpu, kernels: AttentionKernels, s: Vector) -> Vector:
+    """Microseconds of a kernel that copies one token a threadblock, by the blocks that fit an SM.
+
+    Threads that have no element to copy take their place all the same.
+    """
+    if kernels.before == "nothing":
+        return np.zeros_like(s[BATCH])
+    elements = s[KV_HEADS] * np.maximum(s[HEAD_DIM], s[V_HEAD_DIM])
+    threads = np.minimum(kernels.copy_threads, elements)
+    held = np.clip(machine.sm.threads // threads, 1, machine.sm.ctas)
+    return s[BATCH] * s[QUERIES] * kernels.constants.token_us / (machine.sms * held)
+
+
 def times(
     machine: Gpu,
     kernels: AttentionKernels,
@@ -225,9 +238,10 @@ def times(
     moved = bytes_of(shapes, grid, kernels, phase, element)
     used = moved.read + moved.written
     dram = _moved(used, used, rates, replayed=replayed)
-    before = _moved(moved.copied, used + moved.copied / 2, rates, replayed=replayed)
-    tokens = s[BATCH] * s[QUERIES] * (kernels.before != "nothing")
-    before = np.maximum(before, tokens * constants.token_ns * 1e-3)
+    before = np.maximum(
+        _moved(moved.copied, used + moved.copied / 2, rates, replayed=replayed),
+        _copying(machine, kernels, s),
+    )
     launches = 2.0 if backward else (grid[:, SPLITS] > 1).astype(float)
     # Partial results are read soon after they are written, and stand in L2 if it holds them.
     after = _moved(moved.beside, moved.beside, rates, replayed=True)

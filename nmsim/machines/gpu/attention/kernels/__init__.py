@@ -73,6 +73,7 @@ class AttentionConstants(Spec):
 
     launch_us: NonNegative = Field(description="launches of a call that no work hides, us")
     efficiency: Share = Field(description="share of the tensor cores' rate in the main loop")
+    backward: Share = Field(1.0, description="of that share in backward")
     softmax: NonNegative = Field(
         description="time on the softmax of a score that the tensor cores do not hide, in times of "
         "one exponential at the SM's rate"
@@ -83,8 +84,8 @@ class AttentionConstants(Spec):
     overlap: Annotated[float, Field(ge=0, le=1)] = Field(
         description="share of the shorter of on-chip and DRAM time that the longer does not hide"
     )
-    token_ns: NonNegative = Field(
-        0.0, description="a token that the kernel before attention writes, ns at the least"
+    token_us: NonNegative = Field(
+        0.0, description="a threadblock of the kernel before attention, which copies a token, us"
     )
 
 
@@ -113,6 +114,9 @@ class AttentionKernels(Spec):
         "nothing",
         description="what a kernel before attention copies: nothing, new K and V into the cache, "
         "or Q too",
+    )
+    copy_threads: Size = Field(
+        512, description="threads of a block of that kernel, one to an element, at most"
     )
     head_dim_step: Size = Field(32, description="head_dim is padded to a multiple of this")
     constants: AttentionConstants
