@@ -27,7 +27,7 @@ STEP = 0.3
 PULL = 1e-6
 TOLERANCE = 1e-4
 MOST = {"efficiency": 1.0, "backward": 1.0, "overlap": 1.0, "dram_share": 1.15}
-"""Constants that are shares, and what they cannot exceed; DRAM's rate is measured, 15% either way."""
+"""Constants that are shares, and the most of each; DRAM's rate is measured to 15%."""
 
 
 class AttentionFit(NamedTuple):
@@ -118,7 +118,9 @@ def fit_attention(
 
     def constants(point: Vector) -> dict[str, float]:
         values = np.exp(np.clip(point, -9, 9)).tolist()
-        bounded = (min(value, MOST.get(name, 1e6)) for name, value in zip(names, values, strict=True))
+        bounded = (
+            min(value, MOST.get(name, 1e6)) for name, value in zip(names, values, strict=True)
+        )
         return dict(zip(names, bounded, strict=True))
 
     def loss(point: Vector) -> float:
@@ -126,8 +128,6 @@ def fit_attention(
         return _loss(parts, library, constants(point)) + PULL * distance
 
     search = extra("calibrate", "nmsim.measured.minimiser").least
-    found = search(
-        loss, origin, step=STEP, generations=generations, tolerance=TOLERANCE, seed=seed
-    )
+    found = search(loss, origin, step=STEP, generations=generations, tolerance=TOLERANCE, seed=seed)
     rounded = {name: float(f"{value:.3g}") for name, value in constants(found.point).items()}
     return AttentionFit(rounded, found.value, sum(len(part.logs) for part in parts))

@@ -17,7 +17,7 @@ from nmsim.errors import SpecError
 from nmsim.machines import Machine, kind_of, load_hardware
 from nmsim.machines.attention import AttentionCalls, AttentionRoutines
 from nmsim.measured.accuracy import errors, groups
-from nmsim.measured.attention.tables import AttentionTable
+from nmsim.measured.attention.tables import AttentionTable, shipped_attention
 from nmsim.measured.predict import machine_of
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PredictedAttention",
     "attention_routines",
     "held_out",
+    "judge_shipped",
     "predict_attention",
     "summarize_attention",
 ]
@@ -54,6 +55,24 @@ class PredictedAttention:
 
     table: pd.DataFrame
     notes: list[str]
+
+    def text(self, tables: Sequence[AttentionTable]) -> str:
+        """Every row as it stands in its file, and ``predicted_us``; empty where nothing is.
+
+        Raises
+        ------
+        SpecError
+            if the files have not one header.
+        """
+        if len({table.heading for table in tables}) > 1:
+            raise SpecError("--predictions: expected tables of attention with the same columns")
+        lines = [f"{tables[0].heading},predicted_us"]
+        for number, table in enumerate(tables):
+            own = self.table[self.table["table"] == number]
+            known = dict(zip(own["line"], own["predicted_us"], strict=True))
+            cells = [repr(float(known[at])) if at in known else "" for at in table.lines]
+            lines += [f"{row},{cell}" for row, cell in zip(table.records, cells, strict=True)]
+        return "\n".join(lines) + "\n"
 
 
 def attention_routines(machine: Machine) -> AttentionRoutines:
@@ -97,7 +116,9 @@ def predict_attention(
         if no row can be predicted.
     """
     missing: Counter[str] = Counter()
-    frames = [_frame(table, hardware, missing) for table in tables]
+    frames = [
+        _frame(table, hardware, missing).assign(table=number) for number, table in enumerate(tables)
+    ]
     found = pd.concat(frames, ignore_index=True)
     if found.empty:
         why = "; ".join(missing) or "no rows"
@@ -114,22 +135,17 @@ def predict_attention(
 
 def _frame(table: AttentionTable, hardware: str | None, missing: Counter[str]) -> pd.DataFrame:
     """The rows of one table, without those that nobody describes, which are counted."""
-    keys = list(
-        zip(
-            *(table.columns[name] for name in ("gpu", "variant", "library")), table.runs,
-            strict=True,
-        )
-    )
-    names = pd.Series(keys)
+    columns = (table.columns[name] for name in ("gpu", "variant", "library"))
+    alike: dict[tuple[str, str, str, tuple[str, ...]], list[int]] = {}
+    for row, key in enumerate(zip(*columns, table.runs, strict=True)):
+        alike.setdefault(key, []).append(row)
     frames = []
-    for (gpu, variant, text, runs), rows in names.groupby(names).groups.items():
-        number = rows.to_numpy()
+    for (gpu, variant, text, runs), rows in alike.items():
+        number = np.array(rows)
         name = hardware or machine_of(gpu, variant)
-        library = ""
-        if name:
-            machine = load_hardware(name)
-            library = attention_routines(machine).library_of(machine, text)
-        if not library:
+        machine = load_hardware(name) if name else None
+        library = attention_routines(machine).library_of(machine, text) if machine else ""
+        if machine is None or not library:
             missing[f"{gpu} {variant}".strip() + f", library {text!r}"] += len(number)
             continue
         frames.append(_predicted(table, number, machine, library, runs))
@@ -150,7 +166,9 @@ def _predicted(
     frame = pd.DataFrame(dict(zip(names, shapes.T, strict=False)))
     distinct = frame.groupby(list(KEY)).ngroup().to_numpy()
     first = {code: frame.iloc[at][list(KEY)] for at, code in enumerate(distinct)}
-    parts = {code: "held out" if held_out(*map(int, key)) else "seen" for code, key in first.items()}
+    parts = {
+        code: "held out" if held_out(*map(int, key)) else "seen" for code, key in first.items()
+    }
     labels = {code: "/".join(map(str, map(int, key))) for code, key in first.items()}
     return frame.assign(
         file=table.file,
@@ -175,6 +193,19 @@ def _kinds(shapes: Any, runs: tuple[str, ...]) -> Any:
     return np.where((shapes[:, 3] == 1) & (shapes[:, 4] > 1), "decode", causal)
 
 
+def judge_shipped(hardware: str | None = None) -> PredictedAttention | None:
+    """Predictions of the tables that ship, or of their rows of one machine; None if it has none."""
+    if hardware is not None:
+        routines = kind_of(load_hardware(hardware)).attention
+        if routines is None or not routines.libraries(load_hardware(hardware)):
+            return None
+    found = predict_attention(shipped_attention())
+    if hardware is None:
+        return found
+    own = found.table[found.table["machine"] == load_hardware(hardware).name]
+    return PredictedAttention(own, []) if len(own) else None
+
+
 def summarize_attention(found: PredictedAttention, by: str | None = None) -> dict[str, Any]:
     """Everything that is said of predicted attention, as a JSON document.
 
@@ -187,7 +218,13 @@ def summarize_attention(found: PredictedAttention, by: str | None = None) -> dic
     if judged.empty:
         raise SpecError("no row of attention is fit to judge by")
     tables = [
-        {"machine": m, "library": one, "kind": kind, "part": part, **errors(rows["ratio"].to_numpy())}
+        {
+            "machine": m,
+            "library": one,
+            "kind": kind,
+            "part": part,
+            **errors(rows["ratio"].to_numpy()),
+        }
         for (m, one, kind, part), rows in judged.groupby(["machine", "library", "kind", "part"])
     ]
     return {

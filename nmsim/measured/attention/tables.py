@@ -64,6 +64,8 @@ class AttentionTable:
     ----------
     file
         As it is called in messages.
+    heading, records
+        The header and every row as they stand in the file, without the end of the line.
     lines
         Of the file, of each row.
     columns
@@ -80,6 +82,8 @@ class AttentionTable:
     """
 
     file: str
+    heading: str
+    records: list[str]
     lines: list[int]
     columns: dict[str, list[str]]
     shapes: NDArray[np.int64]
@@ -212,6 +216,8 @@ class _Reader:
         fit = self.texts("test")
         return AttentionTable(
             file=self.found.file,
+            heading=self.found.records[0],
+            records=self.found.records[1:],
             lines=self.found.lines,
             columns={
                 "gpu": self.texts("gpu"),

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from nmsim.errors import SpecError
 from nmsim.machines.attention import AttentionCalls, AttentionRoutines
 from nmsim.machines.gpu.attention.clock import Parts, bytes_of, times
-from nmsim.machines.gpu.attention.grid import COUNT, GRID, SPLITS, TILE, grids, policy_of, tile_table
+from nmsim.machines.gpu.attention.grid import (
+    COUNT,
+    SPLITS,
+    TILE,
+    grids,
+    policy_of,
+    tile_table,
+)
 from nmsim.machines.gpu.attention.kernels import AttentionKernels, load_attention_kernels
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.measured_as import letters
@@ -87,9 +94,7 @@ def _parts(
 ) -> tuple[Parts, NDArray[np.float64], AttentionKernels]:
     kernels = _with(serves(machine, calls.library), constants)
     grid, tiles = _cut(machine, kernels, calls)
-    parts = times(
-        machine, kernels, calls.phase, calls.shapes, grid, tiles, replayed=calls.replayed
-    )
+    parts = times(machine, kernels, calls.phase, calls.shapes, grid, tiles, replayed=calls.replayed)
     return parts, grid, kernels
 
 

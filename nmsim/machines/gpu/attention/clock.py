@@ -75,7 +75,7 @@ class Bytes(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Microseconds of each call, whole and by part; ``chip`` and ``dram`` partly hide each other."""
+    """Microseconds of each call, whole and by part; ``chip`` and ``dram`` overlap partly."""
 
     total: Vector
     launch: Vector
@@ -175,25 +175,31 @@ def _makespan(grid: Vector, pace: _Pace, rates: _Rates, *, sorted_first: bool) -
 
     With S slots and threadblocks in falling order of time, one slot takes two of the first S + 1,
     three of the first 2S + 1 and so on: the k-th such sum is at least (k + 1) times the shortest of
-    them. Nor is the end before the mean of all slots. The last round of equal threadblocks has an
-    SM to fewer of them, and is quicker.
+    them. Nor is the end before the mean of all slots, nor after that of threadblocks as long as the
+    longest. In the last round an SM has fewer of them, which are quicker.
     """
     resident = grid[:, RESIDENT]
     slots = rates.sms * resident
     block = pace.block(resident)
+    rounds = np.floor((grid[:, COUNT] - 1) / slots)
+    alone = pace.block(
+        np.minimum(resident, np.ceil(grid[:, COUNT] / rates.sms - rounds * resident))
+    )
+
+    def ended(blocks: Vector, before: Vector) -> Vector:
+        """The end of a slot with so many rounds of threadblocks of so many blocks, and one more."""
+        last = np.where(before == rounds, alone, block)
+        return before * (blocks * block + pace.cta) + blocks * last + pace.cta
+
     longest, shortest = (grid[:, which] * block + pace.cta for which in (LONGEST, SHORTEST))
     mean = (grid[:, BLOCKS] * block + grid[:, COUNT] * pace.cta) / slots
-    rounds = np.floor((grid[:, COUNT] - 1) / slots)
-    last = np.minimum(resident, np.ceil((grid[:, COUNT] - rounds * slots) / rates.sms))
-    equal = rounds * shortest + grid[:, SHORTEST] * pace.block(last) + pace.cta
-    alike = grid[:, LONGEST] == grid[:, SHORTEST]
-    bound = np.maximum(longest, mean)
-    for k in range(1, RANKS + 1):
-        rank = (k + 1) * (grid[:, 7 + k] * block + pace.cta)
-        bound = np.where(grid[:, 7 + k] > 0, np.maximum(bound, rank), bound)
+    least = np.maximum(mean, ended(grid[:, SHORTEST], rounds))
+    for k in range(RANKS + 1):
+        blocks = grid[:, LONGEST if k == 0 else 7 + k]
+        started = (k == 0) | (blocks > 0)
+        least = np.where(started, np.maximum(least, ended(blocks, np.full(len(grid), k))), least)
     late = mean + (0.0 if sorted_first else UNSORTED) * (longest - shortest)
-    bound = np.where(rounds > 0, np.maximum(bound, np.maximum(late, equal)), bound)
-    return np.where(alike & (rounds > 0), equal, bound)
+    return np.minimum(np.maximum(least, late), ended(grid[:, LONGEST], rounds))
 
 
 def _copying(machine: Gpu, kernels: AttentionKernels, s: Vector) -> Vector:
@@ -206,7 +212,8 @@ def _copying(machine: Gpu, kernels: AttentionKernels, s: Vector) -> Vector:
     elements = s[KV_HEADS] * np.maximum(s[HEAD_DIM], s[V_HEAD_DIM])
     threads = np.minimum(kernels.copy_threads, elements)
     held = np.clip(machine.sm.threads // threads, 1, machine.sm.ctas)
-    return s[BATCH] * s[QUERIES] * kernels.constants.token_us / (machine.sms * held)
+    blocks: Vector = s[BATCH] * s[QUERIES] / (machine.sms * held)
+    return blocks * kernels.constants.token_us
 
 
 def times(

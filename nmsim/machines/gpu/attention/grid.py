@@ -15,13 +15,10 @@ from numpy.typing import NDArray
 from nmsim.jit import compiled
 from nmsim.machines.gpu.attention.kernels import AttentionKernels
 
-__all__ = ["GRID", "RANKS", "SHAPE", "Policy", "grids", "policy_of", "tile_table"]
-
-SHAPE = ("batch", "heads", "kv_heads", "queries", "keys", "head_dim", "v_head_dim", "causal")
-SHAPE = (*SHAPE, "window")
-"""Columns of an array of shapes."""
+__all__ = ["GRID", "RANKS", "Policy", "grids", "policy_of", "tile_table"]
 
 BATCH, HEADS, KV_HEADS, QUERIES, KEYS, HEAD_DIM, V_HEAD_DIM, CAUSAL, WINDOW = range(9)
+"""Columns of an array of shapes."""
 
 RANKS = 8
 """Rounds of threadblocks for which the longest that must start in them is looked up."""
@@ -98,7 +95,7 @@ def _packed(shape: NDArray[np.int64], policy: Policy) -> int:
     """Heads of Q whose rows share a block."""
     group = shape[HEADS] // shape[KV_HEADS]
     one = policy.packs == 1 and shape[QUERIES] == 1
-    return group if policy.packs == 2 or one else 1
+    return int(group) if policy.packs == 2 or one else 1
 
 
 @compiled
@@ -113,11 +110,11 @@ def _visited(level: int, shape: NDArray[np.int64], tile: NDArray[np.int64], pack
         last = queries
         if window:
             last = min(queries, max(first, min((level + 1) * stay, keys) - 1 - ahead + window))
-        return _ceil(last, passing) - first // passing if last > first else 0
+        return _ceil(last, passing) - int(first // passing) if last > first else 0
     first = level * stay // packed
     last = min(((level + 1) * stay - 1) // packed, queries - 1)
     low = max(0, first + ahead + 1 - window) if window else 0
-    return _ceil(last + ahead + 1, passing) - low // passing
+    return _ceil(last + ahead + 1, passing) - int(low // passing)
 
 
 @compiled
@@ -174,16 +171,19 @@ def _parts(
         return bound
     levels = _ceil(shape[QUERIES] * packed, tile[STAY])
     blocks = _visited(levels - 1, shape, tile, packed)
-    heads = policy.planned if policy.planned else shape[HEADS] // packed
+    heads = policy.planned or shape[HEADS] // packed
     each = np.ceil(shape[BATCH] * levels * blocks * _MARGIN * heads / sms)
     return max(1, min(bound, int(np.ceil(blocks / each))))
 
 
 @compiled
 def _fits(shape: NDArray[np.int64], tile: NDArray[np.int64], packed: int, policy: Policy) -> bool:
-    if tile[BACKWARD] != policy.backward or max(shape[HEAD_DIM], shape[V_HEAD_DIM]) > tile[MOST_DIM]:
+    if (
+        tile[BACKWARD] != policy.backward
+        or max(shape[HEAD_DIM], shape[V_HEAD_DIM]) > tile[MOST_DIM]
+    ):
         return False
-    return tile[MOST_ROWS] == 0 or shape[QUERIES] * packed <= tile[MOST_ROWS]
+    return bool(tile[MOST_ROWS] == 0 or shape[QUERIES] * packed <= tile[MOST_ROWS])
 
 
 @compiled
@@ -228,7 +228,7 @@ def grids(
     Parameters
     ----------
     shapes
-        Calls x 9, the columns of SHAPE.
+        Calls x 9, columns BATCH to WINDOW.
     tiles
         As ``tile_table`` gives them.
 
