@@ -94,7 +94,7 @@ def held_out(heads: int, kv_heads: int, head_dim: int) -> bool:
 
     Examples
     --------
-    >>> held_out(64, 4, 128), held_out(64, 8, 128)
+    >>> held_out(32, 32, 128), held_out(64, 8, 128)
     (True, False)
     """
     return zlib.crc32(f"{heads}/{kv_heads}/{head_dim}".encode()) % 3 == 0
