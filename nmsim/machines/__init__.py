@@ -23,7 +23,7 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
-from nmsim.machines.simulation import ENGINES, simulate, simulate_dense
+from nmsim.machines.simulation import ENGINES, attention_time, simulate, simulate_dense
 from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Ran",
     "Sample",
     "Stored",
+    "attention_time",
     "kind_of",
     "load_hardware",
     "simulate",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from nmsim.machines.attention import AttentionRoutines
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
@@ -305,7 +306,7 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
-    routines, timeline, explain
+    routines, attention, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -327,6 +328,7 @@ class Kind:
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None
+    attention: AttentionRoutines | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
     explain: Explain | None = None
 

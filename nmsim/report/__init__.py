@@ -18,7 +18,7 @@ from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
 from nmsim.report.training import render_training, segments_csv, write_training
 from nmsim.report.training_file import RUN, read_training
-from nmsim.report.validation_terminal import render_validation
+from nmsim.report.validation_terminal import render_attention, render_validation
 
 __all__ = [
     "RUN",
@@ -33,6 +33,7 @@ __all__ = [
     "read_training",
     "records",
     "render",
+    "render_attention",
     "render_memory",
     "render_sweep",
     "render_training",

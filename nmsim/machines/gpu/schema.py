@@ -212,6 +212,11 @@ class Gpu(Machine):
     libraries: tuple[Library, ...] = Field(
         min_length=1, description="in order of preference where a call names none"
     )
+    attention: tuple[str, ...] = Field(
+        (),
+        description="sets of fused attention kernels, in order of preference: "
+        "`nmsim list attention`; none: it has no fused attention",
+    )
     timing: Timing
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"
