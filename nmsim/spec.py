@@ -59,13 +59,15 @@ class Spec(BaseModel):
         # YAML has no tuples, and strict fields take no list for one.
         if not isinstance(document, Mapping):
             return document
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in document.items()
-        }
+        return {name: _tupled(value) for name, value in document.items()}
 
 
 S = TypeVar("S", bound=BaseModel)
+
+
+def _tupled(value: Any) -> Any:
+    """A tuple for a list, and for the lists that it holds."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -190,10 +192,18 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
 
 def first_error(cls: type[BaseModel], error: ValidationError) -> str:
     """What is first wrong with a document, in one line: the field and what was expected."""
-    rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    found = error.errors(include_url=False)
+    # A list whose only entry is wrong is called empty too.
+    found = [one for one in found if one["type"] != "too_short" or not _holds_another(one, found)]
+    rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     # A misspelt field is an unknown one and a missing one: the former says more.
-    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    errors = sorted(found, key=lambda e: e["type"] != "extra_forbidden")
     return f"{_explain(cls, errors[0])}{rest}"
+
+
+def _holds_another(one: Any, found: Sequence[Any]) -> bool:
+    place = one["loc"]
+    return any(len(e["loc"]) > len(place) and e["loc"][: len(place)] == place for e in found)
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
@@ -211,9 +221,16 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     value = error["input"]
     if not field and error["type"] == "value_error":  # fields that do not go together
         return message
+    if isinstance(value, Mapping) and error["type"] == "value_error":  # as above, of an entry
+        return f"{field}: {message}"
     if isinstance(value, tuple):  # a list in the file
-        value, message = list(value), message.replace("tuple", "list")
+        value, message = _as_in_file(value), message.replace("tuple", "list")
     return f"{field} is {_shown(value)}: {message}"
+
+
+def _as_in_file(value: Any) -> Any:
+    """A list for a tuple, and for the tuples that it holds, as the file has them."""
+    return list(map(_as_in_file, value)) if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)

@@ -60,6 +60,18 @@ class Axis:
             _check("axis", name, getattr(self, name), None)
 
     @property
+    def plain(self) -> bool:
+        """Whether windows are positions: one tap each, and each of them once, in order."""
+        return (self.taps, self.stride, self.first, self.windows) == (1, 1, 0, self.size)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        last = self.first + (self.windows - 1) * self.stride
+        reach = (self.taps - 1) * self.step
+        return min(self.first, self.first + reach) >= 0 and max(last, last + reach) < self.size
+
+    @property
     def seen(self) -> int:
         """Positions that some window covers, padding left out."""
         return _seen(self)
@@ -150,6 +162,16 @@ class Windows:
     def shape(self) -> tuple[int, int]:
         """Rows and K of the operand."""
         return (self.pixels, self.reads) if self.along == "rows" else (self.reads, self.pixels)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the operand is the tensor: every pixel is a window."""
+        return all(axis.plain for axis in self.axes)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        return all(axis.inside for axis in self.axes)
 
     @property
     def elements(self) -> int:
