@@ -174,6 +174,11 @@ class Windows:
         return all(axis.inside for axis in self.axes)
 
     @property
+    def tensor(self) -> int:
+        """Elements of the tensor, whether a window reads them or not."""
+        return self.images * prod(axis.size for axis in self.axes) * self.channels
+
+    @property
     def elements(self) -> int:
         """Elements of the tensor that some window reads, each counted once."""
         return self.images * prod(axis.seen for axis in self.axes) * self.channels

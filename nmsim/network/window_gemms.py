@@ -9,7 +9,7 @@ those with padding.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from math import gcd, prod
+from math import gcd
 from typing import NamedTuple, Protocol
 
 from nmsim.gemm import Gemm, Phase
@@ -127,14 +127,8 @@ class WindowGemms:
             return self._parts(phase)
         w = self.windows
         gemm = self._gemm(w.pixels, w.reads, self.channels, phase)
-        added = 0 if w.plain else w.pixels * w.reads + self._image
+        added = 0 if w.plain else w.pixels * w.reads + w.tensor
         return [Lowered(replace(gemm, scatter_elements=added), *OPERANDS[phase])]
-
-    @property
-    def _image(self) -> int:
-        """Elements of the wide image that one group has."""
-        w = self.windows
-        return w.images * prod(axis.size for axis in w.axes) * w.channels
 
     def _parts(self, phase: Phase) -> list[Lowered]:
         """A GEMM for the pixels of each phase of the stride, all of one launch."""
@@ -145,9 +139,9 @@ class WindowGemms:
                 part_of(part, f"{number}/{len(parts)}")
                 for number, part in enumerate(parts, start=1)
             ]
-        if not parts or made == self._image:
+        if not parts or made == self.windows.tensor:
             return parts
-        first = replace(parts[0].gemm, zeroed_elements=self._image - made)
+        first = replace(parts[0].gemm, zeroed_elements=self.windows.tensor - made)
         return [replace(parts[0], gemm=first), *parts[1:]]
 
     def _part(self, phase: Phase, along: tuple[StridePhase, ...]) -> Lowered:

@@ -174,6 +174,11 @@ class SystolicArray(Machine):
         return self.rows * self.cols * self.dot_width
 
     @property
+    def lowering(self) -> Literal["implicit", "columns"]:
+        """What reads columns from DRAM writes an input's gradient there as columns."""
+        return "columns" if self.im2col == "explicit" else "implicit"
+
+    @property
     def fill_cycles(self) -> int:
         """Cycles of a fold in which operands and results move from PE to PE."""
         return self.rows + self.cols - 2 if self.feed == "skewed" else 0
