@@ -134,14 +134,46 @@ def test_a_mask_made_for_forward_is_refused_in_backward_or_its_share_is_said():
 
 
 @pytest.mark.parametrize("role", ["weight", "gradient"])
-def test_channels_that_groups_do_not_divide_run_dense_where_taps_follow_one_another(role):
+def test_channels_that_groups_do_not_divide_are_padded_where_taps_follow_one_another(role):
     layer = layer_of(
         type="conv", in_channels=8, out_channels=6, kernel=3, stride=2, padding=1, input_size=9
     )
-    single, *others = sparse_gemms([layer], setting("implicit", offer(role, "backward")), phases=["backward"])
-    mask = single.b if role == "weight" else single.a
-    assert (mask.k, mask.is_dense, mask.broken_groups()) == (6, False, 0)
-    for work in others:
-        assert work.a.is_dense
-        assert work.b.is_dense
-        assert f"{role} runs dense: groups of 4 do not divide its channels" in work.note
+    works = list(sparse_gemms([layer], setting("implicit", offer(role, "backward")), phases=["backward"]))
+    assert [work.k for work in works] == [6, 2 * 8, 2 * 8, 4 * 8]
+    if role == "weight":
+        mask = prune(np.ascontiguousarray(np.swapaxes(as_matrix(layer, tensor(layer, role)), 1, 2)), "2:4").mask
+        mask = np.swapaxes(mask, 1, 2)
+    else:
+        mask = prune(tensor(layer, role), "2:4").mask
+    for work, one in zip(works, layer.lower(BATCH)[1:-1], strict=True):
+        found, other = (work.b, work.a) if role == "weight" else (work.a, work.b)
+        side = one.b if role == "weight" else one.a
+        windows = None if role == "weight" else work.gemm.a_windows
+        taps = len(one.b.taps)
+        expected = operand(layer, {role: mask}, side, windows).reshape(found.rows, taps, 6)
+        padded = np.pad(expected, ((0, 0), (0, 0), (0, work.k // taps - 6)))
+        np.testing.assert_array_equal(found.bits(), padded.reshape(found.rows, -1))
+        assert found.broken_groups() == 0
+        assert other.is_dense
+        assert found.kept == found.bits().sum()
+        assert ("every tap starts with a group" in work.note) == (taps > 1)
+        assert work.macs_useful == found.kept * other.rows
+
+
+def test_masks_of_both_operands_are_padded_alike():
+    layer = layer_of(type="conv", in_channels=4, out_channels=6, kernel=3, padding=1, input_size=5)
+    both = (offer("weight", "backward"), offer("gradient", "backward", pattern="1:8"))
+    (work,) = sparse_gemms([layer], setting("implicit", *both), phases=["backward"])
+    assert work.k == 9 * 8
+    assert work.a.broken_groups() == work.b.broken_groups() == 0
+    bits = work.a.bits().astype(int) @ work.b.bits().T.astype(int)
+    assert work.macs_useful == bits.sum()
+
+
+def test_groups_of_gradients_that_would_go_on_to_the_next_copy_run_dense():
+    layer = layer_of(
+        type="conv", in_channels=8, out_channels=12, kernel=3, groups=2, padding=1, input_size=5
+    )
+    (work,) = sparse_gemms([layer], setting("implicit", offer("gradient", "backward")), phases=["backward"])
+    assert work.a.is_dense
+    assert "groups of 4 do not divide its channels" in work.note

@@ -4,7 +4,7 @@ What a window reads is ordered tap by tap, the last dimension and then channels 
 zero, and pruned in a mask.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +31,10 @@ class _Geometry(NamedTuple):
     first: Triple
     channels: int
     copies: int
+    pitch: int
 
 
-def _geometry(w: Windows, copies: int) -> _Geometry:
+def _geometry(w: Windows, copies: int, pitch: int = 0) -> _Geometry:
     one, two, three = (*[Axis(1, 1, 1)] * (3 - len(w.axes)), *w.axes)
     return _Geometry(
         w.images,
@@ -45,6 +46,7 @@ def _geometry(w: Windows, copies: int) -> _Geometry:
         (one.first, two.first, three.first),
         w.channels,
         copies,
+        pitch or w.channels,
     )
 
 
@@ -78,11 +80,11 @@ def _column_bits(pixels: Words, w: _Geometry, out: Words) -> None:
             for source in range(w.copies * w.channels):
                 copy, c = divmod(source, w.channels)
                 bit = (pixels[pixel, source >> 6] >> np.uint64(source & 63)) & np.uint64(1)
-                k = tap * w.channels + c
+                k = tap * w.pitch + c
                 out[copy * rows + row, k >> 6] |= bit << np.uint64(k & 63)
 
 
-def column_bits(pixels: Words, w: Windows, copies: int = 1) -> Words:
+def column_bits(pixels: Words, w: Windows, copies: int = 1, pitch: int = 0) -> Words:
     """The mask of an image as windows see it.
 
     Parameters
@@ -93,14 +95,17 @@ def column_bits(pixels: Words, w: Windows, copies: int = 1) -> Words:
         The windows of one copy, whatever they lie along.
     copies
         How many copies stand side by side in a pixel: the groups of a convolution.
+    pitch
+        Bits from one tap to the next; those beyond its channels are 0. 0: none are.
 
     Returns
     -------
     Words
-        copies.windows x taps.channels.
+        copies.windows x taps.pitch.
     """
-    out = np.zeros((copies * w.pixels, words_per_row(w.reads)), np.uint64)
-    _column_bits(pixels, _geometry(w, copies), out)
+    words = words_per_row(w.taps * (pitch or w.channels))
+    out = np.zeros((copies * w.pixels, words), np.uint64)
+    _column_bits(pixels, _geometry(w, copies, pitch), out)
     return out
 
 
@@ -136,7 +141,9 @@ def _column_values(
             out[i, row] = image[pixel, copy * w.channels + c] if pixel >= 0 else 0.0
 
 
-def tap_bits(words: Words, taps: Iterable[int], of: int, copies: int, channels: int) -> Words:
+def tap_bits(
+    words: Words, taps: Sequence[int], of: int, copies: int, channels: int, pitch: int
+) -> Words:
     """The mask of a weight read tap by tap.
 
     Parameters
@@ -147,24 +154,29 @@ def tap_bits(words: Words, taps: Iterable[int], of: int, copies: int, channels: 
         Those that are read, in order.
     of
         How many taps there are.
-    channels
-        Bits of a row.
+    channels, pitch
+        Bits of a row, and from one tap to the next, those between them being 0.
 
     Returns
     -------
     Words
-        copies.rows x taps.channels.
+        copies.rows x taps.pitch.
     """
-    chosen = np.fromiter(taps, np.int64)
     rows = len(words) // (copies * of)
-    out = np.zeros((copies * rows, words_per_row(len(chosen) * channels)), np.uint64)
-    _tap_bits(words, chosen, of, rows, channels, out)
+    out = np.zeros((copies * rows, words_per_row(len(taps) * pitch)), np.uint64)
+    _tap_bits(words, np.array(taps, np.int64), of, rows, channels, pitch, out)
     return out
 
 
 @compiled
 def _tap_bits(
-    words: Words, taps: NDArray[np.int64], of: int, rows: int, channels: int, out: Words
+    words: Words,
+    taps: NDArray[np.int64],
+    of: int,
+    rows: int,
+    channels: int,
+    pitch: int,
+    out: Words,
 ) -> None:
     for row in range(out.shape[0]):
         copy, own = divmod(row, rows)
@@ -172,5 +184,5 @@ def _tap_bits(
             source = (copy * of + taps[place]) * rows + own
             for c in range(channels):
                 bit = (words[source, c >> 6] >> np.uint64(c & 63)) & np.uint64(1)
-                k = place * channels + c
+                k = place * pitch + c
                 out[row, k >> 6] |= bit << np.uint64(k & 63)

@@ -113,13 +113,14 @@ def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseG
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
     ]
+    taps = _whole_groups(lowered, [maker for maker in offered if maker])
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
     if k > gemm.k and all(offered):
         raise RecipeError(
             f"layer {gemm.layer!r}, {gemm.phase}: a fixed mask pads every sample, K from {gemm.k} "
             f"to {k}, which no second mask is made for: expected one mask in this phase"
         )
-    masks, notes = [], []
+    masks, notes, k = [], [], max(k, taps)
     sides = ((lowered.a, gemm.m, gemm.a_windows), (lowered.b, gemm.n, gemm.b_windows))
     for (operand, rows, windows), maker in zip(sides, offered, strict=True):
         dense = Mask.dense(rows * gemm.count, k)
@@ -127,8 +128,18 @@ def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseG
         masks.append(mask)
         notes.append(note)
     if k > gemm.k:
-        notes.append(f"K padded from {gemm.k} to {k}: every sample starts with a kept column")
+        why = "every tap starts with a group" if taps == k else "every sample with a kept column"
+        notes.append(f"K padded from {gemm.k} to {k}: {why}")
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
+
+
+def _whole_groups(lowered: Lowered, makers: list["_Maker"]) -> int:
+    """K with the channels of every tap padded to whole groups, where taps follow one another."""
+    taps, k = len(lowered.b.taps), lowered.gemm.k
+    if taps < 2:
+        return k
+    group = math.lcm(*(maker.pattern.group for maker in makers if not maker.offer.withheld))
+    return taps * (-(-k // (taps * group)) * group)
 
 
 @dataclass(frozen=True)
@@ -158,18 +169,19 @@ class _Maker:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"
             kept = f"{self.pattern.density:.2%} kept"
             return dense, f"{self.offer.role} runs dense: {self.offer.pruner} mask, {kept}{why}"
-        if self._straddles(operand, windows):
+        if self._straddles(operand, windows, dense.k):
             return dense, (
                 f"{self.offer.role} runs dense: groups of {self.pattern.group} do not divide "
                 "its channels, so they do not line up with K"
             )
         inside = operand.transposed or windows is None or windows.inside
+        inside &= dense.k == gemm.k or not operand.taps
         home = Mask(
             self.pattern,
             dense.rows,
             dense.k,
             regular=self._pruner.regular and inside,
-            source=lambda: self._seen(operand, windows, dense.rows // self.layer.copies),
+            source=lambda: self._seen(operand, windows, dense),
             fits=self._pruner.structured,
             indexed=self._pruner.metadata,
             tighter=self._tighter,
@@ -181,35 +193,39 @@ class _Maker:
         turned = replace(home, regular=False, fits=fits)
         return turned, "" if fits else self._misfit(turned, gemm)
 
-    def _seen(self, operand: Operand, windows: Windows | None, rows: int) -> Words:
-        """The mask's bits as an operand sees them: made, turned if it must be, and gathered.
+    def _seen(self, operand: Operand, windows: Windows | None, dense: Mask) -> Words:
+        """The mask's bits as an operand of ``dense``'s shape sees them.
 
-        ``rows`` are those of one copy of the operand.
+        They are made, turned if they must be, and gathered through windows or tap by tap.
         """
         copies, turned = self.layer.copies, operand.transposed != self.offer.transposed
+        rows = dense.rows // copies
         if self._per_pixel:
-            columns = self._gathered(self.words, windows)
+            columns = self._gathered(self.words, windows, 0 if operand.transposed else dense.k)
             return _turned(columns, copies, rows) if turned else columns
         if turned and windows is not None and not self._of_columns:
             pixels = transpose(self.words, self._samples * self.layer.columns)
-            return self._gathered(pixels, windows)
+            return self._gathered(pixels, windows, dense.k)
         taps = operand.taps
         if not taps or not isinstance(self.layer, Convolution):
             return _turned(self.words, copies, rows) if turned else self.words
         whole, of = self.words, self.layer.taps
         if turned:
             whole = _turned(whole, copies, of * rows)
-        return tap_bits(whole, taps, of, copies, self._channels(operand))
+        return tap_bits(whole, taps, of, copies, self._channels(operand), dense.k // len(taps))
 
-    def _gathered(self, pixels: Words, windows: Windows | None) -> Words:
-        """Bits of an image, pixels x channels of all copies, as windows see them copy by copy."""
+    def _gathered(self, pixels: Words, windows: Windows | None, k: int) -> Words:
+        """Bits of an image, pixels x channels of all copies, as windows see them copy by copy.
+
+        ``k`` are those of a row, which may be more than windows read; 0: as many.
+        """
         copies = self.layer.copies
         if windows is None and copies == 1:
             return pixels
         if windows is None:
             every, channels = Axis(len(pixels), len(pixels), 1), self._shape[-1] // copies
             windows = Windows(1, (every,), channels)
-        return column_bits(pixels, windows, copies)
+        return column_bits(pixels, windows, copies, k // windows.taps)
 
     @property
     def _tighter(self) -> Pattern | None:
@@ -282,18 +298,22 @@ class _Maker:
             return 0
         return layer.outputs if operand.transposed else layer.inputs
 
-    def _straddles(self, operand: Operand, windows: Windows | None) -> bool:
-        """Groups of channels would not line up with K, which goes on from pixel to pixel."""
-        if operand.taps:
-            several, channels = len(operand.taps) > 1, self._channels(operand)
-        elif self._per_pixel:
-            several = self.layer.copies > 1 or (windows is not None and windows.taps > 1)
+    def _straddles(self, operand: Operand, windows: Windows | None, k: int) -> bool:
+        """Groups of channels would not line up with K, which goes on from pixel to pixel.
+
+        Those of a pixel are pruned together: with several copies, groups would go on to the next.
+        """
+        group, taps = self.pattern.group, windows.taps if windows is not None else 1
+        if self._per_pixel:
             channels = self._shape[-1] // self.layer.copies
-        elif windows is not None and not operand.transposed and not self._of_columns:
-            several, channels = windows.taps > 1, windows.channels
-        else:
+            if operand.transposed:
+                return (taps > 1 or self.layer.copies > 1) and bool(channels % group)
+            return bool(taps > 1 and k // taps % group or self.layer.copies > 1 and channels % group)
+        if operand.taps:
+            taps = len(operand.taps)
+        elif operand.transposed or self._of_columns:
             return False
-        return several and bool(channels % self.pattern.group)
+        return taps > 1 and bool(k // taps % group)
 
     def _sample(self, columns: int) -> int:
         """Columns of a sample, padded to whole periods of an evenly spread mask."""
