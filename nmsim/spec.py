@@ -59,15 +59,13 @@ class Spec(BaseModel):
         # YAML has no tuples, and strict fields take no list for one.
         if not isinstance(document, Mapping):
             return document
-        return {name: _tupled(value) for name, value in document.items()}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in document.items()
+        }
 
 
 S = TypeVar("S", bound=BaseModel)
-
-
-def _tupled(value: Any) -> Any:
-    """A tuple for a list, and for the lists that it holds."""
-    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -224,13 +222,13 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     if isinstance(value, Mapping) and error["type"] == "value_error":  # as above, of an entry
         return f"{field}: {message}"
     if isinstance(value, tuple):  # a list in the file
-        value, message = _as_in_file(value), message.replace("tuple", "list")
+        value, message = [_as_in_file(one) for one in value], message.replace("tuple", "list")
     return f"{field} is {_shown(value)}: {message}"
 
 
 def _as_in_file(value: Any) -> Any:
-    """A list for a tuple, and for the tuples that it holds, as the file has them."""
-    return list(map(_as_in_file, value)) if isinstance(value, tuple) else value
+    """A list for a tuple, as the file has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)

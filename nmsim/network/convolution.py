@@ -74,6 +74,8 @@ class Convolution(WeightedSpec):
         # A value that fits no way of writing a field would get a message for each of the ways.
         least, most, expected = _EXPECTED[str(info.field_name)]
         sided = info.field_name == "padding"
+        if sided and isinstance(value, tuple):
+            value = tuple(tuple(one) if isinstance(one, list) else one for one in value)
         if not (sided and value == "same"):
             for one in _numbers(value, sided=sided):
                 if not isinstance(one, int) or isinstance(one, bool) or not least <= one <= most:

@@ -134,12 +134,17 @@ def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseG
 
 
 def _whole_groups(lowered: Lowered, makers: list["_Maker"]) -> int:
-    """K with the channels of every tap padded to whole groups, where taps follow one another."""
+    """K with the channels of every tap padded to whole groups, where taps follow one another.
+
+    K as it is where more is padded than the sparsest mask leaves out, as of few channels.
+    """
     taps, k = len(lowered.b.taps), lowered.gemm.k
-    if taps < 2:
+    patterns = [maker.pattern for maker in makers if not maker.offer.withheld]
+    if taps < 2 or not patterns:
         return k
-    group = math.lcm(*(maker.pattern.group for maker in makers if not maker.offer.withheld))
-    return taps * (-(-k // (taps * group)) * group)
+    group = math.lcm(*(pattern.group for pattern in patterns))
+    padded = taps * (-(-k // (taps * group)) * group)
+    return padded if padded * min(pattern.density for pattern in patterns) < k else k
 
 
 @dataclass(frozen=True)
