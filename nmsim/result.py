@@ -330,9 +330,10 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
     Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
 
-    A step is GEMMs, masks (``mask_us``, also by role) and, where it was estimated, elementwise work
-    (``elementwise_us``) and the passes that put images together (``scatter_us``): ``step_us``. ``mask_share`` is the masks' part of it. A dense step,
-    ``dense_step_us``, has no masks and the machine's own number format, whatever the recipe;
+    A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
+    (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):
+    ``step_us``. ``mask_share`` is the masks' part of it. A dense step, ``dense_step_us``, has no
+    masks and the machine's own number format, whatever the recipe;
     ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)

@@ -74,5 +74,12 @@ def geometry(layer):
             max(0, (o - 1) * s + d * (k - 1) + 1 - size) // 2 for size, o, k, s, d in steps
         )
     return Geometry(
-        wide, narrow, each["kernel"], each["stride"], each["dilation"], before, layer.groups, transposed
+        wide,
+        narrow,
+        each["kernel"],
+        each["stride"],
+        each["dilation"],
+        before,
+        layer.groups,
+        transposed,
     )

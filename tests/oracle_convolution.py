@@ -40,7 +40,10 @@ def forward(g, x, w):
     y = np.zeros((len(x), *size, g.groups * channels), x.dtype)
     for place, tap, pixel in meetings(g):
         for group in range(g.groups):
-            n, m = slice(group * narrow, (group + 1) * narrow), slice(group * wide, (group + 1) * wide)
+            n, m = (
+                slice(group * narrow, (group + 1) * narrow),
+                slice(group * wide, (group + 1) * wide),
+            )
             own = w[(n, *tap)]
             if g.transposed:
                 y[(slice(None), *pixel, m)] += x[(slice(None), *place, n)] @ own
@@ -61,7 +64,10 @@ def update(g, x, dy, shape):
     dw = np.zeros(shape, x.dtype)
     for place, tap, pixel in meetings(g):
         for group in range(g.groups):
-            n, m = slice(group * narrow, (group + 1) * narrow), slice(group * wide, (group + 1) * wide)
+            n, m = (
+                slice(group * narrow, (group + 1) * narrow),
+                slice(group * wide, (group + 1) * wide),
+            )
             a = narrow_image[(slice(None), *place, n)]
             dw[(n, *tap)] += a.T @ wide_image[(slice(None), *pixel, m)]
     return dw

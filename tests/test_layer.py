@@ -61,7 +61,9 @@ def test_columns_are_the_windows(fields):
     column_values(image.reshape(-1, layer.in_channels), w, g, 0, features)
     np.testing.assert_array_equal(features.reshape(g, -1, t), np.swapaxes(by_copy, 1, 2))
     bits = image.reshape(-1, layer.in_channels) > 0
-    np.testing.assert_array_equal(column_bits(pack(bits), w, g), pack(by_copy.reshape(g * t, -1) > 0))
+    np.testing.assert_array_equal(
+        column_bits(pack(bits), w, g), pack(by_copy.reshape(g * t, -1) > 0)
+    )
 
 
 @pytest.mark.parametrize("fields", CONVS)

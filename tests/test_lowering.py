@@ -1,4 +1,4 @@
-"""Convolutions as GEMMs: values by direct loops, MACs by the formula, masks where they are offered."""
+"""Convolutions as GEMMs: values by direct loops, MACs by the formula."""
 
 from itertools import product
 from math import prod
@@ -16,7 +16,7 @@ DRAWN = [(seed, transposed) for seed in range(150) for transposed in (False, Tru
 
 
 def tensors(layer, batch, seed):
-    """Whole numbers of every tensor: narrow and wide images, and the weight narrow channels first."""
+    """Whole numbers of activation, weight (narrow channels first) and gradient."""
     rng = np.random.default_rng(seed)
     g = geometry(layer)
     transposed = g.transposed
@@ -121,10 +121,14 @@ def test_parts_are_the_phases_of_the_stride(seed, transposed):
 
 
 def test_backward_has_forward_s_macs_where_windows_fit_evenly():
-    even = layer_of(type="conv", in_channels=64, out_channels=128, kernel=3, stride=1, padding=1, input_size=56)
+    even = layer_of(
+        type="conv", in_channels=64, out_channels=128, kernel=3, stride=1, padding=1, input_size=56
+    )
     forward, backward, _ = (x.gemm for x in even.lower(4))
     assert backward.macs == forward.macs
-    uneven = layer_of(type="conv", in_channels=64, out_channels=128, kernel=3, stride=2, padding=1, input_size=56)
+    uneven = layer_of(
+        type="conv", in_channels=64, out_channels=128, kernel=3, stride=2, padding=1, input_size=56
+    )
     macs = {}
     for one in uneven.lower(4):
         macs[one.gemm.phase] = macs.get(one.gemm.phase, 0) + one.gemm.macs
@@ -146,6 +150,8 @@ def test_a_lowering_that_does_not_exist_is_one_line(text, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["implicit", "columns", "backward=columns", "forward=columns, update=columns"])
+@pytest.mark.parametrize(
+    "text", ["implicit", "columns", "backward=columns", "forward=columns, update=columns"]
+)
 def test_a_lowering_reads_what_it_says(text):
     assert Lowering.parse(str(Lowering.parse(text))) == Lowering.parse(text)

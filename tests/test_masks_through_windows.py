@@ -1,4 +1,4 @@
-"""Masks of drawn convolutions in every phase and lowering: the tensor's mask, gathered as values are."""
+"""Masks of drawn convolutions, in every phase and lowering: the tensor's, gathered as values."""
 
 import numpy as np
 import pytest
@@ -138,10 +138,14 @@ def test_channels_that_groups_do_not_divide_are_padded_where_taps_follow_one_ano
     layer = layer_of(
         type="conv", in_channels=8, out_channels=6, kernel=3, stride=2, padding=1, input_size=9
     )
-    works = list(sparse_gemms([layer], setting("implicit", offer(role, "backward")), phases=["backward"]))
+    works = list(
+        sparse_gemms([layer], setting("implicit", offer(role, "backward")), phases=["backward"])
+    )
     assert [work.k for work in works] == [6, 2 * 8, 2 * 8, 4 * 8]
     if role == "weight":
-        mask = prune(np.ascontiguousarray(np.swapaxes(as_matrix(layer, tensor(layer, role)), 1, 2)), "2:4").mask
+        mask = prune(
+            np.ascontiguousarray(np.swapaxes(as_matrix(layer, tensor(layer, role)), 1, 2)), "2:4"
+        ).mask
         mask = np.swapaxes(mask, 1, 2)
     else:
         mask = prune(tensor(layer, role), "2:4").mask
@@ -174,6 +178,8 @@ def test_groups_of_gradients_that_would_go_on_to_the_next_copy_run_dense():
     layer = layer_of(
         type="conv", in_channels=8, out_channels=12, kernel=3, groups=2, padding=1, input_size=5
     )
-    (work,) = sparse_gemms([layer], setting("implicit", offer("gradient", "backward")), phases=["backward"])
+    (work,) = sparse_gemms(
+        [layer], setting("implicit", offer("gradient", "backward")), phases=["backward"]
+    )
     assert work.a.is_dense
     assert "groups of 4 do not divide its channels" in work.note

@@ -1,4 +1,4 @@
-"""Operands of GEMMs gathered from whole tensors, position by position, as lowering says they are."""
+"""Operands of GEMMs, gathered position by position from whole tensors as lowering says."""
 
 from itertools import product
 
@@ -19,7 +19,11 @@ def gathered(image, windows, copies):
         for tap in product(*[range(axis.taps) for axis in windows.axes]):
             at = tuple(int(p[o, t]) for p, o, t in zip(positions, place, tap, strict=True))
             inside = all(0 <= y < axis.size for y, axis in zip(at, windows.axes, strict=True))
-            row.append(image[(slice(None), *at)] if inside else np.zeros_like(image[(slice(None), *[0] * len(at))]))
+            row.append(
+                image[(slice(None), *at)]
+                if inside
+                else np.zeros_like(image[(slice(None), *[0] * len(at))])
+            )
         out.append(row)
     stacked = np.array(out)  # places, taps, images, channels
     parted = stacked.reshape(*stacked.shape[:3], copies, -1)

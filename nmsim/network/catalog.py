@@ -76,9 +76,7 @@ class Network(Spec):
         """Elements of all layers' weights, shared ones once."""
         return sum(layer.weights for layer in self.layers)
 
-    def gemms(
-        self, batch: int = 1, *, lowering: str | Lowering = "implicit"
-    ) -> list[Gemm]:
+    def gemms(self, batch: int = 1, *, lowering: str | Lowering = "implicit") -> list[Gemm]:
         """The GEMMs of a training step: forward, backward and update of every layer.
 
         Backward of a strided convolution has one for each phase of the stride, told apart by their

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from math import prod
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -34,8 +34,7 @@ _EXPECTED = {
     "padding": (
         0,
         _MOST,
-        f"an integer from 0 to {_MOST}, a list of one or of [before, after] for each dimension, "
-        "or same",
+        f"same, an integer from 0 to {_MOST}, or a list of one or [before, after] per dimension",
     )
 }
 """Range of each field's numbers, and how it is said."""

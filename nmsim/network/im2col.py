@@ -20,7 +20,7 @@ Triple = tuple[int, int, int]
 
 
 class _Geometry(NamedTuple):
-    """Windows as kernels take them, of three dimensions: those that are not there have one pixel."""
+    """Windows as kernels take them, in three dimensions: one that is not there has one pixel."""
 
     images: int
     size: Triple

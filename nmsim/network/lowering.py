@@ -42,13 +42,10 @@ class Lowering:
     update: LoweringName = "implicit"
 
     @classmethod
-    def parse(cls, text: "str | Lowering", usual: LoweringName = "implicit") -> "Lowering":
+    def parse(cls, text: "str | Lowering") -> "Lowering":
         """Read ``columns``, for all phases, or ``backward=columns``, several with commas between.
 
-        Parameters
-        ----------
-        usual
-            Of the phases that are not named.
+        Phases that are not named are ``implicit``.
 
         Raises
         ------
@@ -58,8 +55,8 @@ class Lowering:
         if isinstance(text, Lowering):
             return text
         if "=" not in str(text):
-            name = _lowering(str(text))
-            return cls(name, name, name)
+            every = _lowering(str(text))
+            return cls(every, every, every)
         named: dict[str, LoweringName] = {}
         for one in str(text).split(","):
             phase, _, name = one.partition("=")
@@ -68,7 +65,7 @@ class Lowering:
             if phase.strip() in named:
                 raise SpecError(f"lowering is {text!r}, expected each phase once")
             named[phase.strip()] = _lowering(name.strip())
-        return cls(**{**dict.fromkeys(PHASES, usual), **named})
+        return cls(*(named.get(phase, "implicit") for phase in PHASES))
 
     def of(self, phase: Phase) -> LoweringName:
         """The lowering of a phase."""
@@ -92,4 +89,3 @@ def _lowering(name: str) -> LoweringName:
         if known == name:
             return known
     raise unknown_name("lowering", name, LOWERINGS)
-

@@ -6,7 +6,7 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -313,7 +313,9 @@ class _Maker:
             channels = self._shape[-1] // self.layer.copies
             if operand.transposed:
                 return (taps > 1 or self.layer.copies > 1) and bool(channels % group)
-            return bool(taps > 1 and k // taps % group or self.layer.copies > 1 and channels % group)
+            return bool(
+                (taps > 1 and k // taps % group) or (self.layer.copies > 1 and channels % group)
+            )
         if operand.taps:
             taps = len(operand.taps)
         elif operand.transposed or self._of_columns:

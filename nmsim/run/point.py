@@ -285,7 +285,9 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
         if workload.trace:
             return beside
         layer, batch = layers[work.gemm.layer], setting.batch
-        beside |= mask_columns(machine, setting.recipe, work, math.prod(layer.shape("weight", batch)))
+        beside |= mask_columns(
+            machine, setting.recipe, work, math.prod(layer.shape("weight", batch))
+        )
         if point.elementwise:
             beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
             beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)

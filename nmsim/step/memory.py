@@ -1,7 +1,7 @@
 """What a training step keeps in memory, part by part, against the dense step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -196,7 +196,9 @@ class _Memory:
                 layout = "" if any_axis else phase
                 packed.append(((offer.phases, layout, stored.value_bits), gemm.b.packed))
             if packed:  # the parts of a launch have a tap each in one of them
-                values, metadata = (sum(part) for part in zip(*(own for _, own in packed), strict=True))
+                values, metadata = (
+                    sum(part) for part in zip(*(own for _, own in packed), strict=True)
+                )
                 forms.setdefault(packed[0][0], _Bytes(values, metadata))
         values = sum(form.values for form in forms.values())
         return _Bytes(values, sum(form.metadata for form in forms.values()))
