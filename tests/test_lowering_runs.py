@@ -1,4 +1,4 @@
-"""What a lowering means to a run: parts of a launch, passes over memory, defaults, traces, memory."""
+"""What a lowering means to a run: parts of a launch, passes over memory, defaults, traces."""
 
 from dataclasses import replace
 
@@ -45,12 +45,9 @@ def test_rows_are_told_apart_by_layer_phase_gradient_and_part(model):
     found = table(model, compare=False)
     names = [(row["layer"], row["phase"], row["gradient_of"], row["part"]) for row in found]
     assert len(set(names)) == len(names)
-    assert [part for layer, phase, _, part in names if (layer, phase) == ("strided", "backward")] == [
-        "1/4", "2/4", "3/4", "4/4"
-    ]  # fmt: skip
-    assert [part for layer, phase, _, part in names if (layer, phase) == ("up", "forward")] == [
-        "1/4", "2/4", "3/4", "4/4"
-    ]  # fmt: skip
+    for spread in (("strided", "backward"), ("up", "forward")):
+        parts = [row["part"] for row in found if (row["layer"], row["phase"]) == spread]
+        assert parts == ["1/4", "2/4", "3/4", "4/4"]
     assert {part for layer, _, _, part in names if layer == "shortcut"} == {""}
 
 
