@@ -56,9 +56,11 @@ def offered_share(model: str, recipe: str, pattern: str) -> dict[str, float]:
     """Shares of a training step's MACs, of all three phases.
 
     ``offered``: in GEMMs with a mask; ``attention``: in products without weights; ``no_backward``:
-    in layers whose input needs no gradient. No mask is made: the shares do not depend on bits.
+    in layers whose input needs no gradient. No mask is made: the shares do not depend on bits. A
+    phase has the MACs of the convolution, as the papers count (``columns``).
     """
-    work = list(Point(model=model, recipe=recipe, pattern=pattern, batch=1).sparse_gemms())
+    point = Point(model=model, recipe=recipe, pattern=pattern, batch=1, lowering="columns")
+    work = list(point.sparse_gemms())
     shown = {one.gemm.layer for one in work if one.gemm.phase == "backward"}
     chosen = {
         "offered": [one for one in work if not (one.a.pattern.is_dense and one.b.pattern.is_dense)],
