@@ -72,6 +72,17 @@ class Axis:
         return min(self.first, self.first + reach) >= 0 and max(last, last + reach) < self.size
 
     @property
+    def inside_reads(self) -> int:
+        """Pairs of a window and a tap of it that are at a position, not in padding."""
+        return sum(self._inside(self.first + tap * self.step) for tap in range(self.taps))
+
+    def _inside(self, at: int) -> int:
+        """Of the places ``at``, a stride apart, those that are positions."""
+        before = max(0, -(at // self.stride))  # windows whose tap is in front of the tensor
+        after = max(0, -((at - self.size) // self.stride))  # windows whose tap is before its end
+        return max(0, min(self.windows, after) - before)
+
+    @property
     def seen(self) -> int:
         """Positions that some window covers, padding left out."""
         return _seen(self)
@@ -172,6 +183,11 @@ class Windows:
     def inside(self) -> bool:
         """Whether no window reaches beyond the edge, into padding."""
         return all(axis.inside for axis in self.axes)
+
+    @property
+    def inside_reads(self) -> int:
+        """Pixels that windows read, each as often as one does, padding left out."""
+        return self.images * prod(axis.inside_reads for axis in self.axes)
 
     @property
     def tensor(self) -> int:

@@ -40,6 +40,10 @@ def test_elements_are_those_that_some_tap_is_at(seed):
     windows = Windows(int(rng.integers(1, 4)), axes, int(rng.integers(1, 5)))
     seen = np.prod([len(set(positions(axis)) - {None}) for axis in axes])
     assert windows.elements == windows.images * seen * windows.channels
+    inside = np.prod([len([p for p in positions(axis) if p is not None]) for axis in axes])
+    assert windows.inside_reads == windows.images * inside
+    assert windows.inside == (inside == np.prod([len(positions(axis)) for axis in axes]))
+    assert windows.plain == all(positions(axis) == list(range(axis.size)) for axis in axes)
     assert windows.shape == replace(windows, along="k").shape[::-1]
     assert windows.pixels * windows.reads == windows.images * windows.channels * np.prod(
         [len(positions(axis)) for axis in axes]

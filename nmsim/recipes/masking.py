@@ -190,13 +190,24 @@ class _Maker:
             fits=self._pruner.structured,
             indexed=self._pruner.metadata,
             tighter=self._tighter,
+            known_kept=self._known_kept(operand, windows, dense.rows),
         )
         if operand.transposed == self.offer.transposed:
             return home, "" if home.fits else self._misfit(home, gemm)
         overlapping = self._per_pixel and windows is not None
         fits = self._pruner.transposable and not overlapping
-        turned = replace(home, regular=False, fits=fits)
+        turned = replace(home, regular=False, fits=fits, known_kept=None)
         return turned, "" if fits else self._misfit(turned, gemm)
+
+    def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
+        """Elements kept where every pixel, or every tap of a weight, keeps as many."""
+        if not self._pruner.regular or operand.transposed != self.offer.transposed:
+            return None
+        if self._per_pixel and windows is not None:
+            return windows.inside_reads * self.pattern.stored(self._shape[-1])
+        if operand.taps:
+            return rows * len(operand.taps) * self.pattern.stored(self._channels(operand))
+        return None
 
     def _seen(self, operand: Operand, windows: Windows | None, dense: Mask) -> Words:
         """The mask's bits as an operand of ``dense``'s shape sees them.

@@ -30,6 +30,7 @@ def network_rows(
     batch: int,
     hardware: str | Path,
     layers: str = "*",
+    lowering: str | None = None,
 ) -> Rows:
     """The analytical result of every GEMM of a training step."""
     point = Point(
@@ -40,6 +41,7 @@ def network_rows(
         batch=batch,
         hardware=hardware,
         fidelity="analytical",
+        lowering=lowering,
     )
     return list(rows(point))
 
