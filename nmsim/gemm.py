@@ -1,5 +1,6 @@
 """A matrix multiplication: ``C[M,N] = A[M,K] . B[N,K]^T``, K last in both operands."""
 
+import re
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -20,6 +21,10 @@ MAX_SIZE = 1 << 31
 """The largest size or count of a GEMM."""
 
 _SIZES = ("m", "n", "k", "count", "repeat")
+
+_LEAST = {"a_elements": 1, "b_elements": 1, "scatter_elements": 0, "zeroed_elements": 0}
+
+_PART = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,12 @@ class Gemm:
         where windows overlap and padding is not stored. None: as many as its size. Where an
         operand's windows are given, their number of elements.
     scatter_elements
-        Elements per copy that adding columns back into an image (col2im) reads and writes.
+        Elements per copy that adding columns back into an image (col2im) reads and writes, in a
+        pass over memory after the GEMM.
+    zeroed_elements
+        Elements per copy that are set to zero, in a pass over memory, as no product makes them.
+    part
+        Which part of one launch this is, and of how many: "1/4". "": it is all of it.
     a_windows, b_windows
         How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
 
@@ -66,6 +76,8 @@ class Gemm:
     a_elements: int | None = None
     b_elements: int | None = None
     scatter_elements: int = 0
+    zeroed_elements: int = 0
+    part: str = ""
     a_windows: Windows | None = None
     b_windows: Windows | None = None
 
@@ -81,7 +93,7 @@ class Gemm:
             object.__setattr__(self, name, int(value))  # numpy's integers wrap
         self._derive("a", self.m)
         self._derive("b", self.n)
-        for name, least in (("a_elements", 1), ("b_elements", 1), ("scatter_elements", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ShapeError(
@@ -94,6 +106,12 @@ class Gemm:
                     f"expected one of {', '.join(known)}"
                 )
 
+        found = _PART.fullmatch(self.part)
+        if self.part and not (found and int(found[1]) <= int(found[2])):
+            raise ShapeError(
+                f"GEMM {self.layer!r}: part is {self.part!r}, expected one of so many, such as 1/4"
+            )
+
     def _derive(self, name: str, rows: int) -> None:
         """Count the elements behind an operand whose windows are given."""
         windows: Windows | None = getattr(self, f"{name}_windows")
@@ -105,12 +123,18 @@ class Gemm:
                 f"GEMM {self.layer!r}: {name}_windows make {made}, expected {rows} x {self.k}"
             )
         given = getattr(self, f"{name}_elements")
-        if given not in (None, windows.elements):
+        behind = max(1, windows.elements)  # windows may see padding alone
+        if given not in (None, behind):
             raise ShapeError(
                 f"GEMM {self.layer!r}: {name}_elements is {given}, "
-                f"expected the {windows.elements} of its windows"
+                f"expected the {behind} of its windows"
             )
-        object.__setattr__(self, f"{name}_elements", windows.elements)
+        object.__setattr__(self, f"{name}_elements", behind)
+
+    @property
+    def launches(self) -> bool:
+        """Whether it is a launch of its own or the first part of one: others need no other."""
+        return not self.part or self.part.startswith("1/")
 
     @property
     def macs(self) -> int:

@@ -197,6 +197,7 @@ COMMON_COLUMNS = (
     Column("kind", "", "conv, linear, matmul or gemm"),
     Column("phase", "", "forward, backward or update"),
     Column("gradient_of", "", "operand whose gradient a matmul's backward GEMM makes"),
+    optional_column("part", "", "which part of one launch, of how many: 1/4; none: all of it"),
     Column("m", "elements", "rows of C"),
     Column("n", "elements", "columns of C"),
     Column("k", "elements", "reduction length"),
@@ -251,8 +252,12 @@ COMMON_COLUMNS = (
     ),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
-        "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
+        "scatter_bytes",
+        "bytes",
+        "a pass after the GEMM: columns added up to an image (col2im), or zeros where none reach",
     ),
+    optional_column("scatter_us", "us", "of that pass; part of the step, not of time_us"),
+    optional_column("dense_scatter_us", "us", "the same in the machine's own number format"),
     optional_column("compressed", "", "operands read compressed: a, b or ab"),
     optional_column(
         "misfit_share", "fraction", "selected mask's groups that selectors do not cover"
@@ -328,9 +333,10 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
     Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
 
-    A step is GEMMs, masks (``mask_us``, also by role) and, where it was estimated, elementwise work
-    (``elementwise_us``): ``step_us``. ``mask_share`` is the masks' part of it. A dense step,
-    ``dense_step_us``, has no masks and the machine's own number format, whatever the recipe;
+    A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
+    (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):
+    ``step_us``. ``mask_share`` is the masks' part of it. A dense step, ``dense_step_us``, has no
+    masks and the machine's own number format, whatever the recipe;
     ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
@@ -398,6 +404,7 @@ _BESIDE = (
     "mask_activation_us",
     "mask_gradient_us",
     "elementwise_us",
+    "scatter_us",
 )
 
 
@@ -405,10 +412,13 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     """What a step takes beside its GEMMs, and what is left of the speed-up."""
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
     masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
-    elementwise = beside["elementwise_us"] or 0.0
-    of_dense = _sum_known(rows, "dense_elementwise_us")
-    step = None if masks is None else gemms_us + masks + elementwise
-    dense_step = None if dense is None else dense + (elementwise if of_dense is None else of_dense)
+    others = ("elementwise_us", "scatter_us")
+    step = None if masks is None else gemms_us + masks + sum(beside[one] or 0.0 for one in others)
+    of_dense = (_sum_known(rows, f"dense_{one}") for one in others)
+    others_of_dense = (
+        beside[one] if own is None else own for one, own in zip(others, of_dense, strict=True)
+    )
+    dense_step = None if dense is None else dense + sum(own or 0.0 for own in others_of_dense)
     return {
         "dense_time_us": dense,
         **beside,

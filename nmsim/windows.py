@@ -60,6 +60,29 @@ class Axis:
             _check("axis", name, getattr(self, name), None)
 
     @property
+    def plain(self) -> bool:
+        """Whether windows are positions: one tap each, and each of them once, in order."""
+        return (self.taps, self.stride, self.first, self.windows) == (1, 1, 0, self.size)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        last = self.first + (self.windows - 1) * self.stride
+        reach = (self.taps - 1) * self.step
+        return min(self.first, self.first + reach) >= 0 and max(last, last + reach) < self.size
+
+    @property
+    def inside_reads(self) -> int:
+        """Pairs of a window and a tap of it that are at a position, not in padding."""
+        return sum(self._inside(self.first + tap * self.step) for tap in range(self.taps))
+
+    def _inside(self, at: int) -> int:
+        """Of the places ``at``, a stride apart, those that are positions."""
+        before = max(0, -(at // self.stride))  # windows whose tap is in front of the tensor
+        after = max(0, -((at - self.size) // self.stride))  # windows whose tap is before its end
+        return max(0, min(self.windows, after) - before)
+
+    @property
     def seen(self) -> int:
         """Positions that some window covers, padding left out."""
         return _seen(self)
@@ -150,6 +173,26 @@ class Windows:
     def shape(self) -> tuple[int, int]:
         """Rows and K of the operand."""
         return (self.pixels, self.reads) if self.along == "rows" else (self.reads, self.pixels)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the operand is the tensor: every pixel is a window."""
+        return all(axis.plain for axis in self.axes)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        return all(axis.inside for axis in self.axes)
+
+    @property
+    def inside_reads(self) -> int:
+        """Pixels that windows read, each as often as one does, padding left out."""
+        return self.images * prod(axis.inside_reads for axis in self.axes)
+
+    @property
+    def tensor(self) -> int:
+        """Elements of the tensor, whether a window reads them or not."""
+        return self.images * prod(axis.size for axis in self.axes) * self.channels
 
     @property
     def elements(self) -> int:

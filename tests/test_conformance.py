@@ -104,13 +104,24 @@ def test_a_kind_of_machine_fulfils_its_contract(name):
 @pytest.mark.parametrize("name", list(MODELS))
 def test_a_model_lowers_to_three_gemms_a_layer(name):
     network = load_model(name)
-    gemms = network.gemms(batch=2)
+    gemms = network.gemms(batch=2, lowering="columns")
     for layer in network.layers:
         own = [gemm for gemm in gemms if gemm.layer == layer.name]
         fed_by_data = layer.input == "data"
         assert len(own) == 3 - fed_by_data
         assert len({gemm.macs for gemm in own}) == 1
     assert network.source
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_model_has_one_launch_a_layer_and_phase_in_either_lowering(name):
+    def launches(lowering):
+        gemms = load_model(name).gemms(batch=2, lowering=lowering)
+        rows = [(gemm.layer, gemm.phase, gemm.gradient_of, gemm.part) for gemm in gemms]
+        assert len(set(rows)) == len(rows)
+        return [row[:3] for row, gemm in zip(rows, gemms, strict=True) if gemm.launches]
+
+    assert launches("implicit") == launches("columns")
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

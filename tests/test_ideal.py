@@ -13,6 +13,7 @@ from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.layer import Conv, Linear
+from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
@@ -60,8 +61,9 @@ def spent(layer, batch, phases):
 
 
 def ran(model, recipe, batch):
-    """The same from runs."""
-    setting = Setting(load_recipe(recipe), TWO_FOUR, Synthetic(0), batch)
+    """The same from runs, of backward as columns."""
+    columns = Lowering.parse("columns")
+    setting = Setting(load_recipe(recipe), TWO_FOUR, Synthetic(0), batch, lowering=columns)
     found = {}
     for work in load_workload(model).sparse_gemms(setting):
         run = machines.simulate(IDEAL, work)

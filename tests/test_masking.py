@@ -9,6 +9,7 @@ from nmsim import machines
 from nmsim.errors import RecipeError
 from nmsim.machines import load_hardware
 from nmsim.network.catalog import Network, load_model
+from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -41,7 +42,9 @@ def offer(role, *phases, pruner="magnitude", **fields):
 
 
 def setting(chosen, pattern="2:4", seed=0):
-    return Setting(chosen, Pattern.parse(pattern), Synthetic(seed), BATCH, seed)
+    """Backward as columns: its operands are the matrices that forward and update have, turned."""
+    pattern = Pattern.parse(pattern)
+    return Setting(chosen, pattern, Synthetic(seed), BATCH, seed, Lowering.parse("columns"))
 
 
 def tensor(layer, name):

@@ -40,6 +40,10 @@ def test_elements_are_those_that_some_tap_is_at(seed):
     windows = Windows(int(rng.integers(1, 4)), axes, int(rng.integers(1, 5)))
     seen = np.prod([len(set(positions(axis)) - {None}) for axis in axes])
     assert windows.elements == windows.images * seen * windows.channels
+    inside = np.prod([len([p for p in positions(axis) if p is not None]) for axis in axes])
+    assert windows.inside_reads == windows.images * inside
+    assert windows.inside == (inside == np.prod([len(positions(axis)) for axis in axes]))
+    assert windows.plain == all(positions(axis) == list(range(axis.size)) for axis in axes)
     assert windows.shape == replace(windows, along="k").shape[::-1]
     assert windows.pixels * windows.reads == windows.images * windows.channels * np.prod(
         [len(positions(axis)) for axis in axes]
@@ -76,9 +80,12 @@ def test_every_convolution_with_windows_says_how_it_is_gathered():
     gemms = load_model("resnet50").gemms(batch=2)
     with_windows = [one for one in gemms if one.a_windows or one.b_windows]
     # The first layer, three strided shortcuts and a window of nine in every block; two phases each.
-    assert len(with_windows) == 2 * (1 + 3 + 16)
+    gathers = 2 * (1 + 3 + 16)
+    # Of windows of nine, a part of those that step by two has pixels of its own.
+    spreads = 13 + 3 * 3
+    assert len(with_windows) == gathers + spreads
     for one in with_windows:
         windows = one.a_windows or one.b_windows
-        assert windows.along == {"forward": "rows", "update": "k"}[one.phase]
+        assert windows.along == ("k" if one.phase == "update" else "rows")
         assert hash(one) == hash(replace(one))
         assert json.loads(json.dumps(one.as_dict()))["m"] == one.m

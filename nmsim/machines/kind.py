@@ -83,6 +83,11 @@ class Machine(Spec):
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
 
+    @property
+    def lowering(self) -> Literal["implicit", "columns"]:
+        """How convolutions are laid out for it where a run does not say."""
+        return "implicit"
+
     @model_validator(mode="before")
     @classmethod
     def _as_usual(cls, document: Any) -> Any:

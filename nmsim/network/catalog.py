@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from nmsim.gemm import Gemm
 from nmsim.network.layer import Layer, Matmul
+from nmsim.network.lowering import Lowering
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec
 
@@ -75,20 +76,29 @@ class Network(Spec):
         """Elements of all layers' weights, shared ones once."""
         return sum(layer.weights for layer in self.layers)
 
-    def gemms(self, batch: int = 1) -> list[Gemm]:
+    def gemms(self, batch: int = 1, *, lowering: str | Lowering = "implicit") -> list[Gemm]:
         """The GEMMs of a training step: forward, backward and update of every layer.
+
+        Backward of a strided convolution has one for each phase of the stride, told apart by their
+        ``part``; a layer fed by data has none.
 
         Parameters
         ----------
         batch
             Samples in the step.
+        lowering
+            ``implicit``, as libraries run convolutions, ``columns``, or by phase,
+            ``backward=columns``.
 
         Raises
         ------
         ShapeError
             if batch is below 1.
+        UnknownName
+            for a lowering that does not exist.
         """
-        return [lowered.gemm for layer in self.layers for lowered in layer.lower(batch)]
+        how = Lowering.parse(lowering)
+        return [one.gemm for layer in self.layers for one in layer.lower(batch, how)]
 
 
 def _fits(lender: Layer, borrower: Layer) -> bool:

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nmsim.gemm import Gemm, Phase
+from nmsim.network.conv_transposed import ConvTransposed
 from nmsim.network.convolution import Conv
-from nmsim.network.lowering import LayerSpec, Positive, WeightedSpec, checked_batch, three_gemms
-from nmsim.network.operand import OPERANDS, Input, Lowered, Operand, TensorName
+from nmsim.network.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
+from nmsim.network.lowering import IMPLICIT, Lowering
+from nmsim.network.operand import OPERANDS, FileLayout, Input, Lowered, Operand, TensorName
 
-__all__ = ["Bare", "Conv", "Layer", "Linear", "Matmul"]
+__all__ = ["Bare", "Conv", "ConvTransposed", "Layer", "Linear", "Matmul"]
 
 
 class Linear(WeightedSpec):
@@ -43,18 +45,16 @@ class Linear(WeightedSpec):
         features = self.in_features if tensor == "activation" else self.out_features
         return (batch * self.tokens, features)
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """The GEMMs of a training step of the layer; T = batch.tokens."""
-        t = checked_batch(batch) * self.tokens
-        return three_gemms(
-            self,
-            t=t,
-            o=self.out_features,
-            i=self.in_features,
-            count=1,
-            activation_elements=t * self.in_features,
-            scatter=0,
-        )
+        t, o, i = checked_batch(batch) * self.tokens, self.out_features, self.in_features
+
+        def gemm(m: int, n: int, k: int, phase: Phase) -> Lowered:
+            own = Gemm(m, n, k, 1, self.name, phase, self.repeat, "linear")
+            return Lowered(own, *OPERANDS[phase])
+
+        backward = [] if self.input == "data" else [gemm(t, i, o, "backward")]
+        return [gemm(t, o, i, "forward"), *backward, gemm(o, i, t, "update")]
 
 
 class Matmul(LayerSpec):
@@ -90,7 +90,7 @@ class Matmul(LayerSpec):
         }.get(tensor, (self.m, self.n))
         return (batch * self.heads, rows, columns)
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """Forward, and the gradients of A and of B: dA = dC . B and dB = dC^T . A."""
         m, n, k = self.m, self.n, self.k
         count = checked_batch(batch) * self.heads
@@ -112,7 +112,7 @@ class Matmul(LayerSpec):
         ]
 
 
-Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
+Layer = Annotated[Conv | ConvTransposed | Linear | Matmul, Field(discriminator="type")]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,15 @@ class Bare:
         """Name of the layer that a tensor belongs to: its own."""
         return self.name
 
+    @property
+    def spatial(self) -> int:
+        """How many dimensions its images have: none, its tensors are matrices."""
+        return 0
+
+    def in_file(self, tensor: TensorName, batch: int) -> FileLayout | None:  # noqa: ARG002
+        """How a file lays a tensor out; None: as its shape says."""
+        return None
+
     def samples(self, batch: int) -> int:
         """Entries of its tensors that share no column: the batch."""
         return batch
@@ -145,7 +154,7 @@ class Bare:
         """How many columns one sample has: one, as a bare GEMM does not say where samples begin."""
         return 1
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """The GEMM itself, which is not lowered; its sizes hold the whole batch."""
         checked_batch(batch)
         return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]

@@ -19,7 +19,8 @@ from pydantic import Field, field_validator, model_validator
 from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.formats import NumberFormat
 from nmsim.gemm import Gemm, Phase
-from nmsim.network.layer import Bare, Conv, Layer, Linear
+from nmsim.network.layer import Bare, Layer
+from nmsim.network.layer_fields import WeightedSpec
 from nmsim.network.operand import OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
 from nmsim.pruning import PRUNERS
@@ -125,7 +126,7 @@ class LeaveDense(Spec):
     def names(self, layers: Iterable[Layer | Bare]) -> frozenset[str]:
         """Names of a workload's layers that are left dense."""
         found = list(layers)
-        weighted = [layer for layer in found if isinstance(layer, Conv | Linear)]
+        weighted = [layer for layer in found if isinstance(layer, WeightedSpec)]
         ends = [*weighted[: int(self.first)], *weighted[len(weighted) - int(self.last) :]]
         return frozenset(
             {layer.name for layer in ends if layer.repeat == 1}

@@ -70,6 +70,7 @@ class _OfOneRun(Manifest):
     batch: int
     seed: int
     machine: dict[str, Any]
+    lowering: str = "columns"
     model_source: str = ""
     recipe_source: str = ""
     tensors: str = ""
@@ -182,6 +183,7 @@ def _said(point: Point) -> Row:
         "batch": point.samples,
         "seed": int(point.seed),
         "phases": list(point.phases) or list(PHASES),
+        "lowering": str(point.layout),
         "machine": machine.model_dump(mode="json"),
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
@@ -195,7 +197,7 @@ def _basis(workload: Workload, machine: Machine) -> str:
     return "a trace does not say how its masks came about" if workload.trace else basis(machine)
 
 
-_OF_MASKS = ("recipe", "pattern", "batch", "seed", "tensors", "recipe_source")
+_OF_MASKS = ("recipe", "pattern", "batch", "seed", "lowering", "tensors", "recipe_source")
 
 
 def _recorded(workload: Workload) -> Row:
@@ -203,7 +205,8 @@ def _recorded(workload: Workload) -> Row:
     if workload.trace is None:
         return {}
     about = workload.trace.provenance
-    return {"trace": dict(about), **{name: about[name] for name in _OF_MASKS if name in about}}
+    own = {name: about[name] for name in _OF_MASKS if name in about}
+    return {"trace": dict(about), "lowering": about.get("lowering", "columns"), **own}
 
 
 def provenance(about: Simulated) -> Row:

@@ -51,7 +51,13 @@ def footprint_of(step: Keeping) -> StepMemory:
     """What a step keeps in memory, layer by layer; ``memory_footprint`` of a value."""
     layers = tuple(_network(step.model))
     setting, dense = (
-        Setting(load_recipe(one), Pattern.parse(step.pattern), Synthetic(), step.samples)
+        Setting(
+            load_recipe(one),
+            Pattern.parse(step.pattern),
+            Synthetic(),
+            step.samples,
+            lowering=step.layout,
+        )
         for one in (step.recipe, "dense")
     )
     return step_memory(layers, step.machine, setting, dense, step.optimizer)

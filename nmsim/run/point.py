@@ -5,6 +5,7 @@ of ``nmsim simulate``, stands in the manifest, and is a field of an experiment u
 not. A memory footprint takes those of a `Subject`, a training run those of a `Job`.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from nmsim.machines import (
 )
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
+from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
@@ -102,8 +104,25 @@ class Subject:
         ),
     ] = None
 
+    lowering: Annotated[
+        str | None,
+        Keyword(
+            "How convolutions become GEMMs: `implicit`, as libraries run them, or `columns`, added "
+            "up in a pass over memory; for one phase, `backward=columns`. Default: the machine's.",
+            metavar="[PHASE=]L",
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         check(self)
+        if self.lowering is not None:
+            Lowering.parse(self.lowering)
+
+    @property
+    def layout(self) -> Lowering:
+        """How convolutions of each phase become GEMMs: as asked for, or the machine's way."""
+        usual = self.machine.lowering
+        return Lowering.parse(usual if self.lowering is None else self.lowering)
 
     @property
     def samples(self) -> int:
@@ -156,7 +175,12 @@ class Job(Subject):
             if not Path(self.tensors).is_file():
                 raise SpecError(f"tensors {self.tensors}: no such file")
         return Setting(
-            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.samples, self.seed
+            load_recipe(self.recipe),
+            Pattern.parse(self.pattern),
+            source,
+            self.samples,
+            self.seed,
+            self.layout,
         )
 
 
@@ -260,9 +284,11 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
         beside = dict.fromkeys((*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us"))
         if workload.trace:
             return beside
-        beside |= mask_columns(machine, setting.recipe, work)
+        layer, batch = layers[work.gemm.layer], setting.batch
+        beside |= mask_columns(
+            machine, setting.recipe, work, math.prod(layer.shape("weight", batch))
+        )
         if point.elementwise:
-            layer, batch = layers[work.gemm.layer], setting.batch
             beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
             beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)
         return beside

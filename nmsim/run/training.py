@@ -46,7 +46,8 @@ _MOST_STEPS = 10**15
 class StepCost:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``), and the
+    passes that put images together (``nmsim.step.scatter``). ``formats``
     are what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
@@ -185,8 +186,9 @@ def training_step(point: Point) -> StepCost:
     """What a training step costs in one state: masks and GEMMs, one after the other."""
     table = list(rows(point))
     masks = math.fsum(row["mask_us"] or 0.0 for row in table)
+    images = math.fsum(row["scatter_us"] for row in table)
     return StepCost(
-        time_us=math.fsum(row["time_us"] for row in table) + masks,
+        time_us=math.fsum(row["time_us"] for row in table) + masks + images,
         mask_us=masks,
         macs_dense=sum(row["macs_dense"] for row in table),
         macs_issued=sum(row["macs_issued"] for row in table),

@@ -102,8 +102,12 @@ def basis(machine: Machine) -> str:
     )
 
 
-def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[MaskStep]:
+def mask_steps(
+    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
+) -> Iterator[MaskStep]:
     """What is done to have the operands of one GEMM masked, step by step.
+
+    Of a launch in parts the first one has it all: its kernels go through whole tensors.
 
     Parameters
     ----------
@@ -111,20 +115,26 @@ def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[M
         That offers them.
     work
         The GEMM with its masks.
+    weights
+        Elements of the layer's weight, which a part of a launch does not say.
     """
+    if not work.gemm.launches:
+        return
     g, sides = work.gemm, kind_of(machine).stored(machine, work)
     for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
         operand = OPERANDS[g.phase][position == "b"]
         offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
-        matrix = _Matrix.of(machine, offer, work, position, stored)
+        matrix = _Matrix.of(machine, offer, work, position, stored, weights)
         yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
 
 
-def mask_columns(machine: Machine, recipe: Recipe, work: SparseGemm) -> dict[str, float | str]:
+def mask_columns(
+    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
+) -> dict[str, float | str]:
     """Columns of a row: microseconds of all masks and of each role's, and what was done."""
-    steps = list(mask_steps(machine, recipe, work))
+    steps = list(mask_steps(machine, recipe, work, weights))
     return {
         "mask_us": sum(step.us(machine) for step in steps),
         **{
@@ -176,14 +186,11 @@ class _Matrix:
         work: SparseGemm,
         position: str,
         stored: Stored,
+        weights: int | None = None,
     ) -> "_Matrix":
         g = work.gemm
         mask = work.a if position == "a" else work.b
-        elements = float(mask.rows * g.k)
-        distinct = g.a_elements if position == "a" else g.b_elements
-        per_pixel = g.phase == "forward" or not mask.indexed
-        if distinct is not None and per_pixel:
-            elements = float(distinct * g.count)
+        elements = _elements(work, position, weights if offer.role == "weight" else None)
         return cls(
             offer,
             mask,
@@ -215,6 +222,24 @@ class _Matrix:
     def step(self, work: Pass, refresh: int = 1, core_ns: float = 0.0) -> MaskStep:
         """One pass over the operand, spread over the steps that share it."""
         return MaskStep(self.offer.role, work, refresh, self.repeat, core_ns)
+
+
+def _elements(work: SparseGemm, position: str, weights: int | None) -> float:
+    """Elements of the tensor that an operand's mask prunes, or of the operand if it is no tensor's.
+
+    Columns that K runs over are pruned as they are, but for a mask that looks at no value.
+    """
+    g = work.gemm
+    mask = work.a if position == "a" else work.b
+    windows, distinct = (
+        (g.a_windows, g.a_elements) if position == "a" else (g.b_windows, g.b_elements)
+    )
+    per_pixel = g.phase == "forward" or not mask.indexed or (windows and windows.along == "rows")
+    if g.part and weights:
+        return float(weights)
+    if g.part and windows:
+        return float(windows.tensor * g.count)
+    return float(distinct * g.count if distinct is not None and per_pixel else mask.rows * g.k)
 
 
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:

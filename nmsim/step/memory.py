@@ -1,16 +1,18 @@
 """What a training step keeps in memory, part by part, against the dense step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
+from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Ran, Stored, kind_of
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import Layer, Matmul
 from nmsim.network.operand import Role
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.windows import Windows
 
 __all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Kept", "Optimizer", "StepMemory", "step_memory"]
 
@@ -92,15 +94,26 @@ class _Bytes(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """One operand of a GEMM as it stands in memory: rows of all copies, and how each is stored."""
+    """One operand of a GEMM as it stands in memory: its elements, all copies, and how it is stored.
 
-    rows: int
+    ``share`` of the elements is stored. An operand whose rows are gathered through windows stands
+    there as the tensor; columns that K runs over, as they are.
+    """
+
+    whole: int
+    share: float
     stored: Stored
+
+    @classmethod
+    def of(cls, stored: Stored, rows: int, gemm: Gemm, windows: Windows | None) -> "_Side":
+        through = windows is not None and windows.along == "rows"
+        whole = windows.tensor * gemm.count if windows and through else rows * gemm.count * gemm.k
+        return cls(whole, stored.elements / gemm.k, stored)
 
     @property
     def packed(self) -> _Bytes:
         """Bytes of the stored elements of the operand, and of their metadata."""
-        elements = self.rows * self.stored.elements
+        elements = self.whole * self.share
         return _Bytes(elements * self.stored.value_bits / 8, elements * self.stored.index_bits / 8)
 
 
@@ -117,7 +130,11 @@ class _Gemm:
         kind, g = kind_of(machine), work.gemm
         ran: Ran = kind.in_format(machine, work.number_format)
         a, b = kind.stored(ran.machine, work)
-        return cls(work, _Side(g.count * g.m, a), _Side(g.count * g.n, b))
+        return cls(work, _Side.of(a, g.m, g, g.a_windows), _Side.of(b, g.n, g, g.b_windows))
+
+
+_Gemms = dict[str, list[_Gemm]]
+"""The GEMMs of a layer, by phase; several where a launch has parts, or a product two gradients."""
 
 
 @dataclass(frozen=True)
@@ -132,15 +149,16 @@ class _Memory:
         return kind_of(self.machine).operand_bits(self.machine)
 
     def layers(self, layers: Sequence[Layer]) -> tuple[Kept, ...]:
-        found: dict[str, dict[str, _Gemm]] = {layer.name: {} for layer in layers}
+        found: dict[str, _Gemms] = {layer.name: {} for layer in layers}
         for work in sparse_gemms(layers, self.setting):
-            found[work.gemm.layer][work.gemm.phase] = _Gemm.of(self.machine, work)
+            own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
+            own.append(_Gemm.of(self.machine, work))
         left = self.recipe.leave_dense.names(layers)
         return tuple(
             self._layer(layer, found[layer.name], left=layer.name in left) for layer in layers
         )
 
-    def _layer(self, layer: Layer, gemms: Mapping[str, _Gemm], *, left: bool) -> Kept:
+    def _layer(self, layer: Layer, gemms: _Gemms, *, left: bool) -> Kept:
         wide, repeat = self.bits >= MASTER_BITS, layer.repeat
         state = math.ceil(layer.weights * MASTER_BITS / 8)
         weights, inputs = self._weights(layer, gemms), self._activations(layer, gemms)
@@ -159,7 +177,7 @@ class _Memory:
     def _offer(self, role: Role, gemm: _Gemm) -> Offer | None:
         return self.recipe.offer_for(role, gemm.work.gemm)
 
-    def _weights(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+    def _weights(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """One copy of the weight for each form in which a phase reads it."""
         if not layer.weights:
             return _Bytes(0.0)
@@ -169,23 +187,28 @@ class _Memory:
             forms["dense", self.bits] = _Bytes(elements * self.bits / 8)
         any_axis = kind_of(self.machine).any_axis
         for phase in ("forward", "backward"):
-            if phase not in gemms:
-                continue
-            gemm = gemms[phase]
-            offer, stored = self._offer("weight", gemm), gemm.b.stored
-            if offer is None or not stored.compressed:
-                forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
-                continue
-            layout = "" if any_axis else phase
-            forms.setdefault((offer.phases, layout, stored.value_bits), gemm.b.packed)
+            packed = []
+            for gemm in gemms.get(phase, ()):
+                offer, stored = self._offer("weight", gemm), gemm.b.stored
+                if offer is None or not stored.compressed:
+                    forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
+                    continue
+                layout = "" if any_axis else phase
+                packed.append(((offer.phases, layout, stored.value_bits), gemm.b.packed))
+            if packed:  # the parts of a launch have a tap each in one of them
+                values, metadata = (
+                    sum(part) for part in zip(*(own for _, own in packed), strict=True)
+                )
+                forms.setdefault(packed[0][0], _Bytes(values, metadata))
         values = sum(form.values for form in forms.values())
         return _Bytes(values, sum(form.metadata for form in forms.values()))
 
-    def _masks(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+    def _masks(self, layer: Layer, gemms: _Gemms) -> float:
         """A bit a weight for every mask that serves more than one step or phase."""
         offers = {
             offer.phases: offer
-            for gemm in gemms.values()
+            for parts in gemms.values()
+            for gemm in parts
             if (offer := self._offer("weight", gemm)) is not None
         }
         lasting = sum(
@@ -195,7 +218,7 @@ class _Memory:
         )
         return lasting * layer.weights / layer.repeat / 8
 
-    def _activations(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+    def _activations(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """What update reads again of the layer's input."""
         batch = self.setting.batch
         names: tuple[Any, ...] = ("activation",)
@@ -204,22 +227,21 @@ class _Memory:
         elements = sum(math.prod(layer.shape(name, batch)) for name in names)
         if "update" not in gemms:
             return _Bytes(elements * self.bits / 8)
-        gemm = gemms["update"]
+        (gemm,) = gemms["update"]
         g, stored = gemm.work.gemm, gemm.b.stored
         dense = _Bytes(min(elements, g.count * g.n * g.k) * stored.value_bits / 8)
         if self._offer("activation", gemm) is None or not stored.compressed:
             return dense
         return min(dense, gemm.b.packed, key=sum)
 
-    def _workspace(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+    def _workspace(self, layer: Layer, gemms: _Gemms) -> float:
         """Gradients of the layer's output and input, and the largest packed copy of the former."""
         batch = self.setting.batch
         outputs = math.prod(layer.shape("gradient", batch))
         inputs = math.prod(layer.shape("activation", batch)) if "backward" in gemms else 0
         packed = 0.0
         for phase in ("backward", "update"):
-            if phase in gemms and not isinstance(layer, Matmul):
-                gemm = gemms[phase]
+            for gemm in gemms.get(phase, ()) if not isinstance(layer, Matmul) else ():
                 if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
                     packed = max(packed, sum(gemm.a.packed))
         return (outputs + inputs) * self.bits / 8 + packed

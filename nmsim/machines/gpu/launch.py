@@ -226,8 +226,11 @@ def _chosen(
     share: float | None,
     note: str,
 ) -> tuple[Launch, float]:
-    found = _forced(machine, call)
     g = work.gemm
+    found = _forced(machine, call)
+    if not g.launches:  # a part of a launch that another part has paid
+        paid, ran = (one._replace(launch=0.0) for one in (found.chip, found.cycle_chip))
+        found = replace(found, chip=paid, cycle_chip=ran)
     form = found.form._replace(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),

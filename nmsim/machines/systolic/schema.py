@@ -225,6 +225,11 @@ class SystolicArray(Machine):
         return self.rows * held
 
     @property
+    def lowering(self) -> Literal["implicit", "columns"]:
+        """What reads columns from DRAM writes an input's gradient there as columns."""
+        return "columns" if self.im2col == "explicit" else "implicit"
+
+    @property
     def fill_cycles(self) -> int:
         """Cycles of a fold in which operands and results move from PE to PE."""
         return self.rows + self.cols - 2 if self.feed == "skewed" else 0
