@@ -13,7 +13,7 @@ __all__ = ["MAX_SIZE", "PHASES", "Gemm", "Kind", "Phase"]
 Phase = Literal["forward", "backward", "update"]
 """forward (fprop), backward (dgrad: gradient of the layer's input), update (wgrad)."""
 
-Kind = Literal["conv", "linear", "matmul", "gemm"]
+Kind = Literal["conv", "linear", "experts", "matmul", "attention", "gemm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
@@ -25,6 +25,8 @@ _SIZES = ("m", "n", "k", "count", "repeat")
 _LEAST = {"a_elements": 1, "b_elements": 1, "scatter_elements": 0, "zeroed_elements": 0}
 
 _PART = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+_ROWS = ("m", "k")
+_MAY_HAVE_NONE = ("linear", "experts")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Gemm:
     repeat
         Identical blocks, launched one after the other.
     gradient_of
-        For a matmul's two backward GEMMs: the operand, "a" or "b", whose gradient this is.
+        For the backward GEMMs of a product of activations, the operand whose gradient this is: "a"
+        or "b" of a matmul; "p", "v", "q" or "k" of an attention.
     a_elements, b_elements
         Distinct elements in memory behind one copy of an operand: fewer than its size under im2col,
         where windows overlap and padding is not stored. None: as many as its size. Where an
@@ -61,7 +64,7 @@ class Gemm:
     ------
     ShapeError
         for a size below 1 or above 2**31, a phase that does not exist, or windows that do not make
-        up their operand.
+        up their operand. M and K may be 0 in a layer of a network, which then has no rows.
     """
 
     m: int
@@ -84,18 +87,19 @@ class Gemm:
     def __post_init__(self) -> None:
         for name in _SIZES:
             value = getattr(self, name)
+            least = 0 if name in _ROWS and self.kind in _MAY_HAVE_NONE else 1
             integral = isinstance(value, Integral) and not isinstance(value, bool)
-            if not integral or not 1 <= value <= MAX_SIZE:
+            if not integral or not least <= value <= MAX_SIZE:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {value!r}, "
-                    f"expected an integer from 1 to {MAX_SIZE}"
+                    f"expected an integer from {least} to {MAX_SIZE}"
                 )
             object.__setattr__(self, name, int(value))  # numpy's integers wrap
         self._derive("a", self.m)
         self._derive("b", self.n)
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and value < least and self.macs:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {value}, expected an integer from {least}"
                 )
@@ -140,6 +144,11 @@ class Gemm:
     def macs(self) -> int:
         """Multiply-adds with nothing pruned: M.N.K of all copies and repeats."""
         return self.m * self.n * self.k * self.count * self.repeat
+
+    @property
+    def of_activations(self) -> bool:
+        """Whether it multiplies two activations: no weight and no recipe has a part in it."""
+        return self.kind in ("matmul", "attention")
 
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, windows as objects within, for a file."""

@@ -194,9 +194,9 @@ def optional_column(name: str, unit: str, meaning: str) -> Column:
 
 COMMON_COLUMNS = (
     Column("layer", "", "layer of the network"),
-    Column("kind", "", "conv, linear, matmul or gemm"),
+    Column("kind", "", "conv, linear, experts, matmul, attention or gemm"),
     Column("phase", "", "forward, backward or update"),
-    Column("gradient_of", "", "operand whose gradient a matmul's backward GEMM makes"),
+    Column("gradient_of", "", "operand whose gradient a backward GEMM of activations makes"),
     optional_column("part", "", "which part of one launch, of how many: 1/4; none: all of it"),
     Column("m", "elements", "rows of C"),
     Column("n", "elements", "columns of C"),

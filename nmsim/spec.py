@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -206,7 +207,12 @@ def _holds_another(one: Any, found: Sequence[Any]) -> bool:
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
     # Tags of a discriminated union stand in the location but not in the file.
-    location = [part for part in error["loc"] if part not in _tags(cls)]
+    place = [None, *error["loc"]]
+    location = [
+        part
+        for before, part in pairwise(place)
+        if not (isinstance(before, int) and part in _tags(cls))
+    ]
     field = _field(location) or ("" if error["type"] == "value_error" else "the file")
     if error["type"] == "extra_forbidden":
         own = str(location[-1])
@@ -423,6 +429,12 @@ class Catalog(Generic[S]):
         return read_yaml(self.path(name))
 
     def load(self, name: str | Path) -> S:
-        """Read and validate an entry or file."""
+        """Read and validate an entry or file; a text that was read before is not validated again."""
         path = self.path(name)
-        return validate(self.schema, read_yaml(path), str(path))
+        loaded: S = _loaded(self.schema, path, _text(path))
+        return loaded
+
+
+@lru_cache(maxsize=256)
+def _loaded(schema: type[S], path: Path, text: str) -> S:
+    return validate(schema, deepcopy(_parsed(path, text)), str(path))

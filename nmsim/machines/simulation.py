@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 from nmsim.attention import Attention
 from nmsim.errors import SpecError
@@ -54,7 +55,28 @@ def simulate(
     """
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if not work.gemm.macs:
+        return _nothing(machine, f"{machine.kind}-{fidelity}")
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
+
+
+def _nothing(machine: Any, engine: str) -> Result:
+    """What a GEMM without rows costs: it is not launched."""
+    return Result(
+        engine,
+        kernel="",
+        transposed=False,
+        compute_cycles=0,
+        stall_cycles=0,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=0,
+        dram_read_bytes=0,
+        dram_write_bytes=0,
+        sram_read_bytes=0,
+        metadata_bytes=0,
+        bound="nothing to do",
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -1,18 +1,32 @@
 """Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from nmsim.gemm import Gemm, Phase
+from nmsim.network.attention import AttentionLayer
 from nmsim.network.conv_transposed import ConvTransposed
 from nmsim.network.convolution import Conv
+from nmsim.network.embedding import Embedding
+from nmsim.network.experts import Experts
 from nmsim.network.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import OPERANDS, FileLayout, Input, Lowered, Operand, TensorName
+from nmsim.network.scenario import Reading, Rows
 
-__all__ = ["Bare", "Conv", "ConvTransposed", "Layer", "Linear", "Matmul"]
+__all__ = [
+    "AttentionLayer",
+    "Bare",
+    "Conv",
+    "ConvTransposed",
+    "Embedding",
+    "Experts",
+    "Layer",
+    "Linear",
+    "Matmul",
+]
 
 
 class Linear(WeightedSpec):
@@ -21,7 +35,10 @@ class Linear(WeightedSpec):
     type: Literal["linear"]
     in_features: Positive
     out_features: Positive
-    tokens: Positive = Field(1, description="rows per sample")
+    tokens: Rows | None = Field(
+        None, description="rows per sample; default: the network's sequence, 1 where it has none"
+    )
+    batched: bool = Field(True, description="rows of every sample; false: of a step, once")
 
     @property
     def copies(self) -> int:
@@ -31,7 +48,18 @@ class Linear(WeightedSpec):
     @property
     def columns(self) -> int:
         """How many columns one sample has: its tokens."""
-        return self.tokens
+        return Reading().rows(self.tokens)
+
+    def samples(self, batch: int) -> int:
+        """How many samples' tokens there are: the batch, or one for the whole step."""
+        return batch if self.batched else 1
+
+    def at(self, reading: Reading) -> Self | None:
+        """With a number for the tokens; None if the word stands for none."""
+        tokens = reading.rows(self.tokens)
+        if not tokens and isinstance(self.tokens, str):
+            return None
+        return self.model_copy(update={"tokens": tokens})
 
     @property
     def weights(self) -> int:
@@ -43,11 +71,12 @@ class Linear(WeightedSpec):
         if tensor == "weight":
             return (self.out_features, self.in_features)
         features = self.in_features if tensor == "activation" else self.out_features
-        return (batch * self.tokens, features)
+        return (self.samples(batch) * self.columns, features)
 
     def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """The GEMMs of a training step of the layer; T = batch.tokens."""
-        t, o, i = checked_batch(batch) * self.tokens, self.out_features, self.in_features
+        t = self.samples(checked_batch(batch)) * self.columns
+        o, i = self.out_features, self.in_features
 
         def gemm(m: int, n: int, k: int, phase: Phase) -> Lowered:
             own = Gemm(m, n, k, 1, self.name, phase, self.repeat, "linear")
@@ -82,6 +111,11 @@ class Matmul(LayerSpec):
         """Elements of the weight: none, a product of activations has no weight."""
         return 0
 
+    @property
+    def saved(self) -> tuple[TensorName, ...]:
+        """Both operands."""
+        return ("activation", "activation_b")
+
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
         rows, columns = {
@@ -112,7 +146,10 @@ class Matmul(LayerSpec):
         ]
 
 
-Layer = Annotated[Conv | ConvTransposed | Linear | Matmul, Field(discriminator="type")]
+Layer = Annotated[
+    Conv | ConvTransposed | Linear | Experts | Matmul | AttentionLayer | Embedding,
+    Field(discriminator="type"),
+]
 
 
 @dataclass(frozen=True)
@@ -126,6 +163,11 @@ class Bare:
     def name(self) -> str:
         """Name of the layer that the GEMM is of."""
         return self.gemm.layer
+
+    @property
+    def first_block(self) -> int:
+        """Number of its first block: none is numbered."""
+        return 0
 
     def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
         """Name of the layer that a tensor belongs to: its own."""

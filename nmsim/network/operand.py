@@ -39,8 +39,11 @@ __all__ = [
 Input = Literal["data", "relu", "gelu", "swiglu", "norm", "softmax", "embedding", "linear"]
 """What made a layer's input: its distribution, and for ``data`` that it needs no gradient."""
 
-TensorName = Literal["activation", "activation_b", "weight", "gradient"]
-"""A layer's tensors; ``activation_b`` is the second input of a matmul."""
+TensorName = Literal[
+    "activation", "activation_b", "weight", "gradient", "query", "key", "value", "probabilities"
+]
+"""A layer's tensors; ``activation_b`` is the second input of a matmul, the last four are those of
+an attention."""
 
 Role = Literal["activation", "weight", "gradient"]
 """What a matrix is to the network."""
@@ -79,12 +82,15 @@ class Lowered:
         Its operands.
     pixels
         Along each dimension, the pixels that its rows make, if these are some of an image.
+    among
+        The layer's copies that it is of, such as the experts that have so many rows; None: all.
     """
 
     gemm: Gemm
     a: Operand
     b: Operand
     pixels: tuple[range, ...] = ()
+    among: tuple[int, ...] | None = None
 
 
 class FileLayout(NamedTuple):
@@ -127,6 +133,10 @@ class HasTensors(Protocol):
     @property
     def input(self) -> Input:
         """The operation that made the layer's input."""
+
+    @property
+    def first_block(self) -> int:
+        """Number of the first of the blocks that the layer stands for: `*` in names."""
 
     @property
     def spatial(self) -> int:

@@ -173,7 +173,9 @@ class TensorFile:
 
     A convolution's tensors are laid out as PyTorch does (weight OIHW, of a transposed one IOHW,
     activation and gradient NCHW, with as many dimensions as it has), so that a saved ``state_dict``
-    can be read as it is; all others have features last.
+    can be read as it is; all others have features last. A weight may also be called
+    ``<layer>_weight`` (packed projections) or ``<layer>`` (experts). Of identical blocks it is the
+    first one's tensors that are read.
 
     Raises
     ------
@@ -192,8 +194,10 @@ class TensorFile:
 
     def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, channels last."""
-        key, shape = f"{layer.owner(tensor)}.{tensor}", layer.shape(tensor, batch)
+        shape = layer.shape(tensor, batch)
         with _open(self.path) as tensors:
+            key, *others = _keys(layer, tensor)
+            key = next((other for other in others if other in tensors), key)
             if key not in tensors:
                 raise SpecError(f"{self.path}: {unknown_name('tensor', key, tensors)}")
             array = tensors[key]
@@ -213,6 +217,13 @@ class TensorFile:
             start += rows
 
 
+def _keys(layer: HasTensors, tensor: TensorName) -> list[str]:
+    """What a file may call a tensor of a layer, the usual name first."""
+    owner = layer.owner(tensor).replace("*", str(layer.first_block))
+    others = [f"{owner}_{tensor}", owner] if tensor == "weight" else []
+    return [f"{owner}.{tensor}", *others]
+
+
 def _sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
@@ -227,6 +238,9 @@ class _Lazy(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = self._file.get_tensor(name)
         return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

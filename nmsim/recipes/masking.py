@@ -21,7 +21,7 @@ from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.network.convolution import Convolution
 from nmsim.network.im2col import column_bits, column_values, tap_bits
-from nmsim.network.layer import Bare, Layer
+from nmsim.network.layer import Bare, Experts, Layer
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified, TensorSource
@@ -97,7 +97,7 @@ def sparse_gemms(
 def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
     """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
     gemm = work.gemm
-    if gemm.kind == "matmul":
+    if gemm.of_activations:
         return work
     offers = [offer for offer in recipe.operands if gemm.phase in offer.phases]
     if left_dense:
@@ -109,6 +109,8 @@ def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseG
 
 def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseGemm:
     gemm = lowered.gemm
+    if not gemm.macs:
+        return replace(SparseGemm.dense(gemm), note="no rows, nothing to multiply")
     offered = [
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
@@ -124,7 +126,7 @@ def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseG
     sides = ((lowered.a, gemm.m, gemm.a_windows), (lowered.b, gemm.n, gemm.b_windows))
     for (operand, rows, windows), maker in zip(sides, offered, strict=True):
         dense = Mask.dense(rows * gemm.count, k)
-        mask, note = maker.along(operand, windows, gemm, dense) if maker else (dense, "")
+        mask, note = maker.along(operand, windows, lowered, dense) if maker else (dense, "")
         masks.append(mask)
         notes.append(note)
     if k > gemm.k:
@@ -164,9 +166,10 @@ class _Maker:
         return PRUNERS[self.offer.pruner]
 
     def along(
-        self, operand: Operand, windows: Windows | None, gemm: Gemm, dense: Mask
+        self, operand: Operand, windows: Windows | None, lowered: Lowered, dense: Mask
     ) -> tuple[Mask, str]:
         """The mask as an operand of ``dense``'s shape sees it, and a note; dense if it cannot."""
+        gemm, among = lowered.gemm, lowered.among
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
@@ -179,6 +182,8 @@ class _Maker:
                 f"{self.offer.role} runs dense: groups of {self.pattern.group} do not divide "
                 "its channels, so they do not line up with K"
             )
+        if self._routed:
+            return dense, f"{self.offer.role} runs dense: no mask is made of rows sent to experts"
         inside = operand.transposed or windows is None or windows.inside
         inside &= dense.k == gemm.k or not operand.taps
         home = Mask(
@@ -186,7 +191,7 @@ class _Maker:
             dense.rows,
             dense.k,
             regular=self._pruner.regular and inside,
-            source=lambda: self._seen(operand, windows, dense),
+            source=lambda: self._of(among, operand, windows, dense),
             fits=self._pruner.structured,
             indexed=self._pruner.metadata,
             tighter=self._tighter,
@@ -208,6 +213,21 @@ class _Maker:
         if operand.taps:
             return rows * len(operand.taps) * self.pattern.stored(self._channels(operand))
         return None
+
+    def _of(
+        self,
+        among: tuple[int, ...] | None,
+        operand: Operand,
+        windows: Windows | None,
+        dense: Mask,
+    ) -> Words:
+        """The mask's bits as an operand sees them that is of some of the layer's copies."""
+        if among is None:
+            return self._seen(operand, windows, dense)
+        every = self.layer.copies
+        whole = replace(dense, rows=dense.rows // len(among) * every)
+        parts = np.split(self._seen(operand, windows, whole), every)
+        return np.concatenate([parts[copy] for copy in among])
 
     def _seen(self, operand: Operand, windows: Windows | None, dense: Mask) -> Words:
         """The mask's bits as an operand of ``dense``'s shape sees them.
@@ -283,7 +303,13 @@ class _Maker:
     def _by_sample(self) -> bool:
         """The mask looks at no value, and K runs over samples of several columns each."""
         over_samples = self.offer.transposed and self.offer.role != "weight"
-        return over_samples and not self._pruner.metadata and self.layer.columns > 1
+        fixed = not self._pruner.metadata and not self._routed
+        return over_samples and fixed and self.layer.columns > 1
+
+    @property
+    def _routed(self) -> bool:
+        """The tensor's rows are sent to experts: which of them meet is not known before."""
+        return isinstance(self.layer, Experts) and self.offer.role != "weight"
 
     @property
     def _shape(self) -> tuple[int, ...]:

@@ -223,7 +223,7 @@ class Recipe(Spec):
 
         None without one; products of attention have none, as their operands are no layer's tensors.
         """
-        if gemm.kind == "matmul":
+        if gemm.of_activations:
             return None
         found = (
             offer

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES
 from nmsim.machines import Machine, load_hardware
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
@@ -171,7 +170,7 @@ def trained(point: Point, steps: int, command: str) -> Trained:
 
 def _said(point: Point) -> Row:
     """What a manifest says of a point: its keywords, names for things, and sources of these."""
-    workload, setting, machine = load_workload(point.model), point.setting, point.machine
+    workload, setting, machine = point.workload, point.setting, point.machine
     given = {one.name: getattr(point, one.name) for one in keywords(Point)}
     given.pop("overrides")  # the machine has them
     return {
@@ -182,7 +181,7 @@ def _said(point: Point) -> Row:
         "pattern": str(setting.pattern),
         "batch": point.samples,
         "seed": int(point.seed),
-        "phases": list(point.phases) or list(PHASES),
+        "phases": list(point.wanted),
         "lowering": str(point.layout),
         "machine": machine.model_dump(mode="json"),
         "model_source": workload.source,

@@ -11,8 +11,8 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.keyword import Keyword, taking
-from nmsim.run.point import Subject
-from nmsim.run.workload import Model, load_workload
+from nmsim.run.point import Subject, check_trains
+from nmsim.run.workload import Workload
 from nmsim.step.memory import OPTIMIZERS, StepMemory, step_memory
 
 __all__ = ["Keeping", "footprint_of", "memory_footprint"]
@@ -49,7 +49,8 @@ def memory_footprint(step: Keeping) -> StepMemory:
 
 def footprint_of(step: Keeping) -> StepMemory:
     """What a step keeps in memory, layer by layer; ``memory_footprint`` of a value."""
-    layers = tuple(_network(step.model))
+    check_trains(step)
+    layers = tuple(_network(step.workload))
     setting, dense = (
         Setting(
             load_recipe(one),
@@ -63,8 +64,7 @@ def footprint_of(step: Keeping) -> StepMemory:
     return step_memory(layers, step.machine, setting, dense, step.optimizer)
 
 
-def _network(model: Model) -> Iterator[Layer]:
-    workload = load_workload(model)
+def _network(workload: Workload) -> Iterator[Layer]:
     if not workload.layers or any(isinstance(layer, Bare) for layer in workload.layers):
         raise SpecError(f"model {workload.name}: expected a network, whose layers have tensors")
     yield from (layer for layer in workload.layers if not isinstance(layer, Bare))

@@ -26,6 +26,7 @@ from nmsim.machines import (
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
 from nmsim.network.lowering import Lowering
+from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
@@ -37,7 +38,7 @@ from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
-__all__ = ["Job", "Point", "Subject", "point_rows", "rows", "simulate"]
+__all__ = ["Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
 
 Row = dict[str, Any]
 
@@ -96,14 +97,40 @@ class Subject:
     batch: Annotated[
         int | None,
         Keyword(
-            "Samples in a training step; none: 32 for a network, 1 for GEMMs that are given (by "
-            "size, in a CSV, a list or a trace), as these hold theirs.",
+            "Samples in a step; none: 32 to train a network, 1 to infer and prefill, 16 to decode, "
+            "1 for GEMMs that are given (by size, in a CSV, a list or a trace), as these hold "
+            "theirs.",
             least=1,
             lists="batches",
             listed=(None,),
         ),
     ] = None
-
+    scenario: Annotated[
+        str,
+        Keyword(
+            "What a network is run for: a training step (train); or forward alone, of all tokens "
+            "(infer), of a prompt (prefill), of one more token behind a context (decode).",
+            choices=SCENARIOS,
+            metavar="SCENARIO",
+        ),
+    ] = "train"
+    tokens: Annotated[
+        int | None,
+        Keyword(
+            "Tokens of a sample: of a sequence, of a prompt, of the source of an encoder-decoder; "
+            "none: as the network's file says.",
+            metavar="T",
+            least=1,
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        Keyword(
+            "Tokens that were read before, when decoding; none: as the network's file says.",
+            metavar="C",
+            least=0,
+        ),
+    ] = None
     lowering: Annotated[
         str | None,
         Keyword(
@@ -125,16 +152,38 @@ class Subject:
         return Lowering.parse(usual if self.lowering is None else self.lowering)
 
     @property
+    def asked(self) -> Scenario:
+        """What is asked of the network: scenario, tokens and context."""
+        return Scenario(self.scenario, self.tokens, self.context)
+
+    @property
+    def workload(self) -> Workload:
+        """What is simulated."""
+        return load_workload(self.model, self.asked)
+
+    @property
     def samples(self) -> int:
-        """Samples in a training step: the ``batch`` that was asked for, or what the model has."""
+        """Samples in a step: the ``batch`` that was asked for, or what the scenario has."""
         asked = self.batch
-        return load_workload(self.model).default_batch if asked is None else int(asked)
+        return self.workload.default_batch if asked is None else int(asked)
 
     @property
     def machine(self) -> Machine:
         """The machine of the run, with the fields replaced that ``overrides`` names."""
         machine: Machine = load_hardware(self.hardware, **self.overrides)
         return machine
+
+
+def check_trains(subject: Subject) -> None:
+    """Refuse a scenario that has no training step, where one is asked for.
+
+    Raises
+    ------
+    SpecError
+        naming the scenario.
+    """
+    if subject.asked.phases != PHASES:
+        raise SpecError(f"scenario is {subject.scenario!r}, expected train: steps of training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +240,7 @@ class Point(Job):
     phases: Annotated[
         Sequence[str],
         Keyword(
-            "forward, backward or update; none: all.",
+            "forward, backward or update; none: all that the scenario has.",
             option="phase",
             metavar="PHASE",
             choices=PHASES,
@@ -234,9 +283,14 @@ class Point(Job):
         workload
             The point's, if it has been loaded.
         """
-        yield from (workload or load_workload(self.model)).sparse_gemms(
-            self.setting, phases=self.phases or None, names=self.layers
+        yield from (workload or self.workload).sparse_gemms(
+            self.setting, phases=self.wanted, names=self.layers
         )
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The phases that are asked for and that the scenario has."""
+        return tuple(self.phases) or self.asked.phases
 
 
 @taking(Point)
@@ -261,7 +315,7 @@ def rows(point: Point) -> Iterator[Row]:
     machine = point.machine
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
-    beside = _beside(point, workload := load_workload(point.model))
+    beside = _beside(point, workload := point.workload)
     for work in point.sparse_gemms(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
@@ -310,7 +364,7 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
 def point_rows(point: Point) -> list[Row]:
     """The rows of a point, each with the point's own settings in front."""
     own = {
-        "model": load_workload(point.model).name,
+        "model": point.workload.name,
         "recipe": load_recipe(point.recipe).name,
         "pattern": str(Pattern.parse(point.pattern)),
         "batch": point.samples,

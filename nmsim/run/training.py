@@ -21,8 +21,7 @@ from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.spans import Span, spans
 from nmsim.run.keyword import Keyword, keywords, taking
 from nmsim.run.manifest import trained
-from nmsim.run.point import Job, Point, rows
-from nmsim.run.workload import load_workload
+from nmsim.run.point import Job, Point, check_trains, rows
 
 __all__ = [
     "Inference",
@@ -160,7 +159,8 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     """
     if not 1 <= steps <= _MOST_STEPS:
         raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
-    if load_workload(job.model).trace is not None:
+    check_trains(job)
+    if job.workload.trace is not None:
         raise SpecError(f"model {job.model}: a trace holds masks of one step, expected a network")
     own = {one.name: getattr(job, one.name) for one in keywords(Job)}
     whole = Point(**own, compare=False)
@@ -201,7 +201,7 @@ def training_step(point: Point) -> StepCost:
 def _formats(table: list[Row]) -> str:
     found: dict[str, dict[str, None]] = {phase: {} for phase in PHASES}
     for row in table:
-        if row["kind"] != "matmul":
+        if row["kind"] not in ("matmul", "attention"):
             found[row["phase"]][row["number_format"]] = None
     return ", ".join(f"{phase} {'+'.join(ran)}" for phase, ran in found.items() if ran)
 
@@ -237,7 +237,7 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         g = work.gemm
         flops["dense"] += 2 * g.macs
         flops["useful"] += 2 * work.macs_useful
-        if g.kind == "matmul":
+        if g.of_activations:
             continue
         rows = g.n * g.count * g.repeat
         _, stored = kind.stored(kind.in_format(machine, work.number_format).machine, work)

@@ -118,7 +118,7 @@ def mask_steps(
     weights
         Elements of the layer's weight, which a part of a launch does not say.
     """
-    if not work.gemm.launches:
+    if not work.gemm.launches or (work.a.is_dense and work.b.is_dense):
         return
     g, sides = work.gemm, kind_of(machine).stored(machine, work)
     for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):

@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Ran, Stored, kind_of
 from nmsim.mask import SparseGemm
-from nmsim.network.layer import Layer, Matmul
+from nmsim.network.layer import Layer
+from nmsim.network.layer_fields import WeightedSpec
 from nmsim.network.operand import Role
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Offer, Recipe
@@ -151,8 +152,9 @@ class _Memory:
     def layers(self, layers: Sequence[Layer]) -> tuple[Kept, ...]:
         found: dict[str, _Gemms] = {layer.name: {} for layer in layers}
         for work in sparse_gemms(layers, self.setting):
-            own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
-            own.append(_Gemm.of(self.machine, work))
+            if work.gemm.macs:
+                own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
+                own.append(_Gemm.of(self.machine, work))
         left = self.recipe.leave_dense.names(layers)
         return tuple(
             self._layer(layer, found[layer.name], left=layer.name in left) for layer in layers
@@ -183,7 +185,7 @@ class _Memory:
             return _Bytes(0.0)
         elements = layer.weights / layer.repeat
         forms: dict[object, _Bytes] = {}
-        if self.bits >= MASTER_BITS:
+        if self.bits >= MASTER_BITS or not gemms:  # looked up in as wide as it is kept
             forms["dense", self.bits] = _Bytes(elements * self.bits / 8)
         any_axis = kind_of(self.machine).any_axis
         for phase in ("forward", "backward"):
@@ -221,13 +223,12 @@ class _Memory:
     def _activations(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """What update reads again of the layer's input."""
         batch = self.setting.batch
-        names: tuple[Any, ...] = ("activation",)
-        if isinstance(layer, Matmul):
-            names = ("activation", "activation_b")
-        elements = sum(math.prod(layer.shape(name, batch)) for name in names)
+        elements = sum(math.prod(layer.shape(name, batch)) for name in layer.saved)
         if "update" not in gemms:
             return _Bytes(elements * self.bits / 8)
-        (gemm,) = gemms["update"]
+        gemm, *others = gemms["update"]
+        if others:  # experts of different rows, whose activations no mask is made of
+            return _Bytes(elements * gemm.b.stored.value_bits / 8)
         g, stored = gemm.work.gemm, gemm.b.stored
         dense = _Bytes(min(elements, g.count * g.n * g.k) * stored.value_bits / 8)
         if self._offer("activation", gemm) is None or not stored.compressed:
@@ -236,12 +237,14 @@ class _Memory:
 
     def _workspace(self, layer: Layer, gemms: _Gemms) -> float:
         """Gradients of the layer's output and input, and the largest packed copy of the former."""
+        if not gemms:
+            return 0.0
         batch = self.setting.batch
         outputs = math.prod(layer.shape("gradient", batch))
         inputs = math.prod(layer.shape("activation", batch)) if "backward" in gemms else 0
         packed = 0.0
         for phase in ("backward", "update"):
-            for gemm in gemms.get(phase, ()) if not isinstance(layer, Matmul) else ():
+            for gemm in gemms.get(phase, ()) if isinstance(layer, WeightedSpec) else ():
                 if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
                     packed = max(packed, sum(gemm.a.packed))
         return (outputs + inputs) * self.bits / 8 + packed

@@ -1,0 +1,159 @@
+"""Attention as one layer: every query against the keys that its head shares with others.
+
+With b samples (times windows), h heads in g groups that share keys and values, q queries, s keys,
+heads of d and values of e features, all GEMMs have b.g copies, one for each group, so that a group
+reads its keys once; its queries stand one below the other:
+
+======== ==== =========== ===== ===== ===== ====================================================
+phase    part gradient_of M     N     K     what
+======== ==== =========== ===== ===== ===== ====================================================
+forward  1/2              q.h/g s     d     scores, Q.K^T
+forward  2/2              q.h/g e     s     the heads' outputs, P.V
+backward 1/4  p           q.h/g s     e     dP = dO.V^T
+backward 2/4  v           s     e     q.h/g dV = P^T.dO
+backward 3/4  q           q.h/g d     s     dQ = dS.K
+backward 4/4  k           s     d     q.h/g dK = dS^T.Q
+======== ==== =========== ===== ===== ===== ====================================================
+
+MACs are those of the whole square, masked half included, and nothing is computed twice: a kernel
+that forms the scores again in backward does more. A list that repeats keys for every head has the
+same MACs, h/g times as many copies, and M (of dV and dK: K) so much smaller.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nmsim.gemm import Gemm, Phase
+from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
+from nmsim.network.lowering import IMPLICIT, Lowering
+from nmsim.network.operand import Input, Lowered, Operand, TensorName
+from nmsim.network.scenario import Positions, Reading
+
+__all__ = ["AttentionLayer"]
+
+_Turned = tuple[TensorName, bool]
+_Product = tuple[Phase, str, str, tuple[int, int, int], _Turned, _Turned]
+
+
+class AttentionLayer(LayerSpec):
+    """Attention of queries over keys and values; projections to them are layers of their own."""
+
+    type: Literal["attention"]
+    heads: Positive = Field(description="heads of queries")
+    kv_heads: Positive | None = Field(
+        None, description="heads of keys and values, which queries share; default: heads"
+    )
+    head_dim: Positive = Field(description="features of a query and a key")
+    v_head_dim: Positive | None = Field(None, description="features of a value; default: head_dim")
+    queries: Positions = Field("sequence", description="queries per sample and window")
+    keys: Positions | None = Field(
+        None, description="keys per sample and window; default: of the same tokens as the queries"
+    )
+    windows: Positive = Field(1, description="squares per sample that do not see each other")
+    causal: bool = Field(False, description="a query sees no later key; GEMMs are whole squares")
+    window: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="of keys that a query sees; those that no query sees are not read"
+    )
+    input: Input = Field("softmax", description="what made the matrix that weighs the values")
+
+    @model_validator(mode="after")
+    def _heads_are_shared_evenly(self) -> Self:
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise ValueError(
+                f"layer {self.name!r}: kv_heads is {self.kv_heads}, "
+                f"expected a divisor of heads ({self.heads})"
+            )
+        return self
+
+    @property
+    def groups(self) -> int:
+        """Groups of heads that share keys and values."""
+        return self.kv_heads or self.heads
+
+    @property
+    def values(self) -> int:
+        """Features of a value."""
+        return self.v_head_dim or self.head_dim
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: heads come one after the other, as rows."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """How many columns one sample and head has: the queries."""
+        return self._sizes[0]
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight: none, the projections have them."""
+        return 0
+
+    @property
+    def saved(self) -> tuple[TensorName, ...]:
+        """What its backward GEMMs read again."""
+        return ("query", "key", "value", "probabilities")
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        """Queries and keys, as numbers."""
+        reading = Reading()
+        queries = reading.rows(self.queries)
+        return queries, queries if self.keys is None else reading.keys(self.keys)
+
+    def at(self, reading: Reading) -> Self | None:
+        """With numbers for words; None if no query is read."""
+        queries = reading.rows(self.queries)
+        if not queries:
+            return None
+        keys = reading.keys(self.queries if self.keys is None else self.keys)
+        if self.window is not None:
+            keys = min(keys, queries + self.window - 1)
+        return self.model_copy(update={"queries": queries, "keys": keys})
+
+    def samples(self, batch: int) -> int:
+        """How many squares a batch has."""
+        return batch * self.windows
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: [batch.windows, tokens, heads.features].
+
+        Of the probabilities [batch.windows, heads, queries, keys]: they are its activation.
+        """
+        samples, (queries, keys) = self.samples(batch), self._sizes
+        shapes: dict[TensorName, tuple[int, ...]] = {
+            "query": (samples, queries, self.heads * self.head_dim),
+            "key": (samples, keys, self.groups * self.head_dim),
+            "value": (samples, keys, self.groups * self.values),
+            "gradient": (samples, queries, self.heads * self.values),
+        }
+        return shapes.get(tensor, (samples, self.heads, queries, keys))
+
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
+        """Two GEMMs forward and four backward, one copy for each group of heads."""
+        queries, s = self._sizes
+        q = queries * (self.heads // self.groups)
+        d, e = self.head_dim, self.values
+        count = self.samples(checked_batch(batch)) * self.groups
+
+        products: list[_Product] = [
+            ("forward", "1/2", "", (q, s, d), ("query", False), ("key", False)),
+            ("forward", "2/2", "", (q, e, s), ("probabilities", False), ("value", True)),
+            ("backward", "1/4", "p", (q, s, e), ("gradient", False), ("value", False)),
+            ("backward", "2/4", "v", (s, e, q), ("probabilities", True), ("gradient", True)),
+            ("backward", "3/4", "q", (q, d, s), ("probabilities", False), ("key", True)),
+            ("backward", "4/4", "k", (s, d, q), ("probabilities", True), ("query", True)),
+        ]
+        return [
+            Lowered(
+                Gemm(
+                    *sizes, count, self.name, phase, self.repeat, "attention",
+                    gradient_of=gradient_of, part=part,
+                ),
+                Operand(*a),
+                Operand(*b),
+            )
+            for phase, part, gradient_of, sizes, a, b in products
+        ]  # fmt: skip
