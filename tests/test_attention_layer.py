@@ -124,6 +124,7 @@ def test_a_window_leaves_out_the_keys_that_no_query_sees():
         ({"queries": 0}, r"layers\[0\].queries is 0: expected an integer from 1"),
         ({"keys": "sorce"}, r"layers\[0\].keys is 'sorce': expected an integer from 1"),
         ({"keys": "predicted"}, "'predicted' stands for no tokens"),
+        ({"window": 4}, "layer 'attn': window is 4, expected null where not causal"),
         ({"head_dim": 0}, r"layers\[0\].head_dim is 0"),
         ({"kv_head": 2}, "did you mean"),
     ],

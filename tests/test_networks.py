@@ -150,13 +150,17 @@ def test_densenet_normalises_what_its_convolutions_read():
 
 
 BIASED = {
-    "bert-base": "", "bert-large": "", "convnext-tiny": "", "deit-tiny": "", "swinv2-base": "",
+    "bert-base": "", "bert-large": "", "convnext-tiny": "", "deit-tiny": "",
     "unet": "", "vgg11": "", "vgg16-ssd": "", "vit-b16": "", "vit-l16": "",
     "faster-rcnn-r50-fpn": ("backbone.fpn", "rpn", "roi_heads"),
     "gpt-j-6b": ("transformer.h.*.mlp", "lm_head"),
     "gpt2": "transformer.h.",
     "mobilenet-v2": "classifier",
     "r3d-18": "fc",
+    "swinv2-base": ("features.0", "head", *(
+        f"features.{stage}.*.{name}" for stage in (1, 3, 5, 7)
+        for name in ("attn.cpb_mlp.0", "attn.qkv", "attn.proj", "mlp")
+    )),
     "wav2vec2-base": ("feature_projection", "encoder"),
     "whisper-small-encoder": ("conv", "layers.*.fc", "layers.*.self_attn.q",
                               "layers.*.self_attn.v", "layers.*.self_attn.o"),

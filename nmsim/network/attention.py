@@ -64,6 +64,10 @@ class AttentionLayer(LayerSpec):
                 f"layer {self.name!r}: kv_heads is {self.kv_heads}, "
                 f"expected a divisor of heads ({self.heads})"
             )
+        if self.window is not None and not self.causal:
+            raise ValueError(
+                f"layer {self.name!r}: window is {self.window}, expected null where not causal"
+            )
         return self
 
     @property
