@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nmsim.errors import SpecError
-from nmsim.network.catalog import Network, load_model
+from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.network.layer import AttentionLayer
+from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.point import Point, rows
 from nmsim.spec import validate
@@ -159,3 +160,36 @@ def test_decoding_reads_keys_once_for_the_heads_that_share_them():
     assert (scores.m, scores.n, scores.k, scores.count) == (8, 2048, 128, 16 * 8)
     assert (values.m, values.n, values.k, values.count) == (8, 128, 2048, 16 * 8)
     assert scores.repeat == 80
+
+
+ATTENDING = [
+    (name, scenario)
+    for name in MODELS
+    for scenario in SCENARIOS
+    if any(layer.type == "attention" for layer in load_model(name).declared)
+    and (load_model(name).generates or scenario in ("train", "infer"))
+]
+
+
+@pytest.mark.parametrize(("name", "scenario"), ATTENDING)
+def test_a_fused_kernel_gets_the_sizes_that_the_gemms_have(name, scenario):
+    for layer in load_model(name).at(Scenario(scenario)):
+        if layer.type != "attention":
+            continue
+        fused = layer.attention(3)
+        scores, outputs = (one.gemm for one in layer.lower(3)[:2])
+        assert (fused.layer, fused.repeat) == (scores.layer, scores.repeat)
+        assert scores.m * scores.count == fused.batch * fused.heads * fused.queries
+        assert (scores.n, scores.k, outputs.n) == (fused.keys, fused.head_dim, fused.v_head_dim)
+        assert scores.count == fused.batch * fused.kv_heads
+        square = fused.queries * fused.keys
+        if not fused.causal:
+            assert fused.macs("forward") == scores.macs + outputs.macs
+        elif fused.queries == fused.keys:
+            pairs = fused.queries * (fused.queries + 1) // 2
+            assert fused.macs("forward") * square == (scores.macs + outputs.macs) * pairs
+
+
+def test_a_window_is_the_fused_kernels_too():
+    layer = network(window=16, causal=True).layers[0]
+    assert (layer.attention(1).window, layer.attention(1).pairs) == (16, 16 * 17 // 2 + 48 * 16)

@@ -24,6 +24,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nmsim.attention import Attention
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
@@ -134,6 +135,23 @@ class AttentionLayer(LayerSpec):
             "gradient": (samples, queries, self.heads * self.values),
         }
         return shapes.get(tensor, (samples, self.heads, queries, keys))
+
+    def attention(self, batch: int) -> Attention:
+        """The layer as one operation by size, as a fused kernel runs it; the same two squares."""
+        queries, keys = self._sizes
+        return Attention(
+            batch=self.samples(checked_batch(batch)),
+            heads=self.heads,
+            kv_heads=self.groups,
+            queries=queries,
+            keys=keys,
+            head_dim=self.head_dim,
+            v_head_dim=self.values,
+            causal=self.causal,
+            window=self.window or 0,
+            layer=self.name,
+            repeat=self.repeat,
+        )
 
     def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """Two GEMMs forward and four backward, one copy for each group of heads."""
