@@ -429,7 +429,7 @@ class Catalog(Generic[S]):
         return read_yaml(self.path(name))
 
     def load(self, name: str | Path) -> S:
-        """Read and validate an entry or file; a text that was read before is not validated again."""
+        """Read and validate an entry or file; a text that was read before is not read again."""
         path = self.path(name)
         loaded: S = _loaded(self.schema, path, _text(path))
         return loaded

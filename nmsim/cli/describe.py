@@ -30,8 +30,10 @@ def _model(name: str) -> Facts:
         ("name", network.name),
         ("summary", network.summary),
         ("source", network.source),
+        ("implementation", network.implementation or "no other than the source's"),
+        ("also called", ", ".join(network.aliases) or "nothing else"),
         ("layers", str(len(network.layers))),
-        ("weights", f"{network.weights:,} elements in GEMMs"),
+        ("weights", f"{network.weights:,} elements, tables of embeddings too"),
         ("forward MACs", f"{sum(gemm.macs for gemm in forward):,} per sample"),
     ]
     if network.published is not None:
