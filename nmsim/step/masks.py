@@ -107,7 +107,7 @@ def mask_steps(
 ) -> Iterator[MaskStep]:
     """What is done to have the operands of one GEMM masked, step by step.
 
-    Of a launch in parts the first one has it all: its kernels go through whole tensors.
+    Of a launch in parts the first one has it all, for whole tensors that are stored as it has them.
 
     Parameters
     ----------
