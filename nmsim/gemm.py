@@ -136,6 +136,11 @@ class Gemm:
         object.__setattr__(self, f"{name}_elements", behind)
 
     @property
+    def parts(self) -> int:
+        """Of how many parts the launch is, this one included."""
+        return int(self.part.split("/")[1]) if self.part else 1
+
+    @property
     def launches(self) -> bool:
         """Whether it is a launch of its own or the first part of one: others need no other."""
         return not self.part or self.part.startswith("1/")

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu import slots
+from nmsim.machines.gpu import direct, slots
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
@@ -269,6 +270,8 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
 
 def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    if is_depthwise(work.gemm):
+        return direct.simulate(machine, work)
     launch, found = run_work(machine, work)
     return writeup(
         machine,

@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM, WN, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Stored
@@ -108,6 +110,8 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     Kernels take one packed operand. Which one it is, of two that could be, is the library's choice,
     by the rule of thumb that chooses kernels: the one that it would run faster.
     """
+    if is_depthwise(work.gemm):
+        return direct.stored(machine, work)
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
     sides = {"a": whole, "b": whole}
