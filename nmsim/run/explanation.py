@@ -150,6 +150,7 @@ class Explained:
             "layer": g.layer,
             "phase": g.phase,
             "gradient_of": g.gradient_of,
+            "part": g.part,
             **sizes,
             "a_pattern": str(self.work.a.pattern),
             "b_pattern": str(self.work.b.pattern),
@@ -330,7 +331,8 @@ def _mended(point: Point, run: _Run, mend: Mend) -> tuple[_Run, float]:
         layers=escape(g.layer),
         phases=(g.phase,),
     )
-    works = (work for work in other.sparse_gemms() if work.gemm.gradient_of == g.gradient_of)
+    own = (g.gradient_of, g.part)
+    works = (w for w in other.sparse_gemms() if (w.gemm.gradient_of, w.gemm.part) == own)
     return _run(machine, next(works), point.fidelity), point.samples / other.samples
 
 

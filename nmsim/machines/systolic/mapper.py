@@ -150,7 +150,7 @@ def choose(
 
 
 def _unmasked(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
-    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="")
+    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="", part="")
     try:
         return _without_masks(machine, sizes, clock)
     except (CapacityError, ShapeError):  # that of the GEMM by its name
