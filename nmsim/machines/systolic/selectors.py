@@ -19,13 +19,17 @@ COLUMNS = (
     optional_column(
         "select_bits", "bits", "driven into the multiplexers: slots spent by select bits"
     ),
+    optional_column("partition", "", "what each array has a part of: m, n, k or copies"),
+    optional_column(
+        "idle_array_cycles", "cycles", "part of ragged_cycles: arrays done before the last one"
+    ),
 )
 """Columns of a result table that arrays alone have."""
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:
-    """The multiplexers of an array, all PEs alike."""
-    pes, width = machine.rows * machine.cols, machine.operand_bits
+    """The multiplexers of a machine's arrays, all PEs alike."""
+    pes, width = machine.arrays * machine.rows * machine.cols, machine.operand_bits
     pe = machine.intersecting
     if pe is not None:
         return intersecting_selectors(pe.group, pe.lookahead, pes=pes, width=width)
@@ -48,6 +52,8 @@ def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[st
         "selector_mux2": cost.two_input,
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
+        "partition": result.partition or None,
+        "idle_array_cycles": result.idle_cycles,
         **split_slots(machine, work, result),
     }
 

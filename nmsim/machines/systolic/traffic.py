@@ -52,6 +52,8 @@ class Spent:
         path.
     bandwidth, latency, write_back
         Cycles that the array waits, by cause.
+    idle
+        Cycles of ``compute`` in which one of several arrays has no work left, mean of all.
     """
 
     compute: int
@@ -66,6 +68,7 @@ class Spent:
     bandwidth: float = 0.0
     latency: float = 0.0
     write_back: float = 0.0
+    idle: float = 0.0
 
 
 def distinct(
@@ -139,6 +142,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         selects=bool(placement.selected),
         note=placement.note,
         parts=_parts(placement, spent).times(gemm.repeat),
+        idle_cycles=int(spent.idle) * gemm.repeat,
     )
 
 
@@ -146,7 +150,7 @@ def _parts(placement: Placement, spent: Spent) -> Parts:
     """Where the cycles of one launch go."""
     preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
     return parts_of(
-        (spent.streamed, spent.fill, preload, drain, spent.path),
+        (spent.streamed + spent.idle, spent.fill, preload, drain, spent.path),
         spent.compute,
         (spent.bandwidth, spent.latency, spent.write_back),
         spent.cycles - spent.compute,
