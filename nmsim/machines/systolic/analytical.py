@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
-from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.mapper import Choice, Clock, choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
 from nmsim.machines.systolic.pipeline.folds import Cut
@@ -24,24 +24,37 @@ from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["choice", "estimate", "simulate", "stored"]
+__all__ = ["Run", "choice", "estimate", "fastest", "simulate", "stored"]
 
 
-def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
-    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
-    result = choice(machine, work).result
+def simulate(
+    machine: SystolicArray,
+    work: SparseGemm,
+    _sample: Sample | None = None,
+    clock: Clock | None = None,
+) -> Result:
+    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample.
+
+    Parameters
+    ----------
+    clock
+        By which placements are compared; None: that of one array.
+    """
+    result = choice(machine, work, clock).result
     if not work.a.fits or not work.b.fits:
         # A mask that was made along another axis may keep more than its pattern's share.
         result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
     return result
 
 
-def choice(machine: SystolicArray, work: SparseGemm) -> Choice:
+def choice(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Choice:
     """The placement that is fastest by the closed forms, and what it was chosen from."""
-    return choose(machine, work, estimate)
+    return choose(machine, work, clock or estimate)
 
 
-def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
+def stored(
+    machine: SystolicArray, work: SparseGemm, clock: Clock | None = None
+) -> tuple[Stored, Stored]:
     """How A and B stand in an array's memory: what its placement of the GEMM makes of their masks.
 
     An operand that the selectors follow is stored as its slots, any other one as its own pattern if
@@ -52,7 +65,7 @@ def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
     if machine.intersecting is not None and (masked := with_masks(machine, work)):
         placement = masked[0]  # both masks, in either order: what that takes, their bits would say
     else:
-        placement = choice(machine, work).best.placement
+        placement = choice(machine, work, clock).best.placement
     both = placement.a_stored, placement.b_stored
     a, b = reversed(both) if placement.transposed else both
     return _told(a, work.a), _told(b, work.b)
@@ -78,7 +91,7 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     CapacityError
         if a buffer cannot hold what it needs at least.
     """
-    run = _fastest(machine, placement, cut)
+    run = fastest(machine, placement, cut)
     gemm = placement.work.gemm
     moved = Moved(
         x_loaded=run.counted.x_loaded,
@@ -127,10 +140,12 @@ def _survived(machine: SystolicArray, placement: Placement, result: Result) -> R
     return replace(result, macs_issued=work.macs_useful, survivors=survivors)
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """A way to cut the folds of a GEMM: cycles, those without memory, and all that is counted.
 
     Of the cycles without memory those that skew and shifts take; of the others what is waited for.
+    ``first`` and ``last`` are the transfers that nothing hides: of the first operands, and of the
+    last results.
     """
 
     cycles: float
@@ -141,9 +156,11 @@ class _Run(NamedTuple):
     bandwidth: float = 0.0
     latency: float = 0.0
     write_back: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
 
 
-def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
+def fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> Run:
     """The fastest way to cut folds, by the closed forms, or the one that is given."""
     given = shape(machine, placement)
     space = room(machine, placement, given.half, (given.least, given.most))
@@ -152,7 +169,7 @@ def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _
         first, others, edge = in_time(machine, placement, given)
         pieces = cut.pieces if cut else least_pieces(spills, space, 0)
         return _Pipeline(machine, placement, given, pieces, 0).run(first, others, edge)[0]
-    best = _Run(math.inf, 0.0, Part())
+    best = Run(math.inf, 0.0, Part())
     for rows in (cut.rows,) if cut else row_counts(machine, placement, space):
         first, others, edge = on_rows(machine, placement, given, rows)
         pieces = cut.pieces if cut else least_pieces(spills, space, rows)
@@ -192,7 +209,7 @@ class _Pipeline:
         self.x_bits = element_bits(machine, placement, placement.x) * self.per_bit
         self.y_bits = element_bits(machine, placement, placement.y) * self.per_bit
 
-    def run(self, first: Part, others: Part, edge: float) -> tuple[_Run, float]:
+    def run(self, first: Part, others: Part, edge: float) -> tuple[Run, float]:
         """All copies of both parts, and what no other number of chunks, if larger, is below."""
         copies = self.placement.work.gemm.count
         whole = total([first, others])
@@ -219,7 +236,8 @@ class _Pipeline:
         latency = min(waits, self.latency + max(0.0, late))
         write_back = min(waits - latency, tail)
         bandwidth = waits - latency - write_back
-        run = _Run(cycles, compute, counted, fill, shifts, bandwidth, latency, write_back)
+        ends = (head - self.latency, tail)
+        run = Run(cycles, compute, counted, fill, shifts, bandwidth, latency, write_back, *ends)
         return run, least
 
     def _loads(self, part: Part) -> float:

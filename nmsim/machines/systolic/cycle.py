@@ -33,7 +33,16 @@ from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["array_of", "buffers_of", "count", "run", "simulate"]
+__all__ = [
+    "array_of",
+    "buffers_of",
+    "count",
+    "refuse_beyond_64_bits",
+    "run",
+    "simulate",
+    "slots_of",
+    "work_of",
+]
 
 PERIODS = {
     "exposed": EXPOSED,
@@ -99,22 +108,16 @@ def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
 ) -> tuple[Sums, Sampled | None]:
     """What the folds of a placement add up to, and those of an array that intersects."""
-    slots = tile_slots(
-        placement.selected_mask,
-        placement.native,
-        placement.work.gemm.count,
-        _lock_step(machine, placement),
-        placement.k,
-    )
+    slots = slots_of(machine, placement)
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
-    _refuse_beyond_64_bits(machine, placement, array, buffers, space)
+    refuse_beyond_64_bits(machine, placement, array, buffers, space)
     folds = _intersect(machine, placement, sample)
     sums = sum_folds(
         array,
         buffers,
-        _work_of(placement, intersecting=folds is not None),
+        work_of(placement, intersecting=folds is not None),
         space,
         slots,
         None if folds is None else folds.folds,
@@ -213,7 +216,8 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
     return Array(machine.rows, machine.cols, machine.dot_width, timing, x, y)
 
 
-def _work_of(placement: Placement, *, intersecting: bool) -> Work:
+def work_of(placement: Placement, *, intersecting: bool = False) -> Work:
+    """Copies, lanes and stored elements of a placement."""
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,
@@ -262,7 +266,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result
     )
 
 
-def _refuse_beyond_64_bits(
+def refuse_beyond_64_bits(
     machine: SystolicArray, placement: Placement, array: Array, buffers: Buffers, space: Room
 ) -> None:
     """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.
@@ -292,6 +296,17 @@ def _refuse_beyond_64_bits(
             f"GEMM {g.layer!r} {g.phase}, {g.count} x {g.m} x {g.n} x {g.k} on {machine.name}: "
             "too large to count in 64 bits, expected fewer or smaller copies"
         )
+
+
+def slots_of(machine: SystolicArray, placement: Placement) -> NDArray[np.int64]:
+    """Slots along K of every tile of the selected operand's lanes, copies x tiles."""
+    return tile_slots(
+        placement.selected_mask,
+        placement.native,
+        placement.work.gemm.count,
+        _lock_step(machine, placement),
+        placement.k,
+    )
 
 
 def _lock_step(machine: SystolicArray, placement: Placement) -> int:

@@ -45,7 +45,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     stall_free,
 )
 
-__all__ = ["sum_folds"]
+__all__ = ["sum_cut", "sum_folds"]
 
 TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
 """Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
@@ -235,5 +235,19 @@ def sum_folds(
     spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
     state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
     cut = Cut(state[ROWS], state[PIECES])
+    return _told(state, state[TOTAL], state[COMPUTE], cut)
+
+
+def sum_cut(
+    array: Array, buffers: Buffers, work: Work, cut: Cut, slots: NDArray[np.int64]
+) -> Sums:
+    """The same, cut as it is given, of an array that does not intersect."""
+    state, spent = np.zeros(STATE_SIZE, np.int64), np.zeros((1, 1, 1), np.int64)
+    nest = sum_k_on_rows if array.timing.held else sum_k_in_time
+    total = nest(state, array, buffers, work, cut, slots, spent)
+    return _told(state.tolist(), total, stall_free(state, array.timing), cut)
+
+
+def _told(state: list[int], total: int, compute: int, cut: Cut) -> Sums:
     counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
-    return Sums(state[TOTAL], state[COMPUTE], cut, *counted)
+    return Sums(total, compute, cut, *counted)

@@ -1,0 +1,180 @@
+"""What each of several arrays gets of a GEMM: parts of M, of N, of K, or of its copies.
+
+Parts are whole tiles of the array where the dimension lies along its rows or columns, so that no
+array runs a ragged fold that another one could have run along; of what streams, equal parts. Parts
+of K end with a group of both masks and of the selectors.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, NamedTuple, get_args
+
+from nmsim.gemm import Gemm
+from nmsim.machines.kind import Stored
+from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
+
+__all__ = ["Partition", "Share", "as_row_says", "common", "partitions", "shares"]
+
+Partition = Literal["m", "n", "k", "copies", ""]
+"""What arrays have parts of, of C = A . B^T as it runs; "": one of them has all."""
+
+
+class Share(NamedTuple):
+    """What so many arrays have each: a placement of a part of the GEMM."""
+
+    placement: Placement
+    arrays: int
+
+
+def as_row_says(partition: Partition, placement: Placement) -> Partition:
+    """A partition in the dimensions of the GEMM as it is given, or, again, as it runs."""
+    turned: dict[Partition, Partition] = {"m": "n", "n": "m"}
+    return turned.get(partition, partition) if placement.transposed else partition
+
+
+def partitions(machine: SystolicArray, placement: Placement) -> list[Partition]:
+    """The ways in which a GEMM may be shared out that give more than one array something to do.
+
+    One array has all of a GEMM that is too small for each of them.
+    """
+    if machine.partition == "best":
+        named: tuple[Partition, ...] = get_args(Partition)[:4]
+    else:
+        named = (as_row_says(machine.partition, placement),)
+    found = [one for one in named if len(_spans(machine, placement, one)) > 1]
+    return found or [""]
+
+
+def common(partition: Partition, placement: Placement) -> Literal["a", "b", ""]:
+    """The operand that all arrays read whole."""
+    of: dict[Partition, Literal["a", "b", ""]] = {"m": "b", "n": "a"}
+    return of.get(partition, "")
+
+
+def shares(machine: SystolicArray, placement: Placement, partition: Partition) -> list[Share]:
+    """What arrays get, the most first; arrays without any work have none."""
+    if not partition:
+        return [Share(placement, 1)]
+    found: list[Share] = []
+    sizes: list[int] = []
+    for start, stop in _spans(machine, placement, partition):
+        if sizes and sizes[-1] == stop - start and not placement.needs_bits(machine):
+            found[-1] = found[-1]._replace(arrays=found[-1].arrays + 1)
+            continue
+        found.append(Share(_part(machine, placement, partition, start, stop), 1))
+        sizes.append(stop - start)
+    return found
+
+
+def _spans(
+    machine: SystolicArray, placement: Placement, partition: Partition
+) -> list[tuple[int, int]]:
+    """From where to where each array's part of a dimension goes, none of them empty."""
+    work = placement.work
+    sizes = {"m": work.gemm.m, "n": work.gemm.n, "k": work.k, "copies": work.gemm.count}
+    size, grain = sizes[partition], _grain(machine, placement, partition)
+    units = -(-size // grain)
+    least, more = divmod(units, machine.arrays)
+    spans, start = [], 0
+    for array in range(min(units, machine.arrays)):
+        stop = min(size, start + grain * (least + (array < more)))
+        spans.append((start, stop))
+        start = stop
+    return spans
+
+
+def _grain(machine: SystolicArray, placement: Placement, partition: Partition) -> int:
+    """What parts of a dimension are multiples of."""
+    flow = placement.dataflow
+    if partition == "k":
+        group = math.lcm(
+            placement.native.group, placement.work.a.pattern.group, placement.work.b.pattern.group
+        )
+        if machine.pad_slots > 1:
+            group = math.lcm(group, machine.padded(1, placement.native))
+        fold = machine.rows * placement.native.group // placement.native.keep
+        return fold if flow.rows == "k" and fold % group == 0 else group
+    return {flow.cols: machine.cols, flow.rows: machine.rows}.get(str(partition), 1)
+
+
+def _part(
+    machine: SystolicArray, placement: Placement, partition: Partition, start: int, stop: int
+) -> Placement:
+    work = placement.work
+    g = work.gemm
+    if partition == "copies":
+        gemm = replace(g, count=stop - start)
+        a, b = (_copies(mask, g.count, start, stop) for mask in (work.a, work.b))
+        return replace(placement, work=replace(work, gemm=gemm, a=a, b=b))
+    if partition == "k":
+        return _part_of_k(machine, placement, start, stop)
+    if partition == "m":
+        gemm = replace(g, m=stop - start, a_elements=_scaled(g.a_elements, stop - start, g.m))
+        part = replace(work, gemm=gemm, a=_rows(work.a, g.count, start, stop))
+    else:
+        gemm = replace(g, n=stop - start, b_elements=_scaled(g.b_elements, stop - start, g.n))
+        part = replace(work, gemm=gemm, b=_rows(work.b, g.count, start, stop))
+    return replace(placement, work=part)
+
+
+def _part_of_k(
+    machine: SystolicArray, placement: Placement, start: int, stop: int
+) -> Placement:
+    work, g = placement.work, placement.work.gemm
+    size = stop - start
+    gemm: Gemm = replace(
+        g,
+        k=max(1, min(g.k, stop) - start),
+        a_elements=_scaled(g.a_elements, size, work.k),
+        b_elements=_scaled(g.b_elements, size, work.k),
+    )
+    part = SparseGemm(
+        gemm, _along_k(work.a, start, stop), _along_k(work.b, start, stop), work.note
+    )
+    k = machine.padded(size, placement.native)
+    a_stored, b_stored = (
+        _stored(stored, size if stored.compressed else k)
+        for stored in (placement.a_stored, placement.b_stored)
+    )
+    return replace(placement, work=part, k=k, a_stored=a_stored, b_stored=b_stored)
+
+
+def _stored(whole: Stored, k: int) -> Stored:
+    return whole._replace(elements=whole.pattern.stored(k))
+
+
+def _scaled(elements: int | None, part: int, whole: int) -> int | None:
+    return None if elements is None else max(1, -(-elements * part // whole))
+
+
+def _sliced(mask: Mask, rows: int, k: int, source: Callable[[], Words]) -> Mask:
+    if mask.is_dense:
+        return Mask.dense(rows, k)
+    return replace(mask, rows=rows, k=k, source=source)
+
+
+def _rows(mask: Mask, copies: int, start: int, stop: int) -> Mask:
+    """The same rows of every copy of an operand."""
+
+    def words() -> Words:
+        each = mask.words.reshape(copies, mask.rows // copies, -1)
+        return each[:, start:stop].reshape(copies * (stop - start), -1)
+
+    return _sliced(mask, copies * (stop - start), mask.k, words)
+
+
+def _copies(mask: Mask, copies: int, start: int, stop: int) -> Mask:
+    rows = mask.rows // copies
+    return _sliced(
+        mask, (stop - start) * rows, mask.k, lambda: mask.words[start * rows : stop * rows]
+    )
+
+
+def _along_k(mask: Mask, start: int, stop: int) -> Mask:
+    def words() -> Words:
+        return pack(unpack(mask.words, mask.k)[:, start:stop])
+
+    return _sliced(mask, mask.rows, stop - start, words)
