@@ -145,7 +145,7 @@ class Run(NamedTuple):
 
     Of the cycles without memory those that skew and shifts take; of the others what is waited for.
     ``first`` and ``last`` are the transfers that nothing hides: of the first operands, and of the
-    last results.
+    last results, ``out`` all of these that leave while they are made.
     """
 
     cycles: float
@@ -158,6 +158,7 @@ class Run(NamedTuple):
     write_back: float = 0.0
     first: float = 0.0
     last: float = 0.0
+    out: float = 0.0
 
 
 def fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> Run:
@@ -236,7 +237,7 @@ class _Pipeline:
         latency = min(waits, self.latency + max(0.0, late))
         write_back = min(waits - latency, tail)
         bandwidth = waits - latency - write_back
-        ends = (head - self.latency, tail)
+        ends = (head - self.latency, tail, out if self.placement.dataflow.preloads else 0.0)
         run = Run(cycles, compute, counted, fill, shifts, bandwidth, latency, write_back, *ends)
         return run, least
 

@@ -12,7 +12,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
 
-__all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "writeup"]
+__all__ = ["Moved", "Spent", "bound", "distinct", "element_bits", "transfer_cycles", "writeup"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(spent, busy),
+        bound=bound(spent, busy),
         delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
@@ -164,7 +164,7 @@ def _compressed(placement: Placement) -> str:
     return "".join(sorted(stored))
 
 
-def _bound(spent: Spent, transfer: float) -> str:
+def bound(spent: Spent, transfer: float) -> str:
     """What is busy longest: the channel or the array, and in the array feeding or filling it.
 
     Latency if the array waits longer than it works and the channel is not why. What feeds is the

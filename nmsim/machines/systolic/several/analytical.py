@@ -1,18 +1,19 @@
 """Several arrays in closed form: the slowest of them, or the channel, and a queue at both ends.
 
 With one array at a time nothing hides its first transfer and its last results. Of n arrays that
-start together the last one stands in line behind n - 1 first transfers, and at the end, where
-arrays are done together, behind as many last results; in between, pieces are asked for two ahead,
-and as long as the channel is not busy throughout, who waits once is then out of the others' way
-(the deterministic case of a closed queueing network of n customers and one server, whose throughput
+start together the last one stands in line behind n - 1 first transfers; who waits once is then out
+of the others' way, pieces being asked for two ahead, as long as the channel is not busy throughout,
+and leaves its last results after them (the deterministic case of a closed queueing network of n customers and one server, whose throughput
 is the lesser of n customers' own and the server's: Denning and Buzen, ACM Computing Surveys 1978,
 section 6). So a GEMM takes the longest of
 
-- what each array computes and waits for latency, n first transfers and n last results;
-- what each would take alone;
-- the channel for the bytes of all arrays, a request's latency and a fold's way through the array.
+- what an array computes, its waits for latency, its first transfer f and its last results l, and
+  n - 1 times the longer of f and l;
+- the channel for the bytes of all arrays, and a request's latency and a fold's way through the
+  array behind the last load, as far as that is longer than last results take.
 
-Arrays that share their buffers load what they have in common once, first transfers included.
+Arrays that share their buffers have no line to stand in: first transfers and last results are those
+of all arrays, and what they have in common is loaded once.
 """
 
 import math
@@ -24,7 +25,7 @@ from nmsim.machines.systolic.analytical import Run, fastest
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.outcome import Own, Reduction, moved, reduction, written
-from nmsim.machines.systolic.several.shares import Partition, Share, common, partitions, shares
+from nmsim.machines.systolic.several.shares import Share, Split, common, shares, splits
 from nmsim.machines.systolic.slots import expected_misfit_share
 from nmsim.machines.systolic.traffic import Moved, element_bits, transfer_cycles
 from nmsim.result import Result
@@ -35,7 +36,7 @@ __all__ = ["estimate"]
 class _Way(NamedTuple):
     """How a GEMM is shared out, and what each share takes alone, in closed form."""
 
-    partition: Partition
+    split: Split
     shares: Sequence[Share]
     runs: Sequence[Run]
     adds: Reduction | None
@@ -56,7 +57,7 @@ def estimate(machine: SystolicArray, placement: Placement) -> Result:
     """
     found = [
         _result(machine, placement, way)
-        for one in partitions(machine, placement)
+        for one in splits(machine, placement)
         for way in _ways(machine, placement, one)
     ]
     best = min(found, key=lambda one: (one.cycles, one.dram_read_bytes + one.dram_write_bytes))
@@ -66,30 +67,28 @@ def estimate(machine: SystolicArray, placement: Placement) -> Result:
     return best
 
 
-def _ways(machine: SystolicArray, placement: Placement, partition: Partition) -> list[_Way]:
+def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[_Way]:
     """A partition, its folds cut as is fastest alone, and as if all transfers took n times."""
-    parts = shares(machine, placement, partition)
+    parts = shares(machine, placement, split)
     at_work = sum(share.arrays for share in parts)
-    adds = reduction(machine, placement, at_work) if partition == "k" else None
+    adds = reduction(machine, placement, at_work) if split.by == "k" else None
     ways = []
     for times in (1, at_work) if machine.dram.gbps else (1,):
-        slow = _own(machine, placement, partition, times)
+        slow = _own(machine, split, times)
         ways.append(
-            _Way(partition, parts, [fastest(slow, one.placement, None) for one in parts], adds)
+            _Way(split, parts, [fastest(slow, one.placement, None) for one in parts], adds)
         )
     return ways
 
 
-def _own(
-    machine: SystolicArray, placement: Placement, partition: Partition, times: int
-) -> SystolicArray:
+def _own(machine: SystolicArray, split: Split, times: int) -> SystolicArray:
     """One array with its part of the buffers, and a channel so many times slower."""
     dram = machine.dram
     if dram.gbps is not None:
         dram = dram.model_copy(update={"gbps": dram.gbps / times})
     sram = machine.sram
     if machine.buffers == "shared":
-        shared, n = common(partition, placement), machine.arrays
+        shared, n = common(split), split.arrays
         sizes = {
             f"{one}_kib": getattr(sram, f"{one}_kib") / (1 if one == shared else n) for one in "abc"
         }
@@ -102,7 +101,7 @@ def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
         (_moved(share, run), share.arrays)
         for share, run in zip(way.shares, way.runs, strict=True)
     ]
-    together = moved(machine, placement, way.partition, each)
+    together = moved(machine, placement, way.split, each)
     busy = _busy(machine, placement, way, together)
     owns = [
         _spent(machine, way, share, run, busy)
@@ -113,7 +112,7 @@ def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
     return written(
         machine,
         placement,
-        way.partition,
+        way.split,
         owns,
         together,
         issued,
@@ -135,34 +134,36 @@ def _moved(share: Share, run: Run) -> Moved:
     )
 
 
-def _busy(
-    machine: SystolicArray, placement: Placement, way: _Way, together: Moved
-) -> float:
-    """Cycles of the channel until the arrays have what they need and their results have left."""
+def _busy(machine: SystolicArray, placement: Placement, way: _Way, together: Moved) -> float:
+    """Cycles of the channel until the arrays have what they need and their results have left.
+
+    Behind the last load come a request's latency and a fold's way through the array, while last
+    results leave that were made before.
+    """
     bits = (
         together.x_loaded * element_bits(machine, placement, placement.x)
         + together.y_loaded * element_bits(machine, placement, placement.y)
         + (together.sums_in + together.sums_out) * machine.accumulator_bits
         + together.outputs * machine.output_bits
     )
-    cycles = transfer_cycles(machine, bits)
-    if way.adds and machine.dram.gbps is not None:  # those of the sums' way back come later
-        elements = together.outputs
-        last = elements * (way.adds.parts * machine.accumulator_bits + machine.output_bits)
-        cycles -= transfer_cycles(machine, last)
-    return cycles + machine.dram.latency_ns * machine.clock_mhz * 1e-3
+    if way.adds:  # what is added up goes through the channel later
+        sums = way.adds.parts * machine.accumulator_bits + machine.output_bits
+        bits -= together.outputs * sums
+    behind = machine.dram.latency_ns * machine.clock_mhz * 1e-3 + machine.fill_cycles
+    out = sum(share.arrays * run.out for share, run in zip(way.shares, way.runs, strict=True))
+    return transfer_cycles(machine, bits) + max(0.0, behind - out)
 
 
-def _spent(
-    machine: SystolicArray, way: _Way, share: Share, run: Run, busy: float
-) -> Own:
+def _spent(machine: SystolicArray, way: _Way, share: Share, run: Run, busy: float) -> Own:
     """What an array of a share spends, in line with the others at both ends."""
     n = way.arrays
-    waiting = run.latency + n * (run.first + run.last)
-    cycles = max(run.compute + waiting, busy)
+    first, last = n * run.first, n * run.last
+    if machine.buffers == "private":  # those who came later to the first are later at the last
+        first, last = run.first, run.last + (n - 1) * max(run.first, run.last)
+    cycles = max(run.compute + run.latency + first + last, busy)
     waits = cycles - run.compute
     latency = min(waits, run.latency)
-    write_back = min(waits - latency, n * run.last)
+    write_back = min(waits - latency, run.last)
     counted = run.counted
     return Own(
         share.arrays,

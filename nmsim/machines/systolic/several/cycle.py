@@ -35,7 +35,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.outcome import Own, Reduction, moved, reduction, written
 from nmsim.machines.systolic.several.programs import program_of
-from nmsim.machines.systolic.several.shares import Partition, Share, common, partitions, shares
+from nmsim.machines.systolic.several.shares import Share, Split, common, shares, splits
 from nmsim.machines.systolic.traffic import Moved
 from nmsim.result import Result
 
@@ -87,7 +87,7 @@ class _Way(NamedTuple):
     ``least`` is what it takes at least, ticks.
     """
 
-    partition: Partition
+    split: Split
     loops: Sequence[_Loops]
     sums: Sequence[Sums]
     adds: Reduction | None
@@ -104,11 +104,11 @@ def run(machine: SystolicArray, placement: Placement) -> Result:
     ShapeError
         if its times or sums might not fit 64 bits.
     """
-    parted = partitions(machine, placement)
+    ways = splits(machine, placement)
     if machine.buffers == "shared":
-        found = [_in_lock_step(machine, placement, one) for one in parted]
+        found = [_in_lock_step(machine, placement, one) for one in ways]
     else:
-        found = _contending(machine, placement, parted)
+        found = _contending(machine, placement, ways)
     best = min(found, key=lambda one: (one.cycles, one.dram_read_bytes + one.dram_write_bytes))
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
@@ -128,11 +128,11 @@ def _loops(machine: SystolicArray, share: Share, half: Halves, sums_leave: bool)
 
 
 def _contending(
-    machine: SystolicArray, placement: Placement, parted: Sequence[Partition]
+    machine: SystolicArray, placement: Placement, open_to_it: Sequence[Split]
 ) -> list[Result]:
     """Results of those ways that may be the fastest; each array with buffers of its own."""
     ways = sorted(
-        (way for one in parted for way in _ways(machine, placement, one)),
+        (way for one in open_to_it for way in _ways(machine, placement, one)),
         key=lambda way: way.least,
     )
     found: list[Result] = []
@@ -143,10 +143,10 @@ def _contending(
     return found
 
 
-def _ways(machine: SystolicArray, placement: Placement, partition: Partition) -> Iterator[_Way]:
-    parts = shares(machine, placement, partition)
+def _ways(machine: SystolicArray, placement: Placement, split: Split) -> Iterator[_Way]:
+    parts = shares(machine, placement, split)
     at_work = sum(share.arrays for share in parts)
-    adds = reduction(machine, placement, at_work) if partition == "k" else None
+    adds = reduction(machine, placement, at_work) if split.by == "k" else None
     loops = [
         _loops(machine, share, halves(machine, share.placement), adds is not None)
         for share in parts
@@ -160,7 +160,7 @@ def _ways(machine: SystolicArray, placement: Placement, partition: Partition) ->
         if cuts not in tried:
             tried.add(cuts)
             sums = [one.sums(cut, _Slower()) for one, cut in zip(loops, cuts, strict=True)]
-            yield _Way(partition, loops, sums, adds, _least(loops, sums, adds))
+            yield _Way(split, loops, sums, adds, _least(loops, sums, adds))
 
 
 def _least(loops: Sequence[_Loops], sums: Sequence[Sums], adds: Reduction | None) -> float:
@@ -216,14 +216,14 @@ def _events(machine: SystolicArray, way: _Way, which: Sequence[int]) -> Contende
     return contend([programs[i] for i in which], way.loops[0].array.timing)
 
 
-def _in_lock_step(machine: SystolicArray, placement: Placement, partition: Partition) -> Result:
+def _in_lock_step(machine: SystolicArray, placement: Placement, split: Split) -> Result:
     """All arrays run one program, that of the largest share, from buffers that they share."""
-    parts = shares(machine, placement, partition)
+    parts = shares(machine, placement, split)
     adds = None
-    if partition == "k":
+    if split.by == "k":
         adds = reduction(machine, placement, sum(share.arrays for share in parts))
-    first, shared = parts[0], common(partition, placement)
-    half = _shared_out(halves(machine, first.placement), machine, first.placement, shared)
+    first, shared = parts[0], common(split)
+    half = _shared_out(halves(machine, first.placement), split, first.placement, shared)
     loops = [_loops(machine, share, half, adds is not None) for share in parts]
     lead = loops[0]._replace(slots=_fullest([one.slots for one in loops]))
     slower = _all_together(loops, shared)
@@ -241,14 +241,12 @@ def _in_lock_step(machine: SystolicArray, placement: Placement, partition: Parti
     owns[0] = owns[0]._replace(
         compute=longest, streamed=owns[0].streamed + longest - owns[0].compute
     )
-    return _told(machine, placement, _Way(partition, loops, sums, adds, 0.0), owns)
+    return _told(machine, placement, _Way(split, loops, sums, adds, 0.0), owns)
 
 
-def _shared_out(
-    half: Halves, machine: SystolicArray, placement: Placement, shared: str
-) -> Halves:
+def _shared_out(half: Halves, split: Split, placement: Placement, shared: str) -> Halves:
     """What of half the shared buffers is each array's: all for what they have in common."""
-    n = machine.arrays
+    n = split.arrays
     return Halves(
         half.x if placement.x == shared else half.x / n,
         half.y if placement.y == shared else half.y / n,
@@ -308,9 +306,9 @@ def _told(
     return written(
         machine,
         placement,
-        way.partition,
+        way.split,
         owns,
-        moved(machine, placement, way.partition, each),
+        moved(machine, placement, way.split, each),
         issued,
         way.adds,
         folds // machine.arrays,

@@ -15,8 +15,8 @@ from nmsim.machines.systolic.pipeline.folds import Sums
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import Placement, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.several.shares import Partition, as_row_says, common
-from nmsim.machines.systolic.traffic import Moved, Spent, writeup
+from nmsim.machines.systolic.several.shares import Split, as_row_says, common
+from nmsim.machines.systolic.traffic import Moved, Spent, bound, transfer_cycles, writeup
 from nmsim.result import Result
 
 __all__ = ["Own", "Reduction", "moved", "reduction", "written"]
@@ -72,12 +72,13 @@ class Reduction(NamedTuple):
 def reduction(machine: SystolicArray, placement: Placement, parts: int) -> Reduction:
     """What adding up takes, behind the last array's last sums.
 
-    The channel carries ``parts`` sums of every element of C in and one result out; every array adds
-    as many a cycle as it has columns, while they come. Before, one request is answered.
+    The channel carries ``parts`` sums of every element of C in and one result out; every array that
+    had a part adds as many a cycle as it has columns, while they come. Before, one request is
+    answered.
     """
     g = placement.work.gemm
     elements = g.m * g.n * g.count
-    adding = parts * elements / (machine.arrays * machine.cols)
+    adding = elements / machine.cols
     moving = 0.0
     if machine.dram.gbps is not None:
         bits = elements * (parts * machine.accumulator_bits + machine.output_bits)
@@ -89,7 +90,7 @@ def reduction(machine: SystolicArray, placement: Placement, parts: int) -> Reduc
 def moved(
     machine: SystolicArray,
     placement: Placement,
-    partition: Partition,
+    split: Split,
     each: Sequence[tuple[Moved, int]],
 ) -> Moved:
     """What all arrays move together; ``each`` says what so many of them move.
@@ -100,12 +101,12 @@ def moved(
     for one, arrays in each:
         for name, value in vars(one).items():
             total[name] += value * arrays
-    shared = common(partition, placement) if machine.buffers == "shared" else ""
+    shared = common(split) if machine.buffers == "shared" else ""
     if shared:
         position = "x" if shared == placement.x else "y"
         for name in (f"{position}_loaded", f"{position}_read"):
             total[name] = max(getattr(one, name) for one, _ in each)
-    if partition == "k":
+    if split.by == "k":
         parts, outputs = sum(arrays for _, arrays in each), each[0][0].outputs
         total["sums_in"] += parts * outputs
         total["sums_out"] += parts * outputs
@@ -116,7 +117,7 @@ def moved(
 def written(
     machine: SystolicArray,
     placement: Placement,
-    partition: Partition,
+    split: Split,
     owns: Sequence[Own],
     all_moved: Moved,
     issued: int,
@@ -152,4 +153,16 @@ def written(
         idle=end - mean(o.cycles for o in owns),
     )
     result = writeup(machine, placement, all_moved, spent)
-    return replace(result, partition=str(as_row_says(partition, placement)))
+    moving = result.dram_read_bytes + result.dram_write_bytes
+    return replace(
+        result,
+        partition=str(as_row_says(split.by, placement)),
+        bound=_bound(owns, cycles, transfer_cycles(machine, 8 * moving / placement.work.gemm.repeat)),
+    )
+
+
+def _bound(owns: Sequence[Own], cycles: int, transfer: float) -> str:
+    """What limits the array that computes longest."""
+    own = max(owns, key=lambda one: one.compute)
+    compute, waited = math.ceil(own.compute), math.ceil(own.path)
+    return bound(Spent(compute, waited, 0, own.streamed, cycles, 0), transfer)

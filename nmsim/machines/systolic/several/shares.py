@@ -8,7 +8,7 @@ of K end with a group of both masks and of the selectors.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
@@ -16,10 +16,17 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
 
-__all__ = ["Partition", "Share", "as_row_says", "common", "partitions", "shares"]
+__all__ = ["Partition", "Share", "Split", "as_row_says", "common", "shares", "splits"]
 
 Partition = Literal["m", "n", "k", "copies", ""]
 """What arrays have parts of, of C = A . B^T as it runs; "": one of them has all."""
+
+
+class Split(NamedTuple):
+    """What arrays have parts of, and how many of them have any."""
+
+    by: Partition
+    arrays: int
 
 
 class Share(NamedTuple):
@@ -35,51 +42,61 @@ def as_row_says(partition: Partition, placement: Placement) -> Partition:
     return turned.get(partition, partition) if placement.transposed else partition
 
 
-def partitions(machine: SystolicArray, placement: Placement) -> list[Partition]:
-    """The ways in which a GEMM may be shared out that give more than one array something to do.
+def splits(machine: SystolicArray, placement: Placement) -> list[Split]:
+    """The ways in which a GEMM may be shared out among the arrays of a machine.
 
-    One array has all of a GEMM that is too small for each of them.
+    By each dimension that the machine leaves open, among all arrays or among 1, 2, 4, ... of them:
+    a machine with twice as many arrays may do whatever the other one can.
     """
-    if machine.partition == "best":
-        named: tuple[Partition, ...] = get_args(Partition)[:4]
-    else:
+    named: tuple[Partition, ...] = ("m", "n", "k", "copies")
+    if machine.partition != "best":
         named = (as_row_says(machine.partition, placement),)
-    found = [one for one in named if len(_spans(machine, placement, one)) > 1]
-    return found or [""]
+    found = [Split("", 1)]
+    for by in named:
+        for arrays in _numbers(machine.arrays):
+            parts = len(_spans(machine, placement, Split(by, arrays)))
+            if parts > 1 and Split(by, parts) not in found:
+                found.append(Split(by, parts))
+    return found
 
 
-def common(partition: Partition, placement: Placement) -> Literal["a", "b", ""]:
-    """The operand that all arrays read whole."""
+def _numbers(most: int) -> list[int]:
+    """How many arrays are tried."""
+    return [*(2**i for i in range(1, most.bit_length()) if 2**i < most), most]
+
+
+def common(split: Split) -> Literal["a", "b", ""]:
+    """The operand of the GEMM, as it runs, that all arrays read whole."""
     of: dict[Partition, Literal["a", "b", ""]] = {"m": "b", "n": "a"}
-    return of.get(partition, "")
+    return of.get(split.by, "")
 
 
-def shares(machine: SystolicArray, placement: Placement, partition: Partition) -> list[Share]:
+def shares(machine: SystolicArray, placement: Placement, split: Split) -> list[Share]:
     """What arrays get, the most first; arrays without any work have none."""
-    if not partition:
+    if not split.by:
         return [Share(placement, 1)]
     found: list[Share] = []
     sizes: list[int] = []
-    for start, stop in _spans(machine, placement, partition):
+    for start, stop in _spans(machine, placement, split):
         if sizes and sizes[-1] == stop - start and not placement.needs_bits(machine):
             found[-1] = found[-1]._replace(arrays=found[-1].arrays + 1)
             continue
-        found.append(Share(_part(machine, placement, partition, start, stop), 1))
+        found.append(Share(_part(machine, placement, split.by, start, stop), 1))
         sizes.append(stop - start)
     return found
 
 
 def _spans(
-    machine: SystolicArray, placement: Placement, partition: Partition
+    machine: SystolicArray, placement: Placement, split: Split
 ) -> list[tuple[int, int]]:
     """From where to where each array's part of a dimension goes, none of them empty."""
     work = placement.work
     sizes = {"m": work.gemm.m, "n": work.gemm.n, "k": work.k, "copies": work.gemm.count}
-    size, grain = sizes[partition], _grain(machine, placement, partition)
+    size, grain = sizes[split.by], _grain(machine, placement, split.by)
     units = -(-size // grain)
-    least, more = divmod(units, machine.arrays)
+    least, more = divmod(units, split.arrays)
     spans, start = [], 0
-    for array in range(min(units, machine.arrays)):
+    for array in range(min(units, split.arrays)):
         stop = min(size, start + grain * (least + (array < more)))
         spans.append((start, stop))
         start = stop
