@@ -9,7 +9,7 @@ from nmsim.machines.systolic.several import cycle as several_cycle
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["simulate_cycle", "simulate_analytical", "stored"]
+__all__ = ["simulate_analytical", "simulate_cycle", "stored"]
 
 
 def simulate_cycle(

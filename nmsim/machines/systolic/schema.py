@@ -151,8 +151,8 @@ class SystolicArray(Machine):
     )
     partition: Literal["best", "m", "n", "k", "copies"] = Field(
         "best",
-        description="what each array gets of a GEMM: a part of its rows of C (m), its columns (n), "
-        "K (k, whose sums are then added up through DRAM) or its copies; whichever is faster (best)",
+        description="what each array gets of a GEMM: a part of the rows of C (m), its columns (n), "
+        "K (k, whose sums are then added up through DRAM) or its copies; or what is fastest (best)",
     )
     buffers: Literal["private", "shared"] = Field(
         "private",

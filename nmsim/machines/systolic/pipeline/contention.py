@@ -87,10 +87,11 @@ def contend(programs: Sequence[Program], timing: Timing, steps: int = STEPS) -> 
     Parameters
     ----------
     steps
-        After so many pieces, arrays need only stand at the same places of their programs for what
-        lies between to be repeated, whatever the times: then ``exact`` is False.
+        After so many pieces, arrays need only stand at the same places of their programs as some
+        pieces ago, half as many at most, for what lies between to be repeated, whatever the times:
+        then ``exact`` is False.
     """
-    world = _World(simpy.Environment(), timing, steps)
+    world = _World(simpy.Environment(), timing, most=steps, window=steps // 2)
     for number, program in enumerate(programs):
         array = _Array(world, number, program)
         world.arrays.append(array)
@@ -101,7 +102,7 @@ def contend(programs: Sequence[Program], timing: Timing, steps: int = STEPS) -> 
 
 
 class _Seen(NamedTuple):
-    """When all arrays stood somewhere, where each did, and what each had counted."""
+    """When all arrays stood somewhere, what was skipped included, where, and what was counted."""
 
     at: int
     places: list[tuple[int, int, int]]
@@ -112,18 +113,28 @@ class _Seen(NamedTuple):
 class _World:
     """The channel, the arrays, and what has been seen of them.
 
-    ``skipped`` is the time that was not run: what happens now happens so much later.
+    Parameters
+    ----------
+    most, window
+        After ``most`` pieces what has been seen in the last ``window`` of them may be repeated if
+        only the places in all programs are alike.
+    skipped
+        The time that was not run: what happens now happens so much later.
+    seen, placed
+        By how all arrays stood, and by where in their programs alone.
     """
 
     env: simpy.Environment
     timing: Timing
     most: int
+    window: int
     arrays: "list[_Array]" = field(default_factory=list)
     steps: int = 0
     exact: bool = True
     skipped: int = 0
     turns: int = 0
     seen: dict[Any, _Seen] = field(default_factory=dict)
+    placed: dict[Any, _Seen] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.channel = simpy.Resource(self.env, capacity=1)
@@ -132,27 +143,42 @@ class _World:
         """A fold opens: skip what repeats itself, if the first array that is at work opens it."""
         if next(one for one in self.arrays if not one.done) is not who:
             return
-        now, strict = int(self.env.now), self.steps < self.most
+        now = int(self.env.now)
         # Of what happens at one time, that comes first which was asked for first.
-        order = sorted(self.arrays, key=lambda one: (one.due, one.turn)) if strict else ()
-        key = (
-            *(one.stands(now, strict=strict) for one in self.arrays),
-            *(one.number for one in order if not one.done),
-        )
+        order = sorted(self.arrays, key=lambda one: (one.due, one.turn))
+        stands = [one.stands(now) for one in self.arrays]
+        key = (*stands, *(one.number for one in order if not one.done))
         before = self.seen.get(key)
         if before is not None:
-            times = min(map(_Array.alike, self.arrays, before.places))
-            if times > 0:
-                self._skip(before, now, times)
-                self.exact = self.exact and strict
-        self.seen[key] = _Seen(
-            now, [one.place for one in self.arrays], [one.counted for one in self.arrays]
+            self._skip(before)
+        self.seen[key] = self._now()
+        if self.steps >= self.most - self.window:
+            self._take_for_steady(tuple(one[: _Array.PLACE] for one in stands))
+
+    def _now(self) -> _Seen:
+        return _Seen(
+            int(self.env.now) + self.skipped,
+            [one.place for one in self.arrays],
+            [one.counted for one in self.arrays],
         )
 
-    def _skip(self, before: _Seen, now: int, times: int) -> None:
-        self.skipped += times * (now - before.at)
+    def _take_for_steady(self, key: tuple[Any, ...]) -> None:
+        """Repeat what lies between two like places, a window of pieces apart at most."""
+        before = self.placed.setdefault(key, self._now())
+        if self.steps >= self.most and self._skip(before):
+            self.exact = False
+            self.placed.clear()
+            self.most = self.steps + self.window
+
+    def _skip(self, before: _Seen) -> bool:
+        """Add up what has happened since, as often as all programs repeat themselves."""
+        times = min(map(_Array.alike, self.arrays, before.places))
+        if times <= 0:
+            return False
+        self.skipped += times * (int(self.env.now) + self.skipped - before.at)
         for one, place, counted in zip(self.arrays, before.places, before.counted, strict=True):
             one.skip(place, counted, times)
+        return True
 
 
 _WAITS, _STANDS, _HOLDS = range(3)
@@ -189,14 +215,15 @@ class _Array:
         """What has been counted so far."""
         return (*(getattr(self.progress, name) for name in _COUNTED), self.carried)
 
-    def stands(self, now: int, *, strict: bool) -> tuple[Any, ...]:
-        """How the array stands, as seen from ``now``; not strict: in its program alone."""
+    PLACE = 3
+    """The first elements of how an array stands: its fold, piece and step."""
+
+    def stands(self, now: int) -> tuple[Any, ...]:
+        """How the array stands, times as seen from ``now``."""
         if self.done:
             return ("done",)
         ends = self.run_at == len(self.program.folds)
         here = -1 if ends else int(self.program.folds[self.run_at]), self.piece, self.step
-        if not strict:
-            return here
         return *here, self.doing, self.due - now, *self.progress.since(now)
 
     def alike(self, before: tuple[int, int, int]) -> int:

@@ -238,9 +238,7 @@ def sum_folds(
     return _told(state, state[TOTAL], state[COMPUTE], cut)
 
 
-def sum_cut(
-    array: Array, buffers: Buffers, work: Work, cut: Cut, slots: NDArray[np.int64]
-) -> Sums:
+def sum_cut(array: Array, buffers: Buffers, work: Work, cut: Cut, slots: NDArray[np.int64]) -> Sums:
     """The same, cut as it is given, of an array that does not intersect."""
     state, spent = np.zeros(STATE_SIZE, np.int64), np.zeros((1, 1, 1), np.int64)
     nest = sum_k_on_rows if array.timing.held else sum_k_in_time

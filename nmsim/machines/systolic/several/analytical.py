@@ -1,11 +1,11 @@
 """Several arrays in closed form: the slowest of them, or the channel, and a queue at both ends.
 
-With one array at a time nothing hides its first transfer and its last results. Of n arrays that
-start together the last one stands in line behind n - 1 first transfers; who waits once is then out
-of the others' way, pieces being asked for two ahead, as long as the channel is not busy throughout,
-and leaves its last results after them (the deterministic case of a closed queueing network of n customers and one server, whose throughput
-is the lesser of n customers' own and the server's: Denning and Buzen, ACM Computing Surveys 1978,
-section 6). So a GEMM takes the longest of
+With one array nothing hides its first transfer and its last results. Of n arrays that start at once
+the last one stands in line behind n - 1 first transfers. Who waits once is then out of the others'
+way, pieces being asked for two ahead, as long as the channel is not busy throughout, and leaves its
+last results after them: the deterministic case of a closed queueing network of n customers and one
+server, whose throughput is the lesser of the customers' own and the server's (Denning and Buzen,
+ACM Computing Surveys 1978, section 6). So a GEMM takes the longer of
 
 - what an array computes, its waits for latency, its first transfer f and its last results l, and
   n - 1 times the longer of f and l;
@@ -16,7 +16,6 @@ Arrays that share their buffers have no line to stand in: first transfers and la
 of all arrays, and what they have in common is loaded once.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -75,9 +74,7 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[_W
     ways = []
     for times in (1, at_work) if machine.dram.gbps else (1,):
         slow = _own(machine, split, times)
-        ways.append(
-            _Way(split, parts, [fastest(slow, one.placement, None) for one in parts], adds)
-        )
+        ways.append(_Way(split, parts, [fastest(slow, one.placement, None) for one in parts], adds))
     return ways
 
 
@@ -98,8 +95,7 @@ def _own(machine: SystolicArray, split: Split, times: int) -> SystolicArray:
 
 def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
     each = [
-        (_moved(share, run), share.arrays)
-        for share, run in zip(way.shares, way.runs, strict=True)
+        (_moved(share, run), share.arrays) for share, run in zip(way.shares, way.runs, strict=True)
     ]
     together = moved(machine, placement, way.split, each)
     busy = _busy(machine, placement, way, together)

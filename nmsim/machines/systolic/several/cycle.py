@@ -1,4 +1,4 @@
-"""Several arrays, fold by fold: private ones contend for the channel, sharing ones run in lock-step.
+"""Several arrays, fold by fold: with buffers of their own they contend, with shared ones never.
 
 With private buffers each array has a program of its own, and all programs go through one channel
 (``nmsim.machines.systolic.pipeline.contention``). How a GEMM is shared out, and how the folds of
@@ -84,14 +84,19 @@ class _Slower(NamedTuple):
 class _Way(NamedTuple):
     """A way to run a GEMM on all arrays: how it is shared out, cut, and what each share adds up to.
 
-    ``least`` is what it takes at least, ticks.
+    ``alone`` is what it takes at least before sums are added up, ticks.
     """
 
     split: Split
     loops: Sequence[_Loops]
     sums: Sequence[Sums]
     adds: Reduction | None
-    least: float
+    alone: float
+
+    @property
+    def least(self) -> float:
+        """What it takes at least, ticks."""
+        return self.alone + (TICKS * (self.adds.cycles + self.adds.latency) if self.adds else 0.0)
 
 
 def run(machine: SystolicArray, placement: Placement) -> Result:
@@ -123,7 +128,11 @@ def _loops(machine: SystolicArray, share: Share, half: Halves, sums_leave: bool)
     if sums_leave:
         buffers = buffers._replace(output_ticks=buffers.sum_ticks)
     return _Loops(
-        share, array_of(machine, placement), buffers, work_of(placement), slots_of(machine, placement)
+        share,
+        array_of(machine, placement),
+        buffers,
+        work_of(placement),
+        slots_of(machine, placement),
     )
 
 
@@ -160,17 +169,16 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> Iterato
         if cuts not in tried:
             tried.add(cuts)
             sums = [one.sums(cut, _Slower()) for one, cut in zip(loops, cuts, strict=True)]
-            yield _Way(split, loops, sums, adds, _least(loops, sums, adds))
+            yield _Way(split, loops, sums, adds, _least(loops, sums))
 
 
-def _least(loops: Sequence[_Loops], sums: Sequence[Sums], adds: Reduction | None) -> float:
+def _least(loops: Sequence[_Loops], sums: Sequence[Sums]) -> float:
     """Ticks that no order of the arrays' transfers goes below."""
     busy = sum(
         one.share.arrays * _channel_ticks(one.buffers, of)
         for one, of in zip(loops, sums, strict=True)
     )
-    last = TICKS * (adds.cycles + adds.latency) if adds else 0.0
-    return max(busy, *(of.total for of in sums)) + last
+    return max(busy, *(of.total for of in sums))
 
 
 def _channel_ticks(buffers: Buffers, sums: Sums) -> float:
@@ -191,14 +199,19 @@ def _contended(machine: SystolicArray, placement: Placement, way: _Way) -> Resul
     for i, finished in zip(which, ran.arrays, strict=True):
         own = Own.of(machine, way.loops[i].share.placement, way.sums[i], 1)
         bandwidth, latency, write_back = (ticks / TICKS for ticks in finished[1:4])
-        owns.append(
-            own._replace(bandwidth=bandwidth, latency=latency, write_back=write_back)
-        )
-    result = _told(machine, placement, way, owns)
-    return result if ran.exact else replace(result, note=_STEADY)
+        owns.append(own._replace(bandwidth=bandwidth, latency=latency, write_back=write_back))
+    if ran.exact:
+        return _told(machine, placement, way, owns)
+    last = max(range(len(owns)), key=lambda i: owns[i].cycles)
+    short = max(0.0, way.alone / TICKS - owns[last].cycles)
+    owns[last] = owns[last]._replace(bandwidth=owns[last].bandwidth + short)
+    return replace(_told(machine, placement, way, owns), note=_STEADY)
 
 
-_STEADY = "arrays on one channel: a period is taken to be steady that is so but for its waits"
+_STEADY = "arrays on one channel: not every fold was run, some were taken to be like others"
+
+UNEVEN = 20_000
+"""Folds of an array that may each differ; of more of them the tiles' mean stands for all."""
 
 
 def _events(machine: SystolicArray, way: _Way, which: Sequence[int]) -> Contended:
@@ -209,11 +222,29 @@ def _events(machine: SystolicArray, way: _Way, which: Sequence[int]) -> Contende
             for sums in way.sums
         ]
         return Contended([alone[i] for i in which], 0, exact=True)
-    programs = [
-        program_of(one.array, one.buffers, one.work, sums.cut, one.slots)
-        for one, sums in zip(way.loops, way.sums, strict=True)
-    ]
-    return contend([programs[i] for i in which], way.loops[0].array.timing)
+    programs = []
+    for one, sums in zip(way.loops, way.sums, strict=True):
+        slots = _evened(one.slots, sums.folds)
+        programs.append(program_of(one.array, one.buffers, one.work, sums.cut, slots))
+    ran = contend([programs[i] for i in which], way.loops[0].array.timing)
+    even = all(_repeats(one.slots, of.folds) for one, of in zip(way.loops, way.sums, strict=True))
+    return ran._replace(exact=ran.exact and even)
+
+
+def _repeats(slots: NDArray[np.int64], folds: int) -> bool:
+    """Whether folds may be run as they are: few, or of tiles that take as many slots each."""
+    return folds <= UNEVEN or bool((slots == slots[0, 0]).all())
+
+
+def _evened(slots: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """Slots as the events take them: where many folds differ, the mean of all tiles.
+
+    Bytes and slots are counted from the tiles as they are; what is evened out is when their
+    transfers are asked for.
+    """
+    if _repeats(slots, folds):
+        return slots
+    return np.full_like(slots, max(1, round(float(slots.mean()))))
 
 
 def _in_lock_step(machine: SystolicArray, placement: Placement, split: Split) -> Result:
@@ -282,9 +313,7 @@ def _all_together(loops: Sequence[_Loops], shared: str) -> _Slower:
     )
 
 
-def _told(
-    machine: SystolicArray, placement: Placement, way: _Way, owns: Sequence[Own]
-) -> Result:
+def _told(machine: SystolicArray, placement: Placement, way: _Way, owns: Sequence[Own]) -> Result:
     each = [
         (
             Moved(

@@ -157,7 +157,9 @@ def written(
     return replace(
         result,
         partition=str(as_row_says(split.by, placement)),
-        bound=_bound(owns, cycles, transfer_cycles(machine, 8 * moving / placement.work.gemm.repeat)),
+        bound=_bound(
+            owns, cycles, transfer_cycles(machine, 8 * moving / placement.work.gemm.repeat)
+        ),
     )
 
 

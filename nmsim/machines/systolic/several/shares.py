@@ -86,9 +86,7 @@ def shares(machine: SystolicArray, placement: Placement, split: Split) -> list[S
     return found
 
 
-def _spans(
-    machine: SystolicArray, placement: Placement, split: Split
-) -> list[tuple[int, int]]:
+def _spans(machine: SystolicArray, placement: Placement, split: Split) -> list[tuple[int, int]]:
     """From where to where each array's part of a dimension goes, none of them empty."""
     work = placement.work
     sizes = {"m": work.gemm.m, "n": work.gemm.n, "k": work.k, "copies": work.gemm.count}
@@ -114,7 +112,9 @@ def _grain(machine: SystolicArray, placement: Placement, partition: Partition) -
             group = math.lcm(group, machine.padded(1, placement.native))
         fold = machine.rows * placement.native.group // placement.native.keep
         return fold if flow.rows == "k" and fold % group == 0 else group
-    return {flow.cols: machine.cols, flow.rows: machine.rows}.get(str(partition), 1)
+    if partition == flow.cols:
+        return machine.cols
+    return machine.rows if partition == flow.rows else 1
 
 
 def _part(
@@ -137,9 +137,7 @@ def _part(
     return replace(placement, work=part)
 
 
-def _part_of_k(
-    machine: SystolicArray, placement: Placement, start: int, stop: int
-) -> Placement:
+def _part_of_k(machine: SystolicArray, placement: Placement, start: int, stop: int) -> Placement:
     work, g = placement.work, placement.work.gemm
     size = stop - start
     gemm: Gemm = replace(
@@ -148,9 +146,7 @@ def _part_of_k(
         a_elements=_scaled(g.a_elements, size, work.k),
         b_elements=_scaled(g.b_elements, size, work.k),
     )
-    part = SparseGemm(
-        gemm, _along_k(work.a, start, stop), _along_k(work.b, start, stop), work.note
-    )
+    part = SparseGemm(gemm, _along_k(work.a, start, stop), _along_k(work.b, start, stop), work.note)
     k = machine.padded(size, placement.native)
     a_stored, b_stored = (
         _stored(stored, size if stored.compressed else k)
