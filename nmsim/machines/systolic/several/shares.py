@@ -6,12 +6,13 @@ of K end with a group of both masks and of the selectors.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
+from nmsim.machines.systolic.pipeline.capacity import next_count
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
@@ -45,8 +46,9 @@ def as_row_says(partition: Partition, placement: Placement) -> Partition:
 def splits(machine: SystolicArray, placement: Placement) -> list[Split]:
     """The ways in which a GEMM may be shared out among the arrays of a machine.
 
-    By each dimension that the machine leaves open, among all arrays or among 1, 2, 4, ... of them:
-    a machine with twice as many arrays may do whatever the other one can.
+    By each dimension that the machine leaves open, among all arrays or among fewer of them: any
+    number up to 8, then four numbers in an octave, whatever the machine, so that one with more
+    arrays may do what another can.
     """
     named: tuple[Partition, ...] = ("m", "n", "k", "copies")
     if machine.partition != "best":
@@ -60,9 +62,13 @@ def splits(machine: SystolicArray, placement: Placement) -> list[Split]:
     return found
 
 
-def _numbers(most: int) -> list[int]:
+def _numbers(most: int) -> Iterator[int]:
     """How many arrays are tried."""
-    return [*(2**i for i in range(1, most.bit_length()) if 2**i < most), most]
+    count = 2
+    while count < most:
+        yield count
+        count = next_count(count)
+    yield most
 
 
 def common(split: Split) -> Literal["a", "b", ""]:
