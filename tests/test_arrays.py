@@ -382,7 +382,7 @@ def test_sums_of_parts_of_k_go_through_memory():
 @pytest.mark.parametrize("partition", ["m", "n"])
 def test_what_arrays_have_in_common_is_loaded_once_or_by_each(partition):
     g = Gemm(512, 512, 128)
-    fields = {"partition": partition, "order": "fixed"}
+    fields = {"partition": partition, "order": "fixed", "dram.gbps": 5000}
     private, shared = (
         simulate(
             load_hardware("systolic-128x128", arrays=4, buffers=b, **fields), SparseGemm.dense(g)
@@ -409,6 +409,20 @@ def test_steps_beyond_the_limit_assume_a_steady_state_and_say_so():
         max(a.at for a in exact.arrays), rel=0.05
     )
     assert [a.carried for a in short.arrays] == [a.carried for a in exact.arrays]
+
+
+def test_shares_that_no_buffer_holds_are_passed_over():
+    """A quarter of B's shared buffer is less than a tile of weights takes: fewer arrays run."""
+    fields = {"buffers": "shared", "order": "fixed", "sram.b_kib": 80, "partition": "n"}
+    work = SparseGemm.dense(Gemm(300, 512, 512))
+    for fidelity in ("cycle", "analytical"):
+        run, one = (
+            simulate(load_hardware("systolic-128x128", arrays=n, **fields), work, fidelity)
+            for n in (4, 1)
+        )
+        assert (run.cycles, run.partition) == (one.cycles, "")
+    with pytest.raises(CapacityError, match=r"sram\.b_kib is 40\.0, expected at least 64"):
+        simulate(load_hardware("systolic-128x128", arrays=4, **fields | {"sram.b_kib": 40}), work)
 
 
 def test_one_array_runs_as_ever():

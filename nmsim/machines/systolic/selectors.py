@@ -52,7 +52,7 @@ def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[st
         "selector_mux2": cost.two_input,
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
-        "partition": result.partition or None,
+        "partition": result.partition,
         "idle_array_cycles": result.idle_cycles,
         **split_slots(machine, work, result),
     }

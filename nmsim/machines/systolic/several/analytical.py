@@ -18,13 +18,14 @@ of all arrays, and what they have in common is loaded once.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from nmsim.machines.systolic.analytical import Run, fastest
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.outcome import Own, Reduction, moved, reduction, written
-from nmsim.machines.systolic.several.shares import Share, Split, common, shares, splits
+from nmsim.machines.systolic.several.shares import Share, Split, common, possible, shares, splits
 from nmsim.machines.systolic.slots import expected_misfit_share
 from nmsim.machines.systolic.traffic import Moved, element_bits, transfer_cycles
 from nmsim.result import Result
@@ -54,11 +55,8 @@ def estimate(machine: SystolicArray, placement: Placement) -> Result:
     CapacityError
         if a buffer cannot hold what it needs at least.
     """
-    found = [
-        _result(machine, placement, way)
-        for one in splits(machine, placement)
-        for way in _ways(machine, placement, one)
-    ]
+    ways = possible(partial(_ways, machine, placement, one) for one in splits(machine, placement))
+    found = [_result(machine, placement, way) for way in ways]
     best = min(found, key=lambda one: (one.cycles, one.dram_read_bytes + one.dram_write_bytes))
     if placement.selected:
         share = expected_misfit_share(placement.selected_mask, placement.native)

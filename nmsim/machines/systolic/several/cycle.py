@@ -12,8 +12,9 @@ fold loads and stores is that of all arrays together, in the recurrence of one.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.outcome import Own, Reduction, moved, reduction, written
 from nmsim.machines.systolic.several.programs import program_of
-from nmsim.machines.systolic.several.shares import Share, Split, common, shares, splits
+from nmsim.machines.systolic.several.shares import Share, Split, common, possible, shares, splits
 from nmsim.machines.systolic.traffic import Moved
 from nmsim.result import Result
 
@@ -111,7 +112,9 @@ def run(machine: SystolicArray, placement: Placement) -> Result:
     """
     ways = splits(machine, placement)
     if machine.buffers == "shared":
-        found = [_in_lock_step(machine, placement, one) for one in ways]
+        found = possible(
+            partial(lambda one: [_in_lock_step(machine, placement, one)], one) for one in ways
+        )
     else:
         found = _contending(machine, placement, ways)
     best = min(found, key=lambda one: (one.cycles, one.dram_read_bytes + one.dram_write_bytes))
@@ -141,7 +144,7 @@ def _contending(
 ) -> list[Result]:
     """Results of those ways that may be the fastest; each array with buffers of its own."""
     ways = sorted(
-        (way for one in open_to_it for way in _ways(machine, placement, one)),
+        possible(partial(_ways, machine, placement, one) for one in open_to_it),
         key=lambda way: way.least,
     )
     found: list[Result] = []
@@ -152,7 +155,7 @@ def _contending(
     return found
 
 
-def _ways(machine: SystolicArray, placement: Placement, split: Split) -> Iterator[_Way]:
+def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[_Way]:
     parts = shares(machine, placement, split)
     at_work = sum(share.arrays for share in parts)
     adds = reduction(machine, placement, at_work) if split.by == "k" else None
@@ -161,6 +164,7 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> Iterato
         for share in parts
     ]
     tried: set[tuple[Cut, ...]] = set()
+    found = []
     for times in (1, at_work):
         slower = _Slower(times, times, times)
         cuts = tuple(
@@ -169,7 +173,8 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> Iterato
         if cuts not in tried:
             tried.add(cuts)
             sums = [one.sums(cut, _Slower()) for one, cut in zip(loops, cuts, strict=True)]
-            yield _Way(split, loops, sums, adds, _least(loops, sums))
+            found.append(_Way(split, loops, sums, adds, _least(loops, sums)))
+    return found
 
 
 def _least(loops: Sequence[_Loops], sums: Sequence[Sums]) -> float:

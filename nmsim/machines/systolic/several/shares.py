@@ -6,10 +6,11 @@ of K end with a group of both masks and of the selectors.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
+from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
 from nmsim.machines.systolic.pipeline.capacity import next_count
@@ -17,7 +18,9 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
 
-__all__ = ["Partition", "Share", "Split", "as_row_says", "common", "shares", "splits"]
+__all__ = ["Partition", "Share", "Split", "as_row_says", "common", "possible", "shares", "splits"]
+
+T = TypeVar("T")
 
 Partition = Literal["m", "n", "k", "copies", ""]
 """What arrays have parts of, of C = A . B^T as it runs; "": one of them has all."""
@@ -59,6 +62,26 @@ def splits(machine: SystolicArray, placement: Placement) -> list[Split]:
             parts = len(_spans(machine, placement, Split(by, arrays)))
             if parts > 1 and Split(by, parts) not in found:
                 found.append(Split(by, parts))
+    return found
+
+
+def possible(tries: Iterable[Callable[[], list[T]]]) -> list[T]:
+    """What all tries find whose buffers are not too small.
+
+    Raises
+    ------
+    CapacityError
+        of the first one, if all are.
+    """
+    found: list[T] = []
+    refused: list[CapacityError] = []
+    for one in tries:
+        try:
+            found += one()
+        except CapacityError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
     return found
 
 
