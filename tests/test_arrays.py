@@ -12,7 +12,7 @@ from test_memory import plain, programs
 import nmsim
 from nmsim.errors import CapacityError, NmsimError
 from nmsim.gemm import Gemm
-from nmsim.machines import load_hardware, simulate
+from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.pipeline import contention, events, memory
 from nmsim.machines.systolic.pipeline.contention import Program, contend
@@ -423,6 +423,44 @@ def test_shares_that_no_buffer_holds_are_passed_over():
         assert (run.cycles, run.partition) == (one.cycles, "")
     with pytest.raises(CapacityError, match=r"sram\.b_kib is 40\.0, expected at least 64"):
         simulate(load_hardware("systolic-128x128", arrays=4, **fields | {"sram.b_kib": 40}), work)
+
+
+def drawn_pair(rng):
+    """Analytical over cycle of a drawn GEMM on drawn arrays."""
+    sizes = [int(2 ** rng.uniform(3, 12)) for _ in range(3)]
+    gemm = Gemm(*sizes, count=int(rng.choice([1, 1, 1, 5, 12])))
+    name = str(rng.choice(["systolic-128x128", "tpu-v3-core", "systolic-16x16", "gemmini"]))
+    machine = load_hardware(
+        name,
+        arrays=int(rng.choice([2, 3, 4, 8, 16])),
+        dataflow=str(rng.choice(["ws", "os"])),
+        buffers=str(rng.choice(["private", "private", "shared"])),
+        **{"dram.gbps": int(rng.choice([8, 30, 100, 450]))},
+    )
+    try:
+        cycle_, closed = (simulate(machine, SparseGemm.dense(gemm), f).cycles for f in FIDELITIES)
+    except CapacityError:
+        return None
+    return closed / cycle_
+
+
+def test_closed_forms_stand_near_the_events():
+    rng = np.random.default_rng(5)
+    ratios = [ratio for ratio in (drawn_pair(rng) for _ in range(80)) if ratio]
+    assert len(ratios) > 60
+    assert min(ratios) > 0.65
+    assert max(ratios) < 1.3
+    assert 0.97 < np.median(ratios) < 1.01
+
+
+def test_a_line_at_the_channel_is_in_the_closed_form():
+    """Sixteen copies of one fold: each array waits for those before it at the first transfer."""
+    work = SparseGemm.dense(Gemm(128, 128, 128, count=16))
+    fields = {"partition": "copies", "dram.latency_ns": 0, "dram.gbps": 900}
+    machine = load_hardware("systolic-128x128", arrays=16, **fields)
+    run, closed = (simulate(machine, work, f) for f in FIDELITIES)
+    assert run.partition == closed.partition == "copies"
+    assert closed.cycles == pytest.approx(run.cycles, rel=0.1)
 
 
 def test_one_array_runs_as_ever():
