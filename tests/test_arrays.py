@@ -72,6 +72,20 @@ def test_skipping_what_repeats_changes_nothing(program, n, repeats, head, again)
     assert skipping.exact
 
 
+@settings(max_examples=100)
+@given(st.integers(1, 3), st.integers(5, 90), st.integers(1, 40), st.integers(1, 9 * T))
+def test_shares_that_leave_one_by_one_are_skipped_but_for_the_last(n, shares, folds, share):
+    """Results of one fold leave behind many alike; the next chunk but one waits for the last."""
+    opening = plain(1, 5 * T, y=T, y_loads=True, y_row=9, share=share)._replace(shares=shares)
+    inner = plain(1, 5 * T, y=T, y_loads=True, y_row=9, opens=False)
+    program = Program.of([opening, *[inner] * folds, opening, opening, opening])
+    skipping = contend([program] * n, PLAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contention._World, "observe", lambda *_: None)
+        every = contend([program] * n, PLAIN)
+    assert skipping.arrays == every.arrays
+
+
 @settings(max_examples=200)
 @given(programs(), st.integers(2, 4), st.data())
 def test_several_arrays_are_what_the_processes_of_events_give(program, n, data):
