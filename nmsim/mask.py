@@ -355,7 +355,15 @@ class SparseGemm:
     def swapped(self) -> "SparseGemm":
         """The same work as ``C^T = B . A^T``: operands, masks and sizes change places."""
         g = self.gemm
-        gemm = replace(g, m=g.n, n=g.m, a_elements=g.b_elements, b_elements=g.a_elements)
+        gemm = replace(
+            g,
+            m=g.n,
+            n=g.m,
+            a_elements=g.b_elements,
+            b_elements=g.a_elements,
+            a_windows=g.b_windows,
+            b_windows=g.a_windows,
+        )
         return SparseGemm(gemm, self.b, self.a, self.note, self.number_format)
 
     @cached_property

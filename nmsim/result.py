@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
@@ -92,8 +92,8 @@ class Result:
         What the array asks of each operand's buffer per cycle in which the operand moves (streams,
         or shifts in before), metadata included.
     bound
-        What limits it: "compute", "array fill", "buffer bandwidth", "dram bandwidth" or "dram
-        latency".
+        What most of its cycles go to: "compute", "array fill", "buffer bandwidth", "dram bandwidth"
+        or "dram latency"; a GPU's words are its kind's.
     note
         What the reader should know.
     selects
@@ -122,6 +122,8 @@ class Result:
         What each of several arrays gets a part of: "m", "n", "k" or "copies"; "" where one has all.
     idle_cycles
         The part of ``compute_cycles`` in which arrays have no work left, mean of all arrays.
+    own
+        Columns that only machines of its kind have, by name, as far as the model counts them.
     """
 
     engine: str
@@ -154,6 +156,7 @@ class Result:
     parts: Parts | None = None
     partition: str = ""
     idle_cycles: int = 0
+    own: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:
@@ -277,7 +280,7 @@ COMMON_COLUMNS = (
     Column(
         "bound",
         "",
-        "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
+        "what most cycles go to: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
     optional_column(
         "speedup", "x", "of the GEMM: dense cycles over these, same machine, same fidelity"

@@ -26,7 +26,18 @@ from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "run_work", "simulate", "times"]
+__all__ = [
+    "BOUNDS",
+    "Outcome",
+    "fastest",
+    "hidden_clocks",
+    "loop_bound",
+    "run_kernel",
+    "run_work",
+    "simulate",
+    "slot_clocks",
+    "times",
+]
 
 BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 """What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
@@ -70,7 +81,7 @@ class Outcome(NamedTuple):
         return max(self.shares, key=lambda cause: self.shares[cause])
 
 
-def _loop_bound(wave: Wave) -> str:
+def loop_bound(wave: Wave) -> str:
     """What the main loop of a wave waits for, in the words of ``BOUNDS``."""
     words = {
         "tensor": "compute",
@@ -86,7 +97,7 @@ def _loop_bound(wave: Wave) -> str:
     return wave.pace if saturated else "load latency"
 
 
-def _hidden(chip: Chip, wave: Wave) -> int:
+def hidden_clocks(chip: Chip, wave: Wave) -> int:
     """Clocks in which results still leave, but the slots have the next threadblocks.
 
     Those store nothing before their own main loop has ended.
@@ -95,9 +106,9 @@ def _hidden(chip: Chip, wave: Wave) -> int:
     return min(time.drain, int(chip.start) + time.prologue + time.main)
 
 
-def _slot_clocks(chip: Chip, wave: Wave) -> int:
+def slot_clocks(chip: Chip, wave: Wave) -> int:
     """Clocks for which a threadblock holds its slot."""
-    return int(chip.start) + wave.tile.cycles - _hidden(chip, wave)
+    return int(chip.start) + wave.tile.cycles - hidden_clocks(chip, wave)
 
 
 def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
@@ -109,10 +120,10 @@ def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]
 
     whole = len(found) > 1
     for wave in found:
-        edges = _slot_clocks(chip, wave) - wave.tile.main
+        edges = slot_clocks(chip, wave) - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
-        add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
+        add(loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
         add("wave tail", wave.rounds * (wave.tile.main + edges) * idle)
     return shares
 
@@ -147,11 +158,11 @@ def run_kernel(
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
     grid = grid_of(chip, form, row, tile, split, sizes)
     ran = waves_of(core, tile, chip, grid)
-    durations = np.array([_slot_clocks(chip, wave) for wave in ran], np.int64)
+    durations = np.array([slot_clocks(chip, wave) for wave in ran], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
     # Slots that no tile takes change nothing.
     busy = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    busy += sum(_hidden(chip, wave) for wave in ran[-1:])
+    busy += sum(hidden_clocks(chip, wave) for wave in ran[-1:])
     memory = grid.read / chip.dram + grid.written / chip.write
     absorbed = min(grid.written, chip.absorbed) / chip.write
     clocks = max(float(busy), memory - absorbed)

@@ -2,23 +2,28 @@
 
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic import analytical, cycle
-from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.mapper import Choice, choose
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several import analytical as several_analytical
 from nmsim.machines.systolic.several import cycle as several_cycle
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["simulate_analytical", "simulate_cycle", "stored"]
+__all__ = ["choice", "simulate_analytical", "simulate_cycle", "stored"]
 
 
 def simulate_cycle(
     machine: SystolicArray, work: SparseGemm, sample: Sample | None = None
 ) -> Result:
     """Run a sparse GEMM fold by fold, on all arrays of a machine."""
+    return choice(machine, work, sample).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
+    """The placement that is fastest fold by fold, on all arrays, and what it was chosen from."""
     if machine.arrays == 1:
-        return cycle.simulate(machine, work, sample)
-    return choose(machine, work, several_cycle.run, several_analytical.estimate).result
+        return cycle.choice(machine, work, sample)
+    return choose(machine, work, several_cycle.run, several_analytical.estimate)
 
 
 def simulate_analytical(

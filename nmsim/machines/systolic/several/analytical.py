@@ -21,11 +21,25 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from nmsim.machines.systolic.analytical import Run, fastest
+from nmsim.machines.systolic.analytical import Run, fastest, moved_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.several.outcome import Own, Reduction, moved, reduction, written
-from nmsim.machines.systolic.several.shares import Share, Split, common, possible, shares, splits
+from nmsim.machines.systolic.several.outcome import (
+    Own,
+    Reduction,
+    moved,
+    noted,
+    reduction,
+    written,
+)
+from nmsim.machines.systolic.several.shares import (
+    Share,
+    Split,
+    own_part,
+    possible,
+    shares,
+    splits,
+)
 from nmsim.machines.systolic.slots import expected_misfit_share
 from nmsim.machines.systolic.traffic import Moved, element_bits, transfer_cycles
 from nmsim.result import Result
@@ -78,24 +92,19 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[_W
 
 def _own(machine: SystolicArray, split: Split, times: int) -> SystolicArray:
     """One array with its part of the buffers, and a channel so many times slower."""
-    dram = machine.dram
-    if dram.gbps is not None:
-        dram = dram.model_copy(update={"gbps": dram.gbps / times})
-    sram = machine.sram
-    if machine.buffers == "shared":
-        shared, n = common(split), split.arrays
-        sizes = {
-            f"{one}_kib": getattr(sram, f"{one}_kib") / (1 if one == shared else n) for one in "abc"
-        }
-        sram = sram.model_copy(update=sizes)
-    return machine.model_copy(update={"dram": dram, "sram": sram})
+    own, dram = own_part(machine, split), machine.dram
+    if dram.gbps is None or times == 1:
+        return own
+    slow = dram.model_copy(update={"gbps": dram.gbps / times})
+    return own.model_copy(update={"dram": slow})
 
 
 def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
-    each = [
-        (_moved(share, run), share.arrays) for share, run in zip(way.shares, way.runs, strict=True)
+    own = own_part(machine, way.split)
+    moves = [
+        moved_of(own, share.placement, run) for share, run in zip(way.shares, way.runs, strict=True)
     ]
-    together = moved(machine, placement, way.split, each)
+    together = moved(machine, placement, way.split, way.shares, moves)
     busy = _busy(machine, placement, way, together)
     owns = [
         _spent(machine, way, share, run, busy)
@@ -103,7 +112,7 @@ def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
     ]
     issued = sum(s.arrays * run.counted.issued for s, run in zip(way.shares, way.runs, strict=True))
     folds = sum(s.arrays * run.counted.folds for s, run in zip(way.shares, way.runs, strict=True))
-    return written(
+    result = written(
         machine,
         placement,
         way.split,
@@ -113,19 +122,7 @@ def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
         way.adds,
         folds // machine.arrays,
     )
-
-
-def _moved(share: Share, run: Run) -> Moved:
-    gemm, counted = share.placement.work.gemm, run.counted
-    return Moved(
-        counted.x_loaded,
-        counted.y_loaded,
-        counted.x_read,
-        counted.y_read,
-        counted.sums,
-        counted.sums,
-        gemm.m * gemm.n * gemm.count,
-    )
+    return noted(machine, way.shares, result)
 
 
 def _busy(machine: SystolicArray, placement: Placement, way: _Way, together: Moved) -> float:

@@ -10,16 +10,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from nmsim.machines.systolic.moves import Passed
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.folds import Sums
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import Placement, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.several.shares import Split, as_row_says, common
-from nmsim.machines.systolic.traffic import Moved, Spent, bound, transfer_cycles, writeup
+from nmsim.machines.systolic.several.shares import Share, Split, as_row_says, common
+from nmsim.machines.systolic.traffic import (
+    Moved,
+    Spent,
+    by_ratio,
+    distinct,
+    windows_of,
+    writeup,
+)
 from nmsim.result import Result
 
-__all__ = ["Own", "Reduction", "moved", "reduction", "written"]
+__all__ = ["Own", "Reduction", "moved", "noted", "reduction", "written"]
 
 
 class Own(NamedTuple):
@@ -91,16 +99,23 @@ def moved(
     machine: SystolicArray,
     placement: Placement,
     split: Split,
-    each: Sequence[tuple[Moved, int]],
+    shares: Sequence[Share],
+    moves: Sequence[Moved],
 ) -> Moved:
-    """What all arrays move together; ``each`` says what so many of them move.
+    """What all arrays move together, of each share what its arrays move each.
 
     In shared buffers an operand that all arrays read comes once, and is read once for all.
     """
-    total = dict.fromkeys(vars(each[0][0]), 0)
-    for one, arrays in each:
-        for name, value in vars(one).items():
-            total[name] += value * arrays
+    each = [
+        (_counted_as(machine, placement, share.placement, one), share.arrays)
+        for share, one in zip(shares, moves, strict=True)
+    ]
+    total = {
+        name: sum(arrays * getattr(one, name) for one, arrays in each)
+        for name in vars(moves[0])
+        if name != "passed"
+    }
+    passed = [[arrays * value for value in one.passed] for one, arrays in each]
     shared = common(split) if machine.buffers == "shared" else ""
     if shared:
         position = "x" if shared == placement.x else "y"
@@ -111,7 +126,27 @@ def moved(
         total["sums_in"] += parts * outputs
         total["sums_out"] += parts * outputs
         total["outputs"] = outputs
-    return Moved(**total)
+    return Moved(**total, passed=Passed._make(map(sum, zip(*passed, strict=True))))
+
+
+def _counted_as(machine: SystolicArray, whole: Placement, part: Placement, moves: Moved) -> Moved:
+    """What a part moves, counted in elements of memory where the whole's windows say which are."""
+    loaded = {}
+    for name, position in (("x_loaded", whole.x), ("y_loaded", whole.y)):
+        known, still = (windows_of(machine, one, position) for one in (whole, part))
+        if known is not None and still is None:
+            behind, size = distinct(machine, part, position)
+            loaded[name] = -(-getattr(moves, name) * behind // size)
+    return replace(moves, **loaded)
+
+
+def noted(
+    machine: SystolicArray, shares: Sequence[Share], result: Result, more: str = ""
+) -> Result:
+    """A result with what should be known of how its parts were counted."""
+    told = dict.fromkeys(by_ratio(machine, share.placement) for share in shares)
+    new = [one for one in (*told, more) if one and one not in result.note]
+    return replace(result, note="; ".join(filter(None, (result.note, *new))))
 
 
 def written(
@@ -153,18 +188,4 @@ def written(
         idle=end - mean(o.cycles for o in owns),
     )
     result = writeup(machine, placement, all_moved, spent)
-    moving = result.dram_read_bytes + result.dram_write_bytes
-    return replace(
-        result,
-        partition=str(as_row_says(split.by, placement)),
-        bound=_bound(
-            owns, cycles, transfer_cycles(machine, 8 * moving / placement.work.gemm.repeat)
-        ),
-    )
-
-
-def _bound(owns: Sequence[Own], cycles: int, transfer: float) -> str:
-    """What limits the array that computes longest."""
-    own = max(owns, key=lambda one: one.compute)
-    compute, waited = math.ceil(own.compute), math.ceil(own.path)
-    return bound(Spent(compute, waited, 0, own.streamed, cycles, 0), transfer)
+    return replace(result, partition=str(as_row_says(split.by, placement)))

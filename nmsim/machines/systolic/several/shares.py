@@ -8,7 +8,7 @@ of K end with a group of both masks and of the selectors.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
@@ -17,8 +17,19 @@ from nmsim.machines.systolic.pipeline.capacity import next_count
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
+from nmsim.windows import Windows
 
-__all__ = ["Partition", "Share", "Split", "as_row_says", "common", "possible", "shares", "splits"]
+__all__ = [
+    "Partition",
+    "Share",
+    "Split",
+    "as_row_says",
+    "common",
+    "own_part",
+    "possible",
+    "shares",
+    "splits",
+]
 
 T = TypeVar("T")
 
@@ -100,6 +111,18 @@ def common(split: Split) -> Literal["a", "b", ""]:
     return of.get(split.by, "")
 
 
+def own_part(machine: SystolicArray, split: Split) -> SystolicArray:
+    """One array with what is its own of the buffers: all, of what it shares with the others."""
+    if machine.buffers == "private" or split.arrays == 1:
+        return machine
+    shared = common(split)
+    sizes = {
+        f"{one}_kib": getattr(machine.sram, f"{one}_kib") / (1 if one == shared else split.arrays)
+        for one in "abc"
+    }
+    return machine.model_copy(update={"sram": machine.sram.model_copy(update=sizes)})
+
+
 def shares(machine: SystolicArray, placement: Placement, split: Split) -> list[Share]:
     """What arrays get, the most first; arrays without any work have none."""
     if not split.by:
@@ -139,7 +162,11 @@ def _grain(machine: SystolicArray, placement: Placement, partition: Partition) -
         )
         if machine.pad_slots > 1:
             group = math.lcm(group, machine.padded(1, placement.native))
-        fold = machine.rows * placement.native.group // placement.native.keep
+        fold = machine.depth
+        if machine.holds_groups:
+            group = math.lcm(group, machine.group)
+        else:
+            fold = fold * placement.native.group // placement.native.keep
         return fold if flow.rows == "k" and fold % group == 0 else group
     if partition == flow.cols:
         return machine.cols
@@ -158,10 +185,10 @@ def _part(
     if partition == "k":
         return _part_of_k(machine, placement, start, stop)
     if partition == "m":
-        gemm = replace(g, m=stop - start, a_elements=_scaled(g.a_elements, stop - start, g.m))
+        gemm = replace(g, m=stop - start, **_behind(g, "a", "rows", (start, stop), g.m))
         part = replace(work, gemm=gemm, a=_rows(work.a, g.count, start, stop))
     else:
-        gemm = replace(g, n=stop - start, b_elements=_scaled(g.b_elements, stop - start, g.n))
+        gemm = replace(g, n=stop - start, **_behind(g, "b", "rows", (start, stop), g.n))
         part = replace(work, gemm=gemm, b=_rows(work.b, g.count, start, stop))
     return replace(placement, work=part)
 
@@ -169,12 +196,9 @@ def _part(
 def _part_of_k(machine: SystolicArray, placement: Placement, start: int, stop: int) -> Placement:
     work, g = placement.work, placement.work.gemm
     size = stop - start
-    gemm: Gemm = replace(
-        g,
-        k=max(1, min(g.k, stop) - start),
-        a_elements=_scaled(g.a_elements, size, work.k),
-        b_elements=_scaled(g.b_elements, size, work.k),
-    )
+    own = start, min(g.k, stop) if start < g.k else stop
+    behind = _behind(g, "a", "k", own, work.k) | _behind(g, "b", "k", own, work.k)
+    gemm: Gemm = replace(g, k=max(1, min(g.k, stop) - start), **behind)
     part = SparseGemm(gemm, _along_k(work.a, start, stop), _along_k(work.b, start, stop), work.note)
     k = machine.padded(size, placement.native)
     a_stored, b_stored = (
@@ -186,6 +210,27 @@ def _part_of_k(machine: SystolicArray, placement: Placement, start: int, stop: i
 
 def _stored(whole: Stored, k: int) -> Stored:
     return whole._replace(elements=whole.pattern.stored(k))
+
+
+def _behind(
+    gemm: Gemm, side: Literal["a", "b"], along: str, span: tuple[int, int], whole: int
+) -> dict[str, Any]:
+    """What stands in memory behind a part of an operand, cut along its rows or along K.
+
+    The windows that make it up; or, where it ends amid a line of them, its share of the elements
+    and no windows.
+    """
+    windows: Windows | None = getattr(gemm, f"{side}_windows")
+    part = None
+    if windows is not None and span[1] <= windows.shape[along == "k"]:
+        part = windows.part("pixels" if windows.along == along else "reads", *span)
+    elements = getattr(gemm, f"{side}_elements")
+    if part is None:
+        elements = _scaled(elements, span[1] - span[0], whole)
+    return {
+        f"{side}_windows": part,
+        f"{side}_elements": elements if part is None else part.elements,
+    }
 
 
 def _scaled(elements: int | None, part: int, whole: int) -> int | None:
