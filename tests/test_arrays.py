@@ -19,7 +19,6 @@ from nmsim.machines.systolic.pipeline.contention import Program, contend
 from nmsim.machines.systolic.pipeline.memory import Timing
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
-from nmsim.machines.systolic.several.programs import program_of
 from nmsim.machines.systolic.several.shares import Split, shares, splits
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
@@ -293,8 +292,7 @@ def test_a_program_is_what_the_kernels_run(case):
             continue
         for way in found:
             one, sums = way.loops[0], way.sums[0]
-            program = program_of(one.array, one.buffers, one.work, sums.cut, one.slots)
-            (alone,) = contend([program], one.array.timing).arrays
+            (alone,) = contend([one.program(sums.cut)], one.array.timing).arrays
             assert alone[:4] == (sums.total, sums.bandwidth, sums.latency, sums.write_back)
 
 
