@@ -118,6 +118,10 @@ class Result:
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     parts
         Where the cycles go; None where a machine does not tell.
+    partition
+        What each of several arrays gets a part of: "m", "n", "k" or "copies"; "" where one has all.
+    idle_cycles
+        The part of ``compute_cycles`` in which arrays have no work left, mean of all arrays.
     own
         Columns that only machines of its kind have, by name, as far as the model counts them.
     """
@@ -150,6 +154,8 @@ class Result:
     chosen: str = ""
     mask_cycles: int | None = None
     parts: Parts | None = None
+    partition: str = ""
+    idle_cycles: int = 0
     own: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -87,7 +87,7 @@ def drawn_array(rng):
         fields["sparse_operand"] = str(rng.choice(["a", "b", "either"]))
     if base.feed == "skewed":
         fields["dataflow"] = str(rng.choice(["os", "ws", "is"]))
-    return load_hardware(name, **fields)
+    return load_hardware(name, arrays=1, **fields)
 
 
 def ways(machine, work):
