@@ -80,6 +80,12 @@ def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
 
 
 @compiled
+def _load(chip: Chip, held: float) -> float:
+    """Clocks until a stage arrives of which L2 holds a share; from there it comes no later."""
+    return chip.load + (min(chip.near, chip.load) - chip.load) * held
+
+
+@compiled
 def _paces(
     chip: Chip,
     form: Form,
@@ -121,7 +127,7 @@ def _read_twice(
     wide = min(np.ceil(n / row[TN]), at_once / tall)
     tall = min(np.ceil(m / row[TM]), at_once / wide)
     stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    again = max(0.0, np.ceil(tiles / slots) * stripes - once)
+    again = max(0.0, tiles / at_once * stripes - once)
     read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
     return read
 
@@ -151,26 +157,28 @@ def estimate(
     stored = out * rows * cols / chip.store
     fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
     held_a, held_b = _resident(chip, form, size)
-    load = chip.load + (chip.near - chip.load) * held_b
+    load = _load(chip, held_b)
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
     shares = np.zeros(9)
-    busy = 0.0
-    for waves, deepest, running in (
-        (full, row[CTAS], slots),
-        (np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
+    own = hidden = 0.0
+    for before, waves, deepest, running in (
+        (0.0, full, row[CTAS], slots),
+        (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
         paces = _paces(chip, form, row, depth, fed, deepest, running, load)
         overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead
-        busy += waves * (paces.max() + overhead)
+        paces[2] = 0.0
+        own += waves * paces.max()
+        hidden += (np.sqrt(before + waves) - np.sqrt(before)) * (paces.max() + overhead)
+    busy = max(own, shares[2]) + shares[5]
     read = _read_twice(chip, form, row, size, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
     read = copies * (read - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
-    hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
-    clocks = max(busy + chip.overlap * dram, dram + hidden)
+    clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
     clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
     shares[6], shares[7] = dram, chip.launch
@@ -186,9 +194,10 @@ def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     """A kernel that reads B once for a few rows of A, one copy."""
     m, n, k, _ = size
     held = _resident(chip, form, size)[1]
-    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    # What comes from memory passes L2.
+    moving = n * k * form.b * ((1 - held) / min(chip.gemv, chip.l2) + held / chip.l2)
     shares = np.zeros(9)
-    shares[3] = (chip.load + (chip.near - chip.load) * held) * max(1.0, k / LOADS)
+    shares[3] = _load(chip, held) * max(1.0, k / LOADS)
     shares[6], shares[7] = moving, chip.launch
     read = (m * form.a + n * form.b) * k
     return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares)
