@@ -154,13 +154,16 @@ def _read(
     rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
     first = once * (1 - held_of(chip, form, sizes))
-    return float(first + again * (1 - min(1.0, chip.l2_bytes / working_set)))
+    return float(first + again * (1 - min(1.0, chip.l2_bytes / once)))
 
 
-def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], float]:
-    """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
-    deepest = math.ceil(running / grid.sms)
-    share = deepest / running
+def _feeds(chip: Chip, grid: Grid) -> tuple[dict[str, float], float]:
+    """Bytes per clock of the fullest SM's share, by what bounds it, and of its results.
+
+    L2 and device memory serve an SM by what it has to load: that is all loaded when they have
+    served everybody, however the threadblocks come to waves.
+    """
+    share = math.ceil(grid.tiles / grid.sms) / grid.tiles
     reads = {
         "sm port": chip.port,
         "l2 bandwidth": chip.l2 * share,
@@ -183,41 +186,17 @@ def _stepped(latency: float) -> int:
     return LATENCY_STEP * round(latency / LATENCY_STEP)
 
 
-def _uneven(share: float, pull: float, sms: int, running: int) -> float:
-    """Bytes per clock on average of an SM with a threadblock more than others.
-
-    Memory serves SMs alike, whatever runs on them. So the others end first, and what such an SM
-    still has to load then it loads at its share among those that are left, or as fast as it can.
-
-    Parameters
-    ----------
-    share
-        If memory served threadblocks alike.
-    pull
-        Of an SM that nothing but itself holds up.
-    """
-    deepest = math.ceil(running / sms)
-    left = running - (deepest - 1) * sms
-    whole = share * running / deepest
-    return deepest / ((deepest - 1) * sms / whole + 1 / min(pull, whole / left))
-
-
 def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, rounds: int, running: int) -> Wave:
     """The fullest SM of a wave, first with idle memory and then with memory as busy as that."""
-    reads, store = _feeds(chip, grid, running)
+    reads, store = _feeds(chip, grid)
     pace = min(reads, key=lambda cause: reads[cause])
     padding = grid.padded / grid.fed
     deepest = math.ceil(running / grid.sms)
     # What another tile has loaded, or an earlier launch, comes from L2.
-    idle = _stepped(chip.near + (chip.latency - chip.near) * grid.missed)
+    far = max(chip.latency, chip.near)
+    idle = _stepped(chip.near + (far - chip.near) * grid.missed)
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
-    if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
-        free = min(rate for cause, rate in reads.items() if cause != pace)
-        feed = Feed(idle, _digits(free * padding), _digits(store))
-        alone = tile_time(own, tile, feed, grid.slices, deepest)
-        pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
-        reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
     feed = Feed(idle, _digits(reads[pace] * padding), _digits(store))
     ran = TileRun(own, tile, feed, grid.slices, deepest)
     time = tile_time(*ran)
