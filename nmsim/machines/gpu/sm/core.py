@@ -88,9 +88,16 @@ K_WGMMA = int(Kind.WGMMA)
 
 
 @compiled_uncounted
+def _access(core: Core, size: Count) -> Count:
+    """Cycles of an access to shared memory."""
+    cycles: Count = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
+    return cycles
+
+
+@compiled_uncounted
 def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     """Queue an access to shared memory; the time when it is done."""
-    cycles = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
+    cycles = _access(core, size)
     done: Count = max(state.sm[SHARED_FREE], now) + cycles
     state.sm[SHARED_FREE] = done
     state.sm[BUSY_SHARED] += cycles
@@ -105,7 +112,7 @@ def arrivals(core: Core, state: State) -> None:
         head = sm[HEAD]
         warp, size = queue[head, OF_WARP], queue[head, SIZE]
         stage = queue[head, OF_SLICE] - state.warps[warp, SLICE]
-        done = _enter(core, state, queue[head, ARRIVES], size)
+        done = queue[head, ARRIVES] + _access(core, size)
         state.warps[warp, REST + core.stages + stage] = done
         state.warps[warp, REST + stage] -= 1
         sm[FLYING] -= size
@@ -170,8 +177,13 @@ def _look(
 
 @compiled_uncounted
 def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> Count:
-    """Send a copy to memory; the time when it arrives."""
+    """Send a copy to memory; the time when it arrives.
+
+    Its writing to shared memory is queued where it is asked for, not where it arrives: when that is
+    must not decide before which reads it comes.
+    """
     sm, queue = state.sm, state.queue
+    _enter(core, state, sm[NOW], size)
     ticks = np.int64(np.ceil(size * TICKS / core.memory_rate))
     free = max(sm[MEMORY_FREE], sm[NOW] * TICKS) + ticks
     sm[MEMORY_FREE] = free
@@ -313,34 +325,85 @@ def account(core: Core, state: State, warp: Count) -> None:
 
 
 @compiled_uncounted
-def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> None:
-    """One sub-core, one cycle: look at its warps in turn, issue the first that is ready."""
-    now = state.sm[NOW]
-    count = (core.warps * core.ctas - place + core.sub_cores - 1) // core.sub_cores
-    issued, turn = False, state.sm[CORES + 2 * place]
-    for _ in range(count):
-        turn = turn + 1 if turn + 1 < count else 0
-        warp = turn * core.sub_cores + place
-        if state.warps[warp, WAKE] > now:
-            continue
-        account(core, state, warp)
-        when, cause = _look(core, state, program, warp, place)
-        if when <= now and not issued:
-            issued = True
-            state.sm[CORES + 2 * place] = turn
-            _issue(core, state, program, warp, place)
-        else:
-            state.warps[warp, WAKE] = max(when, now + 1)
-            state.warps[warp, CAUSE] = cause if when > now else ISSUE
+def _gives_way(core: Core, program: NDArray[np.int64], at: Count, after: Count) -> bool:
+    """Whether a threadblock lets the next one of its sub-core go on between two of its rows.
+
+    It does where it would stand still: before it waits for a stage, or meets its warps otherwise.
+    """
+    if after == core.end:
+        return True
+    follows: Count = program[after, KIND]
+    return bool(follows == K_WAIT or (follows == K_BARRIER and program[at, KIND] != K_WAIT))
+
+
+@compiled_uncounted
+def _pass_on(
+    core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count, place: Count
+) -> None:
+    """Give the sub-core's turn to the warp that is to issue after this one, which issued ``at``.
+
+    Within a threadblock warps take turns row by row, so that they are all at one row when the last
+    of them has issued.
+    """
+    own = warp // core.warps
+    after = warp + core.sub_cores
+    if after >= (own + 1) * core.warps:
+        if _gives_way(core, program, at, state.warps[warp, PC]):
+            own = _next_block(core, state, own, place)
+        after = _first_of(core, own, place)
+    state.sm[CORES + 2 * place] = after
+
+
+@compiled_uncounted
+def _first_of(core: Core, block: Count, place: Count) -> Count:
+    """The first warp of a threadblock on a sub-core."""
+    first: Count = block * core.warps
+    return first + (place - first) % core.sub_cores
+
+
+@compiled_uncounted
+def _next_block(core: Core, state: State, block: Count, place: Count) -> Count:
+    """The next threadblock that has warps on a sub-core and has not ended; if none is, the same."""
+    for step in range(1, core.ctas + 1):
+        other: Count = (block + step) % core.ctas
+        first = _first_of(core, other, place)
+        if first < (other + 1) * core.warps and state.warps[first, PC] < core.end:
+            return other
+    return block
+
+
+@compiled_uncounted
+def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> Count:
+    """One sub-core, one cycle: issue the warp whose turn it is if it is ready; when to look again.
+
+    Whose turn it is does not depend on time. So whatever comes earlier makes nothing later.
+    """
+    now, warp = state.sm[NOW], state.sm[CORES + 2 * place]
+    if warp >= len(state.warps) or state.warps[warp, PC] == core.end:
+        return NEVER
+    if state.warps[warp, WAKE] > now:
+        wake: Count = state.warps[warp, WAKE]
+        return wake
+    account(core, state, warp)
+    when, cause = _look(core, state, program, warp, place)
+    if when > now:
+        state.warps[warp, WAKE], state.warps[warp, CAUSE] = when, cause
+        return when
+    at = state.warps[warp, PC]
+    _issue(core, state, program, warp, place)
+    _pass_on(core, state, program, warp, at, place)
+    return now + 1
 
 
 @compiled_uncounted
 def cycle(core: Core, state: State, program: NDArray[np.int64]) -> None:
-    """One cycle of all sub-cores, then on to the next in which there is something to look at."""
+    """One cycle of all sub-cores, then on to the next in which there is something to look at.
+
+    A warp that waits at a barrier is let go by one of another sub-core, which is looked at again in
+    the next cycle.
+    """
     arrivals(core, state)
+    wake: Count = NEVER
     for place in range(core.sub_cores):
-        _sub_core(core, state, program, place)
-    wake = NEVER
-    for warp in range(len(state.warps)):
-        wake = min(wake, state.warps[warp, WAKE])
+        wake = min(wake, _sub_core(core, state, program, place))
     state.sm[NOW] = wake if state.sm[LIVE] > 0 else state.sm[NOW] + 1
