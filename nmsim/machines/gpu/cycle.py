@@ -21,7 +21,17 @@ from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
-from nmsim.machines.gpu.waves import Grid, Sizes, Wave, grid_of, held_of, waves_of
+from nmsim.machines.gpu.waves import (
+    Grid,
+    Sizes,
+    Wave,
+    grid_of,
+    held_of,
+    held_up,
+    served,
+    settled,
+    waves_of,
+)
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -33,6 +43,9 @@ BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 
 PARTIAL = 4.0
 """Bytes of an element of C that is not yet added up."""
+
+EVENNESS = 8.0
+"""Of the norm that puts SMs and memory together, an assumption: 9 % more where both take as long."""
 
 ROUND = 4096
 """Elements of K that a matrix-vector kernel asks for at a time."""
@@ -83,7 +96,7 @@ def _loop_bound(wave: Wave) -> str:
     if time.bound != "memory":
         return words[time.bound]
     saturated = time.memory_cycles > 0.8 * (time.prologue + time.main)
-    return wave.pace if saturated else "load latency"
+    return "sm port" if saturated else "load latency"
 
 
 def _hidden(chip: Chip, wave: Wave) -> int:
@@ -98,6 +111,30 @@ def _hidden(chip: Chip, wave: Wave) -> int:
 def _slot_clocks(chip: Chip, wave: Wave) -> int:
     """Clocks for which a threadblock holds its slot."""
     return int(chip.start) + wave.tile.cycles - _hidden(chip, wave)
+
+
+def _own_clocks(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> int:
+    """Clocks of a launch's waves if L2 and device memory served them at once."""
+    durations = np.array([_slot_clocks(chip, wave) for wave in found], np.int64)
+    counts = np.array([wave.rounds * wave.running for wave in found], np.int64)
+    # Slots that no tile takes change nothing.
+    slotted = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
+    return slotted + _hidden(chip, found[-1])
+
+
+def _together(own: float, shared: float) -> float:
+    """Clocks of SMs and memory side by side: of the longer, and more where neither is.
+
+    What comes late to one then keeps the other waiting: a norm, of which ``EVENNESS`` says how near
+    to the maximum it is.
+    """
+    longer, shorter = max(own, shared), min(own, shared)
+    return float(longer * (1 + (shorter / longer) ** EVENNESS) ** (1 / EVENNESS))
+
+
+def _moving(chip: Chip, grid: Grid) -> float:
+    """Clocks that device memory takes to read operands and take results, but what L2 absorbs."""
+    return grid.read / chip.dram + max(0.0, grid.written - chip.absorbed) / chip.write
 
 
 def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
@@ -146,15 +183,16 @@ def run_kernel(
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
     grid = grid_of(chip, form, row, tile, split, sizes)
-    ran = waves_of(core, tile, chip, grid)
-    durations = np.array([_slot_clocks(chip, wave) for wave in ran], np.int64)
-    counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
-    # Slots that no tile takes change nothing.
-    busy = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    busy += sum(_hidden(chip, wave) for wave in ran[-1:])
-    memory = grid.read / chip.dram + grid.written / chip.write
-    absorbed = min(grid.written, chip.absorbed) / chip.write
-    clocks = max(float(busy), memory - absorbed)
+
+    def waves(latency: int) -> tuple[Wave, ...]:
+        return waves_of(core, tile, chip, grid, latency)
+
+    latency, own = settled(chip, grid, lambda latency: _own_clocks(chip, grid, waves(latency)))
+    ran, shared = waves(latency), served(chip, grid)
+    leaving = tile.m * tile.n * bits / 8 * grid.stored / chip.store
+    own += held_up(chip, grid, leaving)
+    edges = latency + chip.start + leaving
+    clocks = max(_together(own, max(shared.values()) + edges), _moving(chip, grid))
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
         1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
@@ -162,8 +200,7 @@ def run_kernel(
     clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
     shares = _shares(chip, grid, ran)
     shares["launch"] = chip.launch
-    if memory - absorbed > busy:
-        shares["dram bandwidth"] = memory
+    shares |= {cause: taken for cause, taken in shared.items() if taken + edges > own}
     if split > 1:
         m, n, _, copies = sizes
         parts = copies * m * n * PARTIAL * split / chip.l2
@@ -177,8 +214,9 @@ def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
     """A kernel that reads B once for a few rows of A, in closed form: no threadblock is run."""
     m, n, k, _ = sizes
     held = held_of(chip, form, sizes)
-    latency = chip.near * held + (chip.latency + chip.queue) * (1 - held)
-    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    latency = chip.near * held + (max(chip.latency, chip.near) + chip.queue) * (1 - held)
+    # What comes from memory passes L2.
+    moving = n * k * form.b * ((1 - held) / min(chip.gemv, chip.l2) + held / chip.l2)
     shares = {
         "launch": chip.launch,
         "load latency": latency * max(1.0, k / ROUND),
