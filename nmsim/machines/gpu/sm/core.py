@@ -106,14 +106,16 @@ def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
 
 @compiled_uncounted
 def arrivals(core: Core, state: State) -> None:
-    """Write what has arrived by now to shared memory."""
+    """Tell warps when what has arrived by now is in shared memory."""
     sm, queue = state.sm, state.queue
     while sm[QUEUED] > 0 and queue[sm[HEAD], ARRIVES] <= sm[NOW]:
         head = sm[HEAD]
         warp, size = queue[head, OF_WARP], queue[head, SIZE]
         stage = queue[head, OF_SLICE] - state.warps[warp, SLICE]
         done = queue[head, ARRIVES] + _access(core, size)
-        state.warps[warp, REST + core.stages + stage] = done
+        # A smaller copy that came later may have been written earlier.
+        landed = REST + core.stages + stage
+        state.warps[warp, landed] = max(state.warps[warp, landed], done)
         state.warps[warp, REST + stage] -= 1
         sm[FLYING] -= size
         sm[HEAD] = (head + 1) % len(queue)
