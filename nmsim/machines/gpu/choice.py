@@ -15,6 +15,10 @@ from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form
 
 __all__ = ["Rules", "choose", "rules_of"]
 
+SHARED = 128.0
+"""Bytes per clock of shared memory by which the rule ranks: those of every GPU that the kernel sets
+are for. A rule that followed another machine's would turn to kernels that gain less by it."""
+
 LARGE = 128.0 * 128.0
 """Elements of a tile that counts as large."""
 
@@ -40,7 +44,7 @@ def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form) -> float:
     """A tile's slice of K, alone on an SM: multiplying, or moving through shared memory."""
     area = row[TM] * row[TN]
     moved = area * (form.a / row[WN] + form.b / row[WM]) + row[TM] * form.a + row[TN] * form.b
-    clocks: float = row[TK] * max(area / chip.macs, moved / chip.shared)
+    clocks: float = row[TK] * max(area / chip.macs, moved / SHARED)
     return clocks
 
 
