@@ -79,6 +79,7 @@ class Threadblock:
 
 
 class Warp:
+    SERVED = ("copy", "load", "wgmma", "keep", "fetch", "store")
     BEYOND = ("copy", "load", "wait", "barrier", "mma", "wgmma", "other")
 
     def __init__(self, core, cta, index, number):
@@ -96,9 +97,34 @@ class Warp:
         self.sleeping_until = 0
         self.at_barrier = False
         self.blocked = "issue"
-        self.program = self.instructions()
-        self.phase = "prologue"
-        self.next = next(self.program)
+        self.rows = list(self.instructions())
+        self.segments = self.parts()
+        self.at = 0
+
+    @property
+    def next(self):
+        return self.rows[self.at] if self.at < len(self.rows) else None
+
+    def parts(self):
+        """Of every row, in which part of the program it is: they begin where warps stand still."""
+        found, part, before = [], 0, None
+        for kind, *_ in self.rows:
+            part += kind == "wait" or (kind == "barrier" and before != "wait")
+            found.append(part)
+            before = kind
+        return found
+
+    def outstanding(self):
+        """Where in the order of all warps the next row stands that memory serves; None: no more.
+
+        Threadblocks that leave sub-cores free go side by side.
+        """
+        together = max(1, self.core.sm.sub_cores // self.cta.tile.warps)
+        for at in range(self.at, len(self.rows)):
+            if self.rows[at][0] in Warp.SERVED:
+                team = self.core.ctas.index(self.cta) // together
+                return self.segments[at], team, at, self.number
+        return None
 
     # The instruction stream: each yields (kind, arguments, phase).
 
@@ -244,7 +270,7 @@ class Warp:
         idle = kind in Warp.BEYOND and args[0] >= core.slices
         if not idle:
             getattr(self, "do_" + kind)(now, *args)
-        self.next = next(self.program, None)
+        self.at += 1
 
     def do_other(self, now, k):
         pass
@@ -464,10 +490,13 @@ class Core:
                 continue
             warp.at_barrier = False
             obstacle = warp.obstacle(now)
+            if not obstacle and warp.next[0] in Warp.SERVED:
+                orders = [one.outstanding() for one in self.warps]
+                first = min(order for order in orders if order)
+                obstacle = None if first == warp.outstanding() else "issue"
             if obstacle:
                 self.waits[phase][obstacle] += 1
                 continue
-            kind = warp.next[0]
             warp.issue(now)
             self.issued += 1
             after = warp.next[2] if warp.next else "end"
@@ -475,18 +504,17 @@ class Core:
                 self.begun = now + 1
             if phase == "slices" and after == "epilogue":
                 self.ended = now + 1
-            heirs.append(self.heir(warp, kind, place))
+            heirs.append(self.heir(warp, place))
         self.turn[place] = heirs[-1]
 
-    def heir(self, warp, kind, place):
+    def heir(self, warp, place):
         """Who is to issue after a warp has: a warp of its threadblock, or where that would wait
         for a stage or meet at a barrier, the first one of the next threadblock."""
         own = self.warps[place :: self.sm.sub_cores]
         team = [one for one in own if one.cta is warp.cta]
         if warp is not team[-1]:
             return team[team.index(warp) + 1]
-        follows = warp.next and warp.next[0]
-        if follows and follows != "wait" and (follows != "barrier" or kind == "wait"):
+        if warp.next and warp.segments[warp.at] == warp.segments[warp.at - 1]:
             return team[0]
         at = self.ctas.index(warp.cta)
         for cta in self.ctas[at + 1 :] + self.ctas[: at + 1]:

@@ -1,8 +1,9 @@
 """One cycle of a streaming multiprocessor: warps, tensor cores, shared memory, copies.
 
-In a cycle, first the copies that have arrived are written to shared memory. Then each sub-core
-looks at its warps in turn, beginning after the one that issued last (loose round robin), and issues
-the first instruction that is ready; each warp issues in order. An instruction is ready when, looked
+In a cycle, first the copies that have arrived are noted. Then each sub-core looks at the warp whose
+turn it is and issues its instruction if it is ready. Turns do not depend on time: warps of a
+threadblock issue row by row, and where it would stand still the next threadblock of the sub-core
+goes on. Memory serves all warps in the same order. An instruction is ready when, looked
 at in this order,
 
 1. the stage that it waits for has landed;
@@ -26,9 +27,11 @@ from nmsim.machines.gpu.sm.program import (
     DST,
     DSTS,
     KIND,
+    LAST,
     SRC_A,
     SRC_B,
     SRC_E,
+    YIELDS,
     Kind,
 )
 from nmsim.machines.gpu.sm.state import (
@@ -53,6 +56,7 @@ from nmsim.machines.gpu.sm.state import (
     MEMORY_FREE,
     MET,
     NEVER,
+    NEXT_SERVED,
     NOW,
     OF_SLICE,
     OF_WARP,
@@ -327,18 +331,6 @@ def account(core: Core, state: State, warp: Count) -> None:
 
 
 @compiled_uncounted
-def _gives_way(core: Core, program: NDArray[np.int64], at: Count, after: Count) -> bool:
-    """Whether a threadblock lets the next one of its sub-core go on between two of its rows.
-
-    It does where it would stand still: before it waits for a stage, or meets its warps otherwise.
-    """
-    if after == core.end:
-        return True
-    follows: Count = program[after, KIND]
-    return bool(follows == K_WAIT or (follows == K_BARRIER and program[at, KIND] != K_WAIT))
-
-
-@compiled_uncounted
 def _pass_on(
     core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count, place: Count
 ) -> None:
@@ -350,10 +342,42 @@ def _pass_on(
     own = warp // core.warps
     after = warp + core.sub_cores
     if after >= (own + 1) * core.warps:
-        if _gives_way(core, program, at, state.warps[warp, PC]):
+        if program[at, YIELDS] == 1:
             own = _next_block(core, state, own, place)
         after = _first_of(core, own, place)
     state.sm[CORES + 2 * place] = after
+
+
+@compiled_uncounted
+def _served(core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count) -> None:
+    """Say whom memory serves after this warp, which issued ``at``: as on sub-cores, row by row.
+
+    Threadblocks that are too small to meet on a sub-core go side by side, as a team.
+    """
+    blocks = max(1, core.sub_cores // core.warps)
+    team, size, teams = _team(core, warp, blocks)
+    after: Count = warp + 1
+    if after >= min(len(state.warps), (team + 1) * size):
+        if program[at, LAST] == 1:
+            for step in range(1, teams + 1):
+                other = (team + step) % teams
+                if state.warps[other * size, PC] < core.end:
+                    team = other
+                    break
+        after = team * size
+    state.sm[NEXT_SERVED] = after
+
+
+@compiled_uncounted
+def _team(core: Core, warp: Count, blocks: Count) -> tuple[Count, Count, Count]:
+    """The team of a warp, warps of a team, and how many teams there are."""
+    size = blocks * core.warps
+    return warp // size, size, (core.ctas + blocks - 1) // blocks
+
+
+@compiled_uncounted
+def _is_served(kind: Count) -> bool:
+    return kind in (K_COPY, K_LOAD, K_KEEP, K_STORE, K_WGMMA)
 
 
 @compiled_uncounted
@@ -378,7 +402,8 @@ def _next_block(core: Core, state: State, block: Count, place: Count) -> Count:
 def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> Count:
     """One sub-core, one cycle: issue the warp whose turn it is if it is ready; when to look again.
 
-    Whose turn it is does not depend on time. So whatever comes earlier makes nothing later.
+    Whose turn it is does not depend on time, nor does whom memory serves next. So all times are
+    maxima of sums, and whatever comes earlier makes nothing later.
     """
     now, warp = state.sm[NOW], state.sm[CORES + 2 * place]
     if warp >= len(state.warps) or state.warps[warp, PC] == core.end:
@@ -392,8 +417,14 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
         state.warps[warp, WAKE], state.warps[warp, CAUSE] = when, cause
         return when
     at = state.warps[warp, PC]
+    served = _is_served(program[at, KIND])
+    if served and state.sm[NEXT_SERVED] != warp:
+        state.warps[warp, CAUSE] = ISSUE
+        return NEVER
     _issue(core, state, program, warp, place)
     _pass_on(core, state, program, warp, at, place)
+    if served:
+        _served(core, state, program, warp, at)
     return now + 1
 
 
@@ -401,8 +432,8 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
 def cycle(core: Core, state: State, program: NDArray[np.int64]) -> None:
     """One cycle of all sub-cores, then on to the next in which there is something to look at.
 
-    A warp that waits at a barrier is let go by one of another sub-core, which is looked at again in
-    the next cycle.
+    A warp that waits at a barrier, or for memory to serve others first, is let go by a warp of
+    another sub-core; then all are looked at again in the next cycle.
     """
     arrivals(core, state)
     wake: Count = NEVER
