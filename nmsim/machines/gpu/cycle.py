@@ -28,6 +28,7 @@ from nmsim.machines.gpu.waves import (
     grid_of,
     held_of,
     held_up,
+    idle_latency,
     served,
     settled,
     waves_of,
@@ -99,27 +100,25 @@ def _loop_bound(wave: Wave) -> str:
     return "sm port" if saturated else "load latency"
 
 
-def _hidden(chip: Chip, wave: Wave) -> int:
-    """Clocks in which results still leave, but the slots have the next threadblocks.
+def _slot_clocks(chip: Chip, wave: Wave, leaving: float) -> int:
+    """Clocks for which a threadblock holds its slot.
 
-    Those store nothing before their own main loop has ended.
+    Results still leave while the slots have the next threadblocks, but no faster than they can.
     """
     time = wave.tile
-    return min(time.drain, int(chip.start) + time.prologue + time.main)
+    return max(int(chip.start) + time.cycles - time.drain, math.floor(wave.ran.ctas * leaving))
 
 
-def _slot_clocks(chip: Chip, wave: Wave) -> int:
-    """Clocks for which a threadblock holds its slot."""
-    return int(chip.start) + wave.tile.cycles - _hidden(chip, wave)
+def _own_clocks(chip: Chip, grid: Grid, found: tuple[Wave, ...], leaving: float) -> int:
+    """Clocks of a launch's waves if L2 and device memory served them at once.
 
-
-def _own_clocks(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> int:
-    """Clocks of a launch's waves if L2 and device memory served them at once."""
-    durations = np.array([_slot_clocks(chip, wave) for wave in found], np.int64)
+    ``leaving`` are those in which the results of one tile leave a multiprocessor.
+    """
+    durations = np.array([_slot_clocks(chip, wave, leaving) for wave in found], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in found], np.int64)
     # Slots that no tile takes change nothing.
     slotted = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    return slotted + _hidden(chip, found[-1])
+    return slotted + int(chip.start) + found[-1].tile.cycles - int(durations[-1])
 
 
 def _together(own: float, shared: float) -> float:
@@ -137,7 +136,7 @@ def _moving(chip: Chip, grid: Grid) -> float:
     return grid.read / chip.dram + max(0.0, grid.written - chip.absorbed) / chip.write
 
 
-def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
+def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...], leaving: float) -> dict[str, float]:
     """Clocks of a launch's waves by what they go to, each one of ``BOUNDS``."""
     shares: dict[str, float] = {}
 
@@ -146,7 +145,7 @@ def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]
 
     whole = len(found) > 1
     for wave in found:
-        edges = _slot_clocks(chip, wave) - wave.tile.main
+        edges = _slot_clocks(chip, wave, leaving) - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
         add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
@@ -187,18 +186,21 @@ def run_kernel(
     def waves(latency: int) -> tuple[Wave, ...]:
         return waves_of(core, tile, chip, grid, latency)
 
-    latency, own = settled(chip, grid, lambda latency: _own_clocks(chip, grid, waves(latency)))
-    ran, shared = waves(latency), served(chip, grid)
     leaving = tile.m * tile.n * bits / 8 * grid.stored / chip.store
+    latency, own = settled(
+        chip, grid, lambda latency: _own_clocks(chip, grid, waves(latency), leaving)
+    )
+    ran, shared = waves(latency), served(chip, grid)
     own += held_up(chip, grid, leaving)
-    edges = latency + chip.start + leaving
+    # The first load finds memory idle.
+    edges = idle_latency(chip, grid) + chip.start + leaving
     clocks = max(_together(own, max(shared.values()) + edges), _moving(chip, grid))
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
         1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
     )
     clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
-    shares = _shares(chip, grid, ran)
+    shares = _shares(chip, grid, ran, leaving)
     shares["launch"] = chip.launch
     shares |= {cause: taken for cause, taken in shared.items() if taken + edges > own}
     if split > 1:
