@@ -510,7 +510,9 @@ def grid(**update):
 
 def test_l2_and_device_memory_serve_the_launch_as_a_whole():
     """128 tiles of 100 kB; a quarter of the results stays in L2."""
-    chip = resolve(A100, BF16).cycle_chip._replace(l2=5000.0, dram=1300.0, write=800.0, absorbed=1e6)
+    chip = resolve(A100, BF16).cycle_chip._replace(
+        l2=5000.0, dram=1300.0, write=800.0, absorbed=1e6
+    )
     taken = {"l2 bandwidth": 128 * 1e5 / 5000, "dram bandwidth": 6.4e6 / 1300}
     assert waves.served(chip, grid()) == pytest.approx(taken)
     # Two tiles on the fullest SM hide 600 clocks of what device memory takes for results.
