@@ -525,7 +525,7 @@ def test_l2_and_device_memory_serve_the_launch_as_a_whole():
 
 @pytest.mark.parametrize("busy", [0.25, 0.5, 1.0])
 def test_latency_settles_where_memory_is_as_busy_as_it_says(busy):
-    """Tiles that take 50,000 clocks and 20 more for each of latency, whose limit is idle + queue."""
+    """Tiles that take 50,000 clocks and 20 more for each clock of latency."""
     chip = resolve(A100, BF16).cycle_chip._replace(near=160.0, latency=160.0, queue=640.0)
     latency = 160 + 640 * busy
     clocks = 50_000 + 20 * latency

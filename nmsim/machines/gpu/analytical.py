@@ -2,12 +2,12 @@
 
 A GEMM is cut into tiles of the chosen kernel, and its K into parts; threadblocks take the SMs in
 waves. In a wave the slowest of these sets the pace: the tensor cores (or the shared memory that
-feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
-in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
-first slice, waits for it, and stores its results. Device memory is read once, and again where the
-working set of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip
-and DRAM time overlap but for a share of the shorter one. A launch, the kernel that adds the parts
-of K, and the clock that long kernels lose come on top.
+feeds them) of the fullest SM, its port, and the loads in flight (a stage is asked for when an
+earlier one is free, Little's law). A wave also fills its first slice, waits for it, and stores its
+results. Main loops of all waves together take no less than L2, which serves all SMs, needs for all
+tiles. Device memory is read once, and again where the operands do not stay in L2, but for what L2
+still holds of an earlier launch; on-chip and DRAM time overlap but for a share of the shorter one.
+A launch, the kernel that adds the parts of K, and the clock that long kernels lose come on top.
 """
 
 from dataclasses import replace
@@ -116,7 +116,7 @@ def _read_twice(
     """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
 
     A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
-    read in each of them.
+    read in each of them, by a last wave that is not full for its share.
     """
     m, n, k, _ = size
     a, b = form.a * form.a_once, form.b * form.b_once
@@ -142,8 +142,11 @@ def estimate(
 ) -> Estimate:
     """Clocks of a GEMM on a kernel, K in ``split`` parts.
 
-    After each kind of wave, full ones and then the rest, ``busy`` is the time of all waves so far,
-    each at the slowest of its paces; ``shares`` are what every pace alone would have taken.
+    After each kind of wave, full ones and then the rest, ``own`` is the time of main loops so far,
+    each at the slowest of what is an SM's own, and ``hidden`` is what the first of them take with
+    their overheads, the next one weighing sqrt(2) - 1, and so on; ``shares`` are what every pace
+    alone would have taken. All are sums and maxima of what more SMs, bandwidth or cache, or less
+    latency, do not make longer.
     """
     m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])

@@ -1,9 +1,10 @@
 """The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
 
 A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
-multiprocessor and more bandwidth for each. ``waves`` times both, ``slots`` puts their tiles on
-the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
-on top. No launch is faster than device memory can read its operands and take its results.
+multiprocessor. ``waves`` times both, ``slots`` puts their tiles on the slots; beside them L2 and
+device memory serve the launch as a whole. Launch, the kernel that adds up the parts of K, and the
+clock that long kernels lose come on top. No launch is faster than device memory can read its
+operands and take its results.
 """
 
 import math
@@ -46,7 +47,7 @@ PARTIAL = 4.0
 """Bytes of an element of C that is not yet added up."""
 
 EVENNESS = 8.0
-"""Of the norm that puts SMs and memory together, an assumption: 9 % more where both take as long."""
+"""Of the norm that puts SMs and memory together, an assumption: 9 % more where they are even."""
 
 ROUND = 4096
 """Elements of K that a matrix-vector kernel asks for at a time."""

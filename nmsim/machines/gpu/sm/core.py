@@ -3,8 +3,8 @@
 In a cycle, first the copies that have arrived are noted. Then each sub-core looks at the warp whose
 turn it is and issues its instruction if it is ready. Turns do not depend on time: warps of a
 threadblock issue row by row, and where it would stand still the next threadblock of the sub-core
-goes on. Memory serves all warps in the same order. An instruction is ready when, looked
-at in this order,
+goes on. Memory serves all warps in the same order. An instruction is ready when, looked at in this
+order,
 
 1. the stage that it waits for has landed;
 2. the fragments that it reads have been loaded; then, the accumulators written;
@@ -408,14 +408,15 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
     now, warp = state.sm[NOW], state.sm[CORES + 2 * place]
     if warp >= len(state.warps) or state.warps[warp, PC] == core.end:
         return NEVER
-    if state.warps[warp, WAKE] > now:
-        wake: Count = state.warps[warp, WAKE]
+    wake: Count = state.warps[warp, WAKE]
+    if wake > now:
         return wake
     account(core, state, warp)
     when, cause = _look(core, state, program, warp, place)
     if when > now:
         state.warps[warp, WAKE], state.warps[warp, CAUSE] = when, cause
-        return when
+        later: Count = when
+        return later
     at = state.warps[warp, PC]
     served = _is_served(program[at, KIND])
     if served and state.sm[NEXT_SERVED] != warp:

@@ -24,9 +24,9 @@ from nmsim.errors import ShapeError
 __all__ = [
     "COLUMNS",
     "COPY_BYTES",
+    "SERVED",
     "Instruction",
     "Kind",
-    "SERVED",
     "Program",
     "Tile",
     "fragments",

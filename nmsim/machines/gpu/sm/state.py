@@ -161,7 +161,8 @@ WAITS = len(SM)
 CORES = WAITS + 3 * CAUSES
 """Places of the multiprocessor: the time; when shared memory (cycles) and the channels from and to
 memory (ticks) are free; first copy under way, how many, how many bytes; warps that have not ended;
-the warp that memory serves next; sums; marks. Then waits of prologue, slices and epilogue; then ``SUB_CORE`` of each sub-core."""
+the warp that memory serves next; sums; marks. Then waits of prologue, slices and epilogue; then
+``SUB_CORE`` of each sub-core."""
 
 SUB_CORE: Table = {"turn": FieldKind.COUNT, "tensor_free": FieldKind.TICK}
 """The warp whose turn it is to issue, and when its tensor core is free."""
