@@ -85,7 +85,8 @@ def test_one_tile_more_than_whole_waves_is_another_wave(waves):
     call, m = on("256x128x32_3"), 256 * 54 * waves
     before, full, one = (outcome(call, rows, 256, 4096).clocks for rows in (m - 255, m, m + 1))
     assert full - before < 0.03 * full  # the wave is there already
-    assert one - full > 0.8 * (full - A100.timing.launch_us * A100.clock_mhz) / waves
+    # Less than a wave: L2 and memory, which have little more to serve, come near to the SMs' time.
+    assert one - full > 0.65 * (full - A100.timing.launch_us * A100.clock_mhz) / waves
 
 
 def test_a_last_wave_reads_again_by_its_share():

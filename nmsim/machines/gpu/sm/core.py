@@ -415,8 +415,7 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
     when, cause = _look(core, state, program, warp, place)
     if when > now:
         state.warps[warp, WAKE], state.warps[warp, CAUSE] = when, cause
-        later: Count = when
-        return later
+        return when
     at = state.warps[warp, PC]
     served = _is_served(program[at, KIND])
     if served and state.sm[NEXT_SERVED] != warp:
@@ -426,7 +425,8 @@ def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count
     _pass_on(core, state, program, warp, at, place)
     if served:
         _served(core, state, program, warp, at)
-    return now + 1
+    wake = now + 1
+    return wake  # noqa: RET504 - else mypy sees numpy's Any
 
 
 @compiled_uncounted
