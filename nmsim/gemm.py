@@ -1,10 +1,11 @@
 """A matrix multiplication: ``C[M,N] = A[M,K] . B[N,K]^T``, K last in both operands."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from numbers import Integral
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from nmsim.errors import ShapeError
+from nmsim.windows import Windows
 
 __all__ = ["MAX_SIZE", "PHASES", "Gemm", "Kind", "Phase"]
 
@@ -39,14 +40,18 @@ class Gemm:
         For a matmul's two backward GEMMs: the operand, "a" or "b", whose gradient this is.
     a_elements, b_elements
         Distinct elements in memory behind one copy of an operand: fewer than its size under im2col,
-        where windows overlap and padding is not stored. None: as many as its size.
+        where windows overlap and padding is not stored. None: as many as its size. Where an
+        operand's windows are given, their number of elements.
     scatter_elements
         Elements per copy that adding columns back into an image (col2im) reads and writes.
+    a_windows, b_windows
+        How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
 
     Raises
     ------
     ShapeError
-        for a size below 1 or above 2**31, or a phase that does not exist.
+        for a size below 1 or above 2**31, a phase that does not exist, or windows that do not make
+        up their operand.
     """
 
     m: int
@@ -61,6 +66,8 @@ class Gemm:
     a_elements: int | None = None
     b_elements: int | None = None
     scatter_elements: int = 0
+    a_windows: Windows | None = None
+    b_windows: Windows | None = None
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -72,6 +79,8 @@ class Gemm:
                     f"expected an integer from 1 to {MAX_SIZE}"
                 )
             object.__setattr__(self, name, int(value))  # numpy's integers wrap
+        self._derive("a", self.m)
+        self._derive("b", self.n)
         for name, least in (("a_elements", 1), ("b_elements", 1), ("scatter_elements", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -85,11 +94,29 @@ class Gemm:
                     f"expected one of {', '.join(known)}"
                 )
 
+    def _derive(self, name: str, rows: int) -> None:
+        """Count the elements behind an operand whose windows are given."""
+        windows: Windows | None = getattr(self, f"{name}_windows")
+        if windows is None:
+            return
+        if windows.shape != (rows, self.k):
+            made = " x ".join(map(str, windows.shape))
+            raise ShapeError(
+                f"GEMM {self.layer!r}: {name}_windows make {made}, expected {rows} x {self.k}"
+            )
+        given = getattr(self, f"{name}_elements")
+        if given not in (None, windows.elements):
+            raise ShapeError(
+                f"GEMM {self.layer!r}: {name}_elements is {given}, "
+                f"expected the {windows.elements} of its windows"
+            )
+        object.__setattr__(self, f"{name}_elements", windows.elements)
+
     @property
     def macs(self) -> int:
         """Multiply-adds with nothing pruned: M.N.K of all copies and repeats."""
         return self.m * self.n * self.k * self.count * self.repeat
 
-    def as_dict(self) -> dict[str, int | str | None]:
-        """The fields by name, for a table or a file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name, windows as objects within, for a file."""
+        return asdict(self)

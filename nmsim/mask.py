@@ -23,6 +23,7 @@ __all__ = [
     "Mask",
     "SparseGemm",
     "Words",
+    "field_counts",
     "fuller",
     "lowest_bits",
     "pack",
@@ -65,18 +66,12 @@ def popcount(x: np.uint64) -> np.int64:
 
 
 WORD_FIELDS = (2, 4, 8, 16, 32, 64)
-"""Groups that ``fuller`` counts in a word at once."""
+"""Groups that ``field_counts`` counts in a word at once."""
 
 
 @compiled
-def fuller(word: np.uint64, width: int, keep: int) -> np.uint64:
-    """The lowest bit of every field of a word in which more than ``keep`` bits are set.
-
-    Fields are so many bits wide (``WORD_FIELDS``). Their counts c, of at most w bits, are added up
-    in the fields; with 2^(w-1) - 1 - keep added, a field's highest bit is set if c > keep.
-    """
-    if keep >= width:
-        return np.uint64(0)
+def field_counts(word: np.uint64, width: int) -> np.uint64:
+    """Bits set in every field of a word, in that field; fields are ``WORD_FIELDS`` bits wide."""
     x = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     if width >= 4:
         pairs = np.uint64(0x3333333333333333)
@@ -89,9 +84,21 @@ def fuller(word: np.uint64, width: int, keep: int) -> np.uint64:
         x = (x + (x >> np.uint64(16))) & np.uint64(0x0000FFFF0000FFFF)
     if width >= 64:
         x = (x + (x >> np.uint64(32))) & np.uint64(0xFFFFFFFF)
+    return x
+
+
+@compiled
+def fuller(word: np.uint64, width: int, keep: int) -> np.uint64:
+    """The lowest bit of every field of a word in which more than ``keep`` bits are set.
+
+    Fields are so many bits wide (``WORD_FIELDS``). Their counts c, of at most w bits, are added up
+    in the fields; with 2^(w-1) - 1 - keep added, a field's highest bit is set if c > keep.
+    """
+    if keep >= width:
+        return np.uint64(0)
     ones = lowest_bits(width)
     top = np.uint64(width - 1)
-    x += ones * ((np.uint64(1) << top) - np.uint64(1) - np.uint64(keep))
+    x = field_counts(word, width) + ones * ((np.uint64(1) << top) - np.uint64(1) - np.uint64(keep))
     return (x >> top) & ones
 
 
@@ -348,7 +355,15 @@ class SparseGemm:
     def swapped(self) -> "SparseGemm":
         """The same work as ``C^T = B . A^T``: operands, masks and sizes change places."""
         g = self.gemm
-        gemm = replace(g, m=g.n, n=g.m, a_elements=g.b_elements, b_elements=g.a_elements)
+        gemm = replace(
+            g,
+            m=g.n,
+            n=g.m,
+            a_elements=g.b_elements,
+            b_elements=g.a_elements,
+            a_windows=g.b_windows,
+            b_windows=g.a_windows,
+        )
         return SparseGemm(gemm, self.b, self.a, self.note, self.number_format)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
@@ -92,8 +92,8 @@ class Result:
         What the array asks of each operand's buffer per cycle in which the operand moves (streams,
         or shifts in before), metadata included.
     bound
-        What limits it: "compute", "array fill", "buffer bandwidth", "dram bandwidth" or "dram
-        latency".
+        What most of its cycles go to: "compute", "array fill", "buffer bandwidth", "dram bandwidth"
+        or "dram latency"; a GPU's words are its kind's.
     note
         What the reader should know.
     selects
@@ -118,6 +118,8 @@ class Result:
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     parts
         Where the cycles go; None where a machine does not tell.
+    own
+        Columns that only machines of its kind have, by name, as far as the model counts them.
     """
 
     engine: str
@@ -148,6 +150,7 @@ class Result:
     chosen: str = ""
     mask_cycles: int | None = None
     parts: Parts | None = None
+    own: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:
@@ -271,7 +274,7 @@ COMMON_COLUMNS = (
     Column(
         "bound",
         "",
-        "what is busy longest: compute, array fill, buffer bandwidth, dram bandwidth or latency",
+        "what most cycles go to: compute, array fill, buffer bandwidth, dram bandwidth or latency",
     ),
     optional_column(
         "speedup", "x", "of the GEMM: dense cycles over these, same machine, same fidelity"

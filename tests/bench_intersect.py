@@ -47,7 +47,7 @@ def random_mask(rng, rows, k, keep, group):
     return Mask.of((order < keep).reshape(rows, -1)[:, :k], Pattern(keep, group))
 
 
-@pytest.mark.parametrize("k", [147, 576, 2304])
+@pytest.mark.parametrize("k", [147, 576, 2304, 8192])
 def test_words_per_second_without_limit(benchmark, k):
     rng = np.random.default_rng(0)
     a, b = (random_mask(rng, ROWS, k, 2, 4) for _ in range(2))

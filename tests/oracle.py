@@ -21,6 +21,7 @@ a multiplexer in the PE picks the element that the index names. Dense is native 
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -41,6 +42,19 @@ class Slot:
 
 EMPTY = Slot(0, 0)
 Word = Slot | Group
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a PE of several multipliers is given of a lane: slots, or a group for every ``share``.
+
+    ``share`` multipliers have one group in common.
+    """
+
+    words: tuple[Word, ...]
+    share: int = 1
+
+
 Plane = list[list]
 Groups = list[tuple[range, int]]
 
@@ -102,6 +116,13 @@ def multiply(one: Word, other: Word) -> Number:
     return slot.value * multiplexer(group, slot.index)
 
 
+def multiply_bundles(one: Bundle, other: Bundle) -> Number:
+    """The products of a PE's multipliers, added up: each picks from the group that it shares."""
+    if not isinstance(one.words[0], Slot):
+        one, other = other, one
+    return sum(multiply(slot, other.words[i // other.share]) for i, slot in enumerate(one.words))
+
+
 def bubbles(rows: int, cols: int) -> Plane:
     """A register of every PE, rows x cols, with nothing in it."""
     return [[None] * cols for _ in range(rows)]
@@ -145,11 +166,12 @@ def shift_in(words: Plane) -> tuple[Plane, int]:
     return held, cycles
 
 
-def stream_past(held: Plane, moving: Plane) -> tuple[Plane, int]:
+def stream_past(held: Plane, moving: Plane, times: Callable = multiply) -> tuple[Plane, int]:
     """Stream (ws, is): R x T words run right past R x C held ones, partial sums run down.
 
     A sum enters each column from above as a zero, and has gathered a product in every row when it
-    leaves at the bottom. Returns T x C sums, and the cycles until the last one has left.
+    leaves at the bottom. ``times``: what a PE makes of two words. Returns T x C sums, and the
+    cycles until the last one has left.
     """
     rows, cols, time = len(held), len(held[0]), len(moving[0])
     words, zeros = skewed(moving), skewed([[0] * time] * cols)
@@ -161,7 +183,7 @@ def stream_past(held: Plane, moving: Plane) -> tuple[Plane, int]:
         south = from_above(enter(zeros), south)
         for r, c in product(range(rows), range(cols)):
             if met(east[r][c], south[r][c]):
-                south[r][c] += multiply(held[r][c], east[r][c])
+                south[r][c] += times(held[r][c], east[r][c])
         for column, result in zip(out, south[-1], strict=True):
             if result is not None:
                 column.append(result)
@@ -294,11 +316,12 @@ class Operand:
         return Operand(values, self.kept[start : start + count] + [[False] * k] * beyond)
 
 
-def layout(kept: Plane, native: tuple[int, int]) -> Groups:
+def layout(kept: Plane, native: tuple[int, int], share: int = 1) -> Groups:
     """The native groups along K, and how many slots each takes in all lanes of ``kept`` alike.
 
     Slots come in units of the native keep, as many as the fullest lane needs and at least one, but
-    a group takes no more slots than it has elements.
+    a group takes no more slots than it has elements. Where ``share`` multipliers have one group,
+    those that a group leaves over stay empty.
     """
     keep, group = native
     k = len(kept[0])
@@ -306,7 +329,8 @@ def layout(kept: Plane, native: tuple[int, int]) -> Groups:
     for start in range(0, k, group):
         elements = range(start, min(start + group, k))
         units = max(ceil(sum(lane[e] for e in elements) / keep) for lane in kept)
-        groups.append((elements, min(max(units, 1) * keep, len(elements))))
+        slots = min(max(units, 1) * keep, len(elements))
+        groups.append((elements, ceil(slots / share) * share))
     return groups
 
 
@@ -324,9 +348,11 @@ def delivered(values: list[Number], groups: Groups) -> list[Group]:
     return [tuple(values[e] for e in elements) for elements, slots in groups for _ in range(slots)]
 
 
-def encode(one: Operand, other: Operand, native: tuple[int, int]) -> tuple[Plane, Plane]:
+def encode(
+    one: Operand, other: Operand, native: tuple[int, int], share: int = 1
+) -> tuple[Plane, Plane]:
     """Words of both operands, each lanes x slots, laid out as the selected one needs."""
-    groups = layout(one.kept or other.kept, native)
+    groups = layout(one.kept or other.kept, native, share)
     words = [
         [stored(*lane, groups) for lane in zip(operand.values, operand.kept, strict=True)]
         if operand.kept
@@ -336,6 +362,31 @@ def encode(one: Operand, other: Operand, native: tuple[int, int]) -> tuple[Plane
     return words[0], words[1]
 
 
+def bundled(words: Plane, dot: int, share: int) -> Plane:
+    """Lanes x slots of words become lanes x PEs of ``dot`` multipliers; those beyond are empty.
+
+    Of the groups of ``share`` multipliers only one is kept, which is that of all of them.
+    """
+    zero = zero_of(words[0][0])
+    bundles = []
+    for lane in words:
+        whole = lane + [zero] * (-len(lane) % dot)
+        sets = [tuple(whole[i : i + dot]) for i in range(0, len(whole), dot)]
+        if not isinstance(zero, Slot):
+            for one in sets:
+                assert all(one[i] == one[i - i % share] for i in range(dot)), "groups differ"
+            sets = [one[::share] for one in sets]
+        bundles.append([Bundle(one, share) for one in sets])
+    return bundles
+
+
+def zero_of(word: object) -> object:
+    """A word as another one, with nothing in it."""
+    if isinstance(word, Bundle):
+        return Bundle(tuple(map(zero_of, word.words)), word.share)
+    return EMPTY if isinstance(word, Slot) else (0,)
+
+
 def transposed(plane: Plane) -> Plane:
     """Rows x cols become cols x rows."""
     return [list(row) for row in zip(*plane, strict=True)]
@@ -343,7 +394,7 @@ def transposed(plane: Plane) -> Plane:
 
 def along_rows(words: Plane, top: int, rows: int) -> Plane:
     """Slots ``top`` .. ``top + rows`` of lanes x slots words: one slot a row, zeros beyond."""
-    zero = EMPTY if isinstance(words[0][0], Slot) else (0,)
+    zero = zero_of(words[0][0])
     chunk = transposed(words)[top : top + rows]
     return chunk + [[zero] * len(words)] * (rows - len(chunk))
 
@@ -376,18 +427,27 @@ def output_stationary(
 
 
 def operand_stationary(
-    rows: int, cols: int, still: Operand, moving: Operand, native: tuple[int, int]
+    rows: int,
+    cols: int,
+    still: Operand,
+    moving: Operand,
+    native: tuple[int, int],
+    dot: int = 1,
+    share: int = 1,
 ) -> tuple[Plane, list[Fold]]:
     """Products, moving x still lanes, and folds: slots of K along rows, still lanes along columns.
 
-    A tile of columns takes as many folds as its slots fill; a fold may end within a group.
+    A tile of columns takes as many folds as its slots fill; a fold may end within a group. A PE has
+    ``dot`` slots and multipliers, of which ``share`` have one group.
     """
     c, folds = [[0] * len(still.values) for _ in moving.values], []
     for left in range(0, len(c[0]), cols):
-        still_words, moving_words = encode(still.lanes(left, cols), moving, native)
+        words = encode(still.lanes(left, cols), moving, native, share)
+        still_words, moving_words = (bundled(one, dot, share) for one in words)
         for top in range(0, len(still_words[0]), rows):
             held, preload = shift_in(along_rows(still_words, top, rows))
-            results, stream = stream_past(held, along_rows(moving_words, top, rows))
+            past = along_rows(moving_words, top, rows)
+            results, stream = stream_past(held, past, multiply_bundles)
             add(c, results, 0, left)
             folds.append(Fold(preload, stream, 0))
     return c, folds
@@ -457,10 +517,14 @@ def operands(
     selected: str | None,
     mask: np.ndarray | None,
     native: tuple[int, int] | None,
+    share: int = 1,
 ) -> tuple[Operand, Operand, tuple[int, int]]:
-    """A, B and the native pattern; if neither is selected, B is stored densely as native 1:1."""
+    """A, B and the native pattern; if neither is selected, B is stored densely as native 1:1.
+
+    Multipliers that ``share`` a group are then given as many elements that follow each other.
+    """
     if selected is None:
-        selected, mask, native = "b", np.ones(b.shape, bool), (1, 1)
+        selected, mask, native = "b", np.ones(b.shape, bool), (share, share)
     assert mask.shape == {"a": a, "b": b}[selected].shape
     one = Operand(a.tolist(), mask.tolist() if selected == "a" else None)
     other = Operand(b.tolist(), mask.tolist() if selected == "b" else None)
@@ -478,6 +542,7 @@ def simulate(
     mask: np.ndarray | None = None,
     native: tuple[int, int] | None = None,
     dot: int | None = None,
+    share: int = 1,
 ) -> Outcome:
     """Run ``C = A . B^T`` on an array of rows x cols PEs.
 
@@ -494,15 +559,18 @@ def simulate(
     native
         (keep, group) that the multiplexers are built for.
     dot
-        Words along K that buses bring to every PE in a cycle ("os" only); None: words shift.
+        Words along K that buses bring to every PE in a cycle ("os"), None: words shift; multipliers
+        of a PE, whose products it sums ("ws", "is").
+    share
+        Multipliers of a PE that have one group in common ("ws", "is").
     """
-    one, other, native = operands(a, b, selected, mask, native)
+    one, other, native = operands(a, b, selected, mask, native, share)
     if dataflow == "os":
         c, folds = output_stationary(rows, cols, one, other, native, dot)
     elif dataflow == "ws":
-        c, folds = operand_stationary(rows, cols, other, one, native)
+        c, folds = operand_stationary(rows, cols, other, one, native, dot or 1, share)
     else:
         assert dataflow == "is"
-        c, folds = operand_stationary(rows, cols, one, other, native)
+        c, folds = operand_stationary(rows, cols, one, other, native, dot or 1, share)
         c = transposed(c)
     return outcome(c, folds)

@@ -43,12 +43,14 @@ from oracle import (
     add,
     along_rows,
     bubbles,
+    bundled,
     encode,
     from_above,
     from_left,
     met,
     multiplexer,
     multiply,
+    multiply_bundles,
     operands,
     transposed,
 )
@@ -424,6 +426,8 @@ def weight_folds(
     moving: Operand,
     native: tuple[int, int],
     chunk: int | None = None,
+    dot: int = 1,
+    share: int = 1,
 ) -> Iterator[tuple[Place, Plane, Plane]]:
     """First lanes (moving, held), weights and words of each fold, as ``oracle`` lays out.
 
@@ -431,7 +435,8 @@ def weight_folds(
     """
     lanes = len(moving.values)
     for left in range(0, len(still.values), cols):
-        held, words = encode(still.lanes(left, cols), moving, native)
+        laid = encode(still.lanes(left, cols), moving, native, share)
+        held, words = (bundled(one, dot, share) for one in laid)
         for first in range(0, lanes, chunk or lanes):
             for top in range(0, len(held[0]), rows):
                 past = along_rows(words, top, rows)
@@ -451,20 +456,21 @@ def simulate(
     native: tuple[int, int] | None = None,
     chunk: int | None = None,
     dot: int | None = None,
+    share: int = 1,
     **how: bool,
 ) -> Whole:
     """Run ``C = A . B^T`` on an array of rows x cols PEs, fold behind fold.
 
     Parameters
     ----------
-    dataflow, rows, cols, a, b, selected, mask, native, dot
+    dataflow, rows, cols, a, b, selected, mask, native, dot, share
         As ``oracle.simulate`` has them.
     chunk
         Lanes of the moving operand that pass a tile of the held one before the next do (ws, is).
     how
         What ``hold_weights`` (ws, is) or ``hold_sums`` (os) may be told.
     """
-    one, other, native = operands(a, b, selected, mask, native)
+    one, other, native = operands(a, b, selected, mask, native, share)
     c = [[0] * len(b) for _ in a]
     if dataflow == "os":
         places = list(product(range(0, len(a), rows), range(0, len(b), cols)))
@@ -474,9 +480,9 @@ def simulate(
         run = hold_sums_along_buses(folds, dot) if dot else hold_sums(folds, **how)
     else:
         still, moving = (other, one) if dataflow == "ws" else (one, other)
-        laid = list(weight_folds(rows, cols, still, moving, native, chunk))
+        laid = list(weight_folds(rows, cols, still, moving, native, chunk, dot or 1, share))
         places = [place for place, *_ in laid]
-        run = hold_weights([fold for _, *fold in laid], **how)
+        run = hold_weights([fold for _, *fold in laid], times=multiply_bundles, **how)
         c = c if dataflow == "ws" else transposed(c)
     for (top, left), results in zip(places, run.results, strict=True):
         add(c, results, top, left)
@@ -485,18 +491,28 @@ def simulate(
 
 # A stream that shrinks: K stays, a word takes fewer cycles.
 
+Groups = tuple[Group, ...]
+"""The groups of a lane that a PE is given together."""
+
+Kept = tuple[tuple[Slot, ...], ...]
+"""What a beat has of each of those groups: a slot for every multiplier."""
+
 
 @dataclass(frozen=True)
 class Beat:
-    """A group of activations in one of its cycles at a PE."""
+    """A word in one of its cycles at a PE: groups, or what the beat has of them."""
 
-    group: Group
+    word: Groups | Kept
     beat: int
 
 
-def multiply_in_beats(weights: tuple[tuple[Slot, ...], ...], word: Beat) -> float:
+def multiply_in_beats(held: Groups | tuple[Kept, ...], moving: Beat) -> float:
     """What a PE with as many multipliers as a beat has slots adds up: the beat's products."""
-    return sum(slot.value * multiplexer(word.group, slot.index) for slot in weights[word.beat])
+    kept, groups = moving.word, held
+    if not isinstance(kept[0][0], Slot):
+        kept, groups = held[moving.beat], moving.word
+    pairs = zip(kept, groups, strict=True)
+    return sum(slot.value * multiplexer(group, slot.index) for own, group in pairs for slot in own)
 
 
 def simulate_in_beats(
@@ -508,46 +524,67 @@ def simulate_in_beats(
     *,
     multipliers: int = 2,
     group: int = 4,
+    groups: int = 1,
+    moves: bool = False,
     **how: bool,
 ) -> Whole:
-    """Run ``C = A . (B . mask)^T`` (ws) on PEs that are given a whole group of A in a word.
+    """Run ``C = A . (B . mask)^T`` (ws) on PEs that are given whole groups of A in a word.
 
-    A PE holds what is kept of a group of B along K, at most all of it, so that a fold is as deep
-    with a mask as without. It has fewer multipliers: a group stays for as many beats, one a cycle,
-    as the fullest group of the fold needs, at least one. Every beat has a sum of its own on the way
-    down; those of a group are added below the array, as are those of folds along K.
+    A PE holds what is kept of its groups of B along K, at most all of them, so that a fold is as
+    deep with a mask as without. It has fewer multipliers: a word stays for as many beats, one a
+    cycle, as the fullest group of the fold needs, at least one. Every beat has a sum of its own on
+    the way down; those of a word are added below the array, as are those of folds along K.
 
     Parameters
     ----------
     a, b, mask
         M x K, N x K, and which elements of B are kept.
     multipliers
-        Of a PE; as many products are summed in a beat.
+        Of a PE for each group; as many products of each are summed in a beat.
     group
-        Elements of K that a word of A brings.
+        Elements of K that a group has.
+    groups
+        That a PE holds.
+    moves
+        The mask is of A: PEs hold groups of B, and what is kept of those of A passes in beats.
     how
         What ``hold_weights`` may be told.
     """
     c = [[0] * len(b) for _ in a]
-    deep, wide = rows * group, -len(b) % cols
+    deep, wide = rows * groups * group, -len(b) % cols
     beyond = (0, -a.shape[1] % deep)
-    lanes = np.pad(a, ((0, 0), beyond)).tolist()
-    stored, kept = (np.pad(one, ((0, wide), beyond)).tolist() for one in (b, mask))
+    lanes, stored = np.pad(a, ((0, 0), beyond)).tolist(), np.pad(b, ((0, wide), beyond)).tolist()
+    kept = np.pad(mask, ((0, 0 if moves else wide), beyond)).tolist()
     folds, places = [], []
     for left, top in product(range(0, len(stored), cols), range(0, len(stored[0]), deep)):
-        groups = [range(start, start + group) for start in range(top, top + deep, group)]
+        starts = range(top, top + deep, groups * group)
+        chosen_from, other = (lanes, stored) if moves else (stored, lanes)
+        tile = range(left, left + cols)
+        own = [(chosen_from[i], kept[i]) for i in (range(len(lanes)) if moves else tile)]
         slots = [
             [
-                [Slot(stored[n][e], e - elements.start) for e in elements if kept[n][e]]
-                for n in range(left, left + cols)
+                [
+                    [Slot(lane[g + e], e) for e in range(group) if bits[g + e]]
+                    for g in range(start, start + groups * group, group)
+                ]
+                for lane, bits in own
             ]
-            for elements in groups
+            for start in starts
         ]
-        beats = max(1, *(-(-len(one) // multipliers) for row in slots for one in row))
-        still = [[in_beats(one, beats, multipliers) for one in row] for row in slots]
+        beats = max(1, *(-(-len(one) // multipliers) for row in slots for pe in row for one in pe))
+        chosen = [[in_beats(pe, beats, multipliers) for pe in row] for row in slots]
+        other = [other[i] for i in tile] if moves else other
+        whole = [
+            [
+                tuple(tuple(lane[g : g + group]) for g in range(i, i + groups * group, group))
+                for lane in other
+            ]
+            for i in starts
+        ]
+        still, words = (whole, chosen) if moves else (chosen, whole)
         past = [
-            [Beat(tuple(lane[e] for e in elements), i) for lane in lanes for i in range(beats)]
-            for elements in groups
+            [Beat(word[i] if moves else word, i) for word in row for i in range(beats)]
+            for row in words
         ]
         folds.append((still, past))
         places.append((beats, left))
@@ -558,7 +595,8 @@ def simulate_in_beats(
     return Whole(np.array(c), run.starts, run.cycles)
 
 
-def in_beats(slots: list[Slot], beats: int, multipliers: int) -> tuple[tuple[Slot, ...], ...]:
-    """A PE's weights by the beat that uses them."""
-    full = slots + [EMPTY] * (beats * multipliers - len(slots))
-    return tuple(tuple(full[i * multipliers : (i + 1) * multipliers]) for i in range(beats))
+def in_beats(groups: list[list[Slot]], beats: int, multipliers: int) -> tuple[Kept, ...]:
+    """What a PE has of its groups by the beat that uses it."""
+    full = [slots + [EMPTY] * (beats * multipliers - len(slots)) for slots in groups]
+    parts = range(0, beats * multipliers, multipliers)
+    return tuple(tuple(tuple(slots[i : i + multipliers]) for slots in full) for i in parts)

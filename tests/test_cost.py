@@ -55,7 +55,7 @@ def test_machines():
     assert (native.multiplexer.inputs, native.per_pe, native.pes) == (4, 1, 128 * 128)
     assert native.two_input == 16 * 3 * 128 * 128
     assert native.transistors == 12 * native.two_input
-    ordered = selectors_of(load_hardware("systolic-128x128-2to4", selector="ordered"))
+    ordered = selectors_of(load_hardware("systolic-128x128-2to4", pe={"selection": "ordered"}))
     assert ordered.multiplexer.inputs == 3
     assert selectors_of(load_hardware("systolic-128x128-flexible")).multiplexer.inputs == 32
     assert selectors_of(load_hardware("systolic-128x128")).two_input == 0

@@ -139,7 +139,9 @@ def test_the_committed_trace_is_whole_small_and_says_where_it_comes_from(name):
     assert trace.provenance["recipe"] == "transposable+mvue"
     batch = trace.provenance["batch"]
     network = load_model(TRACES / f"{name}.yaml")
-    assert [work.gemm for work in trace.gemms] == network.gemms(batch)
+    # It was recorded before a GEMM said how its operands are gathered.
+    gemms = [replace(one, a_windows=None, b_windows=None) for one in network.gemms(batch)]
+    assert [work.gemm for work in trace.gemms] == gemms
     for work in trace.gemms:
         masked = {"forward": work.b, "backward": work.b, "update": work.a}[work.gemm.phase]
         assert masked.is_dense == (work.gemm.kind == "matmul")

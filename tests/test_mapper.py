@@ -85,7 +85,7 @@ def drawn_array(rng):
         fields["dram.latency_ns"] = float(rng.choice([0, 100, 2000]))
     if base.native or base.flexible_group:
         fields["sparse_operand"] = str(rng.choice(["a", "b", "either"]))
-    if base.feed == "skewed" and base.dot_width == 1:
+    if base.feed == "skewed":
         fields["dataflow"] = str(rng.choice(["os", "ws", "is"]))
     return load_hardware(name, **fields)
 
@@ -175,7 +175,7 @@ def test_nothing_that_was_not_tried_is_faster(seed):
         rows=rows,
         cols=cols,
         dataflow=str(rng.choice(["os", "ws", "is"])) if rows % 2 else "ws",
-        dot_width=1,
+        dot_width=int(rng.integers(1, 4)),
         feed="skewed",
         sparse_operand=str(rng.choice(["a", "b", "either"])),
         **{"dram.gbps": float(rng.choice([10, 1000])), "sram.c_kib": float(rng.choice([1, 64]))},
@@ -333,8 +333,10 @@ def test_a_gain_above_the_ratio_of_macs_comes_from_fewer_folds_or_bytes(seed):
         if run.dram_read_bytes < dense.dram_read_bytes:
             continue  # explained
         whole, slots = (work.k * one.macs_issued / work.gemm.macs for one in (dense, run))
-        together = machine.rows if way.dataflow.rows == "k" else machine.dot_width
+        together = machine.depth if way.dataflow.rows == "k" else machine.dot_width
         folds = math.ceil(whole / together) / math.ceil(slots / together)
+        if machine.holds_groups:  # all groups of a fold stay for as many beats, short ones too
+            folds = math.ceil(machine.group / machine.pe.macs_per_group)
         ratio = max(1, whole / slots, folds)  # folds, and steps of dot products, are whole
         if way.selected and not way.selected_mask.obeys(way.native):  # tiles differ in slots
             ratio = max(ratio, dense.compute_cycles / run.compute_cycles)
@@ -374,7 +376,7 @@ def test_a_single_pe_that_intersects_takes_a_cycle_for_every_product(seed):
 
 def test_a_short_last_group_takes_what_it_keeps():
     """3:4 under 1:4 selectors: three slots a group, and all of the last three elements of 147."""
-    machine = load_hardware("vegeta-like-32x16")
+    machine = load_hardware("vegeta-like-32x16", masks="always")
     stem = Gemm(12544, 64, 147)
     pruned = Mask(Pattern(3, 4), 64, 147, regular=True, source=lambda: pytest.fail("no bits"))
     work = SparseGemm(stem, Mask.dense(12544, 147), pruned)

@@ -11,7 +11,9 @@ from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.pipeline import events, folds, memory
+from nmsim.machines.systolic.pipeline.cutting import gathered
 from nmsim.machines.systolic.placement import without_masks
+from nmsim.windows import Axis, Windows
 
 T = memory.TICKS
 ticks = st.one_of(st.just(0), st.integers(1, 20_000))
@@ -165,6 +167,14 @@ def launches(draw):
     if dataflow == "os":
         fields["feed"] = draw(st.sampled_from(["skewed", "broadcast"]))
         fields["dot_width"] = draw(st.sampled_from([1, 3, 8]))
+    else:
+        share = draw(st.sampled_from([1, 1, 2]))
+        fields["dot_width"] = share * draw(st.integers(1, 2))
+        if draw(st.booleans()):
+            fields["pe"] = {"macs_per_group": share, "holds": "group"}
+            fields["native"] = ("2:4",)
+        words = fields["dot_width"] // share * 4 if "pe" in fields else fields["dot_width"]
+        sram = {buffer: kib * words for buffer, kib in sram.items()}
     machine = load_hardware(
         draw(st.sampled_from(["systolic-128x128", "systolic-16x16"])),
         rows=draw(st.integers(1, 9)),
@@ -174,7 +184,12 @@ def launches(draw):
         **fields,
     )
     sizes = draw(st.tuples(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90)))
-    return machine, Gemm(*sizes, count=draw(st.sampled_from([1, 1, 4])))
+    count = draw(st.sampled_from([1, 1, 4]))
+    if draw(st.booleans()):
+        return machine, Gemm(*sizes, count=count)
+    side = Axis(draw(st.integers(2, 12)), draw(st.integers(2, 12)), 3, first=-1)
+    windows = Windows(draw(st.integers(1, 3)), (side, side), draw(st.integers(1, 9)))
+    return machine, Gemm(windows.pixels, sizes[1], windows.reads, count=count, a_windows=windows)
 
 
 @settings(max_examples=60)
@@ -184,9 +199,10 @@ def test_skipping_repeats_changes_nothing(launch):
     machine, gemm = launch
     seen = []
 
-    def spy(array, buffers, work, room, slots, cycles=None):
-        sums = original(array, buffers, work, room, slots, cycles)
-        seen.append((sums, plain_sums(array, buffers, work, sums.cut, slots, cycles)))
+    def spy(array, buffers, work, room, slots, cycles, sight):
+        sums = original(array, buffers, work, room, slots, cycles, sight)
+        own = gathered(buffers, sight, sums.cut.rows)
+        seen.append((sums, plain_sums(array, own, work, sums.cut, slots, cycles)))
         return sums
 
     original = cycle.sum_folds
@@ -226,6 +242,7 @@ def plain_folds(array, buffers, work, cut, slots, cycles):
                     "streamed": streamed,
                     "x": cols * k if i == 0 or work.x_lanes * k > buffers.x_half else 0,
                     "y": rows * k if j == 0 or rows * k > buffers.y_half else 0,
+                    "again": (i > 0, j > 0),
                     "outputs": rows * cols,
                     "shares": cut.pieces,
                     "opens": True,
@@ -235,18 +252,22 @@ def plain_folds(array, buffers, work, cut, slots, cycles):
                 }
         return
     for j, cols in enumerate(x_tiles):
-        deep = -(-k // r)
+        depth = array.depth
+        deep = -(-k // depth)
         for first in range(0, work.y_lanes, cut.rows):
             rows = min(cut.rows, work.y_lanes - first)
             over = max(0, rows * cols - buffers.sums_half) if buffers.spill and deep > 1 else 0
             for f in range(deep):
-                part = r if f < deep - 1 else k - (deep - 1) * r
+                part = depth if f < deep - 1 else k - (deep - 1) * depth
+                beats = 1 if cycles is None else int(cycles[0, f])
                 x_loads = first == 0 or cols * k > buffers.x_half
                 y_loads = j == 0 or work.y_lanes * k > buffers.y_half
                 yield {
-                    "streamed": rows,
+                    "streamed": rows * beats,
+                    "words": rows,
                     "x": cols * part if x_loads else 0,
                     "y": rows * part if y_loads else 0,
+                    "again": (first > 0, j > 0),
                     "sums_in": over if f > 0 else 0,
                     "sums_out": over if f < deep - 1 else 0,
                     "outputs": rows * cols if f == deep - 1 else 0,
@@ -266,6 +287,7 @@ def run_fold(
     streamed,
     x,
     y,
+    again,
     outputs,
     shares,
     opens,
@@ -274,6 +296,7 @@ def run_fold(
     issued,
     sums_in=0,
     sums_out=0,
+    words=None,
 ):
     timing = array.timing
     shifting, streaming = x_read * array.x_delivery, y_read * array.y_delivery
@@ -283,8 +306,9 @@ def run_fold(
         shifting = 0
     wait = int(max(0, np.ceil(streaming) - streamed * T))
     late = int(max(0, np.ceil(shifting) - timing.shift))
-    x_ticks = x * buffers.x_ticks
-    y_ticks = y * buffers.y_ticks + sums_in * buffers.sum_ticks
+    x_ticks = x * (buffers.x_again if again[0] else buffers.x_ticks)
+    y_ticks = y * (buffers.y_again if again[1] else buffers.y_ticks)
+    y_ticks += sums_in * buffers.sum_ticks
     one = memory.Pieces(
         pieces=pieces,
         ticks=streamed * T + wait,
@@ -294,7 +318,7 @@ def run_fold(
         x_loads=x > 0,
         y_loads=y + sums_in > 0,
         x_row=int(np.ceil(x_ticks / (array.rows if timing.held else streamed))),
-        y_row=int(np.ceil(y * buffers.y_ticks / streamed)),
+        y_row=int(np.ceil(y * buffers.y_row / (words or streamed))),
         spilled=int(np.ceil(sums_out * buffers.sum_ticks / pieces)),
         share=int(np.ceil(outputs * buffers.output_ticks / shares)),
         shares=shares,
@@ -320,7 +344,8 @@ def run_fold(
 def test_bytes_and_slots_are_conserved(launch):
     machine, gemm = launch
     for placement in without_masks(machine, gemm):
-        run, read = cycle.run(machine, placement), (gemm.m + gemm.n) * gemm.k * gemm.count
+        run = cycle.run(machine, placement)
+        read = ((gemm.a_elements or gemm.m * gemm.k) + gemm.n * gemm.k) * gemm.count
         assert run.macs_issued == gemm.macs
         assert run.dram_read_bytes * 8 >= read * machine.operand_bits
         assert run.dram_write_bytes * 8 >= gemm.m * gemm.n * gemm.count * machine.output_bits

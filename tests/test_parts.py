@@ -12,9 +12,10 @@ from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
+from nmsim.machines.explanation import whole
 from nmsim.machines.systolic import mapper
 from nmsim.machines.systolic import parts as parts_module
-from nmsim.machines.systolic.parts import split_slots, whole
+from nmsim.machines.systolic.parts import bound_of, split_slots
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.result import Parts
@@ -65,6 +66,36 @@ def test_shares_are_whole_but_for_roundings(fidelity, monkeypatch):
     assert len(shared) > 200
     for shares, total in shared:
         assert abs(sum(shares) - total) <= len(shares), (shares, total)
+
+
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+def test_the_bound_is_what_most_cycles_go_to(fidelity):
+    """No cause takes more cycles than the one that a row names."""
+    words = {
+        "compute": SLOTS,
+        "array fill": ("fill", "preload", "drain"),
+        "buffer bandwidth": ("path_wait",),
+        "dram bandwidth": ("dram_wait", "writeback_wait"),
+        "dram latency": ("latency_wait",),
+    }
+    found = set()
+    for _, work, machine, *_ in cases(range(120)):
+        try:
+            run, parts = parts_of(machine, work, fidelity)
+        except CapacityError:
+            continue
+        spent = {cause: sum(parts[name] for name in names) for cause, names in words.items()}
+        assert spent[run.bound] == max(spent.values())
+        found.add(run.bound)
+    assert found == set(words)
+
+
+def test_the_bound_by_hand():
+    assert bound_of(Parts(10, 3, 4, 3, 0, 0, 0, 0)) == "compute"  # of equals the first
+    assert bound_of(Parts(10, 3, 4, 4, 0, 0, 0, 0)) == "array fill"
+    assert bound_of(Parts(10, 3, 4, 4, 12, 0, 0, 0)) == "buffer bandwidth"
+    assert bound_of(Parts(10, 3, 4, 4, 12, 6, 0, 7)) == "dram bandwidth"
+    assert bound_of(Parts(10, 3, 4, 4, 12, 6, 14, 7)) == "dram latency"
 
 
 def test_columns_of_a_table_add_up():

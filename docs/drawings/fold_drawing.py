@@ -60,7 +60,8 @@ def folds() -> list[Fold]:
     array = cycle.array_of(MACHINE, placement)
     buffers = cycle.buffers_of(MACHINE, placement, halves(MACHINE, placement))
     x, y, sums = MACHINE.cols * GEMM.k, GEMM.m * GEMM.k, GEMM.m * MACHINE.cols
-    each = LoadedFold(cut.rows, x, y, x, y, 0, 0, sums, cut.pieces, cut.pieces, opens=True)
+    rows, pieces = cut
+    each = LoadedFold(rows, rows, x, y, x, y, 0, 0, sums, pieces, pieces, opens=True)
     program = [in_pieces(array, buffers, each)] * (GEMM.n // MACHINE.cols)
     (times,) = run([program], array.timing)
     rows, fill = MACHINE.rows, MACHINE.fill_cycles

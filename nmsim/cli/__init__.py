@@ -17,6 +17,7 @@ from typer.exceptions import Exit, TyperException
 from nmsim.cli import traces
 from nmsim.cli.console import tell, write
 from nmsim.cli.describe import list_, show
+from nmsim.cli.explanation import explain_gemms
 from nmsim.cli.fitting import calibrate_machine, measure_gemms
 from nmsim.cli.memory import memory
 from nmsim.cli.simulation import simulate
@@ -39,6 +40,7 @@ app = typer.Typer(
 trace_app = typer.Typer(help="Record, describe and check traces.")
 
 app.command()(simulate)
+app.command("explain")(explain_gemms)
 app.command()(memory)
 app.command()(sweep)
 app.command()(train)

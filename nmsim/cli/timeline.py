@@ -1,4 +1,4 @@
-"""``nmsim timeline``: what the warps of one multiprocessor do, for a viewer of traces."""
+"""``nmsim timeline``: what a machine does for one GEMM and when, for a viewer of traces."""
 
 import json
 from importlib.metadata import version
@@ -19,12 +19,12 @@ from nmsim.run.point import Point
 __all__ = ["tile_timeline"]
 
 MOST_EVENTS = 10_000_000
-"""Instructions that a trace may be asked for: about 2 GB."""
+"""Spans that a trace may be asked for: about 2 GB."""
 
 _KEYWORDS = (
     *("model", "hardware", "recipe", "pattern", "batch", "phases", "layers", "overrides", "seed"),
 )
-"""What one GEMM and its masks depend on; warps move no values."""
+"""What one GEMM and its masks depend on; a timeline holds no values."""
 
 
 @of_keywords(Point, only=_KEYWORDS, hardware="a100-sxm4-80gb")
@@ -33,18 +33,20 @@ def tile_timeline(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Trace Event Format, JSON.")],
     kernel: KernelName = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_EVENTS, help="Instructions that are written, at most.")
+        int, typer.Option(min=1, max=MOST_EVENTS, help="Spans that are written, at most.")
     ] = 100_000,
 ) -> None:
-    """Write what the fullest multiprocessor of a GPU does for one tile of a GEMM, cycle by cycle.
+    """Write what a machine does for one GEMM, and when.
 
-    The file opens in chrome://tracing and in Perfetto. MODEL, --layer and --phase name one GEMM.
+    Of a GPU the instructions of the fullest multiprocessor for one tile; of an array its folds,
+    and the loads and stores of its channel. The file opens in chrome://tracing and in Perfetto.
+    MODEL, --layer and --phase name one GEMM.
     """
     point = with_kernel(point, kernel)
     machine = point.machine
     draw = kind_of(machine).timeline
     if draw is None:
-        raise SpecError(f"hardware {machine.name}: expected a GPU, as only these have tiles")
+        raise SpecError(f"hardware {machine.name}: machines of its kind have no timeline")
     drawn = draw(machine, _only(point), limit)
     document = {
         "traceEvents": drawn.events,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from nmsim.machines.document import laid_over
+from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
 from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Elementwise, Host, usual
@@ -304,7 +305,7 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
-    routines, timeline
+    routines, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -327,6 +328,7 @@ class Kind:
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
+    explain: Explain | None = None
 
 
 KINDS: Registry[Kind] = Registry("kind of machine")

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from nmsim.network.lowering import INPUT, Positive, WeightedSpec, checked_batch, three_gemms
 from nmsim.network.operand import Input, Lowered, TensorName
+from nmsim.windows import Axis, Windows
 
 __all__ = ["Conv"]
 
@@ -111,43 +112,28 @@ class Conv(WeightedSpec):
         samples = self.samples(checked_batch(batch))
         t = samples * self.columns
         o = self.out_channels // self.groups
-        channels = self.in_channels // self.groups
-        i = self.window[0] * self.window[1] * channels
-        pixels = samples * self._pixels_seen * channels
-        image = self.image[0] * self.image[1] * channels
-        columns = 0 if self.pointwise else t * i + samples * image
+        windows = self._windows(samples)
+        image = self.image[0] * self.image[1] * windows.channels
+        columns = 0 if self.pointwise else t * windows.reads + samples * image
         return three_gemms(
-            self, t=t, o=o, i=i, count=self.groups, activation_elements=pixels, scatter=columns
+            self,
+            t=t,
+            o=o,
+            i=windows.reads,
+            count=self.groups,
+            activation_elements=windows.elements,
+            scatter=columns,
+            windows=None if self.pointwise else windows,
         )
 
-    @property
-    def _pixels_seen(self) -> int:
-        """Pixels of an image that some window covers, padding left out."""
+    def _windows(self, samples: int) -> Windows:
+        """The windows over the activation, those of one group."""
         sizes = zip(self.image, self.output_size, self.window, *self.steps, strict=True)
-        height, width = (_positions_seen(*axis) for axis in sizes)
-        return height * width
-
-
-def _positions_seen(
-    size: int, out: int, window: int, stride: int, padding: int, dilation: int
-) -> int:
-    """Positions along one axis that some window covers.
-
-    A tap visits every stride-th position, so taps share positions only where they leave the same
-    rest by the stride; each adds what lies beyond the end of those before it.
-    """
-    seen = 0
-    ends: dict[int, int] = {}
-    for tap in range(window):
-        first = tap * dilation - padding
-        last = min(first + (out - 1) * stride, size - 1)
-        start = max(first % stride, first)
-        start = max(start, ends.get(first % stride, start))
-        if start <= last:
-            new = (last - start) // stride + 1
-            seen += new
-            ends[first % stride] = start + new * stride
-    return seen
+        axes = tuple(
+            Axis(size, out, taps, stride, dilation, -padding)
+            for size, out, taps, stride, padding, dilation in sizes
+        )
+        return Windows(samples, axes, self.in_channels // self.groups)
 
 
 def _pair(value: int | Pair) -> Pair:

@@ -1,6 +1,6 @@
 """A convolution's activation seen as the columns of a GEMM: row t is the window of output pixel t.
 
-Windows are ordered row, column, channel, channel fastest. Padding is zero, and pruned in a mask.
+Geometry are ordered row, column, channel, channel fastest. Padding is zero, and pruned in a mask.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from nmsim.jit import compiled
 from nmsim.mask import Words, words_per_row
 from nmsim.network.layer import Conv
 
-__all__ = ["Windows", "column_bits", "column_values", "windows"]
+__all__ = ["Geometry", "column_bits", "column_values", "windows"]
 
 
-class Windows(NamedTuple):
-    """Geometry of a convolution: samples, sizes and steps as (height, width) pairs, channels."""
+class Geometry(NamedTuple):
+    """A convolution as kernels take it: samples, sizes and steps as (height, width), channels."""
 
     samples: int
     height: int
@@ -32,10 +32,10 @@ class Windows(NamedTuple):
     groups: int
 
 
-def windows(layer: Conv, batch: int) -> Windows:
+def windows(layer: Conv, batch: int) -> Geometry:
     """The windows of a layer over a batch."""
     stride, padding, dilation = layer.steps
-    return Windows(
+    return Geometry(
         layer.samples(batch),
         *layer.image,
         *layer.output_size,
@@ -49,7 +49,7 @@ def windows(layer: Conv, batch: int) -> Windows:
 
 
 @compiled
-def _pixel(w: Windows, row: int, tap: int) -> int:
+def _pixel(w: Geometry, row: int, tap: int) -> int:
     """Index of the pixel that a window's tap covers; -1 in the padding."""
     sample, rest = divmod(row, w.out_height * w.out_width)
     out_y, out_x = divmod(rest, w.out_width)
@@ -62,7 +62,7 @@ def _pixel(w: Windows, row: int, tap: int) -> int:
 
 
 @compiled
-def _column_bits(pixels: Words, w: Windows, out: Words) -> None:
+def _column_bits(pixels: Words, w: Geometry, out: Words) -> None:
     rows = w.samples * w.out_height * w.out_width
     taps = w.window_height * w.window_width
     channels = w.channels // w.groups
@@ -79,7 +79,7 @@ def _column_bits(pixels: Words, w: Windows, out: Words) -> None:
                     out[group * rows + row, k >> 6] |= bit << np.uint64(k & 63)
 
 
-def column_bits(pixels: Words, w: Windows) -> Words:
+def column_bits(pixels: Words, w: Geometry) -> Words:
     """The mask of an image seen as columns.
 
     Parameters
@@ -103,7 +103,7 @@ def column_bits(pixels: Words, w: Windows) -> Words:
 
 @compiled
 def column_values(
-    image: NDArray[np.float32], w: Windows, first: int, out: NDArray[np.float32]
+    image: NDArray[np.float32], w: Geometry, first: int, out: NDArray[np.float32]
 ) -> None:
     """Fill rows ``first`` onwards of the transposed columns: feature x T.
 

@@ -9,6 +9,7 @@ from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.operand import OPERANDS, Input, Lowered, TensorName
 from nmsim.spec import Spec
+from nmsim.windows import Windows
 
 __all__ = ["INPUT", "LayerSpec", "Positive", "WeightedSpec", "checked_batch", "three_gemms"]
 
@@ -67,6 +68,7 @@ def three_gemms(
     count: int,
     activation_elements: int,
     scatter: int,
+    windows: Windows | None = None,
 ) -> list[Lowered]:
     """Forward, backward and update of a layer with a weight; no backward if data feed it.
 
@@ -82,15 +84,18 @@ def three_gemms(
         Distinct elements in memory behind one copy's activation.
     scatter
         Elements that adding the gradient's columns back into an image reads and writes.
+    windows
+        How the rows of the activation are gathered, where they are.
     """
 
     def gemm(m: int, n: int, k: int, phase: Phase) -> Gemm:
         return Gemm(m, n, k, count, layer.name, phase, layer.repeat, layer.type)
 
+    turned = replace(windows, along="k") if windows else None
     gemms = [
-        replace(gemm(t, o, i, "forward"), a_elements=activation_elements),
+        replace(gemm(t, o, i, "forward"), a_elements=activation_elements, a_windows=windows),
         replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
-        replace(gemm(o, i, t, "update"), b_elements=activation_elements),
+        replace(gemm(o, i, t, "update"), b_elements=activation_elements, b_windows=turned),
     ]
     if layer.input == "data":
         del gemms[1]

@@ -22,6 +22,8 @@ _COUNTED = {
     "muxes",
     "levels",
     "threadblocks",
+    "words",
+    "sums",
 }
 _MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
 INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}

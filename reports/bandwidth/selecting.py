@@ -24,7 +24,11 @@ def measure_selectors() -> dict[str, Any]:
         found[text] = {"keep": pattern.keep, "metadata_bits": pattern.metadata_bits}
         for selector in ("any", "ordered"):
             machine = nmsim.load_hardware(
-                _MACHINE, operand_bits=_WIDTH, flexible_group=0, native=(text,), selector=selector
+                _MACHINE,
+                operand_bits=_WIDTH,
+                flexible_group=0,
+                native=(text,),
+                pe={"selection": selector},
             )
             cost = selectors_of(machine)
             found[text][selector] = {

@@ -130,14 +130,15 @@ INTERSECTING = (
 SYSTOLIC = (
     *of("systolic_oracle"),
     *of("memory"),
+    *of("moves"),
+    *of("parts", "the_bound_by_hand"),
     *of(
         "delivery",
-        "a_path_that_suffices_is_no_bound",
+        "a_path_is_the_bound_where_most_cycles_wait_for_it",
         "a_preload_that_hides_behind_no_wait_is_not_the_bound",
         "misfits_are_groups_that_selectors_do_not_cover",
         "what_a_fold_waits_for_its_path_by_hand",
         "outputs_that_take_too_long_to_leave_are_refused",
-        "the_bound_of_an_array_changes_where_it_says",
         "a_channel_is_busy_for_its_bits",
     ),
     *of(

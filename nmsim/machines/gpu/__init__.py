@@ -5,6 +5,7 @@ from pathlib import Path
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.kernels import LISTING
 from nmsim.machines.gpu.launch import stored
+from nmsim.machines.gpu.mends import EXPLAIN
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
@@ -45,5 +46,6 @@ KINDS.add(
         listings={"kernels": LISTING},
         routines=ROUTINES,
         timeline=timeline,
+        explain=EXPLAIN,
     ),
 )

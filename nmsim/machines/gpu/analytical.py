@@ -32,16 +32,39 @@ from nmsim.machines.gpu.chip import (
     Size,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
-from nmsim.machines.gpu.launch import BOUNDS, launch_of, writeup
+from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BOUNDS", "Estimate", "estimate", "estimates", "fastest", "simulate", "times"]
+__all__ = [
+    "BOUNDS",
+    "SPENT",
+    "Estimate",
+    "estimate",
+    "estimates",
+    "fastest",
+    "run_work",
+    "simulate",
+    "times",
+]
 
 CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND = range(6)
 """Columns of ``estimates``."""
+
+SPENT = (
+    "tensor cores",
+    "shared memory",
+    "l2 bandwidth",
+    "load latency",
+    "sm port",
+    "wave overhead",
+    "dram bandwidth",
+    "wave tail",
+    "clock",
+)
+"""Where the clocks between launch and reduction go: an SM's mean, and its idle time as the tail."""
 
 LOADS = 4096.0
 """Elements of K that a matrix-vector kernel asks for at a time."""
@@ -51,7 +74,8 @@ class Estimate(NamedTuple):
     """One GEMM: clocks in all, row of the kernel table or ``MATRIX_VECTOR``, parts of K, and more.
 
     ``tiles`` are threadblocks, ``waves`` are tiles over the GPU's slots; both 0 without tiles.
-    ``shares`` are clocks by ``BOUNDS``; they may overlap.
+    ``shares`` are clocks by ``BOUNDS``; they may overlap. ``spent`` are clocks by ``SPENT``, which
+    add up to all but the launch and the reduction.
     """
 
     clocks: float
@@ -61,6 +85,7 @@ class Estimate(NamedTuple):
     waves: float
     read_bytes: float
     shares: NDArray[np.float64]
+    spent: NDArray[np.float64]
 
 
 @compiled
@@ -107,6 +132,25 @@ def _paces(
     paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
     paces[4] = deepest * loaded * depth / chip.port
     return paces
+
+
+@compiled
+def _spend(
+    spent: NDArray[np.float64],
+    paces: NDArray[np.float64],
+    overhead: float,
+    waves: float,
+    even: float,
+) -> None:
+    """Add what waves of one kind take to ``spent``, of the SMs' mean.
+
+    ``even`` is the mean SM's share of the fullest one's threadblocks: what is left is the tail.
+    """
+    own = waves * even
+    spent[0] += own * paces[0]
+    spent[np.argmax(paces)] += own * (paces.max() - paces[0])
+    spent[5] += own * overhead
+    spent[7] += (waves - own) * (paces.max() + overhead)
 
 
 @compiled
@@ -163,7 +207,7 @@ def estimate(
     load = _load(chip, held_b)
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
-    shares = np.zeros(9)
+    shares, spent = np.zeros(9), np.zeros(9)
     own = hidden = 0.0
     for before, waves, deepest, running in (
         (0.0, full, row[CTAS], slots),
@@ -176,20 +220,24 @@ def estimate(
         paces[2] = 0.0
         own += waves * paces.max()
         hidden += (np.sqrt(before + waves) - np.sqrt(before)) * (paces.max() + overhead)
+        _spend(spent, paces, overhead, waves, running / max(1.0, deepest * chip.sms))
     busy = max(own, shares[2]) + shares[5]
+    spent[2] = max(0.0, shares[2] - own)
     read = _read_twice(chip, form, row, size, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
     read = copies * (read - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
+    spent[6], spent[8] = clocks - busy, -clocks
     multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
     clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
+    spent[8] += clocks
     shares[6], shares[7] = dram, chip.launch
     if split > 1:
         sums = copies * m * n * (4.0 * split + form.out)
         shares[8] = chip.reduce + sums / (chip.sms * chip.store)
     total = chip.launch + clocks + shares[8]
-    return Estimate(total, 0, split, tiles, tiles / slots, read, shares)
+    return Estimate(total, 0, split, tiles, tiles / slots, read, shares, spent)
 
 
 @compiled
@@ -203,7 +251,9 @@ def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     shares[3] = _load(chip, held) * max(1.0, k / LOADS)
     shares[6], shares[7] = moving, chip.launch
     read = (m * form.a + n * form.b) * k
-    return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares)
+    spent = np.zeros(9)
+    spent[3], spent[6] = shares[3], moving
+    return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares, spent)
 
 
 @compiled
@@ -230,6 +280,7 @@ def fastest(
         found.waves,
         found.read_bytes,
         found.shares,
+        found.spent,
     )
 
 
@@ -295,16 +346,22 @@ def _bound(found: Estimate) -> str:
     return BOUNDS[int(np.argmax(found.shares))]
 
 
-def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
-    """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Estimate]:
+    """What a sparse GEMM launches, with the kernel that it is estimated on, and the estimate."""
     launch = launch_of(machine, work)
     own = launch.resolved
     found = fastest(
         own.chip, launch.form, own.table, launch.row, launch.split, own.vector_rows, launch.size
     )
+    return replace(launch, row=found.kernel, split=found.split), found
+
+
+def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
+    """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+    launch, found = run_work(machine, work)
     return writeup(
         machine,
-        replace(launch, row=found.kernel, split=found.split),
+        launch,
         clocks=found.clocks,
         multiplying=found.shares[0],
         tiles=found.tiles,

@@ -30,6 +30,7 @@ from nmsim.machines.gpu.waves import (
     held_of,
     held_up,
     idle_latency,
+    leaving_of,
     served,
     settled,
     waves_of,
@@ -38,7 +39,16 @@ from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BOUNDS", "Outcome", "fastest", "run_kernel", "run_work", "simulate", "times"]
+__all__ = [
+    "BOUNDS",
+    "Outcome",
+    "fastest",
+    "loop_bound",
+    "run_kernel",
+    "run_work",
+    "simulate",
+    "times",
+]
 
 BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 """What a GEMM's time goes to: the words of the analytical model, and three that it cannot tell."""
@@ -70,6 +80,10 @@ class Outcome(NamedTuple):
         Of the operands, from device memory.
     shares
         Clocks by ``BOUNDS``; only those that had a part.
+    own
+        Clocks of the waves if L2 and device memory served them at once.
+    late
+        Clocks that come to those, by what memory is late with.
     """
 
     clocks: float
@@ -78,6 +92,8 @@ class Outcome(NamedTuple):
     multiplying: float
     read_bytes: float
     shares: dict[str, float]
+    own: float
+    late: dict[str, float]
 
     @property
     def bound(self) -> str:
@@ -85,7 +101,7 @@ class Outcome(NamedTuple):
         return max(self.shares, key=lambda cause: self.shares[cause])
 
 
-def _loop_bound(wave: Wave) -> str:
+def loop_bound(wave: Wave) -> str:
     """What the main loop of a wave waits for, in the words of ``BOUNDS``."""
     words = {
         "tensor": "compute",
@@ -101,25 +117,12 @@ def _loop_bound(wave: Wave) -> str:
     return "sm port" if saturated else "load latency"
 
 
-def _slot_clocks(chip: Chip, wave: Wave, leaving: float) -> int:
-    """Clocks for which a threadblock holds its slot.
-
-    Results still leave while the slots have the next threadblocks, but no faster than they can.
-    """
-    time = wave.tile
-    return max(int(chip.start) + time.cycles - time.drain, math.floor(wave.ran.ctas * leaving))
-
-
-def _own_clocks(chip: Chip, grid: Grid, found: tuple[Wave, ...], leaving: float) -> int:
-    """Clocks of a launch's waves if L2 and device memory served them at once.
-
-    ``leaving`` are those in which the results of one tile leave a multiprocessor.
-    """
-    durations = np.array([_slot_clocks(chip, wave, leaving) for wave in found], np.int64)
+def _own_clocks(grid: Grid, found: tuple[Wave, ...]) -> int:
+    """Clocks of a launch's waves if L2 and device memory served them at once."""
+    durations = np.array([wave.held for wave in found], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in found], np.int64)
     # Slots that no tile takes change nothing.
-    slotted = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    return slotted + int(chip.start) + found[-1].tile.cycles - int(durations[-1])
+    return slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles + found[-1].left
 
 
 def _together(own: float, shared: float) -> float:
@@ -137,7 +140,7 @@ def _moving(chip: Chip, grid: Grid) -> float:
     return grid.read / chip.dram + max(0.0, grid.written - chip.absorbed) / chip.write
 
 
-def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...], leaving: float) -> dict[str, float]:
+def _shares(grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
     """Clocks of a launch's waves by what they go to, each one of ``BOUNDS``."""
     shares: dict[str, float] = {}
 
@@ -146,10 +149,10 @@ def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...], leaving: float) -> 
 
     whole = len(found) > 1
     for wave in found:
-        edges = _slot_clocks(chip, wave, leaving) - wave.tile.main
+        edges = wave.held - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
-        add(_loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
+        add(loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
         add("wave tail", wave.rounds * (wave.tile.main + edges) * idle)
     return shares
 
@@ -187,30 +190,33 @@ def run_kernel(
     def waves(latency: int) -> tuple[Wave, ...]:
         return waves_of(core, tile, chip, grid, latency)
 
-    leaving = tile.m * tile.n * bits / 8 * grid.stored / chip.store
-    latency, own = settled(
-        chip, grid, lambda latency: _own_clocks(chip, grid, waves(latency), leaving)
-    )
+    latency, own = settled(chip, grid, lambda latency: _own_clocks(grid, waves(latency)))
     ran, shared = waves(latency), served(chip, grid)
-    own += held_up(chip, grid, leaving)
+    leaving = leaving_of(tile, chip, grid)
+    stored = own + held_up(chip, grid, leaving)
     # The first load finds memory idle.
     edges = idle_latency(chip, grid) + chip.start + leaving
-    clocks = max(_together(own, max(shared.values()) + edges), _moving(chip, grid))
+    pace = max(shared, key=lambda cause: shared[cause])
+    served_by = _together(stored, shared[pace] + edges)
+    clocks = max(served_by, _moving(chip, grid))
+    late = {"dram bandwidth": stored - own + clocks - served_by}
+    late[pace] = late.get(pace, 0.0) + served_by - stored
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
         1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
     )
     clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
-    shares = _shares(chip, grid, ran, leaving)
+    shares = _shares(grid, ran)
     shares["launch"] = chip.launch
-    shares |= {cause: taken for cause, taken in shared.items() if taken + edges > own}
+    shares |= {cause: taken for cause, taken in shared.items() if taken + edges > stored}
     if split > 1:
         m, n, _, copies = sizes
         parts = copies * m * n * PARTIAL * split / chip.l2
         sums = grid.written / (grid.sms * chip.store)
         shares["split-k reduction"] = chip.reduce + parts + sums
         clocks += shares["split-k reduction"]
-    return Outcome(chip.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
+    total = chip.launch + clocks
+    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late)
 
 
 def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
@@ -225,7 +231,7 @@ def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
         "load latency": latency * max(1.0, k / ROUND),
         "dram bandwidth": moving,
     }
-    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares)
+    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares, 0.0, {})
 
 
 def fastest(

@@ -29,6 +29,7 @@ __all__ = [
     "held_of",
     "held_up",
     "idle_latency",
+    "leaving_of",
     "served",
     "settled",
     "waves_of",
@@ -52,12 +53,23 @@ class TileRun(NamedTuple):
 
 
 class Wave(NamedTuple):
-    """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM."""
+    """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM.
+
+    Parameters
+    ----------
+    held
+        Clocks for which a threadblock holds its slot. Results still leave while the slot has the
+        next one, but no faster than they can.
+    left
+        Clocks after those until they have.
+    """
 
     rounds: int
     running: int
     tile: TileTime
     ran: TileRun
+    held: int
+    left: int
 
 
 class Grid(NamedTuple):
@@ -181,6 +193,11 @@ def held_up(chip: Chip, grid: Grid, leaving: float) -> float:
     return max(0.0, drained - math.ceil(grid.tiles / grid.sms) * leaving)
 
 
+def leaving_of(tile: Tile, chip: Chip, grid: Grid) -> float:
+    """Clocks in which the results of one tile leave a multiprocessor."""
+    return tile.m * tile.n * tile.output_bits / 8 * grid.stored / chip.store
+
+
 def _digits(rate: float) -> float:
     """A rate to three digits, so that feeds that hardly differ are one class of tiles."""
     return float(f"{rate:.3g}")
@@ -194,7 +211,10 @@ def _wave(
     own = core._replace(in_flight=int(core.in_flight * padding))
     feed = Feed(latency, _digits(chip.port * padding), _digits(chip.store / grid.stored))
     ran = TileRun(own, tile, feed, grid.slices, math.ceil(running / grid.sms))
-    return Wave(rounds, running, tile_time(*ran), ran)
+    time = tile_time(*ran)
+    whole = int(chip.start) + time.cycles
+    held = max(whole - time.drain, math.floor(ran.ctas * leaving_of(tile, chip, grid)))
+    return Wave(rounds, running, time, ran, held, whole - held)
 
 
 def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int) -> tuple[Wave, ...]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nmsim.machines.ideal import engine
+from nmsim.machines.ideal.explained import EXPLAIN
 from nmsim.machines.ideal.schema import IdealMachine
 from nmsim.machines.kind import KINDS, Engine, Kind
 from nmsim.machines.width import in_own_width
@@ -25,5 +26,6 @@ KINDS.add(
         passes_rest_on=lambda _machine: "0: an ideal machine counts MACs alone",
         host=False,
         any_axis=True,
+        explain=EXPLAIN,
     ),
 )

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
-from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic import analytical, cycle, moves
 from nmsim.machines.systolic.dataflow import LISTING
+from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
+from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []
@@ -44,10 +46,12 @@ KINDS.add(
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=_passes_rest_on,
-        own_columns=COLUMNS,
+        own_columns=(*COLUMNS, *moves.COLUMNS),
         columns=columns,
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        timeline=timeline,
+        explain=EXPLAIN,
     ),
 )

@@ -12,15 +12,17 @@ from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
+from nmsim.machines.systolic.gathering import Reach, Side, elements_loaded, reach_of
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.moves import Passed, passed, tile_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
 from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_misfit_share
-from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, transfer_cycles, writeup
+from nmsim.machines.systolic.traffic import Moved, Spent, transfer_cycles, windows_of, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
@@ -80,14 +82,19 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     """
     run = _fastest(machine, placement, cut)
     gemm = placement.work.gemm
+
+    def loaded(position: Side, columns: int, read: int) -> int:
+        return elements_loaded(machine, placement, position, run.rows, columns, read)
+
     moved = Moved(
-        x_loaded=run.counted.x_loaded,
-        y_loaded=run.counted.y_loaded,
+        x_loaded=loaded(placement.x, run.counted.x_loaded, run.counted.x_read),
+        y_loaded=loaded(placement.y, run.counted.y_loaded, run.counted.y_read),
         x_read=run.counted.x_read,
         y_read=run.counted.y_read,
         sums_in=run.counted.sums,
         sums_out=run.counted.sums,
         outputs=gemm.m * gemm.n * gemm.count,
+        passed=_passed(machine, placement, run.counted),
     )
     compute = math.ceil(run.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
@@ -116,6 +123,19 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     return result if machine.intersecting is None else _survived(machine, placement, result)
 
 
+def _passed(machine: SystolicArray, placement: Placement, counted: Part) -> Passed:
+    """What moves from PE to PE: of tiles that expect as many slots as their lanes do."""
+    copies, given = placement.work.gemm.count, shape(machine, placement).tiles
+    tiles = [
+        tile_of(machine, placement, copies * t.across * t.down, t.width, t.high, t.slots)
+        for t in given
+    ]
+    once = sum(copies * t.across * t.down * t.width * t.x_k for t in given)
+    # With K on the rows x is read once for every chunk.
+    chunks = counted.x_read // once if placement.dataflow.preloads else 1
+    return passed(machine, placement, tiles, chunks)
+
+
 def _survived(machine: SystolicArray, placement: Placement, result: Result) -> Result:
     """The result with what both masks are expected to leave."""
     work = placement.work
@@ -141,6 +161,7 @@ class _Run(NamedTuple):
     bandwidth: float = 0.0
     latency: float = 0.0
     write_back: float = 0.0
+    rows: int = 0
 
 
 def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
@@ -149,20 +170,45 @@ def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _
     space = room(machine, placement, given.half, (given.least, given.most))
     spills = machine.partial_sums == "spill"
     if not placement.dataflow.preloads:
-        first, others, edge = in_time(machine, placement, given)
+        reach = _reach(machine, placement, given, 0)
+        first, others, edge = in_time(machine, placement, reach.of(given))
         pieces = cut.pieces if cut else least_pieces(spills, space, 0)
-        return _Pipeline(machine, placement, given, pieces, 0).run(first, others, edge)[0]
+        return _Pipeline(machine, placement, given, reach, pieces, 0).run(first, others, edge)[0]
     best = _Run(math.inf, 0.0, Part())
     for rows in (cut.rows,) if cut else row_counts(machine, placement, space):
-        first, others, edge = on_rows(machine, placement, given, rows)
+        reach = _reach(machine, placement, given, rows)
+        first, others, edge = on_rows(machine, placement, reach.of(given), rows)
         pieces = cut.pieces if cut else least_pieces(spills, space, rows)
-        pipeline = _Pipeline(machine, placement, given, pieces, rows)
+        pipeline = _Pipeline(machine, placement, given, reach, pieces, rows)
         run, least = pipeline.run(first, others, edge)
         if run.cycles < best.cycles:
             best = run
         if least >= best.cycles:  # more chunks can only make the last results fewer
             break
     return best
+
+
+class _Reach(NamedTuple):
+    """What DRAM sends of both operands; ``least``, of y if each element comes once: bits, a copy.
+
+    None where that is what it sends, however y is cut.
+    """
+
+    x: Reach
+    y: Reach
+    least: float | None
+
+    def of(self, given: Shape) -> Shape:
+        """The shape of a GEMM that knows which operands are loaded again."""
+        return given._replace(half=given.half._replace(x=self.x.half, y=self.y.half))
+
+
+def _reach(machine: SystolicArray, placement: Placement, given: Shape, rows: int) -> _Reach:
+    windows = windows_of(machine, placement, placement.y) if rows else None
+    size = placement.rows_of(placement.y) * placement.stored_as(placement.y).elements
+    x = reach_of(machine, placement, placement.x, rows, given.half.x)
+    y = reach_of(machine, placement, placement.y, rows, given.half.y)
+    return _Reach(x, y, size * y.row if windows else None)
 
 
 class _Pipeline:
@@ -178,6 +224,7 @@ class _Pipeline:
         machine: SystolicArray,
         placement: Placement,
         given: Shape,
+        reach: _Reach,
         pieces: int,
         rows: int,
     ) -> None:
@@ -189,8 +236,7 @@ class _Pipeline:
         self.period = period_of(machine, placement)
         self.latency = machine.dram.latency_ns * machine.clock_mhz * 1e-3
         self.per_bit = transfer_cycles(machine, 1.0)
-        self.x_bits = element_bits(machine, placement, placement.x) * self.per_bit
-        self.y_bits = element_bits(machine, placement, placement.y) * self.per_bit
+        self.reach = reach
 
     def run(self, first: Part, others: Part, edge: float) -> tuple[_Run, float]:
         """All copies of both parts, and what no other number of chunks, if larger, is below."""
@@ -213,18 +259,33 @@ class _Pipeline:
         late = copies * (first_late + others_late)
         late -= self._early((first, first_late), (others, others_late))
         cycles = max(least, head + compute + max(tail, late), moved + last)
+        if self.reach.least is not None:  # of smaller chunks, more may be held
+            once = copies * self.reach.least * self.per_bit
+            least = max(head + compute, moved - copies * self._y(whole) + once)
         # Latency of the first request and of all that are not asked for early enough; results that
         # nothing hides; the rest of what is waited is for transfers.
         waits = cycles - compute
         latency = min(waits, self.latency + max(0.0, late))
         write_back = min(waits - latency, tail)
         bandwidth = waits - latency - write_back
-        run = _Run(cycles, compute, counted, fill, shifts, bandwidth, latency, write_back)
+        run = _Run(
+            cycles, compute, counted, fill, shifts, bandwidth, latency, write_back, self.rows
+        )
         return run, least
 
     def _loads(self, part: Part) -> float:
         sums = part.sums * self.machine.accumulator_bits * self.per_bit
-        return part.x_loaded * self.x_bits + part.y_loaded * self.y_bits + sums
+        return self._x(part) + self._y(part) + sums
+
+    def _x(self, part: Part) -> float:
+        """Channel time of what a part loads of x."""
+        x = self.reach.x
+        return ((part.x_loaded - part.x_again) * x.first + part.x_again * x.again) * self.per_bit
+
+    def _y(self, part: Part) -> float:
+        """Channel time of what a part loads of y."""
+        y = self.reach.y
+        return ((part.y_loaded - part.y_again) * y.first + part.y_again * y.again) * self.per_bit
 
     def _stores(self, part: Part) -> float:
         sums = part.sums * self.machine.accumulator_bits
@@ -253,9 +314,9 @@ class _Pipeline:
         n, one = self.pieces, self._own(part) / part.folds
         fresh = max(part.held, part.fresh) if self.placement.dataflow.preloads else 0
         loads = self._loads(part)
-        x = part.x_loaded * self.x_bits / fresh if fresh else 0.0
+        x = self._x(part) / fresh if fresh else 0.0
         y = (loads - fresh * x) / part.whole if part.whole else 0.0
-        row = y / max(1.0, part.streamed / part.folds)
+        row = y / max(1.0, part.streamed / part.folds / max(self.given.tiles[0].beats))
         lead = self.machine.rows if self.period != "uncounted" else 0
         piece = self.latency + row if part.whole else 2 * one / n
         plain = max(n * piece / 2, (y + n * self.latency) / 3) if part.whole else 0.0
@@ -270,6 +331,7 @@ class _Pipeline:
         And what the last results of the first tile of columns take, which leave behind the next.
         """
         machine, placement = self.machine, self.placement
+        x_bits, y_bits = self.reach.x.first * self.per_bit, self.reach.y.row * self.per_bit
         r, fill = machine.rows, machine.fill_cycles
         tile = self.given.tiles[0]
         x_lanes, y_lanes = placement.rows_of(placement.x), placement.rows_of(placement.y)
@@ -278,13 +340,13 @@ class _Pipeline:
         out = machine.output_bits * self.per_bit * last_cols
         if not placement.dataflow.preloads:
             steps = max(1, -(-tile.slots // machine.dot_width))
-            row = (cols * tile.x_k * self.x_bits + high * tile.y_k * self.y_bits) / steps
+            row = (cols * tile.x_k * x_bits + high * tile.y_k * y_bits) / steps
             out *= (y_lanes - 1) % r + 1
             leaving = 0 if self.period == "uncounted" else r
             return self.latency + row, max(0.0, out - leaving), out, 0.0
-        deep = -(-tile.slots // r)
-        x = cols * (r * tile.x_k // tile.slots if deep > 1 else tile.x_k) * self.x_bits
-        row = (r * tile.y_k // tile.slots if deep > 1 else tile.y_k) * self.y_bits
+        depth, along = machine.depth, tile.along
+        x = cols * (depth * tile.x_k // along if along > depth else tile.x_k) * x_bits
+        row = (depth * tile.y_k // along if along > depth else tile.y_k) * y_bits
         lead = {"uncounted": 0, "back_to_back": r + 1}.get(self.period, r)
         rest = (y_lanes - 1) % self.rows + 1
         out *= rest

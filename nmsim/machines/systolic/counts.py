@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from nmsim.machines.systolic.beats import expected_beats, pe_groups
 from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves
-from nmsim.machines.systolic.placement import Placement, period_of
+from nmsim.machines.systolic.placement import Placement, along_folds, period_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_slots
 from nmsim.mask import SparseGemm
@@ -26,7 +27,8 @@ class Part(NamedTuple):
     ``whole`` of them load what streams, ``held`` only what is held, ``fresh`` what is held and
     maybe what streams. ``waited`` is the time, cycles,
     that folds wait for the path from the buffers, ``shown`` what shifts behind other folds show;
-    ``sums`` are those that are sent off, and come back.
+    ``sums`` are those that are sent off, and come back. Of what is loaded, ``x_again`` and
+    ``y_again`` come in later passes over the operand.
     """
 
     folds: int = 0
@@ -43,6 +45,8 @@ class Part(NamedTuple):
     y_read: int = 0
     sums: int = 0
     outputs: int = 0
+    x_again: int = 0
+    y_again: int = 0
 
     def times(self, count: int) -> "Part":
         """So many rectangles alike."""
@@ -55,7 +59,11 @@ def total(parts: Iterable[Part]) -> Part:
 
 
 class Tiles(NamedTuple):
-    """So many tiles alike across, and rows of them: their lanes, slots, stored elements along K."""
+    """So many tiles alike across, and rows of them: their lanes, slots, stored elements along K.
+
+    ``along`` is what their folds are cut from; ``beats`` of a row in a fold, a mean, and in the
+    last one.
+    """
 
     across: int
     down: int
@@ -64,6 +72,8 @@ class Tiles(NamedTuple):
     slots: int
     x_k: int
     y_k: int
+    along: int
+    beats: tuple[float, float]
 
 
 class Shape(NamedTuple):
@@ -76,7 +86,7 @@ class Shape(NamedTuple):
     least, most
         Slots along K of any tile.
     half
-        What half of each buffer holds.
+        What half of each buffer holds of an operand that is passed over again, and of sums.
     """
 
     tiles: tuple[Tiles, ...]
@@ -90,7 +100,7 @@ def shape(machine: SystolicArray, placement: Placement) -> Shape:
     y_lanes = placement.rows_of(placement.y)
     columns = placement.lanes == "cols"
     tiles = tuple(
-        Tiles(across, down, width, high, *_along_k(placement, width if columns else high))
+        Tiles(across, down, width, high, *_along_k(machine, placement, width if columns else high))
         for down, high in (
             [(1, y_lanes)] if placement.dataflow.preloads else _tiles(y_lanes, machine.rows)
         )
@@ -106,11 +116,20 @@ def _tiles(lanes: int, size: int) -> list[tuple[int, int]]:
     return [(count, width) for count, width in ((full, size), (1, rest)) if count and width]
 
 
-def _along_k(placement: Placement, lanes: int) -> tuple[int, int, int]:
-    """Slots along K, and stored elements of x and y along K, where lanes run in lock-step."""
-    mask = placement.selected_mask
-    slots = round(expected_slots(mask, placement.native, lanes, placement.k))
-    return slots, placement.along_k(placement.x) or slots, placement.along_k(placement.y) or slots
+def _along_k(
+    machine: SystolicArray, placement: Placement, lanes: int
+) -> tuple[int, int, int, int, tuple[float, float]]:
+    """The fields of ``Tiles`` from its slots on, where lanes run in lock-step."""
+    tile = placement.selected_mask, placement.native, lanes, placement.k
+    beats = (1.0, 1.0)
+    if machine.holds_groups:
+        each, expected = expected_beats(*tile, pe_groups(machine))
+        beats = float(each[:-1].mean()) if len(each) > 1 else 0.0, float(each[-1])
+        slots = round(expected)
+    else:
+        slots = round(expected_slots(*tile))
+    x_k, y_k = (placement.along_k(p) or slots for p in (placement.x, placement.y))
+    return slots, x_k, y_k, along_folds(machine, placement, slots), beats
 
 
 def path_waits(
@@ -146,7 +165,7 @@ def on_rows(
     for tiles in given.tiles:
         stays = lanes * tiles.y_k <= given.half.y
         part, last = _columns(machine, placement, given, tiles, rows)
-        again = part
+        again = part._replace(y_again=part.y_loaded)
         if stays:
             again = part._replace(y_loaded=0, whole=0, held=part.fresh)
         first = [part] if not parts else []
@@ -158,19 +177,22 @@ def _columns(
     machine: SystolicArray, placement: Placement, given: Shape, tiles: Tiles, rows: int
 ) -> tuple[Part, float]:
     """One tile of columns that loads y, and what the last fold's shift would show behind it."""
-    _, _, width, _, slots, x_k, y_k = tiles
+    _, _, width, _, slots, x_k, y_k, along, _ = tiles
     lanes = placement.rows_of(placement.y)
-    deep, chunks = -(-slots // machine.rows), -(-lanes // rows)
+    deep, chunks = -(-along // machine.depth), -(-lanes // rows)
     x_stays = width * x_k <= given.half.x
     spills = machine.partial_sums == "spill"
     over = max(0, rows * width - given.half.sums) if spills else 0
     waited, shown, last = 0.0, 0.0, 0.0
-    for many, streamed in ((chunks - 1, rows), (1, lanes - (chunks - 1) * rows)):
-        for times, share in _shares(slots, deep, machine.rows):
+    for many, words in ((chunks - 1, rows), (1, lanes - (chunks - 1) * rows)):
+        for (times, share), beats in zip(
+            _shares(along, deep, machine.depth), tiles.beats, strict=True
+        ):
             if not times * many:
                 continue
+            streamed = words * beats
             wait, late = path_waits(
-                machine, placement, streamed, width * share(x_k), streamed * share(y_k)
+                machine, placement, streamed, width * share(x_k), words * share(y_k)
             )
             waited += times * many * (wait + late)
             last = 0.0
@@ -181,11 +203,12 @@ def _columns(
         folds=deep * chunks,
         whole=deep * chunks,
         fresh=deep * (1 if x_stays else chunks),
-        streamed=deep * lanes,
+        streamed=lanes * ((deep - 1) * tiles.beats[0] + tiles.beats[1]),
         waited=waited,
         shown=shown,
         issued=width * lanes * slots,
         x_loaded=width * x_k * (1 if x_stays else chunks),
+        x_again=width * x_k * (0 if x_stays else chunks - 1),
         y_loaded=lanes * y_k,
         x_read=width * x_k * chunks,
         y_read=lanes * y_k,
@@ -194,11 +217,11 @@ def _columns(
     ), last
 
 
-def _shares(slots: int, deep: int, rows: int) -> tuple[tuple[int, Callable[[int], int]], ...]:
+def _shares(along: int, deep: int, depth: int) -> tuple[tuple[int, Callable[[int], int]], ...]:
     """Folds along K alike, and which part they take of an operand's stored elements along K."""
 
     def full(k: int) -> int:
-        return rows * k // slots
+        return depth * k // along
 
     return ((deep - 1, full), (1, lambda k: k - (deep - 1) * full(k)))
 
@@ -228,7 +251,8 @@ def in_time(machine: SystolicArray, placement: Placement, given: Shape) -> tuple
         x_stays = placement.rows_of(placement.x) * tiles.x_k <= given.half.x
         fresh = 0 if first_row and tiles.high != given.tiles[0].high else 1
         first_row += _row(one, tiles, given, fresh, x_loads=True)
-        others += _row(one, tiles, given, tiles.down - fresh, x_loads=not x_stays)
+        later = _row(one, tiles, given, tiles.down - fresh, x_loads=not x_stays)
+        others += [row._replace(x_again=row.x_loaded) for row in later]
     at = given.tiles[0]
     edge = _tile(machine, placement, at, _streamed(machine, at, expected))
     return total(first_row), total(others), edge.shown
@@ -268,10 +292,10 @@ def _row(one: Part, tiles: Tiles, given: Shape, down: int, *, x_loads: bool) -> 
     """So many rows of tiles alike: the left one loads y, the others where it does not stay."""
     left = 1 if tiles.width == given.tiles[0].width else 0
     y_stays = tiles.high * tiles.y_k <= given.half.y
-    for across, y_loads in ((left, True), (tiles.across - left, not y_stays)):
+    for first, across, y_loads in ((True, left, True), (False, tiles.across - left, not y_stays)):
         loads = one._replace(
             whole=int(x_loads or y_loads),
             x_loaded=one.x_read if x_loads else 0,
             y_loaded=one.y_read if y_loads else 0,
-        )
-        yield loads.times(down * across)
+        ).times(down * across)
+        yield loads if first else loads._replace(y_again=loads.y_loaded)

@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic.beats import pe_groups, tile_beats
+from nmsim.machines.systolic.gathering import (
+    Reach,
+    Side,
+    elements_loaded,
+    geometry_of,
+    least_bits,
+    reach_of,
+    walk_of,
+)
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import choose
+from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
-from nmsim.machines.systolic.pipeline.cutting import sum_folds
+from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
@@ -33,7 +44,17 @@ from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["array_of", "buffers_of", "count", "run", "simulate"]
+__all__ = [
+    "array_of",
+    "buffers_of",
+    "choice",
+    "count",
+    "intersected",
+    "run",
+    "simulate",
+    "slots_of",
+    "work_of",
+]
 
 PERIODS = {
     "exposed": EXPOSED,
@@ -59,10 +80,15 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
     ShapeError
         if its times or sums might not fit 64 bits.
     """
+    return choice(machine, work, sample).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
+    """The placement that is fastest fold by fold, and what it was chosen from."""
     clock = run if sample is None else partial(run, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
     closed_form = estimate if machine.intersecting is None else None
-    return choose(machine, work, clock, closed_form).result
+    return choose(machine, work, clock, closed_form)
 
 
 def run(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Result:
@@ -76,8 +102,8 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
         if its times or sums might not fit 64 bits.
     """
     work = placement.work
-    sums, folds = count(machine, placement, sample)
-    result = _written(machine, placement, sums)
+    sums, folds, moved = count(machine, placement, sample)
+    result = _written(machine, placement, sums, moved)
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
         result = replace(result, misfit_share=share)
@@ -97,32 +123,45 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
 
 def count(
     machine: SystolicArray, placement: Placement, sample: Sample | None = None
-) -> tuple[Sums, Sampled | None]:
-    """What the folds of a placement add up to, and those of an array that intersects."""
-    slots = tile_slots(
+) -> tuple[Sums, Sampled | None, Passed]:
+    """What folds add up to, those of an array that intersects, and what PEs pass on."""
+    slots, beats = slots_of(machine, placement)
+    half = halves(machine, placement)
+    space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
+    array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
+    _refuse_beyond_64_bits(machine, placement, array, buffers, space)
+    folds = intersected(machine, placement, sample)
+    sums = sum_folds(
+        array,
+        buffers,
+        work_of(machine, placement),
+        space,
+        slots,
+        beats if folds is None else folds.folds,
+        sight_of(machine, placement, buffers),
+    )
+    chunks = -(-placement.rows_of(placement.y) // sums.cut.rows) if array.timing.held else 1
+    return sums, folds, passed(machine, placement, tiles_of(machine, placement, slots), chunks)
+
+
+def slots_of(
+    machine: SystolicArray, placement: Placement
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Slots along K of every tile of lanes, and beats of its folds where PEs hold whole groups."""
+    tiles = (
         placement.selected_mask,
         placement.native,
         placement.work.gemm.count,
         _lock_step(machine, placement),
         placement.k,
     )
-    half = halves(machine, placement)
-    space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
-    array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
-    _refuse_beyond_64_bits(machine, placement, array, buffers, space)
-    folds = _intersect(machine, placement, sample)
-    sums = sum_folds(
-        array,
-        buffers,
-        _work_of(placement, intersecting=folds is not None),
-        space,
-        slots,
-        None if folds is None else folds.folds,
-    )
-    return sums, folds
+    if not machine.holds_groups:
+        return tile_slots(*tiles), None
+    each, slots = tile_beats(*tiles, pe_groups(machine))
+    return slots, each
 
 
-def _intersect(
+def intersected(
     machine: SystolicArray, placement: Placement, sample: Sample | None
 ) -> Sampled | None:
     """Cycles that each fold of an array that intersects spends on surviving products."""
@@ -210,10 +249,11 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
         fill=machine.fill_cycles * TICKS,
         latency=math.ceil(machine.dram.latency_ns * machine.clock_mhz * 1e-3 * TICKS),
     )
-    return Array(machine.rows, machine.cols, machine.dot_width, timing, x, y)
+    return Array(machine.rows, machine.cols, machine.dot_width, machine.depth, timing, x, y)
 
 
-def _work_of(placement: Placement, *, intersecting: bool) -> Work:
+def work_of(machine: SystolicArray, placement: Placement) -> Work:
+    """Copies, lanes and stored elements of a placement."""
     x, y = placement.x, placement.y
     return Work(
         copies=placement.work.gemm.count,
@@ -223,25 +263,31 @@ def _work_of(placement: Placement, *, intersecting: bool) -> Work:
         y_k=placement.along_k(y),
         x_selected=placement.selected == x,
         y_selected=placement.selected == y,
-        intersecting=intersecting,
+        intersecting=machine.intersecting is not None,
+        whole_k=placement.k if machine.holds_groups else 0,
     )
 
 
-def _written(machine: SystolicArray, placement: Placement, sums: Sums) -> Result:
+def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
+
+    def loaded(position: Side, columns: int, read: int) -> int:
+        return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
+
     return writeup(
         machine,
         placement,
         Moved(
-            sums.x_loaded,
-            sums.y_loaded,
+            loaded(placement.x, sums.x_loaded, sums.x_read),
+            loaded(placement.y, sums.y_loaded, sums.y_read),
             sums.x_read,
             sums.y_read,
             sums.sums_in,
             sums.sums_out,
             sums.outputs,
+            moved,
         ),
         Spent(
             compute=compute,
@@ -276,10 +322,11 @@ def _refuse_beyond_64_bits(
     x, y = placement.rows_of(placement.x), placement.rows_of(placement.y)
     on_rows = timing.held
     column_tiles = math.ceil(x / machine.cols)
-    row_tiles = math.ceil((k if on_rows else y) / machine.rows)
+    row_tiles = math.ceil(k / machine.depth if on_rows else y / machine.rows)
     chunks = math.ceil(y / space.sum_rows) if on_rows else 1
     folds = column_tiles * row_tiles * chunks
-    streamed = column_tiles * row_tiles * (y if on_rows else k)
+    beats = machine.group if machine.holds_groups else 1
+    streamed = column_tiles * row_tiles * (y * beats if on_rows else k)
     ticks = TICKS * (streamed + 4.0 * folds) + folds * timing.fill
     ticks += folds * timing.shift if timing.period != UNCOUNTED else 0
     ticks += (2 * streamed + folds) * timing.latency
@@ -301,16 +348,48 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
 
 
 def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Buffers:
-    """Channel time and half-buffer capacity per stored element."""
-    gbps = machine.dram.gbps
-    per_bit = TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+    """Channel time and half-buffer capacity per stored element.
+
+    Of a y that streams and is gathered, what each chunk of all its rows would ask.
+    """
+    per_bit = _ticks_per_bit(machine)
+    rows = placement.rows_of(placement.y)
+    streams = placement.dataflow.preloads and len(geometry_of(machine, placement, placement.y))
+    x = reach_of(machine, placement, placement.x, rows, half.x)
+    y_bits = element_bits(machine, placement, placement.y)
+    y = Reach(y_bits, y_bits, half.y, least_bits(machine, placement, placement.y))
+    if not streams:
+        y = reach_of(machine, placement, placement.y, rows, half.y)
     return Buffers(
-        x_ticks=element_bits(machine, placement, placement.x) * per_bit,
-        y_ticks=element_bits(machine, placement, placement.y) * per_bit,
+        x_ticks=x.first * per_bit,
+        y_ticks=y.first * per_bit,
+        x_again=x.again * per_bit,
+        y_again=y.again * per_bit,
+        y_row=y.row * per_bit,
         sum_ticks=machine.accumulator_bits * per_bit,
         output_ticks=machine.output_bits * per_bit,
-        x_half=half.x,
-        y_half=half.y,
+        x_half=x.half,
+        y_half=y.half,
         sums_half=half.sums,
         spill=machine.partial_sums == "spill",
+    )
+
+
+def _ticks_per_bit(machine: SystolicArray) -> float:
+    gbps = machine.dram.gbps
+    return TICKS * machine.clock_mhz / (gbps * 8e3) if gbps is not None else 0.0
+
+
+def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> Sight:
+    """How y is gathered where it streams."""
+    geometry = geometry_of(machine, placement, placement.y)
+    if not placement.dataflow.preloads or not len(geometry):
+        return UNSEEN
+    rows, stored = placement.rows_of(placement.y), placement.stored_as(placement.y)
+    return Sight(
+        geometry,
+        walk_of(machine, placement, placement.y, 1),
+        buffers.y_ticks,
+        rows * placement.work.k,
+        placement.work.gemm.count * rows * stored.elements * buffers.y_row,
     )

@@ -83,7 +83,7 @@ class Choice(NamedTuple):
             chosen=self._told(),
             mask_cycles=self.masked.cycles if self.masked else None,
             misfit_share=self.masked.result.misfit_share if self.masked else None,
-            note=self.note or self.best.result.note,
+            note="; ".join(filter(None, (self.note, self.best.result.note))),
         )
 
     def _told(self) -> str:
@@ -203,7 +203,7 @@ def _is_long(machine: SystolicArray, placement: Placement) -> bool:
         placement.needs_bits(machine)
         and mask.regular
         and mask.rows * mask.k >= MANY
-        and mask.k >= DEEP * machine.rows
+        and mask.k >= DEEP * machine.depth
     )
 
 

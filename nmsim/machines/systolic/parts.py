@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from nmsim.machines.explanation import whole
 from nmsim.machines.systolic.placement import Placement, period_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import SLOT_COLUMNS, Parts, Result
 
-__all__ = ["overheads", "parts_of", "split_slots", "whole"]
+__all__ = ["bound_of", "overheads", "parts_of", "split_slots"]
 
 
 def overheads(
@@ -25,18 +26,6 @@ def overheads(
         return machine.fill_cycles, shown + r + (1 if placement.dataflow.preloads else 0)
     shifts = {"exposed": folds * r, "hidden": r, "uncounted": 0}[period]
     return folds * machine.fill_cycles, shifts + shown
-
-
-def whole(shares: Sequence[float], total: int) -> list[int]:
-    """Shares as whole numbers that add up to a total, by largest remainder."""
-    found = [int(share) for share in shares]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (found[i] - shares[i], -shares[i]))
-    left = total - sum(found)
-    for i in by_remainder[: max(0, left)]:
-        found[i] += 1
-    # What roundings elsewhere add or take is the largest share's.
-    found[max(range(len(shares)), key=found.__getitem__)] += total - sum(found)
-    return found
 
 
 def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, int | None]:
@@ -77,3 +66,19 @@ def parts_of(
     streamed, fill, preload, drain, path = whole(compute, compute_cycles)
     dram, latency, write_back = whole(waits, stall_cycles)
     return Parts(streamed, fill, preload, drain, path, dram, latency, write_back)
+
+
+def bound_of(parts: Parts) -> str:
+    """What limits a GEMM, by where most of its cycles go.
+
+    Feeding operands, filling and emptying the array, or waiting for the path from the buffers, for
+    DRAM to send and to take results, or for its latency; of equals the first.
+    """
+    spent = {
+        "compute": parts.streamed,
+        "array fill": parts.fill + parts.preload + parts.drain,
+        "buffer bandwidth": parts.path_wait,
+        "dram bandwidth": parts.dram_wait + parts.writeback_wait,
+        "dram latency": parts.latency_wait,
+    }
+    return max(spent, key=lambda cause: spent[cause])

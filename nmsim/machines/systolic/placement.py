@@ -10,6 +10,7 @@ from typing import Literal
 
 from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
+from nmsim.machines.systolic.beats import expected_beats, pe_groups
 from nmsim.machines.systolic.dataflow import DATAFLOWS, Dataflow
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.slots import expected_slots
@@ -19,6 +20,7 @@ from nmsim.pattern import DENSE, Pattern
 __all__ = [
     "Placement",
     "Position",
+    "along_folds",
     "period_of",
     "shifts_apart",
     "why_dense",
@@ -123,6 +125,11 @@ def shifts_apart(machine: SystolicArray, placement: Placement) -> bool:
     return placement.dataflow.preloads and machine.fold_period in ("exposed", "uncounted")
 
 
+def along_folds(machine: SystolicArray, placement: Placement, slots: int) -> int:
+    """What folds are cut from along K (ws, is): slots, or K where PEs hold whole groups."""
+    return placement.k if machine.holds_groups else slots
+
+
 def _lanes(dataflow: Dataflow, selected: str) -> Literal["rows", "cols", "time"]:
     dimension = "m" if selected == "a" else "n"
     if dataflow.rows == dimension:
@@ -171,7 +178,12 @@ def _selecting(machine: SystolicArray, work: SparseGemm, turned: bool) -> Iterat
 
 
 def _native(machine: SystolicArray, mask: Mask) -> Pattern | None:
-    """The native pattern that a mask runs under; None without selectors for it."""
+    """The native pattern that a mask runs under; None without selectors for it.
+
+    PEs that hand on what they selected, or select nothing, need the same elements in all lanes.
+    """
+    if mask.indexed and (machine.selection == "fixed" or machine.passes == "selected"):
+        return None
     own = machine.native_for(mask.pattern)
     if mask.tighter is None or own is None or mask.obeys(own):
         return own
@@ -213,8 +225,10 @@ def _slots(
     machine: SystolicArray, mask: Mask, native: Pattern, rows: int, lanes: str, k: int
 ) -> float:
     """Slots along K that a selected mask is expected to take, a full tile of lanes in lock-step."""
-    tile = {"rows": machine.rows, "cols": machine.cols, "time": rows}[lanes]
-    return expected_slots(mask, native, min(rows, tile), k)
+    tile = min(rows, {"rows": machine.rows, "cols": machine.cols, "time": rows}[lanes])
+    if machine.holds_groups:
+        return expected_beats(mask, native, tile, k, pe_groups(machine)).slots
+    return expected_slots(mask, native, tile, k)
 
 
 def _beside(machine: SystolicArray, mask: Mask, k: int) -> Stored:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from nmsim.machines.kind import Machine
 from nmsim.machines.metadata import IndexWidth, index_width
 from nmsim.machines.systolic.dataflow import dataflow_of
+from nmsim.machines.systolic.pe import Passes, Pe, Selection
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
 
@@ -67,6 +68,7 @@ class SystolicArray(Machine):
     replaced: ClassVar[Mapping[str, str]] = {
         "may_transpose": "order: best (true) or fixed (false)",
         "preload": "fold_period: exposed, preload_hidden (overlapped) or uncounted",
+        "selector": "pe: {selection: any} or {selection: ordered} (--set pe.selection=ordered)",
     }
 
     kind: Literal["systolic"]
@@ -77,8 +79,9 @@ class SystolicArray(Machine):
     accumulator_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of sums")
     output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of C in DRAM")
     dot_width: Annotated[int, Field(ge=1, le=1024)] = Field(
-        1, description="products along K that a PE sums per cycle; above 1 under os only"
+        1, description="products along K that a PE sums per cycle: its multipliers"
     )
+    pe: Pe = Field(Pe(), description="what a PE is built of")
     feed: Literal["skewed", "broadcast"] = Field(
         "skewed",
         description="operands move from PE to PE, one cycle each, so that a fold takes R + C - 2 "
@@ -117,11 +120,6 @@ class SystolicArray(Machine):
     flexible_group: Annotated[int, Field(ge=0, le=1024)] = Field(
         0, description="any N:M runs natively up to this group; 0: none but `native`"
     )
-    selector: Literal["any", "ordered"] = Field(
-        "any",
-        description="a slot takes any element of its group, M inputs (any), or kept elements stay "
-        "in order, M - N + 1 inputs (ordered)",
-    )
     index_bits: tuple[IndexWidth, ...] = Field(
         (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
     )
@@ -156,22 +154,75 @@ class SystolicArray(Machine):
 
     @model_validator(mode="after")
     def _modelled(self) -> Self:
-        if self.dataflow != "os" and (self.dot_width > 1 or self.feed != "skewed"):
-            raise ValueError("dot_width above 1 and feed broadcast: expected dataflow os")
-        if self.intersecting is None:
-            return self
+        if self.dataflow != "os" and self.feed != "skewed":
+            raise ValueError("feed broadcast: expected dataflow os")
+        shared = self.pe.macs_per_group
+        if any(whole % shared for whole in (self.dot_width, *(p.group for p in self.native))):
+            raise ValueError("pe.macs_per_group: expected a divisor of dot_width and native groups")
+        if shared > 1 and self.flexible_group:
+            raise ValueError("pe.macs_per_group above 1: expected flexible_group 0")
+        if (self.pe.passes == "none") != (self.feed == "broadcast") and self.pe.passes:
+            raise ValueError("pe.passes none and feed broadcast: expected both or neither")
+        if (self.selection == "intersect") != (self.intersecting is not None):
+            raise ValueError("pe.selection intersect and intersecting: expected both or neither")
+        if self.pe.holds == "group":
+            self._holds_groups()
+        if self.intersecting is not None:
+            self._intersects()
+        return self
+
+    def _holds_groups(self) -> None:
+        if len({native.group for native in self.native}) != 1 or self.flexible_group:
+            raise ValueError(
+                "pe.holds group: expected native patterns of one group, and flexible_group 0"
+            )
+        if self.pad_slots > 1:
+            raise ValueError("pe.holds group: expected pad_slots 1")
+
+    def _intersects(self) -> None:
         if self.dataflow != "os" or self.feed != "broadcast" or self.dot_width > 1:
             raise ValueError("intersecting: expected dataflow os, feed broadcast and dot_width 1")
         if self.native or self.flexible_group:
             raise ValueError("intersecting: expected no native patterns and flexible_group 0")
         if self.pad_slots > 1:
             raise ValueError("intersecting: expected pad_slots 1")
-        return self
 
     @property
     def peak_macs(self) -> int:
         """Physical MACs per cycle."""
         return self.rows * self.cols * self.dot_width
+
+    @property
+    def selection(self) -> Selection:
+        """How a PE selects: ``pe.selection``, or what other fields say."""
+        return self.pe.selection or ("any" if self.intersecting is None else "intersect")
+
+    @property
+    def passes(self) -> Passes:
+        """What a PE hands on: ``pe.passes``, or what other fields say."""
+        return self.pe.passes or ("none" if self.feed == "broadcast" else "group")
+
+    @property
+    def holds_groups(self) -> bool:
+        """Whether PEs hold whole groups, so that a mask shortens the stream, not K."""
+        return self.pe.holds == "group" and self.dataflow != "os"
+
+    @property
+    def group(self) -> int:
+        """Elements of the widest group that a PE selects from; 1: it selects nothing."""
+        own = self.intersecting.group if self.intersecting else 1
+        return max([own, self.flexible_group, *(native.group for native in self.native)])
+
+    @property
+    def groups_per_pe(self) -> int:
+        """Groups that a PE selects from in a cycle."""
+        return self.dot_width // self.pe.macs_per_group
+
+    @property
+    def depth(self) -> int:
+        """What a fold of ws or is takes along K: slots, or elements where PEs hold whole groups."""
+        held = self.groups_per_pe * self.group if self.holds_groups else self.dot_width
+        return self.rows * held
 
     @property
     def fill_cycles(self) -> int:
@@ -197,8 +248,16 @@ class SystolicArray(Machine):
         if pattern.is_dense:
             return None
         if pattern.group <= self.flexible_group:
-            return pattern
+            return self._shared(pattern)
         widest = self.flexible_group
         flexible = [Pattern(min(pattern.keep, widest), widest)] if widest else []
-        covering = [native for native in (*self.native, *flexible) if native.covers(pattern)]
-        return min(covering or self.native, key=lambda native: native.density, default=None)
+        natives = [self._shared(native) for native in (*self.native, *flexible)]
+        if self.holds_groups:  # a beat is the least that a group takes
+            natives.append(Pattern(self.pe.macs_per_group, self.group))
+        covering = [native for native in natives if native.covers(pattern)]
+        return min(covering or natives, key=lambda native: native.density, default=None)
+
+    def _shared(self, pattern: Pattern) -> Pattern:
+        """A pattern as it fills multipliers that share a group: all of them are this group's."""
+        share = self.pe.macs_per_group
+        return Pattern(min(-(-pattern.keep // share) * share, pattern.group), pattern.group)

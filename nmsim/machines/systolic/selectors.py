@@ -1,10 +1,11 @@
-"""The selectors of a systolic array: what they take, per row of a table and for ``nmsim show``."""
+"""What the PEs of an array take: selectors per row of a table; registers for ``nmsim show``."""
 
 from typing import Any
 
 from nmsim.cost import Selectors, intersecting_selectors, selectors
 from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.parts import split_slots
+from nmsim.machines.systolic.registers import registers_of, selecting_pes, shape_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, optional_column
@@ -24,23 +25,25 @@ COLUMNS = (
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:
-    """The multiplexers of an array, all PEs alike."""
+    """The multiplexers of an array, all PEs alike that have any; one for each multiplier."""
     pes, width = machine.rows * machine.cols, machine.operand_bits
     pe = machine.intersecting
     if pe is not None:
         return intersecting_selectors(pe.group, pe.lookahead, pes=pes, width=width)
+    if machine.selection == "fixed":
+        return selectors((), pes=pes, width=width)
     return selectors(
         machine.native,
-        pes=pes,
+        pes=selecting_pes(machine),
         width=width,
         per_pe=machine.dot_width,
         flexible_group=machine.flexible_group,
-        ordered=machine.selector == "ordered",
+        ordered=machine.selection == "ordered",
     )
 
 
 def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, Any]:
-    """Columns of a row: the array's multiplexers, bits driven into them, and what fills slots."""
+    """Columns of a row: the array's multiplexers, what fills its slots, and what moves."""
     cost = selectors_of(machine)
     follows = result.selects or machine.intersecting is not None
     select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
@@ -49,12 +52,26 @@ def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[st
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
         **split_slots(machine, work, result),
+        **result.own,
     }
 
 
 def facts(machine: SystolicArray) -> Facts:
-    """What ``nmsim show`` says of an array's selectors."""
-    cost = selectors_of(machine)
+    """What ``nmsim show`` says of an array's PEs: their shape, registers and selectors."""
+    own = registers_of(machine)
+    registers = (
+        f"{own.bits:,} bits: {own.held} words held and {own.passed} passed on, of {own.word_bits} "
+        f"bits; {own.metadata_bits} bits of metadata, {own.accumulator_bits} of sums, "
+        f"{own.valid_bits} valid"
+    )
+    built = [
+        ("shape", shape_of(machine)),
+        ("registers of one PE", registers),
+    ]
+    return [*built, *_selector_facts(selectors_of(machine))]
+
+
+def _selector_facts(cost: Selectors) -> Facts:
     mux = cost.multiplexer
     if mux.inputs == 1:
         return [("selectors", "none")]

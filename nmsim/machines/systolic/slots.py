@@ -7,6 +7,7 @@ least: a mask that obeys the native pattern takes N slots a group, whatever its 
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "compress",
     "expected_misfit_share",
     "expected_slots",
+    "group_laws",
     "group_slots",
     "tile_slots",
 ]
@@ -161,7 +163,7 @@ def expected_misfit_share(mask: Mask, native: Pattern) -> float:
         return 0.0
     span = mask.misfit_span(native)
     if span == native.group:
-        laws = _kept_laws(mask, native)
+        laws = _Law(mask.pattern, mask.k, mask.fits).within(native)
         return float(np.mean([pmf[native.keep + 1 :].sum() for pmf in laws]))
     parts = span // native.group
     if not mask.fits:
@@ -233,28 +235,53 @@ def _expected_slots(
     pattern: Pattern, native: Pattern, lanes: int, own_k: int, k: int, *, fits: bool
 ) -> float:
     """The same, for a mask of rows of ``own_k`` elements under selectors that pad them to ``k``."""
-    whole = (own_k // pattern.group * pattern.group if fits else own_k) // native.group
-    laws = (
-        pattern.window_counts(native.group) if fits else [_binomial(native.group, pattern.density)]
-    )
+    mask = _Law(pattern, own_k, fits)
+    whole = mask.whole(native)
+    laws = mask.within(native)
     slots = 0.0
     for i, pmf in enumerate(laws[:whole]):
         slots += len(range(i, whole, len(laws))) * _mean_slots(pmf, native, lanes, native.group)
     for start in range(whole * native.group, k, native.group):
         stop = min(start + native.group, k)
-        if fits:
-            pmf = pattern.kept_between(start, stop, own_k)
-        else:
-            pmf = _binomial(max(0, min(stop, own_k) - start), pattern.density)
-        slots += _mean_slots(pmf, native, lanes, stop - start)
+        slots += _mean_slots(mask.between(start, stop), native, lanes, stop - start)
     return slots
 
 
-def _kept_laws(mask: Mask, native: Pattern) -> list[NDArray[np.float64]]:
-    """P(kept = 0, 1, ...) in native groups, for each way that they lie on the mask's own."""
-    if mask.fits:
-        return list(mask.pattern.window_counts(native.group))
-    return [_binomial(native.group, mask.pattern.density)]
+class _Law(NamedTuple):
+    """What is known of a row of a mask: its pattern, its elements, and whether it obeys that."""
+
+    pattern: Pattern
+    k: int
+    fits: bool
+
+    def whole(self, native: Pattern) -> int:
+        """Native groups that lie in whole groups of the mask."""
+        own = self.pattern.group if self.fits else 1
+        return self.k // own * own // native.group
+
+    def within(self, native: Pattern) -> list[NDArray[np.float64]]:
+        """P(kept = 0, 1, ...) in those, for each way that they lie on the mask's own."""
+        if self.fits:
+            return list(self.pattern.window_counts(native.group))
+        return [_binomial(native.group, self.pattern.density)]
+
+    def between(self, start: int, stop: int) -> NDArray[np.float64]:
+        """The same of any stretch of K."""
+        if self.fits:
+            return self.pattern.kept_between(start, stop, self.k)
+        return _binomial(max(0, min(stop, self.k) - start), self.pattern.density)
+
+
+def group_laws(mask: Mask, native: Pattern, k: int) -> Iterator[NDArray[np.float64]]:
+    """P(kept = 0, 1, ...) in every native group along K, as ``expected_slots`` takes them."""
+    law = _Law(mask.pattern, mask.k, mask.fits)
+    whole, laws = law.whole(native), law.within(native)
+    for start in range(0, k, native.group):
+        group = start // native.group
+        if group < whole:
+            yield laws[group % len(laws)]
+        else:
+            yield law.between(start, min(start + native.group, k))
 
 
 def _binomial(trials: int, p: float) -> NDArray[np.float64]:

@@ -1,25 +1,37 @@
-"""From elements that a model moved to the bytes, bandwidth and bound of a result.
+"""From elements that a model moved to the bytes, bandwidth of a result.
 
 A stored element is an operand's value and its metadata. Under implicit im2col a convolution's
 columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nmsim.machines.systolic.parts import parts_of
+from nmsim.machines.systolic.moves import Passed
+from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import Parts, Result
+from nmsim.windows import Windows
 
-__all__ = ["Moved", "Spent", "distinct", "element_bits", "transfer_cycles", "writeup"]
+__all__ = [
+    "Moved",
+    "Spent",
+    "distinct",
+    "element_bits",
+    "transfer_cycles",
+    "windows_of",
+    "writeup",
+]
 
 
 @dataclass(frozen=True)
 class Moved:
     """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
 
-    ``x`` and ``y`` are the operands as ``Placement`` names them.
+    ``x`` and ``y`` are the operands as ``Placement`` names them. Of one that windows make up those
+    elements are loaded that memory holds. ``passed`` moves from PE to PE.
     """
 
     x_loaded: int
@@ -29,6 +41,7 @@ class Moved:
     sums_in: int
     sums_out: int
     outputs: int
+    passed: Passed
 
 
 @dataclass(frozen=True)
@@ -71,13 +84,28 @@ class Spent:
 def distinct(
     machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
 ) -> tuple[int, int]:
-    """Distinct elements behind an operand and elements of the operand, one copy."""
+    """Elements that one pass sends of an operand, and elements of the operand, one copy.
+
+    They are the same where windows say which of them are sent.
+    """
     gemm = placement.work.gemm
     size = placement.rows_of(position) * placement.work.k
     behind = gemm.a_elements if position == "a" else gemm.b_elements
-    if machine.im2col == "explicit" or behind is None:
+    if machine.im2col == "explicit" or behind is None or windows_of(machine, placement, position):
         return size, size
     return behind, size
+
+
+def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
+    """The windows that an operand's columns are made of on chip; None if that is not so.
+
+    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
+    """
+    gemm = placement.work.gemm
+    windows = gemm.a_windows if position == "a" else gemm.b_windows
+    if machine.im2col == "explicit" or windows is None:
+        return None
+    return windows if windows.elements < windows.pixels * windows.reads else None
 
 
 def element_bits(
@@ -99,7 +127,8 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     """The result of one launch, times ``repeat``."""
     gemm = placement.work.gemm
     metadata, operands, sram = 0, 0, 0
-    asked = {}
+    asked: dict[str, float] = {}
+    buffers: dict[str, tuple[int, int, int]] = {}
     for position, loaded, read in (
         (placement.x, moved.x_loaded, moved.x_read),
         (placement.y, moved.y_loaded, moved.y_read),
@@ -110,6 +139,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         operands += elements * stored.bits
         metadata += elements * stored.index_bits
         sram += read * stored.bits
+        buffers[position] = read * stored.bits, elements * stored.bits, read * stored.index_bits
         shifts = spent.preload and position == placement.x
         moving = spent.preload if shifts else spent.streamed
         asked[position] = read * stored.bits / moving if moving else 0.0
@@ -117,7 +147,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
-    busy = transfer_cycles(machine, reads + writes)
+    parts = _parts(placement, spent)
     return Result(
         engine="systolic",
         kernel=placement.kernel,
@@ -131,15 +161,51 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=_bound(spent, busy),
+        bound=bound_of(parts),
         delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
-        note=placement.note,
-        parts=_parts(placement, spent).times(gemm.repeat),
+        note="; ".join(filter(None, (placement.note, _by_ratio(machine, placement)))),
+        parts=parts.times(gemm.repeat),
+        own=_counts(machine, placement, moved, buffers),
     )
+
+
+def _by_ratio(machine: SystolicArray, placement: Placement) -> str:
+    """What a reader should know of operands of which only the number of elements is known."""
+    names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
+    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
+    counts = {side: distinct(machine, placement, side) for side in sides}
+    told = sorted(names[side] for side, (behind, size) in counts.items() if behind < size)
+    if not told:
+        return ""
+    return f"{' and '.join(told)}: each pixel is loaded once a pass, for want of its windows"
+
+
+def _counts(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    buffers: Mapping[str, tuple[int, int, int]],
+) -> dict[str, int]:
+    """The columns of what moves: bits read, written and read as metadata of each buffer, as bytes.
+
+    A fold reads the sums that it adds to, all but the first; and every result is read once to
+    leave.
+    """
+    bits, passed = {}, moved.passed
+    for position, (read, written, _) in buffers.items():
+        name = {"a": "b", "b": "a"}[position] if placement.transposed else position
+        bits[f"sram_{name}_read_bytes"], bits[f"sram_{name}_write_bytes"] = read, written
+    bits["sram_c_read_bytes"] = (passed.made + moved.sums_out) * machine.accumulator_bits
+    bits["sram_c_write_bytes"] = (passed.made + moved.sums_in) * machine.accumulator_bits
+    bits["sram_metadata_read_bytes"] = sum(index for _, _, index in buffers.values())
+    counts = {name: -(-found // 8) for name, found in bits.items()}
+    counts |= {"passed_words": passed.words, "passed_sums": passed.sums}
+    counts["spilled_sums"] = moved.sums_out
+    return {name: found * placement.work.gemm.repeat for name, found in counts.items()}
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:
@@ -158,18 +224,3 @@ def _compressed(placement: Placement) -> str:
     names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
     stored = [names[one] for one in ("a", "b") if placement.stored_as(one).compressed]
     return "".join(sorted(stored))
-
-
-def _bound(spent: Spent, transfer: float) -> str:
-    """What is busy longest: the channel or the array, and in the array feeding or filling it.
-
-    Latency if the array waits longer than it works and the channel is not why. What feeds is the
-    buffers' path if it carries less in a cycle than is asked of it.
-    """
-    if transfer > spent.compute:
-        return "dram bandwidth"
-    if spent.cycles > 2 * spent.compute:
-        return "dram latency"
-    if 2 * (spent.streamed + spent.waited) < spent.compute:
-        return "array fill"
-    return "buffer bandwidth" if spent.waited else "compute"

@@ -39,6 +39,7 @@ from nmsim.machines.systolic.intersect.folds import Fabric, fold_spans
 from nmsim.machines.systolic.intersect.survivors import (
     MAX_LANE_GROUP,
     Counts,
+    GroupCounts,
     check_operands,
     group_counts,
     hypergeometric,
@@ -212,15 +213,13 @@ def _largest_normal(means: Floats, variances: Floats, alike: int) -> float:
     return largest
 
 
-def _perfect(
-    counts: list[NDArray[np.uint8]], tiles: tuple[Counts, Counts], length: Floats
-) -> Floats:
+def _perfect(counts: list[GroupCounts], tiles: tuple[Counts, Counts], length: Floats) -> Floats:
     """E of the largest PE sum of every fold, each PE with the mean and variance of its counts."""
-    x, y = (c.astype(np.float64) for c in counts)
+    x, y = (one.kept.astype(np.float64) for one in counts)
     left, right = x * (length - x), y * (length - y)
     scale = length**2 * np.maximum(length - 1, 1)
     out = np.empty(len(tiles[0]))
-    one, other = map(_uniform, counts)
+    one, other = (side.uniform for side in counts)
     for i, ((r0, r1), (c0, c1)) in enumerate(zip(*tiles, strict=True)):
         rows = slice(r0, r0 + 1 if one else r1)
         cols = slice(c0, c0 + 1 if other else c1)
@@ -232,34 +231,71 @@ def _perfect(
 
 
 @compiled
-def _lockstep(
-    x: NDArray[np.uint8],
-    y: NDArray[np.uint8],
-    tiles_x: Counts,
-    tiles_y: Counts,
-    logs: Floats,
-    short: Floats,
-) -> Floats:
+def _lockstep(x: Counts, y: Counts, folds: Counts, logs: Floats, short: Floats) -> Floats:
     """Sum over groups of the expected fullest PE, from how many rows keep i and columns j.
 
-    ``logs`` and ``short`` hold log P(survivors <= u) by i, j, u; the second for the last group.
+    ``x`` and ``y`` are tallies, tiles x groups x (L + 1), ``folds`` a tile of each. ``logs`` and
+    ``short`` hold log P(survivors <= u) by i, j, u; the second for the last group. A group whose
+    tallies are those of the group before has its value, which ``fullest`` still is.
     """
-    out = np.zeros(len(tiles_x))
-    groups, top = x.shape[1], logs.shape[2]
-    for fold in range(len(tiles_x)):
+    out = np.zeros(len(folds))
+    groups = x.shape[1]
+    law = np.zeros(logs.shape[2])
+    for fold in range(len(folds)):
+        rows, columns = x[folds[fold, 0]], y[folds[fold, 1]]
+        fullest = 0.0
         for g in range(groups):
-            table = short if g == groups - 1 else logs
-            rows, columns = np.zeros(top, np.int64), np.zeros(top, np.int64)
-            for row in range(tiles_x[fold, 0], tiles_x[fold, 1]):
-                rows[x[row, g]] += 1
-            for row in range(tiles_y[fold, 0], tiles_y[fold, 1]):
-                columns[y[row, g]] += 1
-            law = np.zeros(table.shape[2])
-            for i in np.flatnonzero(rows):
-                for j in np.flatnonzero(columns):
-                    law += rows[i] * columns[j] * table[i, j]
-            out[fold] -= np.expm1(law).sum()
+            last = g == groups - 1
+            if g == 0 or last or not (_same(rows, g) and _same(columns, g)):
+                fullest = _fullest(rows[g], columns[g], short if last else logs, law)
+            out[fold] += fullest
     return out
+
+
+@compiled
+def _same(tallies: Counts, group: int) -> bool:
+    """Whether a group's tally is that of the group before."""
+    differ = 0
+    for i in range(tallies.shape[1]):
+        differ += tallies[group, i] != tallies[group - 1, i]
+    return bool(differ == 0)
+
+
+@compiled
+def _fullest(rows: Counts, columns: Counts, table: Floats, law: Floats) -> float:
+    """Expected survivors of the fullest PE: the sum over u of 1 - P(all PEs have u at most).
+
+    ``law`` is room for the logarithms of these probabilities.
+    """
+    top = table.shape[0]
+    law[:] = 0.0
+    for i in range(top):
+        for j in range(top):
+            pes = rows[i] * columns[j]
+            if pes > 0:
+                for u in range(table.shape[2]):
+                    law[u] += pes * table[i, j, u]
+    fullest = 0.0
+    for u in range(table.shape[2]):
+        if law[u] < 0:
+            fullest -= math.expm1(law[u])
+    return fullest
+
+
+def _in_lockstep(
+    counts: list[GroupCounts], tiles: tuple[Counts, Counts], logs: Floats, short: Floats
+) -> Floats:
+    """``_lockstep`` of the folds that tiles of rows and of columns make."""
+    tallies, which, top = [], [], len(logs) - 1
+    for side, spans in zip(counts, tiles, strict=True):
+        distinct, index = np.unique(spans, axis=0, return_inverse=True)
+        tallies.append(
+            np.stack(
+                [side.tally(first, last, slice(None), top) for first, last in distinct.tolist()]
+            )
+        )
+        which.append(index.reshape(-1))
+    return np.asarray(_lockstep(tallies[0], tallies[1], np.stack(which, axis=1), logs, short))
 
 
 def _log_at_most(length: int) -> Floats:
@@ -268,11 +304,6 @@ def _log_at_most(length: int) -> Floats:
     at_most[at_most > 1 - 1e-13] = 1.0  # what cumulating rounds
     logs: Floats = np.log(np.maximum(at_most, math.exp(-700)))
     return logs
-
-
-def _uniform(counts: NDArray[np.uint8]) -> bool:
-    """All rows of an operand keep as many in a group."""
-    return bool((counts == counts[:1]).all())
 
 
 def expected_fold_cycles(a: Mask, b: Mask, copies: int, fabric: Fabric) -> Expected:
@@ -308,11 +339,11 @@ def expected_fold_cycles(a: Mask, b: Mask, copies: int, fabric: Fabric) -> Expec
     if lookahead == 0 and group <= _unit(a, b, group):
         rest = a.k - (groups - 1) * group
         logs, short = _log_at_most(group), _log_at_most(rest)
-        low = np.asarray(_lockstep(counts[0], counts[1], tiles_a, tiles_b, logs, short))
+        low = _in_lockstep(counts, (tiles_a, tiles_b), logs, short)
         return Expected(low.reshape(shape), low.reshape(shape))
     laws = _laws(a, b, copies, group)
     pes = sizes.astype(np.float64)
-    if all(map(_uniform, counts)):  # every PE sum has one law
+    if all(side.uniform for side in counts):  # every PE sum has one law
         _, last = survivor_laws(a, b, copies, group)
         perfect = _largest_sum([*laws.of(a.k // group), (last, 1)], pes)[index]
     else:

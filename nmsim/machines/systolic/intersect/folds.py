@@ -28,6 +28,7 @@ from nmsim.mask import Mask, Words, popcount
 
 __all__ = ["Fabric", "fold_cycles", "fold_spans", "run_folds"]
 
+_DEEP = 16  # words along K between two visits to a row of A: of 128 columns they take 16 KiB of L1
 _BLOCKS = 16  # pieces of work for threads: enough to balance, few enough to load rows seldom
 
 
@@ -116,26 +117,34 @@ def _ahead_fold(a: Lanes, b: Lanes, state: Lanes, lookahead: int, group: int) ->
 
 
 @compiled
-def _free_fold(a: Lanes, b: Lanes) -> int:
-    """The largest sum of any PE of one fold; groups are whole words, four at a time."""
+def _free_fold(a: Lanes, b: Lanes, columns: int, sums: Counts) -> int:
+    """The largest sum of any PE of one fold; groups are whole words, four at a time.
+
+    Words are taken in blocks of ``_DEEP``, whose rows of B stay near the processor while all rows
+    of A pass; ``sums``, rows x columns, holds what the blocks before have found.
+    """
     groups, rows = a.shape
-    sums = np.empty(b.shape[1], np.int64)
+    sums[:] = 0
+    for start in range(0, groups, _DEEP):
+        stop = min(start + _DEEP, groups)
+        whole = stop - (stop - start) % 4
+        for row in range(rows):
+            own = sums[row]
+            for g in range(start, whole, 4):
+                a0, a1, a2, a3 = a[g, row], a[g + 1, row], a[g + 2, row], a[g + 3, row]
+                b0, b1, b2, b3 = b[g], b[g + 1], b[g + 2], b[g + 3]
+                for column in range(columns):
+                    own[column] += (popcount(a0 & b0[column]) + popcount(a1 & b1[column])) + (
+                        popcount(a2 & b2[column]) + popcount(a3 & b3[column])
+                    )
+            for g in range(whole, stop):
+                a0, b0 = a[g, row], b[g]
+                for column in range(columns):
+                    own[column] += popcount(a0 & b0[column])
     largest = np.int64(0)
     for row in range(rows):
-        sums[:] = 0
-        whole = groups - groups % 4
-        for g in range(0, whole, 4):
-            a0, a1, a2, a3 = a[g, row], a[g + 1, row], a[g + 2, row], a[g + 3, row]
-            b0, b1, b2, b3 = b[g], b[g + 1], b[g + 2], b[g + 3]
-            for column in range(len(sums)):
-                sums[column] += (popcount(a0 & b0[column]) + popcount(a1 & b1[column])) + (
-                    popcount(a2 & b2[column]) + popcount(a3 & b3[column])
-                )
-        for g in range(whole, groups):
-            a0, b0 = a[g, row], b[g]
-            for column in range(len(sums)):
-                sums[column] += popcount(a0 & b0[column])
-        largest = max(largest, sums.max())
+        for column in range(columns):
+            largest = max(largest, sums[row, column])
     return int(largest)
 
 
@@ -166,12 +175,14 @@ def _ahead_folds(
 def _free_folds(a: Words, b: Lanes, jobs: Counts, k: int, lanes: Lanes, out: Counts) -> None:
     """Cycles of folds (first row, last row, tile of B, columns), no limit to look-ahead."""
     loaded = np.int64(-1)
+    sums = np.empty((lanes.shape[1], b.shape[2]), np.int64)
     for i in range(len(jobs)):
         first, last, tile, columns = jobs[i]
         if first != loaded:
             load_lanes(a, first, last, k, 64, lanes)
             loaded = first
-        out[i] = _free_fold(lanes[:, : last - first], b[tile][:, :columns])
+        # Whole tiles of B, not slices: the inner loop must see that its words are neighbours.
+        out[i] = _free_fold(lanes[:, : last - first], b[tile], columns, sums)
 
 
 def _state_type(reach: int) -> Any:

@@ -6,19 +6,21 @@ keep. Counted here from the bits, and expected from how many elements each row k
 """
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled
-from nmsim.mask import Mask, Words, popcount
+from nmsim.mask import WORD_FIELDS, Mask, Words, field_counts, popcount
 from nmsim.result import Survivors
 
 __all__ = [
     "MAX_LANE_GROUP",
     "Counts",
+    "GroupCounts",
     "Lanes",
     "check_operands",
     "expected_survivors",
@@ -72,9 +74,55 @@ def _group_counts(words: Words, k: int, group: int) -> NDArray[np.uint8]:
     return counts
 
 
-def group_counts(mask: Mask, group: int) -> NDArray[np.uint8]:
-    """Kept elements of every row and group, rows x ceil(K / group)."""
-    return np.asarray(_group_counts(mask.words, mask.k, group))
+@compiled
+def _field_group_counts(words: Words, k: int, group: int) -> NDArray[np.uint8]:
+    """What ``_group_counts`` counts, all groups of a word at once: groups are ``WORD_FIELDS``."""
+    groups, fields = (k + group - 1) // group, 64 // group
+    counts = np.empty((words.shape[0], words.shape[1] * fields), np.uint8)
+    field = ~np.uint64(0) >> np.uint64(64 - group)
+    for row in range(words.shape[0]):
+        for word in range(words.shape[1]):
+            kept = field_counts(words[row, word], group)
+            for i in range(fields):
+                counts[row, word * fields + i] = (kept >> np.uint64(i * group)) & field
+    return counts[:, :groups]
+
+
+class GroupCounts(NamedTuple):
+    """Kept elements of every row and group, rows x ceil(K / group), and whether all rows agree."""
+
+    kept: NDArray[np.uint8]
+    uniform: bool
+
+    def tally(self, first: int, last: int, groups: slice, top: int) -> Counts:
+        """How many of some rows keep 0 .. top elements, for every group: groups x (top + 1)."""
+        if self.uniform:
+            return _tally(self.kept[:1, groups], top) * (last - first)
+        return np.asarray(_tally(self.kept[first:last, groups], top))
+
+
+@lru_cache(maxsize=2)  # both operands of a GEMM, which are looked at in either order
+def group_counts(mask: Mask, group: int) -> GroupCounts:
+    """What the rows of a mask keep of every group.
+
+    No bits are made where the pattern tells: of a regular mask whose groups fill these.
+    """
+    if mask.regular and group % mask.pattern.group == 0:
+        ends = np.minimum(np.arange(0, mask.k + group, group), mask.k)
+        kept = np.diff([mask.pattern.stored(int(end)) for end in ends]).astype(np.uint8)
+        return GroupCounts(np.broadcast_to(kept, (mask.rows, len(kept))), uniform=True)
+    count = _field_group_counts if group in WORD_FIELDS else _group_counts
+    found = np.asarray(count(mask.words, mask.k, group))
+    return GroupCounts(found, uniform=bool(_uniform(found)))
+
+
+@compiled
+def _uniform(counts: NDArray[np.uint8]) -> bool:
+    for row in range(1, counts.shape[0]):
+        for group in range(counts.shape[1]):
+            if counts[row, group] != counts[0, group]:
+                return False
+    return True
 
 
 def tile_spans(rows: int, copies: int, tile: int) -> Counts:
@@ -159,9 +207,13 @@ def survivor_histogram(a: Mask, b: Mask, copies: int, group: int) -> Counts:
     return pairs
 
 
-def _tally(counts: NDArray[np.uint8], group: int) -> Floats:
-    """Share of rows that keep 0 .. group elements, for every group: groups x (group + 1)."""
-    return np.stack([(counts == x).mean(axis=0) for x in range(group + 1)], axis=1)
+@compiled
+def _tally(kept: NDArray[np.uint8], top: int) -> Counts:
+    found = np.zeros((kept.shape[1], top + 1), np.int64)
+    for row in range(kept.shape[0]):
+        for group in range(kept.shape[1]):
+            found[group, kept[row, group]] += 1
+    return found
 
 
 def hypergeometric(length: int) -> Floats:
@@ -173,6 +225,12 @@ def hypergeometric(length: int) -> Floats:
             for x in range(max(0, i + j - length), min(i, j) + 1):
                 table[i, j, x] = math.comb(i, x) * math.comb(length - i, j - x) / ways
     return table
+
+
+def _rows_of(mask: Mask, copies: int, copy: int) -> tuple[int, int]:
+    """First and last row of a copy of an operand."""
+    each = mask.rows // copies
+    return copy * each, (copy + 1) * each
 
 
 def survivor_laws(a: Mask, b: Mask, copies: int, group: int) -> tuple[Floats, Floats]:
@@ -188,16 +246,19 @@ def survivor_laws(a: Mask, b: Mask, copies: int, group: int) -> tuple[Floats, Fl
         P(x survivors), x = 0 .. group, and x = 0 .. K mod group.
     """
     check_operands(a, b, copies, group, None)
-    counts = [group_counts(mask, group).reshape(copies, -1, -(-a.k // group)) for mask in (a, b)]
+    counts = [group_counts(mask, group) for mask in (a, b)]
     whole, rest = divmod(a.k, group)
     laws = np.eye(1, group + 1)[0], np.eye(1, rest + 1)[0]
-    for law, span in ((laws[0], slice(0, whole)), (laws[1], slice(whole, None))):
-        if counts[0][0, 0, span].size == 0:
+    for law, span in ((laws[0], slice(0, whole)), (laws[1], slice(whole, whole + (rest > 0)))):
+        if span.start == span.stop:
             continue
         top = len(law) - 1
         joint = np.zeros((top + 1, top + 1))
         for copy in range(copies):
-            x, y = (_tally(c[copy][:, span], top) for c in counts)
+            x, y = (
+                one.tally(*_rows_of(mask, copies, copy), span, top).astype(float)
+                for one, mask in zip(counts, (a, b), strict=True)
+            )
             joint += x.T @ y
         law[:] = np.einsum("ij,ijx->x", joint / joint.sum(), hypergeometric(top))
     return laws

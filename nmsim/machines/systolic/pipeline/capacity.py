@@ -10,11 +10,19 @@ from typing import NamedTuple
 
 from nmsim.errors import CapacityError
 from nmsim.machines.systolic.pipeline.folds import Room
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, along_folds
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import element_bits
 
-__all__ = ["Halves", "halves", "least_pieces", "next_count", "room", "row_counts"]
+__all__ = [
+    "Halves",
+    "half_bits",
+    "halves",
+    "least_pieces",
+    "next_count",
+    "room",
+    "row_counts",
+]
 
 
 class Halves(NamedTuple):
@@ -27,12 +35,16 @@ class Halves(NamedTuple):
 
 def halves(machine: SystolicArray, placement: Placement) -> Halves:
     """What half of each buffer holds, in the elements of a placement."""
-    bits = {"a": machine.sram.a_kib * 4096, "b": machine.sram.b_kib * 4096}
     return Halves(
-        bits[placement.x] / element_bits(machine, placement, placement.x),
-        bits[placement.y] / element_bits(machine, placement, placement.y),
+        half_bits(machine, placement.x) / element_bits(machine, placement, placement.x),
+        half_bits(machine, placement.y) / element_bits(machine, placement, placement.y),
         int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
     )
+
+
+def half_bits(machine: SystolicArray, position: str) -> float:
+    """Bits of half of an operand's buffer."""
+    return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
 
 
 def room(
@@ -81,17 +93,23 @@ def _least(machine: SystolicArray, placement: Placement, slots: tuple[int, int])
     if not placement.dataflow.preloads:
         yield from (cols, min(machine.rows, placement.rows_of(placement.y)), 0)
         return
-    x, y = (_deepest(machine.rows, placement.along_k(p), slots) for p in (placement.x, placement.y))
+    cut = (along_folds(machine, placement, slots[0]), along_folds(machine, placement, slots[1]))
+    x, y = (
+        _deepest(
+            machine.depth, placement.along_k(p) or (slots[1] if machine.holds_groups else 0), cut
+        )
+        for p in (placement.x, placement.y)
+    )
     yield from (cols * x, y, 0 if machine.partial_sums == "spill" else cols)
 
 
-def _deepest(rows: int, k: int, slots: tuple[int, int]) -> int:
-    """Stored elements of a lane, k along K, that a fold of so many rows takes at most."""
+def _deepest(depth: int, k: int, slots: tuple[int, int]) -> int:
+    """Stored elements of a lane, k along K, that a fold of so many slots takes at most."""
     least, most = slots
     if not k:
-        return min(rows, most)
-    part = rows * k // least
-    return max(part, k - (-(-least // rows) - 1) * part) if least > rows else k
+        return min(depth, most)
+    part = depth * k // least
+    return max(part, k - (-(-least // depth) - 1) * part) if least > depth else k
 
 
 def _refusal(

@@ -5,6 +5,8 @@ adds smaller numbers to those that are tried, so that it never costs time. None 
 be faster than the best so far.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,22 +41,71 @@ from nmsim.machines.systolic.pipeline.memory import (
     HIDDEN,
     LAST_TICKS,
     PATH,
+    STREAMED,
     TICKS,
     UNCOUNTED,
     State,
     stall_free,
 )
+from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 
-__all__ = ["sum_folds"]
+__all__ = ["UNSEEN", "Sight", "gathered", "sum_folds"]
 
 TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
 """Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
 
 
+class Sight(NamedTuple):
+    """How y is gathered where it streams: from a tensor, or not if its geometry is empty.
+
+    What it loads depends on the rows of a chunk. ``walk`` is that of any; ``ticks`` are the
+    channel time of an element, ``size`` those of a copy in columns, and ``least`` is the channel
+    time of all copies' elements if each is loaded once.
+    """
+
+    geometry: NDArray[np.int64]
+    walk: Walk
+    ticks: float
+    size: int
+    least: float
+
+
+UNSEEN = Sight(np.zeros(0, np.int64), Walk(1, 1, 0, by_block=False, once=True), 0.0, 1, 0.0)
+"""That of an operand that is not gathered."""
+
+
 @compiled
-def _ticks(state: State, buffers: Buffers) -> tuple[float, float]:
-    """Channel time of all loads so far, and of all results and sums that leave."""
-    loads = state[X_LOADED] * buffers.x_ticks + state[Y_LOADED] * buffers.y_ticks
+def gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
+    """The buffers' numbers where y streams in chunks of so many rows."""
+    if len(sight.geometry) == 0:
+        return buffers
+    walk = sight.walk
+    own = Walk(rows, walk.part, walk.room, walk.by_block, walk.once)
+    first, again = loads(sight.geometry, own, BUDGET)
+    ticks = sight.ticks / sight.size
+    return Buffers(
+        buffers.x_ticks,
+        first * ticks,
+        buffers.x_again,
+        (again if again > 0 else first) * ticks,
+        buffers.y_row,
+        buffers.sum_ticks,
+        buffers.output_ticks,
+        buffers.x_half,
+        -1.0 if again > 0 else np.inf,
+        buffers.sums_half,
+        buffers.spill,
+    )
+
+
+@compiled
+def _ticks(state: State, buffers: Buffers, most: float) -> tuple[float, float]:
+    """Channel time of all loads so far at least, and of all results and sums that leave.
+
+    ``most`` bounds that of y.
+    """
+    loads = state[X_LOADED] * min(buffers.x_ticks, buffers.x_again)
+    loads += min(most, state[Y_LOADED] * min(buffers.y_ticks, buffers.y_again))
     loads += state[SUMS_IN] * buffers.sum_ticks
     stores = state[OUTPUTS] * buffers.output_ticks + state[SUMS_OUT] * buffers.sum_ticks
     return loads, stores
@@ -62,7 +113,13 @@ def _ticks(state: State, buffers: Buffers) -> tuple[float, float]:
 
 @compiled
 def _least_cycles(
-    state: State, array: Array, buffers: Buffers, compute: int, last: int, same: bool
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    compute: int,
+    last: int,
+    same: bool,
+    sight: Sight,
 ) -> int:
     """What a GEMM takes at least, however its folds are cut into pieces.
 
@@ -73,10 +130,11 @@ def _least_cycles(
     last
         Elements of the results of its last fold, which nothing hides.
     same
-        ``state`` is of these very folds; otherwise of some that were cut into fewer chunks.
+        ``state`` is of these very folds; otherwise of some that were cut into fewer chunks, of
+        which a y that is gathered may load more.
     """
-    timing = array.timing
-    loads, stores = _ticks(state, buffers)
+    timing, other = array.timing, not same and len(sight.geometry) > 0
+    loads, stores = _ticks(state, buffers, sight.least if other else np.inf)
     out = int(np.ceil(last * buffers.output_ticks))
     leaving = timing.shift if timing.period != UNCOUNTED else 0
     if timing.held:
@@ -114,9 +172,11 @@ def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) 
     """What so many folds for every chunk take at least where rows stream in chunks, ticks."""
     period, _, shift, fill, _ = array.timing
     chunks = (work.y_lanes + rows - 1) // rows
-    streamed = deep * work.y_lanes * TICKS + max(0, state[PATH] - state[FOLDS])
+    streamed = state[STREAMED] + max(0, state[PATH] - state[FOLDS])
     if period == BACK_TO_BACK:
         slow = max(0, shift - rows * TICKS) * max(0, deep * (chunks - 1) - 1)
+        if work.whole_k > 0:  # rows of some folds take several beats
+            slow = 0
         return int(streamed + slow + shift + TICKS + fill)
     per_fold = fill + (shift if period == EXPOSED else 0)
     return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
@@ -130,6 +190,7 @@ def _best_k_on_rows(
     room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
+    sight: Sight,
 ) -> State:
     """The fastest way to cut the folds of a GEMM with K on the rows.
 
@@ -137,7 +198,7 @@ def _best_k_on_rows(
     to the numbers that are tried. None is tried that cannot be faster than the best so far.
     """
     state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
-    least, deep, loading, done, count = 2**62, 0, 0, 0, ONCE
+    least, deep, loading, done, count, own = 2**62, 0, 0, 0, ONCE, buffers
     while done != 1:
         rows = (work.y_lanes + count - 1) // count
         count = _next_count(count) if rows > 1 else count
@@ -148,25 +209,26 @@ def _best_k_on_rows(
         last = (work.y_lanes - (chunks - 1) * rows) * ((work.x_lanes - 1) % array.cols + 1)
         if deep > 0:
             compute = _deep_compute(state, array, work, deep, rows)
-            bound = _least_cycles(state, array, buffers, compute, last, NO)
+            bound = _least_cycles(state, array, own, compute, last, NO, sight)
             if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
-        pieces = _least_pieces(buffers.spill, room, rows)
+        pieces, own = _least_pieces(buffers.spill, room, rows), gathered(buffers, sight, rows)
         while True:
             cut = Cut(rows, pieces)
-            total = sum_k_on_rows(state, array, buffers, work, cut, slots, cycles)
+            total = sum_k_on_rows(state, array, own, work, cut, slots, cycles)
             compute = stall_free(state, array.timing)
             if (total + TICKS - 1) // TICKS < least:
                 least = (total + TICKS - 1) // TICKS
                 _keep(best, state, total, compute, cut)
-            bound = _least_cycles(state, array, buffers, compute, last, YES)
+            bound = _least_cycles(state, array, own, compute, last, YES, sight)
             bound = max(bound, _answered(array, work, 2 * pieces * state[LOADING]))
             if pieces >= rows or bound >= least:
                 break
             pieces *= 2
         if buffers.spill:
             break
-        deep, loading = state[FOLDS] // chunks, state[LOADING] // chunks
+        deep = state[FOLDS] // chunks
+        loading = state[LOADING] // chunks if len(sight.geometry) == 0 else 0
     return best
 
 
@@ -178,6 +240,7 @@ def _best_k_in_time(
     room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
+    sight: Sight,
 ) -> State:
     """The fastest way to cut the folds of a GEMM with K in time: how many pieces each."""
     state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
@@ -192,7 +255,7 @@ def _best_k_in_time(
             _keep(best, state, total, compute, cut)
         if pieces >= max(room.x_size, room.y_size):
             return best
-        bound = _least_cycles(state, array, buffers, compute, last, YES)
+        bound = _least_cycles(state, array, buffers, compute, last, YES, sight)
         late = state[LOADING] * ((2 * pieces - 1) // 2) * array.timing.latency // TICKS
         if max(bound, late) >= least:
             return best
@@ -206,10 +269,11 @@ def _cut_and_sum(
     room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
+    sight: Sight,
 ) -> State:
     """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
     nest = _best_k_on_rows if array.timing.held else _best_k_in_time
-    return nest(array, buffers, work, room, slots, cycles)
+    return nest(array, buffers, work, room, slots, cycles, sight)
 
 
 def sum_folds(
@@ -219,6 +283,7 @@ def sum_folds(
     room: Room,
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64] | None = None,
+    sight: Sight = UNSEEN,
 ) -> Sums:
     """Add up the folds of all copies of a GEMM, cut as is fastest: ticks, cycles and elements.
 
@@ -230,10 +295,13 @@ def sum_folds(
         copies x tiles: K in slots of each tile of the selected operand's lanes; one tile if no
         operand is selected or its lanes stream.
     cycles
-        copies x row tiles x column tiles: what each fold of an intersecting array streams.
+        copies x row tiles x column tiles: what each fold of an intersecting array streams; copies x
+        tiles x folds along K: beats of each fold where PEs hold whole groups.
+    sight
+        How y is gathered, with K on the rows; otherwise ``buffers`` say what it loads.
     """
-    spent = np.zeros((1, 1, 1), np.int64) if cycles is None else cycles
-    state = _cut_and_sum(array, buffers, work, room, slots, spent).tolist()
+    spent = np.zeros((1, 1, 0), np.int64) if cycles is None else cycles
+    state = _cut_and_sum(array, buffers, work, room, slots, spent, sight).tolist()
     cut = Cut(state[ROWS], state[PIECES])
     counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
     return Sums(state[TOTAL], state[COMPUTE], cut, *counted)

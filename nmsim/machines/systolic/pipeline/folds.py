@@ -61,6 +61,7 @@ __all__ = [
     "Sums",
     "Work",
     "in_pieces",
+    "passed_over",
     "sum_k_in_time",
     "sum_k_on_rows",
 ]
@@ -69,23 +70,32 @@ __all__ = [
 class Array(NamedTuple):
     """R, C, products along K that a PE sums per cycle, and how folds follow each other.
 
-    ``x_delivery`` and ``y_delivery`` are the time of a stored element on the path from the buffers,
-    ticks.
+    ``depth`` is what a fold takes along K with K on the rows, of what ``Work`` says folds are cut
+    from. ``x_delivery`` and ``y_delivery`` are the time of a stored element on the path from the
+    buffers, ticks.
     """
 
     rows: int
     cols: int
     dot_width: int
+    depth: int
     timing: Timing
     x_delivery: float
     y_delivery: float
 
 
 class Buffers(NamedTuple):
-    """Channel time per element, ticks, and what half of each buffer holds, elements."""
+    """Channel time per element, ticks, and what half of each buffer holds, elements.
+
+    ``x_again`` and ``y_again`` are that time where an operand is passed over again, ``y_row`` that
+    of the first row that streams in a fold.
+    """
 
     x_ticks: float
     y_ticks: float
+    x_again: float
+    y_again: float
+    y_row: float
     sum_ticks: float
     output_ticks: float
     x_half: float
@@ -99,7 +109,9 @@ class Work(NamedTuple):
 
     ``x_k`` and ``y_k`` are 0 for an operand that stores as many elements as it has slots.
     ``x_selected`` and ``y_selected`` say whose lanes the tiles of slots follow. An intersecting
-    array streams as many cycles as each fold is given, whatever the slots.
+    array streams as many cycles as each fold is given, whatever the slots. With K on the rows folds
+    are cut from slots, or from ``whole_k`` elements if that is not 0: then every row streams as
+    many beats as each fold is given.
     """
 
     copies: int
@@ -110,6 +122,7 @@ class Work(NamedTuple):
     x_selected: bool
     y_selected: bool
     intersecting: bool
+    whole_k: int
 
 
 class Cut(NamedTuple):
@@ -143,29 +156,40 @@ class Room(NamedTuple):
     y_room: int
 
 
-class Chunk(NamedTuple):
-    """A tile of columns and a chunk of streamed rows: cycles that stream, columns, slots along K.
+class Tile(NamedTuple):
+    """A tile of columns: how many, its slots along K, and whether it loads what streams."""
 
-    ``x_k`` and ``y_k`` are the stored elements of both operands along that K; the folds are cut
-    into so many ``pieces``.
+    cols: int
+    slots: int
+    y_loads: bool
+
+
+class Chunk(NamedTuple):
+    """A tile of columns and a chunk of streamed rows: rows, columns, slots along K.
+
+    ``x_k`` and ``y_k`` are the stored elements of both operands along that K; folds are cut from
+    ``along`` it, and into so many ``pieces``.
     """
 
-    streamed: int
+    rows: int
     cols: int
     slots: int
     x_k: int
     y_k: int
+    along: int
     pieces: int
 
 
 class Fold(NamedTuple):
     """One fold: cycles that stream, and elements read from the buffers, loaded, and written.
 
+    ``words`` are those that stream of every lane: fewer than cycles where one takes several beats.
     ``sums_in`` and ``sums_out`` are partial sums that the C buffer cannot hold. ``pieces`` are
     those of the fold, ``shares`` those of the chunk or tile, and the first fold ``opens`` it.
     """
 
     streamed: int
+    words: int
     x_read: int
     y_read: int
     x_load: int
@@ -245,7 +269,7 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
     """A fold as the pipeline takes it."""
     wait, late = _path_waits(array, one)
     x, y = one.x_load * buffers.x_ticks, one.y_load * buffers.y_ticks
-    steps = max(1, one.streamed)
+    steps = max(1, one.words)
     parts = 1 if array.timing.held else one.pieces
     x_rows = array.rows if array.timing.held else steps
     sums = one.sums_in * buffers.sum_ticks
@@ -260,11 +284,21 @@ def in_pieces(array: Array, buffers: Buffers, one: Fold) -> Pieces:
         x_loads=one.x_load > 0,
         y_loads=one.y_load + one.sums_in > 0,
         x_row=int(np.ceil(x / x_rows)),
-        y_row=int(np.ceil(y / steps)),
+        y_row=int(np.ceil(one.y_load * buffers.y_row / steps)),
         spilled=int(np.ceil(out / one.pieces)),
         share=int(np.ceil(results / one.shares)),
         shares=one.shares,
         opens=one.opens,
+    )
+
+
+@compiled
+def passed_over(buffers: Buffers, x: bool, y: bool) -> Buffers:
+    """The buffers' numbers in a later pass over x, and over y."""
+    return Buffers(
+        buffers.x_again if x else buffers.x_ticks,
+        buffers.y_again if y else buffers.y_ticks,
+        *buffers[2:],
     )
 
 
@@ -302,29 +336,61 @@ def _folds(state: State, count: int, array: Array, buffers: Buffers, one: Fold) 
 
 @compiled
 def _column(
-    state: State, array: Array, buffers: Buffers, chunk: Chunk, x_loads: bool, y_loads: bool
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    chunk: Chunk,
+    beats: NDArray[np.int64],
+    loads: tuple[bool, bool],
 ) -> None:
-    """All folds along K of one tile of columns and one chunk of streamed rows."""
-    streamed, cols, slots, x_k, y_k, pieces = chunk
-    folds = (slots + array.rows - 1) // array.rows
+    """All folds along K of one tile of columns and one chunk of streamed rows.
+
+    The state is that after all folds before ``fold``; each turn takes those alike from there on.
+    ``beats`` of every fold; of none if a row takes one. ``loads`` tells whether x and y are loaded.
+    """
+    rows, cols, slots, x_k, y_k, along, pieces = chunk
+    folds = (along + array.depth - 1) // array.depth
     shares = folds * pieces
-    x_part, y_part = array.rows * x_k // slots, array.rows * y_k // slots
-    x_last, y_last = x_k - (folds - 1) * x_part, y_k - (folds - 1) * y_part
-    overflow = max(0, streamed * cols - buffers.sums_half) if buffers.spill and folds > 1 else 0
-    x, y, done = cols * x_part, streamed * y_part, streamed * cols
-    x_full, y_full = x if x_loads else 0, y if y_loads else 0
-    if folds > 1:
-        first = Fold(streamed, x, y, x_full, y_full, 0, overflow, 0, pieces, shares, YES)
-        _folds(state, ONCE, array, buffers, first)
-    if folds > 2:
-        inner = Fold(streamed, x, y, x_full, y_full, overflow, overflow, 0, pieces, shares, NO)
-        _folds(state, folds - 2, array, buffers, inner)
-    x, y = cols * x_last, streamed * y_last
-    x_rest, y_rest = x if x_loads else 0, y if y_loads else 0
-    opens = folds == 1
-    last = Fold(streamed, x, y, x_rest, y_rest, overflow, 0, done, pieces, shares, opens)
-    _folds(state, ONCE, array, buffers, last)
-    state[ISSUED] += streamed * cols * slots
+    x_part, y_part = array.depth * x_k // along, array.depth * y_k // along
+    overflow = max(0, rows * cols - buffers.sums_half) if buffers.spill else 0
+    fold = FIRST
+    while fold < folds:
+        opens, ends = fold == 0, fold == folds - 1
+        x = cols * (x_k - (folds - 1) * x_part if ends else x_part)
+        y = rows * (y_k - (folds - 1) * y_part if ends else y_part)
+        beat = beats[fold] if len(beats) > 0 else 1
+        alike = 1 if opens or ends else _same_beats(beats, fold, folds - 1)
+        x_load, y_load = x if loads[0] else 0, y if loads[1] else 0
+        sums_in, sums_out = 0 if opens else overflow, 0 if ends else overflow
+        outputs = rows * cols if ends else 0
+        one = Fold(
+            rows * beat,
+            rows,
+            x,
+            y,
+            x_load,
+            y_load,
+            sums_in,
+            sums_out,
+            outputs,
+            pieces,
+            shares,
+            opens,
+        )
+        _folds(state, alike, array, buffers, one)
+        fold += alike
+    state[ISSUED] += rows * cols * slots
+
+
+@compiled
+def _same_beats(beats: NDArray[np.int64], fold: int, folds: int) -> int:
+    """Folds from ``fold`` on, before the last, whose rows take as many beats."""
+    if len(beats) == 0:
+        return folds - fold
+    alike = 1
+    while fold + alike < folds and beats[fold + alike] == beats[fold]:
+        alike += 1
+    return alike
 
 
 @compiled
@@ -334,53 +400,73 @@ def _chunks(
     buffers: Buffers,
     work: Work,
     cut: Cut,
-    cols: int,
-    slots: int,
-    y_loads: bool,
+    tile: Tile,
+    beats: NDArray[np.int64],
 ) -> None:
     """One tile of columns: chunks of streamed rows whose sums the C buffer holds."""
+    cols, slots, y_loads = tile
     x_k, y_k = _stored(work.x_k, slots), _stored(work.y_k, slots)
     rows = cut.rows
     chunks = (work.y_lanes + rows - 1) // rows
     x_stays = cols * x_k <= buffers.x_half
-    whole = Chunk(rows, cols, slots, x_k, y_k, cut.pieces)
-    rest = Chunk(work.y_lanes - (chunks - 1) * rows, cols, slots, x_k, y_k, cut.pieces)
+    along = work.whole_k if work.whole_k > 0 else slots
+    last = work.y_lanes - (chunks - 1) * rows
+    whole = Chunk(rows, cols, slots, x_k, y_k, along, cut.pieces)
+    rest = Chunk(last, cols, slots, x_k, y_k, along, cut.pieces)
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = passed_over(buffers, YES, NO), not x_stays and buffers.x_again == buffers.x_ticks
     chunk = FIRST
     while chunk < chunks - 1:
         note(before, state)
-        _column(state, array, buffers, whole, chunk == 0 or not x_stays, y_loads)
+        own = passed if chunk > 0 else buffers
+        _column(state, array, own, whole, beats, (chunk == 0 or not x_stays, y_loads))
         chunk += 1
         alike = min(repeats(before, state), chunks - 1 - chunk)
-        if (chunk > 1 or not x_stays) and alike > 0:
+        if (chunk > 1 or same) and alike > 0:
             repeat(before, state, alike)
             chunk += alike
-    _column(state, array, buffers, rest, chunks == 1 or not x_stays, y_loads)
+    own = passed if chunks > 1 else buffers
+    _column(state, array, own, rest, beats, (chunks == 1 or not x_stays, y_loads))
 
 
 @compiled
 def _rows_copy(
-    state: State, array: Array, buffers: Buffers, work: Work, cut: Cut, slots: NDArray[np.int64]
+    state: State,
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    cut: Cut,
+    slots: NDArray[np.int64],
+    beats: NDArray[np.int64],
 ) -> None:
-    """One copy with K on the rows: tile after tile of columns."""
+    """One copy with K on the rows: tile after tile of columns.
+
+    ``beats`` of every fold of every tile; of no fold if a row takes one.
+    """
     tiles = (work.x_lanes + array.cols - 1) // array.cols
     before = np.empty(STATE_SIZE, np.int64)
+    passed, same = passed_over(buffers, NO, YES), buffers.y_again == buffers.y_ticks
     tile = FIRST
     while tile < tiles:
         full = tile < tiles - 1
         cols = array.cols if full else work.x_lanes - tile * array.cols
-        length = slots[tile] if work.x_selected else slots[0]
+        own = tile if work.x_selected else FIRST
+        length = slots[own]
         y_k = _stored(work.y_k, length)
         y_stays = work.y_lanes * y_k <= buffers.y_half
         note(before, state)
-        _chunks(state, array, buffers, work, cut, cols, length, tile == 0 or not y_stays)
+        each = beats[own if work.whole_k > 0 else 0]
+        one = Tile(cols, length, tile == 0 or not y_stays)
+        _chunks(state, array, passed if tile > 0 else buffers, work, cut, one, each)
         tile += 1
         more = repeats(before, state)
-        if full and (tile > 1 or not y_stays) and more > 0:
+        if full and (tile > 1 or (same and not y_stays)) and more > 0:
             alike = 0
-            while tile + alike < tiles - 1 and (
-                not work.x_selected or slots[tile + alike] == length
-            ):
+            while tile + alike < tiles - 1:
+                if work.x_selected and slots[tile + alike] != length:
+                    break
+                if work.x_selected and not _same(beats, tile + alike, own):
+                    break
                 alike += 1
             alike = min(alike, more)
             repeat(before, state, alike)
@@ -436,8 +522,8 @@ def _time_row(
         y_loads = tile == 0 or y > buffers.y_half
         x_load, y_load = x if x_loads else 0, y if y_loads else 0
         pieces = cut.pieces
-        one = Fold(streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
-        _folds(state, alike, array, buffers, one)
+        one = Fold(streamed, streamed, x, y, x_load, y_load, 0, 0, rows * cols, pieces, pieces, YES)
+        _folds(state, alike, array, passed_over(buffers, row_tile > 0, tile > 0), one)
         state[ISSUED] += alike * rows * cols * length
         tile += alike
 
@@ -526,7 +612,8 @@ def _skip_alike(
         return done
     alike = FIRST
     while done + alike < work.copies and _same(slots, done + alike, done - 1):
-        if work.intersecting and not _same_tiles(cycles, done + alike, done - 1):
+        given = work.intersecting or work.whole_k > 0
+        if given and not _same_tiles(cycles, done + alike, done - 1):
             break
         alike += 1
     alike = min(alike, more)
@@ -554,7 +641,8 @@ def sum_k_on_rows(
     copy = 0
     while copy < work.copies:
         note(before, state)
-        _rows_copy(state, array, buffers, work, cut, slots[copy])
+        beats = cycles[copy if work.whole_k > 0 else 0]
+        _rows_copy(state, array, buffers, work, cut, slots[copy], beats)
         copy = _skip_alike(before, state, work, copy + 1, slots, cycles)
     return finish(state, array.timing)
 
