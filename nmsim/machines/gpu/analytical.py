@@ -223,9 +223,8 @@ def estimate(
         _spend(spent, paces, overhead, waves, running / max(1.0, deepest * chip.sms))
     busy = max(own, shares[2]) + shares[5]
     spent[2] = max(0.0, shares[2] - own)
-    read = _read_twice(chip, form, row, size, grid / copies)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * (read - held * k)
+    read = copies * (_read_twice(chip, form, row, size, grid / copies) - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks
