@@ -18,7 +18,7 @@ from nmsim.pattern import DENSE, Pattern
 FEW, MANY = 200, 10_000
 FREE = 0.03
 """What a library's choice may cost before it is counted, and the share of cases that are."""
-SELDOM = {"analytical": 0.005, "cycle": 0.03}
+SELDOM = {"analytical": 0.002, "cycle": 0.01}
 MODELS = {"analytical": analytical, "cycle": cycle}
 MACHINES = (
     "a100-sxm4-80gb",
