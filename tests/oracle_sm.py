@@ -79,6 +79,7 @@ class Threadblock:
 
 
 class Warp:
+    SERVED = ("copy", "load", "wgmma", "keep", "fetch", "store")
     BEYOND = ("copy", "load", "wait", "barrier", "mma", "wgmma", "other")
 
     def __init__(self, core, cta, index, number):
@@ -96,9 +97,34 @@ class Warp:
         self.sleeping_until = 0
         self.at_barrier = False
         self.blocked = "issue"
-        self.program = self.instructions()
-        self.phase = "prologue"
-        self.next = next(self.program)
+        self.rows = list(self.instructions())
+        self.segments = self.parts()
+        self.at = 0
+
+    @property
+    def next(self):
+        return self.rows[self.at] if self.at < len(self.rows) else None
+
+    def parts(self):
+        """Of every row, in which part of the program it is: they begin where warps stand still."""
+        found, part, before = [], 0, None
+        for kind, *_ in self.rows:
+            part += kind == "wait" or (kind == "barrier" and before != "wait")
+            found.append(part)
+            before = kind
+        return found
+
+    def outstanding(self):
+        """Where in the order of all warps the next row stands that memory serves; None: no more.
+
+        Threadblocks that leave sub-cores free go side by side.
+        """
+        together = max(1, self.core.sm.sub_cores // self.cta.tile.warps)
+        for at in range(self.at, len(self.rows)):
+            if self.rows[at][0] in Warp.SERVED:
+                team = self.core.ctas.index(self.cta) // together
+                return self.segments[at], team, at, self.number
+        return None
 
     # The instruction stream: each yields (kind, arguments, phase).
 
@@ -244,7 +270,7 @@ class Warp:
         idle = kind in Warp.BEYOND and args[0] >= core.slices
         if not idle:
             getattr(self, "do_" + kind)(now, *args)
-        self.next = next(self.program, None)
+        self.at += 1
 
     def do_other(self, now, k):
         pass
@@ -257,20 +283,18 @@ class Warp:
         arrives = ceil(core.loads.transfer(now, size)) + core.feed.latency
         self.copies[k] += 1
         core.flying += size
-        core.arriving.append((arrives, self, k, name, begin, end, size))
+        core.arriving.append((arrives, size))
+        core.landing[arrives + core.access(size)].append((self, k, name, begin, end))
+        # Shared memory has the time of the write set aside here, whenever the bytes arrive.
+        core.shared.enter(core.access(size), lambda _now: None)
 
-    def land(self, k, name, begin, end, size):
-        """The bytes have arrived and go into shared memory."""
-        self.core.flying -= size
+    def land(self, k, name, begin, end):
+        """The bytes are in shared memory."""
         stage = self.cta.stages[k % self.cta.tile.stages][name]
         source = self.cta.source[name][k]
-
-        def write(_now):
-            first, last = int(begin * source.size), int(end * source.size)
-            stage.reshape(-1)[first:last] = source.reshape(-1)[first:last]
-            self.copies[k] -= 1
-
-        self.core.shared.enter(self.core.access(size), write)
+        first, last = int(begin * source.size), int(end * source.size)
+        stage.reshape(-1)[first:last] = source.reshape(-1)[first:last]
+        self.copies[k] -= 1
 
     def do_load(self, now, k, block, load):
         held, size = load
@@ -391,6 +415,7 @@ class Core:
         self.loads = Channel(Fraction(feed.bytes_per_cycle))
         self.stores = Channel(Fraction(feed.store_bytes_per_cycle))
         self.arriving = deque()
+        self.landing = defaultdict(list)
         self.flying = 0
         self.writebacks = defaultdict(list)
         self.tensor_free = [Fraction(0)] * sm.sub_cores
@@ -417,7 +442,7 @@ class Core:
             for index in range(tile.warps):
                 cta.warps.append(Warp(self, cta, index, len(self.warps)))
                 self.warps.append(cta.warps[-1])
-        self.turn = [-1] * sm.sub_cores
+        self.turn = [next(iter(self.warps[i :: sm.sub_cores]), None) for i in range(sm.sub_cores)]
         self.waits = {phase: Counter() for phase in ("prologue", "slices", "epilogue")}
         self.begun, self.ended = None, None
 
@@ -442,8 +467,9 @@ class Core:
 
     def cycle(self, now):
         while self.arriving and self.arriving[0][0] == now:
-            _, warp, *rest = self.arriving.popleft()
-            warp.land(*rest)
+            self.flying -= self.arriving.popleft()[1]
+        for warp, *copy in self.landing.pop(now, ()):
+            warp.land(*copy)
         for warp, register, value in self.writebacks.pop(now, ()):
             warp.registers[register] = value
             warp.pending[register] -= 1
@@ -452,25 +478,25 @@ class Core:
         self.shared.tick(now)
 
     def sub_core(self, now, place):
-        own = self.warps[place :: self.sm.sub_cores]
-        issued = False
-        first = self.turn[place] + 1
-        for step in range(len(own)):
-            turn = (first + step) % len(own)
-            warp = own[turn]
-            if warp.next is None:
-                continue
+        own = [warp for warp in self.warps[place :: self.sm.sub_cores] if warp.next]
+        heirs = [self.turn[place]]
+        for warp in own:
             phase = warp.next[2]
+            if warp is not self.turn[place]:
+                self.waits[phase]["barrier" if warp.at_barrier else "issue"] += 1
+                continue
             if warp.at_barrier and (warp in warp.cta.meeting or warp.sleeping_until > now):
                 self.waits[phase]["barrier"] += 1
                 continue
             warp.at_barrier = False
             obstacle = warp.obstacle(now)
-            if obstacle or issued:
-                self.waits[phase][obstacle or "issue"] += 1
+            if not obstacle and warp.next[0] in Warp.SERVED:
+                orders = [one.outstanding() for one in self.warps]
+                first = min(order for order in orders if order)
+                obstacle = None if first == warp.outstanding() else "issue"
+            if obstacle:
+                self.waits[phase][obstacle] += 1
                 continue
-            issued = True
-            self.turn[place] = turn
             warp.issue(now)
             self.issued += 1
             after = warp.next[2] if warp.next else "end"
@@ -478,6 +504,24 @@ class Core:
                 self.begun = now + 1
             if phase == "slices" and after == "epilogue":
                 self.ended = now + 1
+            heirs.append(self.heir(warp, place))
+        self.turn[place] = heirs[-1]
+
+    def heir(self, warp, place):
+        """Who is to issue after a warp has: a warp of its threadblock, or where that would wait
+        for a stage or meet at a barrier, the first one of the next threadblock."""
+        own = self.warps[place :: self.sm.sub_cores]
+        team = [one for one in own if one.cta is warp.cta]
+        if warp is not team[-1]:
+            return team[team.index(warp) + 1]
+        if warp.next and warp.segments[warp.at] == warp.segments[warp.at - 1]:
+            return team[0]
+        at = self.ctas.index(warp.cta)
+        for cta in self.ctas[at + 1 :] + self.ctas[: at + 1]:
+            for one in own:
+                if one.cta is cta and one.next:
+                    return one
+        return None
 
 
 def simulate(sm, tile, feed, slices, operands):

@@ -85,7 +85,8 @@ def test_one_tile_more_than_whole_waves_is_another_wave(waves):
     call, m = on("256x128x32_3"), 256 * 54 * waves
     before, full, one = (outcome(call, rows, 256, 4096).clocks for rows in (m - 255, m, m + 1))
     assert full - before < 0.03 * full  # the wave is there already
-    assert one - full > 0.8 * (full - A100.timing.launch_us * A100.clock_mhz) / waves
+    # Less than a wave: L2 and memory, which have little more to serve, come near to the SMs' time.
+    assert one - full > 0.65 * (full - A100.timing.launch_us * A100.clock_mhz) / waves
 
 
 def test_a_last_wave_reads_again_by_its_share():
@@ -101,12 +102,6 @@ def test_results_leave_beside_the_next_threadblock():
     assert 0 < time.drain < time.epilogue
     launch = A100.cycle.launch_us * A100.clock_mhz
     assert two.clocks - launch < 2 * (one.clocks - launch) - 0.9 * time.drain
-
-
-def test_memory_serves_sms_alike():
-    share = 1000 * 2 / 128
-    assert waves._uneven(share, 1e9, 108, 128) == pytest.approx(share)
-    assert waves._uneven(share, 25.0, 108, 128) == pytest.approx(2 / (0.108 + 0.04))
 
 
 def test_a_long_k_is_split_and_the_parts_are_added_up():
@@ -198,7 +193,7 @@ def test_instructions_are_as_deep_as_their_format_allows():
 def test_cuda_cores_run_the_same_way():
     us = times(A100, Call("fp32"), (2048, 2048, 2048))[0]
     peak = 2048**3 / (A100.sms * 64 * A100.clock_mhz)
-    assert peak < us < 1.4 * peak
+    assert peak < us < 1.5 * peak
 
 
 def hopper_tile(*sides):
@@ -274,10 +269,10 @@ FEW = SIZES[::4]
 @pytest.mark.parametrize(
     ("formula", "other"),
     [
-        ("chip.l2 * share", "chip.l2 * share / 4"),
-        ("chip.dram * share / grid.missed", "chip.dram * share / grid.missed / 2"),
-        ("min(1.0, chip.l2_bytes / working_set)", "0.0"),
-        ("[(1, rest)] * (rest > 0)", "[(1, rest)] * (rest > grid.sms)"),
+        ("grid.tiles * grid.fed / chip.l2", "grid.tiles * grid.fed / chip.l2 * 4"),
+        ('bandwidth": grid.read / chip.dram', 'bandwidth": 2 * grid.read / chip.dram'),
+        ("min(1.0, chip.l2_bytes / once)", "0.0"),
+        ("[(1, rest)] * (rest > 0)", "[(2, rest)] * (rest > 0)"),
     ],
 )
 def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
@@ -285,6 +280,7 @@ def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
     changed = mutant(waves, formula, other, monkeypatch)
     monkeypatch.setattr(cycle, "waves_of", changed.waves_of)
     monkeypatch.setattr(cycle, "grid_of", changed.grid_of)
+    monkeypatch.setattr(cycle, "served", changed.served)
     assert (cycle.times(A100, BF16, SIZES) != slow).any()
     assert (analytical.times(A100, BF16, SIZES) == fast).all()
 
@@ -293,7 +289,7 @@ def test_the_cycle_model_has_formulas_of_its_own(formula, other, monkeypatch):
     ("formula", "other"),
     [
         ("running * fed / chip.l2", "running * fed / chip.l2 * 4"),
-        ("chip.overlap * dram, dram + hidden", "dram, dram + hidden"),
+        ("chip.overlap * dram, dram +", "dram, dram +"),
         ("full = np.floor(tiles / slots)", "full = np.floor(tiles / slots) + 1"),
     ],
 )
@@ -513,35 +509,41 @@ def grid(**update):
     return made._replace(**update)
 
 
-def test_the_fullest_multiprocessor_has_its_share_of_every_channel():
-    """Two of 128 threadblocks; a quarter of the results stays in L2."""
+def test_l2_and_device_memory_serve_the_launch_as_a_whole():
+    """128 tiles of 100 kB; a quarter of the results stays in L2."""
     chip = resolve(A100, BF16).cycle_chip._replace(
-        port=64.0, l2=5000.0, dram=1300.0, write=800.0, store=60.0, absorbed=1e6
+        l2=5000.0, dram=1300.0, write=800.0, absorbed=1e6
     )
-    reads, store = waves._feeds(chip, grid(), 128)
-    assert reads == pytest.approx(
-        {"sm port": 64, "l2 bandwidth": 5000 / 64, "dram bandwidth": 1300 / 64 / 0.5}
-    )
-    assert store == pytest.approx(800 * 4 / 3 / 64 / 0.5)
-    # What fits in L2, and sums of parts of K, leave at the multiprocessor's own rate.
+    taken = {"l2 bandwidth": 128 * 1e5 / 5000, "dram bandwidth": 6.4e6 / 1300}
+    assert waves.served(chip, grid()) == pytest.approx(taken)
+    # Two tiles on the fullest SM hide 600 clocks of what device memory takes for results.
+    assert waves.held_up(chip, grid(), 300.0) == pytest.approx(3e6 / 800 - 600)
+    # What fits in L2, and sums of parts of K, hold nothing up.
     for held in (grid(written=1e6), grid(split=2)):
-        assert waves._feeds(chip, held, 128)[1] == 60 / 0.5
+        assert waves.held_up(chip, held, 300.0) == 0
     assert grid(read=1e9).missed == 1
 
 
-@pytest.mark.parametrize("busy", [0.25, 0.5, 3.0])
-def test_latency_grows_with_the_share_of_time_in_which_memory_is_busy(busy):
-    """108 of 128 tiles, through ports too narrow for memory to set the pace; 3.0 is all of it."""
-    found = resolve(A100, BF16)
-    tile = tile_of(found.table[0], instruction_of(A100, "bf16", found), 16, swapped=False)
-    core = core_of(A100, "bf16")
-    chip = found.cycle_chip._replace(port=20.0, l2=1e9, dram=1e9, near=160.0, latency=160.0)
-    idle = waves._wave(core, tile, chip._replace(queue=0.0), grid(), 1, 108)
-    dram = 108 / 128 * 6.4e6 / idle.tile.cycles / busy
-    loaded = waves._wave(core, tile, chip._replace(queue=640.0, dram=dram), grid(), 1, 108)
-    assert (idle.pace, idle.ran.feed.latency) == ("sm port", 160)
-    assert loaded.ran.feed.latency == 160 + 640 * min(1.0, busy)
-    assert loaded.tile.cycles > idle.tile.cycles
+@pytest.mark.parametrize("busy", [0.25, 0.5, 1.0])
+def test_latency_settles_where_memory_is_as_busy_as_it_says(busy):
+    """Tiles that take 50,000 clocks and 20 more for each clock of latency."""
+    chip = resolve(A100, BF16).cycle_chip._replace(near=160.0, latency=160.0, queue=640.0)
+    latency = 160 + 640 * busy
+    clocks = 50_000 + 20 * latency
+    loaded = chip._replace(dram=6.4e6 / clocks / busy)
+    found, taken = waves.settled(loaded, grid(), lambda one: 50_000 + 20 * one)
+    assert found == pytest.approx(latency, abs=waves.LATENCY_STEP)
+    assert taken == pytest.approx(clocks, rel=0.01)
+    idle = waves.settled(chip._replace(queue=0.0), grid(), lambda one: 50_000 + 20 * one)
+    assert idle == (160, 53_200)
+
+
+@pytest.mark.parametrize(("own", "shared"), [(1000.0, 10.0), (700.0, 700.0), (3.0, 900.0)])
+def test_side_by_side_is_the_longer_and_a_little_more(own, shared):
+    found = cycle._together(own, shared)
+    longer = max(own, shared)
+    assert found == pytest.approx(longer * 2 ** (1 / 8) if own == shared else longer, rel=1e-6)
+    assert found >= longer
 
 
 @pytest.mark.parametrize(
@@ -552,9 +554,9 @@ def test_later_waves_read_again_what_l2_does_not_hold(rows, cols, down, across):
     found = resolve(A100, BF16)
     row = found.table[0].copy()
     row[TM], row[TN] = rows, cols
-    stripes, results = 2 * 2048 * 2 * 1024, 2048 * 2048 * 2
+    stripes = 2 * 2048 * 2 * 1024
     once = 2 * 8192 * 2 * 1024
-    chip = found.cycle_chip._replace(l2_bytes=(stripes + results) / 4)
+    chip = found.cycle_chip._replace(l2_bytes=once / 4)
     cut = grid(down=down, across=across, slots=256)
     read = waves._read(cut, chip, found.form, row, (8192, 8192, 1024, 1))
     assert read == pytest.approx(once + (16 * stripes - once) * 3 / 4)

@@ -2,12 +2,12 @@
 
 A GEMM is cut into tiles of the chosen kernel, and its K into parts; threadblocks take the SMs in
 waves. In a wave the slowest of these sets the pace: the tensor cores (or the shared memory that
-feeds them) of the fullest SM, the L2 cache that feeds all of them, the port of an SM, and the loads
-in flight (a stage is asked for when an earlier one is free, Little's law). A wave also fills its
-first slice, waits for it, and stores its results. Device memory is read once, and again where the
-working set of a wave does not stay in L2, but for what L2 still holds of an earlier launch; on-chip
-and DRAM time overlap but for a share of the shorter one. A launch, the kernel that adds the parts
-of K, and the clock that long kernels lose come on top.
+feeds them) of the fullest SM, its port, and the loads in flight (a stage is asked for when an
+earlier one is free, Little's law). A wave also fills its first slice, waits for it, and stores its
+results. Main loops of all waves together take no less than L2, which serves all SMs, needs for all
+tiles. Device memory is read once, and again where the operands do not stay in L2, but for what L2
+still holds of an earlier launch; on-chip and DRAM time overlap but for a share of the shorter one.
+A launch, the kernel that adds the parts of K, and the clock that long kernels lose come on top.
 """
 
 from dataclasses import replace
@@ -107,6 +107,12 @@ def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
 
 
 @compiled
+def _load(chip: Chip, held: float) -> float:
+    """Clocks until a stage arrives of which L2 holds a share; from there it comes no later."""
+    return chip.load + (min(chip.near, chip.load) - chip.load) * held
+
+
+@compiled
 def _paces(
     chip: Chip,
     form: Form,
@@ -156,7 +162,7 @@ def _read_twice(
     """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
 
     A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
-    read in each of them.
+    read in each of them, by a last wave that is not full for its share.
     """
     m, n, k, _ = size
     a, b = form.a * form.a_once, form.b * form.b_once
@@ -167,7 +173,7 @@ def _read_twice(
     wide = min(np.ceil(n / row[TN]), at_once / tall)
     tall = min(np.ceil(m / row[TM]), at_once / wide)
     stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    again = max(0.0, np.ceil(tiles / slots) * stripes - once)
+    again = max(0.0, tiles / at_once * stripes - once)
     read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
     return read
 
@@ -182,8 +188,11 @@ def estimate(
 ) -> Estimate:
     """Clocks of a GEMM on a kernel, K in ``split`` parts.
 
-    After each kind of wave, full ones and then the rest, ``busy`` is the time of all waves so far,
-    each at the slowest of its paces; ``shares`` are what every pace alone would have taken.
+    After each kind of wave, full ones and then the rest, ``own`` is the time of main loops so far,
+    each at the slowest of what is an SM's own, and ``hidden`` is what the first of them take with
+    their overheads, the next one weighing sqrt(2) - 1, and so on; ``shares`` are what every pace
+    alone would have taken. All are sums and maxima of what more SMs, bandwidth or cache, or less
+    latency, do not make longer.
     """
     m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
@@ -197,27 +206,29 @@ def estimate(
     stored = out * rows * cols / chip.store
     fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
     held_a, held_b = _resident(chip, form, size)
-    load = chip.load + (chip.near - chip.load) * held_b
+    load = _load(chip, held_b)
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
     shares, spent = np.zeros(9), np.zeros(9)
-    busy = 0.0
-    for waves, deepest, running in (
-        (full, row[CTAS], slots),
-        (np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
+    own = hidden = 0.0
+    for before, waves, deepest, running in (
+        (0.0, full, row[CTAS], slots),
+        (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
         paces = _paces(chip, form, row, depth, fed, deepest, running, load)
         overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead
-        busy += waves * (paces.max() + overhead)
+        paces[2] = 0.0
+        own += waves * paces.max()
+        hidden += (np.sqrt(before + waves) - np.sqrt(before)) * (paces.max() + overhead)
         _spend(spent, paces, overhead, waves, running / max(1.0, deepest * chip.sms))
-    read = _read_twice(chip, form, row, size, grid / copies)
+    busy = max(own, shares[2]) + shares[5]
+    spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * (read - held * k)
+    read = copies * (_read_twice(chip, form, row, size, grid / copies) - held * k)
     dram = read / chip.dram + copies * m * n * form.out / chip.write
-    hidden = chip.overlap * busy / np.sqrt(full + np.float64(rest > 0))
-    clocks = max(busy + chip.overlap * dram, dram + hidden)
+    clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks
     multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
     clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
@@ -235,9 +246,10 @@ def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     """A kernel that reads B once for a few rows of A, one copy."""
     m, n, k, _ = size
     held = _resident(chip, form, size)[1]
-    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    # What comes from memory passes L2.
+    moving = n * k * form.b * ((1 - held) / min(chip.gemv, chip.l2) + held / chip.l2)
     shares = np.zeros(9)
-    shares[3] = (chip.load + (chip.near - chip.load) * held) * max(1.0, k / LOADS)
+    shares[3] = _load(chip, held) * max(1.0, k / LOADS)
     shares[6], shares[7] = moving, chip.launch
     read = (m * form.a + n * form.b) * k
     spent = np.zeros(9)

@@ -15,6 +15,10 @@ from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form
 
 __all__ = ["Rules", "choose", "rules_of"]
 
+SHARED = 128.0
+"""Bytes per clock of shared memory by which the rule ranks: those of every GPU that the kernel sets
+are for. A rule that followed another machine's would turn to kernels that gain less by it."""
+
 LARGE = 128.0 * 128.0
 """Elements of a tile that counts as large."""
 
@@ -25,22 +29,27 @@ class Rules(NamedTuple):
     tiles_per_sm: float
     slices: float
     large_first: bool
+    shared: float = np.inf
+    """Bytes per clock of shared memory by which kernels are ranked."""
 
 
 def rules_of(resolved: Resolved) -> Rules:
     """The rules of a call's kernel set."""
     kernels = resolved.kernels
     return Rules(
-        kernels.split_tiles_per_sm, float(kernels.split_slices), kernels.prefers_large_tiles
+        kernels.split_tiles_per_sm,
+        float(kernels.split_slices),
+        kernels.prefers_large_tiles,
+        SHARED,
     )
 
 
 @compiled
-def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form) -> float:
+def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form, shared: float) -> float:
     """A tile's slice of K, alone on an SM: multiplying, or moving through shared memory."""
     area = row[TM] * row[TN]
     moved = area * (form.a / row[WN] + form.b / row[WM]) + row[TM] * form.a + row[TN] * form.b
-    clocks: float = row[TK] * max(area / chip.macs, moved / chip.shared)
+    clocks: float = row[TK] * max(area / chip.macs, moved / shared)
     return clocks
 
 
@@ -70,7 +79,7 @@ def choose(
         if rules.large_first and small and grid > slots:
             continue
         slices = np.ceil(k / row[TK])
-        clocks = _slice_clocks(row, chip, form)
+        clocks = _slice_clocks(row, chip, form, rules.shared)
         rows, cols = min(row[TM], m), min(row[TN], n)
         fed = row[TK] * (rows * form.a + cols * form.b) / chip.l2
         refill = chip.load / (row[STAGES] - 1)

@@ -1,9 +1,10 @@
 """The cycle model of a GPU: threadblocks cycle by cycle on multiprocessors, waves by recurrence.
 
 A launch has two kinds of wave: full ones, and what is left over, with fewer threadblocks on a
-multiprocessor and more bandwidth for each. ``waves`` times both, ``slots`` puts their tiles on
-the slots. Launch, the kernel that adds up the parts of K, and the clock that long kernels lose come
-on top. No launch is faster than device memory can read its operands and take its results.
+multiprocessor. ``waves`` times both, ``slots`` puts their tiles on the slots; beside them L2 and
+device memory serve the launch as a whole. Launch, the kernel that adds up the parts of K, and the
+clock that long kernels lose come on top. No launch is faster than device memory can read its
+operands and take its results.
 """
 
 import math
@@ -22,7 +23,19 @@ from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
-from nmsim.machines.gpu.waves import Grid, Sizes, Wave, grid_of, held_of, waves_of
+from nmsim.machines.gpu.waves import (
+    Grid,
+    Sizes,
+    Wave,
+    grid_of,
+    held_of,
+    held_up,
+    idle_latency,
+    leaving_of,
+    served,
+    settled,
+    waves_of,
+)
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -31,12 +44,10 @@ __all__ = [
     "BOUNDS",
     "Outcome",
     "fastest",
-    "hidden_clocks",
     "loop_bound",
     "run_kernel",
     "run_work",
     "simulate",
-    "slot_clocks",
     "times",
 ]
 
@@ -45,6 +56,9 @@ BOUNDS = (*WORDS, "wave tail", "instruction issue", "dependent sums")
 
 PARTIAL = 4.0
 """Bytes of an element of C that is not yet added up."""
+
+EVENNESS = 8.0
+"""Of the norm that puts SMs and memory together, an assumption: 9 % more where they are even."""
 
 ROUND = 4096
 """Elements of K that a matrix-vector kernel asks for at a time."""
@@ -67,6 +81,10 @@ class Outcome(NamedTuple):
         Of the operands, from device memory.
     shares
         Clocks by ``BOUNDS``; only those that had a part.
+    own
+        Clocks of the waves if L2 and device memory served them at once.
+    late
+        Clocks that come to those, by what memory is late with.
     """
 
     clocks: float
@@ -75,6 +93,8 @@ class Outcome(NamedTuple):
     multiplying: float
     read_bytes: float
     shares: dict[str, float]
+    own: float
+    late: dict[str, float]
 
     @property
     def bound(self) -> str:
@@ -95,24 +115,33 @@ def loop_bound(wave: Wave) -> str:
     if time.bound != "memory":
         return words[time.bound]
     saturated = time.memory_cycles > 0.8 * (time.prologue + time.main)
-    return wave.pace if saturated else "load latency"
+    return "sm port" if saturated else "load latency"
 
 
-def hidden_clocks(chip: Chip, wave: Wave) -> int:
-    """Clocks in which results still leave, but the slots have the next threadblocks.
+def _own_clocks(grid: Grid, found: tuple[Wave, ...]) -> int:
+    """Clocks of a launch's waves if L2 and device memory served them at once."""
+    durations = np.array([wave.held for wave in found], np.int64)
+    counts = np.array([wave.rounds * wave.running for wave in found], np.int64)
+    # Slots that no tile takes change nothing.
+    return slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles + found[-1].left
 
-    Those store nothing before their own main loop has ended.
+
+def _together(own: float, shared: float) -> float:
+    """Clocks of SMs and memory side by side: of the longer, and more where neither is.
+
+    What comes late to one then keeps the other waiting: a norm, of which ``EVENNESS`` says how near
+    to the maximum it is.
     """
-    time = wave.tile
-    return min(time.drain, int(chip.start) + time.prologue + time.main)
+    longer, shorter = max(own, shared), min(own, shared)
+    return float(longer * (1 + (shorter / longer) ** EVENNESS) ** (1 / EVENNESS))
 
 
-def slot_clocks(chip: Chip, wave: Wave) -> int:
-    """Clocks for which a threadblock holds its slot."""
-    return int(chip.start) + wave.tile.cycles - hidden_clocks(chip, wave)
+def _moving(chip: Chip, grid: Grid) -> float:
+    """Clocks that device memory takes to read operands and take results, but what L2 absorbs."""
+    return grid.read / chip.dram + max(0.0, grid.written - chip.absorbed) / chip.write
 
 
-def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
+def _shares(grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
     """Clocks of a launch's waves by what they go to, each one of ``BOUNDS``."""
     shares: dict[str, float] = {}
 
@@ -121,7 +150,7 @@ def _shares(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]
 
     whole = len(found) > 1
     for wave in found:
-        edges = slot_clocks(chip, wave) - wave.tile.main
+        edges = wave.held - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
         add("wave overhead", wave.rounds * edges * (1 - idle))
         add(loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
@@ -158,45 +187,52 @@ def run_kernel(
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
     grid = grid_of(chip, form, row, tile, split, sizes)
-    ran = waves_of(core, tile, chip, grid)
-    durations = np.array([slot_clocks(chip, wave) for wave in ran], np.int64)
-    counts = np.array([wave.rounds * wave.running for wave in ran], np.int64)
-    # Slots that no tile takes change nothing.
-    busy = slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles
-    busy += sum(hidden_clocks(chip, wave) for wave in ran[-1:])
-    memory = grid.read / chip.dram + grid.written / chip.write
-    absorbed = min(grid.written, chip.absorbed) / chip.write
-    clocks = max(float(busy), memory - absorbed)
+
+    def waves(latency: int) -> tuple[Wave, ...]:
+        return waves_of(core, tile, chip, grid, latency)
+
+    latency, own = settled(chip, grid, lambda latency: _own_clocks(grid, waves(latency)))
+    ran, shared = waves(latency), served(chip, grid)
+    leaving = leaving_of(tile, chip, grid)
+    stored = own + held_up(chip, grid, leaving)
+    # The first load finds memory idle.
+    edges = idle_latency(chip, grid) + chip.start + leaving
+    pace = max(shared, key=lambda cause: shared[cause])
+    served_by = _together(stored, shared[pace] + edges)
+    clocks = max(served_by, _moving(chip, grid))
+    late = {"dram bandwidth": stored - own + clocks - served_by}
+    late[pace] = late.get(pace, 0.0) + served_by - stored
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
         1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
     )
     clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
-    shares = _shares(chip, grid, ran)
+    shares = _shares(grid, ran)
     shares["launch"] = chip.launch
-    if memory - absorbed > busy:
-        shares["dram bandwidth"] = memory
+    shares |= {cause: taken for cause, taken in shared.items() if taken + edges > stored}
     if split > 1:
         m, n, _, copies = sizes
         parts = copies * m * n * PARTIAL * split / chip.l2
         sums = grid.written / (grid.sms * chip.store)
         shares["split-k reduction"] = chip.reduce + parts + sums
         clocks += shares["split-k reduction"]
-    return Outcome(chip.launch + clocks, grid.tiles, ran, multiplying, grid.read, shares)
+    total = chip.launch + clocks
+    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late)
 
 
 def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
     """A kernel that reads B once for a few rows of A, in closed form: no threadblock is run."""
     m, n, k, _ = sizes
     held = held_of(chip, form, sizes)
-    latency = chip.near * held + (chip.latency + chip.queue) * (1 - held)
-    moving = n * k * form.b * ((1 - held) / chip.gemv + held / chip.l2)
+    latency = chip.near * held + (max(chip.latency, chip.near) + chip.queue) * (1 - held)
+    # What comes from memory passes L2.
+    moving = n * k * form.b * ((1 - held) / min(chip.gemv, chip.l2) + held / chip.l2)
     shares = {
         "launch": chip.launch,
         "load latency": latency * max(1.0, k / ROUND),
         "dram bandwidth": moving,
     }
-    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares)
+    return Outcome(sum(shares.values()), 0, (), 0.0, (m * form.a + n * form.b) * k, shares, 0.0, {})
 
 
 def fastest(

@@ -117,14 +117,14 @@ def _waves(
     machine: Gpu, launch: Launch, found: Outcome, clocks: dict[str, float]
 ) -> tuple[float, float]:
     """Add what the waves of a launch take to ``clocks``: tensor cores' clocks, and MAC slots."""
-    chip, native = launch.resolved.cycle_chip, launch.resolved.native
-    tensor, slots, busy = 0.0, 0.0, 0.0
+    native = launch.resolved.native
+    tensor, slots = 0.0, 0.0
 
     def add(name: str, some: float) -> None:
         clocks[name] = clocks.get(name, 0.0) + some
 
     for wave in found.waves:
-        held, tile = wave.rounds * cycle.slot_clocks(chip, wave), wave.ran.tile
+        held, tile = wave.rounds * wave.held, wave.ran.tile
         even = wave.running / (wave.ran.ctas * machine.sms)
         one = wave.tile.tensor_cycles / machine.sm.sub_cores
         main = max(one, wave.tile.main)
@@ -133,24 +133,14 @@ def _waves(
         add("wave overhead", even * (held - wave.rounds * main))
         add("wave tail", (1 - even) * held)
         tensor += even * wave.rounds * one
-        busy += held
         deep = wave.ran.slices * tile.k * (1.0 if native.is_dense else native.density)
         slots += wave.rounds * wave.running * tile.m * tile.n * deep
-    last = float(sum(cycle.hidden_clocks(chip, wave) for wave in found.waves[-1:]))
-    add("wave overhead", last)
-    busy += last
+    add("wave overhead", float(found.waves[-1].left))
+    for cause, late in found.late.items():
+        add(cause, late)
     waves = found.clocks - clocks["launch"] - clocks["split-k reduction"]
-    late = max(0.0, _memory_clocks(launch, found) - busy)
-    add("dram bandwidth", late)
-    clocks["clock"] = waves - busy - late
+    clocks["clock"] = waves - found.own - sum(found.late.values())
     return tensor, slots
-
-
-def _memory_clocks(launch: Launch, found: Outcome) -> float:
-    """What device memory takes at least, but for results that L2 still holds at the end."""
-    chip, (m, n, _, copies) = launch.resolved.cycle_chip, launch.size
-    written = m * n * copies * launch.form.out
-    return found.read_bytes / chip.dram + max(0.0, written - chip.absorbed) / chip.write
 
 
 def _analytical(

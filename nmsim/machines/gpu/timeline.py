@@ -62,7 +62,7 @@ def _facts(machine: Gpu, launch: Launch, wave: Wave, written: int) -> Facts:
         ),
         (
             "memory",
-            f"{ran.feed.bytes_per_cycle:g} bytes a cycle after {ran.feed.latency}, by {wave.pace}",
+            f"{ran.feed.bytes_per_cycle:g} bytes a cycle after {ran.feed.latency}",
         ),
         ("cycles", f"{time.cycles:,}: {parts}"),
         ("tensor cores busy", f"{time.utilization:.1%}"),

@@ -1,19 +1,15 @@
 """The waves of a launch: how many tiles run at once, what feeds them, how long they take.
 
-A wave is what runs at once. Of it the fullest multiprocessor (SM) is run cycle by cycle, with a
-feed that is its share of the slowest of its port, the L2 cache and device memory: first at the
-latency of idle memory, which tells how busy memory is, then at the latency that goes with it.
+A wave is what runs at once. Of it the fullest multiprocessor (SM) is run cycle by cycle, fed
+through its own port: what all SMs share, L2 and device memory, serves the launch as a whole
+(``served``), so that how tiles come to waves makes it neither slower nor faster.
 
-Device memory delivers to each tile its part of what the launch reads: every operand once, and again
-what later waves need and L2 no longer holds, by the working set of a wave (stripes of both
-operands, and results) against its capacity. Results leave an SM at its own rate or at its share of
-device memory's, but for those that L2 holds until the kernel has ended.
-
-Where memory is the slowest and some SMs have a threadblock more than others, those are served no
-faster for it; what they lag behind they catch up when the others have ended.
+Loads take longer the busier device memory is (``settled``). It delivers what the launch reads:
+every operand once, and again what later waves need and L2 does not hold.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +20,20 @@ from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import Tile, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
 
-__all__ = ["Grid", "Sizes", "TileRun", "Wave", "grid_of", "held_of", "waves_of"]
+__all__ = [
+    "Grid",
+    "Sizes",
+    "TileRun",
+    "Wave",
+    "grid_of",
+    "held_of",
+    "held_up",
+    "idle_latency",
+    "leaving_of",
+    "served",
+    "settled",
+    "waves_of",
+]
 
 Sizes = tuple[int, int, int, int]
 """M, N, K and copies in one launch."""
@@ -44,14 +53,23 @@ class TileRun(NamedTuple):
 
 
 class Wave(NamedTuple):
-    """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM."""
+    """Waves of one kind: how many, threadblocks in each, and their time on the fullest SM.
+
+    Parameters
+    ----------
+    held
+        Clocks for which a threadblock holds its slot. Results still leave while the slot has the
+        next one, but no faster than they can.
+    left
+        Clocks after those until they have.
+    """
 
     rounds: int
     running: int
     tile: TileTime
-    pace: str
-    """What feeds an SM slowest: one of ``BOUNDS``."""
     ran: TileRun
+    held: int
+    left: int
 
 
 class Grid(NamedTuple):
@@ -150,27 +168,34 @@ def _read(
     wide = min(grid.across, at_once / tall)
     tall = min(grid.down, at_once / wide)
     stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    working_set = stripes + at_once * row[TM] * row[TN] * form.out
     rounds = grid.down * grid.across / at_once
     again = max(0.0, rounds * stripes - once)
     first = once * (1 - held_of(chip, form, sizes))
-    return float(first + again * (1 - min(1.0, chip.l2_bytes / working_set)))
+    return float(first + again * (1 - min(1.0, chip.l2_bytes / once)))
 
 
-def _feeds(chip: Chip, grid: Grid, running: int) -> tuple[dict[str, float], float]:
-    """Bytes per clock of the fullest SM's share, by what bounds it, and of its results."""
-    deepest = math.ceil(running / grid.sms)
-    share = deepest / running
-    reads = {
-        "sm port": chip.port,
-        "l2 bandwidth": chip.l2 * share,
-        "dram bandwidth": chip.dram * share / grid.missed,
+def served(chip: Chip, grid: Grid) -> dict[str, float]:
+    """Clocks in which L2 and device memory serve what all tiles load."""
+    return {
+        "l2 bandwidth": grid.tiles * grid.fed / chip.l2,
+        "dram bandwidth": grid.read / chip.dram,
     }
-    store = chip.store
-    if grid.split == 1 and grid.written > chip.absorbed:
-        drained = chip.write * grid.written / (grid.written - chip.absorbed)
-        store = min(store, drained * share)
-    return reads, store / grid.stored
+
+
+def held_up(chip: Chip, grid: Grid, leaving: float) -> float:
+    """Clocks that results wait for device memory beyond those in which they leave the fullest SM.
+
+    ``leaving`` are clocks of one tile's results.
+    """
+    if grid.split > 1:
+        return 0.0
+    drained = max(0.0, grid.written - chip.absorbed) / chip.write
+    return max(0.0, drained - math.ceil(grid.tiles / grid.sms) * leaving)
+
+
+def leaving_of(tile: Tile, chip: Chip, grid: Grid) -> float:
+    """Clocks in which the results of one tile leave a multiprocessor."""
+    return tile.m * tile.n * tile.output_bits / 8 * grid.stored / chip.store
 
 
 def _digits(rate: float) -> float:
@@ -178,60 +203,58 @@ def _digits(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
-def _stepped(latency: float) -> int:
-    """A latency in steps, so that those that hardly differ are one class of tiles."""
-    return LATENCY_STEP * round(latency / LATENCY_STEP)
-
-
-def _uneven(share: float, pull: float, sms: int, running: int) -> float:
-    """Bytes per clock on average of an SM with a threadblock more than others.
-
-    Memory serves SMs alike, whatever runs on them. So the others end first, and what such an SM
-    still has to load then it loads at its share among those that are left, or as fast as it can.
-
-    Parameters
-    ----------
-    share
-        If memory served threadblocks alike.
-    pull
-        Of an SM that nothing but itself holds up.
-    """
-    deepest = math.ceil(running / sms)
-    left = running - (deepest - 1) * sms
-    whole = share * running / deepest
-    return deepest / ((deepest - 1) * sms / whole + 1 / min(pull, whole / left))
-
-
-def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, rounds: int, running: int) -> Wave:
-    """The fullest SM of a wave, first with idle memory and then with memory as busy as that."""
-    reads, store = _feeds(chip, grid, running)
-    pace = min(reads, key=lambda cause: reads[cause])
+def _wave(
+    core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int, rounds: int, running: int
+) -> Wave:
     padding = grid.padded / grid.fed
-    deepest = math.ceil(running / grid.sms)
-    # What another tile has loaded, or an earlier launch, comes from L2.
-    idle = _stepped(chip.near + (chip.latency - chip.near) * grid.missed)
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
-    if pace == "dram bandwidth" and grid.sms < running < deepest * grid.sms:
-        free = min(rate for cause, rate in reads.items() if cause != pace)
-        feed = Feed(idle, _digits(free * padding), _digits(store))
-        alone = tile_time(own, tile, feed, grid.slices, deepest)
-        pull = deepest * grid.fed / grid.slices / alone.cycles_per_slice
-        reads[pace] = _uneven(reads[pace], pull, grid.sms, running)
-    feed = Feed(idle, _digits(reads[pace] * padding), _digits(store))
-    ran = TileRun(own, tile, feed, grid.slices, deepest)
+    feed = Feed(latency, _digits(chip.port * padding), _digits(chip.store / grid.stored))
+    ran = TileRun(own, tile, feed, grid.slices, math.ceil(running / grid.sms))
     time = tile_time(*ran)
-    if chip.queue:
-        moved = running * grid.read / grid.tiles
-        busy = min(1.0, moved / chip.dram / time.cycles)
-        latency = idle + _stepped(chip.queue * busy)
-        ran = ran._replace(feed=feed._replace(latency=latency))
-        time = tile_time(*ran)
-    return Wave(rounds, running, time, pace, ran)
+    whole = int(chip.start) + time.cycles
+    held = max(whole - time.drain, math.floor(ran.ctas * leaving_of(tile, chip, grid)))
+    return Wave(rounds, running, time, ran, held, whole - held)
 
 
-def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid) -> tuple[Wave, ...]:
+def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int) -> tuple[Wave, ...]:
     """The waves of a launch: the full ones as one kind, then the last if it is not full."""
     full, rest = divmod(grid.tiles, grid.slots)
     kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
-    return tuple(_wave(core, tile, chip, grid, *kind) for kind in kinds)
+    return tuple(_wave(core, tile, chip, grid, latency, *kind) for kind in kinds)
+
+
+def idle_latency(chip: Chip, grid: Grid) -> float:
+    """Clocks of a load on average; what a tile has loaded, or an earlier launch, comes from L2."""
+    return chip.near + (max(chip.latency, chip.near) - chip.near) * grid.missed
+
+
+def settled(chip: Chip, grid: Grid, clocks: Callable[[int], float]) -> tuple[int, float]:
+    """The latency that goes with how busy device memory is, and the clocks that go with it.
+
+    A load waits for ``queue`` clocks more if memory is always busy, and memory is busy for its
+    share of ``clocks``, which the latency makes longer: of all latencies the one with the least
+    time, that being its tiles' or what memory needs if it is to be no busier than that. As neither
+    is longer on a machine with more, neither is the least.
+    """
+    idle, reading = idle_latency(chip, grid), grid.read / chip.dram
+    lowest = math.ceil(idle / LATENCY_STEP)
+    highest = max(lowest, math.ceil((idle + chip.queue) / LATENCY_STEP))
+
+    def free(step: int) -> float:
+        """Clocks in which memory is no busier than the latency says."""
+        over = step * LATENCY_STEP - idle
+        if over >= chip.queue:
+            return 0.0
+        return reading * chip.queue / over if over > 0 else math.inf
+
+    first, last = lowest, highest
+    while first < last:
+        middle = (first + last) // 2
+        if free(middle) <= clocks(middle * LATENCY_STEP):
+            last = middle
+        else:
+            first = middle + 1
+    tried = range(max(lowest, first - 1), first + 1)
+    least, step = min((max(free(one), clocks(one * LATENCY_STEP)), one) for one in tried)
+    return step * LATENCY_STEP, least

@@ -1,9 +1,10 @@
 """One cycle of a streaming multiprocessor: warps, tensor cores, shared memory, copies.
 
-In a cycle, first the copies that have arrived are written to shared memory. Then each sub-core
-looks at its warps in turn, beginning after the one that issued last (loose round robin), and issues
-the first instruction that is ready; each warp issues in order. An instruction is ready when, looked
-at in this order,
+In a cycle, first the copies that have arrived are noted. Then each sub-core looks at the warp whose
+turn it is and issues its instruction if it is ready. Turns do not depend on time: warps of a
+threadblock issue row by row, and where it would stand still the next threadblock of the sub-core
+goes on. Memory serves all warps in the same order. An instruction is ready when, looked at in this
+order,
 
 1. the stage that it waits for has landed;
 2. the fragments that it reads have been loaded; then, the accumulators written;
@@ -26,9 +27,11 @@ from nmsim.machines.gpu.sm.program import (
     DST,
     DSTS,
     KIND,
+    LAST,
     SRC_A,
     SRC_B,
     SRC_E,
+    YIELDS,
     Kind,
 )
 from nmsim.machines.gpu.sm.state import (
@@ -53,6 +56,7 @@ from nmsim.machines.gpu.sm.state import (
     MEMORY_FREE,
     MET,
     NEVER,
+    NEXT_SERVED,
     NOW,
     OF_SLICE,
     OF_WARP,
@@ -88,9 +92,16 @@ K_WGMMA = int(Kind.WGMMA)
 
 
 @compiled_uncounted
+def _access(core: Core, size: Count) -> Count:
+    """Cycles of an access to shared memory."""
+    cycles: Count = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
+    return cycles
+
+
+@compiled_uncounted
 def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
     """Queue an access to shared memory; the time when it is done."""
-    cycles = max(core.shared_interval, (size + core.shared_bytes - 1) // core.shared_bytes)
+    cycles = _access(core, size)
     done: Count = max(state.sm[SHARED_FREE], now) + cycles
     state.sm[SHARED_FREE] = done
     state.sm[BUSY_SHARED] += cycles
@@ -99,14 +110,16 @@ def _enter(core: Core, state: State, now: Count, size: Count) -> Count:
 
 @compiled_uncounted
 def arrivals(core: Core, state: State) -> None:
-    """Write what has arrived by now to shared memory."""
+    """Tell warps when what has arrived by now is in shared memory."""
     sm, queue = state.sm, state.queue
     while sm[QUEUED] > 0 and queue[sm[HEAD], ARRIVES] <= sm[NOW]:
         head = sm[HEAD]
         warp, size = queue[head, OF_WARP], queue[head, SIZE]
         stage = queue[head, OF_SLICE] - state.warps[warp, SLICE]
-        done = _enter(core, state, queue[head, ARRIVES], size)
-        state.warps[warp, REST + core.stages + stage] = done
+        done = queue[head, ARRIVES] + _access(core, size)
+        # A smaller copy that came later may have been written earlier.
+        landed = REST + core.stages + stage
+        state.warps[warp, landed] = max(state.warps[warp, landed], done)
         state.warps[warp, REST + stage] -= 1
         sm[FLYING] -= size
         sm[HEAD] = (head + 1) % len(queue)
@@ -170,8 +183,13 @@ def _look(
 
 @compiled_uncounted
 def _copy(core: Core, state: State, warp: Count, ahead: Count, size: Count) -> Count:
-    """Send a copy to memory; the time when it arrives."""
+    """Send a copy to memory; the time when it arrives.
+
+    Its writing to shared memory is queued where it is asked for, not where it arrives: when that is
+    must not decide before which reads it comes.
+    """
     sm, queue = state.sm, state.queue
+    _enter(core, state, sm[NOW], size)
     ticks = np.int64(np.ceil(size * TICKS / core.memory_rate))
     free = max(sm[MEMORY_FREE], sm[NOW] * TICKS) + ticks
     sm[MEMORY_FREE] = free
@@ -313,34 +331,113 @@ def account(core: Core, state: State, warp: Count) -> None:
 
 
 @compiled_uncounted
-def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> None:
-    """One sub-core, one cycle: look at its warps in turn, issue the first that is ready."""
-    now = state.sm[NOW]
-    count = (core.warps * core.ctas - place + core.sub_cores - 1) // core.sub_cores
-    issued, turn = False, state.sm[CORES + 2 * place]
-    for _ in range(count):
-        turn = turn + 1 if turn + 1 < count else 0
-        warp = turn * core.sub_cores + place
-        if state.warps[warp, WAKE] > now:
-            continue
-        account(core, state, warp)
-        when, cause = _look(core, state, program, warp, place)
-        if when <= now and not issued:
-            issued = True
-            state.sm[CORES + 2 * place] = turn
-            _issue(core, state, program, warp, place)
-        else:
-            state.warps[warp, WAKE] = max(when, now + 1)
-            state.warps[warp, CAUSE] = cause if when > now else ISSUE
+def _pass_on(
+    core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count, place: Count
+) -> None:
+    """Give the sub-core's turn to the warp that is to issue after this one, which issued ``at``.
+
+    Within a threadblock warps take turns row by row, so that they are all at one row when the last
+    of them has issued.
+    """
+    own = warp // core.warps
+    after = warp + core.sub_cores
+    if after >= (own + 1) * core.warps:
+        if program[at, YIELDS] == 1:
+            own = _next_block(core, state, own, place)
+        after = _first_of(core, own, place)
+    state.sm[CORES + 2 * place] = after
+
+
+@compiled_uncounted
+def _served(core: Core, state: State, program: NDArray[np.int64], warp: Count, at: Count) -> None:
+    """Say whom memory serves after this warp, which issued ``at``: as on sub-cores, row by row.
+
+    Threadblocks that are too small to meet on a sub-core go side by side, as a team.
+    """
+    blocks = max(1, core.sub_cores // core.warps)
+    team, size, teams = _team(core, warp, blocks)
+    after: Count = warp + 1
+    if after >= min(len(state.warps), (team + 1) * size):
+        if program[at, LAST] == 1:
+            for step in range(1, teams + 1):
+                other = (team + step) % teams
+                if state.warps[other * size, PC] < core.end:
+                    team = other
+                    break
+        after = team * size
+    state.sm[NEXT_SERVED] = after
+
+
+@compiled_uncounted
+def _team(core: Core, warp: Count, blocks: Count) -> tuple[Count, Count, Count]:
+    """The team of a warp, warps of a team, and how many teams there are."""
+    size = blocks * core.warps
+    return warp // size, size, (core.ctas + blocks - 1) // blocks
+
+
+@compiled_uncounted
+def _is_served(kind: Count) -> bool:
+    return kind in (K_COPY, K_LOAD, K_KEEP, K_STORE, K_WGMMA)
+
+
+@compiled_uncounted
+def _first_of(core: Core, block: Count, place: Count) -> Count:
+    """The first warp of a threadblock on a sub-core."""
+    first: Count = block * core.warps
+    return first + (place - first) % core.sub_cores
+
+
+@compiled_uncounted
+def _next_block(core: Core, state: State, block: Count, place: Count) -> Count:
+    """The next threadblock that has warps on a sub-core and has not ended; if none is, the same."""
+    for step in range(1, core.ctas + 1):
+        other: Count = (block + step) % core.ctas
+        first = _first_of(core, other, place)
+        if first < (other + 1) * core.warps and state.warps[first, PC] < core.end:
+            return other
+    return block
+
+
+@compiled_uncounted
+def _sub_core(core: Core, state: State, program: NDArray[np.int64], place: Count) -> Count:
+    """One sub-core, one cycle: issue the warp whose turn it is if it is ready; when to look again.
+
+    Whose turn it is does not depend on time, nor does whom memory serves next. So all times are
+    maxima of sums, and whatever comes earlier makes nothing later.
+    """
+    now, warp = state.sm[NOW], state.sm[CORES + 2 * place]
+    if warp >= len(state.warps) or state.warps[warp, PC] == core.end:
+        return NEVER
+    wake: Count = state.warps[warp, WAKE]
+    if wake > now:
+        return wake
+    account(core, state, warp)
+    when, cause = _look(core, state, program, warp, place)
+    if when > now:
+        state.warps[warp, WAKE], state.warps[warp, CAUSE] = when, cause
+        return when
+    at = state.warps[warp, PC]
+    served = _is_served(program[at, KIND])
+    if served and state.sm[NEXT_SERVED] != warp:
+        state.warps[warp, CAUSE] = ISSUE
+        return NEVER
+    _issue(core, state, program, warp, place)
+    _pass_on(core, state, program, warp, at, place)
+    if served:
+        _served(core, state, program, warp, at)
+    wake = now + 1
+    return wake  # noqa: RET504 - else mypy sees numpy's Any
 
 
 @compiled_uncounted
 def cycle(core: Core, state: State, program: NDArray[np.int64]) -> None:
-    """One cycle of all sub-cores, then on to the next in which there is something to look at."""
+    """One cycle of all sub-cores, then on to the next in which there is something to look at.
+
+    A warp that waits at a barrier, or for memory to serve others first, is let go by a warp of
+    another sub-core; then all are looked at again in the next cycle.
+    """
     arrivals(core, state)
+    wake: Count = NEVER
     for place in range(core.sub_cores):
-        _sub_core(core, state, program, place)
-    wake = NEVER
-    for warp in range(len(state.warps)):
-        wake = min(wake, state.warps[warp, WAKE])
+        wake = min(wake, _sub_core(core, state, program, place))
     state.sm[NOW] = wake if state.sm[LIVE] > 0 else state.sm[NOW] + 1

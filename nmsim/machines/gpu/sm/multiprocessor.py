@@ -243,7 +243,7 @@ def _state(core: Core, tile: Tile, program: Program, events: int) -> State:
         queue=np.zeros((warps * tile.stages * copies, 4), np.int64),
         log=np.zeros((events, 4), np.int64),
     )
-    state.sm[CORES::2] = -1
+    state.sm[CORES::2] = range(core.sub_cores)
     state.sm[FIRST_SLICE] = -1
     state.sm[LIVE] = warps
     return state

@@ -10,6 +10,7 @@ then an epilogue. Loads and copies are spread evenly between the multiplications
 stand, as compilers do.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from enum import IntEnum
@@ -23,6 +24,7 @@ from nmsim.errors import ShapeError
 __all__ = [
     "COLUMNS",
     "COPY_BYTES",
+    "SERVED",
     "Instruction",
     "Kind",
     "Program",
@@ -71,11 +73,16 @@ class Kind(IntEnum):
     """A warp's part of ``wgmma``: the tensor core, and operands straight out of shared memory."""
 
 
-KIND, AHEAD, DST, DSTS, SRC_A, SRC_B, SRC_E, ACC, BYTES = range(9)
-COLUMNS = 9
+SERVED = (Kind.COPY, Kind.LOAD, Kind.KEEP, Kind.STORE, Kind.WGMMA)
+"""What one memory serves for all warps, shared memory or what is beyond it."""
+
+KIND, AHEAD, DST, DSTS, SRC_A, SRC_B, SRC_E, ACC, BYTES, YIELDS, LAST = range(11)
+COLUMNS = 11
 """Kind; how many slices ahead of the warp's own it works (it does nothing if there are no so many);
 first fragment written and how many; fragments of A, B and metadata that it reads; the accumulator
-that it reads (and, an MMA, writes); bytes that it moves. −1 is no register."""
+that it reads (and, an MMA, writes); bytes that it moves. −1 is no register. Then whose turn it is
+afterwards: 1 if the threadblock gives way after the row, and 1 if the row is the last one before
+that which memory serves (``SERVED``)."""
 
 
 class Instruction(NamedTuple):
@@ -372,10 +379,31 @@ def _epilogue(tile: Tile) -> Iterable[Row]:
             yield _row(Kind.STORE, reads=(j, NONE, NONE), size=out)
 
 
+def _with_turns(rows: list[Row]) -> NDArray[np.int64]:
+    """Rows with ``YIELDS`` and ``LAST``.
+
+    A threadblock gives way where it would stand still: before it waits for a stage, or meets its
+    warps otherwise. No slice begins with either, so that it makes no difference whether one more
+    slice or the end of the program follows.
+    """
+    kinds = [row[KIND] for row in rows]
+    stands = [
+        after == Kind.WAIT or (after == Kind.BARRIER and kind != Kind.WAIT)
+        for kind, after in itertools.pairwise(kinds)
+    ]
+    stands.append(True)
+    last, turns = True, []
+    for kind, yields in zip(reversed(kinds), reversed(stands), strict=True):
+        last = last or yields
+        turns.append((int(yields), int(last and kind in SERVED)))
+        last = last and kind not in SERVED
+    return np.array([(*row, *turn) for row, turn in zip(rows, reversed(turns), strict=True)])
+
+
 def stream(tile: Tile) -> Program:
     """The rows that every warp of a threadblock runs."""
     prologue = [row for stage in range(tile.stages - 1) for row in _copies(tile, stage)]
     prologue += [_row(Kind.WAIT), _row(Kind.BARRIER), *_block_loads(tile, 0, 0)]
     body = list(_slice(tile))
-    rows = np.array([*prologue, *body, *_epilogue(tile)], np.int64)
-    return Program(rows, len(prologue), len(prologue) + len(body))
+    rows = [*prologue, *body, *_epilogue(tile)]
+    return Program(_with_turns(rows), len(prologue), len(prologue) + len(body))

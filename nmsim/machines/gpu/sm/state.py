@@ -124,6 +124,7 @@ SM: Table = {
     "queued": FieldKind.COUNT,
     "flying": FieldKind.COUNT,
     "live": FieldKind.COUNT,
+    "served": FieldKind.COUNT,
     "busy_shared": FieldKind.TOTAL,
     "busy_memory": FieldKind.TOTAL,
     "busy_tensor": FieldKind.TOTAL,
@@ -144,6 +145,7 @@ SM: Table = {
     QUEUED,
     FLYING,
     LIVE,
+    NEXT_SERVED,
     BUSY_SHARED,
     BUSY_MEMORY,
     BUSY_TENSOR,
@@ -159,10 +161,11 @@ WAITS = len(SM)
 CORES = WAITS + 3 * CAUSES
 """Places of the multiprocessor: the time; when shared memory (cycles) and the channels from and to
 memory (ticks) are free; first copy under way, how many, how many bytes; warps that have not ended;
-sums; marks. Then waits of prologue, slices and epilogue; then ``SUB_CORE`` of each sub-core."""
+the warp that memory serves next; sums; marks. Then waits of prologue, slices and epilogue; then
+``SUB_CORE`` of each sub-core."""
 
 SUB_CORE: Table = {"turn": FieldKind.COUNT, "tensor_free": FieldKind.TICK}
-"""Which of its warps issued last, and when its tensor core is free."""
+"""The warp whose turn it is to issue, and when its tensor core is free."""
 
 
 class State(NamedTuple):
