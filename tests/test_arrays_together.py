@@ -1,5 +1,6 @@
 """Several arrays with what one has: gathered pixels, PEs that hold groups, counts, timelines."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -116,6 +117,33 @@ def test_parts_that_end_amid_a_line_have_their_share_of_pixels_and_say_so():
         run = simulate(machine, SparseGemm.dense(convolution(1)), fidelity)
         assert run.partition == "m"
         assert run.note == "A: each pixel is loaded once a pass, for want of its windows"
+        # A's bytes stay in each array's buffer; all of B comes to each.
+        assert run.dram_read_bytes == sum(elements) + 3 * 32 * 144
+
+
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+@pytest.mark.parametrize("partition", ["m", "n", "copies"])
+def test_arrays_in_lock_step_move_what_the_row_says(partition, dataflow):
+    """All that goes over the channel in the one program is the bytes of all arrays, pixels too."""
+    fields = {"sram.a_kib": 16, "sram.b_kib": 16, "dram.gbps": 2, "dataflow": dataflow}
+    shared = {"arrays": 4, "buffers": "shared", "partition": partition}
+    machine = load_hardware("systolic-16x16", order="fixed", **shared, **fields)
+    (placement,) = without_masks(machine, replace(convolution(4), count=4))
+    result, way = several._in_lock_step(machine, placement, Split(partition, 4))
+    (folds,) = way.programs()
+    (spans,) = events.run([list(folds)], way.loops[0].array.timing)
+    carried = sum(span.end - span.start for span in spans.spans if span.what != "stream") / TICKS
+    moved = result.dram_read_bytes + result.dram_write_bytes
+    assert carried == pytest.approx(moved * machine.clock_mhz / 2e3, rel=1e-3)
+
+
+def test_parts_of_k_are_whole_groups_that_pes_hold():
+    fields = {"rows": 4, "cols": 5, "dataflow": "ws", **SHAPES[0]}
+    machine = load_hardware("systolic-128x128-2to4", arrays=3, **fields)
+    for placement in without_masks(machine, Gemm(22, 13, 130)):
+        parts = shares(machine, placement, Split("k", 3))
+        assert sum(one.arrays * one.placement.k for one in parts) == 130
+        assert all(one.placement.k % machine.group == 0 for one in parts[:-1])
 
 
 @pytest.mark.parametrize("buffers", ["private", "shared"])
