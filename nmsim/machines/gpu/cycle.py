@@ -191,10 +191,11 @@ def run_kernel(
     def waves(latency: int) -> tuple[Wave, ...]:
         return waves_of(core, tile, chip, grid, latency)
 
-    latency, own = settled(chip, grid, lambda latency: _own_clocks(grid, waves(latency)))
-    ran, shared = waves(latency), served(chip, grid)
     leaving = leaving_of(tile, chip, grid)
-    stored = own + held_up(chip, grid, leaving)
+    waits = held_up(chip, grid, leaving)
+    latency, stored = settled(chip, grid, lambda latency: waits + _own_clocks(grid, waves(latency)))
+    ran, shared = waves(latency), served(chip, grid)
+    own = _own_clocks(grid, ran)
     # The first load finds memory idle.
     edges = idle_latency(chip, grid) + chip.start + leaving
     pace = max(shared, key=lambda cause: shared[cause])
