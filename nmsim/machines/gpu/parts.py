@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from nmsim.machines.explanation import Part, whole
 from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.attention.fusion import fused_parts
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, TK, TM, TN
 from nmsim.machines.gpu.cycle import Outcome
 from nmsim.machines.gpu.launch import Launch, copy_clocks
@@ -46,6 +47,8 @@ PARTS = {
 
 def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> tuple[Part, ...]:
     """Where the cycles of a sparse GEMM go on a GPU, all repeats."""
+    if work.gemm.attention is not None:
+        return fused_parts(machine, work, result)
     run = _cycle if fidelity == "cycle" else _analytical
     launch, tensor, clocks = run(machine, work)
     clocks["copy"] = copy_clocks(launch)
