@@ -5,6 +5,7 @@ from pathlib import Path
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 from nmsim.machines.systolic import analytical, cycle, moves
 from nmsim.machines.systolic.dataflow import LISTING
+from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
@@ -51,6 +52,7 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,
     ),
