@@ -193,6 +193,11 @@ class Attention:
         if phase not in ("forward", "backward"):
             self._refuse(f"phase is {phase!r}, expected forward or backward")
 
+    @property
+    def statistic_bytes(self) -> int:
+        """Bytes of the softmax's statistics, of all heads and repeats: what backward needs of P."""
+        return self.batch * self.heads * self.queries * self.repeat * STATISTIC_BYTES
+
     def traffic(
         self, phase: str, element_bytes: float = 2, written_element_bytes: float | None = None
     ) -> Traffic:
@@ -206,7 +211,7 @@ class Attention:
         cached = self.batch * self.kv_heads * self.keys * self.repeat
         q, o = rows * self.head_dim, rows * self.v_head_dim
         kv = cached * (self.head_dim + self.v_head_dim)
-        statistics = rows * STATISTIC_BYTES
+        statistics = self.statistic_bytes
         width = element_bytes if written_element_bytes is None else written_element_bytes
         if phase == "forward":
             return Traffic(_bytes(q + kv, element_bytes), _bytes(o, width) + statistics)

@@ -328,10 +328,11 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     dense GEMMs in the formats that the rows ran in; None where all ran in the machine's own.
     ``mask_cycles`` are cycles if every mask that can be used were, whether it runs or not, and
     ``mask_speedup`` dense cycles over these; None where no mask can be used. ``speedup_ideal`` is
-    macs_dense over the MACs that the masks leave (``macs_left``): what they promise to a machine that
-    skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is the share of
-    macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
-    Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
+    macs_dense over the MACs that the masks leave (``macs_left``): what they promise to a machine
+    that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
+    the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
+    M.N.K: what Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse
+    tensor cores.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
     (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):

@@ -148,8 +148,8 @@ class SystolicArray(Machine):
     dram: Dram
     fused_attention: bool = Field(
         False,
-        description="attention layers keep scores on chip, so that DRAM carries Q, K, V and O alone "
-        "(true), or run as their GEMMs (false)",
+        description="attention layers keep scores on chip, so that DRAM carries Q, K, V and O "
+        "alone (true), or run as their GEMMs (false)",
     )
 
     @field_validator("dataflow")

@@ -34,6 +34,7 @@ from nmsim.machines.gpu.attention.grid import (
     STAY,
     TILE,
     V_HEAD_DIM,
+    VISITED,
     tile_table,
 )
 from nmsim.machines.gpu.attention.kernels import AttentionConstants, AttentionKernels
@@ -180,7 +181,7 @@ def slots_of(
     """What each call works through: blocks are computed whole, what stays is loaded once."""
     (d, dv), backward = _padded(shapes.astype(np.float64).T, kernels), phase == "backward"
     tile = tile_table(kernels)[grid[:, TILE].astype(np.int64)].astype(np.float64)
-    passed, stays = grid[:, BLOCKS] * tile[:, PASS], grid[:, COUNT] * tile[:, STAY]
+    passed, stays = grid[:, VISITED] * tile[:, PASS], grid[:, COUNT] * tile[:, STAY]
     kept = stays * (d + dv if backward else d)
     macs = passed * tile[:, STAY] * _products(d, dv, backward)
     return Slots(macs, (passed * (d + dv) + kept) * element)
