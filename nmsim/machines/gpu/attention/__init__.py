@@ -117,7 +117,8 @@ _BOUNDS = ("tensor cores", "DRAM", "launch", "copies", "combining")
 def bound_of(parts: Parts) -> NDArray[Any]:
     """What takes longest in each call."""
     largest = np.argmax([parts.chip, parts.dram, parts.launch, parts.before, parts.after], axis=0)
-    return np.array(_BOUNDS, object)[largest]
+    found: NDArray[Any] = np.array(_BOUNDS, object)[largest]
+    return found
 
 
 def _tiles(kernels: AttentionKernels, grid: NDArray[np.float64]) -> NDArray[Any]:

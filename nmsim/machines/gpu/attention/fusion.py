@@ -74,7 +74,7 @@ class _Run(NamedTuple):
 @lru_cache(maxsize=4096)
 def _run(machine: Gpu, gemm: Gemm) -> _Run:
     attention = gemm.attention
-    kernels = attention and kernels_for(machine, attention, gemm.phase)
+    kernels = None if attention is None else kernels_for(machine, attention, gemm.phase)
     if attention is None or kernels is None:
         raise SpecError(f"{machine.name}: has no kernel for attention {gemm.layer!r}, {gemm.phase}")
     calls = AttentionCalls(shapes_of([attention]), gemm.phase, kernels.library)
