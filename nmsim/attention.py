@@ -4,13 +4,15 @@ Scores and probabilities are no operands: a fused kernel keeps them on chip. Wha
 written are Q, K, V and O, and one statistic of the softmax for each row of Q.
 """
 
+import math
 from dataclasses import dataclass
 from numbers import Integral
+from typing import NamedTuple
 
 from nmsim.errors import ShapeError
-from nmsim.gemm import MAX_SIZE
+from nmsim.size import MAX_SIZE
 
-__all__ = ["STATISTIC_BYTES", "Attention", "Traffic"]
+__all__ = ["STATISTIC_BYTES", "Attention", "Product", "Traffic"]
 
 STATISTIC_BYTES = 4
 """Bytes of a row's statistic, the logarithm of its sum of exponentials, in fp32."""
@@ -24,6 +26,20 @@ class Traffic:
 
     read: int
     written: int
+
+
+class Product(NamedTuple):
+    """One of the GEMMs that attention is made of, for one group of heads: M x N x K.
+
+    ``part`` is which of how many of the phase, ``gradient_of`` whose gradient it makes ("" for
+    those of forward).
+    """
+
+    part: str
+    gradient_of: str
+    m: int
+    n: int
+    k: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,9 @@ class Attention:
         Of causal attention: how many keys a query sees at most, its own among them. 0: all.
     layer, repeat
         What it is part of, and how many identical layers run one after the other.
+    cached
+        K and V stand in a cache, into which those of the queries' tokens are written first, as
+        where a model generates.
 
     Raises
     ------
@@ -70,6 +89,7 @@ class Attention:
     window: int = 0
     layer: str = "attention"
     repeat: int = 1
+    cached: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
@@ -112,6 +132,38 @@ class Attention:
         ramp = min(self.queries, max(0, seen - first))  # queries that see fewer than the window
         return ramp * first + ramp * (ramp - 1) // 2 + (self.queries - ramp) * min(seen, self.keys)
 
+    def products(self, phase: str) -> tuple[Product, ...]:
+        """The GEMMs of a phase, each with ``batch * kv_heads`` copies.
+
+        The queries of a group stand one below the other, so that its keys are read once. Backward
+        has four: that P = softmax(Q.K^T) is made again is left to who has not kept it.
+        """
+        self.check(phase)
+        q, s, d, e = self.queries * self.group, self.keys, self.head_dim, self.v_head_dim
+        if phase == "forward":
+            return Product("1/2", "", q, s, d), Product("2/2", "", q, e, s)
+        return (
+            Product("1/4", "p", q, s, e),
+            Product("2/4", "v", s, e, q),
+            Product("3/4", "q", q, d, s),
+            Product("4/4", "k", s, d, q),
+        )
+
+    def square(self, phase: str) -> tuple[int, int, int, int]:
+        """M, N, K and copies of one GEMM with as many MACs as the products of a phase together."""
+        self.check(phase)
+        each = {"forward": 1, "backward": 2}[phase]
+        features = self.head_dim + self.v_head_dim
+        return self.queries * self.group, self.keys, each * features, self.batch * self.kv_heads
+
+    def macs_seen(self, phase: str) -> int:
+        """Multiply-adds of scored pairs in the products of a phase, of all heads and repeats.
+
+        That is ``square`` without the pairs that a mask hides, and nothing made twice.
+        """
+        _, _, width, _ = self.square(phase)
+        return self.batch * self.heads * self.repeat * self.pairs * width
+
     def macs(self, phase: str) -> int:
         """Multiply-adds of scored pairs, of all heads and repeats.
 
@@ -141,18 +193,30 @@ class Attention:
         if phase not in ("forward", "backward"):
             self._refuse(f"phase is {phase!r}, expected forward or backward")
 
-    def traffic(self, phase: str, element_bytes: int = 2) -> Traffic:
+    @property
+    def statistic_bytes(self) -> int:
+        """Bytes of the softmax's statistics, of all heads and repeats: what backward needs of P."""
+        return self.batch * self.heads * self.queries * self.repeat * STATISTIC_BYTES
+
+    def traffic(
+        self, phase: str, element_bytes: float = 2, written_element_bytes: float | None = None
+    ) -> Traffic:
         """Bytes that must move, each tensor once: K and V are read once for a group of heads.
 
         Forward reads Q, K, V and writes O and the statistics. Backward reads those five and dO, and
-        writes dQ, dK, dV.
+        writes dQ, dK, dV. What is written may be of another width than what is read.
         """
         self.check(phase)
         rows = self.batch * self.heads * self.queries * self.repeat
         cached = self.batch * self.kv_heads * self.keys * self.repeat
-        q, o = rows * self.head_dim * element_bytes, rows * self.v_head_dim * element_bytes
-        kv = cached * (self.head_dim + self.v_head_dim) * element_bytes
-        statistics = rows * STATISTIC_BYTES
+        q, o = rows * self.head_dim, rows * self.v_head_dim
+        kv = cached * (self.head_dim + self.v_head_dim)
+        statistics = self.statistic_bytes
+        width = element_bytes if written_element_bytes is None else written_element_bytes
         if phase == "forward":
-            return Traffic(q + kv, o + statistics)
-        return Traffic(q + kv + 2 * o + statistics, q + kv)
+            return Traffic(_bytes(q + kv, element_bytes), _bytes(o, width) + statistics)
+        return Traffic(_bytes(q + kv + 2 * o, element_bytes) + statistics, _bytes(q + kv, width))
+
+
+def _bytes(elements: int, each: float) -> int:
+    return math.ceil(elements * each)

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
 
+from nmsim.attention import Attention
 from nmsim.errors import ShapeError
+from nmsim.size import MAX_SIZE
 from nmsim.windows import Windows
 
 __all__ = ["MAX_SIZE", "PHASES", "Gemm", "Kind", "Phase"]
@@ -16,9 +18,6 @@ Phase = Literal["forward", "backward", "update"]
 Kind = Literal["conv", "linear", "experts", "matmul", "attention", "gemm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
-
-MAX_SIZE = 1 << 31
-"""The largest size or count of a GEMM."""
 
 _SIZES = ("m", "n", "k", "count", "repeat")
 
@@ -59,6 +58,9 @@ class Gemm:
         Which part of one launch this is, and of how many: "1/4". "": it is all of it.
     a_windows, b_windows
         How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
+    attention
+        The attention that runs as one kernel in place of its GEMMs, of which this has the MACs
+        (``fused``); None: it is a product of two operands.
 
     Raises
     ------
@@ -83,6 +85,20 @@ class Gemm:
     part: str = ""
     a_windows: Windows | None = None
     b_windows: Windows | None = None
+    attention: Attention | None = None
+
+    @classmethod
+    def fused(cls, attention: Attention, phase: Phase) -> "Gemm":
+        """All products of an attention's phase as one: keys by queries, and both heads' features.
+
+        Raises
+        ------
+        ShapeError
+            for a phase other than forward and backward.
+        """
+        m, n, k, count = attention.square(phase)
+        name, repeat = attention.layer, attention.repeat
+        return cls(m, n, k, count, name, phase, repeat, "attention", attention=attention)
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -110,10 +126,21 @@ class Gemm:
                     f"expected one of {', '.join(known)}"
                 )
 
+        self._check_attention()
         found = _PART.fullmatch(self.part)
         if self.part and not (found and int(found[1]) <= int(found[2])):
             raise ShapeError(
                 f"GEMM {self.layer!r}: part is {self.part!r}, expected one of so many, such as 1/4"
+            )
+
+    def _check_attention(self) -> None:
+        if self.attention is None:
+            return
+        own = (self.m, self.n, self.k, self.count)
+        if self.kind != "attention" or own != self.attention.square(self.phase):
+            raise ShapeError(
+                f"GEMM {self.layer!r}: {self.kind} of {own}, expected the attention that it runs, "
+                f"{self.attention.square(self.phase)}"
             )
 
     def _derive(self, name: str, rows: int) -> None:
@@ -151,10 +178,19 @@ class Gemm:
         return self.m * self.n * self.k * self.count * self.repeat
 
     @property
+    def macs_seen(self) -> int:
+        """Multiply-adds that count with nothing pruned: in fused attention, of pairs that see."""
+        if self.attention is None:
+            return self.macs
+        return self.attention.macs_seen(self.phase)
+
+    @property
     def of_activations(self) -> bool:
         """Whether it multiplies two activations: no weight and no recipe has a part in it."""
         return self.kind in ("matmul", "attention")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, windows as objects within, for a file."""
-        return asdict(self)
+        """The fields by name, windows as objects within, for a file of products of two operands."""
+        fields = asdict(self)
+        del fields["attention"]
+        return fields

@@ -377,7 +377,7 @@ class SparseGemm:
         """Pairs whose mask bits are both set, of all copies and repeats."""
         g = self.gemm
         if self.a.is_dense and self.b.is_dense:
-            return g.macs
+            return g.macs_seen
         if self.a.is_dense:
             return g.m * self.b.kept * g.repeat
         if self.b.is_dense:

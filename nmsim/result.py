@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "totals"]
+__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "macs_left", "totals"]
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ COMMON_COLUMNS = (
     ),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
-    Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
+    Column("macs_useful", "MACs", "pairs whose mask bits are both set; none that attention hides"),
     Column("utilization", "fraction", "macs_issued over cycles x peak"),
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
@@ -334,10 +334,11 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     dense GEMMs in the formats that the rows ran in; None where all ran in the machine's own.
     ``mask_cycles`` are cycles if every mask that can be used were, whether it runs or not, and
     ``mask_speedup`` dense cycles over these; None where no mask can be used. ``speedup_ideal`` is
-    macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
-    waits for nothing; None where nothing useful is left. ``sparse_share`` is the share of
-    macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
-    Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
+    macs_dense over the MACs that the masks leave (``macs_left``): what they promise to a machine
+    that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
+    the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
+    M.N.K: what Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse
+    tensor cores.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
     (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):
@@ -372,8 +373,17 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "format_speedup": _format_speedup(rows) if compared else None,
         "mask_cycles": masked,
         "mask_speedup": _quotient(dense, masked),
-        "speedup_ideal": _quotient(sums["macs_dense"], sums["macs_useful"]),
+        "speedup_ideal": _quotient(sums["macs_dense"], sum(map(macs_left, rows))),
     }
+
+
+def macs_left(row: Mapping[str, Any]) -> int:
+    """MACs of a row that its masks leave: all where none is offered.
+
+    Fused attention has fewer useful ones, as causality hides pairs, which is no mask's promise.
+    """
+    left: int = row["macs_useful" if _offered(row) else "macs_dense"]
+    return left
 
 
 def _quotient(numerator: float | None, denominator: float | None) -> float | None:
@@ -400,8 +410,11 @@ def _format_speedup(rows: list[Mapping[str, Any]]) -> float | None:
 
 def _gains(row: Mapping[str, Any]) -> bool:
     """Whether the machine spends fewer slots by a mask than a dense GEMM has MACs."""
-    offered = {row["a_pattern"], row["b_pattern"]} != {"dense"}
-    return offered and bool(row["macs_issued"] < row["macs_dense"])
+    return _offered(row) and bool(row["macs_issued"] < row["macs_dense"])
+
+
+def _offered(row: Mapping[str, Any]) -> bool:
+    return {row["a_pattern"], row["b_pattern"]} != {"dense"}
 
 
 _BESIDE = (

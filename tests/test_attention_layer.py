@@ -141,13 +141,13 @@ def test_recipes_leave_attention_alone():
     for recipe in ("transposable+mvue", "fst"):
         assert load_recipe(recipe).operands
         table = list(rows(Point("llama-3-8b", recipe=recipe, batch=1, **point)))
-        assert len(table) == 6
+        assert len(table) == 2
         assert {(row["a_pattern"], row["b_pattern"], row["speedup"]) for row in table} == {
             ("dense", "dense", 1)
         }
         assert {row["kind"] for row in table} == {"attention"}
         identity = {(row["phase"], row["gradient_of"], row["part"]) for row in table}
-        assert len(identity) == 6
+        assert len(identity) == 2
 
 
 def test_decoding_reads_keys_once_for_the_heads_that_share_them():

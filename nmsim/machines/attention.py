@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.attention import Attention
+from nmsim.gemm import Gemm
+from nmsim.result import Result
 
-__all__ = ["AttentionCalls", "AttentionRoutines", "AttentionTime", "shapes_of"]
+__all__ = ["AttentionCalls", "AttentionRoutines", "AttentionTime", "Fusion", "shapes_of"]
 
 
 class AttentionCalls(NamedTuple):
@@ -87,6 +89,24 @@ class AttentionRoutines:
     libraries: Callable[[Any], tuple[str, ...]]
     library_of: Callable[[Any, str], str]
     constants: Callable[[Any, str], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How a kind of machine runs an attention layer of a network as one kernel.
+
+    Parameters
+    ----------
+    why_not
+        From a machine, an attention and a phase to why its products run one by one there; "" where
+        one kernel runs them.
+    simulate
+        From a machine, the GEMM that stands for them (``Gemm.fused``) and a fidelity to what the
+        kernel costs.
+    """
+
+    why_not: Callable[[Any, Attention, str], str]
+    simulate: Callable[[Any, Gemm, str], Result]
 
 
 def shapes_of(attentions: Sequence[Attention]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from nmsim.machines.attention import AttentionRoutines
+from nmsim.machines.attention import AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
@@ -311,7 +311,7 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
-    routines, attention, timeline, explain
+    routines, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -334,6 +334,7 @@ class Kind:
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None
     attention: AttentionRoutines | None = None
+    fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
     explain: Explain | None = None
 

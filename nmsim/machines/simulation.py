@@ -55,9 +55,19 @@ def simulate(
     """
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if work.gemm.attention is not None:
+        return _fused(machine, work.gemm, fidelity)
     if not work.gemm.macs:
         return _nothing(machine, f"{machine.kind}-{fidelity}")
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
+
+
+@lru_cache(maxsize=4096)
+def _fused(machine: Machine, gemm: Gemm, fidelity: str) -> Result:
+    fusion = kind_of(machine).fusion
+    if fusion is None:
+        raise SpecError(f"{machine.name}: runs no attention as one kernel, expected its GEMMs")
+    return fusion.simulate(machine, gemm, fidelity)
 
 
 def _nothing(machine: Any, engine: str) -> Result:

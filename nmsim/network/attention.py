@@ -33,8 +33,22 @@ from nmsim.network.scenario import Positions, Reading
 
 __all__ = ["AttentionLayer"]
 
-_Turned = tuple[TensorName, bool]
-_Product = tuple[Phase, str, str, tuple[int, int, int], _Turned, _Turned]
+_PHASES: tuple[Phase, ...] = ("forward", "backward")
+
+
+def _turned(tensor: TensorName) -> Operand:
+    return Operand(tensor, transposed=True)
+
+
+_OPERANDS = {
+    ("forward", "1/2"): (Operand("query"), Operand("key")),
+    ("forward", "2/2"): (Operand("probabilities"), _turned("value")),
+    ("backward", "1/4"): (Operand("gradient"), Operand("value")),
+    ("backward", "2/4"): (_turned("probabilities"), _turned("gradient")),
+    ("backward", "3/4"): (Operand("probabilities"), _turned("key")),
+    ("backward", "4/4"): (_turned("probabilities"), _turned("query")),
+}
+"""Operands A and B of each product, by phase and part."""
 
 
 class AttentionLayer(LayerSpec):
@@ -155,27 +169,17 @@ class AttentionLayer(LayerSpec):
 
     def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """Two GEMMs forward and four backward, one copy for each group of heads."""
-        queries, s = self._sizes
-        q = queries * (self.heads // self.groups)
-        d, e = self.head_dim, self.values
-        count = self.samples(checked_batch(batch)) * self.groups
-
-        products: list[_Product] = [
-            ("forward", "1/2", "", (q, s, d), ("query", False), ("key", False)),
-            ("forward", "2/2", "", (q, e, s), ("probabilities", False), ("value", True)),
-            ("backward", "1/4", "p", (q, s, e), ("gradient", False), ("value", False)),
-            ("backward", "2/4", "v", (s, e, q), ("probabilities", True), ("gradient", True)),
-            ("backward", "3/4", "q", (q, d, s), ("probabilities", False), ("key", True)),
-            ("backward", "4/4", "k", (s, d, q), ("probabilities", True), ("query", True)),
-        ]
+        whole = self.attention(batch)
+        count = whole.batch * whole.kv_heads
         return [
             Lowered(
                 Gemm(
-                    *sizes, count, self.name, phase, self.repeat, "attention",
-                    gradient_of=gradient_of, part=part,
+                    *(one.m, one.n, one.k, count, self.name, phase, self.repeat, "attention"),
+                    gradient_of=one.gradient_of,
+                    part=one.part,
                 ),
-                Operand(*a),
-                Operand(*b),
+                *_OPERANDS[phase, one.part],
             )
-            for phase, part, gradient_of, sizes, a, b in products
-        ]  # fmt: skip
+            for phase in _PHASES
+            for one in whole.products(phase)
+        ]

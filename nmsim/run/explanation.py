@@ -196,7 +196,7 @@ def explain(point: Point) -> Iterator[Explained]:
         for anything that its user can mend; one line.
     """
     machine = point.machine
-    works = list(point.sparse_gemms())
+    works = list(point.works())
     runs = [_run(machine, work, point.fidelity) for work in works]
     if point.layers == "*":
         runs = [max(runs, key=lambda run: run.result.time_us)]
@@ -215,7 +215,7 @@ def _run(machine: Machine, work: SparseGemm, fidelity: str) -> _Run:
 def _explained(point: Point, run: _Run) -> Explained:
     work, fidelity = run.work, point.fidelity
     offer = kind_of(run.machine).explain
-    share = work.macs_useful / work.gemm.macs
+    share = work.macs_useful / work.gemm.macs_seen
     promised = round(run.dense.cycles * share)
     steps = _steps(run, fidelity, share, promised)
     facts = [("masks", work.note)] if work.note else []
@@ -332,7 +332,7 @@ def _mended(point: Point, run: _Run, mend: Mend) -> tuple[_Run, float]:
         phases=(g.phase,),
     )
     own = (g.gradient_of, g.part)
-    works = (w for w in other.sparse_gemms() if (w.gemm.gradient_of, w.gemm.part) == own)
+    works = (w for w in other.works() if (w.gemm.gradient_of, w.gemm.part) == own)
     return _run(machine, next(works), point.fidelity), point.samples / other.samples
 
 

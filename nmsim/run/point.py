@@ -36,6 +36,7 @@ from nmsim.run.keyword import Keyword, check, taking
 from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
+from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
 __all__ = ["Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
@@ -287,6 +288,12 @@ class Point(Job):
             self.setting, phases=self.wanted, names=self.layers
         )
 
+    def works(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
+        """What the point's machine runs: its GEMMs, or one for a phase of fused attention."""
+        known = workload or self.workload
+        gemms = self.sparse_gemms(known)
+        return as_run(gemms, self.machine, known.layers, self.samples, known.scenario)
+
     @property
     def wanted(self) -> tuple[str, ...]:
         """The phases that are asked for and that the scenario has."""
@@ -316,7 +323,7 @@ def rows(point: Point) -> Iterator[Row]:
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
     beside = _beside(point, workload := point.workload)
-    for work in point.sparse_gemms(workload):
+    for work in point.works(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
         dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None

@@ -19,8 +19,11 @@ __all__ = ["elementwise_us"]
 
 
 def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int) -> float:
-    """Microseconds of elementwise work beside one GEMM, all repeats; 0 for a bare GEMM."""
-    if isinstance(layer, Bare) or not gemm.launches:
+    """Microseconds of elementwise work beside one GEMM, all repeats; 0 for a bare GEMM.
+
+    Nor is there any beside a fused attention, which holds its softmax.
+    """
+    if isinstance(layer, Bare) or not gemm.launches or gemm.attention is not None:
         return 0.0
     if gemm.phase == "update":
         return _optimizer_us(machine, layer) if layer.weights else 0.0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
+from nmsim.attention import Attention
 from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Ran, Stored, kind_of
 from nmsim.mask import SparseGemm
@@ -13,6 +14,7 @@ from nmsim.network.layer_fields import WeightedSpec
 from nmsim.network.operand import Role
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.step.fusion import as_run
 from nmsim.windows import Windows
 
 __all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Kept", "Optimizer", "StepMemory", "step_memory"]
@@ -37,7 +39,8 @@ ASSUMPTIONS = (
     "gradients: of weights, dense, as wide as operands",
     "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
     "  that several layers share counts for each; packed where update is offered their mask and",
-    "  that is smaller; nothing that elementwise work keeps",
+    "  that is smaller; nothing that elementwise work keeps; of attention Q, K, V and, where one",
+    "  kernel fuses it, a statistic a row, else its probabilities",
     "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
 )
 """What the figures rest on, line by line."""
@@ -151,7 +154,8 @@ class _Memory:
 
     def layers(self, layers: Sequence[Layer]) -> tuple[Kept, ...]:
         found: dict[str, _Gemms] = {layer.name: {} for layer in layers}
-        for work in sparse_gemms(layers, self.setting):
+        gemms = sparse_gemms(layers, self.setting)
+        for work in as_run(gemms, self.machine, layers, self.setting.batch):
             if work.gemm.macs:
                 own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
                 own.append(_Gemm.of(self.machine, work))
@@ -223,6 +227,9 @@ class _Memory:
     def _activations(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """What update reads again of the layer's input."""
         batch = self.setting.batch
+        if (fused := _fused(gemms)) is not None:
+            read = fused.traffic("forward", self.bits / 8).read
+            return _Bytes((read + fused.statistic_bytes) / fused.repeat)
         elements = sum(math.prod(layer.shape(name, batch)) for name in layer.saved)
         if "update" not in gemms:
             return _Bytes(elements * self.bits / 8)
@@ -239,6 +246,9 @@ class _Memory:
         """Gradients of the layer's output and input, and the largest packed copy of the former."""
         if not gemms:
             return 0.0
+        if (fused := _fused(gemms)) is not None:  # dO, and dQ, dK and dV
+            o = fused.traffic("forward", self.bits / 8).written - fused.statistic_bytes
+            return (o + fused.traffic("backward", self.bits / 8).written) / fused.repeat
         batch = self.setting.batch
         outputs = math.prod(layer.shape("gradient", batch))
         inputs = math.prod(layer.shape("activation", batch)) if "backward" in gemms else 0
@@ -248,6 +258,11 @@ class _Memory:
                 if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
                     packed = max(packed, sum(gemm.a.packed))
         return (outputs + inputs) * self.bits / 8 + packed
+
+
+def _fused(gemms: _Gemms) -> Attention | None:
+    """The attention that one kernel a phase runs; None of a layer of GEMMs."""
+    return next((gemm.work.gemm.attention for own in gemms.values() for gemm in own), None)
 
 
 def step_memory(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from nmsim.machines.explanation import Part, whole
 from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.attention.fusion import fused_parts
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, TK, TM, TN
 from nmsim.machines.gpu.cycle import Outcome
 from nmsim.machines.gpu.direct import direct_of, is_depthwise
@@ -49,6 +50,8 @@ PARTS = {
 
 def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> tuple[Part, ...]:
     """Where the cycles of a sparse GEMM go on a GPU, all repeats."""
+    if work.gemm.attention is not None:
+        return fused_parts(machine, work, result)
     if is_depthwise(work.gemm):
         clocks = _direct(machine, work)
     else:

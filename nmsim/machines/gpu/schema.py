@@ -217,6 +217,11 @@ class Gpu(Machine):
         description="sets of fused attention kernels, in order of preference: "
         "`nmsim list attention`; none: it has no fused attention",
     )
+    fused_attention: bool = Field(
+        True,
+        description="attention layers run as one kernel where `attention` has one (true), or as "
+        "their GEMMs, so that scores go through device memory (false)",
+    )
     timing: Timing
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"

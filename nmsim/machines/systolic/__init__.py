@@ -6,6 +6,7 @@ from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 from nmsim.machines.systolic import moves
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
+from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
@@ -52,6 +53,7 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,
     ),

@@ -161,6 +161,11 @@ class SystolicArray(Machine):
     )
     sram: Sram
     dram: Dram
+    fused_attention: bool = Field(
+        False,
+        description="attention layers keep scores on chip, so that DRAM carries Q, K, V and O "
+        "alone (true), or run as their GEMMs (false)",
+    )
 
     @field_validator("dataflow")
     @classmethod

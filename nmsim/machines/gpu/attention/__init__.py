@@ -28,7 +28,7 @@ from nmsim.machines.measured_as import letters
 from nmsim.registry import unknown_name
 from nmsim.spec import validate
 
-__all__ = ["ATTENTION", "library_of", "serves"]
+__all__ = ["ATTENTION", "bound_of", "kernel_of", "library_of", "serves", "timed"]
 
 
 def _sets(machine: Gpu) -> list[AttentionKernels]:
@@ -89,9 +89,16 @@ def _cut(
     return grid, tiles
 
 
-def _parts(
+def timed(
     machine: Gpu, calls: AttentionCalls, constants: Mapping[str, float] | None = None
 ) -> tuple[Parts, NDArray[np.float64], AttentionKernels]:
+    """Microseconds of calls by part, how each is cut, and whose kernels run them.
+
+    Raises
+    ------
+    SpecError, UnknownName
+        if the GPU or the library has no kernel for one of them.
+    """
     kernels = _with(serves(machine, calls.library), constants)
     grid, tiles = _cut(machine, kernels, calls)
     parts = times(machine, kernels, calls.phase, calls.shapes, grid, tiles, replayed=calls.replayed)
@@ -101,28 +108,46 @@ def _parts(
 def _times(
     machine: Gpu, calls: AttentionCalls, constants: Mapping[str, float] | None = None
 ) -> NDArray[np.float64]:
-    return _parts(machine, calls, constants)[0].total
+    return timed(machine, calls, constants)[0].total
 
 
 _BOUNDS = ("tensor cores", "DRAM", "launch", "copies", "combining")
 
 
+def bound_of(parts: Parts) -> NDArray[Any]:
+    """What takes longest in each call."""
+    largest = np.argmax([parts.chip, parts.dram, parts.launch, parts.before, parts.after], axis=0)
+    found: NDArray[Any] = np.array(_BOUNDS, object)[largest]
+    return found
+
+
+def _tiles(kernels: AttentionKernels, grid: NDArray[np.float64]) -> NDArray[Any]:
+    names = np.array([f"{tile.queries}x{tile.keys}" for tile in kernels.tiles], object)
+    return names[grid[:, TILE].astype(np.int64)]
+
+
+def kernel_of(kernels: AttentionKernels, grid: NDArray[np.float64]) -> list[str]:
+    """Library, tile and parts of the keys of each call, for a reader."""
+    splits = grid[:, SPLITS].astype(np.int64)
+    parts = [f", keys in {n} parts" if n > 1 else "" for n in splits]
+    tiles = _tiles(kernels, grid)
+    return [f"{kernels.library} {tile}{part}" for tile, part in zip(tiles, parts, strict=True)]
+
+
 def _account(machine: Gpu, calls: AttentionCalls) -> dict[str, NDArray[Any]]:
-    parts, grid, kernels = _parts(machine, calls)
+    parts, grid, kernels = timed(machine, calls)
     element = machine.format(machine.dtype).bits / 8
     moved = bytes_of(calls.shapes, grid, kernels, calls.phase, element)
-    largest = np.argmax([parts.chip, parts.dram, parts.launch, parts.before, parts.after], axis=0)
-    names = np.array([f"{tile.queries}x{tile.keys}" for tile in kernels.tiles], object)
     return {
         "time_us": parts.total,
         "library": np.full(len(grid), kernels.library, object),
         "read_bytes": moved.read,
         "written_bytes": moved.written,
         "beside_bytes": moved.copied + moved.beside,
-        "kernel": names[grid[:, TILE].astype(np.int64)],
+        "kernel": _tiles(kernels, grid),
         "split": grid[:, SPLITS].astype(np.int64),
         "ctas": grid[:, COUNT].astype(np.int64),
-        "bound": np.array(_BOUNDS, object)[largest],
+        "bound": bound_of(parts),
     }
 
 

@@ -34,11 +34,13 @@ from nmsim.machines.gpu.attention.grid import (
     STAY,
     TILE,
     V_HEAD_DIM,
+    VISITED,
+    tile_table,
 )
 from nmsim.machines.gpu.attention.kernels import AttentionConstants, AttentionKernels
 from nmsim.machines.gpu.schema import Gpu
 
-__all__ = ["EXPONENTIALS", "Bytes", "Parts", "bytes_of", "times"]
+__all__ = ["EXPONENTIALS", "Bytes", "Parts", "Slots", "bytes_of", "slots_of", "times"]
 
 Vector = NDArray[np.float64]
 
@@ -72,6 +74,13 @@ class Bytes(NamedTuple):
     written: Vector
     copied: Vector
     beside: Vector
+
+
+class Slots(NamedTuple):
+    """What the SMs work through: MAC slots, and bytes of the blocks that they load."""
+
+    macs: Vector
+    loaded: Vector
 
 
 class Parts(NamedTuple):
@@ -155,13 +164,35 @@ class _Pace(NamedTuple):
         return np.maximum(np.maximum(self.tensor, self.fed) * resident, self.least)
 
 
+def _padded(s: Vector, kernels: AttentionKernels) -> tuple[Vector, Vector]:
+    """Features of a query and of a value, as a kernel pads them."""
+    d, dv = (np.ceil(s[which] / kernels.head_dim_step) for which in (HEAD_DIM, V_HEAD_DIM))
+    return d * kernels.head_dim_step, dv * kernels.head_dim_step
+
+
+def _products(d: Vector, dv: Vector, backward: bool) -> Vector:
+    """Multiply-adds of a pair; backward makes its score again."""
+    return 3 * d + 2 * dv if backward else d + dv
+
+
+def slots_of(
+    shapes: NDArray[np.int64], grid: Vector, kernels: AttentionKernels, phase: str, element: float
+) -> Slots:
+    """What each call works through: blocks are computed whole, what stays is loaded once."""
+    (d, dv), backward = _padded(shapes.astype(np.float64).T, kernels), phase == "backward"
+    tile = tile_table(kernels)[grid[:, TILE].astype(np.int64)].astype(np.float64)
+    passed, stays = grid[:, VISITED] * tile[:, PASS], grid[:, COUNT] * tile[:, STAY]
+    kept = stays * (d + dv if backward else d)
+    macs = passed * tile[:, STAY] * _products(d, dv, backward)
+    return Slots(macs, (passed * (d + dv) + kept) * element)
+
+
 def _pace(
     s: Vector, grid: Vector, tile: Vector, kernels: AttentionKernels, rates: _Rates, backward: bool
 ) -> _Pace:
-    constants, step = kernels.constants, kernels.head_dim_step
-    d, dv = (np.ceil(s[which] / step) * step for which in (HEAD_DIM, V_HEAD_DIM))
+    constants, (d, dv) = kernels.constants, _padded(s, kernels)
     stay, passing = tile[:, STAY], tile[:, PASS]
-    products = 3 * d + 2 * dv if backward else d + dv
+    products = _products(d, dv, backward)
     macs = rates.macs * (constants.backward if backward else 1.0)
     clocks = stay * passing * (products / macs + constants.softmax / EXPONENTIALS)
     fed = passing * (d + dv) * 2.0 + (passing * d * ACCUMULATOR if backward else 0.0)

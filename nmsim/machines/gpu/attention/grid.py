@@ -31,6 +31,9 @@ GRID = ("tile", "splits", "ctas", "resident", "blocks", "longest", "shortest", "
 
 TILE, SPLITS, COUNT, RESIDENT, BLOCKS, LONGEST, SHORTEST, ROWS = range(8)
 
+VISITED = 8 + RANKS
+"""Column of a grid, behind those of the ranks: blocks with a pair, of all threadblocks together."""
+
 _FILLED = 0.8
 """Share of the slots that threadblocks must fill for the keys to stay whole."""
 
@@ -223,7 +226,7 @@ def grids(
 
     Invariant: the levels of one head (blocks of rows that stay) are the same for all heads,
     sequences and parts of the keys, so that threadblocks are counted by length, a level at a time,
-    and ``blocks`` is exactly what all of them work off together.
+    and ``blocks`` is exactly what all of them work off together, each part as long as the longest.
 
     Parameters
     ----------
@@ -235,11 +238,11 @@ def grids(
     Returns
     -------
     array
-        Calls x (8 + RANKS): the columns of GRID, then, for round 1 to RANKS, the blocks of the
-        longest threadblock that is left to it when all SMs' slots have started those before. Tile
-        -1: the library has none for the call.
+        Calls x (9 + RANKS): the columns of GRID, then, for round 1 to RANKS, the blocks of the
+        longest threadblock that is left to it when all SMs' slots have started those before; last
+        VISITED. Tile -1: the library has none for the call.
     """
-    found = np.zeros((len(shapes), 8 + RANKS), np.float64)
+    found = np.zeros((len(shapes), 9 + RANKS), np.float64)
     for row in range(len(shapes)):
         shape = shapes[row]
         packed = _packed(shape, policy)
@@ -253,9 +256,11 @@ def grids(
         copies = shape[BATCH] * (shape[HEADS] // packed) * parts
         most = _ceil(max(shape[KEYS], shape[QUERIES]), tile[PASS])
         lengths = np.zeros(most + 1, np.int64)
-        total, longest, shortest = 0, 0, most
+        total, visited, longest, shortest = 0, 0, 0, most
         for level in range(levels):
-            blocks = _ceil(_visited(level, shape, tile, packed), parts)
+            whole = _visited(level, shape, tile, packed)
+            blocks = _ceil(whole, parts)
+            visited += whole
             lengths[blocks] += 1
             total += blocks
             longest, shortest = max(longest, blocks), min(shortest, blocks)
@@ -265,6 +270,7 @@ def grids(
         found[row, COUNT] = count
         found[row, RESIDENT] = resident
         found[row, BLOCKS] = total * copies
+        found[row, VISITED] = visited * (copies // parts)
         found[row, LONGEST] = longest
         found[row, SHORTEST] = shortest
         found[row, ROWS] = min(tile[STAY], length)

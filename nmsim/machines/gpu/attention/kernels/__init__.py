@@ -98,6 +98,12 @@ class AttentionKernels(Spec):
     )
     summary: str
     source: str
+    dtypes: tuple[str, ...] = Field(("fp16", "bf16"), description="number formats of Q, K and V")
+    cache: bool = Field(
+        False,
+        description="made for keys and values that stand in a cache, as of prefill and decode; "
+        "false: for those of a batch, as in training",
+    )
     tiles: tuple[AttentionTile, ...] = Field(
         min_length=1, description="the first that a call fits is taken"
     )
@@ -121,6 +127,14 @@ class AttentionKernels(Spec):
     head_dim_step: Size = Field(32, description="head_dim is padded to a multiple of this")
     constants: AttentionConstants
     fitted: tuple[str, ...] = Field((), max_length=8, description="constants that a fit may set")
+
+    def has(self, phase: str, head_dim: int) -> bool:
+        """Whether there is a kernel of a phase for heads of so many features, however many rows."""
+        return any(
+            tile.phase == phase and head_dim <= tile.head_dim
+            for tile in self.tiles
+            if not tile.most_rows and tile.split is not True
+        )
 
 
 ATTENTION_KERNELS: Catalog[AttentionKernels] = Catalog(
