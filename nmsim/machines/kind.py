@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from nmsim.gemm import Phase
 from nmsim.machines.attention import AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
@@ -192,6 +193,10 @@ class Call:
     ----------
     dtype
         Number format of the operands.
+    accumulator
+        Number format of the sums; "" for what the machine prefers.
+    convolution
+        Phase of a convolution that this is the implicit GEMM of; "" for a GEMM of matrices.
     pattern
         Of the compressed operand; DENSE if none is.
     sparse_operand
@@ -214,6 +219,8 @@ class Call:
     kernel: str = ""
     vector_length: int = 0
     in_turn: int = 0
+    accumulator: str = ""
+    convolution: Phase | Literal[""] = ""
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,8 @@ def run_kernel(
     """
     form = form or found.form
     chip = found.cycle_chip
-    core = core_of(machine, call.dtype, found.library, bulk=found.kernels.operands == "shared")
+    bulk = found.kernels.operands == "shared"
+    core = core_of(machine, call.dtype, found.library, bulk=bulk, accumulator=call.accumulator)
     bits = int(8 * (form.out if split == 1 else PARTIAL))
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")

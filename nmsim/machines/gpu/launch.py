@@ -157,10 +157,15 @@ def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
     return position, native, launch
 
 
+def _call(machine: Gpu, pattern: Pattern = DENSE, position: Side | Literal[""] = "") -> Call:
+    """A call in the number formats of a simulated network."""
+    return Call(machine.dtype, pattern, position, accumulator=machine.accumulator)
+
+
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
     """What a kernel runs a mask of a pattern as, or of none that it covers, its own; else DENSE."""
     tried = (pattern, *machine.native)
-    runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
+    runs = (resolve(machine, _call(machine, one, position)).native for one in tried)
     return next((native for native in runs if not native.is_dense), DENSE)
 
 
@@ -185,7 +190,9 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
         )
         broken = f"{share:.1%} of the mask's groups break"
         note = f"runs dense: {_why_dense(machine, broken)}"
-    return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)[0]
+    g = work.gemm
+    call = replace(_call(machine), convolution=g.phase if g.kind == "conv" else "")
+    return _chosen(machine, work, call, 0.0, share, note)[0]
 
 
 def _compressed(
@@ -196,7 +203,7 @@ def _compressed(
     if not (work.a.is_dense or work.b.is_dense):
         other = "B" if position == "a" else "A"
         note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
-    call = Call(machine.dtype, native, position)
+    call = _call(machine, native, position)
     # Layouts matter to sparse instructions alone.
     cuda_cores = resolve(machine, call).kernels.cuda_cores
     copied = 0.0 if cuda_cores else _copied(machine, work, position)

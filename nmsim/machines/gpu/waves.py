@@ -190,7 +190,7 @@ def held_up(chip: Chip, grid: Grid, leaving: float) -> float:
     if grid.split > 1:
         return 0.0
     drained = max(0.0, grid.written - chip.absorbed) / chip.write
-    return max(0.0, drained - math.ceil(grid.tiles / grid.sms) * leaving)
+    return chip.waiting * max(0.0, drained - math.ceil(grid.tiles / grid.sms) * leaving)
 
 
 def leaving_of(tile: Tile, chip: Chip, grid: Grid) -> float:
