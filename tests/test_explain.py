@@ -383,7 +383,9 @@ def test_parts_of_a_gpu_are_where_they_arise():
     starved = told(large, **{"dram.gbps": 20})
     assert max(starved, key=starved.get) == "dram bandwidth"
     # Memory that is less busy than the SMs still comes late to some of them.
-    assert told(large)["dram bandwidth"] + told(large)["l2 bandwidth"] < 0.05 * sum(told(large).values())
+    assert told(large)["dram bandwidth"] + told(large)["l2 bandwidth"] < 0.05 * sum(
+        told(large).values()
+    )
     assert told(large, **{"timing.throttle": 0.0})["clock"] == 0 < told(large)["clock"]
     # Of 130 columns a tile of 128 and one of 2 are computed.
     wide, ragged = (
