@@ -56,6 +56,11 @@ class AttentionLayer(LayerSpec):
     window: Annotated[int, Field(ge=1)] | None = Field(
         None, description="of keys that a query sees; those that no query sees are not read"
     )
+    cached: Positive | None = Field(
+        None,
+        description="values of a token that are kept for later ones; default: the keys and values "
+        "of kv_heads",
+    )
     input: Input = Field("softmax", description="what made the matrix that weighs the values")
 
     @model_validator(mode="after")
@@ -80,6 +85,18 @@ class AttentionLayer(LayerSpec):
     def values(self) -> int:
         """Features of a value."""
         return self.v_head_dim or self.head_dim
+
+    def cache(self, batch: int) -> int:
+        """Values that one block keeps for tokens to come: of every key, where those can be kept.
+
+        They can where no key changes with a later token: of causal attention, and of a decoder's
+        over what an encoder has read.
+        """
+        queries, keys = self._sizes
+        if not self.causal and keys <= queries:
+            return 0
+        token = self.cached or self.groups * (self.head_dim + self.values)
+        return self.samples(batch) * keys * token
 
     @property
     def copies(self) -> int:

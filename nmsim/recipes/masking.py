@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -67,6 +67,7 @@ def sparse_gemms(
     *,
     phases: Iterable[str] | None = None,
     names: str = "*",
+    counted: bool = True,
 ) -> Iterator[SparseGemm]:
     """The GEMMs of a training step with the masks that a recipe offers.
 
@@ -78,6 +79,8 @@ def sparse_gemms(
         Those wanted; None: all.
     names
         A glob over layer names.
+    counted
+        Notes say how many groups of a mask break its pattern, which takes the mask's bits.
     """
     wanted = None if phases is None else set(phases)
     whole, recipe = list(layers), setting.recipe
@@ -87,11 +90,17 @@ def sparse_gemms(
         if not fnmatchcase(layer.name, names):
             continue
         offers = () if layer.name in left else recipe.operands
-        makers = [_Maker(layer, offer, setting) for offer in offers]
-        for lowered in layer.lower(setting.batch, setting.lowering):
+        makers = [_Maker(layer, offer, setting, counted) for offer in offers]
+        for lowered in _lowered(layer, setting.batch, setting.lowering):
             if wanted is None or lowered.gemm.phase in wanted:
                 work = _masked(lowered, makers, recipe)
                 yield _in_recipe(work, recipe, left_dense=layer.name in left)
+
+
+@lru_cache(maxsize=1024)
+def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
+    """A layer's GEMMs, made once for a run's rows and for its memory."""
+    return tuple(layer.lower(batch, lowering))
 
 
 def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
@@ -156,6 +165,7 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
+    counted: bool = True
 
     @property
     def pattern(self) -> Pattern:
@@ -276,12 +286,14 @@ class _Maker:
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
         """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
-        offer, share = self.offer, mask.broken_groups() / mask.groups
+        offer, share = self.offer, "some"
+        if self.counted or not offer.allow_unfit:
+            share = f"{mask.broken_groups() / mask.groups:.1%}"
         along = f"was made along K of {offer.phases[0]}"
         made = along if self._pruner.structured else "obeys no pattern"
         found = (
             f"{offer.pruner} mask of the {offer.role} {made}; "
-            f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
+            f"in {gemm.phase}, {share} of its groups break {mask.pattern}"
         )
         if not self.offer.allow_unfit:
             raise RecipeError(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, Pass, Stored, kind_of
+from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import OPERANDS, Role
 from nmsim.pruning import PRUNERS
@@ -120,13 +120,13 @@ def mask_steps(
     """
     if not work.gemm.launches or (work.a.is_dense and work.b.is_dense):
         return
-    g, sides = work.gemm, kind_of(machine).stored(machine, work)
-    for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
+    g, sides = work.gemm, stored(machine, work)
+    for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
         operand = OPERANDS[g.phase][position == "b"]
         offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
-        matrix = _Matrix.of(machine, offer, work, position, stored, weights)
+        matrix = _Matrix.of(machine, offer, work, position, side, weights)
         yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
 
 
