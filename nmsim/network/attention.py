@@ -20,21 +20,25 @@ that forms the scores again in backward does more. A list that repeats keys for 
 same MACs, h/g times as many copies, and M (of dV and dK: K) so much smaller.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from nmsim.attention import Attention
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
-from nmsim.network.operand import Input, Lowered, Operand, TensorName
+from nmsim.network.operand import ATTENTION_OPERANDS, Input, Lowered, TensorName
 from nmsim.network.scenario import Positions, Reading
 
 __all__ = ["AttentionLayer"]
 
-_Turned = tuple[TensorName, bool]
-_Product = tuple[Phase, str, str, tuple[int, int, int], _Turned, _Turned]
+_Product = tuple[Phase, str, str, tuple[int, int, int]]
+
+_STACKED = ("score_gradient", "probabilities")
+"""Tensors whose heads come before their rows, as they are made."""
 
 
 class AttentionLayer(LayerSpec):
@@ -153,6 +157,27 @@ class AttentionLayer(LayerSpec):
         }
         return shapes.get(tensor, (samples, self.heads, queries, keys))
 
+    def by_group(self, tensor: TensorName, block: NDArray[Any]) -> NDArray[Any]:
+        """Samples of a tensor as products read them: a matrix a group, heads below each other.
+
+        Parameters
+        ----------
+        block
+            [samples, ...], as ``shape`` has them.
+
+        Returns
+        -------
+        array
+            [samples.groups, rows, features]; rows are those of all heads of a group.
+        """
+        if tensor in _STACKED:
+            heads = block
+        else:
+            count = self.groups if tensor in ("key", "value") else self.heads
+            tokens = block.reshape(len(block), block.shape[1], count, -1)
+            heads = np.moveaxis(tokens, 2, 1)
+        return heads.reshape(len(block) * self.groups, -1, heads.shape[-1])
+
     def attention(self, batch: int) -> Attention:
         """The layer as one operation by size, as a fused kernel runs it; the same two squares."""
         queries, keys = self._sizes
@@ -178,12 +203,12 @@ class AttentionLayer(LayerSpec):
         count = self.samples(checked_batch(batch)) * self.groups
 
         products: list[_Product] = [
-            ("forward", "1/2", "", (q, s, d), ("query", False), ("key", False)),
-            ("forward", "2/2", "", (q, e, s), ("probabilities", False), ("value", True)),
-            ("backward", "1/4", "p", (q, s, e), ("gradient", False), ("value", False)),
-            ("backward", "2/4", "v", (s, e, q), ("probabilities", True), ("gradient", True)),
-            ("backward", "3/4", "q", (q, d, s), ("probabilities", False), ("key", True)),
-            ("backward", "4/4", "k", (s, d, q), ("probabilities", True), ("query", True)),
+            ("forward", "1/2", "", (q, s, d)),
+            ("forward", "2/2", "", (q, e, s)),
+            ("backward", "1/4", "p", (q, s, e)),
+            ("backward", "2/4", "v", (s, e, q)),
+            ("backward", "3/4", "q", (q, d, s)),
+            ("backward", "4/4", "k", (s, d, q)),
         ]
         return [
             Lowered(
@@ -191,8 +216,7 @@ class AttentionLayer(LayerSpec):
                     *sizes, count, self.name, phase, self.repeat, "attention",
                     gradient_of=gradient_of, part=part,
                 ),
-                Operand(*a),
-                Operand(*b),
+                *ATTENTION_OPERANDS[phase, part],
             )
-            for phase, part, gradient_of, sizes, a, b in products
+            for phase, part, gradient_of, sizes in products
         ]  # fmt: skip
