@@ -44,7 +44,9 @@ def test_weights_of_llama_3_70b_are_141_gb():
 def test_the_cache_is_of_every_token_read(model, values, blocks, batch):
     decoded = parts(model, "decode", context=99, batch=batch)["cache"]
     assert decoded == 2 * batch * (99 + 1) * values * blocks
-    assert parts(model, "prefill", tokens=50, batch=batch)["cache"] == 2 * batch * 50 * values * blocks
+    assert (
+        parts(model, "prefill", tokens=50, batch=batch)["cache"] == 2 * batch * 50 * values * blocks
+    )
     assert parts(model, "infer", tokens=50)["cache"] == 0
 
 
@@ -57,7 +59,9 @@ def test_keys_of_a_source_are_cached_and_its_encoder_stays():
     assert prompt["cache"] == 2 * 12 * 2 * 768 * (1 + 300)  # encoders of no later token cache none
 
 
-@pytest.mark.parametrize("model", ["bert-base", "mixtral-8x7b", "deepseek-v3", "resnet50", "t5-base"])
+@pytest.mark.parametrize(
+    "model", ["bert-base", "mixtral-8x7b", "deepseek-v3", "resnet50", "t5-base"]
+)
 def test_weights_are_whole_and_once(model):
     """Experts that no token is sent to, tables of embeddings, weights that two layers share."""
     assert parts(model, "infer")["weights"] == 2 * load_model(model).weights
@@ -143,8 +147,14 @@ def test_capacities_of_the_catalog():
     assert (known[A100], known["a100-sxm4-40gb"], known["a100-pcie-80gb"]) == (80, 40, 80)
     assert known["h100-sxm"] * 1024 == pytest.approx(81559, rel=1e-4)
     assert known[H200] * 1024 == pytest.approx(143771, rel=1e-4)
-    assert (known["rtx3090"], known["v100"], known["tpu-v1"], known["tpu-v3-core"]) == (24, 16, 8, 16)
-    assert known["systolic-128x128-2to4"] is None and known["ideal"] is None
+    assert (known["rtx3090"], known["v100"], known["tpu-v1"], known["tpu-v3-core"]) == (
+        24,
+        16,
+        8,
+        16,
+    )
+    assert known["systolic-128x128-2to4"] is None
+    assert known["ideal"] is None
 
 
 def test_the_first_line_says_what_does_not_fit(command, tmp_path):
@@ -182,7 +192,10 @@ def test_a_schedule_keeps_the_most_of_its_states(command):
     run = ("--steps", "10", "--fidelity", "analytical", "--hardware", A100, "--format", "json")
     code, out, _ = command("train", "vit-tiny", "--recipe", "mdgf-linear", *run)
     assert code == 0
-    both = [held(Point("vit-tiny", hardware=A100, recipe=one)).memory_bytes for one in ("dense", "mdgf-linear")]
+    both = [
+        held(Point("vit-tiny", hardware=A100, recipe=one)).memory_bytes
+        for one in ("dense", "mdgf-linear")
+    ]
     assert json.loads(out)["total"]["memory_bytes"] == max(both)
 
 
@@ -208,4 +221,5 @@ def test_words_of_the_headline():
 def test_a_capacity_is_more_than_nothing(command):
     code, _, err = command("memory", "vit-tiny", "--set", "capacity_gib=0")
     assert code == 2
-    assert "capacity_gib" in err and len(err.splitlines()) == 1
+    assert "capacity_gib" in err
+    assert len(err.splitlines()) == 1

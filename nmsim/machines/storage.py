@@ -47,7 +47,16 @@ def _answer(question: _Question) -> tuple[Stored, Stored]:
 def _promised(mask: Mask) -> tuple[object, ...]:
     """What a mask says of itself before its bits are made."""
     kept = mask.known_kept
-    return mask.pattern, mask.rows, mask.k, mask.regular, mask.fits, mask.indexed, mask.tighter, kept
+    return (
+        mask.pattern,
+        mask.rows,
+        mask.k,
+        mask.regular,
+        mask.fits,
+        mask.indexed,
+        mask.tighter,
+        kept,
+    )
 
 
 def _no_bits() -> Words:

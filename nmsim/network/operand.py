@@ -50,8 +50,8 @@ AttentionRole = Literal["query", "key", "value", "probabilities"]
 TensorName = (
     Literal["activation", "activation_b", "weight", "gradient", "score_gradient"] | AttentionRole
 )
-"""A layer's tensors; ``activation_b`` is the second input of a matmul, ``score_gradient`` what comes
-back through the softmax of an attention."""
+"""A layer's tensors; ``activation_b`` is the second input of a matmul, ``score_gradient`` what
+comes back through the softmax of an attention."""
 
 Role = Literal["activation", "weight", "gradient"] | AttentionRole
 """What a matrix is to the network."""

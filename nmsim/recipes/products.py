@@ -1,8 +1,9 @@
 """Masks of what the products of an attention multiply: queries, keys, values, probabilities.
 
-A mask is made along K of the product that reads the tensor in the first phase that it is offered in:
-along features of queries and keys, along keys of probabilities and values. In the other phase K runs
-along the other axis: a mask that does not obey its pattern there is not offered, and the row says so.
+A mask is made along K of the product that reads the tensor in the first phase that it is offered
+in: of forward, along features of queries and keys, along keys of probabilities and values. In the
+other phase K runs along the other axis: a mask that does not obey its pattern there is not offered,
+and the row says so.
 """
 
 from collections.abc import Iterator
@@ -85,7 +86,9 @@ class ProductMaker:
         matrices = self._matrices()
         rows, k = self._sizes
         if self._pruner.unit == "tile":  # tiles end with their copy
-            return np.concatenate([self._pruned(iter([one]), rows, k) for m in matrices for one in m])
+            return np.concatenate(
+                [self._pruned(iter([one]), rows, k) for m in matrices for one in m]
+            )
         return self._pruned((m.reshape(-1, k) for m in matrices), self._copies * rows, k)
 
     @property

@@ -67,8 +67,8 @@ class Offer(Spec):
     )
     epilogue: bool = Field(
         False,
-        description="made by the kernel that makes the tensor, of an attention: its operations alone "
-        "are charged, no pass over memory",
+        description="made by the kernel that makes the tensor, of an attention: its operations "
+        "alone are charged, no pass over memory",
     )
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"
@@ -102,14 +102,19 @@ class Offer(Spec):
                 raise ValueError(f"{self.role} is no operand of the {phase} GEMM")
         if self.relu and self.role != "activation":
             raise ValueError(f"relu is for activations, not for the {self.role}")
-        if self.epilogue and (self.role not in ATTENTION_ROLES or pruner.unit != "group"):
-            raise ValueError(
-                f"epilogue is true of a {self.pruner} mask of the {self.role}, expected a pruner that "
-                f"looks at a group alone, and a role of {', '.join(ATTENTION_ROLES)}"
-            )
         axes = {_TRANSPOSED[self.role, phase] for phase in self.phases}
         if len(axes) > 1 and not pruner.metadata:
             raise ValueError(f"a {self.pruner} mask is made for K of one axis: offer one per phase")
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_epilogue(self) -> Self:
+        groups = PRUNERS[self.pruner].unit == "group"
+        if self.epilogue and not (self.role in ATTENTION_ROLES and groups):
+            raise ValueError(
+                f"epilogue is true of a {self.pruner} mask of the {self.role}, expected a pruner "
+                f"that looks at a group alone, and a role of {', '.join(ATTENTION_ROLES)}"
+            )
         return self
 
     @property

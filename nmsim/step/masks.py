@@ -139,7 +139,9 @@ def mask_columns(
     return {
         "mask_us": sum(step.us(machine) for step in steps),
         **{
-            f"mask_{role}_us": sum(step.us(machine) for step in steps if _told_as(step.role) == role)
+            f"mask_{role}_us": sum(
+                step.us(machine) for step in steps if _told_as(step.role) == role
+            )
             for role in ROLES
         },
         "mask_work": "; ".join(_told(machine, step) for step in steps),

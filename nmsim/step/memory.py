@@ -56,8 +56,8 @@ ASSUMPTIONS = (
 """What the figures of a training step rest on, line by line."""
 
 INFERENCE = (
-    "weights: of every layer, those that the scenario does not run too; as forward reads them, packed",
-    "  where a mask is offered that the machine can use, in the number format of forward",
+    "weights: of every layer, those that the scenario does not run too; as forward reads them,",
+    "  packed where a mask is offered that the machine can use, in the number format of forward",
     "metadata: of packed weights",
     "cache: keys and values, or what makes them, of every token read, as wide as operands; none to",
     "  infer, where no later token asks for them",
@@ -277,7 +277,9 @@ class _Memory:
             return _Bytes(0.0)
         elements = layer.weights / layer.repeat
         forms: dict[object, _Bytes] = {}
-        if (self.trains and self.bits >= MASTER_BITS) or not gemms:  # looked up in as wide as it is kept
+        if (
+            self.trains and self.bits >= MASTER_BITS
+        ) or not gemms:  # looked up in as wide as it is kept
             forms["dense", self.bits] = _Bytes(elements * self.bits / 8)
         any_axis = kind_of(self.machine).any_axis
         for phase in ("forward", "backward"):
