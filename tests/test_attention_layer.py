@@ -70,9 +70,17 @@ def test_gemms_of_a_group_are_its_heads_below_each_other():
         what = g.gradient_of or {"1/2": "qk", "2/2": "pv"}[g.part]
         weighs = expected[scores.get(what, "prob")]
         a, b = (
-            np.swapaxes(stacked({**matrices, "probabilities": weighs}[side.tensor]), 1, 2)
+            np.swapaxes(
+                stacked(
+                    {**matrices, "probabilities": weighs, "score_gradient": weighs}[side.tensor]
+                ),
+                1,
+                2,
+            )
             if side.transposed
-            else stacked({**matrices, "probabilities": weighs}[side.tensor])
+            else stacked(
+                {**matrices, "probabilities": weighs, "score_gradient": weighs}[side.tensor]
+            )
             for side in (lowered.a, lowered.b)
         )
         assert (a.shape, b.shape) == ((g.count, g.m, g.k), (g.count, g.n, g.k)), what

@@ -190,11 +190,10 @@ def test_python_takes_what_the_command_line_does(command):
     assert [row["cycles"] for row in printed] == list(table["cycles"])
 
 
-def test_a_training_run_and_its_memory_are_of_training(command):
-    for arguments in (("train", "gpt2", "--steps", "3"), ("memory", "gpt2")):
-        code, _, err = command(*arguments, "--scenario", "infer")
-        assert code == 2
-        assert "scenario is 'infer', expected train" in err
+def test_a_training_run_is_of_training(command):
+    code, _, err = command("train", "gpt2", "--steps", "3", "--scenario", "infer")
+    assert code == 2
+    assert "scenario is 'infer', expected train" in err
     assert set(SCENARIOS) == {"train", "infer", "prefill", "decode"}
     with pytest.raises(UnknownName, match="did you mean 'prefill'"):
         Scenario("prefil")

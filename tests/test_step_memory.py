@@ -41,6 +41,7 @@ def test_a_dense_step_by_hand(kept):
         "gradients": 2 * I * O,
         "optimizer": 4 * I * O,
         "activations": 2 * 2 * T * I,
+        "cache": 0,
         "workspace": 2 * 2 * T * (I + O),
         "all": 12 * I * O + 4 * T * I + 4 * T * (I + O),
     }

@@ -24,6 +24,7 @@ from nmsim.machines.kind import (
     kind_of,
 )
 from nmsim.machines.simulation import ENGINES, attention_time, simulate, simulate_dense
+from nmsim.machines.storage import stored
 from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "load_hardware",
     "simulate",
     "simulate_dense",
+    "stored",
 ]
 
 import_kinds(sys.modules[__name__])

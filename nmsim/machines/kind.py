@@ -72,6 +72,9 @@ class Machine(Spec):
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
     )
+    capacity_gib: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None, description="memory that a run may fill, GiB of 2^30 bytes; null: not known, no limit"
+    )
     measured_as: tuple[MeasuredAs, ...] = Field(
         (), description="what tables of measured times call it; none: no row is taken to be its"
     )
@@ -83,6 +86,11 @@ class Machine(Spec):
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
+
+    @property
+    def capacity_bytes(self) -> int | None:
+        """Bytes of its memory; None: not known."""
+        return None if self.capacity_gib is None else int(self.capacity_gib * 2**30)
 
     @property
     def lowering(self) -> Literal["implicit", "columns"]:

@@ -20,35 +20,25 @@ that forms the scores again in backward does more. A list that repeats keys for 
 same MACs, h/g times as many copies, and M (of dV and dK: K) so much smaller.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from nmsim.attention import Attention
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
-from nmsim.network.operand import Input, Lowered, Operand, TensorName
+from nmsim.network.operand import ATTENTION_OPERANDS, Input, Lowered, TensorName
 from nmsim.network.scenario import Positions, Reading
 
 __all__ = ["AttentionLayer"]
 
 _PHASES: tuple[Phase, ...] = ("forward", "backward")
 
-
-def _turned(tensor: TensorName) -> Operand:
-    return Operand(tensor, transposed=True)
-
-
-_OPERANDS = {
-    ("forward", "1/2"): (Operand("query"), Operand("key")),
-    ("forward", "2/2"): (Operand("probabilities"), _turned("value")),
-    ("backward", "1/4"): (Operand("gradient"), Operand("value")),
-    ("backward", "2/4"): (_turned("probabilities"), _turned("gradient")),
-    ("backward", "3/4"): (Operand("probabilities"), _turned("key")),
-    ("backward", "4/4"): (_turned("probabilities"), _turned("query")),
-}
-"""Operands A and B of each product, by phase and part."""
+_STACKED = ("score_gradient", "probabilities")
+"""Tensors whose heads come before their rows, as they are made."""
 
 
 class AttentionLayer(LayerSpec):
@@ -69,6 +59,11 @@ class AttentionLayer(LayerSpec):
     causal: bool = Field(False, description="a query sees no later key; GEMMs are whole squares")
     window: Annotated[int, Field(ge=1)] | None = Field(
         None, description="of keys that a query sees; those that no query sees are not read"
+    )
+    cached: Positive | None = Field(
+        None,
+        description="values of a token that are kept for later ones; default: the keys and values "
+        "of kv_heads",
     )
     input: Input = Field("softmax", description="what made the matrix that weighs the values")
 
@@ -94,6 +89,18 @@ class AttentionLayer(LayerSpec):
     def values(self) -> int:
         """Features of a value."""
         return self.v_head_dim or self.head_dim
+
+    def cache(self, batch: int) -> int:
+        """Values that one block keeps for tokens to come: of every key, where those can be kept.
+
+        They can where no key changes with a later token: of causal attention, and of a decoder's
+        over what an encoder has read.
+        """
+        queries, keys = self._sizes
+        if not self.causal and keys <= queries:
+            return 0
+        token = self.cached or self.groups * (self.head_dim + self.values)
+        return self.samples(batch) * keys * token
 
     @property
     def copies(self) -> int:
@@ -150,6 +157,27 @@ class AttentionLayer(LayerSpec):
         }
         return shapes.get(tensor, (samples, self.heads, queries, keys))
 
+    def by_group(self, tensor: TensorName, block: NDArray[Any]) -> NDArray[Any]:
+        """Samples of a tensor as products read them: a matrix a group, heads below each other.
+
+        Parameters
+        ----------
+        block
+            [samples, ...], as ``shape`` has them.
+
+        Returns
+        -------
+        array
+            [samples.groups, rows, features]; rows are those of all heads of a group.
+        """
+        if tensor in _STACKED:
+            heads = block
+        else:
+            count = self.groups if tensor in ("key", "value") else self.heads
+            tokens = block.reshape(len(block), block.shape[1], count, -1)
+            heads = np.moveaxis(tokens, 2, 1)
+        return heads.reshape(len(block) * self.groups, -1, heads.shape[-1])
+
     def attention(self, batch: int) -> Attention:
         """The layer as one operation by size, as a fused kernel runs it; the same two squares."""
         queries, keys = self._sizes
@@ -178,7 +206,7 @@ class AttentionLayer(LayerSpec):
                     gradient_of=one.gradient_of,
                     part=one.part,
                 ),
-                *_OPERANDS[phase, one.part],
+                *ATTENTION_OPERANDS[phase, one.part],
             )
             for phase in _PHASES
             for one in whole.products(phase)

@@ -21,12 +21,16 @@ pattern along both axes of its matrix: ``Operand.transposed`` says which axis a 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from nmsim.gemm import Gemm, Phase
 
 __all__ = [
+    "ATTENTION_OPERANDS",
+    "ATTENTION_ROLES",
     "OPERANDS",
+    "ROLES",
+    "AttentionRole",
     "FileLayout",
     "HasTensors",
     "Input",
@@ -34,19 +38,27 @@ __all__ = [
     "Operand",
     "Role",
     "TensorName",
+    "operands_of",
 ]
 
 Input = Literal["data", "relu", "gelu", "swiglu", "norm", "softmax", "embedding", "linear"]
 """What made a layer's input: its distribution, and for ``data`` that it needs no gradient."""
 
-TensorName = Literal[
-    "activation", "activation_b", "weight", "gradient", "query", "key", "value", "probabilities"
-]
-"""A layer's tensors; ``activation_b`` is the second input of a matmul, the last four are those of
-an attention."""
+AttentionRole = Literal["query", "key", "value", "probabilities"]
+"""Tensors of an attention that its products multiply."""
 
-Role = Literal["activation", "weight", "gradient"]
+TensorName = (
+    Literal["activation", "activation_b", "weight", "gradient", "score_gradient"] | AttentionRole
+)
+"""A layer's tensors; ``activation_b`` is the second input of a matmul, ``score_gradient`` what
+comes back through the softmax of an attention."""
+
+Role = Literal["activation", "weight", "gradient"] | AttentionRole
 """What a matrix is to the network."""
+
+ATTENTION_ROLES: tuple[AttentionRole, ...] = get_args(AttentionRole)
+
+ROLES: tuple[Role, ...] = ("activation", "weight", "gradient", *ATTENTION_ROLES)
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,28 @@ OPERANDS: Mapping[Phase, tuple[Operand, Operand]] = {
     "backward": (Operand("gradient"), Operand("weight", transposed=True)),
     "update": (Operand("gradient", transposed=True), Operand("activation", transposed=True)),
 }
+
+ATTENTION_OPERANDS: Mapping[tuple[Phase, str], tuple[Operand, Operand]] = {
+    ("forward", "1/2"): (Operand("query"), Operand("key")),
+    ("forward", "2/2"): (Operand("probabilities"), Operand("value", transposed=True)),
+    ("backward", "1/4"): (Operand("gradient"), Operand("value")),
+    ("backward", "2/4"): (
+        Operand("probabilities", transposed=True),
+        Operand("gradient", transposed=True),
+    ),
+    ("backward", "3/4"): (Operand("score_gradient"), Operand("key", transposed=True)),
+    ("backward", "4/4"): (
+        Operand("score_gradient", transposed=True),
+        Operand("query", transposed=True),
+    ),
+}
+"""Operands of the products of an attention, by phase and part (``nmsim.network.attention``)."""
+
+
+def operands_of(gemm: Gemm) -> tuple[Operand, Operand]:
+    """How a GEMM of a layer reads its tensors."""
+    product = gemm.kind == "attention" and bool(gemm.part)
+    return ATTENTION_OPERANDS[gemm.phase, gemm.part] if product else OPERANDS[gemm.phase]
 
 
 class HasTensors(Protocol):

@@ -116,7 +116,12 @@ class Scenario:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases that are run."""
-        return PHASES if self.name == "train" else ("forward",)
+        return PHASES if self.trains else ("forward",)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has a training step."""
+        return self.name == "train"
 
     @property
     def samples(self) -> int:

@@ -77,7 +77,7 @@ class Synthetic:
             return _weights(rng, shape)
         if tensor == "gradient":
             return _gradients(rng, shape)
-        made_by = "linear" if tensor == "activation_b" else layer.input
+        made_by = layer.input if tensor in ("activation", "probabilities") else "linear"
         return _activations(rng, shape, made_by, spatial=layer.spatial)
 
 

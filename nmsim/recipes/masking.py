@@ -5,11 +5,10 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 """
 
 import math
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -21,44 +20,20 @@ from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.network.convolution import Convolution
 from nmsim.network.im2col import column_bits, column_values, tap_bits
-from nmsim.network.layer import Bare, Experts, Layer
-from nmsim.network.lowering import IMPLICIT, Lowering
+from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
+from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
-from nmsim.network.tensors import Rectified, TensorSource
+from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
+from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.recipes.setting import Setting, mask_seed
 from nmsim.windows import Axis, Windows
 
 __all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What masks depend on beside the network, and how its products are laid out as GEMMs."""
-
-    recipe: Recipe
-    pattern: Pattern
-    tensors: TensorSource
-    batch: int = 1
-    seed: int = 0
-    lowering: Lowering = IMPLICIT
-
-
-def mask_seed(seed: int, layer: str, role: str, phase: str) -> int:
-    """Seed of a stochastic pruner for one mask: who draws it so elsewhere gets the same mask.
-
-    Parameters
-    ----------
-    seed
-        Of the run.
-    layer, role, phase
-        What the mask prunes, and the first phase that it is offered in.
-    """
-    key = [seed, *(zlib.crc32(text.encode()) for text in (layer, role, phase))]
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 def sparse_gemms(
@@ -67,6 +42,7 @@ def sparse_gemms(
     *,
     phases: Iterable[str] | None = None,
     names: str = "*",
+    counted: bool = True,
 ) -> Iterator[SparseGemm]:
     """The GEMMs of a training step with the masks that a recipe offers.
 
@@ -78,6 +54,8 @@ def sparse_gemms(
         Those wanted; None: all.
     names
         A glob over layer names.
+    counted
+        Notes say how many groups of a mask break its pattern, which takes the mask's bits.
     """
     wanted = None if phases is None else set(phases)
     whole, recipe = list(layers), setting.recipe
@@ -87,11 +65,17 @@ def sparse_gemms(
         if not fnmatchcase(layer.name, names):
             continue
         offers = () if layer.name in left else recipe.operands
-        makers = [_Maker(layer, offer, setting) for offer in offers]
-        for lowered in layer.lower(setting.batch, setting.lowering):
+        makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
+        for lowered in _lowered(layer, setting.batch, setting.lowering):
             if wanted is None or lowered.gemm.phase in wanted:
                 work = _masked(lowered, makers, recipe)
                 yield _in_recipe(work, recipe, left_dense=layer.name in left)
+
+
+@lru_cache(maxsize=1024)
+def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
+    """A layer's GEMMs, made once for a run's rows and for its memory."""
+    return tuple(layer.lower(batch, lowering))
 
 
 def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
@@ -107,7 +91,13 @@ def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseG
     return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
 
 
-def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseGemm:
+def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":
+    if isinstance(layer, AttentionLayer):
+        return ProductMaker(layer, offer, setting)
+    return _Maker(layer, offer, setting, counted)
+
+
+def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> SparseGemm:
     gemm = lowered.gemm
     if not gemm.macs:
         return replace(SparseGemm.dense(gemm), note="no rows, nothing to multiply")
@@ -135,7 +125,7 @@ def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseG
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
 
 
-def _whole_groups(lowered: Lowered, makers: list["_Maker"]) -> int:
+def _whole_groups(lowered: Lowered, makers: list["_AnyMaker"]) -> int:
     """K with the channels of every tap padded to whole groups, where taps follow one another.
 
     K as it is where more is padded than the sparsest mask leaves out, as of few channels.
@@ -156,6 +146,7 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
+    counted: bool = True
 
     @property
     def pattern(self) -> Pattern:
@@ -276,12 +267,14 @@ class _Maker:
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
         """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
-        offer, share = self.offer, mask.broken_groups() / mask.groups
+        offer, share = self.offer, "some"
+        if self.counted or not offer.allow_unfit:
+            share = f"{mask.broken_groups() / mask.groups:.1%}"
         along = f"was made along K of {offer.phases[0]}"
         made = along if self._pruner.structured else "obeys no pattern"
         found = (
             f"{offer.pruner} mask of the {offer.role} {made}; "
-            f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
+            f"in {gemm.phase}, {share} of its groups break {mask.pattern}"
         )
         if not self.offer.allow_unfit:
             raise RecipeError(
@@ -461,6 +454,9 @@ class _Maker:
                 yield out
 
         return rows, k, blocks()
+
+
+_AnyMaker = _Maker | ProductMaker
 
 
 def _turned(words: Words, copies: int, k: int) -> Words:

@@ -9,6 +9,7 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
+from nmsim.report.capacity import headline
 from nmsim.report.memory_table import render_memory
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
@@ -26,6 +27,7 @@ __all__ = [
     "document",
     "figures",
     "frame",
+    "headline",
     "page",
     "phase_summary",
     "point_summaries",

@@ -15,6 +15,7 @@ from nmsim.machines import Machine, load_hardware
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
+from nmsim.run.memory import held
 from nmsim.run.point import Point
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
@@ -74,6 +75,8 @@ class _OfOneRun(Manifest):
     recipe_source: str = ""
     tensors: str = ""
     mask_basis: str = ""
+    memory_bytes: int | None = None
+    capacity_bytes: int | None = None
 
 
 class Simulated(_OfOneRun):
@@ -130,7 +133,7 @@ class Validated(Manifest):
 
 
 class Weighed(Manifest):
-    """The manifest of ``nmsim memory``: what a training step keeps."""
+    """The manifest of ``nmsim memory``: what a step keeps."""
 
     kind: Literal["memory"]
     model: str
@@ -138,7 +141,8 @@ class Weighed(Manifest):
     recipe: str
     pattern: str
     batch: int
-    optimizer: str
+    scenario: str = "train"
+    optimizer: str | None = None
     machine: dict[str, Any]
     assumptions: list[str]
 
@@ -165,6 +169,9 @@ def trained(point: Point, steps: int, command: str) -> Trained:
     """What a stored training run must say; its phases and layers are all."""
     whole = ("phases", "layers", "sample", "compare", "elementwise")
     said = {name: value for name, value in _said(point).items() if name not in whole}
+    if point.setting.recipe.schedule is not None:  # it starts dense, or goes through other patterns
+        both = (load_recipe(point.recipe), load_recipe("dense"))
+        said |= held(point, *both)._asdict()
     return Trained(**origin("train", command), steps=steps, **said)
 
 
@@ -188,6 +195,7 @@ def _said(point: Point) -> Row:
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
         "mask_basis": _basis(workload, machine),
+        **held(point)._asdict(),
         **_recorded(workload),
     }
 

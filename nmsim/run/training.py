@@ -278,6 +278,8 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
             "flops_share": run.total("flops") / (dense.flops * run.steps),
             "dram_bytes": run.total("dram_bytes"),
             "dense_dram_bytes": dense.dram_bytes * run.steps,
+            "memory_bytes": run.about["memory_bytes"],
+            "capacity_bytes": run.about["capacity_bytes"],
         },
         "inference": dict(vars(run.inference)),
     }

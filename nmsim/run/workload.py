@@ -48,6 +48,8 @@ class Workload:
         A trace instead.
     scenario
         What a network is run for.
+    idle
+        Layers of the network that run in training and not in the scenario.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Workload:
         layers: Sequence[Layer | Bare] = (),
         trace: Trace | None = None,
         scenario: Scenario = TRAINING,
+        idle: Sequence[Layer] = (),
     ) -> None:
         self.name = name
         self.source = source
         self.layers = layers
         self.trace = trace
         self.scenario = scenario
+        self.idle = idle
 
     @property
     def default_batch(self) -> int:
@@ -132,7 +136,10 @@ def load_workload(model: Model, scenario: Scenario = TRAINING) -> Workload:
     """
     if (given := _given(model)) is None:
         network = load_model(cast(str | Path, model))
-        return Workload(network.name, network.source, network.at(scenario), scenario=scenario)
+        layers = network.at(scenario)
+        running = {layer.name for layer in layers}
+        idle = [layer for layer in network.layers if layer.name not in running]
+        return Workload(network.name, network.source, layers, scenario=scenario, idle=idle)
     if scenario != TRAINING:
         raise SpecError(
             f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "

@@ -16,12 +16,11 @@ Table 2) takes its solver's time on the cores of the machine's ``host``, its byt
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, Pass, Stored, kind_of
+from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
-from nmsim.network.operand import OPERANDS, Role
+from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
 from nmsim.pruning import PRUNERS
 from nmsim.recipes.recipe import Offer, Recipe
 
@@ -33,7 +32,8 @@ __all__ = [
     "mask_steps",
 ]
 
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Role, ...] = ("activation", "weight", "gradient")
+"""Roles that rows tell apart: what an attention multiplies counts as activations."""
 
 MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "mask_work")
 """Columns of a row that tell of its masks."""
@@ -118,15 +118,16 @@ def mask_steps(
     weights
         Elements of the layer's weight, which a part of a launch does not say.
     """
-    if not work.gemm.launches or (work.a.is_dense and work.b.is_dense):
+    g = work.gemm
+    if not (g.launches or g.kind == "attention") or (work.a.is_dense and work.b.is_dense):
         return
-    g, sides = work.gemm, kind_of(machine).stored(machine, work)
-    for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
-        operand = OPERANDS[g.phase][position == "b"]
+    sides = stored(machine, work)
+    for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
+        operand = operands_of(g)[position == "b"]
         offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
-        matrix = _Matrix.of(machine, offer, work, position, stored, weights)
+        matrix = _Matrix.of(machine, offer, work, position, side, weights)
         yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
 
 
@@ -138,11 +139,17 @@ def mask_columns(
     return {
         "mask_us": sum(step.us(machine) for step in steps),
         **{
-            f"mask_{role}_us": sum(step.us(machine) for step in steps if step.role == role)
+            f"mask_{role}_us": sum(
+                step.us(machine) for step in steps if _told_as(step.role) == role
+            )
             for role in ROLES
         },
         "mask_work": "; ".join(_told(machine, step) for step in steps),
     }
+
+
+def _told_as(role: Role) -> Role:
+    return "activation" if role in ATTENTION_ROLES else role
 
 
 def _told(machine: Machine, step: MaskStep) -> str:
@@ -264,6 +271,9 @@ def _searched(of: _Matrix) -> Iterator[MaskStep]:
     effort = PRUNERS[offer.pruner].effort(of.mask.pattern, offer.options)
     operations, reads = effort.operations * of.elements, effort.reads * of.bytes
     pack = "compress" if of.compressed else "apply"
+    if of.first and offer.epilogue:
+        yield of.step(Pass(f"{offer.pruner} in the epilogue", 0.0, 0.0, operations))
+        return
     if of.first and offer.refresh == 1 and not effort.host_ns:
         flags = of.flags if len(offer.phases) > 1 else 0.0
         name = f"{offer.pruner} and {pack}"
