@@ -54,8 +54,9 @@ def memory_footprint(step: Keeping) -> StepMemory:
     --------
     Of 16-bit weights at 2:4 half is kept, and 2 bits beside each: 9/16.
 
-    >>> found = memory_footprint("bert-base", recipe="transposable", hardware="ideal").total()
-    >>> (found["recipe"]["weights"] + found["recipe"]["metadata"]) / found["dense"]["weights"]
+    >>> found = memory_footprint("bert-base", recipe="transposable", hardware="ideal")
+    >>> last, dense = found.layers[-1], found.dense[-1]
+    >>> (last.weights + last.metadata) / dense.weights
     0.5625
     """
     return footprint_of(step)

@@ -14,7 +14,7 @@ from nmsim.attention import Attention
 from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines.attention import Fusion
-from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle
 from nmsim.machines.systolic.parts import bound_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import transfer_cycles
@@ -43,7 +43,7 @@ def _simulate(machine: SystolicArray, gemm: Gemm, fidelity: str) -> Result:
     if attention is None:
         raise SpecError(f"{machine.name}: GEMM {gemm.layer!r}, expected an attention")
     on_chip = machine.model_copy(update={"dram": machine.dram.model_copy(update=_UNLIMITED)})
-    simulate = cycle.simulate if fidelity == "cycle" else analytical.simulate
+    simulate = simulate_cycle if fidelity == "cycle" else simulate_analytical
     products = _products(attention, gemm.phase)
     runs = [simulate(on_chip, SparseGemm.dense(product), None) for product in products]
     return _written(machine, gemm, attention, runs)
