@@ -68,7 +68,7 @@ def test_weights_are_whole_and_once(model):
 
 
 def test_bert_infers_in_its_weights_and_its_widest_layer():
-    found = parts("bert-base", "infer", batch=4)
+    found = parts("bert-base", "infer", batch=4, hardware="ideal")
     wide = 4 * 128 * (768 + 3072)
     scores = 4 * (128 * 768 * 4 + 12 * 128 * 128)
     assert found["workspace"] == 2 * max(wide, scores)
@@ -76,10 +76,12 @@ def test_bert_infers_in_its_weights_and_its_widest_layer():
 
 
 def test_what_is_cached_has_no_second_copy():
-    found = parts("llama-2-7b", "decode", context=2047, batch=16)
+    found = parts("llama-2-7b", "decode", context=2047, batch=16, hardware="ideal")
     attention = 16 * (4096 + 32 * 2048 + 4096)  # queries, scores, outputs
     logits = 16 * (4096 + 32000)
     assert found["workspace"] == 2 * max(attention, logits)
+    fused = parts("llama-2-7b", "decode", context=2047, batch=16)  # scores stay on chip
+    assert fused["workspace"] == 2 * logits
 
 
 def test_pruned_weights_are_held_as_forward_reads_them():
@@ -134,7 +136,7 @@ def test_like_masks_are_stored_alike(name):
     dense = Mask.dense(128, 512)
     for pattern in ("2:4", "1:4", "4:8"):
         for fits in (True, False):
-            mask = Mask(Pattern.parse(pattern), 256, 512, regular=fits, source=None, fits=fits)
+            mask = Mask(Pattern.parse(pattern), 256, 512, regular=True, source=None, fits=fits)
             work = SparseGemm(gemm, mask, dense)
             assert stored(machine, work) == kind_of(machine).stored(machine, work)
     whole = SparseGemm.dense(gemm)

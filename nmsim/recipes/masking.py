@@ -256,14 +256,7 @@ class _Maker:
 
     @property
     def _tighter(self) -> Pattern | None:
-        """The pattern in lowest terms, if a mask that looks at no value obeys that one too."""
-        common = math.gcd(self.pattern.keep, self.pattern.group)
-        if self._pruner.metadata or common == 1:
-            return None
-        lowest = Pattern(self.pattern.keep // common, self.pattern.group // common)
-        row = np.zeros((1, self.pattern.group))
-        found = Mask.of(prune(row, self.pattern, self.offer.pruner).mask, lowest)
-        return None if found.broken_groups() else lowest
+        return None if self._pruner.metadata else _lowest(self.pattern, self.offer.pruner)
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
         """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
@@ -457,6 +450,17 @@ class _Maker:
 
 
 _AnyMaker = _Maker | ProductMaker
+
+
+@lru_cache(maxsize=64)
+def _lowest(pattern: Pattern, pruner: str) -> Pattern | None:
+    """The pattern in lowest terms, if a mask that looks at no value obeys that one too."""
+    common = math.gcd(pattern.keep, pattern.group)
+    if common == 1:
+        return None
+    lowest = Pattern(pattern.keep // common, pattern.group // common)
+    found = Mask.of(prune(np.zeros((1, pattern.group)), pattern, pruner).mask, lowest)
+    return None if found.broken_groups() else lowest
 
 
 def _turned(words: Words, copies: int, k: int) -> Words:

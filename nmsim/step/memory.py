@@ -64,8 +64,8 @@ INFERENCE = (
     "metadata: of packed weights",
     "cache: keys and values, or what makes them, of every token read, as wide as operands; none to",
     "  infer, where no later token asks for them",
-    "workspace: inputs and output of the layer that takes most, scores of attention included;",
-    "  of keys and values that are cached no second copy",
+    "workspace: inputs and output of the layer that takes most, scores of attention included",
+    "  where no kernel fuses it; of keys and values that are cached no second copy",
 )
 """What the figures of inference rest on, line by line."""
 
@@ -219,7 +219,7 @@ class _Memory:
         kind, ran = kind_of(self.machine), dict[str, Machine]()
         phases = self.asked.scenario.phases
         gemms = sparse_gemms(layers, self.setting, phases=phases, counted=False)
-        for work in as_run(gemms, self.machine, layers, self.setting.batch):
+        for work in as_run(gemms, self.machine, layers, self.setting.batch, self.asked.scenario):
             if work.gemm.macs:
                 own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
                 form = work.number_format
@@ -245,6 +245,8 @@ class _Memory:
         if isinstance(layer, AttentionLayer) and self.asked.scenario.generates:
             cache = layer.cache(batch)
             tensors = [t for t in tensors if not (cache and t in ("key", "value"))]
+        if _fused(gemms) is not None:
+            tensors.remove("probabilities")
         elements = sum(math.prod(layer.shape(name, batch)) for name in (*tensors, "gradient"))
         return Kept(
             layer.name,
