@@ -139,7 +139,10 @@ def test_a_model_runs_on_every_kind_of_machine(name, kind):
     hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)
     table = list(rows(point))
-    assert len(table) == len(load_model(name).gemms(1))
+    fused = {(row["layer"], row["phase"]) for row in table if row["kind"] == "attention"}
+    fused -= {(row["layer"], row["phase"]) for row in table if row["part"]}
+    others = [g for g in load_model(name).gemms(1) if (g.layer, g.phase) not in fused]
+    assert len(table) == len(others) + len(fused)
     for row in table:
         assert 0 < row["macs_useful"] <= row["macs_issued"]
         assert 0 < row["utilization"] <= 1
