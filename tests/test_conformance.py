@@ -139,13 +139,10 @@ def test_a_model_runs_on_every_kind_of_machine(name, kind):
     hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)
     table = list(rows(point))
-    # A kernel that fuses attention is one row a phase, not one a product.
-    fused = {row["layer"] for row in table if row["kind"] == "attention" and not row["part"]}
-    every = [
-        (gemm.layer, gemm.phase, *(() if gemm.layer in fused else (gemm.gradient_of, gemm.part)))
-        for gemm in load_model(name).gemms(1)
-    ]
-    assert len(table) == len(set(every))
+    fused = {(row["layer"], row["phase"]) for row in table if row["kind"] == "attention"}
+    fused -= {(row["layer"], row["phase"]) for row in table if row["part"]}
+    others = [g for g in load_model(name).gemms(1) if (g.layer, g.phase) not in fused]
+    assert len(table) == len(others) + len(fused)
     for row in table:
         assert 0 < row["macs_useful"] <= row["macs_issued"]
         assert 0 < row["utilization"] <= 1
