@@ -8,7 +8,7 @@ those of the output gradient that a pixel of the input had a part in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from numbers import Integral
 from typing import Annotated, Literal
@@ -155,17 +155,26 @@ class Windows:
         if self.along not in ("rows", "k"):
             raise ShapeError(f"windows: along is {self.along!r}, expected rows or k")
 
-    @property
+    def __hash__(self) -> int:
+        """As of its fields, remembered: a GEMM is looked up in many tables."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Of numbers alone: what is pickled hashes alike in another process.
+        return hash((self.images, self.axes, self.channels, self.along == "k"))
+
+    @cached_property
     def pixels(self) -> int:
         """How many windows there are: output pixels, or input pixels for an input's gradient."""
         return self.images * prod(axis.windows for axis in self.axes)
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """Pixels that one window reads."""
         return prod(axis.taps for axis in self.axes)
 
-    @property
+    @cached_property
     def reads(self) -> int:
         """Elements that one window reads: taps and channels."""
         return self.taps * self.channels
@@ -195,7 +204,7 @@ class Windows:
         """Elements of the tensor, whether a window reads them or not."""
         return self.images * prod(axis.size for axis in self.axes) * self.channels
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Elements of the tensor that some window reads, each counted once."""
         return self.images * prod(axis.seen for axis in self.axes) * self.channels

@@ -138,6 +138,8 @@ def tiles_of(machine: SystolicArray, placement: Placement, slots: NDArray[np.int
 
 def _alike(*columns: NDArray[np.int64]) -> list[tuple[int, tuple[int, ...]]]:
     """Distinct rows of some columns, and how often each is there."""
+    if all((one == one[0]).all() for one in columns):  # as of most masks: nothing to sort
+        return [(len(columns[0]), tuple(int(one[0]) for one in columns))]
     rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
     return [(n, tuple(row)) for row, n in zip(rows.tolist(), counts.tolist(), strict=True)]
 
