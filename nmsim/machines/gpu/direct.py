@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 from nmsim.gemm import Gemm
+from nmsim.machines.gpu.chip import resolved
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Pass, Stored
@@ -80,7 +81,7 @@ def direct_of(machine: Gpu, work: SparseGemm) -> Direct:
     read = g.count * _elements(g) * form.bits / 8 / g.parts
     written = g.count * g.m * g.n * form.output_bits / 8
     kernel = Pass("direct", read, written, operations=float(g.m * g.n * g.k * g.count))
-    launch = timed(machine, [Pass("nothing", 0, 0)]).time_us
+    launch = resolved(machine)["launch_us"]
     moving = timed(machine, [kernel._replace(operations=0.0)]).time_us - launch
     lanes = machine.sms * machine.format("fp32").macs_per_clk
     multiplying = kernel.operations / lanes / machine.clock_mhz
