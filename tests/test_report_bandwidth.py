@@ -77,6 +77,12 @@ def test_the_committed_verdicts_follow_from_the_committed_figures(name):
     ]
 
 
+def test_the_layer_is_the_second_of_feed_forward():
+    for name in ("words", "delivery"):
+        assert SECTIONS[name]["figures"]["size"] == [32 * 128, 768, 4 * 768]
+    assert SECTIONS["products"]["figures"]["size"] == [4 * 128, 768, 4 * 768]
+
+
 def test_four_words_come_for_one_at_one_in_four():
     asked = SECTIONS["words"]["figures"]["asked"]["1:4"]
     assert asked_ratio(asked["weights"], metadata=False) == 4

@@ -280,6 +280,15 @@ def test_one_layer_has_the_ticks_of_the_whole_network():
     assert all("in time" in statement for statement in found)
 
 
+def test_attention_in_the_share_of_a_training_step_by_hand():
+    shares = SECTIONS[HUBARA, "utilisation"]["figures"]["shares"]
+    found = shares["Table 4, ours 4:8-T, BERT-base"]["attention"]
+    width, tokens = 768, 128
+    projections, products = 12 * width * width * tokens, 2 * tokens * tokens * width
+    pooler = width * width / 12
+    assert found == pytest.approx(products / (projections + products + pooler), rel=1e-12)
+
+
 def test_one_layer_runs_sparse_where_the_whole_network_does():
     figures = measure_machines("layer3.1.conv2")
     by = {v.statement: v for v in judge_machines(PAPERS[HUBARA].printed, figures)}

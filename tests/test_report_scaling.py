@@ -41,6 +41,11 @@ def test_the_committed_figures_are_what_is_computed():
                 assert both[buffers] == [runs[ARRAYS.index(n)] for n in few]
 
 
+def test_layers_are_a_convolution_of_three_by_three_and_the_second_of_feed_forward():
+    assert FIGURES["layers"]["compute-bound"]["size"] == [32 * 14 * 14, 256, 9 * 256]
+    assert FIGURES["layers"]["memory-bound"]["size"] == [128, 768, 4 * 768]
+
+
 def test_the_committed_statements_follow_from_the_committed_figures():
     found = [(v.statement, v.computed, v.because) for v in judge(FIGURES)]
     assert found == [(s["statement"], s["computed"], s["because"]) for s in STORED["statements"]]

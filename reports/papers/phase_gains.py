@@ -66,7 +66,7 @@ def offered_share(model: str, recipe: str, pattern: str) -> dict[str, float]:
     shown = {one.gemm.layer for one in work if one.gemm.phase == "backward"}
     chosen = {
         "offered": [one for one in work if not (one.a.pattern.is_dense and one.b.pattern.is_dense)],
-        "attention": [one for one in work if one.gemm.kind == "matmul"],
+        "attention": [one for one in work if one.gemm.of_activations],
         "no_backward": [one for one in work if one.gemm.layer not in shown],
     }
     total = sum(one.gemm.macs for one in work)

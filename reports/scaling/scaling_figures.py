@@ -18,9 +18,12 @@ BUFFERS = ("private", "shared")
 RECIPES = {"dense": "dense", "2:4": "asp"}
 LAYERS = {
     "compute-bound": {"model": "resnet50", "layers": "layer3.1.conv2", "batch": 32},
-    "memory-bound": {"model": "bert-base", "layers": "encoder.output", "batch": 1},
+    "memory-bound": {"model": "bert-base", "layers": "encoder.layer.[*].output.dense", "batch": 1},
 }
-"""A convolution of 32 images, and the weights of a layer for the 128 tokens of one sequence."""
+"""A convolution of 32 images, and the weights of a layer for the 128 tokens of one sequence.
+
+``[*]`` is the block's own ``*``: attention's output has a name that a bare one would match.
+"""
 
 MACHINE = "systolic-128x128-2to4"
 
