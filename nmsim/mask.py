@@ -210,6 +210,9 @@ class Mask:
     tighter
         A narrower pattern that every mask of this kind obeys too: 1:2 of one at 4:8 that keeps
         every other element. None: no other is known.
+    known_kept
+        Elements kept, all rows, where that is known without the bits, such as those of an image
+        whose pixels all keep as many and are seen so often. None: it is not.
     """
 
     pattern: Pattern
@@ -220,6 +223,7 @@ class Mask:
     fits: bool = True
     indexed: bool = True
     tighter: Pattern | None = None
+    known_kept: int | None = None
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
@@ -259,7 +263,9 @@ class Mask:
 
     @cached_property
     def kept(self) -> int:
-        """Elements kept, all rows; no bits are made for a regular mask."""
+        """Elements kept, all rows; no bits are made for a regular mask, or where it is known."""
+        if self.known_kept is not None:
+            return self.known_kept
         if self.regular:
             return self.rows * self.pattern.stored(self.k)
         return int(_count_bits(self.words))
@@ -371,7 +377,7 @@ class SparseGemm:
         """Pairs whose mask bits are both set, of all copies and repeats."""
         g = self.gemm
         if self.a.is_dense and self.b.is_dense:
-            return g.macs
+            return g.macs_seen
         if self.a.is_dense:
             return g.m * self.b.kept * g.repeat
         if self.b.is_dense:

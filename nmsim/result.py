@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "totals"]
+__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "macs_left", "totals"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,10 @@ class Result:
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     parts
         Where the cycles go; None where a machine does not tell.
+    partition
+        What each of several arrays gets a part of: "m", "n", "k" or "copies"; "" where one has all.
+    idle_cycles
+        The part of ``compute_cycles`` in which arrays have no work left, mean of all arrays.
     own
         Columns that only machines of its kind have, by name, as far as the model counts them.
     """
@@ -150,6 +154,8 @@ class Result:
     chosen: str = ""
     mask_cycles: int | None = None
     parts: Parts | None = None
+    partition: str = ""
+    idle_cycles: int = 0
     own: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -194,9 +200,10 @@ def optional_column(name: str, unit: str, meaning: str) -> Column:
 
 COMMON_COLUMNS = (
     Column("layer", "", "layer of the network"),
-    Column("kind", "", "conv, linear, matmul or gemm"),
+    Column("kind", "", "conv, linear, experts, matmul, attention or gemm"),
     Column("phase", "", "forward, backward or update"),
-    Column("gradient_of", "", "operand whose gradient a matmul's backward GEMM makes"),
+    Column("gradient_of", "", "operand whose gradient a backward GEMM of activations makes"),
+    optional_column("part", "", "which part of one launch, of how many: 1/4; none: all of it"),
     Column("m", "elements", "rows of C"),
     Column("n", "elements", "columns of C"),
     Column("k", "elements", "reduction length"),
@@ -238,7 +245,7 @@ COMMON_COLUMNS = (
     ),
     Column("macs_dense", "MACs", "M.N.K"),
     Column("macs_issued", "MACs", "slots spent, padding and empty slots included"),
-    Column("macs_useful", "MACs", "pairs whose mask bits are both set"),
+    Column("macs_useful", "MACs", "pairs whose mask bits are both set; none that attention hides"),
     Column("utilization", "fraction", "macs_issued over cycles x peak"),
     Column("dram_read_bytes", "bytes", "read from DRAM, metadata included"),
     Column("dram_write_bytes", "bytes", "written to DRAM"),
@@ -251,8 +258,12 @@ COMMON_COLUMNS = (
     ),
     Column("metadata_bytes", "bytes", "part of dram_read_bytes that is metadata"),
     Column(
-        "scatter_bytes", "bytes", "a col2im pass over a convolution's input gradient; not timed"
+        "scatter_bytes",
+        "bytes",
+        "a pass after the GEMM: columns added up to an image (col2im), or zeros where none reach",
     ),
+    optional_column("scatter_us", "us", "of that pass; part of the step, not of time_us"),
+    optional_column("dense_scatter_us", "us", "the same in the machine's own number format"),
     optional_column("compressed", "", "operands read compressed: a, b or ab"),
     optional_column(
         "misfit_share", "fraction", "selected mask's groups that selectors do not cover"
@@ -323,14 +334,16 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     dense GEMMs in the formats that the rows ran in; None where all ran in the machine's own.
     ``mask_cycles`` are cycles if every mask that can be used were, whether it runs or not, and
     ``mask_speedup`` dense cycles over these; None where no mask can be used. ``speedup_ideal`` is
-    macs_dense over macs_useful: what the masks promise to a machine that skips every pruned MAC and
-    waits for nothing; None where nothing useful is left. ``sparse_share`` is the share of
-    macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than M.N.K: what
-    Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse tensor cores.
+    macs_dense over the MACs that the masks leave (``macs_left``): what they promise to a machine
+    that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
+    the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
+    M.N.K: what Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse
+    tensor cores.
 
-    A step is GEMMs, masks (``mask_us``, also by role) and, where it was estimated, elementwise work
-    (``elementwise_us``): ``step_us``. ``mask_share`` is the masks' part of it. A dense step,
-    ``dense_step_us``, has no masks and the machine's own number format, whatever the recipe;
+    A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
+    (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):
+    ``step_us``. ``mask_share`` is the masks' part of it. A dense step, ``dense_step_us``, has no
+    masks and the machine's own number format, whatever the recipe;
     ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
@@ -360,8 +373,17 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "format_speedup": _format_speedup(rows) if compared else None,
         "mask_cycles": masked,
         "mask_speedup": _quotient(dense, masked),
-        "speedup_ideal": _quotient(sums["macs_dense"], sums["macs_useful"]),
+        "speedup_ideal": _quotient(sums["macs_dense"], sum(map(macs_left, rows))),
     }
+
+
+def macs_left(row: Mapping[str, Any]) -> int:
+    """MACs of a row that its masks leave: all where none is offered.
+
+    Fused attention has fewer useful ones, as causality hides pairs, which is no mask's promise.
+    """
+    left: int = row["macs_useful" if _offered(row) else "macs_dense"]
+    return left
 
 
 def _quotient(numerator: float | None, denominator: float | None) -> float | None:
@@ -388,8 +410,11 @@ def _format_speedup(rows: list[Mapping[str, Any]]) -> float | None:
 
 def _gains(row: Mapping[str, Any]) -> bool:
     """Whether the machine spends fewer slots by a mask than a dense GEMM has MACs."""
-    offered = {row["a_pattern"], row["b_pattern"]} != {"dense"}
-    return offered and bool(row["macs_issued"] < row["macs_dense"])
+    return _offered(row) and bool(row["macs_issued"] < row["macs_dense"])
+
+
+def _offered(row: Mapping[str, Any]) -> bool:
+    return {row["a_pattern"], row["b_pattern"]} != {"dense"}
 
 
 _BESIDE = (
@@ -398,6 +423,7 @@ _BESIDE = (
     "mask_activation_us",
     "mask_gradient_us",
     "elementwise_us",
+    "scatter_us",
 )
 
 
@@ -405,10 +431,13 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     """What a step takes beside its GEMMs, and what is left of the speed-up."""
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
     masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
-    elementwise = beside["elementwise_us"] or 0.0
-    of_dense = _sum_known(rows, "dense_elementwise_us")
-    step = None if masks is None else gemms_us + masks + elementwise
-    dense_step = None if dense is None else dense + (elementwise if of_dense is None else of_dense)
+    others = ("elementwise_us", "scatter_us")
+    step = None if masks is None else gemms_us + masks + sum(beside[one] or 0.0 for one in others)
+    of_dense = (_sum_known(rows, f"dense_{one}") for one in others)
+    others_of_dense = (
+        beside[one] if own is None else own for one, own in zip(others, of_dense, strict=True)
+    )
+    dense_step = None if dense is None else dense + sum(own or 0.0 for own in others_of_dense)
     return {
         "dense_time_us": dense,
         **beside,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -190,15 +191,28 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
 
 def first_error(cls: type[BaseModel], error: ValidationError) -> str:
     """What is first wrong with a document, in one line: the field and what was expected."""
-    rest = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    found = error.errors(include_url=False)
+    # A list whose only entry is wrong is called empty too.
+    found = [one for one in found if one["type"] != "too_short" or not _holds_another(one, found)]
+    rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     # A misspelt field is an unknown one and a missing one: the former says more.
-    errors = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    errors = sorted(found, key=lambda e: e["type"] != "extra_forbidden")
     return f"{_explain(cls, errors[0])}{rest}"
+
+
+def _holds_another(one: Any, found: Sequence[Any]) -> bool:
+    place = one["loc"]
+    return any(len(e["loc"]) > len(place) and e["loc"][: len(place)] == place for e in found)
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
     # Tags of a discriminated union stand in the location but not in the file.
-    location = [part for part in error["loc"] if part not in _tags(cls)]
+    place = [None, *error["loc"]]
+    location = [
+        part
+        for before, part in pairwise(place)
+        if not (isinstance(before, int) and part in _tags(cls))
+    ]
     field = _field(location) or ("" if error["type"] == "value_error" else "the file")
     if error["type"] == "extra_forbidden":
         own = str(location[-1])
@@ -211,9 +225,16 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     value = error["input"]
     if not field and error["type"] == "value_error":  # fields that do not go together
         return message
+    if isinstance(value, Mapping) and error["type"] == "value_error":  # as above, of an entry
+        return f"{field}: {message}"
     if isinstance(value, tuple):  # a list in the file
-        value, message = list(value), message.replace("tuple", "list")
+        value, message = [_as_in_file(one) for one in value], message.replace("tuple", "list")
     return f"{field} is {_shown(value)}: {message}"
+
+
+def _as_in_file(value: Any) -> Any:
+    """A list for a tuple, as the file has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)
@@ -408,6 +429,12 @@ class Catalog(Generic[S]):
         return read_yaml(self.path(name))
 
     def load(self, name: str | Path) -> S:
-        """Read and validate an entry or file."""
+        """Read and validate an entry or file; a text that was read before is not read again."""
         path = self.path(name)
-        return validate(self.schema, read_yaml(path), str(path))
+        loaded: S = _loaded(self.schema, path, _text(path))
+        return loaded
+
+
+@lru_cache(maxsize=256)
+def _loaded(schema: type[S], path: Path, text: str) -> S:
+    return validate(schema, deepcopy(_parsed(path, text)), str(path))

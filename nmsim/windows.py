@@ -6,7 +6,8 @@ matrices lie are meant, and the phases of a strided convolution's input gradient
 those of the output gradient that a pixel of the input had a part in.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from numbers import Integral
@@ -58,6 +59,29 @@ class Axis:
             _check("axis", name, getattr(self, name), 1)
         for name in ("step", "first"):
             _check("axis", name, getattr(self, name), None)
+
+    @property
+    def plain(self) -> bool:
+        """Whether windows are positions: one tap each, and each of them once, in order."""
+        return (self.taps, self.stride, self.first, self.windows) == (1, 1, 0, self.size)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        last = self.first + (self.windows - 1) * self.stride
+        reach = (self.taps - 1) * self.step
+        return min(self.first, self.first + reach) >= 0 and max(last, last + reach) < self.size
+
+    @property
+    def inside_reads(self) -> int:
+        """Pairs of a window and a tap of it that are at a position, not in padding."""
+        return sum(self._inside(self.first + tap * self.step) for tap in range(self.taps))
+
+    def _inside(self, at: int) -> int:
+        """Of the places ``at``, a stride apart, those that are positions."""
+        before = max(0, -(at // self.stride))  # windows whose tap is in front of the tensor
+        after = max(0, -((at - self.size) // self.stride))  # windows whose tap is before its end
+        return max(0, min(self.windows, after) - before)
 
     @property
     def seen(self) -> int:
@@ -152,9 +176,85 @@ class Windows:
         return (self.pixels, self.reads) if self.along == "rows" else (self.reads, self.pixels)
 
     @property
+    def plain(self) -> bool:
+        """Whether the operand is the tensor: every pixel is a window."""
+        return all(axis.plain for axis in self.axes)
+
+    @property
+    def inside(self) -> bool:
+        """Whether no window reaches beyond the edge, into padding."""
+        return all(axis.inside for axis in self.axes)
+
+    @property
+    def inside_reads(self) -> int:
+        """Pixels that windows read, each as often as one does, padding left out."""
+        return self.images * prod(axis.inside_reads for axis in self.axes)
+
+    @property
+    def tensor(self) -> int:
+        """Elements of the tensor, whether a window reads them or not."""
+        return self.images * prod(axis.size for axis in self.axes) * self.channels
+
+    @property
     def elements(self) -> int:
         """Elements of the tensor that some window reads, each counted once."""
         return self.images * prod(axis.seen for axis in self.axes) * self.channels
+
+    def part(self, of: Literal["pixels", "reads"], start: int, stop: int) -> "Windows | None":
+        """Some of the windows, or some of what each reads, from one up to another, as windows.
+
+        None if they are none, because they end amid a line of them, or see nothing but padding.
+
+        Examples
+        --------
+        >>> row = Axis(size=8, windows=8, taps=3, first=-1)
+        >>> both = Windows(images=2, axes=(row, row), channels=16)
+        >>> both.part("pixels", 64, 128).shape, both.part("reads", 48, 144).shape
+        ((64, 144), (128, 96))
+        >>> both.part("pixels", 0, 100) is None
+        True
+        """
+        if of == "pixels":
+            block = _block((self.images, *(axis.windows for axis in self.axes)), start, stop)
+        else:
+            block = _block((*(axis.taps for axis in self.axes), self.channels), start, stop)
+        if block is None:
+            return None
+        if of == "pixels":
+            (_, images), *lines = block
+            cut = (
+                replace(axis, windows=many, first=axis.first + at * axis.stride)
+                for axis, (at, many) in zip(self.axes, lines, strict=True)
+            )
+            found = replace(self, images=images, axes=tuple(cut))
+        else:
+            *lines, (_, channels) = block
+            cut = (
+                replace(axis, taps=many, first=axis.first + at * axis.step)
+                for axis, (at, many) in zip(self.axes, lines, strict=True)
+            )
+            found = replace(self, channels=channels, axes=tuple(cut))
+        return found if found.elements else None
+
+
+def _block(sizes: Sequence[int], start: int, stop: int) -> list[tuple[int, int]] | None:
+    """A range of what stands in several dimensions, last fastest: from where, how many, in each.
+
+    None if it is no block.
+    """
+    block: list[tuple[int, int]] = []
+    for i in range(len(sizes)):
+        inner = prod(sizes[i + 1 :])
+        if start % inner == 0 and stop % inner == 0:
+            first = start // inner
+            whole = ((0, size) for size in sizes[i + 1 :])
+            return [*block, (first, stop // inner - first), *whole]
+        first = start // inner
+        if first != (stop - 1) // inner:
+            break
+        block.append((first, 1))
+        start, stop = start - first * inner, stop - first * inner
+    return None
 
 
 def _check(what: str, name: str, value: int, least: int | None) -> None:

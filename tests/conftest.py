@@ -1,9 +1,12 @@
 """Settings that all tests share, and how many examples a drawn test draws."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from nmsim import cli
 
 # Scripts that are run by hand, and kinds of machine, which register themselves where imported.
 collect_ignore = ["campaigns", "kinds"]
@@ -35,3 +38,18 @@ def pytest_itemcollected(item):
     if MOST is not None and own.max_examples > MOST:
         phases = [Phase.explicit, Phase.generate] if MOST < FAST else own.phases
         test._hypothesis_internal_use_settings = settings(own, max_examples=MOST, phases=phases)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command line; its status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nmsim", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        shown = capsys.readouterr()
+        return stop.value.code or 0, shown.out, shown.err
+
+    return run

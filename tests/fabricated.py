@@ -62,6 +62,7 @@ def row(layer, phase, m, n, k, *, pattern="2:4", hardware="systolic-128x128-2to4
         "kind": "conv",
         "phase": phase,
         "gradient_of": "",
+        "part": "",
         "m": m,
         "n": n,
         "k": k,

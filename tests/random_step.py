@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nmsim.network.im2col import column_values, windows
+from nmsim.network.im2col import column_values
 from nmsim.network.layer import Conv, Linear
 
 
@@ -26,7 +26,7 @@ def random_step(layers, batch, seed):
         if isinstance(layer, Conv):
             turned = np.empty((weight.shape[1], rows), np.float32)
             pixels = image.reshape(-1, layer.in_channels)
-            column_values(pixels, windows(layer, batch), 0, turned)
+            column_values(pixels, layer.windows(batch), layer.groups, 0, turned)
             columns, image = turned.T, np.moveaxis(image, -1, 1)
         found[layer.name] = {
             "weight": weight,

@@ -43,9 +43,14 @@ def test_gemms_have_sizes_phase_and_copies():
 
 
 def test_three_gemms_per_layer_scale_with_the_batch():
-    one, many = (nmsim.load_model("resnet50").gemms(batch=b) for b in (1, 32))
+    network = nmsim.load_model("resnet50")
+    one, many = (network.gemms(batch=b, lowering="columns") for b in (1, 32))
     assert len(many) == 3 * len({gemm.layer for gemm in many}) - 1  # data need no gradient
     assert sum(g.macs for g in many) == 32 * sum(g.macs for g in one)
+    parts = [g for g in network.gemms() if g.part]
+    # Three 3 x 3 windows of stride 2, behind a layer that needs a gradient: four parts each.
+    assert [g.part for g in parts] == [f"{n}/4" for n in range(1, 5)] * 3
+    assert len(network.gemms()) == len(one) + 3 * 3
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,8 @@ def test_three_gemms_per_layer_scale_with_the_batch():
         {"pattern": None},
         {"fidelity": "cycles"},
         {"phases": ["fwd"]},
+        {"lowering": "collumns"},
+        {"lowering": "backwards=columns"},
         {"layers": "nope"},
         {"seed": -1},
         {"tensors": "nowhere.npz"},
@@ -111,7 +118,7 @@ def test_pixels_that_windows_cover_are_counted_once():
                 o * stride + t * dilation - padding for o in range(out) for t in range(kernel)
             }
             seen *= len(places & set(range(extent)))
-        if seen:
+        if seen and not layer.pointwise:
             assert layer.lower(1)[0].gemm.a_elements == seen
 
 

@@ -30,7 +30,7 @@ from nmsim.run.point import Point, rows
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_a_recipe_runs_a_layer_of_each_kind(name):
     named = any(offer.layers != "*" for offer in load_recipe(name).operands)
-    kinds = [("bert-base", "encoder.attention.*"), ("resnet18", "layer2.0.conv1")]
+    kinds = [("bert-base", "encoder.layer.*.attention.*"), ("resnet18", "layer2.0.conv1")]
     hardware = next(iter(HARDWARE))
     for model, layers in kinds[: 1 if named else 2]:
         table = list(rows(Point(model=model, recipe=name, layers=layers, hardware=hardware)))
@@ -102,15 +102,35 @@ def test_a_kind_of_machine_fulfils_its_contract(name):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_model_lowers_to_three_gemms_a_layer(name):
+def test_a_layer_has_the_gemms_of_its_phases(name):
     network = load_model(name)
-    gemms = network.gemms(batch=2)
+    gemms = network.gemms(batch=2, lowering="columns")
     for layer in network.layers:
-        own = [gemm for gemm in gemms if gemm.layer == layer.name]
-        fed_by_data = layer.input == "data"
-        assert len(own) == 3 - fed_by_data
-        assert len({gemm.macs for gemm in own}) == 1
+        macs = dict.fromkeys(PHASES, 0)
+        for gemm in gemms:
+            if gemm.layer == layer.name:
+                macs[gemm.phase] += gemm.macs
+        whole = macs["forward"]
+        if layer.type == "embedding":
+            assert whole == sum(macs.values()) == 0
+        elif layer.type == "attention":
+            assert (macs["backward"], macs["update"]) == (2 * whole, 0)
+        else:
+            assert macs["backward"] == (0 if layer.input == "data" else whole)
+            assert macs["update"] == whole > 0
+    assert len({(g.layer, g.phase, g.gradient_of, g.part) for g in gemms}) == len(gemms)
     assert network.source
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_model_has_one_launch_a_layer_and_phase_in_either_lowering(name):
+    def launches(lowering):
+        gemms = load_model(name).gemms(batch=2, lowering=lowering)
+        rows = [(gemm.layer, gemm.phase, gemm.gradient_of, gemm.part) for gemm in gemms]
+        assert len(set(rows)) == len(rows)
+        return [row[:3] for row, gemm in zip(rows, gemms, strict=True) if gemm.launches]
+
+    assert launches("implicit") == launches("columns")
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -119,7 +139,10 @@ def test_a_model_runs_on_every_kind_of_machine(name, kind):
     hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)
     table = list(rows(point))
-    assert len(table) == len(load_model(name).gemms(1))
+    fused = {(row["layer"], row["phase"]) for row in table if row["kind"] == "attention"}
+    fused -= {(row["layer"], row["phase"]) for row in table if row["part"]}
+    others = [g for g in load_model(name).gemms(1) if (g.layer, g.phase) not in fused]
+    assert len(table) == len(others) + len(fused)
     for row in table:
         assert 0 < row["macs_useful"] <= row["macs_issued"]
         assert 0 < row["utilization"] <= 1

@@ -83,7 +83,7 @@ def test_the_commented_examples_are_valid(kind, document):
     written = set(document) | {"name", "seed"}
     if issubclass(SCHEMAS[kind], Machine):  # fields of every machine have a section of their own
         written |= set(Machine.model_fields)
-    assert written >= {name for name, field in SCHEMAS[kind].model_fields.items()}
+    assert written >= {x.alias or name for name, x in SCHEMAS[kind].model_fields.items()}
     if kind == "model":
         forward = sum(gemm.macs for gemm in value.gemms(1) if gemm.phase == "forward")
         parts = sum(part.count for part in value.published.elsewhere)

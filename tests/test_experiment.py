@@ -137,5 +137,10 @@ def test_scatter_is_of_all_copies(tmp_path):
         "layers: [{name: g, type: conv, in_channels: 8, out_channels: 8, kernel: 3, groups: 4, "
         "input_size: 6, repeat: 2}]"
     )
-    (row,) = rows(Point(model=tmp_path / "g.yaml", batch=1, phases=["backward"]))
+    own = {"model": tmp_path / "g.yaml", "batch": 1, "phases": ["backward"]}
+    (row,) = rows(Point(**own, lowering="columns"))
     assert row["scatter_bytes"] == 2 * 8 * (16 * 9 + 36) * 2
+    gbps = Point(**own).machine.dram.gbps
+    assert row["scatter_us"] == pytest.approx(row["scatter_bytes"] / (gbps * 1e3))
+    (row,) = rows(Point(**own))
+    assert row["scatter_bytes"] == row["scatter_us"] == 0

@@ -406,3 +406,23 @@ def test_the_page_prints_what_the_command_prints(run):
     ((command, printed),) = re.findall(r"```\n\$ nmsim explain (.*?)\n(.*?)```", page, re.DOTALL)
     status, out, _ = run(*command.split())
     assert (status, out) == (0, printed)
+
+
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+@pytest.mark.parametrize("hardware", ["systolic-128x128-2to4", "a100-sxm4-80gb"])
+def test_each_part_of_a_launch_is_explained_and_mended_by_itself(hardware, fidelity):
+    own = point(
+        hardware=hardware,
+        fidelity=fidelity,
+        recipe="transposable",
+        layers="layer2.0.conv1",
+        phases=("backward",),
+    )
+    found = list(explain(own))
+    assert [one.document()["part"] for one in found] == ["1/4", "2/4", "3/4", "4/4"]
+    for one in found:
+        adds_up(one)
+        assert one.document()["part"] in explanation_text(one.document()).splitlines()[0]
+        run = explanation._Run(one.machine, one.machine, one.work, one.result, one.result)
+        larger, _ = explanation._mended(own, run, Mend("a larger batch", Effort.SETTING, batch=4))
+        assert (larger.work.gemm.part, larger.work.gemm.k) == (one.work.gemm.part, one.work.k)

@@ -193,8 +193,11 @@ def test_two_of_four_gains_at_most_what_the_instruction_does(name):
     form = machine.format(machine.dtype)
     rate = form.sparse_macs_per_clk / form.macs_per_clk
     tuned = sparse.library.efficiency / dense.library.efficiency
+    # Of dense kernels the fastest: which one a library takes is not what the instruction gains.
+    kernels = ("", *(kernel.name for kernel in dense.kernels.kernels))
     gains = [
-        time(machine, Call(machine.dtype), *size) / time(machine, sparse_call(machine), *size)
+        min(time(machine, Call(machine.dtype, kernel=kernel), *size) for kernel in kernels)
+        / time(machine, sparse_call(machine), *size)
         for size in product((64, 2048, 16384), (512, 4096, 16384), (256, 4096, 16384))
     ]
     assert max(gains) <= min(2, rate) * max(1, tuned)

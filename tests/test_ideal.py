@@ -12,7 +12,9 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import MODELS, load_model
-from nmsim.network.layer import Conv, Linear
+from nmsim.network.convolution import Convolution
+from nmsim.network.layer import AttentionLayer, Embedding, Experts
+from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
@@ -38,12 +40,16 @@ def kept(k):
 
 def spent(layer, batch, phases):
     """MACs that a layer's GEMMs have, and that 2:4 leaves of them, by phase; by hand."""
-    if not isinstance(layer, Conv | Linear):
-        macs = batch * layer.heads * layer.m * layer.n * layer.k * layer.repeat
+    if isinstance(layer, Embedding):
+        return dict.fromkeys(GAINS["fst"], (0, 0))
+    if isinstance(layer, AttentionLayer):
+        square = batch * layer.windows * layer.heads * layer.queries * layer.keys
+        macs = square * (layer.head_dim + layer.values) * layer.repeat
         return {"forward": (macs, macs), "backward": (2 * macs, 2 * macs), "update": (0, 0)}
-    groups = layer.groups if isinstance(layer, Conv) else 1
-    columns = math.prod(layer.output_size) if isinstance(layer, Conv) else layer.tokens
-    rows = math.prod(layer.shape("gradient", batch)[:-1])
+    if isinstance(layer, Experts):
+        return experts(layer, batch, phases)
+    groups = layer.groups if isinstance(layer, Convolution) else 1
+    columns, rows = layer.columns, layer.samples(batch) * layer.columns
     out, *window = layer.shape("weight", batch)
     inner = math.prod(window)
     k = {"forward": inner, "backward": out // groups, "update": rows}
@@ -59,9 +65,21 @@ def spent(layer, batch, phases):
     return counted
 
 
+def experts(layer, batch, phases):
+    """Of experts, whose rows no mask is made for."""
+    o, i = layer.out_features, layer.in_features
+    whole = batch * layer.tokens * layer.per_token * o * i * layer.repeat
+    k = {"forward": i, "backward": o}
+    return {"update": (whole, whole)} | {
+        phase: (whole, whole // k[phase] * kept(k[phase]) if phase in phases else whole)
+        for phase in k
+    }
+
+
 def ran(model, recipe, batch):
-    """The same from runs."""
-    setting = Setting(load_recipe(recipe), TWO_FOUR, Synthetic(0), batch)
+    """The same from runs, of backward as columns."""
+    columns = Lowering.parse("columns")
+    setting = Setting(load_recipe(recipe), TWO_FOUR, Synthetic(0), batch, lowering=columns)
     found = {}
     for work in load_workload(model).sparse_gemms(setting):
         run = machines.simulate(IDEAL, work)

@@ -152,7 +152,7 @@ def test_a_network_is_trained_at_batch_32_and_given_gemms_hold_theirs(tmp_path):
     assert sweep_manifest(read_experiment(tmp_path / "e.yaml"), "test").batches == [32, 1]
     weighed, stated = (nmsim.memory_footprint("vit-tiny", **b) for b in ({}, {"batch": 32}))
     assert weighed.total() == stated.total()
-    assert shown("simulate").count("none: 32 for a network, 1 for GEMMs that are given") == 1
+    assert shown("simulate").count("1 for GEMMs that are given") == 1
 
 
 def test_a_field_without_a_keyword_is_a_programming_error():

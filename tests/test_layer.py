@@ -7,9 +7,12 @@ from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.mask import pack
 from nmsim.network.catalog import Network, load_model
-from nmsim.network.im2col import column_bits, column_values, windows
+from nmsim.network.im2col import column_bits, column_values
 from nmsim.network.layer import Bare, Linear, Matmul
+from nmsim.network.lowering import Lowering
 from nmsim.spec import validate
+
+COLUMNS = Lowering.parse("columns")
 
 CONVS = [
     {"in_channels": 6, "out_channels": 10, "kernel": 3, "input_size": [7, 9]},
@@ -30,7 +33,7 @@ def conv(**fields):
 
 def direct_windows(layer, image):
     """Windows of a batch of NHWC images by slicing: sample, y, x, tap y, tap x, channel."""
-    (sy, sx), (py, px), (dy, dx) = layer.steps
+    (sy, sx), (py, px), (dy, dx) = map(layer.each, ("stride", "padding", "dilation"))
     kh, kw = layer.window
     padded = np.pad(image, ((0, 0), (py, py), (px, px), (0, 0)))
     oh, ow = layer.output_size
@@ -53,12 +56,14 @@ def test_columns_are_the_windows(fields):
     t, g = int(np.prod(seen.shape[:3])), layer.groups
     channels = layer.in_channels // g
     by_copy = np.moveaxis(seen.reshape(t, -1, g, channels), 2, 0).reshape(g, t, -1)
-    w = windows(layer, 2)
+    w = layer.windows(2)
     features = np.empty((g * by_copy.shape[2], t), np.float32)
-    column_values(image.reshape(-1, layer.in_channels), w, 0, features)
+    column_values(image.reshape(-1, layer.in_channels), w, g, 0, features)
     np.testing.assert_array_equal(features.reshape(g, -1, t), np.swapaxes(by_copy, 1, 2))
     bits = image.reshape(-1, layer.in_channels) > 0
-    np.testing.assert_array_equal(column_bits(pack(bits), w), pack(by_copy.reshape(g * t, -1) > 0))
+    np.testing.assert_array_equal(
+        column_bits(pack(bits), w, g), pack(by_copy.reshape(g * t, -1) > 0)
+    )
 
 
 @pytest.mark.parametrize("fields", CONVS)
@@ -68,7 +73,7 @@ def test_three_gemms_of_a_convolution(fields):
     kh, kw = layer.window
     t, g = batch * oh * ow, layer.groups
     i, o = kh * kw * layer.in_channels // g, layer.out_channels // g
-    gemms = {x.gemm.phase: x.gemm for x in layer.lower(batch)}
+    gemms = {x.gemm.phase: x.gemm for x in layer.lower(batch, COLUMNS)}
     sizes = {phase: (x.m, x.n, x.k, x.count) for phase, x in gemms.items()}
     assert sizes == {
         "forward": (t, o, i, g),
@@ -84,9 +89,9 @@ def test_three_gemms_of_a_convolution(fields):
 
 def test_scatter_is_nothing_where_columns_are_pixels():
     pointwise = conv(in_channels=8, out_channels=4, kernel=1, input_size=5)
-    assert pointwise.lower(2)[1].gemm.scatter_elements == 0
+    assert pointwise.lower(2, COLUMNS)[1].gemm.scatter_elements == 0
     window = conv(in_channels=8, out_channels=4, kernel=3, input_size=5)
-    assert window.lower(2)[1].gemm.scatter_elements == 2 * (9 * 72 + 25 * 8)
+    assert window.lower(2, COLUMNS)[1].gemm.scatter_elements == 2 * (9 * 72 + 25 * 8)
 
 
 def test_operands_say_which_axis_k_runs_along():
@@ -129,7 +134,7 @@ def test_images_of_a_sample_are_samples_of_its_tensors():
     assert [x.gemm for x in regions.lower(2)] == [x.gemm for x in plain.lower(6)]
     for tensor in ("activation", "weight", "gradient"):
         assert regions.shape(tensor, 2) == plain.shape(tensor, 6)
-    assert windows(regions, 2) == windows(plain, 6)
+    assert regions.windows(2) == plain.windows(6)
 
 
 def test_a_transposed_convolution_without_overlap_is_a_linear_layer_on_pixels():

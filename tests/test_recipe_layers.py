@@ -10,7 +10,8 @@ from nmsim.gemm import PHASES, Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.schema import in_format
 from nmsim.machines.width import in_own_width
-from nmsim.network.catalog import Network, load_model
+from nmsim.network.catalog import MODELS, Network, load_model
+from nmsim.network.layer_fields import WeightedSpec
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
@@ -101,7 +102,7 @@ def test_first_last_and_named_layers_are_left_dense():
 def test_layers_of_repeated_blocks_and_bare_gemms_are_no_ends():
     bert = load_model("bert-base")
     left = load_recipe("mvue-1to2").leave_dense.names(bert.layers)
-    assert left == {"pooler"}
+    assert left == {"pooler.dense"}
     assert load_recipe("mvue-1to2").leave_dense.names(load_model("resnet18").layers) == {
         "conv1", "fc"
     }  # fmt: skip
@@ -111,13 +112,41 @@ def test_layers_of_repeated_blocks_and_bare_gemms_are_no_ends():
 
 def test_mixed_patterns_stand_where_the_paper_has_them():
     found = patterns(load_recipe("mdgf-exponential-ff+qkv"), network=load_model("vit-b16"))
-    attention = {f"encoder.attention.{name}": "1:4" for name in ("query", "key", "value")}
-    pruned = {"encoder.mlp.0": "1:8", "encoder.mlp.3": "1:8", **attention}
-    assert {layer: pattern for layer, pattern in found.items() if pattern != "dense"} == pruned
+    block = "encoder.layers.encoder_layer_*."
+    assert {layer: pattern for layer, pattern in found.items() if pattern != "dense"} == {
+        f"{block}mlp.0": "1:8", f"{block}mlp.3": "1:8", f"{block}self_attention.in_proj": "1:4"
+    }  # fmt: skip
     bert = patterns(load_recipe("mdgf-exponential-ff"), network=load_model("bert-base"))
     assert [layer for layer, pattern in bert.items() if pattern != "dense"] == [
-        "encoder.intermediate", "encoder.output"
+        "encoder.layer.*.intermediate.dense", "encoder.layer.*.output.dense"
     ]  # fmt: skip
+
+
+FEED_FORWARD = {
+    "bert-large": {"intermediate.dense", "output.dense"},
+    "deepseek-v3": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate",
+                    "mlp.experts.gate_up_proj", "mlp.experts.down_proj",
+                    "mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj",
+                    "mlp.shared_experts.down_proj"},
+    "encoder-decoder": {"MlpBlock_0.Dense_0", "MlpBlock_0.Dense_1"},
+    "gpt-j-6b": {"mlp.fc_in", "mlp.fc_out"},
+    "gpt2": {"mlp.c_fc", "mlp.c_proj"},
+    "llama-3-8b": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
+    "t5-base": {"layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wo",
+                "layer.2.DenseReluDense.wi", "layer.2.DenseReluDense.wo"},
+    "transformer": {"linear1", "linear2"},
+    "wav2vec2-base": {"feed_forward.intermediate_dense", "feed_forward.output_dense"},
+    "whisper-small-encoder": {"fc1", "fc2"},
+}  # fmt: skip
+"""Names of the feed-forward layers behind the number of their block."""
+
+
+@pytest.mark.parametrize(("name", "expected"), FEED_FORWARD.items())
+def test_feed_forward_layers_are_known_by_their_names(name, expected):
+    offers = load_recipe("mdgf-exponential-ff").operands
+    layers = [x for x in load_model(name).layers if isinstance(x, WeightedSpec)]
+    named = [x.name for x in layers if any(offer.names(x.name) for offer in offers)]
+    assert {one.partition("*.")[2] for one in named} == expected
 
 
 @pytest.mark.parametrize("name", ["unstructured-weights", "unstructured-gradients"])
@@ -270,14 +299,14 @@ def test_globs_that_match_no_layer_are_refused(chosen):
         lambda: memory_footprint("vit-tiny", recipe=chosen),
     ):
         with pytest.raises(
-            RecipeError, match=r"layers: \*\.mlpp\.\* matches no layer \(they are c"
+            RecipeError, match=r"layers: \*\.mlpp\.\* matches no layer \(they are p"
         ):
             run()
 
 
 def test_a_layer_that_is_not_asked_for_is_named_all_the_same():
     chosen = recipe(offer(layers="*.mlp.*"))
-    table = list(rows(Point("vit-tiny", recipe=chosen, layers="conv_proj")))
+    table = list(rows(Point("vit-tiny", recipe=chosen, layers="patch_embed.proj")))
     assert {row["note"] for row in table if row["phase"] == "forward"} == {
         "the recipe names no operand of this layer"
     }
@@ -285,7 +314,9 @@ def test_a_layer_that_is_not_asked_for_is_named_all_the_same():
 
 def test_feed_forward_and_qkv_layers_are_named_in_every_transformer():
     chosen = load_recipe("mdgf-exponential-ff+qkv")
-    for name in ("bert-base", "gpt2", "llama-2-7b", "swinv2-base", "t5-base", "vit-b16"):
+    for name in MODELS:
+        if not any(layer.type == "attention" for layer in load_model(name).layers):
+            continue
         chosen.check_names(load_model(name).layers)
 
 

@@ -8,6 +8,7 @@ from nmsim.errors import NmsimError, RecipeError, SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import load_hardware
 from nmsim.network.catalog import Network, load_model
+from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Rectified, Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune
@@ -30,8 +31,10 @@ GAINS = {
 BATCH = 3
 
 
-def setting(recipe, pattern="2:4"):
-    return Setting(load_recipe(recipe), Pattern.parse(pattern), Synthetic(), BATCH)
+def setting(recipe, pattern="2:4", lowering="columns"):
+    """Backward as columns, unless it is said: its operands are forward's matrices, turned."""
+    chosen, how = load_recipe(recipe), Lowering.parse(lowering)
+    return Setting(chosen, Pattern.parse(pattern), Synthetic(), BATCH, lowering=how)
 
 
 def layers_of(*layers):
@@ -160,7 +163,8 @@ def offer(role, *phases, pruner="magnitude", **fields):
 
 
 def masked(chosen, layer, phase, pattern="2:4", batch=BATCH):
-    own = Setting(chosen, Pattern.parse(pattern), Synthetic(), batch)
+    columns = Lowering.parse("columns")
+    own = Setting(chosen, Pattern.parse(pattern), Synthetic(), batch, lowering=columns)
     (work,) = sparse_gemms([layer], own, phases=[phase])
     return work
 

@@ -165,7 +165,7 @@ class TestFrame:
     def test_records_are_plain_and_missing_is_none(self):
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
-        words = ("survivors", "compressed", "chosen", "mask_work", "number_format")
+        words = ("survivors", "compressed", "chosen", "mask_work", "number_format", "partition")
         records = report.records(frame(made))
         assert records == [
             {

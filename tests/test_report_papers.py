@@ -176,7 +176,7 @@ A100 = "a100-sxm4-80gb"
         (XU, "layers", ("gpu", "time_us", "forward"), 1e6, "share of backpropagation"),
         (XU, "layers", ("second", "weights"), 30_000, "Activations over weights"),
         (XU, "strategies", ("strategies", "GX", "masks", "update"), ["gradient"], "GX: one"),
-        (XU, "strategies", ("strategies", "WG", "phases", "backward", "ideal"), 1.5, "WG: one"),
+        (XU, "strategies", ("strategies", "WG", "left", "backward"), 1.5, "WG: one"),
         (XU, "speedups", ("rows", FST, "phases", "all", "ideal"), 1.9, "FST ×3: dense MACs"),
         (XU, "overheads", ("fused", "weight", "ms"), 2.0, "S(Wᵀ): overhead"),
         (BAMBHANIYA, "flops", ("patches",), 197, "Sequence"),

@@ -41,6 +41,7 @@ def test_a_dense_step_by_hand(kept):
         "gradients": 2 * I * O,
         "optimizer": 4 * I * O,
         "activations": 2 * 2 * T * I,
+        "cache": 0,
         "workspace": 2 * 2 * T * (I + O),
         "all": 12 * I * O + 4 * T * I + 4 * T * (I + O),
     }
@@ -119,11 +120,13 @@ def test_a_network_adds_up_and_repeats_count(kept):
     total = found.total()
     assert total["dense"] == total["recipe"]
     assert total["recipe"]["weights"] == 2 * network.weights
-    scores = next(layer for layer in found.layers if layer.layer.endswith("scores"))
-    layer = next(one for one in network.layers if one.name == scores.layer)
-    inputs = (layer.m * layer.k + layer.n * layer.k) * layer.heads * layer.repeat
-    assert scores.activations == 2 * 2 * inputs
-    assert scores.weights == scores.masters == scores.optimizer == 0
+    attention = next(layer for layer in found.layers if layer.layer.endswith("attention.self"))
+    tokens, heads, features, blocks = 128, 12, 64, 12
+    inputs = heads * (3 * tokens * features + tokens * tokens) * blocks
+    assert attention.activations == 2 * 2 * inputs
+    assert attention.weights == attention.masters == attention.optimizer == 0
+    words = next(layer for layer in found.layers if layer.layer.endswith("word_embeddings"))
+    assert (words.weights, words.activations, words.workspace) == (2 * 30522 * 768, 0, 0)
 
 
 def test_repeated_blocks_keep_masks_each_and_share_a_workspace(tmp_path):

@@ -76,7 +76,9 @@ def agree(network, hardware, recipe, pattern, fidelities):
             packed = offer is not None and side.compressed
             key = (offer.phases, layout, side.value_bits) if packed else ("dense", side.value_bits)
             elements = g.n * g.count * side.elements if packed else 128 * 64 * 9
-            forms[key] = elements * side.value_bits / 8, elements * side.index_bits / 8
+            form = elements * side.value_bits / 8, elements * side.index_bits / 8
+            parts = forms.get(key, (0.0, 0.0)) if packed and not g.launches else (0.0, 0.0)
+            forms[key] = form[0] + parts[0], form[1] + parts[1]
         if g.phase == "update" and sides[1].index_bits and chosen.offer_for("activation", g):
             kept = g.n * g.count * sides[1].elements
             dense = min(2 * 56 * 56 * 64, g.n * g.k) * sides[1].value_bits
@@ -101,7 +103,7 @@ def _masks_agree(machine, recipe, work, sides):
     expected = {
         role
         for role, side, mask in zip(roles, sides, masked, strict=True)
-        if side.compressed and not mask.is_dense
+        if side.compressed and not mask.is_dense and work.gemm.launches
     }
     assert packing == expected
 

@@ -129,3 +129,37 @@ def test_what_a_file_lacks_is_named(stored, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not tensors at all")
     with pytest.raises(NmsimError, match=r"bad\.safetensors: expected tensors"):
         whole(TensorFile(tmp_path / "bad.safetensors"), CONV, "weight")
+
+
+BLOCKS = validate(
+    Network,
+    {"layers": [
+        {"name": "h.*.attn.in_proj", "type": "linear", "in_features": 4, "out_features": 6,
+         "repeat": 3, "first_block": 2},
+        {"name": "h.*.mlp", "type": "experts", "experts": 2, "per_token": 1, "in_features": 4,
+         "out_features": 3, "repeat": 3, "first_block": 2},
+        {"name": "h.*.fc", "type": "linear", "in_features": 4, "out_features": 5, "repeat": 2},
+    ]},
+    "test",
+).layers  # fmt: skip
+
+
+def test_a_checkpoints_names_of_blocks_packed_projections_and_experts_are_found(tmp_path):
+    path = tmp_path / "state.safetensors"
+    rng = np.random.default_rng(1)
+    stored = {
+        f"h.{block}.{name}": rng.normal(size=shape).astype(np.float32)
+        for block in range(5)
+        for name, shape in [
+            ("attn.in_proj_weight", (6, 4)), ("mlp", (2, 3, 4)), ("fc.weight", (5, 4))
+        ]
+    }  # fmt: skip
+    save_file(stored, path)
+    first = ("h.2.attn.in_proj_weight", "h.2.mlp", "h.0.fc.weight")
+    for layer, key in zip(BLOCKS, first, strict=True):
+        found = whole(TensorFile(path), layer, "weight")
+        np.testing.assert_array_equal(found, stored[key].reshape(-1, 4))
+    del stored["h.2.mlp"]
+    save_file(stored, path)
+    with pytest.raises(NmsimError, match=r"unknown tensor 'h\.2\.mlp\.weight'"):
+        whole(TensorFile(path), BLOCKS[1], "weight")

@@ -80,7 +80,7 @@ def test_the_tile_is_that_of_the_simulated_gemm(run):
 
 
 def test_one_gemm_of_a_network_is_chosen_by_layer_and_phase(run):
-    chosen = ("--layer", "pooler", "--phase", "update")
+    chosen = ("--layer", "pooler.dense", "--phase", "update")
     assert run("bert-base", *chosen, "--batch", 8, "--out", "tile.json")[0] == 0
     assert json.loads(Path("tile.json").read_text())["otherData"]["GEMM"].startswith("768×768×8")
 

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import residence
 
 from nmsim import load_model
 from nmsim.errors import ShapeError
@@ -40,6 +41,10 @@ def test_elements_are_those_that_some_tap_is_at(seed):
     windows = Windows(int(rng.integers(1, 4)), axes, int(rng.integers(1, 5)))
     seen = np.prod([len(set(positions(axis)) - {None}) for axis in axes])
     assert windows.elements == windows.images * seen * windows.channels
+    inside = np.prod([len([p for p in positions(axis) if p is not None]) for axis in axes])
+    assert windows.inside_reads == windows.images * inside
+    assert windows.inside == (inside == np.prod([len(positions(axis)) for axis in axes]))
+    assert windows.plain == all(positions(axis) == list(range(axis.size)) for axis in axes)
     assert windows.shape == replace(windows, along="k").shape[::-1]
     assert windows.pixels * windows.reads == windows.images * windows.channels * np.prod(
         [len(positions(axis)) for axis in axes]
@@ -76,9 +81,57 @@ def test_every_convolution_with_windows_says_how_it_is_gathered():
     gemms = load_model("resnet50").gemms(batch=2)
     with_windows = [one for one in gemms if one.a_windows or one.b_windows]
     # The first layer, three strided shortcuts and a window of nine in every block; two phases each.
-    assert len(with_windows) == 2 * (1 + 3 + 16)
+    gathers = 2 * (1 + 3 + 16)
+    # Of windows of nine, a part of those that step by two has pixels of its own.
+    spreads = 13 + 3 * 3
+    assert len(with_windows) == gathers + spreads
     for one in with_windows:
         windows = one.a_windows or one.b_windows
-        assert windows.along == {"forward": "rows", "update": "k"}[one.phase]
+        assert windows.along == ("k" if one.phase == "update" else "rows")
         assert hash(one) == hash(replace(one))
         assert json.loads(json.dumps(one.as_dict()))["m"] == one.m
+
+
+def sliced(matrix, of_rows, start, stop):
+    return matrix[start:stop] if of_rows else [row[start:stop] for row in matrix]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_parts_of_windows_are_those_rows_or_columns(seed):
+    """Element by element, but for what elements are called; a part that is none is no block."""
+    rng = np.random.default_rng(seed)
+    axes = tuple(drawn_axis(rng) for _ in range(rng.integers(1, 3)))
+    along = str(rng.choice(["rows", "k"]))
+    windows = Windows(int(rng.integers(1, 3)), axes, int(rng.integers(1, 4)), along)
+    matrix = residence.addresses(windows)
+    found = 0
+    for of, size in (("pixels", windows.pixels), ("reads", windows.reads)):
+        of_rows = (of == "pixels") == (along == "rows")
+        for start, stop in {tuple(sorted(rng.integers(0, size + 1, 2))) for _ in range(40)}:
+            part = windows.part(of, int(start), int(stop)) if start < stop else None
+            if part is None:
+                continue
+            own, wanted = residence.addresses(part), sliced(matrix, of_rows, start, stop)
+            assert part.shape == (len(wanted), len(wanted[0]))
+            pairs = {
+                pair for rows in zip(own, wanted, strict=True) for pair in zip(*rows, strict=True)
+            } - {(None, None)}
+            for side in zip(*pairs, strict=True):
+                assert None not in side
+                assert len(set(side)) == len(pairs)
+            found += 1
+        whole = windows.part(of, 0, size)
+        assert whole == (windows if windows.elements else None)
+    assert found or not windows.elements or windows.pixels == windows.reads == 1
+
+
+def test_parts_end_at_images_lines_and_taps():
+    both = Windows(2, (ROW, ROW), 16)
+    assert both.part("pixels", 64, 128) == Windows(1, (ROW, ROW), 16)
+    lines = both.part("pixels", 8, 24)
+    assert lines.axes[0] == replace(ROW, windows=2, first=0)
+    assert both.part("pixels", 32, 96) is None
+    assert both.part("reads", 48, 96).axes[0] == replace(ROW, taps=1, first=0)
+    assert both.part("reads", 0, 100) is None
+    point = Axis(1, 1, 3, first=-1)
+    assert Windows(1, (point,), 4).part("reads", 0, 4) is None, "padding alone"

@@ -165,7 +165,7 @@ class DigitsNetwork(nn.Module):
 
 def _columns(layer: Conv, image: Tensor) -> Tensor:
     """Unfold an image NCHW into T x (window, channel fastest)."""
-    stride, padding, _ = layer.steps
+    stride, padding = layer.each("stride"), layer.each("padding")
     parts = F.unfold(image, layer.window, padding=padding, stride=stride)
     taps = layer.window[0] * layer.window[1]
     split = parts.reshape(len(image), layer.in_channels, taps, -1)

@@ -115,6 +115,7 @@ def _recorded(outcome: Outcome, step: Step, network: Network, folder: Path) -> i
         batch=BATCH,
         seed=step.draws,
         tensors=tensors,
+        lowering="columns",  # as the networks of the digits multiply
     )
     path = folder / f"{run.network}-step.safetensors"
     said = f"training step {step.number} on 8x8 digits, seed {run.seed}"
@@ -163,6 +164,7 @@ def _survivors(run: Run, step: Step, tensors: dict[str, Any]) -> dict[str, Any]:
             batch=BATCH,
             seed=step.draws,
             tensors=file,
+            lowering="columns",
         )
         return {
             pattern: survivors(replace(whole, pattern=pattern), step.seen) for pattern in PATTERNS

@@ -12,7 +12,8 @@ from nmsim.cli.machine import machine_facts
 from nmsim.cli.machine_schema import machine_schema
 from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
 from nmsim.machines.kind import Facts, Listing
-from nmsim.measured.tables import MEASURED
+from nmsim.measured.attention.tables import ATTENTION_TABLES
+from nmsim.measured.tables import MEASURED, MeasuredFile
 from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.pruning import PRUNERS
 from nmsim.recipes.recipe import RECIPES, Offer, Plan, Recipe, load_recipe
@@ -29,8 +30,10 @@ def _model(name: str) -> Facts:
         ("name", network.name),
         ("summary", network.summary),
         ("source", network.source),
+        ("implementation", network.implementation or "no other than the source's"),
+        ("also called", ", ".join(network.aliases) or "nothing else"),
         ("layers", str(len(network.layers))),
-        ("weights", f"{network.weights:,} elements in GEMMs"),
+        ("weights", f"{network.weights:,} elements, tables of embeddings too"),
         ("forward MACs", f"{sum(gemm.macs for gemm in forward):,} per sample"),
     ]
     if network.published is not None:
@@ -111,8 +114,11 @@ def _engine(name: str) -> Facts:
 
 
 def _measured(name: str) -> Facts:
-    about = MEASURED.load(name)
-    return [("name", name), *((field, str(value)) for field, value in about.model_dump().items())]
+    return [("name", name), *_about(MEASURED.load(name))]
+
+
+def _about(file: MeasuredFile) -> Facts:
+    return [(field, str(value)) for field, value in file.model_dump().items()]
 
 
 LISTINGS: dict[str, Listing] = {
@@ -123,6 +129,11 @@ LISTINGS: dict[str, Listing] = {
     "engines": Listing(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
     **{plural: one for kind in KINDS for plural, one in KINDS[kind].listings.items()},
     "measured": Listing(lambda: MEASURED, lambda name: MEASURED.load(name).summary, _measured),
+    "measured-attention": Listing(
+        lambda: ATTENTION_TABLES,
+        lambda name: ATTENTION_TABLES.load(name).summary,
+        lambda name: [("name", name), *_about(ATTENTION_TABLES.load(name))],
+    ),
 }
 """What one can list and show, by plural name: those of nmsim, and those of kinds of machines."""
 

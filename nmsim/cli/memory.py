@@ -1,4 +1,4 @@
-"""The command ``nmsim memory``: what a training step keeps."""
+"""The command ``nmsim memory``: what a step of training or inference keeps."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,10 @@ import typer
 
 from nmsim.cli.console import show_tables, write
 from nmsim.cli.options import command_line, of_keywords
-from nmsim.report import render_memory
+from nmsim.report import headline, render_memory
 from nmsim.run.manifest import Weighed, origin
 from nmsim.run.memory import Keeping, footprint_of
-from nmsim.step.memory import ASSUMPTIONS
+from nmsim.step.memory import ASSUMPTIONS, INFERENCE
 
 __all__ = ["memory"]
 
@@ -27,27 +27,35 @@ def memory(
     step: Keeping,
     form: Annotated[_Format, typer.Option("--format", help="How to print.")] = _Format.TABLE,
 ) -> None:
-    """What a training step of MODEL keeps in memory, against the dense step."""
+    """What a step of MODEL keeps in memory, against the dense step and what the machine has."""
     machine = step.machine
     found = footprint_of(step)
+    total, trains = found.total(), step.asked.trains
+    against = {
+        "memory_bytes": total["recipe"]["all"],
+        "capacity_bytes": machine.capacity_bytes,
+    }
+    assumptions = ASSUMPTIONS if trains else INFERENCE
     about = Weighed(
         **origin("memory", command_line()),
         model=str(step.model),
         recipe=str(step.recipe),
         pattern=str(step.pattern),
         batch=step.samples,
-        optimizer=step.optimizer,
+        scenario=step.scenario,
+        optimizer=step.optimizer if trains else None,
         hardware=machine.name,
         machine=machine.model_dump(mode="json"),
-        assumptions=list(ASSUMPTIONS),
+        assumptions=list(assumptions),
     ).document()
     if form is _Format.JSON:
         layers = [asdict(layer) for layer in found.layers]
-        write(json.dumps({"manifest": about, "rows": layers, "total": found.total()}, indent=2))
+        write(json.dumps({"manifest": about, "rows": layers, "total": total | against}, indent=2))
         return
-    write(
+    title = (
         f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
-        f"batch {step.samples}, optimizer {step.optimizer}"
+        f"batch {step.samples}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
-    show_tables([render_memory(found.total())])
-    write("\n".join(ASSUMPTIONS))
+    write(headline(title, against))
+    show_tables([render_memory(total)])
+    write("\n".join(assumptions))

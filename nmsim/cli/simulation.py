@@ -15,7 +15,7 @@ from nmsim.cli.options import (
     refuse_file,
     with_kernel,
 )
-from nmsim.report import records, render, step_table, to_csv, to_json, write_report
+from nmsim.report import headline, records, render, step_table, to_csv, to_json, write_report
 from nmsim.result import totals
 from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
@@ -45,16 +45,18 @@ def simulate(
 
 def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> None:
     sums = totals(records(table))
+    sums["all"] |= {name: about[name] for name in ("memory_bytes", "capacity_bytes")}
     if form is Output.JSON:
         write(to_json(about, table, sums))
     elif form is Output.CSV:
         write(to_csv(table))
     else:
-        write(
+        title = (
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
+        write(headline(title, about))
         show_tables([*render(table, sums, width()), step_table(sums)])
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")

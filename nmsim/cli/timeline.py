@@ -22,7 +22,8 @@ MOST_EVENTS = 10_000_000
 """Spans that a trace may be asked for: about 2 GB."""
 
 _KEYWORDS = (
-    *("model", "hardware", "recipe", "pattern", "batch", "phases", "layers", "overrides", "seed"),
+    *("model", "scenario", "tokens", "context", "hardware", "recipe", "pattern", "batch", "phases"),
+    *("layers", "overrides", "seed"),
 )
 """What one GEMM and its masks depend on; a timeline holds no values."""
 

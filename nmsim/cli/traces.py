@@ -14,7 +14,17 @@ from nmsim.run.point import Point
 
 __all__ = ["check", "info", "record"]
 
-_KEYWORDS = ("model", "recipe", "pattern", "batch", "seed", "phases", "layers", "tensors")
+_KEYWORDS = (
+    "model",
+    "recipe",
+    "pattern",
+    "batch",
+    "seed",
+    "phases",
+    "layers",
+    "tensors",
+    "lowering",
+)
 """What masks depend on: no machine is asked."""
 
 

@@ -9,7 +9,7 @@ import typer
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Output, command_line, of_keywords, refuse_file
 from nmsim.errors import SpecError
-from nmsim.report import render_training, segments_csv, write_training
+from nmsim.report import headline, render_training, segments_csv, write_training
 from nmsim.run.point import Job
 from nmsim.run.training import run_training, training_document
 
@@ -43,11 +43,12 @@ def train(
         write(segments_csv(run))
     else:
         about = run["manifest"]
-        write(
+        title = (
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {job.samples}, {wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
+        write(headline(title, about))
         show_tables(render_training(run))
     if out is not None:
         tell(f"wrote {out / 'index.html'}, segments.csv and training.json")

@@ -10,9 +10,16 @@ import typer
 
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Out, command_line, refuse_file
+from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import Fidelity
 from nmsim.measured.accuracy import speedup_rows, summarize
+from nmsim.measured.attention.predict import (
+    judge_shipped,
+    predict_attention,
+    summarize_attention,
+)
+from nmsim.measured.attention.tables import is_attention, read_attention
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
@@ -21,7 +28,7 @@ from nmsim.measured.tables import (
     refuse_predictions,
     with_predictions,
 )
-from nmsim.report import render_validation, write_report
+from nmsim.report import render_attention, render_validation, write_report
 from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
@@ -59,13 +66,12 @@ def validate(
     out: Out = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TABLE,
 ) -> None:
-    """Hold predicted against measured times of GEMMs: errors overall and by group."""
+    """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
-    notes: list[str] = []
-    if measured:
-        files = [read_measured(path) for path in measured]
-    else:
-        files, notes = shipped(hardware)
+    if any(is_attention(path) for path in measured or ()):
+        _attention(measured or [], hardware, by, predictions, out, form)
+        return
+    files, notes = _tables(measured, hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
     found = predict(files, hardware, fidelity, lenient=not measured)
@@ -78,16 +84,63 @@ def validate(
         write_report(out, found.table, _manifest(found, summary, files).document())
     for note in found.notes:
         tell(f"nmsim: {note}")
-    if form is Form.JSON:
-        write(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        for table in render_validation(summary):
-            show_tables([table])
-            write("")
-        _tell_floor(summary)
+    judged = None if measured or by else judge_shipped(hardware)
+    _show(summary, None if judged is None else summarize_attention(judged), form)
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _tables(
+    measured: Sequence[Path] | None, hardware: str | None
+) -> tuple[list[MeasuredTable], list[str]]:
+    """The tables of GEMMs to be held, and what is left out of those that ship."""
+    if measured:
+        return [read_measured(path) for path in measured], []
+    return shipped(hardware)
+
+
+def _show(summary: dict[str, Any], attention: dict[str, Any] | None, form: Form) -> None:
+    """Print errors of GEMMs, and of attention where tables of it were held too."""
+    own = {} if attention is None else {"attention": attention}
+    if form is Form.JSON:
+        _write_json({**summary, **own})
+        return
+    shown = [] if attention is None else render_attention(attention)
+    for table in [*render_validation(summary), *shown]:
+        show_tables([table])
+        write("")
+    _tell_floor(summary)
+
+
+def _attention(
+    paths: Sequence[Path],
+    hardware: str | None,
+    by: str | None,
+    predictions: Path | None,
+    out: Path | None,
+    form: Form,
+) -> None:
+    """Hold tables of attention, among which no table of GEMMs may be."""
+    if out is not None:
+        raise SpecError("--out: pages show GEMMs, expected no table of attention")
+    tables = [read_attention(path) for path in paths]
+    found = predict_attention(tables, hardware)
+    summary = summarize_attention(found, by)
+    if predictions is not None:
+        text = found.text(tables)
+        write_file(predictions, lambda aside: _write_text(aside, text))
+        tell(f"wrote {predictions}")
+    for note in found.notes:
+        tell(f"nmsim: {note}")
+    if form is Form.JSON:
+        _write_json(summary)
+    else:
+        show_tables(render_attention(summary, groups=by is not None))
+
+
+def _write_json(summary: dict[str, Any]) -> None:
+    write(json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -23,7 +23,8 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
-from nmsim.machines.simulation import ENGINES, simulate, simulate_dense
+from nmsim.machines.simulation import ENGINES, attention_time, simulate, simulate_dense
+from nmsim.machines.storage import stored
 from nmsim.result import COMMON_COLUMNS, Column
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "Ran",
     "Sample",
     "Stored",
+    "attention_time",
     "kind_of",
     "load_hardware",
     "simulate",
     "simulate_dense",
+    "stored",
 ]
 
 import_kinds(sys.modules[__name__])

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from nmsim.gemm import Phase
+from nmsim.machines.attention import AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
@@ -70,6 +72,9 @@ class Machine(Spec):
     clock_mhz: Annotated[float, Field(ge=1e-3, le=1e6)] = Field(
         description="cycles per microsecond"
     )
+    capacity_gib: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None, description="memory that a run may fill, GiB of 2^30 bytes; null: not known, no limit"
+    )
     measured_as: tuple[MeasuredAs, ...] = Field(
         (), description="what tables of measured times call it; none: no row is taken to be its"
     )
@@ -81,6 +86,16 @@ class Machine(Spec):
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
+
+    @property
+    def capacity_bytes(self) -> int | None:
+        """Bytes of its memory; None: not known."""
+        return None if self.capacity_gib is None else int(self.capacity_gib * 2**30)
+
+    @property
+    def lowering(self) -> Literal["implicit", "columns"]:
+        """How convolutions are laid out for it where a run does not say."""
+        return "implicit"
 
     @model_validator(mode="before")
     @classmethod
@@ -186,6 +201,10 @@ class Call:
     ----------
     dtype
         Number format of the operands.
+    accumulator
+        Number format of the sums; "" for what the machine prefers.
+    convolution
+        Phase of a convolution that this is the implicit GEMM of; "" for a GEMM of matrices.
     pattern
         Of the compressed operand; DENSE if none is.
     sparse_operand
@@ -208,6 +227,8 @@ class Call:
     kernel: str = ""
     vector_length: int = 0
     in_turn: int = 0
+    accumulator: str = ""
+    convolution: Phase | Literal[""] = ""
 
 
 @dataclass(frozen=True)
@@ -305,7 +326,7 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
-    routines, timeline, explain
+    routines, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -327,6 +348,8 @@ class Kind:
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None
+    attention: AttentionRoutines | None = None
+    fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
     explain: Explain | None = None
 

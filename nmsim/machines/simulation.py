@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
+from nmsim.attention import Attention
+from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
+from nmsim.machines.attention import AttentionCalls, AttentionTime, shapes_of
 from nmsim.machines.kind import FIDELITIES, KINDS, Engine, Machine, Sample, kind_of
 from nmsim.mask import SparseGemm
 from nmsim.registry import unknown_name
 from nmsim.result import Result
 
-__all__ = ["ENGINES", "Engines", "simulate", "simulate_dense"]
+__all__ = ["ENGINES", "Engines", "attention_time", "simulate", "simulate_dense"]
 
 
 class Engines(Mapping[str, Engine]):
@@ -51,7 +55,38 @@ def simulate(
     """
     if fidelity not in FIDELITIES:
         raise unknown_name("fidelity", fidelity, FIDELITIES)
+    if work.gemm.attention is not None:
+        return _fused(machine, work.gemm, fidelity)
+    if not work.gemm.macs:
+        return _nothing(machine, f"{machine.kind}-{fidelity}")
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
+
+
+@lru_cache(maxsize=4096)
+def _fused(machine: Machine, gemm: Gemm, fidelity: str) -> Result:
+    fusion = kind_of(machine).fusion
+    if fusion is None:
+        raise SpecError(f"{machine.name}: runs no attention as one kernel, expected its GEMMs")
+    return fusion.simulate(machine, gemm, fidelity)
+
+
+def _nothing(machine: Any, engine: str) -> Result:
+    """What a GEMM without rows costs: it is not launched."""
+    return Result(
+        engine,
+        kernel="",
+        transposed=False,
+        compute_cycles=0,
+        stall_cycles=0,
+        clock_mhz=machine.clock_mhz,
+        peak_macs=machine.peak_macs,
+        macs_issued=0,
+        dram_read_bytes=0,
+        dram_write_bytes=0,
+        sram_read_bytes=0,
+        metadata_bytes=0,
+        bound="nothing to do",
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -61,3 +96,51 @@ def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Res
     A machine places it as well as it can, and so well as a pruned one. Computed once a process.
     """
     return simulate(machine, SparseGemm.dense(gemm), fidelity)
+
+
+def attention_time(
+    machine: Machine,
+    attention: Attention,
+    phase: str = "forward",
+    library: str = "",
+    *,
+    replayed: bool = False,
+) -> AttentionTime:
+    """What fused attention costs on a machine, all its repeats together.
+
+    Parameters
+    ----------
+    phase
+        forward, which prefill and decode are too, or backward.
+    library
+        Whose kernels run; "" for what the machine has first.
+    replayed
+        The same tensors have just been used: L2 holds what fits.
+
+    Raises
+    ------
+    ShapeError
+        for a phase that attention does not have.
+    SpecError
+        if the machine has no fused attention, or the library no kernel for the head_dim.
+    UnknownName
+        for a library that the machine does not have.
+    """
+    attention.check(phase)
+    routines = kind_of(machine).attention
+    if routines is None:
+        raise SpecError(f"{machine.name}: has no fused attention")
+    calls = AttentionCalls(shapes_of([attention]), phase, library, replayed)
+    found = {name: values[0] for name, values in routines.account(machine, calls).items()}
+    macs, repeat = attention.macs(phase), attention.repeat
+    parts = f", keys in {found['split']} parts" if found["split"] > 1 else ""
+    return AttentionTime(
+        time_us=float(found["time_us"]) * repeat,
+        read_bytes=int(found["read_bytes"]) * repeat,
+        written_bytes=int(found["written_bytes"]) * repeat,
+        beside_bytes=int(found["beside_bytes"]) * repeat,
+        macs=macs,
+        flops=2 * macs,
+        bound=str(found["bound"]),
+        kernel=f"{found['library']} {found['kernel']}{parts}",
+    )

@@ -299,6 +299,7 @@ def call_of(machine: Machine, routine: Routine) -> tuple[Call, str]:
         library=library.lower() if library.lower() in names else library,
         vector_length=int(routine.vector_length or 0),
         in_turn=int(routine.in_turn or IN_TURN),
+        accumulator=routine.dtype_acc.lower(),
     )
     try:
         note = routines.note(machine, call)

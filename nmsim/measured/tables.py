@@ -77,6 +77,7 @@ class Routine(NamedTuple):
     sparsity: str
     sparse_operand: str
     dtype_in: str
+    dtype_acc: str
     vector_length: str
     in_turn: str
 

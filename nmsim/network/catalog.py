@@ -1,14 +1,21 @@
 """Networks: their layers and their published sizes, one YAML file each."""
 
+import re
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from nmsim.errors import NmsimError, SpecError
 from nmsim.gemm import Gemm
-from nmsim.network.layer import Layer, Matmul
+from nmsim.network.layer import Embedding, Layer
+from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.lowering import Lowering
+from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
 from nmsim.registry import unknown_name
-from nmsim.spec import Catalog, Spec
+from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar
 
 __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
 
@@ -37,26 +44,46 @@ class Published(Spec):
 class Network(Spec):
     """A network as the list of its layers that are matrix multiplications."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     name: str = Field("", description="filled in from the file's name")
     summary: str = Field("", description="one line")
     source: str = Field("", description="where the shapes come from")
+    implementation: str = Field(
+        "", description="the library whose layers and names these are, where libraries differ"
+    )
+    aliases: tuple[str, ...] = Field((), description="what others call it; on one line")
     published: Published | None = None
-    layers: tuple[Layer, ...] = Field(min_length=1)
+    sequence: Sequence | None = Field(
+        None, description="tokens that it reads; a number is short for its `tokens`"
+    )
+    declared: tuple[Layer, ...] = Field(
+        min_length=1, alias="layers", description="in the order in which they run"
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         seen: set[str] = set()
-        for layer in self.layers:
-            if layer.name in seen:
-                raise ValueError(f"two layers are named {layer.name!r}")
-            seen.add(layer.name)
+        for layer in self.declared:
+            for name in {layer.name, *layer.names}:
+                if name in seen:
+                    raise ValueError(f"two layers are named {name!r}")
+                seen.add(name)
+        return self
+
+    @model_validator(mode="after")
+    def _words_stand_for_tokens(self) -> Self:
+        try:
+            self.at()
+        except NmsimError as error:
+            raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")
     def _shared_weights_fit(self) -> Self:
-        layers = {layer.name: layer for layer in self.layers}
-        for layer in self.layers:
-            if isinstance(layer, Matmul) or not layer.weight_of:
+        layers = {layer.name: layer for layer in self.declared}
+        for layer in self.declared:
+            if not isinstance(layer, WeightedSpec) or not layer.weight_of:
                 continue
             owner = layer.weight_of
             if owner not in layers:
@@ -66,34 +93,95 @@ class Network(Spec):
             if not _fits(layers[owner], layer):
                 raise ValueError(
                     f"layer {layer.name!r}: weight_of is {owner!r}, expected a layer with a weight "
-                    "of its own, of the same type and shape"
+                    "of its own, of the same type and shape, or an embedding of that shape"
                 )
         return self
 
     @property
     def weights(self) -> int:
-        """Elements of all layers' weights, shared ones once."""
-        return sum(layer.weights for layer in self.layers)
+        """Elements of all layers' weights, tables of embeddings too, shared ones once."""
+        return sum(layer.weights for layer in self.declared)
 
-    def gemms(self, batch: int = 1) -> list[Gemm]:
-        """The GEMMs of a training step: forward, backward and update of every layer.
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of a training step on the network's own sequence."""
+        return self.at()
+
+    @property
+    def generates(self) -> bool:
+        """Whether it predicts tokens, so that it can be prefilled and decode."""
+        return any(getattr(layer, "tokens", None) == "predicted" for layer in self.declared)
+
+    def at(self, scenario: Scenario = TRAINING) -> tuple[Layer, ...]:
+        """The layers that run in a scenario, with numbers for the words in which they say sizes.
+
+        Raises
+        ------
+        SpecError
+            for tokens of a network that has no sequence, or a scenario that it does not have.
+        """
+        if scenario.generates and not self.generates:
+            raise SpecError(
+                f"model {self.name}: scenario is {scenario.name!r}, expected train or infer: "
+                "it predicts no tokens"
+            )
+        if scenario.tokens is not None and self.sequence is None:
+            raise SpecError(
+                f"model {self.name}: tokens is {scenario.tokens}, expected none: "
+                "its layers say their own"
+            )
+        reading = self.sequence.reading(scenario) if self.sequence else Reading()
+        found = (_at(layer, reading) for layer in self.declared)
+        return tuple(layer for layer in found if layer is not None)
+
+    def gemms(
+        self,
+        batch: int = 1,
+        scenario: str = "train",
+        tokens: int | None = None,
+        context: int | None = None,
+        lowering: str | Lowering = "implicit",
+    ) -> list[Gemm]:
+        """The GEMMs of a step: forward, backward and update of every layer, or forward alone.
+
+        Backward of a strided convolution has one for each phase of the stride, told apart by their
+        ``part``; a layer fed by data has none.
 
         Parameters
         ----------
         batch
             Samples in the step.
+        scenario
+            "train"; or "infer", "prefill" and "decode", which run forward alone.
+        tokens, context
+            That a sample has, and that were read before when decoding; None: the network's own
+            (``nmsim.network.scenario``).
+        lowering
+            ``implicit``, as libraries run convolutions, ``columns``, or by phase,
+            ``backward=columns``.
 
         Raises
         ------
-        ShapeError
-            if batch is below 1.
+        ShapeError, SpecError, UnknownName
+            if batch is below 1, the network has no such scenario or no tokens, or a lowering does
+            not exist.
         """
-        return [lowered.gemm for layer in self.layers for lowered in layer.lower(batch)]
+        asked, how = Scenario(scenario, tokens, context), Lowering.parse(lowering)
+        lowered = (one for layer in self.at(asked) for one in layer.lower(batch, how))
+        return [one.gemm for one in lowered if one.gemm.phase in asked.phases]
+
+
+def _at(layer: Layer, reading: Reading) -> Layer | None:
+    try:
+        return layer.at(reading)
+    except SpecError as error:
+        raise SpecError(f"layer {layer.name!r}: {error}") from error
 
 
 def _fits(lender: Layer, borrower: Layer) -> bool:
     """Whether a layer has a weight, and another's is of its shape."""
-    alike = type(lender) is type(borrower) and lender.copies == borrower.copies
+    kinds = (type(borrower), Embedding)
+    alike = isinstance(lender, kinds) and lender.copies == borrower.copies
     same = lender.shape("weight", 1) == borrower.shape("weight", 1)
     return alike and same and lender.weights > 0
 
@@ -109,13 +197,23 @@ MODELS: Catalog[Network] = Catalog("model", _models_folder(), Network)
 """The networks that ship with nmsim."""
 
 
+@lru_cache(maxsize=1)
+def _aliases(files: tuple[Path, ...]) -> Mapping[str, str]:
+    """The networks of the catalog by what others call them."""
+    texts = ((file.stem, file.read_text(encoding="utf-8")) for file in files)
+    said = ((name, re.search(r"^aliases: (.+)$", text, re.MULTILINE)) for name, text in texts)
+    return {alias: name for name, line in said if line for alias in parse_scalar(line[1])}
+
+
 def load_model(name: str | Path) -> Network:
-    """A network by name or from a YAML file.
+    """A network by name, by what others call it, or from a YAML file.
 
     Raises
     ------
     UnknownName, SpecError
         for a name that does not exist or a file that does not describe a network.
     """
-    network = MODELS.load(name)
-    return network.model_copy(update={"name": network.name or MODELS.path(name).stem})
+    files = catalog_files(MODELS.folder)
+    known = name if str(name) in files else _aliases(tuple(files.values())).get(str(name), name)
+    network = MODELS.load(known)
+    return network.model_copy(update={"name": network.name or MODELS.path(known).stem})

@@ -1,16 +1,32 @@
 """Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from nmsim.gemm import Gemm, Phase
+from nmsim.network.attention import AttentionLayer
+from nmsim.network.conv_transposed import ConvTransposed
 from nmsim.network.convolution import Conv
-from nmsim.network.lowering import LayerSpec, Positive, WeightedSpec, checked_batch, three_gemms
-from nmsim.network.operand import OPERANDS, Input, Lowered, Operand, TensorName
+from nmsim.network.embedding import Embedding
+from nmsim.network.experts import Experts
+from nmsim.network.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
+from nmsim.network.lowering import IMPLICIT, Lowering
+from nmsim.network.operand import OPERANDS, FileLayout, Input, Lowered, Operand, TensorName
+from nmsim.network.scenario import Reading, Rows
 
-__all__ = ["Bare", "Conv", "Layer", "Linear", "Matmul"]
+__all__ = [
+    "AttentionLayer",
+    "Bare",
+    "Conv",
+    "ConvTransposed",
+    "Embedding",
+    "Experts",
+    "Layer",
+    "Linear",
+    "Matmul",
+]
 
 
 class Linear(WeightedSpec):
@@ -19,7 +35,10 @@ class Linear(WeightedSpec):
     type: Literal["linear"]
     in_features: Positive
     out_features: Positive
-    tokens: Positive = Field(1, description="rows per sample")
+    tokens: Rows | None = Field(
+        None, description="rows per sample; default: the network's sequence, 1 where it has none"
+    )
+    batched: bool = Field(True, description="rows of every sample; false: of a step, once")
 
     @property
     def copies(self) -> int:
@@ -29,7 +48,18 @@ class Linear(WeightedSpec):
     @property
     def columns(self) -> int:
         """How many columns one sample has: its tokens."""
-        return self.tokens
+        return Reading().rows(self.tokens)
+
+    def samples(self, batch: int) -> int:
+        """How many samples' tokens there are: the batch, or one for the whole step."""
+        return batch if self.batched else 1
+
+    def at(self, reading: Reading) -> Self | None:
+        """With a number for the tokens; None if the word stands for none."""
+        tokens = reading.rows(self.tokens)
+        if not tokens and isinstance(self.tokens, str):
+            return None
+        return self.model_copy(update={"tokens": tokens})
 
     @property
     def weights(self) -> int:
@@ -41,20 +71,19 @@ class Linear(WeightedSpec):
         if tensor == "weight":
             return (self.out_features, self.in_features)
         features = self.in_features if tensor == "activation" else self.out_features
-        return (batch * self.tokens, features)
+        return (self.samples(batch) * self.columns, features)
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """The GEMMs of a training step of the layer; T = batch.tokens."""
-        t = checked_batch(batch) * self.tokens
-        return three_gemms(
-            self,
-            t=t,
-            o=self.out_features,
-            i=self.in_features,
-            count=1,
-            activation_elements=t * self.in_features,
-            scatter=0,
-        )
+        t = self.samples(checked_batch(batch)) * self.columns
+        o, i = self.out_features, self.in_features
+
+        def gemm(m: int, n: int, k: int, phase: Phase) -> Lowered:
+            own = Gemm(m, n, k, 1, self.name, phase, self.repeat, "linear")
+            return Lowered(own, *OPERANDS[phase])
+
+        backward = [] if self.input == "data" else [gemm(t, i, o, "backward")]
+        return [gemm(t, o, i, "forward"), *backward, gemm(o, i, t, "update")]
 
 
 class Matmul(LayerSpec):
@@ -82,6 +111,11 @@ class Matmul(LayerSpec):
         """Elements of the weight: none, a product of activations has no weight."""
         return 0
 
+    @property
+    def saved(self) -> tuple[TensorName, ...]:
+        """Both operands."""
+        return ("activation", "activation_b")
+
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
         rows, columns = {
@@ -90,7 +124,7 @@ class Matmul(LayerSpec):
         }.get(tensor, (self.m, self.n))
         return (batch * self.heads, rows, columns)
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """Forward, and the gradients of A and of B: dA = dC . B and dB = dC^T . A."""
         m, n, k = self.m, self.n, self.k
         count = checked_batch(batch) * self.heads
@@ -112,7 +146,10 @@ class Matmul(LayerSpec):
         ]
 
 
-Layer = Annotated[Conv | Linear | Matmul, Field(discriminator="type")]
+Layer = Annotated[
+    Conv | ConvTransposed | Linear | Experts | Matmul | AttentionLayer | Embedding,
+    Field(discriminator="type"),
+]
 
 
 @dataclass(frozen=True)
@@ -127,9 +164,23 @@ class Bare:
         """Name of the layer that the GEMM is of."""
         return self.gemm.layer
 
+    @property
+    def first_block(self) -> int:
+        """Number of its first block: none is numbered."""
+        return 0
+
     def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
         """Name of the layer that a tensor belongs to: its own."""
         return self.name
+
+    @property
+    def spatial(self) -> int:
+        """How many dimensions its images have: none, its tensors are matrices."""
+        return 0
+
+    def in_file(self, tensor: TensorName, batch: int) -> FileLayout | None:  # noqa: ARG002
+        """How a file lays a tensor out; None: as its shape says."""
+        return None
 
     def samples(self, batch: int) -> int:
         """Entries of its tensors that share no column: the batch."""
@@ -145,7 +196,7 @@ class Bare:
         """How many columns one sample has: one, as a bare GEMM does not say where samples begin."""
         return 1
 
-    def lower(self, batch: int) -> list[Lowered]:
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
         """The GEMM itself, which is not lowered; its sizes hold the whole batch."""
         checked_batch(batch)
         return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]

@@ -1,102 +1,91 @@
-"""What all layers share: a name, repeats, a weight of their own or another's, and their GEMMs."""
+"""How the products of a layer are laid out as GEMMs: a name for each phase of a training step.
 
-from dataclasses import replace
-from typing import Annotated, Literal
+A convolution gathers (forward: windows over its input) or spreads (backward: what its input had a
+part in); a transposed one does so the other way round. What gathers is one GEMM in any lowering,
+whose rows are read through windows. What spreads is
 
-from pydantic import Field
+- ``implicit``: a GEMM over the pixels that come out, which gathers for each of them what it had a
+  part in. Pixels that leave the same rest by the stride meet the same taps: they are a part of the
+  launch, as in cuDNN and CUTLASS, whose kernels for strided input gradients go through them.
+- ``columns``: a GEMM whose every row is a window's worth of products, and then a pass over memory
+  that adds them up where windows overlap (col2im).
+"""
 
-from nmsim.errors import ShapeError
-from nmsim.gemm import Gemm, Phase
-from nmsim.network.operand import OPERANDS, Input, Lowered, TensorName
-from nmsim.spec import Spec
-from nmsim.windows import Windows
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
-__all__ = ["INPUT", "LayerSpec", "Positive", "WeightedSpec", "checked_batch", "three_gemms"]
+from nmsim.errors import SpecError
+from nmsim.gemm import PHASES, Phase
+from nmsim.registry import unknown_name
 
-Positive = Annotated[int, Field(ge=1, le=1 << 31)]
+__all__ = ["IMPLICIT", "LOWERINGS", "Lowering", "LoweringName"]
 
-INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
-"""The description of a layer's field of that name."""
+LoweringName = Literal["implicit", "columns"]
 
-
-class LayerSpec(Spec):
-    """Fields that the YAML of every layer has."""
-
-    name: Annotated[str, Field(min_length=1)] = Field(description="unique; seeds its tensors")
-    repeat: Positive = Field(1, description="identical blocks, launched one after the other")
-
-    def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
-        """Name of the layer that a tensor belongs to: this one's."""
-        return self.name
-
-    def samples(self, batch: int) -> int:
-        """Entries of its tensors that share no column: the batch."""
-        return batch
+LOWERINGS: tuple[LoweringName, ...] = get_args(LoweringName)
 
 
-class WeightedSpec(LayerSpec):
-    """What every layer with a weight says."""
+@dataclass(frozen=True)
+class Lowering:
+    """The lowering of each phase.
 
-    type: Literal["conv", "linear"]
-    input: Input = Field("linear", description=INPUT)
-    weight_of: str = Field("", description="layer whose weight this one shares; counted there")
-
-    def owner(self, tensor: TensorName) -> str:
-        """Name of the layer that a tensor belongs to; a shared weight belongs to another."""
-        return self.weight_of if tensor == "weight" and self.weight_of else self.name
-
-
-def checked_batch(batch: int) -> int:
-    """The batch, checked to be 1 or more.
-
-    Raises
-    ------
-    ShapeError
-        if it is below 1.
-    """
-    if not isinstance(batch, int) or batch < 1:
-        raise ShapeError(f"batch is {batch!r}, expected an integer of 1 or more")
-    return batch
-
-
-def three_gemms(
-    layer: WeightedSpec,
-    *,
-    t: int,
-    o: int,
-    i: int,
-    count: int,
-    activation_elements: int,
-    scatter: int,
-    windows: Windows | None = None,
-) -> list[Lowered]:
-    """Forward, backward and update of a layer with a weight; no backward if data feed it.
-
-    Parameters
-    ----------
-    layer
-        Whose GEMMs.
-    t, o, i
-        Rows of the activation, outputs and inputs of one copy (``nmsim.network.operand``).
-    count
-        Copies in one launch.
-    activation_elements
-        Distinct elements in memory behind one copy's activation.
-    scatter
-        Elements that adding the gradient's columns back into an image reads and writes.
-    windows
-        How the rows of the activation are gathered, where they are.
+    Examples
+    --------
+    >>> Lowering.parse("backward=columns")
+    Lowering(forward='implicit', backward='columns', update='implicit')
+    >>> print(Lowering.parse("columns"), Lowering.parse("backward=columns"))
+    columns forward=implicit,backward=columns,update=implicit
     """
 
-    def gemm(m: int, n: int, k: int, phase: Phase) -> Gemm:
-        return Gemm(m, n, k, count, layer.name, phase, layer.repeat, layer.type)
+    forward: LoweringName = "implicit"
+    backward: LoweringName = "implicit"
+    update: LoweringName = "implicit"
 
-    turned = replace(windows, along="k") if windows else None
-    gemms = [
-        replace(gemm(t, o, i, "forward"), a_elements=activation_elements, a_windows=windows),
-        replace(gemm(t, i, o, "backward"), scatter_elements=scatter),
-        replace(gemm(o, i, t, "update"), b_elements=activation_elements, b_windows=turned),
-    ]
-    if layer.input == "data":
-        del gemms[1]
-    return [Lowered(gemm, *OPERANDS[gemm.phase]) for gemm in gemms]
+    @classmethod
+    def parse(cls, text: "str | Lowering") -> "Lowering":
+        """Read ``columns``, for all phases, or ``backward=columns``, several with commas between.
+
+        Phases that are not named are ``implicit``.
+
+        Raises
+        ------
+        UnknownName, SpecError
+            for a phase or lowering that does not exist, or one phase named twice.
+        """
+        if isinstance(text, Lowering):
+            return text
+        if "=" not in str(text):
+            every = _lowering(str(text))
+            return cls(every, every, every)
+        named: dict[str, LoweringName] = {}
+        for one in str(text).split(","):
+            phase, _, name = one.partition("=")
+            if phase.strip() not in PHASES:
+                raise unknown_name("phase of a lowering", phase.strip(), PHASES)
+            if phase.strip() in named:
+                raise SpecError(f"lowering is {text!r}, expected each phase once")
+            named[phase.strip()] = _lowering(name.strip())
+        return cls(*(named.get(phase, "implicit") for phase in PHASES))
+
+    def of(self, phase: Phase) -> LoweringName:
+        """The lowering of a phase."""
+        name: LoweringName = getattr(self, phase)
+        return name
+
+    def __str__(self) -> str:
+        """As ``parse`` reads it: one name for all phases, or that of each."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        if len(set(named.values())) == 1:
+            return self.forward
+        return ",".join(f"{phase}={name}" for phase, name in named.items())
+
+
+IMPLICIT = Lowering()
+"""As libraries run convolutions."""
+
+
+def _lowering(name: str) -> LoweringName:
+    for known in LOWERINGS:
+        if known == name:
+            return known
+    raise unknown_name("lowering", name, LOWERINGS)

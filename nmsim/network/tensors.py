@@ -5,6 +5,7 @@ held whole. Synthetic tensors are drawn from ``default_rng([seed, crc32(layer), 
 every phase sees the same W, X and dY, and adding a layer changes no other layer.
 """
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,8 +77,8 @@ class Synthetic:
             return _weights(rng, shape)
         if tensor == "gradient":
             return _gradients(rng, shape)
-        made_by = "linear" if tensor == "activation_b" else layer.input
-        return _activations(rng, shape, made_by, image=len(shape) == 4)
+        made_by = layer.input if tensor in ("activation", "probabilities") else "linear"
+        return _activations(rng, shape, made_by, spatial=layer.spatial)
 
 
 @dataclass(frozen=True)
@@ -124,15 +125,16 @@ def _gradients(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[Blo
 
 
 def _activations(
-    rng: np.random.Generator, shape: tuple[int, ...], made_by: str, *, image: bool
+    rng: np.random.Generator, shape: tuple[int, ...], made_by: str, *, spatial: int
 ) -> Iterator[Block]:
     gain = np.exp(rng.standard_normal(shape[-1], np.float32) * np.float32(_CHANNEL_SIGMA))
     # The bit generator of the second branch is its own, as that of a gradient's signs.
     branch = np.random.default_rng(rng.integers(1 << 63)) if made_by == "swiglu" else None
     for rows in _spans(shape):
         block = rng.standard_normal((rows, *shape[1:]), np.float32)
-        if image:
-            _correlate(block, np.float32(_SPATIAL_CORRELATION))
+        for axis in range(1, 1 + spatial):
+            flat = block.reshape(math.prod(shape[1:axis]) * rows, shape[axis], -1)
+            _correlate(flat, np.float32(_SPATIAL_CORRELATION))
         values = _nonlinearity(made_by, block, gain)
         if branch is not None:
             values *= branch.standard_normal(block.shape, np.float32)
@@ -156,26 +158,24 @@ def _nonlinearity(made_by: str, x: Block, gain: Block) -> Block:
 
 @compiled
 def _correlate(x: NDArray[np.float32], rho: np.float32) -> None:
-    """First-order autoregression along height, then width, of NHWC noise; keeps unit variance."""
+    """First-order autoregression along the middle of three axes; keeps unit variance."""
     fresh = np.float32(np.sqrt(np.float32(1) - rho * rho))
-    samples, height, width, channels = x.shape
-    for b in range(samples):
-        for h in range(1, height):
-            for w in range(width):
-                for c in range(channels):
-                    x[b, h, w, c] = rho * x[b, h - 1, w, c] + fresh * x[b, h, w, c]
-        for h in range(height):
-            for w in range(1, width):
-                for c in range(channels):
-                    x[b, h, w, c] = rho * x[b, h, w - 1, c] + fresh * x[b, h, w, c]
+    outer, size, inner = x.shape
+    for b in range(outer):
+        for h in range(1, size):
+            for c in range(inner):
+                x[b, h, c] = rho * x[b, h - 1, c] + fresh * x[b, h, c]
 
 
 @dataclass(frozen=True)
 class TensorFile:
     """Tensors of a safetensors or npz file, named ``<layer>.<tensor>``.
 
-    A convolution's tensors are laid out as PyTorch does (weight OIHW, activation and gradient
-    NCHW), so that a saved ``state_dict`` can be read as it is; all others have features last.
+    A convolution's tensors are laid out as PyTorch does (weight OIHW, of a transposed one IOHW,
+    activation and gradient NCHW, with as many dimensions as it has), so that a saved ``state_dict``
+    can be read as it is; all others have features last. A weight may also be called
+    ``<layer>_weight`` (packed projections) or ``<layer>`` (experts). Of identical blocks it is the
+    first one's tensors that are read.
 
     Raises
     ------
@@ -194,24 +194,34 @@ class TensorFile:
 
     def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, channels last."""
-        key, shape = f"{layer.owner(tensor)}.{tensor}", layer.shape(tensor, batch)
+        shape = layer.shape(tensor, batch)
         with _open(self.path) as tensors:
+            key, *others = _keys(layer, tensor)
+            key = next((other for other in others if other in tensors), key)
             if key not in tensors:
                 raise SpecError(f"{self.path}: {unknown_name('tensor', key, tensors)}")
             array = tensors[key]
-        stored = (shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape
+        layout = layer.in_file(tensor, batch)
+        stored = layout.shape if layout else shape
         batched = array.ndim > 2 and array.shape[-1] == shape[-1] and array.size == np.prod(shape)
-        if array.shape != stored and (len(shape) == 4 or not batched):
+        if array.shape != stored and (layout or not batched):
             raise ShapeError(
                 f"{self.path}: {key} is {_sizes(array.shape)}, expected {_sizes(stored)}"
             )
-        if len(shape) == 4:
-            array = np.moveaxis(array.reshape(stored), 1, -1)
+        if layout:
+            array = array.reshape(layout.split).transpose(layout.order)
         array = array.reshape(shape)
         start = 0
         for rows in _spans(shape):
             yield np.ascontiguousarray(array[start : start + rows])
             start += rows
+
+
+def _keys(layer: HasTensors, tensor: TensorName) -> list[str]:
+    """What a file may call a tensor of a layer, the usual name first."""
+    owner = layer.owner(tensor).replace("*", str(layer.first_block))
+    others = [f"{owner}_{tensor}", owner] if tensor == "weight" else []
+    return [f"{owner}.{tensor}", *others]
 
 
 def _sizes(shape: tuple[int, ...]) -> str:
@@ -228,6 +238,9 @@ class _Lazy(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = self._file.get_tensor(name)
         return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

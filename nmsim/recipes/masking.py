@@ -5,11 +5,10 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 """
 
 import math
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -19,42 +18,22 @@ from numpy.typing import NDArray
 from nmsim.errors import RecipeError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
-from nmsim.network.im2col import column_bits, column_values, windows
-from nmsim.network.layer import Bare, Conv, Layer
+from nmsim.network.convolution import Convolution
+from nmsim.network.im2col import column_bits, column_values, tap_bits
+from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
+from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
-from nmsim.network.tensors import Rectified, TensorSource
+from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
+from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.recipes.setting import Setting, mask_seed
+from nmsim.windows import Axis, Windows
 
 __all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What masks depend on beside the network: recipe, pattern, tensors, batch and seed."""
-
-    recipe: Recipe
-    pattern: Pattern
-    tensors: TensorSource
-    batch: int = 1
-    seed: int = 0
-
-
-def mask_seed(seed: int, layer: str, role: str, phase: str) -> int:
-    """Seed of a stochastic pruner for one mask: who draws it so elsewhere gets the same mask.
-
-    Parameters
-    ----------
-    seed
-        Of the run.
-    layer, role, phase
-        What the mask prunes, and the first phase that it is offered in.
-    """
-    key = [seed, *(zlib.crc32(text.encode()) for text in (layer, role, phase))]
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 def sparse_gemms(
@@ -63,6 +42,7 @@ def sparse_gemms(
     *,
     phases: Iterable[str] | None = None,
     names: str = "*",
+    counted: bool = True,
 ) -> Iterator[SparseGemm]:
     """The GEMMs of a training step with the masks that a recipe offers.
 
@@ -74,6 +54,8 @@ def sparse_gemms(
         Those wanted; None: all.
     names
         A glob over layer names.
+    counted
+        Notes say how many groups of a mask break its pattern, which takes the mask's bits.
     """
     wanted = None if phases is None else set(phases)
     whole, recipe = list(layers), setting.recipe
@@ -83,17 +65,23 @@ def sparse_gemms(
         if not fnmatchcase(layer.name, names):
             continue
         offers = () if layer.name in left else recipe.operands
-        makers = [_Maker(layer, offer, setting) for offer in offers]
-        for lowered in layer.lower(setting.batch):
+        makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
+        for lowered in _lowered(layer, setting.batch, setting.lowering):
             if wanted is None or lowered.gemm.phase in wanted:
                 work = _masked(lowered, makers, recipe)
                 yield _in_recipe(work, recipe, left_dense=layer.name in left)
 
 
+@lru_cache(maxsize=1024)
+def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
+    """A layer's GEMMs, made once for a run's rows and for its memory."""
+    return tuple(layer.lower(batch, lowering))
+
+
 def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
     """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
     gemm = work.gemm
-    if gemm.kind == "matmul":
+    if gemm.of_activations:
         return work
     offers = [offer for offer in recipe.operands if gemm.phase in offer.phases]
     if left_dense:
@@ -103,27 +91,52 @@ def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseG
     return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
 
 
-def _masked(lowered: Lowered, makers: list["_Maker"], recipe: Recipe) -> SparseGemm:
+def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":
+    if isinstance(layer, AttentionLayer):
+        return ProductMaker(layer, offer, setting)
+    return _Maker(layer, offer, setting, counted)
+
+
+def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> SparseGemm:
     gemm = lowered.gemm
+    if not gemm.macs:
+        return replace(SparseGemm.dense(gemm), note="no rows, nothing to multiply")
     offered = [
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
     ]
+    taps = _whole_groups(lowered, [maker for maker in offered if maker])
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
     if k > gemm.k and all(offered):
         raise RecipeError(
             f"layer {gemm.layer!r}, {gemm.phase}: a fixed mask pads every sample, K from {gemm.k} "
             f"to {k}, which no second mask is made for: expected one mask in this phase"
         )
-    masks, notes = [], []
-    for operand, rows, maker in zip((lowered.a, lowered.b), (gemm.m, gemm.n), offered, strict=True):
+    masks, notes, k = [], [], max(k, taps)
+    sides = ((lowered.a, gemm.m, gemm.a_windows), (lowered.b, gemm.n, gemm.b_windows))
+    for (operand, rows, windows), maker in zip(sides, offered, strict=True):
         dense = Mask.dense(rows * gemm.count, k)
-        mask, note = maker.along(operand, gemm, dense) if maker else (dense, "")
+        mask, note = maker.along(operand, windows, lowered, dense) if maker else (dense, "")
         masks.append(mask)
         notes.append(note)
     if k > gemm.k:
-        notes.append(f"K padded from {gemm.k} to {k}: every sample starts with a kept column")
+        why = "every tap starts with a group" if taps == k else "every sample with a kept column"
+        notes.append(f"K padded from {gemm.k} to {k}: {why}")
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
+
+
+def _whole_groups(lowered: Lowered, makers: list["_AnyMaker"]) -> int:
+    """K with the channels of every tap padded to whole groups, where taps follow one another.
+
+    K as it is where more is padded than the sparsest mask leaves out, as of few channels.
+    """
+    taps, k = len(lowered.b.taps), lowered.gemm.k
+    patterns = [maker.pattern for maker in makers if not maker.offer.withheld]
+    if taps < 2 or not patterns:
+        return k
+    group = math.lcm(*(pattern.group for pattern in patterns))
+    padded = taps * (-(-k // (taps * group)) * group)
+    return padded if padded * min(pattern.density for pattern in patterns) < k else k
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,7 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
+    counted: bool = True
 
     @property
     def pattern(self) -> Pattern:
@@ -142,8 +156,11 @@ class _Maker:
     def _pruner(self) -> Pruner:
         return PRUNERS[self.offer.pruner]
 
-    def along(self, operand: Operand, gemm: Gemm, dense: Mask) -> tuple[Mask, str]:
+    def along(
+        self, operand: Operand, windows: Windows | None, lowered: Lowered, dense: Mask
+    ) -> tuple[Mask, str]:
         """The mask as an operand of ``dense``'s shape sees it, and a note; dense if it cannot."""
+        gemm, among = lowered.gemm, lowered.among
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
@@ -151,46 +168,106 @@ class _Maker:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"
             kept = f"{self.pattern.density:.2%} kept"
             return dense, f"{self.offer.role} runs dense: {self.offer.pruner} mask, {kept}{why}"
-        if self._straddles:
+        if self._straddles(operand, windows, dense.k):
             return dense, (
-                f"activation runs dense: groups of {self.pattern.group} do not divide "
+                f"{self.offer.role} runs dense: groups of {self.pattern.group} do not divide "
                 "its channels, so they do not line up with K"
             )
+        if self._routed:
+            return dense, f"{self.offer.role} runs dense: no mask is made of rows sent to experts"
+        inside = operand.transposed or windows is None or windows.inside
+        inside &= dense.k == gemm.k or not operand.taps
         home = Mask(
             self.pattern,
             dense.rows,
             dense.k,
-            regular=self._pruner.regular and (operand.transposed or not self._has_padding),
-            source=lambda: self.words,
+            regular=self._pruner.regular and inside,
+            source=lambda: self._of(among, operand, windows, dense),
             fits=self._pruner.structured,
             indexed=self._pruner.metadata,
             tighter=self._tighter,
+            known_kept=self._known_kept(operand, windows, dense.rows),
         )
         if operand.transposed == self.offer.transposed:
             return home, "" if home.fits else self._misfit(home, gemm)
-        fits = self._pruner.transposable and not self._per_pixel
-        turned = replace(home, regular=False, source=self._turned(dense), fits=fits)
+        overlapping = self._per_pixel and windows is not None
+        fits = self._pruner.transposable and not overlapping
+        turned = replace(home, regular=False, fits=fits, known_kept=None)
         return turned, "" if fits else self._misfit(turned, gemm)
+
+    def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
+        """Elements kept where every pixel, or every tap of a weight, keeps as many."""
+        if not self._pruner.regular or operand.transposed != self.offer.transposed:
+            return None
+        if self._per_pixel and windows is not None:
+            return windows.inside_reads * self.pattern.stored(self._shape[-1])
+        if operand.taps:
+            return rows * len(operand.taps) * self.pattern.stored(self._channels(operand))
+        return None
+
+    def _of(
+        self,
+        among: tuple[int, ...] | None,
+        operand: Operand,
+        windows: Windows | None,
+        dense: Mask,
+    ) -> Words:
+        """The mask's bits as an operand sees them that is of some of the layer's copies."""
+        if among is None:
+            return self._seen(operand, windows, dense)
+        every = self.layer.copies
+        whole = replace(dense, rows=dense.rows // len(among) * every)
+        parts = np.split(self._seen(operand, windows, whole), every)
+        return np.concatenate([parts[copy] for copy in among])
+
+    def _seen(self, operand: Operand, windows: Windows | None, dense: Mask) -> Words:
+        """The mask's bits as an operand of ``dense``'s shape sees them.
+
+        They are made, turned if they must be, and gathered through windows or tap by tap.
+        """
+        copies, turned = self.layer.copies, operand.transposed != self.offer.transposed
+        rows = dense.rows // copies
+        if self._per_pixel:
+            columns = self._gathered(self.words, windows, 0 if operand.transposed else dense.k)
+            return _turned(columns, copies, rows) if turned else columns
+        if turned and windows is not None and not self._of_columns:
+            pixels = transpose(self.words, self._samples * self.layer.columns)
+            return self._gathered(pixels, windows, dense.k)
+        taps = operand.taps
+        if not taps or not isinstance(self.layer, Convolution):
+            return _turned(self.words, copies, rows) if turned else self.words
+        whole, of = self.words, self.layer.taps
+        if turned:
+            whole = _turned(whole, copies, of * rows)
+        return tap_bits(whole, taps, of, copies, self._channels(operand), dense.k // len(taps))
+
+    def _gathered(self, pixels: Words, windows: Windows | None, k: int) -> Words:
+        """Bits of an image, pixels x channels of all copies, as windows see them copy by copy.
+
+        ``k`` are those of a row, which may be more than windows read; 0: as many.
+        """
+        copies = self.layer.copies
+        if windows is None and copies == 1:
+            return pixels
+        if windows is None:
+            every, channels = Axis(len(pixels), len(pixels), 1), self._shape[-1] // copies
+            windows = Windows(1, (every,), channels)
+        return column_bits(pixels, windows, copies, k // windows.taps)
 
     @property
     def _tighter(self) -> Pattern | None:
-        """The pattern in lowest terms, if a mask that looks at no value obeys that one too."""
-        common = math.gcd(self.pattern.keep, self.pattern.group)
-        if self._pruner.metadata or common == 1:
-            return None
-        lowest = Pattern(self.pattern.keep // common, self.pattern.group // common)
-        row = np.zeros((1, self.pattern.group))
-        found = Mask.of(prune(row, self.pattern, self.offer.pruner).mask, lowest)
-        return None if found.broken_groups() else lowest
+        return None if self._pruner.metadata else _lowest(self.pattern, self.offer.pruner)
 
     def _misfit(self, mask: Mask, gemm: Gemm) -> str:
         """What the row says of a mask that breaks its pattern; refuses it if it is not allowed."""
-        offer, share = self.offer, mask.broken_groups() / mask.groups
+        offer, share = self.offer, "some"
+        if self.counted or not offer.allow_unfit:
+            share = f"{mask.broken_groups() / mask.groups:.1%}"
         along = f"was made along K of {offer.phases[0]}"
         made = along if self._pruner.structured else "obeys no pattern"
         found = (
             f"{offer.pruner} mask of the {offer.role} {made}; "
-            f"in {gemm.phase}, {share:.1%} of its groups break {mask.pattern}"
+            f"in {gemm.phase}, {share} of its groups break {mask.pattern}"
         )
         if not self.offer.allow_unfit:
             raise RecipeError(
@@ -212,59 +289,76 @@ class _Maker:
     def _by_sample(self) -> bool:
         """The mask looks at no value, and K runs over samples of several columns each."""
         over_samples = self.offer.transposed and self.offer.role != "weight"
-        return over_samples and not self._pruner.metadata and self.layer.columns > 1
+        fixed = not self._pruner.metadata and not self._routed
+        return over_samples and fixed and self.layer.columns > 1
+
+    @property
+    def _routed(self) -> bool:
+        """The tensor's rows are sent to experts: which of them meet is not known before."""
+        return isinstance(self.layer, Experts) and self.offer.role != "weight"
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Shape of the tensor that is pruned, features last."""
+        return self.layer.shape(self.offer.role, self.setting.batch)
 
     @property
     def _per_pixel(self) -> bool:
-        """The mask is an image's, and columns see each pixel in several windows."""
-        layer = self.layer
-        if not isinstance(layer, Conv) or self.offer.role != "activation" or self.offer.transposed:
+        """The mask is an image's, and a GEMM sees each pixel in several windows."""
+        layer, role = self.layer, self.offer.role
+        if not isinstance(layer, Convolution) or role == "weight" or self.offer.transposed:
             return False
-        return not (layer.pointwise and layer.groups == 1)
+        if layer.wide == role:
+            return not (layer.pointwise and layer.groups == 1)
+        phase = self.offer.phases[0]
+        return self.setting.lowering.of(phase) == "implicit" and not layer.pointwise
+
+    @property
+    def _of_columns(self) -> bool:
+        """The mask is made of an image's columns, which hold a pixel for every window of it."""
+        wide = isinstance(self.layer, Convolution) and self.layer.wide == self.offer.role
+        return wide and self.offer.transposed
+
+    def _channels(self, operand: Operand) -> int:
+        """Channels that one copy of a weight has along an axis of its matrix."""
+        layer = self.layer
+        if not isinstance(layer, Convolution):
+            return 0
+        return layer.outputs if operand.transposed else layer.inputs
+
+    def _straddles(self, operand: Operand, windows: Windows | None, k: int) -> bool:
+        """Groups of channels would not line up with K, which goes on from pixel to pixel.
+
+        Those of a pixel are pruned together: with several copies, groups would go on to the next.
+        """
+        group, taps = self.pattern.group, windows.taps if windows is not None else 1
+        if self._per_pixel:
+            channels = self._shape[-1] // self.layer.copies
+            if operand.transposed:
+                return (taps > 1 or self.layer.copies > 1) and bool(channels % group)
+            return bool(
+                (taps > 1 and k // taps % group) or (self.layer.copies > 1 and channels % group)
+            )
+        if operand.taps:
+            taps = len(operand.taps)
+        elif operand.transposed or self._of_columns:
+            return False
+        return taps > 1 and bool(k // taps % group)
 
     def _sample(self, columns: int) -> int:
         """Columns of a sample, padded to whole periods of an evenly spread mask."""
         period = self.pattern.group // math.gcd(self.pattern.keep, self.pattern.group)
         return -(-columns // period) * period
 
-    @property
-    def _straddles(self) -> bool:
-        """Groups of an image's channels would not line up with K of its columns."""
-        layer = self.layer
-        if not isinstance(layer, Conv) or not self._per_pixel:
-            return False
-        return bool(layer.in_channels // layer.groups % self.pattern.group)
-
-    @property
-    def _has_padding(self) -> bool:
-        """Columns of an image may hold padding, which is pruned whatever the pattern keeps."""
-        layer = self.layer
-        if not isinstance(layer, Conv) or self.offer.role != "activation":
-            return False
-        return layer.steps[1] != (0, 0)
-
-    def _turned(self, dense: Mask) -> Callable[[], Words]:
-        copies = self.layer.copies
-
-        def turn() -> Words:
-            k = dense.rows // copies
-            parts = [transpose(part, k) for part in np.split(self.words, copies)]
-            return np.concatenate(parts)
-
-        return turn
-
     @cached_property
     def words(self) -> Words:
-        """The packed mask, all copies, along K of the offer's first phase."""
-        layer, natural = self.layer, not self.offer.transposed
-        if isinstance(layer, Conv) and self.offer.role == "activation" and natural:
-            pixels = self._samples * layer.image[0] * layer.image[1]
-            words = self._pruned(self._blocks(), pixels, layer.in_channels)
-            pointwise = layer.pointwise and layer.groups == 1
-            return words if pointwise else column_bits(words, windows(layer, self.setting.batch))
+        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase."""
+        layer, shape = self.layer, self._shape
+        if self._per_pixel:
+            return self._pruned(self._blocks(), math.prod(shape[:-1]), shape[-1])
         if self._by_sample:
             return self._fixed(layer)
-        rows, k, blocks = self._natural() if natural else self._transposed()
+        rows, k, blocks = self._transposed() if self.offer.transposed else self._natural()
         if layer.copies == 1 or self._pruner.unit != "tile":
             return self._pruned(blocks, rows, k)
         parts = np.split(np.concatenate(list(blocks)), layer.copies)
@@ -304,7 +398,7 @@ class _Maker:
         """The tensor as one matrix, features last; held once."""
         blocks = self._blocks()
         first = next(blocks)
-        shape = self.layer.shape(self.offer.role, self.setting.batch)
+        shape = self._shape
         rows = shape[0] if self.offer.role == "weight" else math.prod(shape[:-1])
         whole = np.empty((rows, first.shape[1]), first.dtype)
         start = 0
@@ -315,8 +409,7 @@ class _Maker:
 
     def _natural(self) -> tuple[int, int, Iterator[NDArray[Any]]]:
         """Rows, K and blocks of the tensor's own matrix, copy after copy."""
-        shape = self.layer.shape(self.offer.role, self.setting.batch)
-        copies = self.layer.copies
+        shape, copies = self._shape, self.layer.copies
         if self.offer.role == "weight":
             return shape[0], int(np.prod(shape[1:])), self._blocks()
         rows, k = int(np.prod(shape[:-1])), shape[-1] // copies
@@ -335,26 +428,44 @@ class _Maker:
             turned = np.swapaxes(whole.reshape(copies, k, features), 1, 2)
             spans = list(_spans(features, k))
             return copies * features, k, (part[span] for part in turned for span in spans)
-        if isinstance(layer, Conv) and self.offer.role == "activation":
+        if isinstance(layer, Convolution) and layer.wide == self.offer.role:
             return self._columns_of(layer, whole)
         rows, k = whole.shape[1], whole.shape[0]
         return rows, k, (whole[:, span].T for span in _spans(rows, k))
 
     def _columns_of(
-        self, layer: Conv, image: NDArray[Any]
+        self, layer: Convolution, image: NDArray[Any]
     ) -> tuple[int, int, Iterator[NDArray[Any]]]:
-        w = windows(layer, self.setting.batch)
-        k = w.samples * w.out_height * w.out_width
-        rows = w.window_height * w.window_width * w.channels
+        w = layer.windows(self.setting.batch)
+        k, rows = w.pixels, w.reads * layer.copies
         pixels = image.astype(np.float32, copy=False)
 
         def blocks() -> Iterator[NDArray[Any]]:
             for span in _spans(rows, k):
                 out = np.empty((span.stop - span.start, k), np.float32)
-                column_values(pixels, w, span.start, out)
+                column_values(pixels, w, layer.copies, span.start, out)
                 yield out
 
         return rows, k, blocks()
+
+
+_AnyMaker = _Maker | ProductMaker
+
+
+@lru_cache(maxsize=64)
+def _lowest(pattern: Pattern, pruner: str) -> Pattern | None:
+    """The pattern in lowest terms, if a mask that looks at no value obeys that one too."""
+    common = math.gcd(pattern.keep, pattern.group)
+    if common == 1:
+        return None
+    lowest = Pattern(pattern.keep // common, pattern.group // common)
+    found = Mask.of(prune(np.zeros((1, pattern.group)), pattern, pruner).mask, lowest)
+    return None if found.broken_groups() else lowest
+
+
+def _turned(words: Words, copies: int, k: int) -> Words:
+    """Bits of each copy with its axes exchanged; ``k`` are those of a row."""
+    return np.concatenate([transpose(part, k) for part in np.split(words, copies)])
 
 
 def _spans(rows: int, k: int) -> Iterator[slice]:

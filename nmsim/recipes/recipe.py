@@ -19,8 +19,9 @@ from pydantic import Field, field_validator, model_validator
 from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.formats import NumberFormat
 from nmsim.gemm import Gemm, Phase
-from nmsim.network.layer import Bare, Conv, Layer, Linear
-from nmsim.network.operand import OPERANDS, Role
+from nmsim.network.layer import Bare, Layer
+from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.operand import ATTENTION_OPERANDS, ATTENTION_ROLES, OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
 from nmsim.pruning import PRUNERS
 from nmsim.recipes.schedules import Schedule, State, schedule
@@ -36,6 +37,11 @@ _TRANSPOSED = {
     (operand.tensor, phase): operand.transposed
     for phase, operands in OPERANDS.items()
     for operand in operands
+} | {
+    (operand.tensor, phase): operand.transposed
+    for (phase, _), operands in ATTENTION_OPERANDS.items()
+    for operand in operands
+    if operand.tensor in ATTENTION_ROLES
 }
 """Whether K of a phase runs across a role's tensor (True) or along its last axis (False)."""
 
@@ -58,6 +64,11 @@ class Offer(Spec):
     relu: bool = Field(False, description="set negative activations to zero before pruning")
     refresh: Annotated[int, Field(ge=1)] = Field(
         1, description="training steps between two makings of the mask, which share its cost"
+    )
+    epilogue: bool = Field(
+        False,
+        description="made by the kernel that makes the tensor, of an attention: its operations "
+        "alone are charged, no pass over memory",
     )
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"
@@ -96,6 +107,16 @@ class Offer(Spec):
             raise ValueError(f"a {self.pruner} mask is made for K of one axis: offer one per phase")
         return self
 
+    @model_validator(mode="after")
+    def _has_an_epilogue(self) -> Self:
+        groups = PRUNERS[self.pruner].unit == "group"
+        if self.epilogue and not (self.role in ATTENTION_ROLES and groups):
+            raise ValueError(
+                f"epilogue is true of a {self.pruner} mask of the {self.role}, expected a pruner "
+                f"that looks at a group alone, and a role of {', '.join(ATTENTION_ROLES)}"
+            )
+        return self
+
     @property
     def transposed(self) -> bool:
         """Whether the mask is made across the tensor, not along its last axis."""
@@ -125,7 +146,7 @@ class LeaveDense(Spec):
     def names(self, layers: Iterable[Layer | Bare]) -> frozenset[str]:
         """Names of a workload's layers that are left dense."""
         found = list(layers)
-        weighted = [layer for layer in found if isinstance(layer, Conv | Linear)]
+        weighted = [layer for layer in found if isinstance(layer, WeightedSpec)]
         ends = [*weighted[: int(self.first)], *weighted[len(weighted) - int(self.last) :]]
         return frozenset(
             {layer.name for layer in ends if layer.repeat == 1}
@@ -220,9 +241,10 @@ class Recipe(Spec):
     def offer_for(self, role: str, gemm: Gemm) -> Offer | None:
         """The mask that a GEMM is offered for a role: the first whose globs match its layer.
 
-        None without one; products of attention have none, as their operands are no layer's tensors.
+        None without one. Products of an attention have roles of their own, others not these; a
+        matmul has none, as its operands are no layer's tensors.
         """
-        if gemm.kind == "matmul":
+        if gemm.of_activations != (role in ATTENTION_ROLES) or gemm.kind == "matmul":
             return None
         found = (
             offer

@@ -9,6 +9,7 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
+from nmsim.report.capacity import headline
 from nmsim.report.memory_table import render_memory
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
@@ -18,7 +19,7 @@ from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
 from nmsim.report.training import render_training, segments_csv, write_training
 from nmsim.report.training_file import RUN, read_training
-from nmsim.report.validation_terminal import render_validation
+from nmsim.report.validation_terminal import render_attention, render_validation
 
 __all__ = [
     "RUN",
@@ -26,6 +27,7 @@ __all__ = [
     "document",
     "figures",
     "frame",
+    "headline",
     "page",
     "phase_summary",
     "point_summaries",
@@ -33,6 +35,7 @@ __all__ = [
     "read_training",
     "records",
     "render",
+    "render_attention",
     "render_memory",
     "render_sweep",
     "render_training",

@@ -29,6 +29,7 @@ def explanation_text(of: Document) -> str:
 
 def _head(of: Document) -> Iterator[str]:
     g = f" of {of['gradient_of']}" if of["gradient_of"] else ""
+    g += f" {of['part']}" if of["part"] else ""
     copies = "".join(f", {name} {of[name]}" for name in ("count", "repeat") if of[name] > 1)
     yield f"{of['layer']}, {of['phase']}{g}: {of['m']:,} x {of['n']:,} x {of['k']:,}{copies}"
     yield f"on {of['hardware']}, {of['fidelity']} model, A {of['a_pattern']}, B {of['b_pattern']}"

@@ -158,6 +158,7 @@ def _placed(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _label(row: Row, occurrence: int) -> str:
     gradient = f" d{row['gradient_of'].upper()}" if row["gradient_of"] else ""
-    number = f" #{occurrence}" if occurrence > 1 else ""
+    mark = "part " if row.get("part") else "#"
+    number = f" {mark}{occurrence}" if occurrence > 1 else ""
     repeat = f" ×{row['repeat']}" if row["repeat"] > 1 else ""
     return shorten(printable(row["layer"]), 34) + gradient + number + repeat

@@ -1,4 +1,4 @@
-"""The memory of a training step for a terminal: its parts, dense and under a recipe."""
+"""The memory of a step for a terminal: its parts, dense and under a recipe."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -87,6 +87,7 @@ def _lines(totals: Totals) -> list[_Line]:
     size, byte_letter = _scaled(totals, ("dram_read_bytes", "dram_write_bytes"))
     masks = _Line("speed-up of GEMMs, masks alone", "×", "mask_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
+    images = _Line("images put together", unit, "scatter_us", time)
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
         _Line("GEMMs", unit, "time_us", time),
@@ -101,6 +102,7 @@ def _lines(totals: Totals) -> list[_Line]:
             if whole.get(key)
         ),
         _Line("elementwise, estimated", unit, "elementwise_us", time),
+        *([images] if whole.get("scatter_us") else []),
         _Line("step, dense", unit, "dense_step_us", time),
         _Line("step", unit, "step_us", time),
         _Line("masks, of the step", "%", "mask_share", percent),

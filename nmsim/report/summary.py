@@ -9,7 +9,7 @@ import pandas as pd
 
 from nmsim.report.reasons import counted, passed_over
 from nmsim.report.table import records
-from nmsim.result import totals
+from nmsim.result import macs_left, totals
 
 __all__ = [
     "SWEPT",
@@ -34,7 +34,7 @@ def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **row,
-            "speedup_ideal": quotient(row["macs_dense"], row["macs_useful"]),
+            "speedup_ideal": quotient(row["macs_dense"], macs_left(row)),
             "mask_speedup": quotient(row["dense_cycles"], row["mask_cycles"]),
         }
         for row in records(df)

@@ -98,7 +98,7 @@ def _run_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=20),
         *([_Shown("", "", _told, right=False)] if notes else []),
-        _Shown("phase", "", lambda row: str(row["phase"]), right=False),
+        _Shown("phase", "", _phase, right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
         _Shown("A/B", "N:M", _patterns, 5, right=False),
         _Shown("kernel", "", lambda row: str(row.get("kernel", "")), 10, right=False),
@@ -116,7 +116,7 @@ def _wave_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
     return [
         _Shown("layer", "", lambda row: str(row["layer"]), right=False, shrinks_to=16),
         *([_Shown("", "", _told, right=False)] if notes else []),
-        _Shown("phase", "", lambda row: str(row["phase"]), right=False),
+        _Shown("phase", "", _phase, right=False),
         _Shown("M×N×K", "×count ×repeat", _size, 6, right=False),
         _Shown("A/B", "N:M", _patterns, 4, right=False),
         _Shown("kernel ÷K", "tile_stages", _kernel_alone, 5, right=False),
@@ -179,6 +179,11 @@ def _rows_of_points(df: pd.DataFrame) -> list[list[dict[str, Any]]]:
 
 def _setting(name: str, point: Row) -> str:
     return str(point[name])
+
+
+def _phase(row: Row) -> str:
+    """The phase of a GEMM, and which part of a launch it is."""
+    return " ".join(filter(None, (str(row["phase"]), str(row.get("part") or ""))))
 
 
 def _speedup_of(phase: str, point: Row) -> str:

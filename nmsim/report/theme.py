@@ -160,7 +160,8 @@ def hover(row: Mapping[str, Any]) -> str:
     read, written = (si(row[f"dram_{name}_bytes"], "B") for name in ("read", "write"))
     lines = [
         f"<b>{row['layer']}</b> · {row['phase']}"
-        + (f" (gradient of {row['gradient_of']})" if row["gradient_of"] else ""),
+        + (f" (gradient of {row['gradient_of']})" if row["gradient_of"] else "")
+        + (f" (part {row['part']})" if row.get("part") else ""),
         f"M×N×K {row['m']}×{row['n']}×{row['k']}, count {row['count']}, repeat {row['repeat']}",
         f"A {row['a_pattern']}, B {row['b_pattern']}, kernel {row['kernel']}"
         + (" (transposed)" if row["transposed"] else ""),

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from nmsim.report.notation import MISSING, grouped, printable, ratio, shorten, significant
 
-__all__ = ["render_validation"]
+__all__ = ["render_attention", "render_validation"]
 
 _MOST_GROUPS = 40
 _NAME = 40
@@ -27,6 +27,34 @@ def render_validation(summary: Mapping[str, Any]) -> list[Table]:
         tables.append(_speedups(summary["speedup"]))
     tables.append(_worst(summary["worst"]))
     return tables
+
+
+def render_attention(summary: Mapping[str, Any], *, groups: bool = False) -> list[Table]:
+    """Errors of measured attention for a terminal: by machine, library and kind of call.
+
+    Parameters
+    ----------
+    summary
+        What `nmsim.measured.attention.predict.summarize_attention` says.
+    groups
+        Whether the groups are shown instead, as where one column was asked for.
+    """
+    table = _table(
+        *(("rows of", "", False), ("", "", False), ("rows", "", True), ("MAPE", "%", True)),
+        *(("median", "%", True), ("p90", "%", True), ("bias", "%", True)),
+        title="fused attention, predicted / measured - 1, closed form",
+    )
+    rows = summary["groups"] if groups else summary["tables"]
+    for row in rows:
+        if groups:
+            _add(table, row["by"], row["group"], row)
+        else:
+            kind = f"{row['library']}, {row['kind']}, {row['part']}"
+            _add(table, row["machine"], kind, row)
+    table.add_section()
+    _add(table, "all", "", summary, "bold")
+    table.caption = Text("by heads/kv_heads/head_dim: --by key; all groups: --format json")
+    return [table]
 
 
 def _table(*heads: tuple[str, str, bool], title: str = "") -> Table:

@@ -52,7 +52,8 @@ def _entry(one: Declared) -> Any:
     if one.keyword.choices:
         return operator.getitem(Literal, one.keyword.choices)
     if one.keyword.least is not None:
-        return Annotated[int, Field(ge=one.keyword.least)]
+        number = Annotated[int, Field(ge=one.keyword.least)]
+        return number if one.keyword.lists else number | None
     if Pattern in kinds:
         return PatternField
     return str if str in kinds else one.type

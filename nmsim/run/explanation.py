@@ -150,6 +150,7 @@ class Explained:
             "layer": g.layer,
             "phase": g.phase,
             "gradient_of": g.gradient_of,
+            "part": g.part,
             **sizes,
             "a_pattern": str(self.work.a.pattern),
             "b_pattern": str(self.work.b.pattern),
@@ -195,7 +196,7 @@ def explain(point: Point) -> Iterator[Explained]:
         for anything that its user can mend; one line.
     """
     machine = point.machine
-    works = list(point.sparse_gemms())
+    works = list(point.works())
     runs = [_run(machine, work, point.fidelity) for work in works]
     if point.layers == "*":
         runs = [max(runs, key=lambda run: run.result.time_us)]
@@ -214,7 +215,7 @@ def _run(machine: Machine, work: SparseGemm, fidelity: str) -> _Run:
 def _explained(point: Point, run: _Run) -> Explained:
     work, fidelity = run.work, point.fidelity
     offer = kind_of(run.machine).explain
-    share = work.macs_useful / work.gemm.macs
+    share = work.macs_useful / work.gemm.macs_seen
     promised = round(run.dense.cycles * share)
     steps = _steps(run, fidelity, share, promised)
     facts = [("masks", work.note)] if work.note else []
@@ -330,7 +331,8 @@ def _mended(point: Point, run: _Run, mend: Mend) -> tuple[_Run, float]:
         layers=escape(g.layer),
         phases=(g.phase,),
     )
-    works = (work for work in other.sparse_gemms() if work.gemm.gradient_of == g.gradient_of)
+    own = (g.gradient_of, g.part)
+    works = (w for w in other.works() if (w.gemm.gradient_of, w.gemm.part) == own)
     return _run(machine, next(works), point.fidelity), point.samples / other.samples
 
 

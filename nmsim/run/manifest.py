@@ -11,11 +11,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
-from nmsim.gemm import PHASES
 from nmsim.machines import Machine, load_hardware
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
+from nmsim.run.memory import held
 from nmsim.run.point import Point
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
@@ -70,10 +70,13 @@ class _OfOneRun(Manifest):
     batch: int
     seed: int
     machine: dict[str, Any]
+    lowering: str = "columns"
     model_source: str = ""
     recipe_source: str = ""
     tensors: str = ""
     mask_basis: str = ""
+    memory_bytes: int | None = None
+    capacity_bytes: int | None = None
 
 
 class Simulated(_OfOneRun):
@@ -130,7 +133,7 @@ class Validated(Manifest):
 
 
 class Weighed(Manifest):
-    """The manifest of ``nmsim memory``: what a training step keeps."""
+    """The manifest of ``nmsim memory``: what a step keeps."""
 
     kind: Literal["memory"]
     model: str
@@ -138,7 +141,8 @@ class Weighed(Manifest):
     recipe: str
     pattern: str
     batch: int
-    optimizer: str
+    scenario: str = "train"
+    optimizer: str | None = None
     machine: dict[str, Any]
     assumptions: list[str]
 
@@ -165,12 +169,15 @@ def trained(point: Point, steps: int, command: str) -> Trained:
     """What a stored training run must say; its phases and layers are all."""
     whole = ("phases", "layers", "sample", "compare", "elementwise")
     said = {name: value for name, value in _said(point).items() if name not in whole}
+    if point.setting.recipe.schedule is not None:  # it starts dense, or goes through other patterns
+        both = (load_recipe(point.recipe), load_recipe("dense"))
+        said |= held(point, *both)._asdict()
     return Trained(**origin("train", command), steps=steps, **said)
 
 
 def _said(point: Point) -> Row:
     """What a manifest says of a point: its keywords, names for things, and sources of these."""
-    workload, setting, machine = load_workload(point.model), point.setting, point.machine
+    workload, setting, machine = point.workload, point.setting, point.machine
     given = {one.name: getattr(point, one.name) for one in keywords(Point)}
     given.pop("overrides")  # the machine has them
     return {
@@ -181,12 +188,14 @@ def _said(point: Point) -> Row:
         "pattern": str(setting.pattern),
         "batch": point.samples,
         "seed": int(point.seed),
-        "phases": list(point.phases) or list(PHASES),
+        "phases": list(point.wanted),
+        "lowering": str(point.layout),
         "machine": machine.model_dump(mode="json"),
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
         "mask_basis": _basis(workload, machine),
+        **held(point)._asdict(),
         **_recorded(workload),
     }
 
@@ -195,7 +204,7 @@ def _basis(workload: Workload, machine: Machine) -> str:
     return "a trace does not say how its masks came about" if workload.trace else basis(machine)
 
 
-_OF_MASKS = ("recipe", "pattern", "batch", "seed", "tensors", "recipe_source")
+_OF_MASKS = ("recipe", "pattern", "batch", "seed", "lowering", "tensors", "recipe_source")
 
 
 def _recorded(workload: Workload) -> Row:
@@ -203,7 +212,8 @@ def _recorded(workload: Workload) -> Row:
     if workload.trace is None:
         return {}
     about = workload.trace.provenance
-    return {"trace": dict(about), **{name: about[name] for name in _OF_MASKS if name in about}}
+    own = {name: about[name] for name in _OF_MASKS if name in about}
+    return {"trace": dict(about), "lowering": about.get("lowering", "columns"), **own}
 
 
 def provenance(about: Simulated) -> Row:

@@ -5,6 +5,7 @@ of ``nmsim simulate``, stands in the manifest, and is a field of an experiment u
 not. A memory footprint takes those of a `Subject`, a training run those of a `Job`.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from nmsim.machines import (
 )
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
+from nmsim.network.lowering import Lowering
+from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
@@ -33,9 +36,10 @@ from nmsim.run.keyword import Keyword, check, taking
 from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
+from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
-__all__ = ["Job", "Point", "Subject", "point_rows", "rows", "simulate"]
+__all__ = ["Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
 
 Row = dict[str, Any]
 
@@ -94,28 +98,93 @@ class Subject:
     batch: Annotated[
         int | None,
         Keyword(
-            "Samples in a training step; none: 32 for a network, 1 for GEMMs that are given (by "
-            "size, in a CSV, a list or a trace), as these hold theirs.",
+            "Samples in a step; none: 32 to train a network, 1 to infer and prefill, 16 to decode, "
+            "1 for GEMMs that are given (by size, in a CSV, a list or a trace), as these hold "
+            "theirs.",
             least=1,
             lists="batches",
             listed=(None,),
         ),
     ] = None
+    scenario: Annotated[
+        str,
+        Keyword(
+            "What a network is run for: a training step (train); or forward alone, of all tokens "
+            "(infer), of a prompt (prefill), of one more token behind a context (decode).",
+            choices=SCENARIOS,
+            metavar="SCENARIO",
+        ),
+    ] = "train"
+    tokens: Annotated[
+        int | None,
+        Keyword(
+            "Tokens of a sample: of a sequence, of a prompt, of the source of an encoder-decoder; "
+            "none: as the network's file says.",
+            metavar="T",
+            least=1,
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        Keyword(
+            "Tokens that were read before, when decoding; none: as the network's file says.",
+            metavar="C",
+            least=0,
+        ),
+    ] = None
+    lowering: Annotated[
+        str | None,
+        Keyword(
+            "How convolutions become GEMMs: `implicit`, as libraries run them, or `columns`, added "
+            "up in a pass over memory; for one phase, `backward=columns`. Default: the machine's.",
+            metavar="[PHASE=]L",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check(self)
+        if self.lowering is not None:
+            Lowering.parse(self.lowering)
+
+    @property
+    def layout(self) -> Lowering:
+        """How convolutions of each phase become GEMMs: as asked for, or the machine's way."""
+        usual = self.machine.lowering
+        return Lowering.parse(usual if self.lowering is None else self.lowering)
+
+    @property
+    def asked(self) -> Scenario:
+        """What is asked of the network: scenario, tokens and context."""
+        return Scenario(self.scenario, self.tokens, self.context)
+
+    @property
+    def workload(self) -> Workload:
+        """What is simulated."""
+        return load_workload(self.model, self.asked)
 
     @property
     def samples(self) -> int:
-        """Samples in a training step: the ``batch`` that was asked for, or what the model has."""
+        """Samples in a step: the ``batch`` that was asked for, or what the scenario has."""
         asked = self.batch
-        return load_workload(self.model).default_batch if asked is None else int(asked)
+        return self.workload.default_batch if asked is None else int(asked)
 
     @property
     def machine(self) -> Machine:
         """The machine of the run, with the fields replaced that ``overrides`` names."""
         machine: Machine = load_hardware(self.hardware, **self.overrides)
         return machine
+
+
+def check_trains(subject: Subject) -> None:
+    """Refuse a scenario that has no training step, where one is asked for.
+
+    Raises
+    ------
+    SpecError
+        naming the scenario.
+    """
+    if subject.asked.phases != PHASES:
+        raise SpecError(f"scenario is {subject.scenario!r}, expected train: steps of training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +225,12 @@ class Job(Subject):
             if not Path(self.tensors).is_file():
                 raise SpecError(f"tensors {self.tensors}: no such file")
         return Setting(
-            load_recipe(self.recipe), Pattern.parse(self.pattern), source, self.samples, self.seed
+            load_recipe(self.recipe),
+            Pattern.parse(self.pattern),
+            source,
+            self.samples,
+            self.seed,
+            self.layout,
         )
 
 
@@ -167,7 +241,7 @@ class Point(Job):
     phases: Annotated[
         Sequence[str],
         Keyword(
-            "forward, backward or update; none: all.",
+            "forward, backward or update; none: all that the scenario has.",
             option="phase",
             metavar="PHASE",
             choices=PHASES,
@@ -210,9 +284,20 @@ class Point(Job):
         workload
             The point's, if it has been loaded.
         """
-        yield from (workload or load_workload(self.model)).sparse_gemms(
-            self.setting, phases=self.phases or None, names=self.layers
+        yield from (workload or self.workload).sparse_gemms(
+            self.setting, phases=self.wanted, names=self.layers
         )
+
+    def works(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
+        """What the point's machine runs: its GEMMs, or one for a phase of fused attention."""
+        known = workload or self.workload
+        gemms = self.sparse_gemms(known)
+        return as_run(gemms, self.machine, known.layers, self.samples, known.scenario)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The phases that are asked for and that the scenario has."""
+        return tuple(self.phases) or self.asked.phases
 
 
 @taking(Point)
@@ -237,8 +322,8 @@ def rows(point: Point) -> Iterator[Row]:
     machine = point.machine
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
-    beside = _beside(point, workload := load_workload(point.model))
-    for work in point.sparse_gemms(workload):
+    beside = _beside(point, workload := point.workload)
+    for work in point.works(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
         dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None
@@ -260,9 +345,11 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
         beside = dict.fromkeys((*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us"))
         if workload.trace:
             return beside
-        beside |= mask_columns(machine, setting.recipe, work)
+        layer, batch = layers[work.gemm.layer], setting.batch
+        beside |= mask_columns(
+            machine, setting.recipe, work, math.prod(layer.shape("weight", batch))
+        )
         if point.elementwise:
-            layer, batch = layers[work.gemm.layer], setting.batch
             beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
             beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)
         return beside
@@ -284,7 +371,7 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
 def point_rows(point: Point) -> list[Row]:
     """The rows of a point, each with the point's own settings in front."""
     own = {
-        "model": load_workload(point.model).name,
+        "model": point.workload.name,
         "recipe": load_recipe(point.recipe).name,
         "pattern": str(Pattern.parse(point.pattern)),
         "batch": point.samples,

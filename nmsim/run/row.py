@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 from nmsim.cost import bit_operations
-from nmsim.gemm import Gemm
 from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
 from nmsim.result import SLOT_COLUMNS, Parts, Result, Survivors
+from nmsim.step.scatter import scatter_bytes, scatter_us
 
 __all__ = ["Dense", "row_of"]
 
@@ -48,6 +48,7 @@ def row_of(
         "kind": g.kind,
         "phase": g.phase,
         "gradient_of": g.gradient_of,
+        "part": g.part,
         "m": g.m,
         "n": g.n,
         "k": g.k,
@@ -80,7 +81,9 @@ def row_of(
         "a_bits_per_cycle": result.a_bits_per_cycle,
         "b_bits_per_cycle": result.b_bits_per_cycle,
         "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": _scatter_bytes(ran.machine, g),
+        "scatter_bytes": scatter_bytes(ran.machine, g),
+        "scatter_us": scatter_us(ran.machine, g),
+        "dense_scatter_us": scatter_us(kind.in_format(machine, "").machine, g),
         "compressed": result.compressed,
         "misfit_share": result.misfit_share,
         **_survivors(result.survivors),
@@ -106,10 +109,6 @@ def _against(result: Result, dense: Dense | None) -> Row:
     gains = (run.cycles / one.cycles if one and one.cycles else None for one in (result, other))
     speedup, of_format = gains
     return dict(zip(names, (speedup, run.cycles, run.time_us, of_format), strict=True))
-
-
-def _scatter_bytes(machine: Machine, g: Gemm) -> int:
-    return -(-g.scatter_elements * g.count * kind_of(machine).output_bits(machine) // 8) * g.repeat
 
 
 def _survivors(found: Survivors | None) -> Row:

@@ -21,8 +21,7 @@ from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.spans import Span, spans
 from nmsim.run.keyword import Keyword, keywords, taking
 from nmsim.run.manifest import trained
-from nmsim.run.point import Job, Point, rows
-from nmsim.run.workload import load_workload
+from nmsim.run.point import Job, Point, check_trains, rows
 
 __all__ = [
     "Inference",
@@ -46,7 +45,8 @@ _MOST_STEPS = 10**15
 class StepCost:
     """What one training step costs: all GEMMs of forward, backward and update, and their masks.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``). ``formats``
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``), and the
+    passes that put images together (``nmsim.step.scatter``). ``formats``
     are what operands of layers with a weight ran in: "forward int8, backward bf16".
     """
 
@@ -159,7 +159,8 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     """
     if not 1 <= steps <= _MOST_STEPS:
         raise SpecError(f"steps is {steps}, expected 1 to {_MOST_STEPS:.0e}")
-    if load_workload(job.model).trace is not None:
+    check_trains(job)
+    if job.workload.trace is not None:
         raise SpecError(f"model {job.model}: a trace holds masks of one step, expected a network")
     own = {one.name: getattr(job, one.name) for one in keywords(Job)}
     whole = Point(**own, compare=False)
@@ -185,8 +186,9 @@ def training_step(point: Point) -> StepCost:
     """What a training step costs in one state: masks and GEMMs, one after the other."""
     table = list(rows(point))
     masks = math.fsum(row["mask_us"] or 0.0 for row in table)
+    images = math.fsum(row["scatter_us"] for row in table)
     return StepCost(
-        time_us=math.fsum(row["time_us"] for row in table) + masks,
+        time_us=math.fsum(row["time_us"] for row in table) + masks + images,
         mask_us=masks,
         macs_dense=sum(row["macs_dense"] for row in table),
         macs_issued=sum(row["macs_issued"] for row in table),
@@ -199,7 +201,7 @@ def training_step(point: Point) -> StepCost:
 def _formats(table: list[Row]) -> str:
     found: dict[str, dict[str, None]] = {phase: {} for phase in PHASES}
     for row in table:
-        if row["kind"] != "matmul":
+        if row["kind"] not in ("matmul", "attention"):
             found[row["phase"]][row["number_format"]] = None
     return ", ".join(f"{phase} {'+'.join(ran)}" for phase, ran in found.items() if ran)
 
@@ -235,7 +237,7 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         g = work.gemm
         flops["dense"] += 2 * g.macs
         flops["useful"] += 2 * work.macs_useful
-        if g.kind == "matmul":
+        if g.of_activations:
             continue
         rows = g.n * g.count * g.repeat
         _, stored = kind.stored(kind.in_format(machine, work.number_format).machine, work)
@@ -276,6 +278,8 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
             "flops_share": run.total("flops") / (dense.flops * run.steps),
             "dram_bytes": run.total("dram_bytes"),
             "dense_dram_bytes": dense.dram_bytes * run.steps,
+            "memory_bytes": run.about["memory_bytes"],
+            "capacity_bytes": run.about["capacity_bytes"],
         },
         "inference": dict(vars(run.inference)),
     }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import cast
 
 from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import ShapeError, SpecError
@@ -11,18 +12,16 @@ from nmsim.gemm import Gemm
 from nmsim.mask import SparseGemm
 from nmsim.network.catalog import load_model
 from nmsim.network.layer import Bare, Layer
+from nmsim.network.scenario import TRAINING, Scenario
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
 from nmsim.run.trace import load as load_trace
 
-__all__ = ["TRAINING_BATCH", "Model", "Workload", "load_workload", "read_gemms"]
+__all__ = ["Model", "Workload", "load_workload", "read_gemms"]
 
 Model = str | Path | Sequence[Gemm]
 """A network's name, a path (YAML, CSV, safetensors), ``gemm:MxNxK``, or GEMMs."""
-
-TRAINING_BATCH = 32
-"""Samples in a step of a network where nothing says how many: a small batch that is trained on."""
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -47,6 +46,10 @@ class Workload:
         Layers or bare GEMMs.
     trace
         A trace instead.
+    scenario
+        What a network is run for.
+    idle
+        Layers of the network that run in training and not in the scenario.
     """
 
     def __init__(
@@ -55,20 +58,21 @@ class Workload:
         source: str,
         layers: Sequence[Layer | Bare] = (),
         trace: Trace | None = None,
+        scenario: Scenario = TRAINING,
+        idle: Sequence[Layer] = (),
     ) -> None:
         self.name = name
         self.source = source
         self.layers = layers
         self.trace = trace
+        self.scenario = scenario
+        self.idle = idle
 
     @property
     def default_batch(self) -> int:
-        """Samples in a training step that says nothing of them.
-
-        A network is trained on `TRAINING_BATCH`; GEMMs that are given hold their samples.
-        """
+        """Samples in a step that says nothing of them; GEMMs that are given hold theirs."""
         given = self.trace is not None or any(isinstance(layer, Bare) for layer in self.layers)
-        return 1 if given else TRAINING_BATCH
+        return 1 if given else self.scenario.samples
 
     def sparse_gemms(
         self, setting: Setting, *, phases: Sequence[str] | None = None, names: str = "*"
@@ -80,8 +84,9 @@ class Workload:
         UnknownName
             if no layer's name matches the glob.
         SpecError
-            if those that do have no GEMM in the phases.
+            if those that do have no GEMM in the phases, or the scenario has not all of these.
         """
+        self._check(phases)
         known = [w.gemm.layer for w in self.trace.gemms] if self.trace else self._names
         if not any(fnmatchcase(name, names) for name in known):
             raise unknown_name("layer", names, set(known))
@@ -91,6 +96,13 @@ class Workload:
             yield work
         if not found:
             raise SpecError(f"model {self.name}: layers {names!r} have no {_or(phases)} GEMM")
+
+    def _check(self, phases: Sequence[str] | None) -> None:
+        missing = sorted(set(phases or ()) - set(self.scenario.phases))
+        if missing:
+            raise SpecError(
+                f"phase is {missing[0]!r}, expected forward alone in scenario {self.scenario.name}"
+            )
 
     def _selected(
         self, setting: Setting, phases: Sequence[str] | None, names: str
@@ -113,14 +125,37 @@ def _or(phases: Sequence[str] | None) -> str:
     return " or ".join(phases or ())
 
 
-def load_workload(model: Model) -> Workload:
+def load_workload(model: Model, scenario: Scenario = TRAINING) -> Workload:
     """Find out what is to be simulated.
 
     Raises
     ------
     UnknownName, SpecError, TraceError
-        for a name that does not exist or a file that cannot be used.
+        for a name that does not exist, a file that cannot be used, or a scenario that a network
+        does not have, as GEMMs that are given have none but training.
     """
+    if (given := _given(model)) is None:
+        network = load_model(cast(str | Path, model))
+        layers = network.at(scenario)
+        running = {layer.name for layer in layers}
+        idle = [layer for layer in network.layers if layer.name not in running]
+        return Workload(network.name, network.source, layers, scenario=scenario, idle=idle)
+    if scenario != TRAINING:
+        raise SpecError(
+            f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "
+            "GEMMs that are given have their sizes"
+        )
+    return given
+
+
+def _told(scenario: Scenario) -> str:
+    sizes = {"tokens": scenario.tokens, "context": scenario.context}
+    said = [f"{name} {value}" for name, value in sizes.items() if value is not None]
+    return ", ".join([scenario.name, *said])
+
+
+def _given(model: Model) -> Workload | None:
+    """What brings GEMMs of its own; None: it is a network."""
     if not isinstance(model, str | Path):
         if not model or not all(isinstance(gemm, Gemm) for gemm in model):
             raise SpecError("model: expected a name, a path, or a list of one Gemm or more")
@@ -134,8 +169,7 @@ def load_workload(model: Model) -> Workload:
     if suffix == ".safetensors":
         trace = load_trace(Path(text))
         return Workload(text, "a trace", trace=trace)
-    network = load_model(model)
-    return Workload(network.name, network.source, network.layers)
+    return None
 
 
 def _one_gemm(text: str) -> Gemm:

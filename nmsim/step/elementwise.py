@@ -12,18 +12,22 @@ default.
 
 from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Pass, kind_of
-from nmsim.network.layer import Bare, Conv, Layer
+from nmsim.network.convolution import Convolution
+from nmsim.network.layer import Bare, Layer
 
 __all__ = ["elementwise_us"]
 
 
 def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int) -> float:
-    """Microseconds of elementwise work beside one GEMM, all repeats; 0 for a bare GEMM."""
-    if isinstance(layer, Bare):
+    """Microseconds of elementwise work beside one GEMM, all repeats; 0 for a bare GEMM.
+
+    Nor is there any beside a fused attention, which holds its softmax.
+    """
+    if isinstance(layer, Bare) or not gemm.launches or gemm.attention is not None:
         return 0.0
     if gemm.phase == "update":
         return _optimizer_us(machine, layer) if layer.weights else 0.0
-    name = "batch norm and relu" if isinstance(layer, Conv) and layer.input == "relu" else ""
+    name = "batch norm and relu" if isinstance(layer, Convolution) and layer.input == "relu" else ""
     operation = machine.elementwise.operation(name or layer.input)
     if operation is None or gemm.gradient_of == "b":
         return 0.0

@@ -16,12 +16,11 @@ Table 2) takes its solver's time on the cores of the machine's ``host``, its byt
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, Pass, Stored, kind_of
+from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
-from nmsim.network.operand import OPERANDS, Role
+from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
 from nmsim.pruning import PRUNERS
 from nmsim.recipes.recipe import Offer, Recipe
 
@@ -33,7 +32,8 @@ __all__ = [
     "mask_steps",
 ]
 
-ROLES: tuple[Role, ...] = get_args(Role)
+ROLES: tuple[Role, ...] = ("activation", "weight", "gradient")
+"""Roles that rows tell apart: what an attention multiplies counts as activations."""
 
 MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "mask_work")
 """Columns of a row that tell of its masks."""
@@ -102,8 +102,12 @@ def basis(machine: Machine) -> str:
     )
 
 
-def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[MaskStep]:
+def mask_steps(
+    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
+) -> Iterator[MaskStep]:
     """What is done to have the operands of one GEMM masked, step by step.
+
+    Of a launch in parts the first one has it all, for whole tensors that are stored as it has them.
 
     Parameters
     ----------
@@ -111,28 +115,41 @@ def mask_steps(machine: Machine, recipe: Recipe, work: SparseGemm) -> Iterator[M
         That offers them.
     work
         The GEMM with its masks.
+    weights
+        Elements of the layer's weight, which a part of a launch does not say.
     """
-    g, sides = work.gemm, kind_of(machine).stored(machine, work)
-    for position, mask, stored in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
-        operand = OPERANDS[g.phase][position == "b"]
+    g = work.gemm
+    if not (g.launches or g.kind == "attention") or (work.a.is_dense and work.b.is_dense):
+        return
+    sides = stored(machine, work)
+    for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
+        operand = operands_of(g)[position == "b"]
         offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
-        matrix = _Matrix.of(machine, offer, work, position, stored)
+        matrix = _Matrix.of(machine, offer, work, position, side, weights)
         yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
 
 
-def mask_columns(machine: Machine, recipe: Recipe, work: SparseGemm) -> dict[str, float | str]:
+def mask_columns(
+    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
+) -> dict[str, float | str]:
     """Columns of a row: microseconds of all masks and of each role's, and what was done."""
-    steps = list(mask_steps(machine, recipe, work))
+    steps = list(mask_steps(machine, recipe, work, weights))
     return {
         "mask_us": sum(step.us(machine) for step in steps),
         **{
-            f"mask_{role}_us": sum(step.us(machine) for step in steps if step.role == role)
+            f"mask_{role}_us": sum(
+                step.us(machine) for step in steps if _told_as(step.role) == role
+            )
             for role in ROLES
         },
         "mask_work": "; ".join(_told(machine, step) for step in steps),
     }
+
+
+def _told_as(role: Role) -> Role:
+    return "activation" if role in ATTENTION_ROLES else role
 
 
 def _told(machine: Machine, step: MaskStep) -> str:
@@ -176,14 +193,11 @@ class _Matrix:
         work: SparseGemm,
         position: str,
         stored: Stored,
+        weights: int | None = None,
     ) -> "_Matrix":
         g = work.gemm
         mask = work.a if position == "a" else work.b
-        elements = float(mask.rows * g.k)
-        distinct = g.a_elements if position == "a" else g.b_elements
-        per_pixel = g.phase == "forward" or not mask.indexed
-        if distinct is not None and per_pixel:
-            elements = float(distinct * g.count)
+        elements = _elements(work, position, weights if offer.role == "weight" else None)
         return cls(
             offer,
             mask,
@@ -217,6 +231,24 @@ class _Matrix:
         return MaskStep(self.offer.role, work, refresh, self.repeat, core_ns)
 
 
+def _elements(work: SparseGemm, position: str, weights: int | None) -> float:
+    """Elements of the tensor that an operand's mask prunes, or of the operand if it is no tensor's.
+
+    Columns that K runs over are pruned as they are, but for a mask that looks at no value.
+    """
+    g = work.gemm
+    mask = work.a if position == "a" else work.b
+    windows, distinct = (
+        (g.a_windows, g.a_elements) if position == "a" else (g.b_windows, g.b_elements)
+    )
+    per_pixel = g.phase == "forward" or not mask.indexed or (windows and windows.along == "rows")
+    if g.part and weights:
+        return float(weights)
+    if g.part and windows:
+        return float(windows.tensor * g.count)
+    return float(distinct * g.count if distinct is not None and per_pixel else mask.rows * g.k)
+
+
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:
     """A mask that is known: every kept column is copied; FST's gradient makes up for the others.
 
@@ -239,6 +271,9 @@ def _searched(of: _Matrix) -> Iterator[MaskStep]:
     effort = PRUNERS[offer.pruner].effort(of.mask.pattern, offer.options)
     operations, reads = effort.operations * of.elements, effort.reads * of.bytes
     pack = "compress" if of.compressed else "apply"
+    if of.first and offer.epilogue:
+        yield of.step(Pass(f"{offer.pruner} in the epilogue", 0.0, 0.0, operations))
+        return
     if of.first and offer.refresh == 1 and not effort.host_ns:
         flags = of.flags if len(offer.phases) > 1 else 0.0
         name = f"{offer.pruner} and {pack}"

@@ -1,18 +1,36 @@
-"""What a training step keeps in memory, part by part, against the dense step."""
+"""What a step of training or inference keeps in memory, part by part, against the dense step."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
-from nmsim.machines import Machine, Ran, Stored, kind_of
+from nmsim.attention import Attention
+from nmsim.gemm import Gemm
+from nmsim.machines import Machine, Stored, kind_of, stored
 from nmsim.mask import SparseGemm
-from nmsim.network.layer import Layer, Matmul
+from nmsim.network.layer import AttentionLayer, Layer
+from nmsim.network.layer_fields import WeightedSpec
 from nmsim.network.operand import Role
+from nmsim.network.scenario import Scenario
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Offer, Recipe
+from nmsim.step.fusion import as_run
+from nmsim.windows import Windows
 
-__all__ = ["ASSUMPTIONS", "OPTIMIZERS", "Kept", "Optimizer", "StepMemory", "step_memory"]
+__all__ = [
+    "ASSUMPTIONS",
+    "INFERENCE",
+    "OPTIMIZERS",
+    "Asked",
+    "Kept",
+    "Optimizer",
+    "StepMemory",
+    "kept",
+    "step_memory",
+    "summed",
+]
 
 Optimizer = Literal["sgd", "momentum", "adam"]
 
@@ -34,10 +52,22 @@ ASSUMPTIONS = (
     "gradients: of weights, dense, as wide as operands",
     "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
     "  that several layers share counts for each; packed where update is offered their mask and",
-    "  that is smaller; nothing that elementwise work keeps",
+    "  that is smaller; nothing that elementwise work keeps; of attention Q, K, V and, where one",
+    "  kernel fuses it, a statistic a row, else its probabilities",
     "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
 )
-"""What the figures rest on, line by line."""
+"""What the figures of a training step rest on, line by line."""
+
+INFERENCE = (
+    "weights: of every layer, those that the scenario does not run too; as forward reads them,",
+    "  packed where a mask is offered that the machine can use, in the number format of forward",
+    "metadata: of packed weights",
+    "cache: keys and values, or what makes them, of every token read, as wide as operands; none to",
+    "  infer, where no later token asks for them",
+    "workspace: inputs and output of the layer that takes most, scores of attention included",
+    "  where no kernel fuses it; of keys and values that are cached no second copy",
+)
+"""What the figures of inference rest on, line by line."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +82,11 @@ class Kept:
     gradients: int
     optimizer: int
     activations: int
+    cache: int
     workspace: int
 
+
+_OF_TRAINING = ("masks", "masters", "gradients", "optimizer", "activations")
 
 PARTS = tuple(field.name for field in fields(Kept) if field.name != "layer")
 
@@ -73,14 +106,15 @@ class StepMemory:
 
     def total(self) -> dict[str, dict[str, Any]]:
         """Bytes of every part and of all: ``dense``, ``recipe`` and their ``ratio``."""
-        dense, recipe = _summed(self.dense), _summed(self.layers)
+        dense, recipe = summed(self.dense), summed(self.layers)
         ratio = {part: recipe[part] / dense[part] if dense[part] else None for part in dense}
         return {"dense": dense, "recipe": recipe, "ratio": ratio}
 
 
-def _summed(layers: tuple[Kept, ...]) -> dict[str, int]:
+def summed(layers: Sequence[Kept]) -> dict[str, int]:
+    """Bytes of every part over layers, of workspaces the largest, and of ``all``."""
     parts = {part: sum(getattr(layer, part) for layer in layers) for part in PARTS}
-    parts["workspace"] = max(layer.workspace for layer in layers)
+    parts["workspace"] = max((layer.workspace for layer in layers), default=0)
     return {**parts, "all": sum(parts.values())}
 
 
@@ -92,15 +126,26 @@ class _Bytes(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """One operand of a GEMM as it stands in memory: rows of all copies, and how each is stored."""
+    """One operand of a GEMM as it stands in memory: its elements, all copies, and how it is stored.
 
-    rows: int
+    ``share`` of the elements is stored. An operand whose rows are gathered through windows stands
+    there as the tensor; columns that K runs over, as they are.
+    """
+
+    whole: int
+    share: float
     stored: Stored
+
+    @classmethod
+    def of(cls, stored: Stored, rows: int, gemm: Gemm, windows: Windows | None) -> "_Side":
+        through = windows is not None and windows.along == "rows"
+        whole = windows.tensor * gemm.count if windows and through else rows * gemm.count * gemm.k
+        return cls(whole, stored.elements / gemm.k, stored)
 
     @property
     def packed(self) -> _Bytes:
         """Bytes of the stored elements of the operand, and of their metadata."""
-        elements = self.rows * self.stored.elements
+        elements = self.whole * self.share
         return _Bytes(elements * self.stored.value_bits / 8, elements * self.stored.index_bits / 8)
 
 
@@ -113,34 +158,106 @@ class _Gemm:
     b: _Side
 
     @classmethod
-    def of(cls, machine: Machine, work: SparseGemm) -> "_Gemm":
-        kind, g = kind_of(machine), work.gemm
-        ran: Ran = kind.in_format(machine, work.number_format)
-        a, b = kind.stored(ran.machine, work)
-        return cls(work, _Side(g.count * g.m, a), _Side(g.count * g.n, b))
+    def of(cls, ran: Machine, work: SparseGemm) -> "_Gemm":
+        g = work.gemm
+        a, b = stored(ran, work)
+        return cls(work, _Side.of(a, g.m, g, g.a_windows), _Side.of(b, g.n, g, g.b_windows))
+
+
+_Gemms = dict[str, list[_Gemm]]
+"""The GEMMs of a layer, by phase; several where a launch has parts, or a product two gradients."""
+
+
+class Asked(NamedTuple):
+    """Whose memory is weighed.
+
+    Parameters
+    ----------
+    layers
+        That run.
+    idle
+        That do not run in the scenario, as they do in another; their weights stand there.
+    scenario
+        What the network is run for.
+    machine
+        In whose memory.
+    optimizer
+        Of training: "sgd", "momentum" or "adam".
+    """
+
+    layers: Sequence[Layer]
+    idle: Sequence[Layer]
+    scenario: Scenario
+    machine: Machine
+    optimizer: str = "momentum"
 
 
 @dataclass(frozen=True)
 class _Memory:
-    machine: Machine
-    recipe: Recipe
+    asked: Asked
     setting: Setting
-    states: int
 
     @property
+    def machine(self) -> Machine:
+        return self.asked.machine
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.setting.recipe
+
+    @property
+    def trains(self) -> bool:
+        return self.asked.scenario.trains
+
+    @cached_property
     def bits(self) -> int:
         return kind_of(self.machine).operand_bits(self.machine)
 
-    def layers(self, layers: Sequence[Layer]) -> tuple[Kept, ...]:
-        found: dict[str, dict[str, _Gemm]] = {layer.name: {} for layer in layers}
-        for work in sparse_gemms(layers, self.setting):
-            found[work.gemm.layer][work.gemm.phase] = _Gemm.of(self.machine, work)
+    def layers(self) -> tuple[Kept, ...]:
+        layers = [*self.asked.idle, *self.asked.layers]
+        found: dict[str, _Gemms] = {layer.name: {} for layer in layers}
+        kind, ran = kind_of(self.machine), dict[str, Machine]()
+        phases = self.asked.scenario.phases
+        gemms = sparse_gemms(layers, self.setting, phases=phases, counted=False)
+        for work in as_run(gemms, self.machine, layers, self.setting.batch, self.asked.scenario):
+            if work.gemm.macs:
+                own = found[work.gemm.layer].setdefault(work.gemm.phase, [])
+                form = work.number_format
+                if form not in ran:
+                    ran[form] = kind.in_format(self.machine, form).machine
+                own.append(_Gemm.of(ran[form], work))
+        if not self.trains:
+            return self._inferring(found)
         left = self.recipe.leave_dense.names(layers)
         return tuple(
             self._layer(layer, found[layer.name], left=layer.name in left) for layer in layers
         )
 
-    def _layer(self, layer: Layer, gemms: Mapping[str, _Gemm], *, left: bool) -> Kept:
+    def _inferring(self, gemms: Mapping[str, _Gemms]) -> tuple[Kept, ...]:
+        """What layers keep of which forward alone is run, and the weights of those that idle."""
+        running = tuple(self._read(layer, gemms[layer.name]) for layer in self.asked.layers)
+        idle = (self._read(layer, gemms[layer.name]) for layer in self.asked.idle)
+        return running + tuple(replace(one, cache=0, workspace=0) for one in idle)
+
+    def _read(self, layer: Layer, gemms: _Gemms) -> Kept:
+        weights, repeat, batch = self._weights(layer, gemms), layer.repeat, self.setting.batch
+        tensors, cache = list(layer.saved), 0
+        if isinstance(layer, AttentionLayer) and self.asked.scenario.generates:
+            cache = layer.cache(batch)
+            tensors = [t for t in tensors if not (cache and t in ("key", "value"))]
+        if _fused(gemms) is not None:
+            tensors.remove("probabilities")
+        elements = sum(math.prod(layer.shape(name, batch)) for name in (*tensors, "gradient"))
+        return Kept(
+            layer.name,
+            weights=math.ceil(weights.values) * repeat,
+            metadata=math.ceil(weights.metadata) * repeat,
+            cache=math.ceil(cache * self.bits / 8) * repeat,
+            workspace=math.ceil(elements * self.bits / 8) if gemms else 0,
+            **dict.fromkeys(_OF_TRAINING, 0),
+        )
+
+    def _layer(self, layer: Layer, gemms: _Gemms, *, left: bool) -> Kept:
         wide, repeat = self.bits >= MASTER_BITS, layer.repeat
         state = math.ceil(layer.weights * MASTER_BITS / 8)
         weights, inputs = self._weights(layer, gemms), self._activations(layer, gemms)
@@ -151,41 +268,49 @@ class _Memory:
             masks=0 if left else math.ceil(self._masks(layer, gemms)) * repeat,
             masters=0 if wide else state,
             gradients=math.ceil(layer.weights * self.bits / 8),
-            optimizer=state * self.states,
+            optimizer=state * _STATES[self.asked.optimizer],
             activations=math.ceil(inputs.values) * repeat,
+            cache=0,
             workspace=math.ceil(self._workspace(layer, gemms)),
         )
 
     def _offer(self, role: Role, gemm: _Gemm) -> Offer | None:
         return self.recipe.offer_for(role, gemm.work.gemm)
 
-    def _weights(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+    def _weights(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """One copy of the weight for each form in which a phase reads it."""
         if not layer.weights:
             return _Bytes(0.0)
         elements = layer.weights / layer.repeat
         forms: dict[object, _Bytes] = {}
-        if self.bits >= MASTER_BITS:
+        if (
+            self.trains and self.bits >= MASTER_BITS
+        ) or not gemms:  # looked up in as wide as it is kept
             forms["dense", self.bits] = _Bytes(elements * self.bits / 8)
         any_axis = kind_of(self.machine).any_axis
         for phase in ("forward", "backward"):
-            if phase not in gemms:
-                continue
-            gemm = gemms[phase]
-            offer, stored = self._offer("weight", gemm), gemm.b.stored
-            if offer is None or not stored.compressed:
-                forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
-                continue
-            layout = "" if any_axis else phase
-            forms.setdefault((offer.phases, layout, stored.value_bits), gemm.b.packed)
+            packed = []
+            for gemm in gemms.get(phase, ()):
+                offer, stored = self._offer("weight", gemm), gemm.b.stored
+                if offer is None or not stored.compressed:
+                    forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
+                    continue
+                layout = "" if any_axis else phase
+                packed.append(((offer.phases, layout, stored.value_bits), gemm.b.packed))
+            if packed:  # the parts of a launch have a tap each in one of them
+                values, metadata = (
+                    sum(part) for part in zip(*(own for _, own in packed), strict=True)
+                )
+                forms.setdefault(packed[0][0], _Bytes(values, metadata))
         values = sum(form.values for form in forms.values())
         return _Bytes(values, sum(form.metadata for form in forms.values()))
 
-    def _masks(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+    def _masks(self, layer: Layer, gemms: _Gemms) -> float:
         """A bit a weight for every mask that serves more than one step or phase."""
         offers = {
             offer.phases: offer
-            for gemm in gemms.values()
+            for parts in gemms.values()
+            for gemm in parts
             if (offer := self._offer("weight", gemm)) is not None
         }
         lasting = sum(
@@ -195,50 +320,64 @@ class _Memory:
         )
         return lasting * layer.weights / layer.repeat / 8
 
-    def _activations(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> _Bytes:
+    def _activations(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """What update reads again of the layer's input."""
         batch = self.setting.batch
-        names: tuple[Any, ...] = ("activation",)
-        if isinstance(layer, Matmul):
-            names = ("activation", "activation_b")
-        elements = sum(math.prod(layer.shape(name, batch)) for name in names)
+        if (fused := _fused(gemms)) is not None:
+            read = fused.traffic("forward", self.bits / 8).read
+            return _Bytes((read + fused.statistic_bytes) / fused.repeat)
+        elements = sum(math.prod(layer.shape(name, batch)) for name in layer.saved)
         if "update" not in gemms:
             return _Bytes(elements * self.bits / 8)
-        gemm = gemms["update"]
+        gemm, *others = gemms["update"]
+        if others:  # experts of different rows, whose activations no mask is made of
+            return _Bytes(elements * gemm.b.stored.value_bits / 8)
         g, stored = gemm.work.gemm, gemm.b.stored
         dense = _Bytes(min(elements, g.count * g.n * g.k) * stored.value_bits / 8)
         if self._offer("activation", gemm) is None or not stored.compressed:
             return dense
         return min(dense, gemm.b.packed, key=sum)
 
-    def _workspace(self, layer: Layer, gemms: Mapping[str, _Gemm]) -> float:
+    def _workspace(self, layer: Layer, gemms: _Gemms) -> float:
         """Gradients of the layer's output and input, and the largest packed copy of the former."""
+        if not gemms:
+            return 0.0
+        if (fused := _fused(gemms)) is not None:  # dO, and dQ, dK and dV
+            o = fused.traffic("forward", self.bits / 8).written - fused.statistic_bytes
+            return (o + fused.traffic("backward", self.bits / 8).written) / fused.repeat
         batch = self.setting.batch
         outputs = math.prod(layer.shape("gradient", batch))
         inputs = math.prod(layer.shape("activation", batch)) if "backward" in gemms else 0
         packed = 0.0
         for phase in ("backward", "update"):
-            if phase in gemms and not isinstance(layer, Matmul):
-                gemm = gemms[phase]
+            for gemm in gemms.get(phase, ()) if isinstance(layer, WeightedSpec) else ():
                 if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
                     packed = max(packed, sum(gemm.a.packed))
         return (outputs + inputs) * self.bits / 8 + packed
 
 
-def step_memory(
-    layers: Sequence[Layer], machine: Machine, setting: Setting, dense: Setting, optimizer: str
-) -> StepMemory:
-    """What a training step of layers keeps in a machine's memory.
+def _fused(gemms: _Gemms) -> Attention | None:
+    """The attention that one kernel a phase runs; None of a layer of GEMMs."""
+    return next((gemm.work.gemm.attention for own in gemms.values() for gemm in own), None)
+
+
+def kept(asked: Asked, setting: Setting) -> tuple[Kept, ...]:
+    """What each layer keeps in a machine's memory; no tensor is drawn, no bit of a mask made.
+
+    Parameters
+    ----------
+    setting
+        What masks are made of.
+    """
+    return _Memory(asked, setting).layers()
+
+
+def step_memory(asked: Asked, setting: Setting, dense: Setting) -> StepMemory:
+    """What a step of layers keeps in a machine's memory, and the dense step.
 
     Parameters
     ----------
     setting, dense
         What masks are made of, and the same with a recipe that offers none.
-    optimizer
-        "sgd", "momentum" or "adam".
     """
-    pruned, whole = (
-        _Memory(machine, one.recipe, one, _STATES[optimizer]).layers(layers)
-        for one in (setting, dense)
-    )
-    return StepMemory(pruned, whole)
+    return StepMemory(kept(asked, setting), kept(asked, dense))

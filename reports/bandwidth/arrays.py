@@ -22,7 +22,7 @@ PRUNED: Mapping[str, str | Path] = {
 """Recipes by what they prune in the forward GEMM."""
 
 PATTERNS = ("1:2", "2:4", "4:8", "1:4", "1:8", "1:16")
-LAYER = {"model": "bert-base", "layers": "encoder.output"}
+LAYER = {"model": "bert-base", "layers": "encoder.layer.*.output.dense"}
 """Its K, 3072, is a multiple of all groups."""
 BATCH, FEW = 32, 4
 """Sequences of 128 tokens; few where bits are counted."""

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from paper import Figures, Printed
 
 import nmsim
-from nmsim.network.layer import Layer, Linear, Matmul
+from nmsim.network.layer import AttentionLayer, Layer, Linear
 from nmsim.report.claims import Verdict, judged
 from nmsim.report.theme import MACHINE_COLOURS, apply_theme
 
@@ -36,7 +36,7 @@ _DIGIT = 0.01
 
 def _at(layer: Layer, tokens: int) -> Layer:
     """The layer without its class token."""
-    fields = ("tokens",) if isinstance(layer, Linear) else ("m", "n", "k")
+    fields = ("tokens",) if isinstance(layer, Linear) else ("queries", "keys")
     changed = {name: tokens for name in fields if getattr(layer, name) == tokens + 1}
     return layer.model_copy(update=changed)
 
@@ -50,14 +50,26 @@ def operators(model: str = MODEL) -> dict[str, dict[str, int]]:
     patches = (
         next(layer for layer in network.layers if layer.name == "conv_proj").lower(1)[0].gemm.m
     )
-    found = {}
+    found: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, Linear | Matmul) and layer.name.startswith("encoder."):
-            gemm = _at(layer, patches).lower(1)[0].gemm
-            name = layer.name.removeprefix("encoder.").removeprefix("attention.")
-            weights = layer.weights if isinstance(layer, Linear) else 0
-            found[name] = {"flops": 2 * gemm.macs, "weights": weights}
+        if isinstance(layer, Linear | AttentionLayer) and layer.name.startswith("encoder."):
+            found |= _operators_of(_at(layer, patches))
     return found
+
+
+def _operators_of(layer: Layer) -> dict[str, dict[str, int]]:
+    """Operators of one layer, by the names of the tables."""
+    macs = [one.gemm.macs for one in layer.lower(1) if one.gemm.phase == "forward"]
+    name = layer.name.partition("_*.")[2]
+    if isinstance(layer, AttentionLayer):
+        counted = zip(("scores", "context"), macs, (0, 0), strict=True)
+    elif name.endswith("in_proj"):  # three projections in one matrix
+        thirds = [macs[0] // 3] * 3, [layer.weights // 3] * 3
+        counted = zip(("query", "key", "value"), *thirds, strict=True)
+    else:
+        names = {"self_attention.out_proj": "output"}
+        counted = zip([names.get(name, name)], macs, [layer.weights], strict=True)
+    return {name: {"flops": 2 * own, "weights": weights} for name, own, weights in counted}
 
 
 def measure_flops() -> dict[str, Any]:

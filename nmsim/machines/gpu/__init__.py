@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.attention import ATTENTION
+from nmsim.machines.gpu.attention.fusion import FUSION, facts
+from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.kernels import LISTING
 from nmsim.machines.gpu.launch import stored
 from nmsim.machines.gpu.mends import EXPLAIN
@@ -43,8 +46,11 @@ KINDS.add(
             "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
         ),
         other_names=("tensor-core",),
-        listings={"kernels": LISTING},
+        facts=facts,
+        listings={"kernels": LISTING, "attention": ATTENTION_LISTING},
         routines=ROUTINES,
+        attention=ATTENTION,
+        fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,
     ),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
+from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import (
     CTAS,
@@ -32,6 +33,7 @@ from nmsim.machines.gpu.chip import (
     Size,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Sample
@@ -357,6 +359,8 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Estimate]:
 
 def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Estimate what a sparse GEMM costs on a GPU, in closed form; there is nothing to sample."""
+    if is_depthwise(work.gemm):
+        return direct.simulate(machine, work)
     launch, found = run_work(machine, work)
     return writeup(
         machine,

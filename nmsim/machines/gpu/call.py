@@ -74,13 +74,19 @@ class _Service(NamedTuple):
 
 
 def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
-    """Libraries of a GPU that take a call's number format, the one that it asks for first."""
+    """Libraries of a GPU that take a call's number format, the one that it asks for first.
+
+    Then come those that are for convolutions, if it is one.
+    """
+    phase = call.convolution
     fits = [
         library
         for library in machine.libraries
-        if library.sparse == sparse and (not library.dtypes or call.dtype in library.dtypes)
+        if library.sparse == sparse
+        and (not library.dtypes or call.dtype in library.dtypes)
+        and (not library.convolutions or phase in library.convolutions)
     ]
-    return sorted(fits, key=lambda library: library.library != call.library)
+    return sorted(fits, key=lambda one: (one.library != call.library, not one.convolutions))
 
 
 def _runs_as(
@@ -90,7 +96,7 @@ def _runs_as(
     if kernels.cuda_cores:
         offered = library.patterns or (pattern,)
     else:
-        form = machine.format(call.dtype)
+        form = machine.format(call.dtype, call.accumulator)
         offered = tuple(
             native
             for native in machine.native
@@ -183,15 +189,18 @@ def resolve(machine: Gpu, call: Call) -> Resolved:
 
     A pattern runs as the narrowest one that a library's kernels cover it with: on tensor cores 1:4
     as 2:4 and 4:8 dense, on CUDA cores any N:M as itself. A V:N:M pattern needs a library with
-    such kernels; elsewhere it runs as the N:M pattern that it also is. The note says so.
+    such kernels; elsewhere it runs as the N:M pattern that it also is. Sums in a format that the
+    machine has no rate for run in the first that it has one for. The note says so.
 
     Raises
     ------
     SpecError
         for a number format or kernel that the machine does not have, or a V without kernels.
     """
-    form = machine.format(call.dtype)
+    form = machine.format(call.dtype, call.accumulator)
     service, note = _serve(machine, call)
+    if call.accumulator and form.accumulator not in ("", call.accumulator):
+        note = "; ".join(filter(None, (note, f"sums run in {form.accumulator}")))
     native = service.native
     width = form.bits / 8
     compressed = (form.bits + machine.metadata_bits(native)) / 8 * native.density

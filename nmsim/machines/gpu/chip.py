@@ -13,7 +13,13 @@ TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
 MATRIX_VECTOR = -1
 """Stands for a row of the table: the matrix-vector kernel, which has no tile."""
 
-_UNSAID = {"start_us": 0.0, "queue_clk": 0.0, "dram_share": 1.0, "absorbed_mib": 0.0}
+_UNSAID = {
+    "start_us": 0.0,
+    "queue_clk": 0.0,
+    "dram_share": 1.0,
+    "absorbed_mib": 0.0,
+    "results_wait": 1.0,
+}
 """What is not declared takes no time and loses no bandwidth."""
 
 
@@ -42,9 +48,9 @@ class Chip(NamedTuple):
         Slow-down of a long kernel, and when half of it is there.
     latency, queue
         Of DRAM that is idle, and what comes to it when it is fully used: of the cycle model.
-    start, absorbed
-        Of a threadblock before its first load, and bytes of results that L2 holds until the kernel
-        has ended: of the cycle model.
+    start, absorbed, waiting
+        Of a threadblock before its first load, bytes of results that L2 holds until the kernel has
+        ended, and the share of what is left that tiles wait for: of the cycle model.
     """
 
     sms: float
@@ -69,6 +75,7 @@ class Chip(NamedTuple):
     queue: float = 0.0
     start: float = 0.0
     absorbed: float = 0.0
+    waiting: float = 1.0
 
 
 class Form(NamedTuple):
@@ -117,7 +124,7 @@ def resolved(
     >>> from nmsim.machines import load_hardware
     >>> a100 = load_hardware("a100-sxm4-80gb")
     >>> [resolved(a100, None, fidelity)["launch_us"] for fidelity in ("analytical", "cycle")]
-    [3.07, 2.89]
+    [3.07, 3.03]
     """
     said: dict[str, float] = {**_UNSAID, "efficiency": library.efficiency if library else 1.0}
     for block in _layers(machine, library, fidelity):
@@ -158,4 +165,5 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         queue=said["queue_clk"],
         start=said["start_us"] * clock,
         absorbed=said["absorbed_mib"] * 2**20,
+        waiting=said["results_wait"],
     )

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu import slots
+from nmsim.machines.gpu import direct, slots
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
 from nmsim.machines.gpu.schema import Gpu
@@ -195,7 +196,8 @@ def run_kernel(
     """
     form = form or found.form
     chip = found.cycle_chip
-    core = core_of(machine, call.dtype, found.library, bulk=found.kernels.operands == "shared")
+    bulk = found.kernels.operands == "shared"
+    core = core_of(machine, call.dtype, found.library, bulk=bulk, accumulator=call.accumulator)
     bits = int(8 * (form.out if split == 1 else PARTIAL))
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
@@ -321,6 +323,8 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
 
 def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
     """Run what a sparse GEMM launches on a GPU; there is nothing to sample."""
+    if is_depthwise(work.gemm):
+        return direct.simulate(machine, work)
     launch, found = run_work(machine, work)
     return writeup(
         machine,

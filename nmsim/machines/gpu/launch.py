@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM, WN, Form, Size
 from nmsim.machines.gpu.choice import choose, rules_of
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Stored
@@ -108,6 +110,8 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     Kernels take one packed operand. Which one it is, of two that could be, is the library's choice,
     by the rule of thumb that chooses kernels: the one that it would run faster.
     """
+    if is_depthwise(work.gemm):
+        return direct.stored(machine, work)
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
     sides = {"a": whole, "b": whole}
@@ -153,10 +157,15 @@ def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
     return position, native, launch
 
 
+def _call(machine: Gpu, pattern: Pattern = DENSE, position: Side | Literal[""] = "") -> Call:
+    """A call in the number formats of a simulated network."""
+    return Call(machine.dtype, pattern, position, accumulator=machine.accumulator)
+
+
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
     """What a kernel runs a mask of a pattern as, or of none that it covers, its own; else DENSE."""
     tried = (pattern, *machine.native)
-    runs = (resolve(machine, Call(machine.dtype, one, position)).native for one in tried)
+    runs = (resolve(machine, _call(machine, one, position)).native for one in tried)
     return next((native for native in runs if not native.is_dense), DENSE)
 
 
@@ -181,7 +190,9 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
         )
         broken = f"{share:.1%} of the mask's groups break"
         note = f"runs dense: {_why_dense(machine, broken)}"
-    return _chosen(machine, work, Call(machine.dtype), 0.0, share, note)[0]
+    g = work.gemm
+    call = replace(_call(machine), convolution=g.phase if g.kind == "conv" else "")
+    return _chosen(machine, work, call, 0.0, share, note)[0]
 
 
 def _compressed(
@@ -192,7 +203,7 @@ def _compressed(
     if not (work.a.is_dense or work.b.is_dense):
         other = "B" if position == "a" else "A"
         note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
-    call = Call(machine.dtype, native, position)
+    call = _call(machine, native, position)
     # Layouts matter to sparse instructions alone.
     cuda_cores = resolve(machine, call).kernels.cuda_cores
     copied = 0.0 if cuda_cores else _copied(machine, work, position)
@@ -226,8 +237,11 @@ def _chosen(
     share: float | None,
     note: str,
 ) -> tuple[Launch, float]:
-    found = _forced(machine, call)
     g = work.gemm
+    found = _forced(machine, call)
+    if not g.launches:  # a part of a launch that another part has paid
+        paid, ran = (one._replace(launch=0.0) for one in (found.chip, found.cycle_chip))
+        found = replace(found, chip=paid, cycle_chip=ran)
     form = found.form._replace(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),

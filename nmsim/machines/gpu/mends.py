@@ -119,7 +119,9 @@ _KERNELS_DECIDE = (
 
 
 def _mends(machine: Gpu, work: SparseGemm, part: str) -> Mends:
-    """What may take away a part of the cycles, in no order of effort."""
+    """What may take away a part of the cycles, in no order of effort; of GEMMs alone."""
+    if work.gemm.attention is not None:
+        return
     if part in _KERNELS_DECIDE:
         yield from _kernels(machine, work)
     if part == "empty slots":

@@ -4,7 +4,9 @@ Tensor cores are told of as the mean of all SMs. What the fullest SM takes longe
 the wave tail, so that the other parts of a wave are those of SMs that have something to run.
 
 A matrix-vector kernel multiplies on CUDA cores while it reads: of the time that it reads, its
-products at the tensor cores' peak are useful, and the rest is told as DRAM's.
+products at the tensor cores' peak are useful, and the rest is told as DRAM's. A depthwise
+convolution multiplies there, too: what it takes longer than tensor cores at their peak is told as
+the rate of its instructions, what its bytes take longer than that as DRAM's.
 """
 
 import math
@@ -12,8 +14,10 @@ from collections.abc import Mapping
 
 from nmsim.machines.explanation import Part, whole
 from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu.attention.fusion import fused_parts
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, TK, TM, TN
 from nmsim.machines.gpu.cycle import Outcome
+from nmsim.machines.gpu.direct import direct_of, is_depthwise
 from nmsim.machines.gpu.launch import Launch, copy_clocks
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.mask import SparseGemm
@@ -46,10 +50,15 @@ PARTS = {
 
 def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> tuple[Part, ...]:
     """Where the cycles of a sparse GEMM go on a GPU, all repeats."""
-    run = _cycle if fidelity == "cycle" else _analytical
-    launch, tensor, clocks = run(machine, work)
-    clocks["copy"] = copy_clocks(launch)
-    clocks |= _multiplied(machine, work, result, launch, tensor, clocks)
+    if work.gemm.attention is not None:
+        return fused_parts(machine, work, result)
+    if is_depthwise(work.gemm):
+        clocks = _direct(machine, work)
+    else:
+        run = _cycle if fidelity == "cycle" else _analytical
+        launch, tensor, clocks = run(machine, work)
+        clocks["copy"] = copy_clocks(launch)
+        clocks |= _multiplied(machine, work, result, launch, tensor, clocks)
     repeat = work.gemm.repeat
     # A launch takes whole cycles: what it is rounded up by is told as its own.
     clocks["launch"] += max(0.0, result.cycles / repeat - sum(clocks.values()))
@@ -58,6 +67,19 @@ def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> t
         Part(name, cycles, meaning)
         for (name, meaning), cycles in zip(PARTS.items(), shares, strict=True)
     )
+
+
+def _direct(machine: Gpu, work: SparseGemm) -> dict[str, float]:
+    """Of a depthwise convolution, which multiplies on CUDA cores while it reads and writes."""
+    found, clock = direct_of(machine, work), machine.clock_mhz
+    multiplying = found.multiplying * clock
+    useful = min(work.macs_useful / machine.peak_macs / work.gemm.repeat, multiplying)
+    return {
+        "useful products": useful,
+        "instruction rate": multiplying - useful,
+        "dram bandwidth": max(0.0, found.moving * clock - multiplying),
+        "launch": found.launch * clock,
+    }
 
 
 def _multiplied(

@@ -61,7 +61,8 @@ def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
         cold += one.read_bytes if index == 0 or not resident else 0.0
         cold += one.written_bytes if index == len(passes) - 1 or not resident else 0.0
         moving = max(cold / (machine.dram.gbps * 1e3), bytes_moved / (machine.l2.gbps * 1e3))
-        time += launch + max(moving, one.operations / lanes)
+        # What moves nothing is done by a kernel that has the values: no launch of its own.
+        time += (launch if bytes_moved else 0.0) + max(moving, one.operations / lanes)
     return Preparation(passes, time)
 
 

@@ -71,8 +71,8 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
 def _offered(machine: Gpu) -> dict[str, list[str]]:
     """Sparsities of each number format: dense, and native patterns if it has an instruction."""
     return {
-        form.dtype: ["dense", *(str(p) for p in machine.native if form.sparse_macs_per_clk)]
-        for form in machine.formats
+        dtype: ["dense", *(str(p) for p in machine.native if machine.format(dtype).sparse_macs(p))]
+        for dtype in machine.dtypes
     }
 
 
@@ -80,7 +80,7 @@ ROUTINES = Routines(
     times=call_times,
     account=account,
     note=lambda machine, call: resolve(machine, call).note,
-    dtypes=lambda machine: tuple(form.dtype for form in machine.formats),
+    dtypes=lambda machine: machine.dtypes,
     libraries=lambda machine: tuple(one.library for one in machine.libraries),
     offered=_offered,
     sustained=lambda machine: machine.sustained,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import SpecError
+from nmsim.gemm import Phase
 from nmsim.machines.kind import Machine, Ran
 from nmsim.machines.metadata import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
@@ -40,11 +41,16 @@ class SparseRate(Spec):
 
 
 class FormatRate(Spec):
-    """A number format, and what a streaming multiprocessor (SM) makes of it."""
+    """A number format and its sums, and what a streaming multiprocessor (SM) makes of them."""
 
     dtype: str = Field(description="name: fp16, bf16, int8, tf32, fp32")
     bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an operand's element")
     output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an element of C")
+    accumulator: str = Field(
+        "",
+        description="number format of the sums; of several entries of one dtype, the first is what "
+        "a call gets that names none; none: sums of any format",
+    )
     macs_per_clk: Positive = Field(description="dense MACs per clock and SM")
     sparse_macs_per_clk: Annotated[float, Field(gt=0)] | None = Field(
         None,
@@ -160,6 +166,11 @@ class Cycle(Constants):
     absorbed_mib: NonNegative | None = Field(
         None, description="results that L2 holds until the kernel has ended, MiB"
     )
+    results_wait: Share | None = Field(
+        None,
+        description="share of the time in which device memory takes results that tiles wait for, "
+        "beyond their leaving an SM; null: all, as when every SM stores at once",
+    )
     shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
         None, description="accesses that may wait for shared memory, clocks of its time"
     )
@@ -178,6 +189,11 @@ class Library(Spec):
     kernels: str = Field(description="kernel set: `nmsim list kernels`")
     dtypes: tuple[str, ...] = Field((), description="number formats; none: all")
     sparse: bool = Field(False, description="takes a compressed operand")
+    convolutions: tuple[Phase, ...] = Field(
+        (),
+        description="phases in which it runs implicit GEMMs of convolutions, and nothing else; "
+        "none: GEMMs of matrices, and convolutions that no other library runs",
+    )
     patterns: tuple[PatternField, ...] = Field(
         (),
         description="that it has kernels for; none: those of the sparse instruction, or, on CUDA "
@@ -201,6 +217,9 @@ class Gpu(Machine):
         description="cycles per microsecond of an SM under load"
     )
     dtype: str = Field(description="number format of a simulated network")
+    accumulator: str = Field(
+        "", description="number format of its sums; none: the first that `formats` has"
+    )
     formats: tuple[FormatRate, ...] = Field(min_length=1)
     native: tuple[PatternField, ...] = Field((), description="patterns of the sparse instruction")
     index_bits: tuple[IndexWidth, ...] = Field(
@@ -211,6 +230,16 @@ class Gpu(Machine):
     dram: GpuDram
     libraries: tuple[Library, ...] = Field(
         min_length=1, description="in order of preference where a call names none"
+    )
+    attention: tuple[str, ...] = Field(
+        (),
+        description="sets of fused attention kernels, in order of preference: "
+        "`nmsim list attention`; none: it has no fused attention",
+    )
+    fused_attention: bool = Field(
+        True,
+        description="attention layers run as one kernel where `attention` has one (true), or as "
+        "their GEMMs, so that scores go through device memory (false)",
     )
     timing: Timing
     cycle: Cycle = Field(
@@ -236,29 +265,38 @@ class Gpu(Machine):
         timing = self.timing.model_copy(update=throttled)
         return self.model_copy(update={"timing": timing})
 
-    def format(self, dtype: str) -> FormatRate:
-        """The rates of a number format on this GPU, by its name.
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Number formats of operands, each once."""
+        return tuple(dict.fromkeys(one.dtype for one in self.formats))
+
+    def format(self, dtype: str, accumulator: str = "") -> FormatRate:
+        """The rates of a number format on this GPU, by its name and that of its sums.
+
+        Sums that no entry names run as the first entry says: how a table calls them is free text.
 
         Raises
         ------
         SpecError
             if the machine has none of the name.
         """
-        for one in self.formats:
-            if one.dtype == dtype:
-                return one
-        known = ", ".join(one.dtype for one in self.formats)
-        raise SpecError(f"{self.name}: number format {dtype!r}, expected one of {known}")
+        named = [one for one in self.formats if one.dtype == dtype]
+        if not named:
+            known = ", ".join(self.dtypes)
+            raise SpecError(f"{self.name}: number format {dtype!r}, expected one of {known}")
+        return next(
+            (one for one in named if accumulator and one.accumulator == accumulator), named[0]
+        )
 
     @property
     def output_bits(self) -> int:
         """Width of C, in the format of a simulated network."""
-        return self.format(self.dtype).output_bits
+        return self.format(self.dtype, self.accumulator).output_bits
 
     @property
     def peak_macs(self) -> float:
         """Dense MACs per cycle of the whole GPU, in the format of a simulated network."""
-        return self.sms * self.format(self.dtype).macs_per_clk
+        return self.sms * self.format(self.dtype, self.accumulator).macs_per_clk
 
     def metadata_bits(self, pattern: Pattern) -> int:
         """Bits of metadata of a kept element of a pattern."""
@@ -278,7 +316,8 @@ def in_format(machine: Gpu, wanted: str = "") -> Ran:
         return Ran(machine, machine.dtype)
     has = any(form.dtype == wanted for form in machine.formats)
     served = any(
-        not library.sparse and (not library.dtypes or wanted in library.dtypes)
+        not (library.sparse or library.convolutions)
+        and (not library.dtypes or wanted in library.dtypes)
         for library in machine.libraries
     )
     if has and served:

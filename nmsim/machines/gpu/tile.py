@@ -77,14 +77,21 @@ def instruction_of(machine: Gpu, dtype: str, found: Resolved) -> Instruction:
     return one._replace(sharers=WARPGROUP) if found.kernels.operands == "shared" else one
 
 
-def core_of(machine: Gpu, dtype: str, library: Library | None = None, *, bulk: bool = False) -> Sm:
+def core_of(
+    machine: Gpu,
+    dtype: str,
+    library: Library | None = None,
+    *,
+    bulk: bool = False,
+    accumulator: str = "",
+) -> Sm:
     """The multiprocessor, as a library's kernels find it.
 
     Registers are read as fast as the machine's rates need it at least. What selecting by metadata
     takes beside reading registers is what the machine's sparse rate leaves. ``bulk``: what has been
     asked for is bounded by the stages alone.
     """
-    form, own = machine.format(dtype), machine.sm
+    form, own = machine.format(dtype, accumulator), machine.sm
     said = resolved(machine, library, "cycle")
     all_of = [_instruction(machine, dtype, DENSE, form.macs_per_clk)]
     if form.sparse_macs_per_clk:

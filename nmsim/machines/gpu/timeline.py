@@ -2,6 +2,7 @@
 
 from nmsim.errors import SpecError
 from nmsim.machines.gpu.cycle import run_work
+from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import Launch
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.sm import timeline as sm_timeline
@@ -25,6 +26,8 @@ def timeline(machine: Gpu, work: SparseGemm, limit: int) -> Timeline:
     SpecError
         for a kernel without tiles.
     """
+    if is_depthwise(work.gemm):
+        raise SpecError("a depthwise convolution runs directly and has no tiles: choose another")
     launch, outcome = run_work(machine, work)
     if not outcome.waves:
         raise SpecError(f"{launch.kernel} has no tiles, name a kernel that has: --kernel")

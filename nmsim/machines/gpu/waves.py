@@ -184,8 +184,14 @@ def served(chip: Chip, grid: Grid) -> dict[str, float]:
 
 
 def drained(chip: Chip, grid: Grid) -> float:
-    """Clocks in which device memory takes results, but those that L2 absorbs and sums of parts."""
-    return 0.0 if grid.split > 1 else max(0.0, grid.written - chip.absorbed) / chip.write
+    """Clocks for which tiles wait while device memory takes results.
+
+    None for those that L2 absorbs and for sums of parts, and of others the share that ``waiting``
+    says.
+    """
+    if grid.split > 1:
+        return 0.0
+    return chip.waiting * max(0.0, grid.written - chip.absorbed) / chip.write
 
 
 def unstored(wave: Wave) -> float:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
-from nmsim.machines.systolic import analytical, cycle, moves
+from nmsim.machines.systolic import moves
 from nmsim.machines.systolic.dataflow import LISTING
+from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
+from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
@@ -37,10 +39,10 @@ KINDS.add(
         schema=SystolicArray,
         catalog=Path(__file__).parent / "catalog",
         engines={
-            "cycle": Engine(cycle.simulate, "systolic array, fold by fold"),
-            "analytical": Engine(analytical.simulate, "systolic array, closed forms"),
+            "cycle": Engine(simulate_cycle, "systolic array, fold by fold"),
+            "analytical": Engine(simulate_analytical, "systolic array, closed forms"),
         },
-        stored=analytical.stored,
+        stored=stored,
         pass_us=_pass_us,
         in_format=in_own_width,
         operand_bits=lambda machine: machine.operand_bits,
@@ -51,6 +53,7 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,
     ),

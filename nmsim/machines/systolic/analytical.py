@@ -14,7 +14,7 @@ from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
 from nmsim.machines.systolic.gathering import Reach, Side, elements_loaded, reach_of
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
-from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.mapper import Choice, Clock, choose
 from nmsim.machines.systolic.moves import Passed, passed, tile_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
@@ -26,24 +26,37 @@ from nmsim.machines.systolic.traffic import Moved, Spent, transfer_cycles, windo
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["choice", "estimate", "simulate", "stored"]
+__all__ = ["Run", "choice", "estimate", "fastest", "moved_of", "simulate", "stored"]
 
 
-def simulate(machine: SystolicArray, work: SparseGemm, _sample: Sample | None = None) -> Result:
-    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample."""
-    result = choice(machine, work).result
+def simulate(
+    machine: SystolicArray,
+    work: SparseGemm,
+    _sample: Sample | None = None,
+    clock: Clock | None = None,
+) -> Result:
+    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample.
+
+    Parameters
+    ----------
+    clock
+        By which placements are compared; None: that of one array.
+    """
+    result = choice(machine, work, clock).result
     if not work.a.fits or not work.b.fits:
         # A mask that was made along another axis may keep more than its pattern's share.
         result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
     return result
 
 
-def choice(machine: SystolicArray, work: SparseGemm) -> Choice:
+def choice(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Choice:
     """The placement that is fastest by the closed forms, and what it was chosen from."""
-    return choose(machine, work, estimate)
+    return choose(machine, work, clock or estimate)
 
 
-def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
+def stored(
+    machine: SystolicArray, work: SparseGemm, clock: Clock | None = None
+) -> tuple[Stored, Stored]:
     """How A and B stand in an array's memory: what its placement of the GEMM makes of their masks.
 
     An operand that the selectors follow is stored as its slots, any other one as its own pattern if
@@ -54,7 +67,7 @@ def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
     if machine.intersecting is not None and (masked := with_masks(machine, work)):
         placement = masked[0]  # both masks, in either order: what that takes, their bits would say
     else:
-        placement = choice(machine, work).best.placement
+        placement = choice(machine, work, clock).best.placement
     both = placement.a_stored, placement.b_stored
     a, b = reversed(both) if placement.transposed else both
     return _told(a, work.a), _told(b, work.b)
@@ -80,22 +93,8 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     CapacityError
         if a buffer cannot hold what it needs at least.
     """
-    run = _fastest(machine, placement, cut)
+    run = fastest(machine, placement, cut)
     gemm = placement.work.gemm
-
-    def loaded(position: Side, columns: int, read: int) -> int:
-        return elements_loaded(machine, placement, position, run.rows, columns, read)
-
-    moved = Moved(
-        x_loaded=loaded(placement.x, run.counted.x_loaded, run.counted.x_read),
-        y_loaded=loaded(placement.y, run.counted.y_loaded, run.counted.y_read),
-        x_read=run.counted.x_read,
-        y_read=run.counted.y_read,
-        sums_in=run.counted.sums,
-        sums_out=run.counted.sums,
-        outputs=gemm.m * gemm.n * gemm.count,
-        passed=_passed(machine, placement, run.counted),
-    )
     compute = math.ceil(run.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
         useful = placement.work.macs_useful // gemm.repeat
@@ -116,11 +115,30 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
         latency=run.latency,
         write_back=run.write_back,
     )
-    result = writeup(machine, placement, moved, spent)
+    result = writeup(machine, placement, moved_of(machine, placement, run), spent)
     if placement.selected:
         share = expected_misfit_share(placement.selected_mask, placement.native)
         return replace(result, misfit_share=share)
     return result if machine.intersecting is None else _survived(machine, placement, result)
+
+
+def moved_of(machine: SystolicArray, placement: Placement, run: "Run") -> Moved:
+    """What a placement moves, its folds cut so."""
+    gemm = placement.work.gemm
+
+    def loaded(position: Side, columns: int, read: int) -> int:
+        return elements_loaded(machine, placement, position, run.rows, columns, read)
+
+    return Moved(
+        x_loaded=loaded(placement.x, run.counted.x_loaded, run.counted.x_read),
+        y_loaded=loaded(placement.y, run.counted.y_loaded, run.counted.y_read),
+        x_read=run.counted.x_read,
+        y_read=run.counted.y_read,
+        sums_in=run.counted.sums,
+        sums_out=run.counted.sums,
+        outputs=gemm.m * gemm.n * gemm.count,
+        passed=_passed(machine, placement, run.counted),
+    )
 
 
 def _passed(machine: SystolicArray, placement: Placement, counted: Part) -> Passed:
@@ -147,10 +165,12 @@ def _survived(machine: SystolicArray, placement: Placement, result: Result) -> R
     return replace(result, macs_issued=work.macs_useful, survivors=survivors)
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
     """A way to cut the folds of a GEMM: cycles, those without memory, and all that is counted.
 
     Of the cycles without memory those that skew and shifts take; of the others what is waited for.
+    ``first`` and ``last`` are the transfers that nothing hides: of the first operands, and of the
+    last results, ``out`` all of these that leave while they are made.
     """
 
     cycles: float
@@ -162,9 +182,12 @@ class _Run(NamedTuple):
     latency: float = 0.0
     write_back: float = 0.0
     rows: int = 0
+    first: float = 0.0
+    last: float = 0.0
+    out: float = 0.0
 
 
-def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _Run:
+def fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> Run:
     """The fastest way to cut folds, by the closed forms, or the one that is given."""
     given = shape(machine, placement)
     space = room(machine, placement, given.half, (given.least, given.most))
@@ -174,7 +197,7 @@ def _fastest(machine: SystolicArray, placement: Placement, cut: Cut | None) -> _
         first, others, edge = in_time(machine, placement, reach.of(given))
         pieces = cut.pieces if cut else least_pieces(spills, space, 0)
         return _Pipeline(machine, placement, given, reach, pieces, 0).run(first, others, edge)[0]
-    best = _Run(math.inf, 0.0, Part())
+    best = Run(math.inf, 0.0, Part())
     for rows in (cut.rows,) if cut else row_counts(machine, placement, space):
         reach = _reach(machine, placement, given, rows)
         first, others, edge = on_rows(machine, placement, reach.of(given), rows)
@@ -238,7 +261,7 @@ class _Pipeline:
         self.per_bit = transfer_cycles(machine, 1.0)
         self.reach = reach
 
-    def run(self, first: Part, others: Part, edge: float) -> tuple[_Run, float]:
+    def run(self, first: Part, others: Part, edge: float) -> tuple[Run, float]:
         """All copies of both parts, and what no other number of chunks, if larger, is below."""
         copies = self.placement.work.gemm.count
         whole = total([first, others])
@@ -268,9 +291,9 @@ class _Pipeline:
         latency = min(waits, self.latency + max(0.0, late))
         write_back = min(waits - latency, tail)
         bandwidth = waits - latency - write_back
-        run = _Run(
-            cycles, compute, counted, fill, shifts, bandwidth, latency, write_back, self.rows
-        )
+        ends = (head - self.latency, tail, out if self.placement.dataflow.preloads else 0.0)
+        waited = (bandwidth, latency, write_back)
+        run = Run(cycles, compute, counted, fill, shifts, *waited, self.rows, *ends)
         return run, least
 
     def _loads(self, part: Part) -> float:

@@ -28,7 +28,7 @@ from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
 from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
-from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Room, Sums, Work
+from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     EXPOSED,
@@ -50,6 +50,9 @@ __all__ = [
     "choice",
     "count",
     "intersected",
+    "moved_of",
+    "passed_of",
+    "refuse_beyond_64_bits",
     "run",
     "simulate",
     "slots_of",
@@ -129,7 +132,7 @@ def count(
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
-    _refuse_beyond_64_bits(machine, placement, array, buffers, space)
+    refuse_beyond_64_bits(machine, placement, array, buffers, space)
     folds = intersected(machine, placement, sample)
     sums = sum_folds(
         array,
@@ -140,8 +143,16 @@ def count(
         beats if folds is None else folds.folds,
         sight_of(machine, placement, buffers),
     )
-    chunks = -(-placement.rows_of(placement.y) // sums.cut.rows) if array.timing.held else 1
-    return sums, folds, passed(machine, placement, tiles_of(machine, placement, slots), chunks)
+    return sums, folds, passed_of(machine, placement, slots, sums.cut)
+
+
+def passed_of(
+    machine: SystolicArray, placement: Placement, slots: NDArray[np.int64], cut: Cut
+) -> Passed:
+    """What PEs pass on, from the slots of tiles and how folds are cut."""
+    held = placement.dataflow.preloads
+    chunks = -(-placement.rows_of(placement.y) // cut.rows) if held else 1
+    return passed(machine, placement, tiles_of(machine, placement, slots), chunks)
 
 
 def slots_of(
@@ -268,27 +279,32 @@ def work_of(machine: SystolicArray, placement: Placement) -> Work:
     )
 
 
-def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
-    compute = -(-sums.compute // TICKS)
-    fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
-    work = placement.work
+def moved_of(machine: SystolicArray, placement: Placement, sums: Sums, passed_on: Passed) -> Moved:
+    """What the folds of a placement move, from what they add up to."""
 
     def loaded(position: Side, columns: int, read: int) -> int:
         return elements_loaded(machine, placement, position, sums.cut.rows, columns, read)
 
+    return Moved(
+        loaded(placement.x, sums.x_loaded, sums.x_read),
+        loaded(placement.y, sums.y_loaded, sums.y_read),
+        sums.x_read,
+        sums.y_read,
+        sums.sums_in,
+        sums.sums_out,
+        sums.outputs,
+        passed_on,
+    )
+
+
+def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
+    compute = -(-sums.compute // TICKS)
+    fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
+    work = placement.work
     return writeup(
         machine,
         placement,
-        Moved(
-            loaded(placement.x, sums.x_loaded, sums.x_read),
-            loaded(placement.y, sums.y_loaded, sums.y_read),
-            sums.x_read,
-            sums.y_read,
-            sums.sums_in,
-            sums.sums_out,
-            sums.outputs,
-            moved,
-        ),
+        moved_of(machine, placement, sums, moved),
         Spent(
             compute=compute,
             waited=-(-sums.waited // TICKS),
@@ -308,7 +324,7 @@ def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Pa
     )
 
 
-def _refuse_beyond_64_bits(
+def refuse_beyond_64_bits(
     machine: SystolicArray, placement: Placement, array: Array, buffers: Buffers, space: Room
 ) -> None:
     """The kernels count in 64-bit integers, which wrap silently: bound from above what they count.

@@ -87,13 +87,13 @@ class Choice(NamedTuple):
         )
 
     def _told(self) -> str:
-        runs = _way(self.best.placement)
+        runs = _way(self.best)
         passed = [one for one in (self._other_sort, self.turned) if one is not None]
         told = [runs]
         if passed:
-            told.append(f"{_way(passed[0].placement)} would take {self._times(passed[0])}")
-        if _way(self.expected.placement) != runs:
-            told.append(f"closed forms choose {_way(self.expected.placement)}")
+            told.append(f"{_way(passed[0])} would take {self._times(passed[0])}")
+        if _way(self.expected) != runs:
+            told.append(f"closed forms choose {_way(self.expected)}")
         return "; ".join(told)
 
     @property
@@ -150,7 +150,7 @@ def choose(
 
 
 def _unmasked(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
-    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="")
+    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="", part="")
     try:
         return _without_masks(machine, sizes, clock)
     except (CapacityError, ShapeError):  # that of the GEMM by its name
@@ -211,9 +211,14 @@ def _fastest(timed: Sequence[Timed]) -> Timed:
     return min(timed, key=lambda one: one.rank)
 
 
-def _way(placement: Placement) -> str:
-    """What a placement is: the mask that it follows, as the row names operands, and the order."""
+def _way(timed: Timed) -> str:
+    """What a placement is: the mask that it follows, as the row names operands, and the order.
+
+    And what each of several arrays has a part of.
+    """
+    placement, shared_out = timed.placement, timed.result.partition
     order = "B.A^T" if placement.transposed else "A.B^T"
+    order += f" by {shared_out}" if shared_out else ""
     if not placement.selected:
         return f"{'packed' if placement.uses_masks else 'dense'} as {order}"
     turned = {"a": "B", "b": "A"}

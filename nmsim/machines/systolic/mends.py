@@ -116,6 +116,13 @@ def _feeds(machine: SystolicArray) -> Mends:
         yield Mend("operands along buses", Effort.UNITS, {"feed": "broadcast"})
 
 
+def _arrays(machine: SystolicArray) -> Mends:
+    """Twice as many arrays, that share out the GEMM."""
+    n = 2 * machine.arrays
+    if machine.intersecting is None and n <= 1024:
+        yield Mend(f"{n} arrays on the channel", Effort.UNITS, {"arrays": n})
+
+
 def _buffers(machine: SystolicArray, names: str = "abc") -> Mends:
     for times in WIDE:
         for one in names:
@@ -216,7 +223,7 @@ def _of_lanes(machine: SystolicArray) -> Mends:
 
 def _of_folds(machine: SystolicArray) -> Mends:
     """Fewer folds, or folds that follow each other faster."""
-    for some in (_periods, _feeds, _shapes, _dataflows):
+    for some in (_periods, _feeds, _shapes, _dataflows, _arrays):
         yield from some(machine)
     if machine.dataflow != "os":  # sums of longer folds need room
         yield from _buffers(machine, "c")

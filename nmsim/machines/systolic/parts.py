@@ -37,7 +37,10 @@ def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> dic
     parts, peak = result.parts, machine.peak_macs
     if parts is None:
         return dict.fromkeys(SLOT_COLUMNS)
-    misfit = max(0, result.macs_issued - max(_promised(machine, work), work.macs_useful))
+    promised = max(_promised(machine, work), work.macs_useful)
+    if work.gemm.attention is not None:  # products that are made twice are no mask's misfit
+        promised = result.macs_issued
+    misfit = max(0, result.macs_issued - promised)
     empty = max(0, result.macs_issued - work.macs_useful - misfit)
     shares = [work.macs_useful / peak, empty / peak, misfit / peak]
     shares.append(max(0.0, parts.streamed - sum(shares)))

@@ -144,8 +144,28 @@ class SystolicArray(Machine):
     delivery: Delivery | None = Field(
         None, description="path from the buffers to the array; null: as wide as the PEs need"
     )
+    arrays: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="arrays alike that share the DRAM channel; a GEMM is shared out among them"
+    )
+    partition: Literal["best", "m", "n", "k", "copies"] = Field(
+        "best",
+        description="what each array gets of a GEMM: a part of the rows of C (m), its columns (n), "
+        "K (k, whose sums are then added up through DRAM) or its copies; or what is fastest (best)",
+    )
+    buffers: Literal["private", "shared"] = Field(
+        "private",
+        description="of several arrays: each has a DMA engine and buffers as large as `sram` says, "
+        "loads all that it needs and stands in line for the channel (private), or all run in "
+        "lock-step from one engine and share those buffers, so that what they have in common is "
+        "loaded once (shared)",
+    )
     sram: Sram
     dram: Dram
+    fused_attention: bool = Field(
+        False,
+        description="attention layers keep scores on chip, so that DRAM carries Q, K, V and O "
+        "alone (true), or run as their GEMMs (false)",
+    )
 
     @field_validator("dataflow")
     @classmethod
@@ -180,6 +200,8 @@ class SystolicArray(Machine):
             raise ValueError("pe.holds group: expected pad_slots 1")
 
     def _intersects(self) -> None:
+        if self.arrays > 1:
+            raise ValueError("intersecting: expected arrays 1")
         if self.dataflow != "os" or self.feed != "broadcast" or self.dot_width > 1:
             raise ValueError("intersecting: expected dataflow os, feed broadcast and dot_width 1")
         if self.native or self.flexible_group:
@@ -189,8 +211,8 @@ class SystolicArray(Machine):
 
     @property
     def peak_macs(self) -> int:
-        """Physical MACs per cycle."""
-        return self.rows * self.cols * self.dot_width
+        """Physical MACs per cycle, of all arrays."""
+        return self.arrays * self.rows * self.cols * self.dot_width
 
     @property
     def selection(self) -> Selection:
@@ -223,6 +245,11 @@ class SystolicArray(Machine):
         """What a fold of ws or is takes along K: slots, or elements where PEs hold whole groups."""
         held = self.groups_per_pe * self.group if self.holds_groups else self.dot_width
         return self.rows * held
+
+    @property
+    def lowering(self) -> Literal["implicit", "columns"]:
+        """What reads columns from DRAM writes an input's gradient there as columns."""
+        return "columns" if self.im2col == "explicit" else "implicit"
 
     @property
     def fill_cycles(self) -> int:

@@ -20,13 +20,17 @@ COLUMNS = (
     optional_column(
         "select_bits", "bits", "driven into the multiplexers: slots spent by select bits"
     ),
+    optional_column("partition", "", "what each array has a part of: m, n, k or copies"),
+    optional_column(
+        "idle_array_cycles", "cycles", "part of ragged_cycles: arrays done before the last one"
+    ),
 )
 """Columns of a result table that arrays alone have."""
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:
-    """The multiplexers of an array, all PEs alike that have any; one for each multiplier."""
-    pes, width = machine.rows * machine.cols, machine.operand_bits
+    """The multiplexers of all arrays, all PEs alike that have any; one for each multiplier."""
+    pes, width = machine.arrays * machine.rows * machine.cols, machine.operand_bits
     pe = machine.intersecting
     if pe is not None:
         return intersecting_selectors(pe.group, pe.lookahead, pes=pes, width=width)
@@ -34,7 +38,7 @@ def selectors_of(machine: SystolicArray) -> Selectors:
         return selectors((), pes=pes, width=width)
     return selectors(
         machine.native,
-        pes=selecting_pes(machine),
+        pes=machine.arrays * selecting_pes(machine),
         width=width,
         per_pe=machine.dot_width,
         flexible_group=machine.flexible_group,
@@ -51,6 +55,8 @@ def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[st
         "selector_mux2": cost.two_input,
         "selector_depth": cost.multiplexer.depth,
         "select_bits": result.macs_issued * select_bits if follows else 0,
+        "partition": result.partition,
+        "idle_array_cycles": result.idle_cycles,
         **split_slots(machine, work, result),
         **result.own,
     }
@@ -68,10 +74,10 @@ def facts(machine: SystolicArray) -> Facts:
         ("shape", shape_of(machine)),
         ("registers of one PE", registers),
     ]
-    return [*built, *_selector_facts(selectors_of(machine))]
+    return [*built, *_selector_facts(machine, selectors_of(machine))]
 
 
-def _selector_facts(cost: Selectors) -> Facts:
+def _selector_facts(machine: SystolicArray, cost: Selectors) -> Facts:
     mux = cost.multiplexer
     if mux.inputs == 1:
         return [("selectors", "none")]
@@ -87,7 +93,7 @@ def _selector_facts(cost: Selectors) -> Facts:
     told = [
         ("selectors", f"{cost.per_pe} per PE, {mux.inputs}:1, {mux.width} bits wide"),
         ("of one PE", pe),
-        ("of the array", array),
+        ("of the array" if machine.arrays == 1 else "of all arrays", array),
     ]
     if cost.queue_bits != 0:
         queue = "without limit" if cost.queue_bits is None else f"{cost.queue_bits:,} bits"

@@ -2,19 +2,24 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
+from nmsim.gemm import Gemm
 from nmsim.machines.kind import Facts, Timeline
 from nmsim.machines.systolic import cycle
+from nmsim.machines.systolic.engines import choice
 from nmsim.machines.systolic.pipeline import events
 from nmsim.machines.systolic.pipeline.capacity import halves
 from nmsim.machines.systolic.pipeline.cutting import gathered
 from nmsim.machines.systolic.pipeline.events import Span
-from nmsim.machines.systolic.pipeline.folds import Cut, in_pieces, passed_over
+from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.pipeline.memory import TICKS, Pieces, Timing
-from nmsim.machines.systolic.pipeline.program import runs_of
+from nmsim.machines.systolic.pipeline.program import pieces_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.several import cycle as several
+from nmsim.machines.systolic.several.shares import as_row_says
 from nmsim.mask import SparseGemm
 from nmsim.result import Parts, Result
 
@@ -32,13 +37,37 @@ def timeline(machine: SystolicArray, work: SparseGemm, limit: int) -> Timeline:
     limit
         Spans that are told, at most: those that begin first.
     """
-    best = cycle.choice(machine, work).best
+    best = choice(machine, work).best
     placement = best.placement
-    cut = cycle.count(machine, placement)[0].cut
+    programs, told = (_alone if machine.arrays == 1 else _beside)(machine, placement)
     timing = cycle.array_of(machine, placement).timing
-    found = spans_of([program(machine, placement, cut)], timing, limit)
+    found = spans_of(programs, timing, limit)
     trace = chrome_trace(found, machine.clock_mhz)
-    return Timeline(trace, _facts(machine, best.result, placement, cut, sum(map(len, found))))
+    facts = [*_facts(machine, best.result, placement), *told, *_spent(best.result, work.gemm)]
+    return Timeline(trace, [*facts, ("spans", f"written {sum(map(len, found)):,}")])
+
+
+Told = tuple[list[Iterator[Pieces]], Facts]
+"""Folds of each array, and what is told of them."""
+
+
+def _alone(machine: SystolicArray, placement: Placement) -> Told:
+    """One array runs a placement."""
+    cut = cycle.count(machine, placement)[0].cut
+    return [program(machine, placement, cut)], [("cut", _cut(placement, cut))]
+
+
+def _beside(machine: SystolicArray, placement: Placement) -> Told:
+    """Several arrays run parts of it, or all of them one program, from buffers that they share."""
+    _, way = several.chosen(machine, placement)
+    at_work = sum(one.share.arrays for one in way.loops)
+    by = as_row_says(way.split.by, placement)
+    among = f"{at_work} of {machine.arrays} arrays, {machine.buffers} buffers"
+    told = [
+        ("shared out", f"{by or 'not at all'}, {among}"),
+        ("cut", _cut(way.loops[0].share.placement, way.sums[0].cut)),
+    ]
+    return way.programs(), told
 
 
 def program(machine: SystolicArray, placement: Placement, cut: Cut) -> Iterator[Pieces]:
@@ -50,9 +79,8 @@ def program(machine: SystolicArray, placement: Placement, cut: Cut) -> Iterator[
     folds = cycle.intersected(machine, placement, None)
     spent = beats if folds is None else folds.folds
     work = cycle.work_of(machine, placement)
-    for fold, count, again in runs_of(array, buffers, work, cut, slots, spent):
-        for _ in range(count):
-            yield in_pieces(array, passed_over(buffers, *again), fold)
+    for one, times in pieces_of(array, buffers, work, cut, slots, spent):
+        yield from repeat(one, times)
 
 
 def spans_of(programs: Sequence[Iterator[Pieces]], timing: Timing, limit: int) -> list[list[Span]]:
@@ -134,24 +162,23 @@ def _named(what: str, process: int, thread: int, name: str) -> dict[str, Any]:
     return {"name": what, "ph": "M", "pid": process, "tid": thread, "args": {"name": name}}
 
 
-def _facts(
-    machine: SystolicArray, result: Result, placement: Placement, cut: Cut, written: int
-) -> Facts:
+def _facts(machine: SystolicArray, result: Result, placement: Placement) -> Facts:
     gemm = placement.work.gemm
-    told = [
+    return [
         (
             "GEMM",
             f"{gemm.m}×{gemm.n}×{gemm.k}, {placement.work.a.pattern}/{placement.work.b.pattern}",
         ),
         ("machine", machine.name),
         ("runs", f"{result.kernel} of {machine.rows} x {machine.cols}"),
-        ("cut", _cut(placement, cut)),
-        ("cycles", f"{result.cycles // gemm.repeat:,} a launch, {gemm.repeat:,} launches"),
     ]
+
+
+def _spent(result: Result, gemm: Gemm) -> Facts:
+    told = [("cycles", f"{result.cycles // gemm.repeat:,} a launch, {gemm.repeat:,} launches")]
     parts = Parts.columns(result.parts)
     waits = ", ".join(f"{name} {cycles:,}" for name, cycles in parts.items() if cycles)
-    told += [("beside streaming", waits)] if waits else []
-    return [*told, ("spans", f"written {written:,}")]
+    return [*told, ("beside streaming", waits)] if waits else told
 
 
 def _cut(placement: Placement, cut: Cut) -> str:

@@ -18,6 +18,7 @@ from nmsim.windows import Windows
 __all__ = [
     "Moved",
     "Spent",
+    "by_ratio",
     "distinct",
     "element_bits",
     "transfer_cycles",
@@ -65,6 +66,8 @@ class Spent:
         path.
     bandwidth, latency, write_back
         Cycles that the array waits, by cause.
+    idle
+        Cycles of ``compute`` in which one of several arrays has no work left, mean of all.
     """
 
     compute: int
@@ -79,6 +82,7 @@ class Spent:
     bandwidth: float = 0.0
     latency: float = 0.0
     write_back: float = 0.0
+    idle: float = 0.0
 
 
 def distinct(
@@ -147,7 +151,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
     if placement.transposed:
         asked = {"a": asked["b"], "b": asked["a"]}
-    parts = _parts(placement, spent)
+    parts, idle = _parts(placement, spent), int(spent.idle)
     return Result(
         engine="systolic",
         kernel=placement.kernel,
@@ -161,19 +165,20 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
         dram_write_bytes=-(-writes // 8) * gemm.repeat,
         sram_read_bytes=-(-sram // 8) * gemm.repeat,
         metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=bound_of(parts),
+        bound=bound_of(parts._replace(streamed=parts.streamed - idle)),
         delivery_cycles=spent.waited * gemm.repeat,
         a_bits_per_cycle=asked["a"],
         b_bits_per_cycle=asked["b"],
         compressed=_compressed(placement),
         selects=bool(placement.selected),
-        note="; ".join(filter(None, (placement.note, _by_ratio(machine, placement)))),
+        note="; ".join(filter(None, (placement.note, by_ratio(machine, placement)))),
         parts=parts.times(gemm.repeat),
+        idle_cycles=idle * gemm.repeat,
         own=_counts(machine, placement, moved, buffers),
     )
 
 
-def _by_ratio(machine: SystolicArray, placement: Placement) -> str:
+def by_ratio(machine: SystolicArray, placement: Placement) -> str:
     """What a reader should know of operands of which only the number of elements is known."""
     names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
     sides: tuple[Literal["a", "b"], ...] = ("a", "b")
@@ -212,7 +217,7 @@ def _parts(placement: Placement, spent: Spent) -> Parts:
     """Where the cycles of one launch go."""
     preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
     return parts_of(
-        (spent.streamed, spent.fill, preload, drain, spent.path),
+        (spent.streamed + spent.idle, spent.fill, preload, drain, spent.path),
         spent.compute,
         (spent.bandwidth, spent.latency, spent.write_back),
         spent.cycles - spent.compute,

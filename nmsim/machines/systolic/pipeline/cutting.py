@@ -49,7 +49,7 @@ from nmsim.machines.systolic.pipeline.memory import (
 )
 from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 
-__all__ = ["UNSEEN", "Sight", "gathered", "sum_folds"]
+__all__ = ["UNSEEN", "Sight", "gathered", "sum_cut", "sum_folds"]
 
 TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
 """Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
@@ -72,6 +72,10 @@ class Sight(NamedTuple):
 
 UNSEEN = Sight(np.zeros(0, np.int64), Walk(1, 1, 0, by_block=False, once=True), 0.0, 1, 0.0)
 """That of an operand that is not gathered."""
+
+
+NO_CYCLES: NDArray[np.int64] = np.zeros((1, 1, 0), np.int64)
+"""Those of folds that take as many as they have words."""
 
 
 @compiled
@@ -300,8 +304,28 @@ def sum_folds(
     sight
         How y is gathered, with K on the rows; otherwise ``buffers`` say what it loads.
     """
-    spent = np.zeros((1, 1, 0), np.int64) if cycles is None else cycles
+    spent = NO_CYCLES if cycles is None else cycles
     state = _cut_and_sum(array, buffers, work, room, slots, spent, sight).tolist()
     cut = Cut(state[ROWS], state[PIECES])
+    return _told(state, state[TOTAL], state[COMPUTE], cut)
+
+
+def sum_cut(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    cut: Cut,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64] | None = None,
+    sight: Sight = UNSEEN,
+) -> Sums:
+    """The same, cut as it is given."""
+    state, spent = np.zeros(STATE_SIZE, np.int64), NO_CYCLES if cycles is None else cycles
+    nest = sum_k_on_rows if array.timing.held else sum_k_in_time
+    total = nest(state, array, gathered(buffers, sight, cut.rows), work, cut, slots, spent)
+    return _told(state.tolist(), total, stall_free(state, array.timing), cut)
+
+
+def _told(state: list[int], total: int, compute: int, cut: Cut) -> Sums:
     counted = [*state[FOLDS:HEAD], *state[ISSUED:STATE_SIZE]]
-    return Sums(state[TOTAL], state[COMPUTE], cut, *counted)
+    return Sums(total, compute, cut, *counted)

@@ -11,9 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Fold, Work
+from nmsim.machines.systolic.pipeline.folds import (
+    Array,
+    Buffers,
+    Cut,
+    Fold,
+    Work,
+    in_pieces,
+    passed_over,
+)
+from nmsim.machines.systolic.pipeline.memory import Pieces
 
-__all__ = ["Run", "runs_of"]
+__all__ = ["Run", "pieces_of", "runs_of"]
 
 Counts = NDArray[np.int64]
 
@@ -46,6 +55,28 @@ def runs_of(
     for copy in range(work.copies):
         spent = None if cycles is None else cycles[copy].tolist()
         yield from walk(slots[copy].tolist(), spent)
+
+
+def pieces_of(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    cut: Cut,
+    slots: Counts,
+    cycles: Counts | None = None,
+) -> Iterator[tuple[Pieces, int]]:
+    """The same as the pipeline takes them, and how many of each.
+
+    Parameters
+    ----------
+    buffers
+        As ``nmsim.machines.systolic.pipeline.cutting.gathered`` makes them for this cut.
+    """
+    known: dict[tuple[Fold, tuple[bool, bool]], Pieces] = {}
+    for fold, times, again in runs_of(array, buffers, work, cut, slots, cycles):
+        if (fold, again) not in known:
+            known[fold, again] = in_pieces(array, passed_over(buffers, *again), fold)
+        yield known[fold, again], times
 
 
 class _Nest(NamedTuple):

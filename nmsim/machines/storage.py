@@ -1,0 +1,63 @@
+"""How operands stand in a machine's memory: the answer of its kind, asked once for like masks.
+
+The masks' cost and the memory of a step ask for the same operands, and an array finds its placement
+anew for each answer.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from nmsim.errors import ShapeError
+from nmsim.machines.kind import Machine, Stored, kind_of
+from nmsim.mask import Mask, SparseGemm, Words
+
+__all__ = ["stored"]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A machine and a GEMM whose masks have no bits; alike where the masks promise the same."""
+
+    machine: Machine
+    promises: tuple[object, ...]
+    work: SparseGemm = field(compare=False)
+
+
+def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
+    """How A and B of a sparse GEMM stand in a machine's memory (``Kind.stored``).
+
+    Parameters
+    ----------
+    machine
+        As it runs the GEMM's number format.
+    """
+    if work.a.is_dense and work.b.is_dense:
+        whole = Stored.dense(work.k, kind_of(machine).operand_bits(machine))
+        return whole, whole
+    promises = (work.gemm, _promised(work.a), _promised(work.b))
+    bare = replace(work, a=replace(work.a, source=_no_bits), b=replace(work.b, source=_no_bits))
+    return _answer(_Question(machine, promises, bare))
+
+
+@lru_cache(maxsize=4096)
+def _answer(question: _Question) -> tuple[Stored, Stored]:
+    return kind_of(question.machine).stored(question.machine, question.work)
+
+
+def _promised(mask: Mask) -> tuple[object, ...]:
+    """What a mask says of itself before its bits are made."""
+    kept = mask.known_kept
+    return (
+        mask.pattern,
+        mask.rows,
+        mask.k,
+        mask.regular,
+        mask.fits,
+        mask.indexed,
+        mask.tighter,
+        kept,
+    )
+
+
+def _no_bits() -> Words:
+    raise ShapeError("storage follows from what masks promise: expected no question for their bits")

@@ -1,0 +1,40 @@
+"""The engines of a systolic machine at both fidelities, of one array or of several."""
+
+from nmsim.machines.kind import Sample, Stored
+from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.several import analytical as several_analytical
+from nmsim.machines.systolic.several import cycle as several_cycle
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
+
+__all__ = ["choice", "simulate_analytical", "simulate_cycle", "stored"]
+
+
+def simulate_cycle(
+    machine: SystolicArray, work: SparseGemm, sample: Sample | None = None
+) -> Result:
+    """Run a sparse GEMM fold by fold, on all arrays of a machine."""
+    return choice(machine, work, sample).result
+
+
+def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
+    """The placement that is fastest fold by fold, on all arrays, and what it was chosen from."""
+    if machine.arrays == 1:
+        return cycle.choice(machine, work, sample)
+    return choose(machine, work, several_cycle.run, several_analytical.estimate)
+
+
+def simulate_analytical(
+    machine: SystolicArray, work: SparseGemm, sample: Sample | None = None
+) -> Result:
+    """Estimate what a sparse GEMM costs on all arrays of a machine, in closed form."""
+    clock = analytical.estimate if machine.arrays == 1 else several_analytical.estimate
+    return analytical.simulate(machine, work, sample, clock)
+
+
+def stored(machine: SystolicArray, work: SparseGemm) -> tuple[Stored, Stored]:
+    """How A and B stand in memory (``nmsim.machines.systolic.analytical.stored``)."""
+    clock = analytical.estimate if machine.arrays == 1 else several_analytical.estimate
+    return analytical.stored(machine, work, clock)

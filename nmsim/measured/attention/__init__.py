@@ -1,0 +1,1 @@
+"""Measured times of fused attention: tables that ship, predictions of them, and fits."""

@@ -1,0 +1,88 @@
+"""What all layers say: a name, repeats, and of a weight whether it is their own or another's."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from nmsim.errors import ShapeError
+from nmsim.network.operand import FileLayout, Input, TensorName
+from nmsim.network.scenario import Reading
+from nmsim.spec import Spec
+
+__all__ = ["INPUT", "LayerSpec", "Positive", "WeightedSpec", "checked_batch"]
+
+Positive = Annotated[int, Field(ge=1, le=1 << 31)]
+
+INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
+"""The description of a layer's field of that name."""
+
+
+class LayerSpec(Spec):
+    """Fields that the YAML of every layer has."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(
+        description="unique; seeds its tensors; `*` stands for the number of a block"
+    )
+    repeat: Positive = Field(1, description="identical blocks, launched one after the other")
+    first_block: Annotated[int, Field(ge=0)] = Field(
+        0, description="number of the first of the blocks"
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name in each of the blocks, as a checkpoint has it; the name itself without `*`."""
+        if "*" not in self.name:
+            return (self.name,)
+        blocks = range(self.first_block, self.first_block + self.repeat)
+        return tuple(self.name.replace("*", str(block)) for block in blocks)
+
+    @property
+    def saved(self) -> tuple[TensorName, ...]:
+        """Its tensors from other layers, which are kept until its last GEMM reads them again."""
+        return ("activation",)
+
+    def at(self, reading: Reading) -> Self | None:  # noqa: ARG002
+        """The layer with numbers for the words that it says its sizes in; None: it does not run."""
+        return self
+
+    @property
+    def spatial(self) -> int:
+        """How many dimensions its images have: none, its tensors are matrices."""
+        return 0
+
+    def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
+        """Name of the layer that a tensor belongs to: this one's."""
+        return self.name
+
+    def samples(self, batch: int) -> int:
+        """Entries of its tensors that share no column: the batch."""
+        return batch
+
+    def in_file(self, tensor: TensorName, batch: int) -> FileLayout | None:  # noqa: ARG002
+        """How a file lays a tensor out; None: as its shape says."""
+        return None
+
+
+class WeightedSpec(LayerSpec):
+    """What every layer with a weight says."""
+
+    type: Literal["conv", "conv_transposed", "linear", "experts"]
+    input: Input = Field("linear", description=INPUT)
+    weight_of: str = Field("", description="layer whose weight this one shares; counted there")
+
+    def owner(self, tensor: TensorName) -> str:
+        """Name of the layer that a tensor belongs to; a shared weight belongs to another."""
+        return self.weight_of if tensor == "weight" and self.weight_of else self.name
+
+
+def checked_batch(batch: int) -> int:
+    """The batch, checked to be 1 or more.
+
+    Raises
+    ------
+    ShapeError
+        if it is below 1.
+    """
+    if not isinstance(batch, int) or batch < 1:
+        raise ShapeError(f"batch is {batch!r}, expected an integer of 1 or more")
+    return batch

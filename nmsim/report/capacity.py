@@ -1,0 +1,45 @@
+"""What a run keeps in memory against what its machine has, as a headline says it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nmsim.report.notation import grouped
+
+__all__ = ["beyond", "headline", "memory_said"]
+
+_GIB = 2**30
+
+
+def beyond(about: Mapping[str, Any]) -> bool:
+    """Whether a run keeps more than its machine has, as its manifest says; False: not known."""
+    needed, there = about.get("memory_bytes"), about.get("capacity_bytes")
+    return needed is not None and there is not None and needed > there
+
+
+def memory_said(about: Mapping[str, Any]) -> str:
+    """What a run keeps in memory, and what there is; empty where its manifest does not say.
+
+    Examples
+    --------
+    >>> memory_said({"memory_bytes": 150 << 30, "capacity_bytes": 80 << 30})
+    'does not fit: 150.0 of 80 GiB of memory'
+    >>> memory_said({"memory_bytes": 3 << 29, "capacity_bytes": None})
+    '1.5 GiB of memory'
+    """
+    needed, there = about.get("memory_bytes"), about.get("capacity_bytes")
+    if needed is None:
+        return ""
+    amount = needed / _GIB
+    size = grouped(amount, 1 if amount >= 1 else 3)
+    if there is None:
+        return f"{size} GiB of memory"
+    said = f"{size} of {there / _GIB:g} GiB of memory"
+    return f"does not fit: {said}" if beyond(about) else said
+
+
+def headline(text: str, about: Mapping[str, Any]) -> str:
+    """The first line of a result with what it keeps in memory: in front if that does not fit."""
+    said = memory_said(about)
+    if beyond(about):
+        return f"{said}; {text}"
+    return f"{text}, {said}" if said else text
