@@ -27,13 +27,14 @@ from nmsim.machines.gpu.waves import (
     Grid,
     Sizes,
     Wave,
+    drained,
     grid_of,
     held_of,
-    held_up,
     idle_latency,
     leaving_of,
     served,
     settled,
+    unstored,
     waves_of,
 )
 from nmsim.machines.kind import Call, Sample
@@ -126,6 +127,19 @@ def _own_clocks(grid: Grid, found: tuple[Wave, ...]) -> int:
     return slots.schedule(durations, counts, min(grid.slots, grid.tiles)).cycles + found[-1].left
 
 
+def _stored_clocks(chip: Chip, grid: Grid, found: tuple[Wave, ...]) -> float:
+    """Clocks of the waves if device memory takes results beside neither loads nor products.
+
+    But for those that wait to leave a multiprocessor while it has gone on to its next tiles.
+    """
+    ran = found[0].ran
+    results = grid.slots / grid.sms * ran.tile.m * ran.tile.n * ran.tile.output_bits / 8
+    waiting = min(1.0, ran.core.store_queue / (results * grid.stored))
+    loops = sum(wave.rounds * (chip.start + unstored(wave)) for wave in found)
+    left = waiting * leaving_of(ran.tile, chip, grid)
+    return max(float(_own_clocks(grid, found)), loops + (1 - waiting) * drained(chip, grid) + left)
+
+
 def _together(own: float, shared: float) -> float:
     """Clocks of SMs and memory side by side: of the longer, and more where neither is.
 
@@ -193,8 +207,9 @@ def run_kernel(
         return waves_of(core, tile, chip, grid, latency)
 
     leaving = leaving_of(tile, chip, grid)
-    waits = held_up(chip, grid, leaving)
-    latency, stored = settled(chip, grid, lambda latency: waits + _own_clocks(grid, waves(latency)))
+    latency, stored = settled(
+        chip, grid, lambda latency: _stored_clocks(chip, grid, waves(latency))
+    )
     ran, shared = waves(latency), served(chip, grid)
     own = _own_clocks(grid, ran)
     # The first load finds memory idle.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
-from nmsim.machines.gpu.sm.program import Tile, stage_bytes
+from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
 
 __all__ = [
@@ -25,13 +25,14 @@ __all__ = [
     "Sizes",
     "TileRun",
     "Wave",
+    "drained",
     "grid_of",
     "held_of",
-    "held_up",
     "idle_latency",
     "leaving_of",
     "served",
     "settled",
+    "unstored",
     "waves_of",
 ]
 
@@ -182,15 +183,26 @@ def served(chip: Chip, grid: Grid) -> dict[str, float]:
     }
 
 
-def held_up(chip: Chip, grid: Grid, leaving: float) -> float:
-    """Clocks that results wait for device memory beyond those in which they leave the fullest SM.
+def drained(chip: Chip, grid: Grid) -> float:
+    """Clocks for which tiles wait while device memory takes results.
 
-    ``leaving`` are clocks of one tile's results.
+    None for those that L2 absorbs and for sums of parts, and of others the share that ``waiting``
+    says.
     """
     if grid.split > 1:
         return 0.0
-    drained = max(0.0, grid.written - chip.absorbed) / chip.write
-    return chip.waiting * max(0.0, drained - math.ceil(grid.tiles / grid.sms) * leaving)
+    return chip.waiting * max(0.0, grid.written - chip.absorbed) / chip.write
+
+
+def unstored(wave: Wave) -> float:
+    """Clocks of a wave's tiles but those in which results leave.
+
+    At the end sums pass through shared memory, in and out: a row of accumulators after another,
+    each behind the results of the one before it.
+    """
+    core, tile, ctas = wave.ran.core, wave.ran.tile, wave.ran.ctas
+    sums = 2 * ctas * tile.m * tile.n * ACCUMULATOR_BITS / 8 / fragments(tile).a
+    return wave.tile.prologue + wave.tile.main + sums / core.shared_bytes
 
 
 def leaving_of(tile: Tile, chip: Chip, grid: Grid) -> float:

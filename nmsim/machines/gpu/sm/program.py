@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 
 __all__ = [
+    "ACCUMULATOR_BITS",
     "COLUMNS",
     "COPY_BYTES",
     "SERVED",
