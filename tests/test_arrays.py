@@ -456,6 +456,7 @@ def drawn_pair(rng):
     return closed / cycle_
 
 
+@pytest.mark.slow
 def test_closed_forms_stand_near_the_events():
     rng = np.random.default_rng(5)
     ratios = [ratio for ratio in (drawn_pair(rng) for _ in range(80)) if ratio]

@@ -146,6 +146,7 @@ def test_parts_of_k_are_whole_groups_that_pes_hold():
         assert all(one.placement.k % machine.group == 0 for one in parts[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffers", ["private", "shared"])
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_bytes_are_conserved(fidelity, buffers):

@@ -40,6 +40,7 @@ def runs(fields, most=600):
             yield machine, placement, sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alone", "off"), [(NO_LATENCY, NO_LIMIT), (NO_LIMIT, NO_LATENCY)], ids=["bandwidth", "latency"]
 )

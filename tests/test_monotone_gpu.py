@@ -15,7 +15,7 @@ from nmsim.machines.gpu.chip import Size
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
-FEW, MANY = 200, 10_000
+FEW, MANY = 60, 10_000
 FREE = 0.03
 """What a library's choice may cost before it is counted, and the share of cases that are."""
 SELDOM = {"analytical": 0.002, "cycle": 0.01}
