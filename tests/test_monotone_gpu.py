@@ -5,6 +5,8 @@ coarser than either model, it may choose worse on the better machine: ``docs/ten
 how often, and lists the worst.
 """
 
+import os
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,8 @@ from nmsim.machines.gpu.chip import Size
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
-FEW, MANY = 60, 10_000
+# Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_GPUS=10000 takes longer.
+FEW, MANY = 60, int(os.environ.get("NMSIM_DRAWN_GPUS", "1000"))
 FREE = 0.03
 """What a library's choice may cost before it is counted, and the share of cases that are."""
 SELDOM = {"analytical": 0.002, "cycle": 0.01}
