@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled
+from nmsim.machines.systolic.pe.slots import compress, group_slots
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import compress, group_slots
 from nmsim.pattern import DENSE
 
 __all__ = ["multiply"]

@@ -13,13 +13,14 @@ from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
-from nmsim.machines.systolic import engines, moves
+from nmsim.machines.systolic import engines
 from nmsim.machines.systolic.pipeline import events
 from nmsim.machines.systolic.pipeline.contention import contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
 from nmsim.machines.systolic.several.shares import Split, shares, splits
+from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
 from nmsim.windows import Axis, Windows
 

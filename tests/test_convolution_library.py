@@ -15,7 +15,7 @@ from nmsim.machines.gpu.routines import call_times
 from nmsim.mask import SparseGemm
 from nmsim.measured.predict import predict
 from nmsim.measured.tables import COLUMNS, read_measured
-from nmsim.network.convolution import Conv
+from nmsim.network.layers.convolution import Conv
 from nmsim.pattern import Pattern
 
 GPU = load_hardware("rtx3070")

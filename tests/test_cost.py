@@ -8,7 +8,7 @@ from nmsim.cost import Multiplexer
 from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import fan_in
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic.selectors import selectors_of
+from nmsim.machines.systolic.pe.selectors import selectors_of
 from nmsim.pattern import Pattern
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from nmsim.machines import FIDELITIES, HARDWARE, load_hardware, simulate
 from nmsim.machines.gpu.direct import is_depthwise
-from nmsim.machines.gpu.parts import parts_of
+from nmsim.machines.gpu.explained.parts import parts_of
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.layer import Conv
 from nmsim.pattern import Pattern

@@ -17,8 +17,8 @@ from nmsim.errors import NmsimError, UnknownName
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, kind_of, load_hardware
 from nmsim.machines.explanation import Effort, Mend, busy_and_idle, whole
-from nmsim.machines.gpu import parts as gpu_parts
-from nmsim.machines.gpu.mends import EXPLAIN as OF_GPUS
+from nmsim.machines.gpu.explained import parts as gpu_parts
+from nmsim.machines.gpu.explained.mends import EXPLAIN as OF_GPUS
 from nmsim.machines.systolic.mends import PARTS as OF_ARRAYS
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern

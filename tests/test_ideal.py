@@ -12,8 +12,8 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import MODELS, load_model
-from nmsim.network.convolution import Convolution
 from nmsim.network.layer import AttentionLayer, Embedding, Experts
+from nmsim.network.layers.convolution import Convolution
 from nmsim.network.lowering import Lowering
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern

@@ -12,9 +12,10 @@ from nmsim import machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic import cycle, moves
+from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.placement import with_masks, without_masks
+from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 

@@ -7,7 +7,7 @@ import pytest
 from nmsim.errors import SpecError
 from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.network.layer import AttentionLayer, Conv, Embedding, Linear
-from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.spec import validate
 
 

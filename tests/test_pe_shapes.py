@@ -19,9 +19,9 @@ from nmsim.errors import CapacityError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic import analytical, cycle
+from nmsim.machines.systolic.pe.registers import registers_of, shape_of
+from nmsim.machines.systolic.pe.selectors import selectors_of
 from nmsim.machines.systolic.placement import with_masks, without_masks
-from nmsim.machines.systolic.registers import registers_of, shape_of
-from nmsim.machines.systolic.selectors import selectors_of
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune

@@ -11,7 +11,7 @@ from nmsim.machines import load_hardware
 from nmsim.machines.gpu.schema import in_format
 from nmsim.machines.width import in_own_width
 from nmsim.network.catalog import MODELS, Network, load_model
-from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms

@@ -15,9 +15,9 @@ from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import analytical, cycle
-from nmsim.machines.systolic.gathering import geometry_of
 from nmsim.machines.systolic.placement import without_masks
-from nmsim.machines.systolic.residence import BUDGET, Walk, loads
+from nmsim.machines.systolic.traffic.gathering import geometry_of
+from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 from nmsim.mask import SparseGemm
 from nmsim.run import trace
 from nmsim.windows import Axis, Windows

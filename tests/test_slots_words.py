@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmsim import mask as masks
-from nmsim.machines.systolic import slots
+from nmsim.machines.systolic.pe import slots
 from nmsim.mask import WORD_FIELDS, fuller, pack
 
 

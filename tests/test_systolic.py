@@ -13,8 +13,8 @@ from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.dataflow import DATAFLOWS
+from nmsim.machines.systolic.pe.slots import expected_slots, group_slots, tile_slots
 from nmsim.machines.systolic.placement import with_masks, without_masks
-from nmsim.machines.systolic.slots import expected_slots, group_slots, tile_slots
 from nmsim.mask import Mask, SparseGemm, pack
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors import Synthetic

@@ -8,8 +8,7 @@ import typer
 from pydantic import BaseModel
 
 from nmsim.cli.console import show_facts, write
-from nmsim.cli.machine import machine_facts
-from nmsim.cli.machine_schema import machine_schema
+from nmsim.cli.machine import machine_facts, machine_schema
 from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from nmsim.errors import NmsimError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.network.layer import Embedding, Layer
-from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
 from nmsim.registry import unknown_name

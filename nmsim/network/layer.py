@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from nmsim.gemm import Gemm, Phase
-from nmsim.network.attention import AttentionLayer
-from nmsim.network.conv_transposed import ConvTransposed
-from nmsim.network.convolution import Conv
-from nmsim.network.embedding import Embedding
-from nmsim.network.experts import Experts
-from nmsim.network.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
+from nmsim.network.layers.attention import AttentionLayer
+from nmsim.network.layers.conv_transposed import ConvTransposed
+from nmsim.network.layers.convolution import Conv
+from nmsim.network.layers.embedding import Embedding
+from nmsim.network.layers.experts import Experts
+from nmsim.network.layers.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import OPERANDS, FileLayout, Input, Lowered, Operand, TensorName
 from nmsim.network.scenario import Reading, Rows

@@ -149,7 +149,7 @@ ATTENTION_OPERANDS: Mapping[tuple[Phase, str], tuple[Operand, Operand]] = {
         Operand("query", transposed=True),
     ),
 }
-"""Operands of the products of an attention, by phase and part (``nmsim.network.attention``)."""
+"""Operands of an attention's products, by phase and part (``nmsim.network.layers.attention``)."""
 
 
 def operands_of(gemm: Gemm) -> tuple[Operand, Operand]:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from nmsim.errors import RecipeError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
-from nmsim.network.convolution import Convolution
 from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
+from nmsim.network.layers.convolution import Convolution
 from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import RecipeError
 from nmsim.mask import Mask, Words, transpose
-from nmsim.network.attention import AttentionLayer
+from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruner, mask_words

@@ -20,7 +20,7 @@ from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.formats import NumberFormat
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer import Bare, Layer
-from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.operand import ATTENTION_OPERANDS, ATTENTION_ROLES, OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
 from nmsim.pruning import PRUNERS

@@ -12,8 +12,8 @@ default.
 
 from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Pass, kind_of
-from nmsim.network.convolution import Convolution
 from nmsim.network.layer import Bare, Layer
+from nmsim.network.layers.convolution import Convolution
 
 __all__ = ["elementwise_us"]
 

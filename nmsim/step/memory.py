@@ -11,7 +11,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Stored, kind_of, stored
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import AttentionLayer, Layer
-from nmsim.network.layer_fields import WeightedSpec
+from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.operand import Role
 from nmsim.network.scenario import Scenario
 from nmsim.recipes.masking import Setting, sparse_gemms

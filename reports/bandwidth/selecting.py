@@ -3,7 +3,7 @@
 from typing import Any
 
 import nmsim
-from nmsim.machines.systolic.selectors import selectors_of
+from nmsim.machines.systolic.pe.selectors import selectors_of
 
 __all__ = ["EQUAL_DENSITY", "MULTIPLIER", "measure_selectors"]
 

@@ -164,7 +164,7 @@ SELECTIONS = {
     "nmsim/machines/gpu/slots.py": WAVES,
     "nmsim/machines/gpu/*.py": GPU,
     "nmsim/machines/systolic/intersect/*.py": INTERSECTING,
-    "nmsim/machines/systolic/selectors.py": of("cost"),
+    "nmsim/machines/systolic/pe/selectors.py": of("cost"),
     "nmsim/machines/systolic/*.py": SYSTOLIC,
     "nmsim/machines/systolic/pipeline/*.py": SYSTOLIC,
     "nmsim/machines/ideal/*.py": of(

@@ -6,13 +6,13 @@ from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
+from nmsim.machines.gpu.explained.mends import EXPLAIN
+from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import LISTING
 from nmsim.machines.gpu.launch import stored
-from nmsim.machines.gpu.mends import EXPLAIN
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
-from nmsim.machines.gpu.timeline import timeline
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 
 __all__: list[str] = []

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
-from nmsim.machines.systolic import moves
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
+from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.selectors import COLUMNS, columns, facts
 from nmsim.machines.systolic.timeline import timeline
+from nmsim.machines.systolic.traffic import moves
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []

@@ -12,17 +12,23 @@ from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
-from nmsim.machines.systolic.gathering import Reach, Side, elements_loaded, reach_of
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
 from nmsim.machines.systolic.mapper import Choice, Clock, choose
-from nmsim.machines.systolic.moves import Passed, passed, tile_of
 from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
 from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import expected_misfit_share
-from nmsim.machines.systolic.traffic import Moved, Spent, transfer_cycles, windows_of, writeup
+from nmsim.machines.systolic.traffic.gathering import Reach, Side, elements_loaded, reach_of
+from nmsim.machines.systolic.traffic.moves import Passed, passed, tile_of
+from nmsim.machines.systolic.traffic.writeup import (
+    Moved,
+    Spent,
+    transfer_cycles,
+    windows_of,
+    writeup,
+)
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from nmsim.machines.systolic.beats import expected_beats, pe_groups
 from nmsim.machines.systolic.intersect.analytical import Expected, expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
+from nmsim.machines.systolic.pe.beats import expected_beats, pe_groups
+from nmsim.machines.systolic.pe.slots import expected_slots
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves
 from nmsim.machines.systolic.placement import Placement, along_folds, period_of
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import expected_slots
 from nmsim.mask import SparseGemm
 
 __all__ = ["Part", "Shape", "in_time", "on_rows", "shape", "total"]

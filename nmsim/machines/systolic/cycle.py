@@ -10,22 +10,13 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic.analytical import estimate
-from nmsim.machines.systolic.beats import pe_groups, tile_beats
-from nmsim.machines.systolic.gathering import (
-    Reach,
-    Side,
-    elements_loaded,
-    geometry_of,
-    least_bits,
-    reach_of,
-    walk_of,
-)
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
 from nmsim.machines.systolic.mapper import Choice, choose
-from nmsim.machines.systolic.moves import Passed, passed, tiles_of
 from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.pe.beats import pe_groups, tile_beats
+from nmsim.machines.systolic.pe.slots import tile_slots
 from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
 from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Room, Sums, Work
@@ -39,8 +30,17 @@ from nmsim.machines.systolic.pipeline.memory import (
 )
 from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import tile_slots
-from nmsim.machines.systolic.traffic import Moved, Spent, element_bits, writeup
+from nmsim.machines.systolic.traffic.gathering import (
+    Reach,
+    Side,
+    elements_loaded,
+    geometry_of,
+    least_bits,
+    reach_of,
+    walk_of,
+)
+from nmsim.machines.systolic.traffic.moves import Passed, passed, tiles_of
+from nmsim.machines.systolic.traffic.writeup import Moved, Spent, element_bits, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 

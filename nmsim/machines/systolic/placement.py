@@ -10,10 +10,10 @@ from typing import Literal
 
 from nmsim.gemm import Gemm
 from nmsim.machines.kind import Stored
-from nmsim.machines.systolic.beats import expected_beats, pe_groups
 from nmsim.machines.systolic.dataflow import DATAFLOWS, Dataflow
+from nmsim.machines.systolic.pe.beats import expected_beats, pe_groups
+from nmsim.machines.systolic.pe.slots import expected_slots
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import expected_slots
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import DENSE, Pattern
 

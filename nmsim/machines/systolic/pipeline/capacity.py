@@ -12,7 +12,7 @@ from nmsim.errors import CapacityError
 from nmsim.machines.systolic.pipeline.folds import Room
 from nmsim.machines.systolic.placement import Placement, along_folds
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic import element_bits
+from nmsim.machines.systolic.traffic.writeup import element_bits
 
 __all__ = [
     "Halves",

@@ -47,7 +47,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     State,
     stall_free,
 )
-from nmsim.machines.systolic.residence import BUDGET, Walk, loads
+from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 
 __all__ = ["UNSEEN", "Sight", "gathered", "sum_cut", "sum_folds"]
 

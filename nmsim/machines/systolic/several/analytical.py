@@ -22,6 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 from nmsim.machines.systolic.analytical import Run, fastest, moved_of
+from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.outcome import (
@@ -40,8 +41,7 @@ from nmsim.machines.systolic.several.shares import (
     shares,
     splits,
 )
-from nmsim.machines.systolic.slots import expected_misfit_share
-from nmsim.machines.systolic.traffic import Moved, element_bits, transfer_cycles
+from nmsim.machines.systolic.traffic.writeup import Moved, element_bits, transfer_cycles
 from nmsim.result import Result
 
 __all__ = ["estimate"]

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nmsim.machines.systolic.moves import Passed
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pipeline.folds import Sums
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import Placement, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.shares import Share, Split, as_row_says, common
-from nmsim.machines.systolic.traffic import (
+from nmsim.machines.systolic.traffic.moves import Passed
+from nmsim.machines.systolic.traffic.writeup import (
     Moved,
     Spent,
     by_ratio,

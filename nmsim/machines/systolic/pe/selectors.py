@@ -5,7 +5,7 @@ from typing import Any
 from nmsim.cost import Selectors, intersecting_selectors, selectors
 from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.parts import split_slots
-from nmsim.machines.systolic.registers import registers_of, selecting_pes, shape_of
+from nmsim.machines.systolic.pe.registers import registers_of, selecting_pes, shape_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Result, optional_column

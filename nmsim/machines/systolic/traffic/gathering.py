@@ -2,8 +2,8 @@
 
 Under implicit im2col a convolution's columns are made on chip. What DRAM sends of them follows from
 the windows over the tensor, the order of the folds and what half of the buffer holds
-(``nmsim.machines.systolic.residence``). An operand whose windows nobody knows sends the elements
-behind it once per pass, and all of it is held or none.
+(``nmsim.machines.systolic.traffic.residence``). An operand whose windows nobody knows sends the
+elements behind it once per pass, and all of it is held or none.
 """
 
 from functools import lru_cache
@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.machines.systolic.pe.slots import expected_slots
 from nmsim.machines.systolic.pipeline.capacity import half_bits
 from nmsim.machines.systolic.placement import Placement
-from nmsim.machines.systolic.residence import BUDGET, Walk, loads
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import expected_slots
-from nmsim.machines.systolic.traffic import element_bits, windows_of
+from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
+from nmsim.machines.systolic.traffic.writeup import element_bits, windows_of
 from nmsim.windows import Axis, Windows
 
 __all__ = ["Reach", "Side", "elements_loaded", "geometry_of", "least_bits", "reach_of", "walk_of"]

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nmsim.network.convolution import Convolution, Extents, sides
+from nmsim.network.layers.convolution import Convolution, Extents, sides
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import FileLayout, Lowered, TensorName
 from nmsim.network.window_gemms import WindowGemms

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nmsim.machines.systolic.moves import Passed
 from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.traffic.moves import Passed
 from nmsim.result import Parts, Result
 from nmsim.windows import Windows
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from nmsim.machines.explanation import Effort, Explain, Mend, grown
 from nmsim.machines.gpu import analytical
+from nmsim.machines.gpu.explained.parts import parts_of
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.launch import launch_of
-from nmsim.machines.gpu.parts import parts_of
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.mask import SparseGemm
 from nmsim.result import Result

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
+from nmsim.network.layers.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import Input, Lowered, TensorName
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
+from nmsim.machines.systolic.pe.slots import group_laws, group_slots
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.slots import group_laws, group_slots
 from nmsim.mask import Mask
 from nmsim.pattern import Pattern
 

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from nmsim.attention import Attention
 from nmsim.gemm import Gemm, Phase
-from nmsim.network.layer_fields import LayerSpec, Positive, checked_batch
+from nmsim.network.layers.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import ATTENTION_OPERANDS, Input, Lowered, TensorName
 from nmsim.network.scenario import Positions, Reading

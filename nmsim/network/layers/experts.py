@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import PHASES, Gemm, Phase
-from nmsim.network.layer_fields import Positive, WeightedSpec, checked_batch
+from nmsim.network.layers.layer_fields import Positive, WeightedSpec, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import OPERANDS, Lowered, TensorName
 from nmsim.network.scenario import Reading, Rows

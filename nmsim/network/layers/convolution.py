@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from nmsim.network.layer_fields import INPUT, Positive, WeightedSpec, checked_batch
+from nmsim.network.layers.layer_fields import INPUT, Positive, WeightedSpec, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import FileLayout, Input, Lowered, TensorName
 from nmsim.network.window_gemms import WindowGemms

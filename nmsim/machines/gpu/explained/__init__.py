@@ -1,0 +1,1 @@
+"""What a GPU tells of a launch: parts of its cycles, changes that may mend them, a trace."""

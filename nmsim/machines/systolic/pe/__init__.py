@@ -1,0 +1,1 @@
+"""Processing elements: their shapes, what a mask leaves their slots, and what they cost."""

@@ -1,0 +1,1 @@
+"""Layers with geometry of their own: one sort a file."""
