@@ -8,7 +8,7 @@ regular mask (every group keeps exactly its quota) answers every count without t
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from nmsim.pattern import DENSE, Pattern
 __all__ = [
     "WORD_FIELDS",
     "Mask",
+    "Share",
     "SparseGemm",
     "Words",
     "field_counts",
@@ -309,6 +310,19 @@ class Mask:
         return _column_counts(self.words, start, stop, self.k)
 
 
+class Share(NamedTuple):
+    """A share of another GEMM: from ``start`` to ``stop``, of ``whole``."""
+
+    gemm: Gemm
+    start: int
+    stop: int
+    whole: int
+
+    def of(self, count: int) -> int:
+        """The share of a count; shares that follow one another add up to it."""
+        return count * self.stop // self.whole - count * self.start // self.whole
+
+
 @dataclass(frozen=True, eq=False)
 class SparseGemm:
     """A GEMM and what its operands' masks leave of it; all that an engine sees.
@@ -324,6 +338,8 @@ class SparseGemm:
         What a reader of the row should know, such as why an operand runs dense.
     number_format
         That a recipe asks for (``nmsim.formats``); empty: the machine's own.
+    dense_as
+        What a dense run has in its place: a share of a fused attention; None: the GEMM itself.
 
     Raises
     ------
@@ -336,6 +352,7 @@ class SparseGemm:
     b: Mask
     note: str = ""
     number_format: str = ""
+    dense_as: Share | None = None
 
     def __post_init__(self) -> None:
         g = self.gemm

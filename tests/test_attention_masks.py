@@ -3,11 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nmsim
 from nmsim.errors import RecipeError
-from nmsim.machines import load_hardware
+from nmsim.machines import FIDELITIES, load_hardware
 from nmsim.network.catalog import Network
 from nmsim.network.operand import ATTENTION_ROLES
 from nmsim.network.tensors import Synthetic
@@ -15,6 +16,7 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.setting import Setting, mask_seed
+from nmsim.run.point import Point, rows
 from nmsim.step.masks import mask_steps
 
 BATCH = 2
@@ -146,7 +148,15 @@ def test_dfss_gains_in_one_product(hardware, tmp_path):
     path.write_text(
         "sequence: 2048\nlayers: [{name: core, type: attention, heads: 8, head_dim: 64}]"
     )
-    df = nmsim.simulate(path, hardware=hardware, recipe="dfss", batch=1, fidelity="analytical")
+    products = {"fused_attention": False} if hardware == "a100-sxm4-80gb" else {}
+    df = nmsim.simulate(
+        path,
+        hardware=hardware,
+        recipe="dfss",
+        batch=1,
+        fidelity="analytical",
+        overrides=products,  # held against the same products, dense
+    )
     rows = {row["part"]: row for row in df.to_dict("records")}
     assert {part for part, row in rows.items() if row["a_pattern"] != "dense"} == {"2/2"}
     assert set(df["b_pattern"]) == {"dense"}
@@ -262,3 +272,17 @@ def test_json_of_a_run_holds_it(command):
     assert code == 0
     rows = json.loads(out)["rows"]
     assert {row["a_pattern"] for row in rows if row["part"] == "2/2"} == {"1:2"}
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_the_dense_run_is_the_fused_one_whatever_the_recipe(fidelity):
+    """A mask keeps a layer's products apart; what it is held against runs as one kernel."""
+    given = {"model": "bert-base", "hardware": "a100-sxm4-80gb", "batch": 8, "fidelity": fidelity}
+    pruned, plain = (
+        pd.DataFrame(rows(Point(recipe=recipe, **given))) for recipe in ("dfss", "dense")
+    )
+    assert len(pruned) > len(plain)
+    for phase in ("forward", "backward", "update"):
+        totals = [one[one.phase == phase].dense_cycles.sum() for one in (pruned, plain)]
+        assert totals[0] == totals[1] > 0
+    assert (pruned.speedup == pruned.dense_cycles / pruned.cycles).all()

@@ -7,7 +7,7 @@ not. A memory footprint takes those of a `Subject`, a training run those of a `J
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.result import Result
 from nmsim.run.frame import frame
 from nmsim.run.keyword import Keyword, check, taking
 from nmsim.run.row import Dense, row_of
@@ -332,8 +333,17 @@ def rows(point: Point) -> Iterator[Row]:
 
 def _dense(own: Machine, ran: Machine, work: SparseGemm, fidelity: str) -> Dense:
     """A GEMM with nothing pruned in the machine's own number format, and in another that it ran."""
-    other = None if ran == own else simulate_dense(ran, work.gemm, fidelity)
-    return Dense(simulate_dense(own, work.gemm, fidelity), other)
+    other = None if ran == own else _dense_run(ran, work, fidelity)
+    return Dense(_dense_run(own, work, fidelity), other)
+
+
+def _dense_run(machine: Machine, work: SparseGemm, fidelity: str) -> Result:
+    """A GEMM with nothing pruned, or its share of what runs in its place where nothing is."""
+    share = work.dense_as
+    if share is None:
+        return simulate_dense(machine, work.gemm, fidelity)
+    whole = simulate_dense(machine, share.gemm, fidelity)
+    return replace(whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None)
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, SparseGemm], Row]:

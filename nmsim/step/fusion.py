@@ -7,12 +7,12 @@ is followed by products alone: a layer that is offered one runs as its GEMMs.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 from nmsim.attention import Attention
 from nmsim.gemm import Gemm
 from nmsim.machines import Machine, kind_of
-from nmsim.mask import SparseGemm
+from nmsim.mask import Share, SparseGemm
 from nmsim.network.layer import AttentionLayer, Bare, Layer
 from nmsim.network.scenario import TRAINING, Scenario
 
@@ -57,7 +57,24 @@ def _layer(
             yield SparseGemm.dense(Gemm.fused(attention, phase))
         return
     note = why and f"scores and probabilities go through memory: {why}"
-    yield from (replace(one, note="; ".join(filter(None, (one.note, note)))) for one in works)
+    for one in _compared(works, machine, attention, scenario):
+        yield replace(one, note="; ".join(filter(None, (one.note, note))))
+
+
+def _compared(
+    works: list[SparseGemm], machine: Machine, attention: Attention, scenario: Scenario
+) -> Iterator[SparseGemm]:
+    """Products beside what they are compared with: where only masks keep them apart, one kernel."""
+    unmasked = [SparseGemm.dense(one.gemm) for one in works]
+    if _why_not(unmasked, machine, attention, scenario) is not None:
+        yield from works
+        return
+    for phase, own in groupby(works, lambda work: work.gemm.phase):
+        products = list(own)
+        ends = list(accumulate((one.gemm.macs for one in products), initial=0))
+        kernel = Gemm.fused(attention, phase)
+        for one, (start, stop) in zip(products, pairwise(ends), strict=True):
+            yield replace(one, dense_as=Share(kernel, start, stop, ends[-1]))
 
 
 def _why_not(
