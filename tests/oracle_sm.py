@@ -78,6 +78,22 @@ class Threadblock:
         self.exchange = {}
 
 
+class Write:
+    """A copy's bytes, which are in a stage once they have arrived and shared memory has time."""
+
+    def __init__(self, cta, k, name, begin, end):
+        self.cta, self.k, self.name, self.part = cta, k, name, (begin, end)
+        self.missing = 2
+
+    def turn(self):
+        self.missing -= 1
+        if not self.missing:
+            stage = self.cta.stages[self.k % self.cta.tile.stages][self.name]
+            source = self.cta.source[self.name][self.k]
+            first, last = (int(share * source.size) for share in self.part)
+            stage.reshape(-1)[first:last] = source.reshape(-1)[first:last]
+
+
 class Warp:
     SERVED = ("copy", "load", "wgmma", "keep", "fetch", "store")
     BEYOND = ("copy", "load", "wait", "barrier", "mma", "wgmma", "other")
@@ -284,16 +300,15 @@ class Warp:
         self.copies[k] += 1
         core.flying += size
         core.arriving.append((arrives, size))
-        core.landing[arrives + core.access(size)].append((self, k, name, begin, end))
-        # Shared memory has the time of the write set aside here, whenever the bytes arrive.
-        core.shared.enter(core.access(size), lambda _now: None)
+        write = Write(self.cta, k, name, begin, end)
+        core.landing[arrives + core.access(size)].append((self, k, write))
+        # Shared memory has the time of the write set aside here, whenever the bytes arrive: behind
+        # the loads that were asked for before it, which still read what it overwrites.
+        core.shared.enter(core.access(size), lambda _now: write.turn())
 
-    def land(self, k, name, begin, end):
-        """The bytes are in shared memory."""
-        stage = self.cta.stages[k % self.cta.tile.stages][name]
-        source = self.cta.source[name][k]
-        first, last = int(begin * source.size), int(end * source.size)
-        stage.reshape(-1)[first:last] = source.reshape(-1)[first:last]
+    def land(self, k, write):
+        """The bytes have arrived."""
+        write.turn()
         self.copies[k] -= 1
 
     def do_load(self, now, k, block, load):
