@@ -155,6 +155,7 @@ def test_capacities_of_the_catalog():
         8,
         16,
     )
+    assert known["rtx3070"] == 8  # not that of rtx3090, on which it is based
     assert known["systolic-128x128-2to4"] is None
     assert known["ideal"] is None
 

@@ -12,7 +12,11 @@ from nmsim.spec import entry_position
 
 __all__ = ["OWN", "inherited", "laid_over"]
 
-OWN = ("name", "summary", "source", "based_on", "measured_as", "fitted", "calibration")
+OWN = (
+    *("name", "summary", "source", "based_on"),
+    *("measured_as", "fitted", "calibration"),
+    "capacity_gib",  # a card of another size says its own, or nobody knows it
+)
 """Fields that a file does not take from its base: what they say is said of that one file."""
 
 
