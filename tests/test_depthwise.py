@@ -72,6 +72,8 @@ def test_what_is_depthwise():
     assert all(map(is_depthwise, (depthwise()["forward"], depthwise()["update"])))
     twice = depthwise(out_channels=192)
     assert is_depthwise(twice["forward"])
+    gathering = depthwise(out_channels=32, groups=32)  # three channels in, one out
+    assert all(map(is_depthwise, gathering.values()))
     grouped = depthwise(groups=32)
     assert not any(map(is_depthwise, grouped.values()))
     one = depthwise(in_channels=1, out_channels=64, groups=1)

@@ -28,7 +28,8 @@ _WHY = "a depthwise convolution runs directly, by no kernel that follows a mask"
 def is_depthwise(gemm: Gemm) -> bool:
     """Whether a GEMM is of a convolution in groups, each of which reads or makes one channel."""
     gathered = [windows for windows in (gemm.a_windows, gemm.b_windows) if windows is not None]
-    alone = gemm.n == 1 or any(windows.channels == 1 for windows in gathered)
+    made = gemm.m if gemm.phase == "update" else gemm.n
+    alone = made == 1 or any(windows.channels == 1 for windows in gathered)
     return gemm.kind == "conv" and gemm.count > 1 and alone
 
 
