@@ -1,5 +1,6 @@
 """Convolutions of one to three dimensions: what they say, their geometry, their tensors' shapes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -40,7 +41,7 @@ _EXPECTED = {
 """Range of each field's numbers, and how it is said."""
 
 
-class Convolution(WeightedSpec):
+class Convolution(WeightedSpec, ABC):
     """What a convolution and a transposed one say; groups = in_channels makes it depthwise.
 
     A field of sizes or steps is one number for all dimensions, or a list with one for each.
@@ -116,9 +117,9 @@ class Convolution(WeightedSpec):
     """The tensor that windows step along: the input, or the gradient of the output."""
 
     @property
+    @abstractmethod
     def axes(self) -> tuple[Axis, ...]:
         """Each dimension of the image that windows step along."""
-        raise NotImplementedError
 
     def windows(self, batch: int) -> Windows:
         """The windows over the image that they step along, those of one group."""
@@ -165,9 +166,9 @@ class Convolution(WeightedSpec):
         return self.each("input_size")
 
     @property
+    @abstractmethod
     def output_size(self) -> Extents:
         """Pixels of the output along each dimension."""
-        raise NotImplementedError
 
     @property
     def pointwise(self) -> bool:
