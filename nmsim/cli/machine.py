@@ -15,6 +15,17 @@ from nmsim.machines.step import usual
 
 __all__ = ["machine_facts", "machine_schema"]
 
+Schema = dict[str, Any]
+
+_SAID = (
+    " A file with based_on holds what differs from that machine: summary and source are required, "
+    "every other field is optional, in groups too; a mapping in place of a list changes entries, "
+    "by position or by a text of theirs."
+)
+
+_OF_A_CHANGE = ".changed"
+"""Ends the name of a definition whose fields may all be left out."""
+
 
 class _Shown(NamedTuple):
     """A field, or an entry of a list: its dotted path, what it sets, and what it means."""
@@ -91,18 +102,6 @@ def _listed(items: tuple[Any, ...]) -> str:
     return " ".join(
         " ".join(_said(one)) if isinstance(one, BaseModel) else str(one) for one in items
     )
-
-
-Schema = dict[str, Any]
-
-_SAID = (
-    " A file with based_on holds what differs from that machine: summary and source are required, "
-    "every other field is optional, in groups too; a mapping in place of a list changes entries, "
-    "by position or by a text of theirs."
-)
-
-_OF_A_CHANGE = ".changed"
-"""Ends the name of a definition whose fields may all be left out."""
 
 
 def machine_schema(*kinds: str) -> Schema:
