@@ -10,8 +10,14 @@ NumberFormat = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "f
 FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
 
 _BITS = {
-    **{"fp32": 32, "tf32": 32, "fp16": 16, "bf16": 16},
-    **{"fp8": 8, "int8": 8, "int4": 4, "fp4": 4},
+    "fp32": 32,
+    "tf32": 32,
+    "fp16": 16,
+    "bf16": 16,
+    "fp8": 8,
+    "int8": 8,
+    "int4": 4,
+    "fp4": 4,
 }
 
 

@@ -1,4 +1,4 @@
-"""The GPUs that ship: printed rates, names as people type them, formats, what stands behind them."""
+"""The GPUs that ship: printed rates, names, formats, and what stands behind their constants."""
 
 import contextlib
 import csv
@@ -14,6 +14,7 @@ import pytest
 from nmsim import cli
 from nmsim.errors import SpecError, UnknownName
 from nmsim.machines import HARDWARE, Call, load_hardware
+from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.routines import call_times
 from nmsim.pattern import DENSE, Pattern
@@ -182,12 +183,19 @@ def test_a_machine_with_the_constants_of_another_says_so():
 
 def test_a_calibrated_machine_is_not_unfitted():
     machine = load_hardware("l4")
-    report = {
-        **{"measured": "t.csv", "method": "m", "rows": 1, "weight_shapes": 1, "holdouts": 2},
-        **{"seed": 0, "evaluations": 1, "constants": (), "errors": ()},
-    }
+    report = Calibration(
+        measured="t.csv",
+        method="least squares",
+        rows=1,
+        weight_shapes=1,
+        holdouts=2,
+        seed=0,
+        evaluations=1,
+        constants=(),
+        errors=(),
+    )
     assert machine.unfitted
-    assert not load_hardware(machine, calibration=report).unfitted
+    assert not machine.model_copy(update={"calibration": report}).unfitted
 
 
 def test_the_head_of_a_result_names_what_is_unfitted():
@@ -234,7 +242,7 @@ def test_a_new_gpu_is_calibrated_as_the_docs_say(tmp_path, monkeypatch, capsys):
     for line in commands.strip().splitlines():
         words = line.partition("#")[0].split()
         more = (
-            ["--generations", "8", "--holdouts", "3"]
+            ["--generations", "5", "--holdouts", "3"]
             if "calibrate" in words
             else ["--format", "json"]
         )

@@ -186,7 +186,8 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
     Raises
     ------
     UnknownName, SpecError
-        for a name that does not exist or is a part of several, or a field that is unknown or out of range.
+        for a name that does not exist, or of which only a part is said; for a field that is
+        unknown or out of range.
 
     Examples
     --------

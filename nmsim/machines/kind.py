@@ -125,7 +125,8 @@ class Machine(Spec):
             return ""
         return (
             f"unfitted: constants of {carried.constants_of}'s generation; on GPUs that were "
-            f"measured such constants missed by {carried.missed_by:.0%}, at worst {carried.worst:.0%}"
+            f"measured such constants missed by {carried.missed_by:.0%}, at worst "
+            f"{carried.worst:.0%}"
         )
 
     @property
