@@ -17,6 +17,8 @@ from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.routines import call_times
+from nmsim.measured.predict import call_of, machine_of
+from nmsim.measured.tables import MEASURED, read_measured
 from nmsim.pattern import DENSE, Pattern
 from nmsim.report.capacity import headline, unfitted
 from nmsim.run.experiment import read_experiment
@@ -205,10 +207,76 @@ def test_the_head_of_a_result_names_what_is_unfitted():
     assert headline("x on l40s", {"unfitted": ""}) == "x on l40s"
 
 
+# ---- what constants of another GPU are worth, as docs/gpus.md says
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAIR = re.compile(
+    r"^\| `([^`]+)` \| [\d.]+ % \| `([^`]+)`(.*?) \| ([\d.]+) % \| ([-+][\d.]+) % \|$", re.MULTILINE
+)
+PAIRS = PAIR.findall((DOCS / "gpus.md").read_text())
+"""Of the table: machine, whose constants, what is said of that, error and bias in percent."""
+
+
+def with_constants_of(name, source):
+    """A machine as its file would stand if nobody had measured it, on that of another."""
+    machine, other = load_hardware(name), load_hardware(source)
+    dram = machine.dram.sheet_gbps * other.dram.gbps / other.dram.sheet_gbps
+    timing = other.timing.model_dump()
+    for field in ("write_gbps", "gemv_gbps"):
+        timing[field] *= dram / other.dram.gbps
+    efficiency = other.libraries[0].efficiency
+    taken = {"timing": timing, "libraries.0.efficiency": efficiency, "dram.gbps": dram}
+    return load_hardware(machine, **taken, **{"l2.kept_share": other.l2.kept_share})
+
+
+def dense_ratios(machine):
+    """Predicted over measured time of the dense 16-bit GEMMs of a machine that ship."""
+    found = []
+    for name in MEASURED:
+        rows = read_measured(MEASURED.folder / f"{name}.csv")
+        for index, routine in enumerate(rows.routines):
+            kind = (routine.sparsity, routine.library, routine.dtype_in)
+            of = machine_of(routine.gpu, routine.variant)
+            if of == machine.name and kind in SIXTEEN and name not in SPARSE_BESIDE:
+                own = rows.routine_of == index
+                call, _ = call_of(machine, routine)
+                found.append(call_times(machine, call, rows.sizes[own]) / rows.time_us[own])
+    return np.concatenate(found) if found else np.array([])
+
+
+SIXTEEN = {("dense", "cublas", dtype) for dtype in ("bf16", "fp16")}
+SPARSE_BESIDE = {"a100-2to4-fp16"}
+"""Timed from a host, at another clock."""
+
+
+@pytest.mark.parametrize(("name", "source", "_said", "error", "bias"), PAIRS)
+def test_the_error_with_constants_of_another_gpu_is_the_documented_one(
+    name, source, _said, error, bias
+):
+    ratio = dense_ratios(with_constants_of(name, source))
+    if not len(ratio):
+        pytest.skip(f"no table of {name} ships")
+    assert 100 * np.abs(ratio - 1).mean() == pytest.approx(float(error), abs=0.1)
+    assert 100 * (np.exp(np.log(ratio).mean()) - 1) == pytest.approx(float(bias), abs=0.1)
+
+
+def test_what_a_machine_says_of_carried_constants_is_the_mean_of_the_documented_errors():
+    before = [float(error) / 100 for *_, said, error, _ in PAIRS if "before" in said]
+    own = [(name, float(error) / 100) for name, _, said, error, _ in PAIRS if not said]
+    warps = [error for name, error in own if not name.startswith("h")]
+    groups = [error for name, error in own if name.startswith("h")]
+    said = {"b200": before, "h100-pcie": groups}
+    for name in BASED:
+        carried = load_hardware(name).carried_over
+        errors = said.get(name, warps)
+        if carried:
+            assert carried.missed_by == pytest.approx(np.mean(errors), abs=0.005), name
+            assert carried.worst == pytest.approx(max(errors), abs=0.005), name
+
+
 # ---- the walk-through of docs/calibration.md
 
 
-DOCS = Path(__file__).parents[1] / "docs"
 FENCES = ("yaml", "sh")
 MS = (1, 16, 128, 1000, 4000, 8000)
 
