@@ -13,7 +13,7 @@ from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import FIDELITIES, Call, Routines
 from nmsim.registry import unknown_name
 
-__all__ = ["ROUTINES", "account", "call_times"]
+__all__ = ["ROUTINES", "account", "call_times", "least_times"]
 
 
 def call_times(
@@ -68,6 +68,29 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
     }
 
 
+def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times that no launch stays under, microseconds: kept MACs at peak, bytes at DRAM's peak.
+
+    Of a series that goes through its operands again, L2 may hold as much as it has room for. No
+    constant that is fitted enters.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    form, kept = machine.format(call.dtype, call.accumulator), call.pattern.density
+    m, n, k, copies = sizes.T
+    shrink = resolve(machine, call).shrink  # V:N:M needs no more of the dense operand
+    a, b = (kept if call.sparse_operand == operand else shrink for operand in ("a", "b"))
+    read = (m * k * a + n * k * b) * form.bits / 8
+    held = m * n * form.output_bits / 8 * copies - machine.l2.mib * 2**20 if call.in_turn else 0.0
+    return np.maximum(
+        copies * m * n * k * kept / (machine.sms * form.macs_per_clk * machine.clock_mhz),
+        np.maximum(read * copies + held, 0.0) / (machine.dram.gbps * 1e3),
+    )
+
+
 def _offered(machine: Gpu) -> dict[str, list[str]]:
     """Sparsities of each number format: dense, and native patterns if it has an instruction."""
     return {
@@ -83,6 +106,7 @@ ROUTINES = Routines(
     dtypes=lambda machine: machine.dtypes,
     libraries=lambda machine: tuple(one.library for one in machine.libraries),
     offered=_offered,
-    sustained=lambda machine: machine.sustained,
+    under=lambda machine, conditions: machine.under(conditions),
+    least=least_times,
 )
 """What `nmsim validate` and `nmsim calibrate` ask of a GPU."""
