@@ -5,7 +5,7 @@ import pytest
 
 from nmsim.measured import plausible
 from nmsim.measured.plausible import GROWTH, not_growing
-from nmsim.measured.tables import COLUMNS, MEASURED, read_measured, read_shipped
+from nmsim.measured.tables import COLUMNS, read_measured, read_shipped
 
 ROW = "me,A100,SXM4-80GB,cublas,dense,,bf16,fp32,{},{},{},1,{}"
 
@@ -18,22 +18,22 @@ def found(path, *rows):
 
 
 def test_a_larger_gemm_that_is_far_faster_is_named(tmp_path):
-    rows = [(64, 512, 1024, 30.0), (64, 512, 2048, 9.9), (64, 512, 4096, 10.1)]
+    rows = [(64, 512, 1024, 80.0), (64, 512, 2048, 9.9), (64, 512, 4096, 10.1)]
     named = found(tmp_path / "t.csv", *rows)
-    assert named == {1: "time_us is 9.9, but 64x512x1024 (line 2), no larger, took 30"}
+    assert named == {1: "time_us is 9.9, but 64x512x1024 (line 2), no larger, took 80"}
 
 
 def test_the_odd_one_out_is_named_and_not_those_around_it(tmp_path):
     rows = [(m, 512, 512, 10 + m / 64) for m in (1, 2, 4, 8, 16, 32, 64)]
-    rows[3] = (8, 512, 512, 50.0)
+    rows[3] = (8, 512, 512, 150.0)
     assert list(found(tmp_path / "t.csv", *rows)) == [3]
-    rows[3] = (8, 512, 512, 2.0)
+    rows[3] = (8, 512, 512, 1.2)
     assert list(found(tmp_path / "t.csv", *rows)) == [3]
 
 
 def test_what_is_not_smaller_in_every_size_says_nothing(tmp_path):
-    rows = [(64, 512, 1024, 30.0), (32, 512, 4096, 5.0), (64, 256, 4096, 5.0)]
-    rows += [(64, 512, 1024, 5.0), (64, 512, 1023, 100.0)]  # its own size; not aligned
+    rows = [(64, 512, 1024, 80.0), (32, 512, 4096, 5.0), (64, 256, 4096, 5.0)]
+    rows += [(64, 512, 1024, 5.0), (64, 512, 1023, 200.0)]  # its own size; not aligned
     assert not found(tmp_path / "t.csv", *rows)
 
 
@@ -63,23 +63,21 @@ def test_kernels_name_the_rows_that_plain_python_names(monkeypatch, bins, most):
         rng = np.random.default_rng(seed)
         sizes = rng.choice([8.0, 16.0, 24.0, 64.0, 128.0, 512.0], (30, 3))
         sizes = sizes[np.argsort(sizes[:, 0], kind="stable")]
-        times = np.exp(rng.normal(3, 0.6, 30))
+        times = np.exp(rng.normal(3, 1.2, 30))
         dropped, too_fast = plain(sizes, times)
         named = [row for row, _ in plausible.contradicting(sizes, times)]
-        if most:
-            # Rows that share a bin are not told apart there, so some that are too fast may hide.
-            assert named == dropped if bins == 512 else set(named) <= {*dropped, *too_fast}
-        else:
-            assert set(named) == too_fast
-        assert bins < 512 or named
+        assert named == dropped if most else set(named) == too_fast
+        assert named
 
 
-def test_shipped_tables_have_two_times_that_cannot_be():
-    """Of 91,000; both stand out of their neighbours by thrice, in a table of a coarse timer."""
+def test_no_shipped_time_contradicts_another():
+    """Though on an L40S some are close to it: what is let pass is not let pass for nothing."""
     named = {}
-    for name in MEASURED:
+    for name in ("a100-dense-int8", "l40s-dense-bf16"):
         rows = read_shipped(name)
-        lines = [rows.lines[row] for row in not_growing(rows, np.arange(len(rows)))]
-        if lines:
-            named[name] = lines
-    assert named == {"a100-dense-int8": [889, 901]}
+        assert not not_growing(rows, np.arange(len(rows)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plausible, "GROWTH", 6.0)
+            named[name] = len(not_growing(rows, np.arange(len(rows))))
+    assert named["a100-dense-int8"] == 0
+    assert named["l40s-dense-bf16"] > 20
