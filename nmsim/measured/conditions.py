@@ -1,4 +1,4 @@
-"""Under which conditions a time was measured: columns of a table, or phrases in an older one's note.
+"""Under which conditions a time was measured: columns of a table, or phrases of an older note.
 
 ``conditions`` is what the clock did: ``free`` (it starts at its highest and comes down under load),
 ``sustained`` (long work had brought it down already) or ``locked`` (it stood still). ``host_us`` is

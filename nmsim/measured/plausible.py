@@ -146,32 +146,47 @@ def _suspects(
     count = put = 0
     for row in range(rows):
         while put < rows and sizes[put, 0] <= sizes[row, 0]:
-            i = n_bin[put]
-            while i <= n_bins:
-                j = k_bin[put]
-                while j <= k_bins:
-                    if tree[i, j] < 0 or times[tree[i, j]] < times[put]:
-                        tree[i, j] = put
-                    j += j & -j
-                i += i & -i
+            _put(tree, times, put, n_bin[put], k_bin[put])
             put += 1
-        slowest = row
-        i = n_bin[row]
-        while i > 0:
-            j = k_bin[row]
-            while j > 0:
-                if tree[i, j] >= 0 and times[tree[i, j]] > times[slowest]:
-                    slowest = tree[i, j]
-                j -= j & -j
-            i -= i & -i
-        if times[slowest] > growth * times[row]:
-            other = 0 if not _contradict(sizes, times, slowest, row, growth) else slowest
+        other = _slowest(tree, times, n_bin[row], k_bin[row])
+        if times[other] <= growth * times[row]:
+            continue
+        if not _contradict(sizes, times, other, row, growth):
+            other = 0
             while other < put and not _contradict(sizes, times, other, row, growth):
                 other += 1
-            if other < put:
-                found[count, 0], found[count, 1] = row, other
-                count += 1
+        if other < put:
+            found[count, 0], found[count, 1] = row, other
+            count += 1
     return found[:count]
+
+
+@compiled
+def _put(tree: NDArray[np.int64], times: NDArray[np.float64], row: int, n: int, k: int) -> None:
+    """Put a row into a Fenwick tree of the slowest rows, at its bins."""
+    i = n
+    while i < tree.shape[0]:
+        j = k
+        while j < tree.shape[1]:
+            if tree[i, j] < 0 or times[tree[i, j]] < times[row]:
+                tree[i, j] = row
+            j += j & -j
+        i += i & -i
+
+
+@compiled
+def _slowest(tree: NDArray[np.int64], times: NDArray[np.float64], n: int, k: int) -> int:
+    """The slowest row of a Fenwick tree in bins up to these; the tree has one."""
+    slowest, i = -1, n
+    while i > 0:
+        j = k
+        while j > 0:
+            row = tree[i, j]
+            if row >= 0 and (slowest < 0 or times[row] > times[slowest]):
+                slowest = row
+            j -= j & -j
+        i -= i & -i
+    return slowest
 
 
 @compiled

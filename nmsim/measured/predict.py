@@ -18,7 +18,14 @@ from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.plausible import faster_than_possible, not_growing
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import MEASURED, MeasuredTable, Refusal, Routine, raise_first, read_shipped
+from nmsim.measured.tables import (
+    MEASURED,
+    MeasuredTable,
+    Refusal,
+    Routine,
+    raise_first,
+    read_shipped,
+)
 from nmsim.measured.weight_shapes import held_out
 
 __all__ = ["ROWS", "Predicted", "call_of", "impossible", "machine_of", "predict", "shipped"]
@@ -203,7 +210,8 @@ def impossible(rows: MeasuredTable, machine: Machine) -> tuple[Refusal, ...]:
     SpecError
         naming the line and the column of a routine that the machine does not have.
     """
-    routines, wrong = routines_of(machine), {}
+    routines = routines_of(machine)
+    wrong: dict[int, str] = {}
     for index, routine in enumerate(rows.routines):
         at = np.flatnonzero(rows.routine_of == index)
         try:
@@ -265,7 +273,11 @@ class _OfFile:
         sound = usable[[row not in self.impossible for row in usable.tolist()]]
         self.impossible |= not_growing(rows, sound)
         return _Part(
-            self._table(usable), self.times, self.notes, _sorted(self.wrong), _sorted(self.impossible)
+            self._table(usable),
+            self.times,
+            self.notes,
+            _sorted(self.wrong),
+            _sorted(self.impossible),
         )
 
     def _routine(self, routine: Routine, at: NDArray[np.intp]) -> None:

@@ -162,8 +162,12 @@ def _refused(manifest: Mapping[str, Any]) -> list[Safe]:
         return []
     heads = (Head("file"), Head("line", number=True), Head("judged"), Head("why"))
     cells = (
-        [Cell(str(one["file"])), Cell(grouped(one["line"])), Cell("yes" if one["judged"] else "no")]
-        + [Cell(str(one["why"]))]
+        [
+            Cell(str(one["file"])),
+            Cell(grouped(one["line"])),
+            Cell("yes" if one["judged"] else "no"),
+            Cell(str(one["why"])),
+        ]
         for one in rows[:_MOST_REFUSED]
     )
     more = len(rows) - _MOST_REFUSED

@@ -1,6 +1,7 @@
 """A validation for a terminal: errors of all rows and of groups, speed-ups, the worst rows."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -86,7 +87,7 @@ def _sources(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows[:_MOST_GROUPS]:
         shares = [f"{100 * row[key]:.1f}" for key in ("mape", "median_ape", "p90_ape")]
         cells = [
-            shorten(f"{row['file']}, {row['source']}", 56),
+            shorten(f"{Path(row['file']).name}, {row['source']}", 56),
             f"{row['machine']}, {row['dtype_in']}",
             f"{row['conditions']}, {row['shapes']}",
             f"{row['rows']:,}",
@@ -100,8 +101,12 @@ def _sources(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _refused(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows that are not to be trusted: the first line of each file and reason, and how many follow."""
-    table = _table(("rows that cannot be", "predicted, or at all", False), ("line", "", True), ("why", "", False))
+    """Rows that are not to be trusted: of each file and reason the first, and how many follow."""
+    table = _table(
+        ("rows that cannot be", "predicted, or at all", False),
+        ("line", "", True),
+        ("why", "", False),
+    )
     firsts: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         firsts.setdefault((row["file"], row["why"]), []).append(row["line"])

@@ -69,10 +69,9 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
 
 
 def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Times that no launch stays under, microseconds: kept MACs at peak, bytes at DRAM's peak.
+    """Times that no launch stays under, microseconds: kept MACs at peak, bytes from DRAM.
 
-    Of a series that goes through its operands again, L2 may hold as much as it has room for. No
-    constant that is fitted enters.
+    Of a series that goes through its operands again, L2 may hold as much as it has room for.
 
     Parameters
     ----------
@@ -83,12 +82,15 @@ def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray
     m, n, k, copies = sizes.T
     shrink = resolve(machine, call).shrink  # V:N:M needs no more of the dense operand
     a, b = (kept if call.sparse_operand == operand else shrink for operand in ("a", "b"))
-    read = (m * k * a + n * k * b) * form.bits / 8
-    held = m * n * form.output_bits / 8 * copies - machine.l2.mib * 2**20 if call.in_turn else 0.0
-    return np.maximum(
-        copies * m * n * k * kept / (machine.sms * form.macs_per_clk * machine.clock_mhz),
-        np.maximum(read * copies + held, 0.0) / (machine.dram.gbps * 1e3),
+    moved = copies * (m * k * a + n * k * b) * form.bits / 8
+    if call.in_turn:
+        moved += copies * m * n * form.output_bits / 8 - machine.l2.mib * 2**20
+    macs = copies * m * n * k * kept
+    found: NDArray[np.float64] = np.maximum(
+        macs / (machine.sms * form.macs_per_clk * machine.clock_mhz),
+        moved / (machine.dram.gbps * 1e3),
     )
+    return found
 
 
 def _offered(machine: Gpu) -> dict[str, list[str]]:
