@@ -189,6 +189,7 @@ def test_files_that_cannot_be_read_or_written_are_told_in_one_line(run, tmp_path
         ("t.csv", "--hardware", "a100"),
         ("t.csv", "--by", "colour"),
         ("t.csv", "--out", "t.csv"),
+        (MEASURED.folder / "attention" / "attention-a100.csv.gz", "--strict"),
     ):
         before = sorted(tmp_path.rglob("*"))
         status, out, err = run(*arguments)
@@ -255,9 +256,17 @@ def test_an_unknown_library_is_said_once(run, tmp_path):
     assert any("'Mine v2'" in note for note in json.loads(out)["notes"])
 
 
-def test_a_noted_timing_floor_is_stated_and_its_rows_counted(run, document, tmp_path):
-    rows = [f"{DENSE},floor ~25-75us", f"{SPARSE},", f"{SHORT},clock ticks: floor 15 us"]
-    table(tmp_path / "t.csv", *rows, header=f"{HEADER},note")
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("note", ("floor ~25-75us", "", "clock ticks: floor 15 us")),
+        ("floor_us", ("75", "", "15.0")),
+        ("note,floor_us", (",75", "floor 90 us,", "floor 90 us,15")),
+    ],
+)
+def test_a_timing_floor_is_stated_and_its_rows_counted(run, document, tmp_path, header, cells):
+    rows = [f"{row},{cell}" for row, cell in zip((DENSE, SPARSE, SHORT), cells, strict=True)]
+    table(tmp_path / "t.csv", *rows, header=f"{HEADER},{header}")
     found = document("t.csv")
     assert found["rows"] == 3
     floor = found["timing_floor"]

@@ -74,6 +74,8 @@ def validate(
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
+        if strict:
+            raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
         _attention(measured or [], hardware, by, predictions, out, form)
         return
     files, notes = _tables(measured, hardware)
