@@ -4,7 +4,9 @@ What the cells mean is for whoever reads them; `Table.fault` makes their errors 
 """
 
 import csv
+import gzip
 import io
+import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from nmsim.errors import SpecError
 
-__all__ = ["Rules", "Table", "parse_csv", "read_csv"]
+__all__ = ["Rules", "Table", "csv_text", "parse_csv", "read_csv"]
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,35 @@ def _fault(file: str, line: int, problem: str) -> SpecError:
 
 
 def read_csv(path: Path, rules: Rules) -> Table:
-    """Read a CSV file, UTF-8 with or without a mark of it, all of it or none.
+    """Read a CSV file, plain or gzipped, all of it or none.
 
     Raises
     ------
     SpecError
         naming the file, the line and what was expected.
     """
+    return parse_csv(str(path), csv_text(path), rules)
+
+
+def csv_text(path: Path) -> str:
+    """The text of a CSV file, UTF-8 with or without a mark of it; ``.gz`` is unpacked.
+
+    Raises
+    ------
+    SpecError
+        naming the file, if it cannot be read.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecError(
             f"{path}: expected a CSV text file: not UTF-8 (byte {error.start})"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise SpecError(
             f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
         ) from error
-    return parse_csv(str(path), text, rules)
 
 
 def parse_csv(file: str, text: str, rules: Rules) -> Table:

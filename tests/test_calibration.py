@@ -10,12 +10,14 @@ import pytest
 from scipy.optimize import differential_evolution
 
 from nmsim import cli
+from nmsim.cli import fitting
 from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.minimiser import least
+from nmsim.measured.tables import COLUMNS
 from nmsim.pattern import Pattern
 from nmsim.spec import edit_yaml, field_keys, override, read_yaml
 
@@ -372,6 +374,34 @@ def test_a_search_of_nothing_is_refused(option, tmp_path, monkeypatch, capsys):
     assert stop.value.code == 2
     assert option[0] in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("all_shapes", [False, True])
+def test_the_command_fits_to_possible_rows_of_calibration_shapes(tmp_path, capsys, all_shapes):
+    row = "me,A100,SXM4-80GB,cublas,dense,,bf16,fp32,4096,1024,{},1,{},{},{}"
+    rows = [row.format(512, 50, "free", ""), row.format(512, 70, "sustained", 20)]
+    rows += [row.format(768, 60, "free", ""), row.format(512, 1, "free", "")]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([",".join([*COLUMNS, "conditions", "host_us"]), *rows, ""]))
+    found = fitting._measured(a100(), [path], all_shapes=all_shapes)
+    told = capsys.readouterr().err
+    assert "line 5: time_us is 1, but at the peak rate" in told
+    assert "left out" in told
+    assert [(rows.conditions, rows.times_us.tolist()) for rows in found] == [
+        ("free", [50.0, 60.0] if all_shapes else [50.0]),
+        ("sustained", [50.0]),
+    ]
+
+
+def test_rows_under_sustained_load_are_fitted_at_the_clock_that_they_had():
+    true = a100(**{"timing.sustained_throttle": 0.2})
+    sizes = SIZES[SIZES[:, 0] > 1]
+    times = call_times(true.under("sustained"), DENSE, sizes)
+    start = load_hardware(true, fitted=("timing.sustained_throttle",))
+    start = load_hardware(start, **{"timing.sustained_throttle": 0.05})
+    rows = MeasuredRoutine(DENSE, sizes, times, "sustained")
+    fitted = calibrate(start, [rows], source="made", holdouts=2, generations=30)
+    assert fitted.timing.sustained_throttle == pytest.approx(0.2, rel=0.02)
 
 
 @pytest.mark.usefixtures("no_cmaes")

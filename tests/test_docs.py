@@ -16,7 +16,7 @@ from nmsim.cli.describe import SCHEMAS
 from nmsim.machines import KINDS, Kind, Machine, load_hardware
 from nmsim.measured.accuracy import errors
 from nmsim.measured.predict import predict
-from nmsim.measured.tables import MEASURED, read_measured
+from nmsim.measured.tables import MEASURED, read_shipped
 from nmsim.spec import validate
 
 TEXT = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
@@ -33,8 +33,7 @@ ACCURACY = [row for row in ACCURACY if row[0] in set(MEASURED)]
 
 @pytest.mark.parametrize(("name", "rows", "mape", "median", "p90", "bias"), ACCURACY)
 def test_the_readme_states_the_accuracy_that_there_is(name, rows, mape, median, p90, bias):
-    measured = read_measured(MEASURED.folder / f"{name}.csv")
-    found = errors(predict([measured]).table["ratio"].to_numpy())
+    found = errors(predict([read_shipped(name)]).table["ratio"].to_numpy())
     stated = [float(text) for text in (mape, median, p90, bias)]
     names = ("mape", "median_ape", "p90_ape", "bias")
     assert [round(100 * found[key], 1) for key in names] == stated

@@ -75,8 +75,8 @@ def test_table_has_a_row_per_case_that_runs(tmp_path):
     assert first["source"] == "test, one"
     assert (first["gpu"], first["variant"]) == ("FAKE", "1 GiB")
     assert (first["clock_mhz"], first["power_w"]) == ("1410", "")
-    assert "median of 5 runs" in first["conditions"]
-    assert "software 1.0, of glass" in first["conditions"]
+    assert "median of 5 runs" in first["method"]
+    assert "software 1.0, of glass" in first["method"]
     assert all(float(row["time_min_us"]) <= float(row["time_us"]) for row in rows)
 
 

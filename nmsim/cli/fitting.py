@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from nmsim.cli.console import progress, show_facts, tell
@@ -11,10 +12,11 @@ from nmsim.machines import HARDWARE, Machine, load_hardware
 from nmsim.machines.fit import FitError
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
-from nmsim.measured.predict import call_of
+from nmsim.measured.predict import call_of, impossible
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import read_measured
 from nmsim.measured.timing import grid, measure
+from nmsim.measured.weight_shapes import held_out
 
 __all__ = ["calibrate_machine", "measure_gemms"]
 
@@ -35,12 +37,19 @@ def calibrate_machine(
     ] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Of the parts and of the search.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
+    all_shapes: Annotated[
+        bool,
+        typer.Option(
+            "--all-shapes", help="Fit to the weight shapes, too, that validate calls held out."
+        ),
+    ] = False,
 ) -> None:
     """Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`)."""
     machine = load_hardware(hardware)
     routines_of(machine)
-    rows = _measured(machine, measured)
+    rows = _measured(machine, measured, all_shapes=all_shapes)
     source = ", ".join(path.name for path in measured)
+    source += "" if all_shapes else ", weight shapes of calibration"
     with progress("fitting", holdouts + 1) as step:
         fitted = calibrate(
             machine,
@@ -56,15 +65,23 @@ def calibrate_machine(
     tell(f"wrote {out}")
 
 
-def _measured(machine: Machine, paths: Sequence[Path]) -> list[MeasuredRoutine]:
+def _measured(
+    machine: Machine, paths: Sequence[Path], *, all_shapes: bool
+) -> list[MeasuredRoutine]:
+    """Rows to be fitted to; impossible ones are told and left out."""
     found = []
     for path in paths:
         rows = read_measured(path)
+        fit = np.ones(len(rows), bool) if all_shapes else ~held_out(*rows.sizes[:, 1:3].T)
+        for wrong in impossible(rows, machine):
+            tell(f"nmsim: {rows.fault(wrong.row, wrong.why)}: left out")
+            fit[wrong.row] = False
         for index, routine in enumerate(rows.routines):
-            own = rows.routine_of == index
+            own = fit & (rows.routine_of == index)
+            times = rows.time_us[own] - rows.host_us[own]
             call, _ = call_of(machine, routine)
-            found.append(MeasuredRoutine(call, rows.sizes[own], rows.time_us[own]))
-    return found
+            found.append(MeasuredRoutine(call, rows.sizes[own], times, routine.conditions))
+    return [rows for rows in found if len(rows.times_us)]
 
 
 def _report(machine: Machine) -> Facts:

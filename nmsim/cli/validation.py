@@ -24,8 +24,10 @@ from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
     MeasuredTable,
+    raise_first,
     read_measured,
     refuse_predictions,
+    shipped_path,
     with_predictions,
 )
 from nmsim.report import render_attention, render_validation, write_report
@@ -65,16 +67,23 @@ def validate(
     ] = None,
     out: Out = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TABLE,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
+    ] = False,
 ) -> None:
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
+        if strict:
+            raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
         _attention(measured or [], hardware, by, predictions, out, form)
         return
     files, notes = _tables(measured, hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
-    found = predict(files, hardware, fidelity, lenient=not measured)
+    found = predict(files, hardware, fidelity)
+    if strict:
+        raise_first([*found.refused, *found.impossible])
     found.notes[:0] = notes
     summary = summarize(found, by)
     if predictions is not None:
@@ -96,7 +105,7 @@ def _tables(
 ) -> tuple[list[MeasuredTable], list[str]]:
     """The tables of GEMMs to be held, and what is left out of those that ship."""
     if measured:
-        return [read_measured(path) for path in measured], []
+        return [read_measured(path, strict=False) for path in measured], []
     return shipped(hardware)
 
 
@@ -111,6 +120,7 @@ def _show(summary: dict[str, Any], attention: dict[str, Any] | None, form: Form)
         show_tables([table])
         write("")
     _tell_floor(summary)
+    _tell_impossible(summary)
 
 
 def _attention(
@@ -150,13 +160,16 @@ def _write_text(path: Path, text: str) -> None:
 def _manifest(
     found: Predicted, summary: dict[str, Any], files: Sequence[MeasuredTable]
 ) -> Validated:
-    names = [Path(rows.file).stem for rows in files if rows.file.endswith(".csv")]
-    own = [n for n in names if n in set(MEASURED) and f"{n}.csv" in summary["files"]]
+    own = {shipped_path(name).name: name for name in MEASURED}
     return Validated(
         **origin("validate", command_line()),
         **summary,
         speedup_rows=speedup_rows(found),
-        sources={f"{name}.csv": MEASURED.load(name).model_dump() for name in own},
+        sources={
+            rows.file: MEASURED.load(own[rows.file]).model_dump()
+            for rows in files
+            if rows.file in own and rows.file in summary["files"]
+        },
     )
 
 
@@ -167,3 +180,11 @@ def _tell_floor(summary: dict[str, Any]) -> None:
             f"{floor['rows']:,} rows note a floor of their timer, {floor['rows_within_floor']:,} "
             f"are no longer than it: {floor['treatment']}"
         )
+
+
+def _tell_impossible(summary: dict[str, Any]) -> None:
+    found = summary["impossible"]
+    if found:
+        rest = found["without_them"]
+        without = f"; without them MAPE is {rest['mape']:.1%}" if rest else ""
+        write(f"{found['rows']:,} rows have times that cannot be: {found['treatment']}{without}")

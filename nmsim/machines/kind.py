@@ -284,8 +284,11 @@ class Routines:
         Names that a call may carry on a machine.
     offered
         Number formats of a machine, and the sparsities that it has routines for in each.
-    sustained
-        The machine after long work, when its clock has come down.
+    under
+        The machine under conditions of its clock: "free", "sustained" (long work has brought it
+        down) or "locked" (no load brings it down).
+    least
+        From a machine, a call and sizes to microseconds that no run can stay under.
     """
 
     times: Callable[[Any, Call, NDArray[np.float64], str], NDArray[np.float64]]
@@ -294,7 +297,8 @@ class Routines:
     dtypes: Callable[[Any], tuple[str, ...]]
     libraries: Callable[[Any], tuple[str, ...]]
     offered: Callable[[Any], Mapping[str, Sequence[str]]]
-    sustained: Callable[[Any], Any]
+    under: Callable[[Any, str], Any]
+    least: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
 
 
 class Timeline(NamedTuple):

@@ -18,8 +18,10 @@ from nmsim.registry import unknown_name
 __all__ = [
     "GROUPED",
     "NOISE",
+    "by_table",
     "errors",
     "groups",
+    "refused",
     "speedup_rows",
     "speedups",
     "summarize",
@@ -31,7 +33,7 @@ NOISE = {"two runs, same machine type": 0.031, "two unrelated sources": 0.086}
 
 GROUPED = (
     *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "phase", "layout"),
-    *("source", "file"),
+    *("conditions", "shapes", "source", "file"),
 )
 """Columns that rows are grouped by where none is asked for."""
 
@@ -84,6 +86,21 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
         ]
         found += sorted(one, key=_in_order)
     return found
+
+
+_TABLE = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
+
+
+def by_table(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Errors of each source under each condition, of calibration and held-out shapes apart."""
+    parts = table.groupby(list(_TABLE), sort=False)["ratio"]
+    found = [
+        {**dict(zip(_TABLE, map(str, key), strict=True)), **errors(part.to_numpy())}
+        for key, part in parts
+        if isinstance(key, tuple)
+    ]
+    files = list(dict.fromkeys(table["file"]))
+    return sorted(found, key=lambda one: (files.index(one["file"]), *(one[c] for c in _TABLE[1:])))
 
 
 def _in_order(group: Mapping[str, Any]) -> tuple[int, float, str]:
@@ -154,6 +171,9 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
         "timing_floor": _floor_errors(table),
         "worst": _worst(table),
         "unmeasured": unmeasured(found),
+        "tables": by_table(table),
+        "refused": refused(found),
+        "impossible": _impossible_errors(table),
         "noise": NOISE,
         "notes": found.notes,
     }
@@ -164,6 +184,32 @@ def speedup_rows(found: Predicted) -> list[dict[str, Any]]:
     pairs = speedups(found.table)
     names = ["library", "sparsity", "m", "n", "k", "measured_us_dense", "predicted_us_dense"]
     return _records(pairs[[*names, "measured_speedup", "predicted_speedup"]])
+
+
+def refused(found: Predicted) -> list[dict[str, Any]]:
+    """Rows that are not to be trusted, by file and line, why, and whether they are judged.
+
+    A row that cannot be predicted is not; one whose measured time cannot be is.
+    """
+    return [
+        {"file": rows.file, "line": rows.lines[row], "why": why, "judged": judged}
+        for judged, files in ((False, found.refused), (True, found.impossible))
+        for rows, wrong in files
+        for row, why in wrong
+    ]
+
+
+def _impossible_errors(table: pd.DataFrame) -> dict[str, Any] | None:
+    """What rows whose measured time cannot be do to the figures: they count like all others."""
+    possible = table["possible"].to_numpy()
+    if possible.all():
+        return None
+    rest = table.loc[possible, "ratio"].to_numpy()
+    return {
+        "rows": int((~possible).sum()),
+        "treatment": "counted like all rows",
+        "without_them": errors(rest) if len(rest) else None,
+    }
 
 
 def _floor_errors(table: pd.DataFrame) -> dict[str, Any] | None:

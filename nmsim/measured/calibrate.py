@@ -9,7 +9,7 @@ What a machine's file does not list as fitted stands.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from nmsim.files import write_file
 from nmsim.machines import HARDWARE, Call, Machine, load_hardware
 from nmsim.machines.fit import Calibration, FitError, FittedConstant
 from nmsim.measured.routines import routines_of
+from nmsim.measured.weight_shapes import dealt
 from nmsim.spec import edit_yaml, field_keys, yaml_value
 
 __all__ = ["CLIP", "SIZES", "MeasuredRoutine", "calibrate", "write_machine"]
@@ -67,12 +68,15 @@ class MeasuredRoutine:
     sizes
         GEMMs x 4: M, N, K and copies in one launch.
     times_us
-        Measured times, microseconds.
+        Measured times without what a host adds to them, microseconds.
+    conditions
+        What the clock did, as `nmsim.measured.conditions` has it.
     """
 
     call: Call
     sizes: Vector
     times_us: Vector
+    conditions: str = "free"
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def calibrate(
         measured=source,
         method=f"CMA-ES, {generations} generations at most, on log time, linear beyond {CLIP}",
         rows=len(times),
-        weight_shapes=len(_shapes(measured)[0]),
+        weight_shapes=len({shape for rows in measured for shape in map(tuple, rows.sizes[:, 1:3])}),
         holdouts=holdouts,
         seed=seed,
         evaluations=sum(fit.evaluations for fit in fits),
@@ -296,9 +300,12 @@ def _pairs(constants: Sequence[_Constant], point: Vector) -> list[tuple[_Constan
 
 
 def _predicted(machine: Machine, measured: Sequence[MeasuredRoutine]) -> Vector:
-    times = routines_of(machine).times
+    own = routines_of(machine)
     return np.concatenate(
-        [times(machine, rows.call, rows.sizes, "analytical") for rows in measured]
+        [
+            own.times(own.under(machine, rows.conditions), rows.call, rows.sizes, "analytical")
+            for rows in measured
+        ]
     )
 
 
@@ -323,19 +330,10 @@ def _fit(
     return _Fit(found.point, found.evaluations)
 
 
-def _shapes(measured: Sequence[MeasuredRoutine]) -> tuple[Vector, NDArray[np.intp]]:
-    """Weight shapes (n, k), and which one each row has."""
-    both = np.concatenate([rows.sizes[:, 1:3] for rows in measured])
-    shapes, which = np.unique(both, axis=0, return_inverse=True)
-    return shapes, which.reshape(-1)
-
-
 def _held_out_by(measured: Sequence[MeasuredRoutine], holdouts: int, seed: int) -> NDArray[np.intp]:
-    """Which hold-out leaves out each row: weight shapes are shuffled and dealt."""
-    shapes, which = _shapes(measured)
-    dealt = np.empty(len(shapes), np.intp)
-    dealt[np.random.default_rng(seed).permutation(len(shapes))] = np.arange(len(shapes)) % holdouts
-    return dealt[which]
+    """Which hold-out leaves out each row: weight shapes are dealt by their hash."""
+    both = np.concatenate([rows.sizes[:, 1:3] for rows in measured])
+    return dealt(both[:, 0], both[:, 1], holdouts, seed)
 
 
 def _require_rows(
@@ -360,7 +358,7 @@ def _subset(measured: Sequence[MeasuredRoutine], kept: NDArray[np.bool_]) -> lis
     ends = np.cumsum([len(rows.times_us) for rows in measured])[:-1]
     parts = zip(measured, np.split(kept, ends), strict=True)
     return [
-        MeasuredRoutine(rows.call, rows.sizes[own], rows.times_us[own])
+        replace(rows, sizes=rows.sizes[own], times_us=rows.times_us[own])
         for rows, own in parts
         if own.any()
     ]

@@ -3,11 +3,10 @@
 No prediction reads a measured time.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +16,19 @@ from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, Call, Machine, load_hardware
 from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
+from nmsim.measured.plausible import faster_than_possible, not_growing
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import MEASURED, MeasuredTable, Routine, read_measured
+from nmsim.measured.tables import (
+    MEASURED,
+    MeasuredTable,
+    Refusal,
+    Routine,
+    raise_first,
+    read_shipped,
+)
+from nmsim.measured.weight_shapes import held_out
 
-__all__ = ["ROWS", "Predicted", "call_of", "machine_of", "predict", "shipped"]
+__all__ = ["ROWS", "Predicted", "call_of", "impossible", "machine_of", "predict", "shipped"]
 
 IN_TURN = 5
 """Weight matrices that a series of launches goes through where a file has no column ``in_turn``.
@@ -38,14 +46,13 @@ ROWS = (
 )
 """Classes of M."""
 
-_BACK_TO_BACK = re.compile(r"host[- ]?(side|timer)|back[- ]to[- ]back", re.IGNORECASE)
-
-_SUSTAINED = (
-    "rows whose note names a host's timer around launches back to back: predicted at the clock "
-    "that long work leaves (timing.sustained_throttle)"
-)
-
-_FLOOR = re.compile(r"floor\D{0,20}?([0-9.]+)(?:\s*(?:-|to)\s*([0-9.]+))?\s*us")
+_CLOCKS = {
+    "free": "",
+    "sustained": "conditions are sustained: predicted at the clock that long work leaves "
+    "(timing.sustained_throttle)",
+    "locked": "conditions are locked: predicted at a clock that no load brings down",
+}
+"""What is said of rows by what the clock did."""
 
 
 def machine_of(gpu: str, variant: str) -> str:
@@ -83,7 +90,7 @@ def _claims() -> tuple[tuple[str, MeasuredAs], ...]:
 
 
 def shipped(hardware: str | None = None) -> tuple[list[MeasuredTable], list[str]]:
-    """The files that ship, and what is left out of them: rows of machines that no file describes.
+    """The files that ship, and notes on those of which no row can be predicted.
 
     Parameters
     ----------
@@ -99,20 +106,28 @@ def shipped(hardware: str | None = None) -> tuple[list[MeasuredTable], list[str]
     found, notes = [], []
     own = "" if hardware is None else _measured(hardware).name
     for name in MEASURED:
-        rows = replace(read_measured(MEASURED.folder / f"{name}.csv"), file=f"{name}.csv")
+        rows = read_shipped(name)
         machines = {machine_of(routine.gpu, routine.variant) for routine in rows.routines}
-        if hardware is not None:
-            if all(m and f"{own}-".startswith(f"{m}-") for m in machines):
-                found.append(rows)
-        elif machines <= set(HARDWARE):
-            found.append(rows)
+        if hardware is not None and not all(m and f"{own}-".startswith(f"{m}-") for m in machines):
+            continue
+        problems = [_problem(routine, hardware) for routine in rows.routines]
+        if all(problems):
+            notes.append(f"shipped file {name} is left out: {problems[0]} ({len(rows):,} rows)")
         else:
-            absent = ", ".join(sorted(machines - set(HARDWARE)))
-            notes.append(f"shipped file {name} is left out: no machine {absent} in the catalog")
+            found.append(rows)
     if not found:
         of = f"hardware {hardware}: no shipped points of it" if hardware else "no shipped points"
         raise SpecError(f"{of}, name a measured CSV file")
     return found, notes
+
+
+def _problem(routine: Routine, hardware: str | None) -> str:
+    """Why a routine cannot be predicted; "" if it can."""
+    try:
+        call_of(_measured(hardware or _known_machine(routine)), routine)
+    except SpecError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +137,22 @@ class Predicted:
     Parameters
     ----------
     table
-        All columns of the files as text; and, as what they are: ``machine``, ``measured_us``,
-        ``predicted_us``, ``ratio``, ``size``, ``m_class``, ``floor_us``, ``file``, ``line``; and of
-        the account of its kind of machine: ``model_kernel``, ``split``, ``tiles``, ``waves`` and
-        ``bound``.
+        Of the rows that are judged: all columns of the files as text; and, as what they are:
+        ``machine``, ``measured_us``, ``predicted_us``, ``ratio``, ``size``, ``m_class``,
+        ``conditions``, ``shapes`` ("calibration" or "held out"), ``floor_us``, ``possible``,
+        ``file``, ``line``; and of the account of its kind of machine: ``model_kernel``, ``split``,
+        ``tiles``, ``waves`` and ``bound``.
     times
-        Of every file, the predicted time of every row, microseconds; NaN where it was left out.
+        Of every file, the predicted time of every row, microseconds; NaN where there is none.
     machines
         The machines, by name.
     notes
         What the reader should know.
+    refused
+        Every file, and its rows that cannot be used or predicted: their time is NaN.
+    impossible
+        Every file, and its rows whose measured time cannot be (`nmsim.measured.plausible`). They
+        are predicted and judged like all others.
     """
 
     table: pd.DataFrame
@@ -139,108 +160,185 @@ class Predicted:
     machines: dict[str, Machine]
     fidelity: str
     notes: list[str]
+    refused: list[tuple[MeasuredTable, tuple[Refusal, ...]]]
+    impossible: list[tuple[MeasuredTable, tuple[Refusal, ...]]]
 
 
 def predict(
     files: Sequence[MeasuredTable],
     hardware: str | None = None,
     fidelity: str = "analytical",
-    *,
-    lenient: bool = False,
 ) -> Predicted:
     """Predict the time of every row of measured tables, as the model of a machine has it.
+
+    Rows that cannot be predicted are listed, and the rest is judged.
 
     Parameters
     ----------
     hardware
         Machine to predict all rows on; None: the one that each row was measured on.
-    lenient
-        Leave out, with a note, the rows of routines that a machine does not have.
 
     Raises
     ------
     SpecError
-        naming file, line and column, for a GPU that no machine describes or a routine that the
-        machine does not have; of a machine that is no GPU.
+        of a machine that is no GPU; naming file, line and reason, if no row is left to be judged.
     """
-    machines: dict[str, Machine] = {}
+    machines = {} if hardware is None else {hardware: _measured(hardware)}
+    parts = [_OfFile(rows, hardware, fidelity, machines).predicted() for rows in files]
+    refused = [(rows, part.refused) for rows, part in zip(files, parts, strict=True)]
+    if not any(len(part.table) for part in parts):
+        raise_first(refused)
     notes: dict[str, int] = {}
-    parts = [_predict(rows, hardware, fidelity, lenient, machines, notes) for rows in files]
-    whole = pd.concat([part for _, part in parts], ignore_index=True)
-    table = whole[whole["predicted_us"].notna()]
-    if not len(table):
-        raise SpecError(f"hardware {hardware}: none of the rows can be predicted on it")
-    told = [f"{note} ({count:,} row{'s' * (count > 1)})" for note, count in notes.items()]
-    return Predicted(table, [times for times, _ in parts], machines, fidelity, told)
-
-
-def _predict(
-    rows: MeasuredTable,
-    hardware: str | None,
-    fidelity: str,
-    lenient: bool,
-    machines: dict[str, Machine],
-    notes: dict[str, int],
-) -> tuple[NDArray[np.float64], pd.DataFrame]:
-    sustained = _sustained(rows)
-    order = np.argsort(rows.routine_of, kind="stable")
-    ends = np.cumsum(np.bincount(rows.routine_of, minlength=len(rows.routines)))
-    predicted = np.full(len(rows), np.nan)
-    machine_names = np.empty(len(rows), object)
-    accounts: dict[str, NDArray[Any]] = {}
-
-    def note(text: str, count: int) -> None:
-        if text and count:
-            notes[text] = notes.get(text, 0) + count
-
-    for routine, at in zip(rows.routines, np.split(order, ends[:-1]), strict=True):
-        first = int(at[0])
-        name = hardware or _known_machine(rows, routine, first)
-        machine = machines.get(name) or machines.setdefault(name, _measured(name))
-        try:
-            call, said = call_of(machine, routine)
-        except SpecError as error:
-            if not lenient:
-                raise rows.fault(first, str(error)) from error
-            note(f"left out: {error}", len(at))
-            continue
-        for text in (said, *_assumed(routine)):
-            note(text, len(at))
-        machine_names[at] = machine.name
-        routines = routines_of(machine)
-        tired = routines.sustained(machine)
-        for held, own in ((machine, at[~sustained[at]]), (tired, at[sustained[at]])):
-            predicted[own] = routines.times(held, call, rows.sizes[own], fidelity)
-            for column, values in routines.account(held, call, rows.sizes[own]).items():
-                whole = accounts.setdefault(column, np.empty(len(rows), values.dtype))
-                whole[own] = values
-        note(_SUSTAINED, int(sustained[at].sum()))
-    return predicted, pd.DataFrame(
-        {**rows.columns, **_derived(rows, predicted), **accounts, "machine": machine_names}
+    for text, count in (item for part in parts for item in part.notes.items()):
+        notes[text] = notes.get(text, 0) + count
+    return Predicted(
+        table=pd.concat([part.table for part in parts if len(part.table)], ignore_index=True),
+        times=[part.times for part in parts],
+        machines=machines,
+        fidelity=fidelity,
+        notes=[f"{text} ({count:,} row{'s' * (count > 1)})" for text, count in notes.items()],
+        refused=refused,
+        impossible=[(rows, part.impossible) for rows, part in zip(files, parts, strict=True)],
     )
+
+
+def impossible(rows: MeasuredTable, machine: Machine) -> tuple[Refusal, ...]:
+    """Rows of a table whose times a machine, or other rows, say cannot be.
+
+    Raises
+    ------
+    SpecError
+        naming the line and the column of a routine that the machine does not have.
+    """
+    routines = routines_of(machine)
+    wrong: dict[int, str] = {}
+    for index, routine in enumerate(rows.routines):
+        at = np.flatnonzero(rows.routine_of == index)
+        try:
+            call, _ = call_of(machine, routine)
+        except SpecError as error:
+            raise rows.fault(int(at[0]), str(error)) from error
+        least = routines.least(machine, call, rows.sizes[at])
+        wrong |= faster_than_possible(rows, at, least, machine.name)
+    wrong |= not_growing(rows, np.array([row for row in range(len(rows)) if row not in wrong]))
+    return _sorted(wrong)
+
+
+def _sorted(wrong: Mapping[int, str]) -> tuple[Refusal, ...]:
+    return tuple(Refusal(row, why) for row, why in sorted(wrong.items()))
+
+
+class _Part(NamedTuple):
+    """What `Predicted` has, of one file."""
+
+    table: pd.DataFrame
+    times: NDArray[np.float64]
+    notes: dict[str, int]
+    refused: tuple[Refusal, ...]
+    impossible: tuple[Refusal, ...]
+
+
+class _OfFile:
+    """Predicts a file, routine by routine."""
+
+    def __init__(
+        self,
+        rows: MeasuredTable,
+        hardware: str | None,
+        fidelity: str,
+        machines: dict[str, Machine],
+    ) -> None:
+        self.rows = rows
+        self.hardware = hardware
+        self.fidelity = fidelity
+        self.machines = machines
+        self.times = np.full(len(rows), np.nan)
+        self.names = np.empty(len(rows), object)
+        self.accounts: dict[str, NDArray[Any]] = {}
+        self.notes: dict[str, int] = {}
+        self.wrong = {one.row: one.why for one in rows.refused}
+        self.impossible: dict[int, str] = {}
+
+    def predicted(self) -> _Part:
+        rows = self.rows
+        order = np.argsort(rows.routine_of, kind="stable")
+        counts = np.bincount(rows.routine_of + 1, minlength=len(rows.routines) + 1)
+        _, *parts = np.split(order, np.cumsum(counts)[:-1])
+        for routine, at in zip(rows.routines, parts, strict=True):
+            try:
+                self._routine(routine, at)
+            except SpecError as error:
+                self.wrong |= dict.fromkeys(at.tolist(), str(error))
+        usable = np.flatnonzero(~np.isnan(self.times))
+        sound = usable[[row not in self.impossible for row in usable.tolist()]]
+        self.impossible |= not_growing(rows, sound)
+        return _Part(
+            self._table(usable),
+            self.times,
+            self.notes,
+            _sorted(self.wrong),
+            _sorted(self.impossible),
+        )
+
+    def _routine(self, routine: Routine, at: NDArray[np.intp]) -> None:
+        """Predict the rows of one routine; raises SpecError if there is no such on the machine."""
+        rows = self.rows
+        own = machine_of(routine.gpu, routine.variant) if self.hardware else ""
+        name = self.hardware or _known_machine(routine)
+        machine = self.machines.get(name) or self.machines.setdefault(name, _measured(name))
+        call, said = call_of(machine, routine)
+        for text in (said, *_assumed(routine), _CLOCKS[routine.conditions]):
+            if text:
+                self.notes[text] = self.notes.get(text, 0) + len(at)
+        routines = routines_of(machine)
+        held = routines.under(machine, routine.conditions)
+        sizes = rows.sizes[at]
+        self.times[at] = routines.times(held, call, sizes, self.fidelity) + rows.host_us[at]
+        for column, values in routines.account(held, call, sizes).items():
+            self.accounts.setdefault(column, np.empty(len(rows), values.dtype))[at] = values
+        self.names[at] = machine.name
+        if not self.hardware or own == machine.name:
+            least = routines.least(machine, call, sizes)
+            self.impossible |= faster_than_possible(rows, at, least, machine.name)
+
+    def _table(self, judged: NDArray[np.intp]) -> pd.DataFrame:
+        whole = {**self.rows.columns, **_derived(self.rows, self.times), **self.accounts}
+        whole["machine"] = self.names
+        whole["possible"] = np.ones(len(self.rows), np.bool_)
+        whole["possible"][list(self.impossible)] = False
+        if len(judged) == len(self.rows):
+            return pd.DataFrame(whole)
+        return pd.DataFrame({name: _picked(column, judged) for name, column in whole.items()})
+
+
+def _picked(column: Any, rows: NDArray[np.intp]) -> NDArray[Any]:
+    return np.asarray(column, None if isinstance(column, np.ndarray) else object)[rows]
 
 
 def _derived(rows: MeasuredTable, predicted: NDArray[np.float64]) -> dict[str, Any]:
     measured = rows.time_us
     sizes = rows.sizes.astype(np.int64).T
+    own = (name for name in Routine._fields if name not in ("in_turn", "sparsity"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = predicted / measured
     return {
-        **{name: _taken(rows, name) for name in Routine._fields[:-1]},
-        "sparsity": np.array([str(r.pattern) for r in rows.routines], object)[rows.routine_of],
+        **{name: _taken(rows, [getattr(r, name) for r in rows.routines]) for name in own},
+        "sparsity": _taken(rows, [str(r.pattern) for r in rows.routines]),
         **dict(zip(("m", "n", "k", "batch"), sizes, strict=True)),
         "measured_us": measured,
         "predicted_us": predicted,
-        "ratio": predicted / measured,
+        "ratio": ratio,
         "size": _classes(measured, SIZES),
         "m_class": _classes(rows.sizes[:, 0], ROWS),
-        "floor_us": _floors(rows.columns.get("note", [""] * len(rows))),
-        "line": rows.lines,
+        "shapes": np.where(held_out(sizes[1], sizes[2]), "held out", "calibration"),
+        "floor_us": rows.floor_us,
+        "line": np.array(rows.lines),
         "file": [rows.file] * len(rows),
     }
 
 
-def _taken(rows: MeasuredTable, field: str) -> NDArray[Any]:
-    texts = np.array([getattr(routine, field) for routine in rows.routines], object)
-    return texts[rows.routine_of]
+def _taken(rows: MeasuredTable, of_routines: list[str]) -> NDArray[Any]:
+    return np.array([*of_routines, ""], object)[rows.routine_of]
 
 
 def _classes(values: NDArray[np.float64], classes: Sequence[tuple[float, str]]) -> NDArray[Any]:
@@ -248,31 +346,13 @@ def _classes(values: NDArray[np.float64], classes: Sequence[tuple[float, str]]) 
     return np.array(names, object)[np.searchsorted(ends, values, side="right")]
 
 
-def _floors(notes: Iterable[str]) -> NDArray[np.float64]:
-    """The largest time that a note's "floor" names; 0 where none is noted."""
-    texts = list(notes)
-    known = {text: _floor(text) for text in set(texts)}
-    return np.array([known[text] for text in texts])
-
-
-def _sustained(rows: MeasuredTable) -> NDArray[np.bool_]:
-    """Rows whose note says that a host timed many launches back to back."""
-    texts = rows.columns.get("note", [""] * len(rows))
-    known = {text: bool(_BACK_TO_BACK.search(text)) for text in set(texts)}
-    return np.array([known[text] for text in texts], np.bool_)
-
-
-def _floor(note: str) -> float:
-    found = _FLOOR.search(note)
-    return float(found[2] or found[1]) if found else 0.0
-
-
-def _known_machine(rows: MeasuredTable, routine: Routine, row: int) -> str:
+def _known_machine(routine: Routine) -> str:
+    """The machine that a routine was measured on; an error if the catalog has none."""
     name = machine_of(routine.gpu, routine.variant)
     if name in set(HARDWARE):
         return name
     gpu = f"{routine.gpu} {routine.variant}".strip()
-    raise rows.fault(row, f"gpu {gpu[:60]!r} has no machine in the catalog, name one: --hardware")
+    raise SpecError(f"gpu {gpu[:60]!r} has no machine in the catalog, name one: --hardware")
 
 
 def _measured(name: str) -> Machine:

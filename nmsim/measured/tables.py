@@ -8,10 +8,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import PatternError, SpecError
 from nmsim.gemm import MAX_SIZE
+from nmsim.measured.conditions import CONDITIONS, clocks, floors
 from nmsim.pattern import Pattern
 from nmsim.spec import Catalog, Spec
 
@@ -27,9 +29,13 @@ __all__ = [
     "MEASURED",
     "MeasuredFile",
     "MeasuredTable",
+    "Refusal",
     "Routine",
+    "raise_first",
     "read_measured",
+    "read_shipped",
     "refuse_predictions",
+    "shipped_path",
     "with_predictions",
 ]
 
@@ -39,8 +45,9 @@ COLUMNS = (
 )
 """Columns that every measured file has."""
 
-OPTIONAL = ("vector_length", "in_turn")
-"""Columns that a file may have: V of V:N:M, and how many B launches of one size go through."""
+OPTIONAL = ("vector_length", "in_turn", "conditions", "host_us", "floor_us")
+"""Columns that a file may have: V of V:N:M, how many B launches of one size go through, what the
+clock did, what the host adds to a time, the shortest that the timer can show."""
 
 PREDICTED = "predicted_us"
 """The column that predictions stand in."""
@@ -50,6 +57,8 @@ _RULES = Rules(
     missing=f"column {{!r}} is missing (expected {','.join(COLUMNS)})",
     rows="measured GEMM",
 )
+T = TypeVar("T")
+
 _SIZES = ("m", "n", "k", "batch")
 _INTEGER = re.compile(r"[0-9]{1,12}")
 _NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -65,7 +74,7 @@ class MeasuredFile(Spec):
 
 
 MEASURED: Catalog[MeasuredFile] = Catalog("measured file", Path(__file__).parent, MeasuredFile)
-"""The measured files that ship with nmsim; the times stand in NAME.csv beside NAME.yaml."""
+"""The measured files that ship with nmsim; the times stand beside NAME.yaml (``shipped_path``)."""
 
 
 class Routine(NamedTuple):
@@ -80,6 +89,7 @@ class Routine(NamedTuple):
     dtype_acc: str
     vector_length: str
     in_turn: str
+    conditions: str
 
     @property
     def pattern(self) -> Pattern:
@@ -90,6 +100,13 @@ class Routine(NamedTuple):
     def operand(self) -> str:
         """Which is compressed: "a", "b" (also where the file does not say), "" if dense."""
         return "" if self.pattern.is_dense else self.sparse_operand.lower() or "b"
+
+
+class Refusal(NamedTuple):
+    """A row that cannot be used, counted from 0, and why."""
+
+    row: int
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +127,12 @@ class MeasuredTable:
         Rows x 4: M, N, K and copies in one launch.
     time_us
         Measured, microseconds.
+    host_us, floor_us
+        What the host adds to each time, and the shortest time that its timer shows; 0 if none.
     routines, routine_of
-        The distinct routines, and which of them each row ran.
+        The distinct routines, and which of them each row ran; -1 of rows that are refused.
+    refused
+        Rows that cannot be used: a number, pattern, operand or condition that is none.
     """
 
     file: str
@@ -121,8 +142,11 @@ class MeasuredTable:
     records: list[str]
     sizes: NDArray[np.float64]
     time_us: NDArray[np.float64]
+    host_us: NDArray[np.float64]
+    floor_us: NDArray[np.float64]
     routines: list[Routine]
     routine_of: NDArray[np.intp]
+    refused: tuple[Refusal, ...]
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -132,75 +156,113 @@ class MeasuredTable:
         return SpecError(f"{self.file}: line {self.lines[row]}: {problem}")
 
 
-def read_measured(path: Path) -> MeasuredTable:
-    """Read a measured file, all of it or none.
+def read_measured(path: Path, *, strict: bool = True) -> MeasuredTable:
+    """Read a measured file, plain or gzipped.
+
+    Parameters
+    ----------
+    strict
+        Whether one row that cannot be used refuses the file; else it is among ``refused``.
 
     Raises
     ------
     SpecError
-        naming the line and the column of the first row that cannot be used.
+        naming the line and the column of the first row that cannot be used, or what the file lacks.
     """
     found = read_csv(path, _RULES)
     table = found.columns()
-    heading, *records = found.records
     rows = _Rows(found, table)
     sizes = [rows.column(name, _size) for name in _SIZES]
     times = rows.column("time_us", _time)
-    table_of = {name: [""] * len(records) for name in OPTIONAL} | table
-    keys = list(zip(*(table_of[name] for name in Routine._fields), strict=True))
-    distinct = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    routines = [Routine(*(text.strip() for text in key)) for key in distinct]
-    rows.check(keys, distinct, routines)
-    rows.raise_first()
-    return MeasuredTable(
+    added = [rows.column(name, _added) for name in ("host_us", "floor_us")]
+    routines, routine_of = rows.routines()
+    read = MeasuredTable(
         file=str(path),
         columns=table,
         lines=found.lines,
-        heading=heading,
-        records=records,
+        heading=found.records[0],
+        records=found.records[1:],
         sizes=np.array(sizes, np.float64).T.copy(),
         time_us=np.array(times, np.float64),
+        host_us=np.array(added[0], np.float64),
+        floor_us=np.array(added[1], np.float64),
         routines=routines,
-        routine_of=np.array([distinct[key] for key in keys], np.intp),
+        routine_of=routine_of,
+        refused=tuple(Refusal(row, why) for row, why in sorted(rows.wrong.items())),
     )
+    if strict:
+        raise_first([(read, read.refused)])
+    return read
+
+
+def raise_first(files: Sequence[tuple[MeasuredTable, Sequence[Refusal]]]) -> None:
+    """Raise the first refusal of a row, if there is any, as an error that tells how many follow.
+
+    Raises
+    ------
+    SpecError
+        naming the file and the line.
+    """
+    count = sum(len(refused) for _, refused in files)
+    for rows, refused in files:
+        if refused:
+            more = f" (and {count - 1:,} more)" if count > 1 else ""
+            raise rows.fault(refused[0].row, f"{refused[0].why}{more}")
+
+
+def shipped_path(name: str) -> Path:
+    """Where the times of a file that ships with nmsim stand: NAME.csv.gz, or NAME.csv."""
+    packed = MEASURED.folder / f"{name}.csv.gz"
+    return packed if packed.is_file() else MEASURED.folder / f"{name}.csv"
+
+
+def read_shipped(name: str) -> MeasuredTable:
+    """A file that ships with nmsim, called by its own name in messages."""
+    path = shipped_path(name)
+    return replace(_read_once(path), file=path.name)
+
+
+_read_once = lru_cache(maxsize=None)(read_measured)
 
 
 class _Rows:
-    """Checks columns by their distinct texts, and remembers the first row that is wrong."""
+    """Checks columns by their distinct texts, and remembers why rows cannot be used."""
 
     def __init__(self, found: Table, table: dict[str, list[str]]) -> None:
-        self.found = found
-        self.table = table
-        self.wrong: list[tuple[int, str]] = []
+        rows = len(found.lines)
+        self.cells = {name: [""] * rows for name in OPTIONAL} | table
+        self.cells["conditions"] = clocks(table, rows)
+        self.cells["floor_us"] = floors(table, rows)
+        self.wrong: dict[int, str] = {}
 
     def column(self, name: str, parse: Callable[[str], float]) -> list[float]:
         """The numbers of a column; 0 where there is none, which is wrong."""
-        texts, known = self.table[name], {}
+        texts, known, bad = self.cells[name], {}, {}
         for text in set(texts):
             try:
                 known[text] = parse(text.strip())
             except ValueError as error:
                 known[text] = 0.0
-                self.wrong.append((texts.index(text), f"{name} is {text[:40]!r}, expected {error}"))
+                bad[text] = f"{name} is {text[:40]!r}, expected {error}"
+        self._refuse(texts, bad)
         return [known[text] for text in texts]
 
-    def check(
-        self,
-        keys: Sequence[tuple[str, ...]],
-        distinct: Iterable[tuple[str, ...]],
-        routines: Iterable[Routine],
-    ) -> None:
-        """The routines: pattern, operand, number format, length of vectors."""
-        for key, routine in zip(distinct, routines, strict=True):
-            problem = next(_problems(routine), None)
-            if problem:
-                self.wrong.append((keys.index(key), problem))
+    def routines(self) -> tuple[list[Routine], NDArray[np.intp]]:
+        """The distinct routines of rows that can be used, and which of them each row ran."""
+        keys = list(zip(*(self.cells[name] for name in Routine._fields), strict=True))
+        named = {key: Routine(*(text.strip() for text in key)) for key in dict.fromkeys(keys)}
+        problems = {key: next(_problems(routine), "") for key, routine in named.items()}
+        self._refuse(keys, {key: why for key, why in problems.items() if why})
+        usable = [key for row, key in enumerate(keys) if row not in self.wrong]
+        distinct = {key: number for number, key in enumerate(dict.fromkeys(usable))}
+        of = [-1 if row in self.wrong else distinct[key] for row, key in enumerate(keys)]
+        return [named[key] for key in distinct], np.array(of, np.intp)
 
-    def raise_first(self) -> None:
-        if self.wrong:
-            row, problem = min(self.wrong)
-            more = f" (and {len(self.wrong) - 1} more)" if len(self.wrong) > 1 else ""
-            raise self.found.fault(row, f"{problem}{more}")
+    def _refuse(self, cells: Sequence[T], bad: Mapping[T, str]) -> None:
+        if bad:
+            for row, cell in enumerate(cells):
+                if cell in bad:
+                    self.wrong.setdefault(row, bad[cell])
 
 
 def _size(text: str) -> float:
@@ -213,6 +275,12 @@ def _time(text: str) -> float:
     if not _NUMBER.fullmatch(text) or not 1e-6 <= float(text) <= 1e12:
         raise ValueError("a time above 0 in microseconds, 1e-6 to 1e12")
     return float(text)
+
+
+def _added(text: str) -> float:
+    if text and (not _NUMBER.fullmatch(text) or not float(text) <= 1e12):
+        raise ValueError("a time in microseconds, up to 1e12, or nothing")
+    return float(text or 0)
 
 
 def _problems(routine: Routine) -> Iterator[str]:
@@ -234,6 +302,8 @@ def _problems(routine: Routine) -> Iterator[str]:
     turns = routine.in_turn
     if turns and (not _INTEGER.fullmatch(turns) or int(turns) > MAX_SIZE):
         yield f"in_turn is {turns[:40]!r}, expected an integer of 0 (cold) or more, or nothing"
+    if routine.conditions not in CONDITIONS:
+        yield f"conditions is {routine.conditions[:40]!r}, expected one of {', '.join(CONDITIONS)}"
     if length and dense:
         yield f"vector_length is {length[:40]!r}, but sparsity is {routine.sparsity}"
 

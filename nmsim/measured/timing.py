@@ -47,7 +47,7 @@ __all__ = [
 COLUMNS = (
     *("source", "gpu", "variant", "library", "sparsity", "sparse_operand", "dtype_in", "dtype_acc"),
     *("m", "n", "k", "batch", "time_us", "layout", "phase", "time_min_us", "time_max_us", "runs"),
-    *("in_turn", "clock_mhz", "power_w", "conditions"),
+    *("in_turn", "conditions", "clock_mhz", "power_w", "method"),
 )
 """Columns of the table; those up to ``time_us`` are what every measured table has."""
 
@@ -197,7 +197,7 @@ class Method:
     most_launches: int = 2_000
 
     def text(self, device: Device) -> str:
-        """The conditions of a row's time, in words for its note."""
+        """How a row's time came about, in words."""
         return (
             f"CUDA graph of back-to-back launches, about {self.run_us / 1e3:g} ms a run; operands "
             f"standard normal, in turn from a pool larger than L2; warm-up "
@@ -305,7 +305,7 @@ def measure(
             continue
         timed = _timed(backend, run, method)
         del run  # and its operands
-        row = fields | timed | {"conditions": method.text(device)}
+        row = fields | timed | {"conditions": "free", "method": method.text(device)}
         _append(path, [row[name] for name in COLUMNS])
         done.add(key)
         yield Outcome(case, float(timed["time_us"]))

@@ -20,6 +20,7 @@ _CAPTIONS = {
     "speedups": "Dense over sparse time of the same source, GPU and sizes. Grey: measured gains "
     "within 5 % of none, where the direction is not judged.",
 }
+_MOST_REFUSED = 200
 _ERRORS = (
     Head("rows", "", "measured GEMMs", number=True),
     Head("MAPE", "%", "mean of |predicted / measured - 1|", number=True),
@@ -103,6 +104,14 @@ def tail_parts(manifest: Mapping[str, Any]) -> list[Safe]:
             class_="lead",
         ),
         _worst(manifest["worst"]),
+        el("h2", "Sources, conditions, and what was held out", id="tables"),
+        el(
+            "p",
+            "Weight shapes are dealt to calibration and hold-out by a hash of (n, k): a fit "
+            "by nmsim calibrate has not seen the held-out ones.",
+            class_="lead",
+        ),
+        _tables(manifest),
         el("h2", "Errors by group", id="groups"),
         _groups(manifest),
         el("h2", "What has no measured data", id="unmeasured"),
@@ -110,6 +119,7 @@ def tail_parts(manifest: Mapping[str, Any]) -> list[Safe]:
         _listed(manifest["unmeasured"]),
         el("h2", "How rows were taken", id="rows"),
         _listed([*_treatment(manifest), *manifest["notes"]]),
+        *_refused(manifest),
         *_sources(manifest),
     ]
 
@@ -136,6 +146,39 @@ def _worst_cells(row: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
+def _tables(manifest: Mapping[str, Any]) -> Safe:
+    names = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
+    heads = (*(Head(name.replace("dtype_in", "format")) for name in names), *_ERRORS)
+    rows = (
+        [*(Cell(str(one[name]) or MISSING) for name in names), *_error_cells(one)]
+        for one in manifest.get("tables", ())
+    )
+    return sheet(heads, rows, "sortable")
+
+
+def _refused(manifest: Mapping[str, Any]) -> list[Safe]:
+    rows = manifest.get("refused") or []
+    if not rows:
+        return []
+    heads = (Head("file"), Head("line", number=True), Head("judged"), Head("why"))
+    cells = (
+        [
+            Cell(str(one["file"])),
+            Cell(grouped(one["line"])),
+            Cell("yes" if one["judged"] else "no"),
+            Cell(str(one["why"])),
+        ]
+        for one in rows[:_MOST_REFUSED]
+    )
+    more = len(rows) - _MOST_REFUSED
+    rest = [el("p", f"{more:,} more: manifest.json has all.", class_="caption")] if more > 0 else []
+    return [
+        el("h2", f"Rows that cannot be predicted, or cannot be: {len(rows):,}", id="refused"),
+        sheet(heads, cells, "sortable"),
+        *rest,
+    ]
+
+
 def _groups(manifest: Mapping[str, Any]) -> Safe:
     heads = (Head("column"), Head("group"), *_ERRORS)
     rows = (
@@ -157,7 +200,18 @@ def _error_cells(group: Mapping[str, Any]) -> list[Cell]:
 
 
 def _treatment(manifest: Mapping[str, Any]) -> list[str]:
-    floor = manifest.get("timing_floor")
+    return [*_floor(manifest.get("timing_floor")), *_impossible(manifest.get("impossible"))]
+
+
+def _impossible(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    rest = found["without_them"]
+    text = f"{found['rows']:,} rows have times that cannot be: {found['treatment']}."
+    return [text + (f" Without them MAPE is {_percent(rest['mape'])}." if rest else "")]
+
+
+def _floor(floor: Mapping[str, Any] | None) -> list[str]:
     if not floor:
         return []
     inside, rest = floor["rows_within_floor"], floor["without_rows_within_floor"]

@@ -1,6 +1,7 @@
 """A validation for a terminal: errors of all rows and of groups, speed-ups, the worst rows."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -22,10 +23,12 @@ def render_validation(summary: Mapping[str, Any]) -> list[Table]:
     summary
         What `nmsim.measured.accuracy.summarize` says.
     """
-    tables = [_errors(summary)]
+    tables = [_sources(summary["tables"]), _errors(summary)]
     if summary["speedup"]:
         tables.append(_speedups(summary["speedup"]))
     tables.append(_worst(summary["worst"]))
+    if summary["refused"]:
+        tables.append(_refused(summary["refused"]))
     return tables
 
 
@@ -71,6 +74,48 @@ def _table(*heads: tuple[str, str, bool], title: str = "") -> Table:
         table.add_column(
             Text(f"{name}\n{unit}"), justify="right" if right else "left", no_wrap=True
         )
+    return table
+
+
+def _sources(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(
+        *(("source", "", False), ("machine", "", False), ("clock", "shapes", False)),
+        *(("rows", "", True), ("MAPE", "%", True), ("median", "%", True)),
+        *(("p90", "%", True), ("bias", "%", True)),
+        title="by source and condition, weight shapes of calibration and hold-out apart",
+    )
+    for row in rows[:_MOST_GROUPS]:
+        shares = [f"{100 * row[key]:.1f}" for key in ("mape", "median_ape", "p90_ape")]
+        cells = [
+            shorten(f"{Path(row['file']).name}, {row['source']}", 56),
+            f"{row['machine']}, {row['dtype_in']}",
+            f"{row['conditions']}, {row['shapes']}",
+            f"{row['rows']:,}",
+            *shares,
+            _signed(row["bias"]),
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    if len(rows) > _MOST_GROUPS:
+        table.caption = Text(f"{len(rows) - _MOST_GROUPS:,} more: --format json has all")
+    return table
+
+
+def _refused(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows that are not to be trusted: of each file and reason the first, and how many follow."""
+    table = _table(
+        ("rows that cannot be", "predicted, or at all", False),
+        ("line", "", True),
+        ("why", "", False),
+    )
+    firsts: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        firsts.setdefault((row["file"], row["why"]), []).append(row["line"])
+    for (file, why), lines in list(firsts.items())[:_MOST_GROUPS]:
+        more = f" (and {len(lines) - 1:,} more)" if len(lines) > 1 else ""
+        cells = (shorten(file, _NAME), f"{lines[0]:,}", f"{why}{more}")
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    if len(firsts) > _MOST_GROUPS:
+        table.caption = Text(f"{len(firsts) - _MOST_GROUPS:,} more: --format json has all")
     return table
 
 

@@ -131,6 +131,9 @@ class Validated(Manifest):
     notes: list[str]
     speedup_rows: list[dict[str, Any]]
     noise: dict[str, float]
+    tables: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    impossible: dict[str, Any] | None = None
     sources: dict[str, dict[str, Any]] = {}
 
 

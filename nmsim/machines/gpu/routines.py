@@ -13,7 +13,7 @@ from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import FIDELITIES, Call, Routines
 from nmsim.registry import unknown_name
 
-__all__ = ["ROUTINES", "account", "call_times"]
+__all__ = ["ROUTINES", "account", "call_times", "least_times"]
 
 
 def call_times(
@@ -68,6 +68,31 @@ def account(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> dict[str, N
     }
 
 
+def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times that no launch stays under, microseconds: kept MACs at peak, bytes from DRAM.
+
+    Of a series that goes through its operands again, L2 may hold as much as it has room for.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    form, kept = machine.format(call.dtype, call.accumulator), call.pattern.density
+    m, n, k, copies = sizes.T
+    shrink = resolve(machine, call).shrink  # V:N:M needs no more of the dense operand
+    a, b = (kept if call.sparse_operand == operand else shrink for operand in ("a", "b"))
+    moved = copies * (m * k * a + n * k * b) * form.bits / 8
+    if call.in_turn:
+        moved += copies * m * n * form.output_bits / 8 - machine.l2.mib * 2**20
+    macs = copies * m * n * k * kept
+    found: NDArray[np.float64] = np.maximum(
+        macs / (machine.sms * form.macs_per_clk * machine.clock_mhz),
+        moved / (machine.dram.gbps * 1e3),
+    )
+    return found
+
+
 def _offered(machine: Gpu) -> dict[str, list[str]]:
     """Sparsities of each number format: dense, and native patterns if it has an instruction."""
     return {dtype: ["dense", *map(str, machine.natives(dtype))] for dtype in machine.dtypes}
@@ -80,6 +105,7 @@ ROUTINES = Routines(
     dtypes=lambda machine: machine.dtypes,
     libraries=lambda machine: tuple(one.library for one in machine.libraries),
     offered=_offered,
-    sustained=lambda machine: machine.sustained,
+    under=lambda machine, conditions: machine.under(conditions),
+    least=least_times,
 )
 """What `nmsim validate` and `nmsim calibrate` ask of a GPU."""

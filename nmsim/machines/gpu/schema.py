@@ -273,11 +273,16 @@ class Gpu(Machine):
                 raise ValueError(f"timing.{name} is missing")
         return self
 
-    @property
-    def sustained(self) -> "Gpu":
-        """The GPU after long work: the clock has come down, however short the next kernel is."""
-        throttled = {"throttle": self.timing.sustained_throttle, "throttle_us": 0.0}
-        timing = self.timing.model_copy(update=throttled)
+    def under(self, conditions: str) -> "Gpu":
+        """The GPU as its clock goes: "free", "sustained" after long work, or "locked".
+
+        After long work the clock has come down, however short the next kernel is; a locked one
+        stays where it is.
+        """
+        if conditions == "free":
+            return self
+        throttle = self.timing.sustained_throttle if conditions == "sustained" else 0.0
+        timing = self.timing.model_copy(update={"throttle": throttle, "throttle_us": 0.0})
         return self.model_copy(update={"timing": timing})
 
     @property

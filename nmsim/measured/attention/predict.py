@@ -165,7 +165,10 @@ def _predicted(
     names = ("batch", "heads", "kv_heads", "queries", "keys", "head_dim", "v_head_dim", "causal")
     frame = pd.DataFrame(dict(zip(names, shapes.T, strict=False)))
     distinct = frame.groupby(list(KEY)).ngroup().to_numpy()
-    first = {code: frame.iloc[at][list(KEY)] for at, code in enumerate(distinct)}
+    first = {
+        code: frame.iloc[at][list(KEY)]
+        for code, at in zip(*np.unique(distinct, return_index=True), strict=True)
+    }
     parts = {
         code: "held out" if held_out(*map(int, key)) else "seen" for code, key in first.items()
     }

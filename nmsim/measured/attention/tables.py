@@ -4,7 +4,6 @@ A row is one call. A file has the columns of `COLUMNS`, `library` (or `framework
 with `kv_len` (or `seq` for both); any others are kept out of the way.
 """
 
-import gzip
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.attention import Attention
-from nmsim.csv_table import Rules, Table, parse_csv
+from nmsim.csv_table import Rules, Table, csv_text, parse_csv
 from nmsim.errors import NmsimError, SpecError
 from nmsim.measured.tables import MeasuredFile
 from nmsim.spec import Catalog
@@ -95,19 +94,10 @@ class AttentionTable:
         return len(self.lines)
 
 
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"{path}: cannot be read as CSV ({why})") from error
-
-
 def is_attention(path: Path) -> bool:
     """Whether a file's first line names a ``head_dim``, which tables of GEMMs do not."""
     try:
-        heading = next(iter(_text(path).splitlines()), "")
+        heading = next(iter(csv_text(path).splitlines()), "")
     except SpecError:  # told by whoever reads it
         return False
     return "head_dim" in heading.split(",")
@@ -121,7 +111,7 @@ def read_attention(path: Path) -> AttentionTable:
     SpecError
         naming the file, the line and the column of the first row that cannot be used.
     """
-    found = parse_csv(str(path), _text(path), _RULES)
+    found = parse_csv(str(path), csv_text(path), _RULES)
     return _Reader(found).table()
 
 
