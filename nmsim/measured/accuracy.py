@@ -76,7 +76,7 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
             raise unknown_name("column", name, map(str, table.columns))
         texts = table[name].fillna("").astype(str).to_numpy()
         ratios = table["ratio"].to_numpy()
-        values, codes = np.unique(texts, return_inverse=True)
+        codes, values = pd.factorize(texts)
         parts = np.split(
             ratios[np.argsort(codes, kind="stable")], np.cumsum(np.bincount(codes))[:-1]
         )
@@ -265,9 +265,8 @@ def unmeasured(found: Predicted) -> list[str]:
             missing.append(f"the layout of the {phase} phase ({layout}): rows name no such phase")
     if (table["batch"] == 1).all():
         missing.append("several GEMMs in one launch (attention products): batch is 1 in all rows")
-    kinds = set(
-        zip(table["machine"], table["dtype_in"].str.lower(), table["sparsity"], strict=True)
-    )
+    distinct = table[["machine", "dtype_in", "sparsity"]].drop_duplicates()
+    kinds = {(machine, dtype.lower(), s) for machine, dtype, s in distinct.itertuples(index=False)}
     for name, machine in found.machines.items():
         for dtype, wanted in routines_of(machine).offered(machine).items():
             seen = {s for m, d, s in kinds if (m, d) == (machine.name, dtype)}
