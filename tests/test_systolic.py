@@ -484,7 +484,30 @@ def test_an_array_runs_every_dataflow(name):
             assert run.utilization <= 1
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+SORTS = (
+    *("convnext-tiny", "encoder-decoder", "mixtral-8x7b", "r3d-18"),
+    *("resnet18", "resnext50", "unet", "vit-tiny", "wav2vec2-base"),
+)
+"""Networks that have every type of layer between them, convolutions of every sort too."""
+
+
+def sorts(names):
+    """Type, axes of its kernel, and whether it is grouped, of every layer of some networks."""
+    return {
+        (layer.type, np.size(getattr(layer, "kernel", 0)), getattr(layer, "groups", 1) > 1)
+        for name in names
+        for layer in load_model(name).layers
+    }
+
+
+def test_a_few_networks_have_every_sort_of_layer():
+    assert sorts(SORTS) == sorts(MODELS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SORTS else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+)
 def test_every_model_runs_fold_by_fold(name):
     point = Point(model=name, hardware="systolic-128x128-2to4", recipe="asp", compare=False)
     assert all(0 < row["macs_useful"] <= row["macs_issued"] for row in rows(point))
