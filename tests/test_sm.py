@@ -209,12 +209,12 @@ def test_a_timeline_is_the_run():
 
 
 @pytest.mark.parametrize("ctas", [1, 2, 3])
-@pytest.mark.parametrize("limit", [1, 999, 5000, 12_345])
-def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas, limit):
+def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas):
     whole = timeline(A100, TILE, L2, 60, ctas=ctas)
-    assert len(whole) > limit
-    assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
-    assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
+    for limit in (1, 999, 5000, 12_345):
+        assert len(whole) > limit
+        assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
+        assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
 
 
 def test_a_trace_is_what_chrome_reads():
