@@ -21,6 +21,7 @@ __all__ = [
     "Placement",
     "Position",
     "along_folds",
+    "follows_promises",
     "period_of",
     "shifts_apart",
     "why_dense",
@@ -159,6 +160,17 @@ def without_masks(machine: SystolicArray, gemm: Gemm) -> list[Placement]:
     """All ways in which an array may run a GEMM with nothing pruned."""
     dense = SparseGemm.dense(gemm)
     return [_placement(machine, dense, turned, "", DENSE) for turned in _orders(machine)]
+
+
+def follows_promises(machine: SystolicArray, work: SparseGemm) -> bool:
+    """Whether what a sparse GEMM costs follows from what its masks promise, whatever their bits."""
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
+    if masked and (machine.intersecting is not None or machine.arrays > 1):
+        return False
+    natives = [_native(machine, mask) for mask in masked]
+    return all(
+        native is None or mask.obeys(native) for mask, native in zip(masked, natives, strict=True)
+    )
 
 
 def _orders(machine: SystolicArray) -> tuple[bool, ...]:
