@@ -36,6 +36,7 @@ from nmsim.machines.systolic.traffic.gathering import (
     Side,
     elements_loaded,
     geometry_of,
+    known_loads,
     least_bits,
     reach_of,
     walk_of,
@@ -435,4 +436,5 @@ def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> 
         buffers.y_ticks,
         rows * placement.work.k,
         placement.work.gemm.count * rows * stored.elements * buffers.y_row,
+        known_loads(machine, placement, placement.y),
     )

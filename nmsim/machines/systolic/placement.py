@@ -6,6 +6,7 @@ of ``nmsim.machines.systolic.mapper``.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from nmsim.gemm import Gemm
@@ -86,12 +87,12 @@ class Placement:
         """The mask of the operand that the selectors follow."""
         return self.work.a if self.selected == "a" else self.work.b
 
-    @property
+    @cached_property
     def x(self) -> Literal["a", "b"]:
         """The operand whose lanes lie along the columns; the other one is y."""
         return "b" if self.dataflow.cols == "n" else "a"
 
-    @property
+    @cached_property
     def y(self) -> Literal["a", "b"]:
         """The operand whose lanes lie along the rows, or stream."""
         return "a" if self.x == "b" else "b"
