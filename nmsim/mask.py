@@ -266,8 +266,9 @@ class Mask:
     @property
     def bare(self) -> "Mask":
         """A mask that promises the same and has no bits: to ask for them is an error."""
-        *counts, fits, indexed, tighter, known_kept = self.promise
-        return Mask(*counts, _no_bits, fits, indexed, tighter, known_kept)
+        p = self.promise
+        counts = p.pattern, p.rows, p.k, p.regular
+        return Mask(*counts, _no_bits, p.fits, p.indexed, p.tighter, p.known_kept)
 
     def obeys(self, pattern: Pattern) -> bool:
         """Whether every group of every mask of this kind obeys another pattern."""
