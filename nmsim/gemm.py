@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,8 @@ Phase = Literal["forward", "backward", "update"]
 Kind = Literal["conv", "linear", "experts", "matmul", "attention", "gemm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SIZES = ("m", "n", "k", "count", "repeat")
 
@@ -104,6 +107,8 @@ class Gemm:
         for name in _SIZES:
             value = getattr(self, name)
             least = 0 if name in _ROWS and self.kind in _MAY_HAVE_NONE else 1
+            if type(value) is int and least <= value <= MAX_SIZE:
+                continue
             integral = isinstance(value, Integral) and not isinstance(value, bool)
             if not integral or not least <= value <= MAX_SIZE:
                 raise ShapeError(
@@ -119,7 +124,7 @@ class Gemm:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {value}, expected an integer from {least}"
                 )
-        for name, known in (("phase", PHASES), ("kind", get_args(Kind))):
+        for name, known in (("phase", PHASES), ("kind", _KINDS)):
             if getattr(self, name) not in known:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {getattr(self, name)!r}, "
@@ -127,7 +132,7 @@ class Gemm:
                 )
 
         self._check_attention()
-        found = _PART.fullmatch(self.part)
+        found = _PART.fullmatch(self.part) if self.part else None
         if self.part and not (found and int(found[1]) <= int(found[2])):
             raise ShapeError(
                 f"GEMM {self.layer!r}: part is {self.part!r}, expected one of so many, such as 1/4"
@@ -161,6 +166,15 @@ class Gemm:
                 f"expected the {behind} of its windows"
             )
         object.__setattr__(self, f"{name}_elements", behind)
+
+    @cached_property
+    def sizes(self) -> tuple[object, ...]:
+        """All that it is but for what it is called: layer, phase, kind, part."""
+        return (
+            *(self.m, self.n, self.k, self.count, self.repeat),
+            *(self.a_elements, self.b_elements, self.scatter_elements, self.zeroed_elements),
+            *(self.a_windows, self.b_windows, self.attention),
+        )
 
     @property
     def parts(self) -> int:

@@ -7,8 +7,9 @@ folder asks which kind a machine is; who needs to know something asks ``kind_of(
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,26 @@ class Machine(Spec):
         description="what is known of these constants on other machines; taken over by files that "
         "are based on this one, which are then unfitted; null: nothing, or it is fitted itself",
     )
+
+    def __hash__(self) -> int:
+        """As of its fields, remembered: a machine is looked up in many tables."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The machine with some fields replaced, by name; they are not checked."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_hash", None)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled: without the hash, as texts have another one in another process."""
+        state = super().__getstate__()
+        fields = {name: value for name, value in self.__dict__.items() if name != "_hash"}
+        return {**state, "__dict__": fields}
 
     @property
     def capacity_bytes(self) -> int | None:
