@@ -230,7 +230,7 @@ def test_a_step_of_inference_is_explained(run):
     text = shown(run, "llama-3-8b", "--scenario", "decode", "--context", 64, "--hardware", "ideal")
     rows = nmsim.simulate("llama-3-8b", scenario="decode", context=64, hardware="ideal")
     share = rows["time_us"].max() / rows["time_us"].sum()
-    assert f"of {len(rows)} GEMMs the one that takes most time, {share:.1%} of theirs" in text
+    assert f"of {len(rows)} GEMMs the one that takes most time, {share:.1%} of it" in text
     text = shown(
         run, "resnet18", "--layer", "layer2.0.conv1", "--phase", "backward", "--lowering", "columns"
     )

@@ -45,8 +45,7 @@ def _head(of: Document) -> Iterator[str]:
         yield from wrap(text, WIDTH)
     if of["slowest"]:
         many, share = of["slowest"]["of"], of["slowest"]["share"]
-        yield f"of {many} GEMMs the one that takes most time, {share:.1%} of theirs; --layer and "
-        yield "--phase choose others"
+        yield f"of {many} GEMMs the one that takes most time, {share:.1%} of it: --layer tells others"
 
 
 def _masks(of: Document) -> list[str]:
