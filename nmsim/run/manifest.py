@@ -229,10 +229,11 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     machines = map(load_hardware, dict.fromkeys(point.hardware for point in points))
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
-    said = experiment.model_dump(mode="json", exclude={"batches"})
+    said = experiment.model_dump(mode="json", exclude={"batches", "phases"})
     return Swept(
         **origin("sweep", command),
         **said,
+        phases=list(points[0].wanted),
         batches=list(dict.fromkeys(point.samples for point in points)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         model_sources={workload.name: workload.source for workload in workloads},
