@@ -193,7 +193,7 @@ def test_shared_keys_make_decoding_as_much_faster_as_they_are_fewer():
     )
     assert grouped.time_us == pytest.approx(100, rel=0.15)
     assert repeated.time_us == pytest.approx(657, rel=0.15)
-    assert grouped.bound == repeated.bound == "DRAM"
+    assert grouped.bound == repeated.bound == "dram bandwidth"
     # A call's launches do not shrink with its keys.
     assert 5 < repeated.time_us / grouped.time_us < 8
 
