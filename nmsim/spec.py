@@ -220,6 +220,12 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
         return text.replace(repr(own), repr(field), 1)
     if error["type"] == "missing":
         return f"{field} is missing"
+    if error["type"].startswith("union_tag"):  # what says which of several kinds an entry is
+        about = error["ctx"]
+        field = f"{field}.{about['discriminator'].strip(chr(39))}"
+        if "tag" not in about:
+            return f"{field} is missing"
+        return f"{field} is {about['tag']!r}: expected one of {about['expected_tags']}"
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = error["input"]
