@@ -160,9 +160,7 @@ def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
     return verdict_table(verdicts, heads, "reproduced", "differs")
 
 
-def verdict_table(
-    verdicts: Iterable[Verdict], heads: Sequence[Head], met: str, unmet: str
-) -> Safe:
+def verdict_table(verdicts: Iterable[Verdict], heads: Sequence[Head], met: str, unmet: str) -> Safe:
     """Statements as a table, the verdict last: a word where nothing contradicts, else what does.
 
     Parameters

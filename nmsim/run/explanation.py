@@ -223,9 +223,7 @@ def _ran(machine: Machine, number_format: str) -> Machine:
     return kind_of(machine).in_format(machine, number_format).machine
 
 
-def _dense_parts(
-    own: Machine, work: SparseGemm, dense: Result, fidelity: str
-) -> tuple[Part, ...]:
+def _dense_parts(own: Machine, work: SparseGemm, dense: Result, fidelity: str) -> tuple[Part, ...]:
     """Where the cycles of the dense run go; of a share of a kernel, as those of the kernel do."""
     share = work.dense_as
     if share is None:
