@@ -45,7 +45,8 @@ def _head(of: Document) -> Iterator[str]:
         yield from wrap(text, WIDTH)
     if of["slowest"]:
         many, share = of["slowest"]["of"], of["slowest"]["share"]
-        yield f"of {many} GEMMs the one that takes most time, {share:.1%} of it: --layer tells others"
+        told = f"of {many} GEMMs the one that takes most time, {share:.1%} of it"
+        yield f"{told}: --layer tells others"
 
 
 def _masks(of: Document) -> list[str]:

@@ -220,7 +220,8 @@ def _run(machine: Machine, work: SparseGemm, fidelity: str) -> _Run:
 
 
 def _ran(machine: Machine, number_format: str) -> Machine:
-    return kind_of(machine).in_format(machine, number_format).machine
+    ran: Machine = kind_of(machine).in_format(machine, number_format).machine
+    return ran
 
 
 def _dense_parts(own: Machine, work: SparseGemm, dense: Result, fidelity: str) -> tuple[Part, ...]:

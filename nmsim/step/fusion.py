@@ -87,7 +87,7 @@ def _compared(works: list[SparseGemm], attention: Attention) -> Iterator[SparseG
 
 
 def _why_not(machine: Machine, attention: Attention, scenario: Scenario) -> str | None:
-    """Why a layer without masks runs product by product, "" where nobody asks; None: it does not."""
+    """Why a layer without masks runs product by product; "": nobody asks; None: it does not."""
     fusion = kind_of(machine).fusion
     if fusion is None:
         return ""
