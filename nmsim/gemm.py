@@ -58,7 +58,8 @@ class Gemm:
     zeroed_elements
         Elements per copy that are set to zero, in a pass over memory, as no product makes them.
     part
-        Which part of one launch this is, and of how many: "1/4". "": it is all of it.
+        Which part of its layer's phase this is, and of how many: "1/4"; parts are one launch, but
+        for the products of an attention. "": it is all of it.
     a_windows, b_windows
         How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
     attention
@@ -178,12 +179,20 @@ class Gemm:
 
     @property
     def parts(self) -> int:
-        """Of how many parts the launch is, this one included."""
+        """Of how many parts its layer's phase is, this one included."""
         return int(self.part.split("/")[1]) if self.part else 1
 
     @property
     def launches(self) -> bool:
-        """Whether it is a launch of its own or the first part of one: others need no other."""
+        """Whether it is a launch of its own or the first part of one: others need no other.
+
+        Products of an attention are launched one by one, as each reads what another wrote.
+        """
+        return self.first or self.kind == "attention"
+
+    @property
+    def first(self) -> bool:
+        """Whether it is all of its layer in a phase, or the first part of that."""
         return not self.part or self.part.startswith("1/")
 
     @property
