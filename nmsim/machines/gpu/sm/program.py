@@ -348,7 +348,9 @@ def _slice(tile: Tile) -> Iterable[Row]:
     """
     direct = tile.instruction.sharers > 0
     copies = _copies(tile, tile.stages - 1)
-    early = max(tile.blocks - 1, 1)
+    # With two stages the next slice is asked for at once, as by CUTLASS's ``MmaPipelined``: in the
+    # first quarter, as its writes to shared memory, which are queued here, come later there.
+    early = max(tile.blocks - 1 if tile.stages > 2 else tile.blocks // 4, 1)
     meet = [_row(Kind.WAIT, 1), _row(Kind.BARRIER, 1)]
     for block in range(tile.blocks):
         last = block == tile.blocks - 1
