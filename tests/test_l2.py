@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
+import oracle_l2
 import pytest
 
-import oracle_l2
 from nmsim import Gemm, simulate
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.call import resolve
@@ -74,9 +74,7 @@ def test_a_large_gemm_reads_what_does_not_stay():
     """B, 134 MB, does not fit L2: it stays a strip at a time, and A comes by for each of these."""
     once = 2 * (262144 + 16384) * 4096
     rows = [
-        simulate(
-            [Gemm(262144, 16384, 4096)], hardware="a100-sxm4-80gb", fidelity=fidelity
-        ).iloc[0]
+        simulate([Gemm(262144, 16384, 4096)], hardware="a100-sxm4-80gb", fidelity=fidelity).iloc[0]
         for fidelity in ("cycle", "analytical")
     ]
     read = {int(row.dram_read_bytes) for row in rows}

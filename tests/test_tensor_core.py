@@ -110,9 +110,7 @@ def test_a_last_wave_reads_again_by_its_share():
 
 
 def test_results_leave_beside_the_next_threadblock():
-    one, two = (
-        outcome(on("256x128x32_3"), 256 * 54 * w, 256, 2048, machine=QUIET) for w in (1, 2)
-    )
+    one, two = (outcome(on("256x128x32_3"), 256 * 54 * w, 256, 2048, machine=QUIET) for w in (1, 2))
     time = two.waves[0].tile
     assert 0 < time.drain < time.epilogue
     assert two.own == pytest.approx(2 * one.own - time.drain, abs=1)

@@ -6,8 +6,9 @@ feeds them) of the fullest SM, its port, and the loads in flight (a stage is ask
 earlier one is free, Little's law). A wave also fills its first slice, waits for it, and stores its
 results. Main loops of all waves together take no less than L2, which serves all SMs, needs for all
 tiles. Device memory is read once, and again where the operands do not stay in L2 (``l2.bound``),
-but for what L2 still holds of an earlier launch; on-chip and DRAM time overlap but for a share of the shorter one.
-A launch, the kernel that adds the parts of K, and the clock that long kernels lose come on top.
+but for what L2 still holds of an earlier launch; on-chip and DRAM time overlap but for a share of
+the shorter one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose
+come on top.
 """
 
 from dataclasses import replace

@@ -28,8 +28,8 @@ def _streaming(
 ) -> float:
     """Bytes at most where A streams by strips of B, or stays while these come: the lesser.
 
-    A strip stays while ``passing`` bytes of A do pass. Then it comes ``again``, as it does to a wave
-    that begins within it; one that begins within a row of tiles sets these ``apart``.
+    A strip stays while ``passing`` bytes of A do pass. Then it comes ``again``, as it does to a
+    wave that begins within it; one that begins within a row of tiles sets these ``apart``.
     """
     wide, strips = min(across, SWIZZLE), np.ceil(across / SWIZZLE)
     row, strip = a / down, wide * b / across
