@@ -39,12 +39,13 @@ def _streaming(
         again = (np.ceil(strips * a / passing) - 1) / strips
     else:
         apart, again = 0.0, (1 - 1 / strips) * (1 - 1 / down)
-    streamed = a * strips + apart + b * (1 + again)
+    streamed: float = a * strips + apart + b * (1 + again)
     if a + 2 * strip > capacity:
         return streamed
     waves = np.ceil(b / max(at_once / down * b / across, capacity - a))
     stayed: float = b + a * waves + (waves - 1) * strip * (1 - 1 / down)
-    return min(streamed, stayed)
+    least: float = min(streamed, stayed)
+    return least
 
 
 @compiled
