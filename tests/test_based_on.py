@@ -288,9 +288,9 @@ def test_a_machine_is_shown_with_what_differs_from_its_base(machine, tmp_path):
         "differs: dram.gbps": "1490.0, in a100-sxm4-80gb 1769.0",
         "differs: dram.sheet_gbps": "1555.0, in a100-sxm4-80gb 2039.0",
         "differs: dram.latency_clk": "573.0, in a100-sxm4-80gb 571.0",
-        "differs: timing.write_gbps": "1028.0, in a100-sxm4-80gb 1221.0",
-        "differs: timing.gemv_gbps": "1490.0, in a100-sxm4-80gb 1769.0",
-        "differs: cycle.write_gbps": "1162.0, in a100-sxm4-80gb 1380.0",
+        "differs: timing.write_gbps": "1330.0, in a100-sxm4-80gb 1579.0",
+        "differs: timing.gemv_gbps": "1114.0, in a100-sxm4-80gb 1323.0",
+        "differs: cycle.write_gbps": "1092.0, in a100-sxm4-80gb 1297.0",
     }
     told = dict(describe("hardware", "hypothetical-4to8"))
     assert told["differs: formats.2"] == (

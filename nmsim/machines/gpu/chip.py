@@ -164,7 +164,7 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         write=said["write_gbps"] * 1e3 / clock,
         throttle=said["throttle"],
         throttle_half=said["throttle_us"] * clock,
-        gemv=said["gemv_gbps"] * 1e3 / clock,
+        gemv=min(said["gemv_gbps"], machine.dram.gbps) * 1e3 / clock,
         latency=machine.dram.latency_clk,
         queue=said["queue_clk"],
         start=said["start_us"] * clock,

@@ -16,6 +16,7 @@ from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM,
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.l2.lru import Cut, read_bytes
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Stored
 from nmsim.mask import Mask, SparseGemm
@@ -303,7 +304,7 @@ def writeup(
     tiles
         Threadblocks.
     read_bytes
-        Of the operands, from DRAM.
+        Of the operands, from DRAM, at most: what time was taken for.
     bound
         What takes longest.
     """
@@ -325,7 +326,7 @@ def writeup(
         clock_mhz=machine.clock_mhz,
         peak_macs=machine.peak_macs,
         macs_issued=int(m * n * copies) * stored * g.repeat,
-        dram_read_bytes=math.ceil(read_bytes + launch.copied_bytes / 2) * g.repeat,
+        dram_read_bytes=math.ceil(_read(launch, read_bytes) + launch.copied_bytes / 2) * g.repeat,
         dram_write_bytes=math.ceil(m * n * copies * form.out + launch.copied_bytes / 2) * g.repeat,
         sram_read_bytes=math.ceil(_shared_bytes(launch, tiles)) * g.repeat,
         metadata_bytes=math.ceil(rows * stored * index / 8 * copies) * g.repeat,
@@ -337,6 +338,22 @@ def writeup(
         compressed="" if native.is_dense else launch.call.sparse_operand,
         mask_cycles=None if native.is_dense else cycles * g.repeat,
     )
+
+
+def _read(launch: Launch, most: float) -> float:
+    """Bytes of both operands from DRAM, as L2 leaves them to be read; a matrix-vector kernel's."""
+    if launch.row == MATRIX_VECTOR:
+        return most
+    m, n, k, copies = launch.size
+    form, row, parts = launch.form, launch.table_row, int(launch.split)
+    cut = Cut(
+        a=m * k * form.a * form.a_once / parts,
+        b=n * k * form.b * form.b_once / parts,
+        down=math.ceil(m / row[TM]),
+        across=math.ceil(n / row[TN]),
+        at_once=int(_slots(launch)),
+    )
+    return copies * parts * read_bytes(cut, launch.resolved.chip.l2_bytes)
 
 
 def _shared_bytes(launch: Launch, tiles: float) -> float:

@@ -67,6 +67,7 @@ def _instruction(
         keep=keep,
         group=group,
         metadata_bytes=metadata,
+        tensor=tensor,
     )
 
 
