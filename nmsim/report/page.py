@@ -11,6 +11,7 @@ from nmsim.files import write_folder
 from nmsim.report.capacity import memory_said
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
+from nmsim.report.reasons import policy_said
 from nmsim.report.sections import (
     best_points,
     glossary,
@@ -171,10 +172,27 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
     )
 
 
+def _policy(df: pd.DataFrame) -> list[Safe]:
+    said = policy_said(totals(records(df))["all"])
+    return [el("p", said, class_="lead")] if said else []
+
+
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers", "files"),
+        *(
+            "stack",
+            "library",
+            "kernel",
+            "batch",
+            "batches",
+            "fidelity",
+            "fidelities",
+            "seed",
+            "phases",
+            "layers",
+            "files",
+        ),
     )
     known = [name for name in names if manifest.get(name) is not None]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
@@ -193,6 +211,7 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     return joined(
         (
             tiles(df, manifest),
+            *_policy(df),
             el("h2", "Totals per phase"),
             totals_table(df),
             el("h2", "A training step"),

@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, load_hardware
+from nmsim.machines import Machine, kind_of, load_hardware
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
-from nmsim.run.point import Point
+from nmsim.run.point import CHOSEN, Point
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
 
@@ -71,6 +71,7 @@ class _OfOneRun(Manifest):
     seed: int
     machine: dict[str, Any]
     lowering: str = "columns"
+    choices: str = ""
     model_source: str = ""
     recipe_source: str = ""
     tensors: str = ""
@@ -190,6 +191,8 @@ def _said(point: Point) -> Row:
         "seed": int(point.seed),
         "phases": list(point.wanted),
         "lowering": str(point.layout),
+        **{name: getattr(machine, name, None) or None for name in CHOSEN},
+        "choices": kind_of(machine).choices(machine),
         "machine": machine.model_dump(mode="json"),
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
