@@ -31,6 +31,7 @@ from nmsim.machines.gpu.chip import (
     Chip,
     Form,
     Size,
+    read_by_lines,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
@@ -226,7 +227,10 @@ def estimate(
     busy = max(own, shares[2]) + shares[5]
     spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * (_read_twice(chip, form, row, size, grid / copies) - held * k)
+    read = copies * max(
+        _read_twice(chip, form, row, size, grid / copies) - held * k,
+        read_by_lines(chip, form, row, size),
+    )
     dram = read / chip.dram + copies * m * n * form.out / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks

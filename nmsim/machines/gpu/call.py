@@ -13,7 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, chip_of
+from nmsim.machines.gpu.chip import (
+    ALONG_COLUMNS,
+    ALONG_ROWS,
+    AS_SQUARE,
+    CTAS,
+    ORDER,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Chip,
+    Form,
+    chip_of,
+)
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
@@ -34,7 +49,7 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 7: tile, stages, threadblocks per SM, warp tile.
+        The kernels as numbers, kernels x 8: tile, stages, threadblocks per SM, warp tile, order.
     splits
         Parts that K may be split into.
     vector_rows
@@ -167,7 +182,10 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     if not chosen:
         known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
-    table = np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
+    order = ALONG_ROWS if service.kernels.order == "along_compressed" else AS_SQUARE
+    table = np.array(
+        [[*k.tile, k.stages, k.ctas_per_sm, *k.warp, order] for k in chosen], np.float64
+    )
     if service.kernels.vectors:
         table = table[call.vector_length % table[:, TM] == 0]
         if not len(table):
@@ -178,7 +196,8 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways.
     one_way = service.kernels.vectors or service.kernels.choice != "search"
     if one_way and call.sparse_operand == "b":
-        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM]]
+        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]]
+        table[table[:, ORDER] == ALONG_ROWS, ORDER] = ALONG_COLUMNS
     return np.ascontiguousarray(table)
 
 

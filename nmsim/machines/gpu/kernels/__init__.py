@@ -69,6 +69,12 @@ class KernelSet(Spec):
     multiples: Multiples = Field(
         Multiples(), description="what sizes must be multiples of, of sparse GEMMs"
     )
+    order: Literal["as_square", "along_compressed"] = Field(
+        "as_square",
+        description="in which order tiles of C are launched: so that what runs at once is as "
+        "square as it can be, or along the rows of the compressed operand, all of them for a few "
+        "of the dense one's before the next",
+    )
     splits: tuple[Size, ...] = Field((1,), description="parts that K may be split into, ascending")
     split_tiles_per_sm: Annotated[float, Field(gt=0)] = Field(
         6.0, description="K is split only while so many tiles come to an SM at most"
