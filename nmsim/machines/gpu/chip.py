@@ -114,9 +114,9 @@ def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) 
     """Bytes of one copy from DRAM where tiles are launched line after line; 0: they are not.
 
     A wave has the tiles of a few lines. The operand that lies along them is read for every wave
-    anew, but for the share that L2 holds; the other one once.
+    anew, but for the share that L2 holds; the other one once. A row without an order is square.
     """
-    if row[ORDER] == AS_SQUARE:
+    if len(row) <= ORDER or row[ORDER] == AS_SQUARE:
         return 0.0
     m, n, k, _ = size
     a, b = m * k * form.a * form.a_once, n * k * form.b * form.b_once
