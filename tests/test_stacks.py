@@ -221,6 +221,7 @@ def test_short_kernels_wait_for_the_host():
     machine, work = on(stack="pytorch"), weights(1, 1024, 1024, kind="linear")
     sparse, dense = simulate(machine, work), simulate_dense(machine, work.gemm)
     assert (sparse.bound, dense.bound) == ("host", "host")
+    assert sparse.note.endswith("; waits for the host, 196 us a call")
     assert sparse.time_us == pytest.approx(196, abs=0.01)
     assert dense.time_us == pytest.approx(22, abs=0.01)
     long = replace(work.gemm, m=65536)

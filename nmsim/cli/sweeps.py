@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmsim.cli.console import progress, show_tables, tell, width
+from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import command_line, refuse_file
 from nmsim.report import (
     RUN,
@@ -68,6 +68,8 @@ def sweep(
     folder = out or experiment.parent
     write_report(folder, table, about)
     show_tables(render_sweep(table, width()))
+    if about["choices"]:
+        write(about["choices"])
     tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
 
 

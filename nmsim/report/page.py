@@ -180,21 +180,10 @@ def _policy(df: pd.DataFrame) -> list[Safe]:
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *(
-            "stack",
-            "library",
-            "kernel",
-            "batch",
-            "batches",
-            "fidelity",
-            "fidelities",
-            "seed",
-            "phases",
-            "layers",
-            "files",
-        ),
+        *("choices", "batch", "batches", "fidelity", "fidelities", "seed"),
+        *("phases", "layers", "files"),
     )
-    known = [name for name in names if manifest.get(name) is not None]
+    known = [name for name in names if manifest.get(name) not in (None, "")]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
     return [
         (machine if name == "hardware" else name, fields(manifest[name])[0][1]) for name in known

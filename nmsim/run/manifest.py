@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, kind_of, load_hardware
+from nmsim.machines import Machine, kind_of
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
@@ -111,6 +111,7 @@ class Swept(Manifest):
     hardware: list[str]
     batches: list[int]
     fidelities: list[str]
+    choices: str = ""
     machines: dict[str, dict[str, Any]]
     model_sources: dict[str, str] = {}
     recipe_sources: dict[str, str] = {}
@@ -229,7 +230,8 @@ def provenance(about: Simulated) -> Row:
 def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     """What a stored sweep must say to be reproduced."""
     points = experiment.points()
-    machines = map(load_hardware, dict.fromkeys(point.hardware for point in points))
+    machines = list({str(point.hardware): point.machine for point in points}.values())
+    choices = dict.fromkeys(kind_of(machine).choices(machine) for machine in machines)
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
     said = experiment.model_dump(mode="json", exclude={"batches"})
@@ -237,6 +239,7 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
         **origin("sweep", command),
         **said,
         batches=list(dict.fromkeys(point.samples for point in points)),
+        choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         model_sources={workload.name: workload.source for workload in workloads},
         recipe_sources={recipe.name: recipe.source for recipe in recipes},

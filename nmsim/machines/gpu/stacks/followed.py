@@ -83,7 +83,8 @@ def _run(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
     called = math.ceil(us * machine.clock_mhz) * work.gemm.repeat
     if called <= result.cycles or not work.gemm.launches or is_depthwise(work.gemm):
         return result
-    return replace(result, stall_cycles=called - result.compute_cycles, bound="host")
+    note = "; ".join(filter(None, (result.note, f"waits for the host, {us:g} us a call")))
+    return replace(result, stall_cycles=called - result.compute_cycles, bound="host", note=note)
 
 
 def followed(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> SparseGemm:
