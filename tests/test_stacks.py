@@ -1,6 +1,7 @@
 """Libraries with a policy, stacks that call them, and the faster of mask and dense run."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from nmsim.measured.predict import shipped
 from nmsim.pattern import Pattern
 from nmsim.report.reasons import policy_said
 from nmsim.result import totals
+from nmsim.run.experiment import read_experiment
+from nmsim.run.manifest import sweep_manifest
 from nmsim.run.point import Point, rows
 
 TWO_FOUR = Pattern(2, 4)
@@ -393,3 +396,49 @@ def test_a_kernel_of_another_library_is_refused_from_python_too():
             library="pytorch-cutlass",
             kernel="256x128x64_4",
         )
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize(
+    ("tokens", "sizes", "measured", "within"),
+    [
+        (44160, (1024, 4096, 1024), 11534.3 / 9204.7, 0.15),  # torchao, sparse training
+        (13008, (1024, 4096), 1660.793 / 1341.983, 0.15),  # the same, one layer
+        (2048, (8192, 24576, 8192), 19723.3 / 31712.7, 0.50),  # xformers#975: a loss, as it was
+    ],
+)
+def test_steps_of_an_mlp_go_as_measured(tmp_path, tokens, sizes, measured, within, fidelity):
+    """An A100, forward and backward, weights pruned in every step and packed for both."""
+    layers = "".join(
+        f"  - {{name: fc{i}, type: linear, in_features: {k}, out_features: {n}, "
+        f"tokens: {tokens}}}\n"
+        for i, (k, n) in enumerate(pairwise(sizes))
+    )
+    (tmp_path / "mlp.yaml").write_text(f"layers:\n{layers}")
+    (tmp_path / "w24.yaml").write_text(
+        "summary: s\nsource: s\noperands:\n"
+        "  - {role: weight, phases: [forward], pruner: magnitude}\n"
+        "  - {role: weight, phases: [backward], pruner: magnitude}\n"
+    )
+    point = Point(
+        str(tmp_path / "mlp.yaml"),
+        recipe=str(tmp_path / "w24.yaml"),
+        hardware=on(dtype="fp16"),
+        stack="xformers",
+        batch=1,
+        fidelity=fidelity,
+    )
+    gain = totals(rows(point))["all"]["step_speedup"]
+    assert (gain > 1) == (measured > 1)
+    assert gain == pytest.approx(measured, rel=within)
+
+
+def test_an_experiment_names_a_stack_for_all_of_its_points(tmp_path):
+    path = tmp_path / "own.yaml"
+    head = "title: t\nmodels: ['gemm:64x64x64']\nrecipes: [asp]\npatterns: ['2:4']\n"
+    path.write_text(f"{head}hardware: [{NAME}]\nstack: xformers\nkernel: null\n")
+    points = read_experiment(path).points()
+    assert {(point.stack, point.kernel) for point in points} == {("xformers", None)}
+    said = sweep_manifest(read_experiment(path), "nmsim sweep").document()
+    assert said["choices"] == "stack xformers, masks always"
+    assert said["machines"][NAME]["stack"] == "xformers"
