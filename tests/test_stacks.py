@@ -239,6 +239,16 @@ def test_packing_takes_what_was_measured_of_its_bytes():
     assert (packed - launch) / (moved - launch) == pytest.approx(load_stack("best").packing)
 
 
+def test_the_best_of_a_gpu_is_no_default_that_a_search_would_beat():
+    libraries = {one.library for one in A100.libraries if one.sparse}
+    assert "pytorch-cusparselt" in libraries
+    for size in ((1024, 4096, 1024), (4096, 1024, 4096), (128, 1024, 1024)):
+        work = weights(*size, kind="linear")
+        found = launch_of(A100, work).resolved
+        assert found.kernels.choice != "default"
+    assert launch_of(on(library="pytorch-cusparselt"), work).resolved.kernels.choice == "default"
+
+
 # ---- the faster of both
 
 

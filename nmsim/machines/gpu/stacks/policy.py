@@ -57,8 +57,9 @@ def sparse_libraries(machine: Gpu, role: Role | None) -> tuple[str, ...]:
     if machine.library in own:
         return (machine.library,)
     stack = stack_of(machine)
-    served = stack.libraries(role) if stack.sparse else own
-    return tuple(name for name in served if name in own)
+    if not stack.sparse:
+        return _searched(machine)
+    return tuple(name for name in stack.libraries(role) if name in own)
 
 
 def dense_library(machine: Gpu) -> str:
@@ -75,6 +76,14 @@ def _names(machine: Gpu, *, sparse: bool) -> tuple[str, ...]:
         if one.sparse == sparse and (not one.dtypes or machine.dtype in one.dtypes)
     )
     return tuple(dict.fromkeys(fits))
+
+
+def _searched(machine: Gpu) -> tuple[str, ...]:
+    """Libraries that take masks, but for defaults: what their own search finds is no slower."""
+    defaults = {
+        one.library for one in machine.libraries if load_kernels(one.kernels).choice == "default"
+    }
+    return tuple(name for name in _names(machine, sparse=True) if name not in defaults)
 
 
 @lru_cache(maxsize=256)
