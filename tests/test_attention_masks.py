@@ -172,7 +172,7 @@ def test_dfss_gains_in_one_product(hardware, tmp_path):
 
 
 def test_an_epilogue_is_charged_its_comparisons_and_no_pass():
-    machine = load_hardware("a100-sxm4-80gb")
+    machine = load_hardware("a100-sxm4-80gb", masks="always")
     net = network(queries=64, keys=64)
     elements = BATCH * SIZES["heads"] * 64 * 64
     chosen = recipe(offer(epilogue=True))

@@ -25,6 +25,7 @@ from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
 A100 = load_hardware("a100-sxm4-80gb")
+FOLLOWS = load_hardware("a100-sxm4-80gb", masks="always", library="cusparselt")
 H100 = load_hardware("h100-sxm")
 # Where loads take as long however busy device memory is, as waves are compared that load it unlike.
 QUIET = load_hardware(A100, **{"cycle.queue_clk": 0.0, "dram.latency_clk": A100.l2.latency_clk})
@@ -426,11 +427,11 @@ def test_a_step_says_per_gemm_why_it_takes_what_it_takes():
     table = nmsim.simulate("bert-large", hardware="a100-sxm4-80gb", recipe="asp", batch=8)
     assert set(table.engine) == {"tensor-core"}
     assert (table.bound != "").all()
-    assert (table.kernel.str.contains("cublas|cusparselt|flash-attention-2 ")).all()
+    assert (table.kernel.str.contains("cublas|cutlass-profiler|flash-attention-2 ")).all()
     assert (table.tiles > 0).all()
     assert (table.waves > 0).all()
     weights = table[(table.phase == "forward") & (table.b_pattern == "2:4")]
-    assert weights.kernel.str.startswith("cusparselt").all()
+    assert weights.kernel.str.startswith("cutlass-profiler").all()
     assert (table[table.phase != "forward"].speedup == 1).all()
     assert (table.macs_useful <= table.macs_issued).all()
     assert (table.utilization <= 1).all()
@@ -453,7 +454,7 @@ def test_a_copy_that_brings_k_last_comes_before_the_gemm(fidelity):
     mask = Mask.of(np.tile([True, False], (n, k // 2)), Pattern(2, 4))
     plain, copied = (
         simulate(
-            A100,
+            FOLLOWS,
             SparseGemm(Gemm(m, n, k, 1, "fc", "update", 1, kind), Mask.dense(m, k), mask),
             fidelity,
         )
@@ -481,7 +482,7 @@ def test_counts_of_a_launch_by_hand(fidelity):
     m, n, k, copies, repeat = 512, 768, 1024, 3, 5
     gemm = Gemm(m, n, k, count=copies, repeat=repeat)
     work = SparseGemm(gemm, Mask.dense(m * copies, k), packed(n * copies, k))
-    run = simulate(A100, work, fidelity)
+    run = simulate(FOLLOWS, work, fidelity)
     assert run.kernel == "cusparselt 128x128x64_3"
     a, metadata = m * k * 2, n * k // 2 * 2 // 8
     b = n * k // 2 * 2 + metadata
@@ -504,12 +505,12 @@ def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, 
         m, n, k, kind="linear", phase="update", b_elements=100_000 if dense == 1e5 else None
     )
     masks = (packed(m, k), Mask.dense(n, k)) if side == "a" else (Mask.dense(m, k), packed(n, k))
-    run = simulate(A100, SparseGemm(gemm, *masks), fidelity)
+    run = simulate(FOLLOWS, SparseGemm(gemm, *masks), fidelity)
     masked = (m if side == "a" else n) * k // 2
     assert run.metadata_bytes == masked * 2 // 8
     assert run.dram_read_bytes == 2 * dense + 2 * masked + run.metadata_bytes + 2 * dense
     assert run.dram_write_bytes == 2 * m * n + 2 * dense
-    launch = launch_of(A100, SparseGemm(gemm, *masks))
+    launch = launch_of(FOLLOWS, SparseGemm(gemm, *masks))
     chip = launch.resolved.chip
     assert copy_clocks(launch) == pytest.approx(
         chip.launch + 2 * dense / chip.dram + 2 * dense / chip.write

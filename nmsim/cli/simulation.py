@@ -6,17 +6,11 @@ import pandas as pd
 import typer
 
 from nmsim.cli.console import show_tables, steps, tell, width, write
-from nmsim.cli.options import (
-    KernelName,
-    Out,
-    Output,
-    command_line,
-    of_keywords,
-    refuse_file,
-    with_kernel,
-)
+from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
 from nmsim.report import (
     headline,
+    on,
+    policy_said,
     records,
     render,
     step_name,
@@ -36,13 +30,11 @@ __all__ = ["simulate"]
 @of_keywords(Point)
 def simulate(
     point: Point,
-    kernel: KernelName = None,
     out: Out = None,
     form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
-    point = with_kernel(point, kernel)
     about = manifest(point, command_line()).document()
     table = frame(steps(rows(point), "simulating"))
     if out is not None:
@@ -61,13 +53,15 @@ def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> N
         write(to_csv(table))
     else:
         title = (
-            f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
+            f"{about['model']} on {on(about)}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
             f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
         write(headline(title, about))
         show_tables([*render(table, sums, width()), step_table(sums, step_name(about))])
+        if said := policy_said(sums["all"]):
+            write(said)
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
 

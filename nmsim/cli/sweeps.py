@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmsim.cli.console import progress, show_tables, tell, width
+from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import command_line, refuse_file
 from nmsim.report import (
     RUN,
@@ -36,13 +36,25 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(help="Where to write; default: the experiment's own folder.")
     ] = None,
+    stack: Annotated[
+        str | None, typer.Option(metavar="S", help="In place of the experiment's: a GPU's stack.")
+    ] = None,
+    library: Annotated[
+        str | None, typer.Option(metavar="L", help="In place of the experiment's: a GPU's library.")
+    ] = None,
+    kernel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of the experiment's: a kernel.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
 ) -> None:
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
     refuse_file(out)
-    plan = read_experiment(experiment)
+    said = {"stack": stack, "library": library, "kernel": kernel}
+    plan = read_experiment(experiment).model_copy(
+        update={name: value for name, value in said.items() if value is not None}
+    )
     about = sweep_manifest(plan, command_line()).document()
     points = plan.points()
     order = {point: index for index, point in enumerate(map(str, points))}
@@ -58,6 +70,8 @@ def sweep(
     folder = out or experiment.parent
     write_report(folder, table, about)
     show_tables(render_sweep(table, width()))
+    if about["choices"]:
+        write(about["choices"])
     tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
 
 

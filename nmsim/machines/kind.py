@@ -208,12 +208,16 @@ class Stored(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass over memory: bytes that it reads and writes, and operations on its elements."""
+    """One pass over memory: bytes that it reads and writes, and operations on its elements.
+
+    ``packs``: what it writes is an operand packed by its mask, out of order.
+    """
 
     what: str
     read_bytes: float
     written_bytes: float
     operations: float = 0.0
+    packs: bool = False
 
 
 class Ran(NamedTuple):
@@ -388,6 +392,9 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
+    choices
+        What of a machine chooses among ways to run a GEMM, in a few words for who reads a result;
+        raises NmsimError if there is no such. "": nothing that a run could set.
     routines, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
@@ -409,6 +416,7 @@ class Kind:
     facts: Callable[[Any], Facts] = lambda _machine: []
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
+    choices: Callable[[Any], str] = lambda _machine: ""
     routines: Routines | None = None
     attention: AttentionRoutines | None = None
     fusion: Fusion | None = None

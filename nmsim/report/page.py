@@ -11,6 +11,7 @@ from nmsim.files import write_folder
 from nmsim.report.capacity import memory_said, unfitted
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
+from nmsim.report.reasons import policy_said
 from nmsim.report.sections import (
     best_points,
     glossary,
@@ -175,13 +176,19 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
     )
 
 
+def _policy(df: pd.DataFrame) -> list[Safe]:
+    said = policy_said(totals(records(df))["all"])
+    return [el("p", said, class_="lead")] if said else []
+
+
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("batch", "batches", "scenario", "tokens", "context", "fidelity", "fidelities", "seed"),
+        *("choices", "batch", "batches", "scenario", "tokens", "context"),
+        *("fidelity", "fidelities", "seed"),
         *("phases", "layers", "files"),
     )
-    known = [name for name in names if manifest.get(name) is not None]
+    known = [name for name in names if manifest.get(name) not in (None, "")]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
     return [
         (machine if name == "hardware" else name, fields(manifest[name])[0][1]) for name in known
@@ -198,6 +205,7 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     return joined(
         (
             tiles(df, manifest),
+            *_policy(df),
             el("h2", "Totals per phase"),
             totals_table(df),
             el("h2", f"A {step_name(manifest)}"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-__all__ = ["PASSED_OVER", "counted", "passed_over", "reasons", "told_once"]
+__all__ = ["PASSED_OVER", "counted", "passed_over", "policy_said", "reasons", "told_once"]
 
 Row = Mapping[str, Any]
 
@@ -21,6 +21,27 @@ def passed_over(row: Row) -> bool:
     """Whether a mask could be used and the machine chose to run without."""
     chosen = str(row.get("chosen") or "")
     return row.get("mask_cycles") is not None and chosen.startswith("dense")
+
+
+def policy_said(total: Row) -> str:
+    """How many GEMMs lose by their masks, and what both policies come to; "": none does.
+
+    Parameters
+    ----------
+    total
+        Of `nmsim.result.totals`.
+    """
+    losing, masked = total.get("losing"), total["masked"]
+    if not losing:
+        return ""
+    lose = "loses by its mask" if losing == 1 else "lose by their masks"
+    told = f"{losing} of {masked} masked GEMMs {lose}"
+    always, paying, runs = (total[f"{one}speedup"] for one in ("mask_", "paying_", ""))
+    if abs(runs - paying) <= abs(runs - always):
+        return (
+            f"{told} and run dense: GEMMs gain {runs:.2f}×, with every mask followed {always:.2f}×"
+        )
+    return f"{told}, followed all the same: GEMMs gain {runs:.2f}×, where masks pay {paying:.2f}×"
 
 
 def reasons(row: Row) -> list[str]:

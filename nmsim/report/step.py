@@ -101,6 +101,7 @@ def _lines(totals: Totals) -> list[_Line]:
     bits, bit_letter = _scaled(totals, ("bit_operations_issued",))
     size, byte_letter = _scaled(totals, ("dram_read_bytes", "dram_write_bytes"))
     masks = _Line("speed-up of GEMMs, masks alone", "×", "mask_speedup", ratio)
+    paying = _Line("speed-up of GEMMs, where masks pay", "×", "paying_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     images = _Line("images put together", unit, "scatter_us", time)
     lines = [
@@ -123,6 +124,7 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("masks, of the step", "%", "mask_share", percent),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
         *([masks] if _differs(totals, "mask_speedup") else []),
+        *([paying] if _differs(totals, "paying_speedup") else []),
         _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),
         _Line("speed-up of the step", "×", "step_speedup", ratio),
         _Line("ideal speed-up (MAC ratio)", "×", "speedup_ideal", ratio),

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, create_model, field_validator
@@ -55,7 +56,9 @@ def _entry(one: Declared) -> Any:
         return number if one.keyword.lists else number | None
     if Pattern in kinds:
         return PatternField
-    return str if str in kinds else one.type
+    if str in kinds:
+        return str | None if NoneType in kinds else str
+    return one.type
 
 
 @with_keywords

@@ -40,9 +40,12 @@ from nmsim.step.elementwise import elementwise_us
 from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
-__all__ = ["Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
+__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
 
 Row = dict[str, Any]
+
+CHOSEN = ("stack", "library", "kernel")
+"""Keywords that are fields of machines which call libraries."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,28 @@ class Subject:
             apart="a machine file of one's own says it, and its name tells the rows apart",
         ),
     ] = field(default_factory=dict)
+    stack: Annotated[
+        str | None,
+        Keyword(
+            "What calls a GPU's libraries (`nmsim list stacks`) or a YAML file; none: as the "
+            "machine's file says, best unless it does.",
+            metavar="S",
+        ),
+    ] = None
+    library: Annotated[
+        str | None,
+        Keyword(
+            "On a GPU, the library of its file that runs what it can; none: those of the stack.",
+            metavar="L",
+        ),
+    ] = None
+    kernel: Annotated[
+        str | None,
+        Keyword(
+            "On a GPU, run this kernel wherever the library has it (`nmsim show kernels`).",
+            metavar="NAME",
+        ),
+    ] = None
     batch: Annotated[
         int | None,
         Keyword(
@@ -171,8 +196,15 @@ class Subject:
 
     @property
     def machine(self) -> Machine:
-        """The machine of the run, with the fields replaced that ``overrides`` names."""
+        """The machine of the run, with the fields replaced that the run says otherwise."""
         machine: Machine = load_hardware(self.hardware, **self.overrides)
+        chosen = {one: value for one in CHOSEN if (value := getattr(self, one)) is not None}
+        for name, value in chosen.items():
+            if name not in type(machine).model_fields:
+                raise SpecError(f"{name} is {value!r}: {machine.name} calls no libraries")
+        if chosen:
+            machine = load_hardware(machine, **chosen)
+        kind_of(machine).choices(machine)
         return machine
 
 

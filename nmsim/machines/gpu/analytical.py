@@ -33,6 +33,7 @@ from nmsim.machines.gpu.chip import (
     Form,
     Size,
     held_share,
+    read_by_lines,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
@@ -223,7 +224,9 @@ def estimate(
     busy = max(own, shares[2]) + shares[5]
     spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * _reads(chip, form, row, split, size, held * k)
+    read = copies * max(
+        _reads(chip, form, row, split, size, held * k), read_by_lines(chip, form, row, size)
+    )
     dram = read / chip.dram + copies * m * n * form.out * (1 - held_c) / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks

@@ -13,7 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, chip_of
+from nmsim.machines.gpu.chip import (
+    ALONG_COLUMNS,
+    ALONG_ROWS,
+    AS_SQUARE,
+    CTAS,
+    ORDER,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Chip,
+    Form,
+    chip_of,
+)
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
@@ -34,7 +49,7 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 7: tile, stages, threadblocks per SM, warp tile.
+        The kernels as numbers, kernels x 8: tile, stages, threadblocks per SM, warp tile, order.
     splits
         Parts that K may be split into.
     vector_rows
@@ -86,7 +101,12 @@ def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
         and (not library.dtypes or call.dtype in library.dtypes)
         and (not library.convolutions or phase in library.convolutions)
     ]
-    return sorted(fits, key=lambda one: (one.library != call.library, not one.convolutions))
+    return sorted(fits, key=lambda one: (_distance(one, call.library), not one.convolutions))
+
+
+def _distance(library: Library, name: str) -> int:
+    """How far a library is from the one that a call names: it, one also called so, another."""
+    return 0 if library.library == name else 1 if name in library.also else 2
 
 
 def _runs_as(
@@ -142,8 +162,9 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
             raise SpecError(f"{machine.name}: no library for dense {call.dtype} GEMMs")
         service = _Service(dense[0], load_kernels(dense[0].kernels), DENSE)
     stands_in = service.library.library
-    if call.library not in ("", stands_in) and (call.pattern.is_dense or service.native != DENSE):
-        names = {library.library for library in machine.libraries}
+    known = ("", stands_in, *service.library.also)
+    if call.library not in known and (call.pattern.is_dense or service.native != DENSE):
+        names = {name for one in machine.libraries for name in (one.library, *one.also)}
         lacks = "has no such kernel" if call.library in names else "is not known here"
         notes.append(f"library {call.library!r} {lacks}: {stands_in} stands in")
     return service, "; ".join(notes)
@@ -151,21 +172,28 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
 
 def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     kernels = service.kernels.kernels
-    chosen = [kernel for kernel in kernels if call.kernel in ("", kernel.name)]
+    chosen = [kernel for kernel in kernels if kernel.name == call.kernel]
+    if not call.kernel:
+        chosen = [*service.kernels.launched]
     if not chosen:
         known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
-    table = np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
-    if not service.kernels.vectors:
-        return table
-    table = table[call.vector_length % table[:, TM] == 0]
-    if not len(table):
-        rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
-        raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
-    # Rows of a tile belong to the compressed operand: the widest that V allows.
-    table = table[table[:, TM] == table[:, TM].max()]
-    if call.sparse_operand == "b":
-        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM]]
+    order = ALONG_ROWS if service.kernels.order == "along_compressed" else AS_SQUARE
+    table = np.array(
+        [[*k.tile, k.stages, k.ctas_per_sm, *k.warp, order] for k in chosen], np.float64
+    )
+    if service.kernels.vectors:
+        table = table[call.vector_length % table[:, TM] == 0]
+        if not len(table):
+            rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
+            raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
+        # The widest that V allows.
+        table = table[table[:, TM] == table[:, TM].max()]
+    # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways.
+    one_way = service.kernels.vectors or service.kernels.choice != "search"
+    if one_way and call.sparse_operand == "b":
+        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]]
+        table[table[:, ORDER] == ALONG_ROWS, ORDER] = ALONG_COLUMNS
     return np.ascontiguousarray(table)
 
 

@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nmsim.jit import compiled
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
-__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "resolved"]
+__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "read_by_lines", "resolved"]
 
-TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
+TM, TN, TK, STAGES, CTAS, WM, WN, ORDER = range(8)
 """Columns of a kernel table."""
+
+AS_SQUARE, ALONG_ROWS, ALONG_COLUMNS = 0.0, 1.0, 2.0
+"""Orders in which tiles of C are launched: waves as square as they can be, or line after line."""
 
 MATRIX_VECTOR = -1
 """Stands for a row of the table: the matrix-vector kernel, which has no tile."""
@@ -104,6 +110,26 @@ class Size(NamedTuple):
     n: float
     k: float
     copies: float
+
+
+@compiled
+def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) -> float:
+    """Bytes of one copy from DRAM where tiles are launched line after line; 0: they are not.
+
+    A wave has the tiles of a few lines. The operand that lies along them is read for every wave
+    anew, but for the share that L2 holds; the other one once. A row without an order is square.
+    """
+    if len(row) <= ORDER or row[ORDER] == AS_SQUARE:
+        return 0.0
+    m, n, k, _ = size
+    a, b = m * k * form.a * form.a_once, n * k * form.b * form.b_once
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    if row[ORDER] == ALONG_COLUMNS:  # of C: B lies along a line of tiles
+        a, b, down, across = b, a, across, down
+    lines = max(1.0, chip.sms * row[CTAS] / down)
+    again = max(0.0, across / lines - 1) * a * (1 - min(1.0, chip.l2_bytes / a))
+    read: float = a + b + again
+    return read
 
 
 def _layers(machine: Gpu, library: Library | None, fidelity: str) -> Iterator[Constants]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, held_share
+from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, Size, held_share, read_by_lines
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
@@ -133,7 +133,12 @@ def grid_of(
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )
-    return grid._replace(read=copies * _read(grid, chip, form, sizes))
+    read = max(_read(grid, chip, form, sizes), _by_lines(chip, form, row, sizes))
+    return grid._replace(read=copies * read)
+
+
+def _by_lines(chip: Chip, form: Form, row: NDArray[np.float64], sizes: Sizes) -> float:
+    return float(read_by_lines(chip, form, row, Size(*map(float, sizes))))
 
 
 def held_of(chip: Chip, form: Form, sizes: Sizes) -> float:
