@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 
 from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
-from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM, WN, Form, Size
+from nmsim.machines.gpu.chip import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Form,
+    Size,
+    read_by_lines,
+)
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import Multiples
@@ -414,11 +426,17 @@ def writeup(
 
 
 def _read(launch: Launch, most: float) -> float:
-    """Bytes of both operands from DRAM, as L2 leaves them to be read; a matrix-vector kernel's."""
+    """Bytes of both operands from DRAM, as L2 leaves them to be read.
+
+    A matrix-vector kernel's, and those of tiles launched line after line, are what time is of.
+    """
+    m, n, k, copies = launch.size
+    form, parts = launch.form, int(launch.split)
     if launch.row == MATRIX_VECTOR:
         return most
-    m, n, k, copies = launch.size
-    form, row, parts = launch.form, launch.table_row, int(launch.split)
+    row = launch.table_row
+    if read_by_lines(launch.resolved.chip, form, row, launch.size):
+        return most
     cut = Cut(
         a=m * k * form.a * form.a_once / parts,
         b=n * k * form.b * form.b_once / parts,
