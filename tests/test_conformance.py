@@ -34,9 +34,11 @@ def test_a_recipe_runs_a_layer_of_each_kind(name):
     hardware = next(iter(HARDWARE))
     for model, layers in kinds[: 1 if named else 2]:
         table = list(rows(Point(model=model, recipe=name, layers=layers, hardware=hardware)))
-        peak = load_hardware(hardware).peak_macs
+        machine = load_hardware(hardware)
         assert {row["phase"] for row in table} == set(PHASES)
         for row in table:
+            ran = kind_of(machine).in_format(machine, row["number_format"])
+            peak = ran.machine.peak_macs
             assert row["macs_useful"] <= row["macs_issued"] <= row["cycles"] * peak
             assert set(row) == {column.name for column in COLUMNS}
             assert load_recipe(name).source

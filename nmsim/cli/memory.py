@@ -45,6 +45,7 @@ def memory(
         scenario=step.scenario,
         optimizer=step.optimizer if trains else None,
         hardware=machine.name,
+        unfitted=machine.unfitted,
         machine=machine.model_dump(mode="json"),
         assumptions=list(assumptions),
     ).document()
@@ -56,6 +57,6 @@ def memory(
         f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
         f"batch {step.samples}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
-    write(headline(title, against))
+    write(headline(title, about | against))
     show_tables([render_memory(total)])
     write("\n".join(assumptions))

@@ -1,18 +1,22 @@
 """Machines by name: one YAML file each, in the catalog of its kind; some are based on others."""
 
+import re
 from collections.abc import Iterator, Mapping
 from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-from nmsim.errors import NmsimError, SpecError
+from nmsim.errors import NmsimError, SpecError, UnknownName
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine
+from nmsim.machines.measured_as import letters
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
 from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware"]
+
+_WORD = re.compile(r"[a-z0-9]+")
 
 
 class Hardware:
@@ -30,14 +34,34 @@ class Hardware:
         return files
 
     def path(self, name: str | Path) -> Path:
-        """The file of a catalog entry, or the file at a path.
+        """The file of a catalog entry, by its name or another that it has, or the file at a path.
+
+        A part of a name is asked back, never answered: ``a100`` is the start of several machines.
 
         Raises
         ------
         UnknownName
-            if it is neither a name in the catalog nor a path.
+            if it is neither a name in the catalog nor a path; naming the machines that it may mean.
         """
-        return catalog_path("hardware", name, self._files())
+        files = self._files()
+        try:
+            return catalog_path("hardware", name, files)
+        except UnknownName as error:
+            called = [own for own, names in self.called() if letters(str(name)) in names]
+            if called:
+                return files[called[0]]
+            meant = [own for own in files if _begins(str(name), own)]
+            if not meant:
+                raise
+            raise UnknownName(
+                f"unknown hardware {str(name)!r}, expected one of {', '.join(sorted(meant))}"
+            ) from error
+
+    def called(self) -> Iterator[tuple[str, set[str]]]:
+        """Of every machine, in letters and digits alone, what it is called."""
+        for name, path in self._files().items():
+            also = read_yaml(path).get("aliases", ())
+            yield name, {letters(text) for text in (name, *map(str, also))} - {""}
 
     def base(self, path: Path, based_on: object) -> Path | None:
         """The file that another says it is based on; None if on none.
@@ -116,6 +140,14 @@ def _in_base(path: Path, based_on: object, error: NmsimError) -> SpecError:
     return SpecError(f"{path}: based_on is {based_on!r}: {error}")
 
 
+def _begins(part: str, name: str) -> bool:
+    """Whether every word of a part begins a word of a name: ``a100-80gb``, ``a100-sxm4-80gb``."""
+    words = _WORD.findall(name.lower())
+    return bool(own := _WORD.findall(part.lower())) and all(
+        any(word.startswith(one) for word in words) for one in own
+    )
+
+
 HARDWARE = Hardware()
 """The machines that ship with nmsim."""
 
@@ -154,7 +186,8 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
     Raises
     ------
     UnknownName, SpecError
-        for a name that does not exist, or a field that is unknown or out of range.
+        for a name that does not exist, or of which only a part is said; for a field that is
+        unknown or out of range.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from nmsim.spec import entry_position
 __all__ = ["OWN", "inherited", "laid_over"]
 
 OWN = (
-    *("name", "summary", "source", "based_on"),
+    *("name", "aliases", "summary", "source", "based_on"),
     *("measured_as", "fitted", "calibration"),
     "capacity_gib",  # a card of another size says its own, or nobody knows it
 )

@@ -31,6 +31,7 @@ __all__ = [
     "FIDELITIES",
     "KINDS",
     "Call",
+    "CarriedOver",
     "Engine",
     "Facts",
     "Fidelity",
@@ -50,6 +51,22 @@ Fidelity = Literal["cycle", "analytical"]
 
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
 
+
+class CarriedOver(Spec):
+    """How far fitted constants missed on other GPUs than those that they were fitted to.
+
+    A file that is based on one with this takes it over with the constants; one whose constants were
+    fitted to the machine itself says null.
+    """
+
+    constants_of: str = Field(description="the machine that the constants were fitted to")
+    missed_by: Annotated[float, Field(gt=0, le=10)] = Field(
+        description="mean error of time on measured machines, each with the constants of another"
+    )
+    worst: Annotated[float, Field(gt=0, le=10)] = Field(description="the largest of these errors")
+    source: str = Field(description="which machines and measured times, and how")
+
+
 Facts = list[tuple[str, str]]
 """Labels and texts, as ``nmsim show`` prints them."""
 
@@ -64,6 +81,9 @@ class Machine(Spec):
     name: str = Field("", description="filled in from the file's name")
     summary: str = Field(description="one line")
     source: str = Field(description="where the figures come from")
+    aliases: tuple[str, ...] = Field(
+        (), description="other names of it; of all names letters and digits alone are compared"
+    )
     based_on: str = Field(
         "",
         description="a machine, by name or by a path from this file: its fields stand here where "
@@ -86,11 +106,28 @@ class Machine(Spec):
         (), description="fields, by dotted path, that `nmsim calibrate` may fit; all others stand"
     )
     calibration: Calibration | None = Field(None, description="report of the last fit")
+    carried_over: CarriedOver | None = Field(
+        None,
+        description="what is known of these constants on other machines; taken over by files that "
+        "are based on this one, which are then unfitted; null: nothing, or it is fitted itself",
+    )
 
     @property
     def capacity_bytes(self) -> int | None:
         """Bytes of its memory; None: not known."""
         return None if self.capacity_gib is None else int(self.capacity_gib * 2**30)
+
+    @property
+    def unfitted(self) -> str:
+        """What to know of a machine whose constants were fitted to another one; else empty."""
+        carried = self.carried_over
+        if carried is None or not self.based_on or self.calibration is not None:
+            return ""
+        return (
+            f"unfitted: constants of {carried.constants_of}'s generation; on GPUs that were "
+            f"measured such constants missed by {carried.missed_by:.0%}, at worst "
+            f"{carried.worst:.0%}"
+        )
 
     @property
     def lowering(self) -> Literal["implicit", "columns"]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from nmsim.report.notation import grouped
 
-__all__ = ["beyond", "headline", "memory_said"]
+__all__ = ["beyond", "headline", "memory_said", "unfitted"]
 
 _GIB = 2**30
 
@@ -38,8 +38,21 @@ def memory_said(about: Mapping[str, Any]) -> str:
 
 
 def headline(text: str, about: Mapping[str, Any]) -> str:
-    """The first line of a result with what it keeps in memory: in front if that does not fit."""
+    """The head of a result: what it keeps in memory, and below that why a machine is unfitted.
+
+    What does not fit stands in front.
+    """
     said = memory_said(about)
     if beyond(about):
-        return f"{said}; {text}"
-    return f"{text}, {said}" if said else text
+        text = f"{said}; {text}"
+    elif said:
+        text = f"{text}, {said}"
+    return "\n".join(filter(None, (text, unfitted(about))))
+
+
+def unfitted(about: Mapping[str, Any]) -> str:
+    """What a manifest says of machines whose constants were fitted to others; empty if of none."""
+    machines = about.get("unfitted") or {}
+    if isinstance(machines, str):
+        return machines
+    return "; ".join(f"{name} {said}" for name, said in machines.items() if said)

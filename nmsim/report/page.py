@@ -8,7 +8,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from nmsim.files import write_folder
-from nmsim.report.capacity import memory_said
+from nmsim.report.capacity import memory_said, unfitted
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.sections import (
@@ -164,7 +164,11 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
         "header",
         el("div", f"nmsim {manifest['nmsim']} · {kind}", class_="eyebrow"),
         el("h1", _title(manifest)),
-        *(el("p", said, class_="lead") for said in (memory_said(manifest),) if said),
+        *(
+            el("p", said, class_="lead")
+            for said in (memory_said(manifest), unfitted(manifest))
+            if said
+        ),
         *([el("p", manifest["question"], class_="lead")] if manifest.get("question") else []),
         el("ul", *(_tag(name, value) for name, value in _settings(manifest)), class_="tags"),
         el("nav", *(el("a", text, href=f"#{anchor}") for anchor, text in links.items())),

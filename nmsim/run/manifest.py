@@ -75,6 +75,7 @@ class _OfOneRun(Manifest):
     recipe_source: str = ""
     tensors: str = ""
     mask_basis: str = ""
+    unfitted: str = ""
     memory_bytes: int | None = None
     capacity_bytes: int | None = None
 
@@ -111,6 +112,7 @@ class Swept(Manifest):
     batches: list[int]
     fidelities: list[str]
     machines: dict[str, dict[str, Any]]
+    unfitted: dict[str, str] = {}
     model_sources: dict[str, str] = {}
     recipe_sources: dict[str, str] = {}
     tensors: str = ""
@@ -146,6 +148,7 @@ class Weighed(Manifest):
     batch: int
     scenario: str = "train"
     optimizer: str | None = None
+    unfitted: str = ""
     machine: dict[str, Any]
     assumptions: list[str]
 
@@ -198,6 +201,7 @@ def _said(point: Point) -> Row:
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
         "mask_basis": _basis(workload, machine),
+        "unfitted": machine.unfitted,
         **held(point)._asdict(),
         **_recorded(workload),
     }
@@ -229,7 +233,7 @@ def provenance(about: Simulated) -> Row:
 def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     """What a stored sweep must say to be reproduced."""
     points = experiment.points()
-    machines = map(load_hardware, dict.fromkeys(point.hardware for point in points))
+    machines = [*map(load_hardware, dict.fromkeys(point.hardware for point in points))]
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
     said = experiment.model_dump(mode="json", exclude={"batches"})
@@ -238,6 +242,7 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
         **said,
         batches=list(dict.fromkeys(point.samples for point in points)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
+        unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},
         model_sources={workload.name: workload.source for workload in workloads},
         recipe_sources={recipe.name: recipe.source for recipe in recipes},
         tensors=points[0].setting.tensors.name,

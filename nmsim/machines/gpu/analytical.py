@@ -31,6 +31,7 @@ from nmsim.machines.gpu.chip import (
     Chip,
     Form,
     Size,
+    held_share,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
@@ -91,19 +92,20 @@ class Estimate(NamedTuple):
 
 
 @compiled
-def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float]:
-    """Shares of A and of B that L2 holds when the launch starts.
+def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float, float]:
+    """Shares of A and of B that L2 holds when the launch starts, and of C when it ends.
 
-    A line is lost in proportion to what is moved between two of its uses. That is one launch for A,
-    and all B of the series for B.
+    A line is lost by what is moved between two of its uses (``held_share``). That is one launch for
+    A, and all B of the series for B.
     """
     if form.in_turn == 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     m, n, k, copies = size
     a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
-    held_a = max(0.0, 1 - copies * (a + b + c) / chip.l2_bytes)
-    held_b = max(0.0, 1 - copies * (a + form.in_turn * b + c) / chip.l2_bytes)
-    return held_a, held_b
+    held_a = held_share(chip, copies * (a + b + c))
+    held_b = held_share(chip, copies * (a + form.in_turn * b + c))
+    # A series writes the same C: what is still there is written over, not out.
+    return held_a, held_b, held_a if chip.l2_kept > 0 else 0.0
 
 
 @compiled
@@ -205,7 +207,7 @@ def estimate(
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
     fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
-    held_a, held_b = _resident(chip, form, size)
+    held_a, held_b, held_c = _resident(chip, form, size)
     load = _load(chip, held_b)
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
@@ -227,7 +229,7 @@ def estimate(
     spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
     read = copies * (_read_twice(chip, form, row, size, grid / copies) - held * k)
-    dram = read / chip.dram + copies * m * n * form.out / chip.write
+    dram = read / chip.dram + copies * m * n * form.out * (1 - held_c) / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks
     multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks

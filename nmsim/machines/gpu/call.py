@@ -96,12 +96,8 @@ def _runs_as(
     if kernels.cuda_cores:
         offered = library.patterns or (pattern,)
     else:
-        form = machine.format(call.dtype, call.accumulator)
-        offered = tuple(
-            native
-            for native in machine.native
-            if native in (library.patterns or machine.native) and form.sparse_macs(native)
-        )
+        natives = machine.natives(call.dtype, call.accumulator)
+        offered = tuple(native for native in natives if native in (library.patterns or natives))
     covering = [one for one in offered if one.covers(pattern)]
     return min(covering, key=lambda one: one.density, default=None)
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nmsim.jit import compiled
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
-__all__ = ["Chip", "Form", "Size", "chip_of", "resolved"]
+__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "resolved"]
 
 TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
 """Columns of a kernel table."""
@@ -44,6 +45,8 @@ class Chip(NamedTuple):
     load, wave, overlap
         Until a stage arrives under load, between two tiles of a slot, and the share of the shorter
         of on-chip and DRAM time that is not hidden: of the closed form, like ``l2_bytes``.
+    l2_kept
+        Bytes that a series of launches may move until L2 begins to lose what it has read.
     throttle, throttle_half
         Slow-down of a long kernel, and when half of it is there.
     latency, queue
@@ -76,6 +79,7 @@ class Chip(NamedTuple):
     start: float = 0.0
     absorbed: float = 0.0
     waiting: float = 1.0
+    l2_kept: float = 0.0
 
 
 class Form(NamedTuple):
@@ -166,4 +170,15 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         start=said["start_us"] * clock,
         absorbed=said["absorbed_mib"] * 2**20,
         waiting=said["results_wait"],
+        l2_kept=machine.l2.mib * 2**20 * machine.l2.kept_share,
     )
+
+
+@compiled
+def held_share(chip: Chip, passed: float) -> float:
+    """Share of what was read that L2 still holds once so many bytes have passed through it.
+
+    All of it up to ``l2_kept``, nothing from the capacity on, in proportion between the two.
+    """
+    lost = max(0.0, passed - chip.l2_kept) / (chip.l2_bytes - chip.l2_kept)
+    return max(0.0, 1 - lost)

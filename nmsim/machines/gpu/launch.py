@@ -164,14 +164,15 @@ def _call(machine: Gpu, pattern: Pattern = DENSE, position: Side | Literal[""] =
 
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
     """What a kernel runs a mask of a pattern as, or of none that it covers, its own; else DENSE."""
-    tried = (pattern, *machine.native)
+    tried = (pattern, *machine.natives(machine.dtype, machine.accumulator))
     runs = (resolve(machine, _call(machine, one, position)).native for one in tried)
     return next((native for native in runs if not native.is_dense), DENSE)
 
 
 def _why_dense(machine: Gpu, broken: str) -> str:
     """Why a mask that no kernel takes runs dense; ``broken`` is said before what there is."""
-    offered = [one for one in machine.native if _kernel_pattern(machine, one, "b") == one]
+    natives = machine.natives(machine.dtype, machine.accumulator)
+    offered = [one for one in natives if _kernel_pattern(machine, one, "b") == one]
     if not machine.native:
         return "the GPU has no sparse instruction"
     if not offered:

@@ -95,10 +95,7 @@ def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray
 
 def _offered(machine: Gpu) -> dict[str, list[str]]:
     """Sparsities of each number format: dense, and native patterns if it has an instruction."""
-    return {
-        dtype: ["dense", *(str(p) for p in machine.native if machine.format(dtype).sparse_macs(p))]
-        for dtype in machine.dtypes
-    }
+    return {dtype: ["dense", *map(str, machine.natives(dtype))] for dtype in machine.dtypes}
 
 
 ROUTINES = Routines(

@@ -43,7 +43,7 @@ class SparseRate(Spec):
 class FormatRate(Spec):
     """A number format and its sums, and what a streaming multiprocessor (SM) makes of them."""
 
-    dtype: str = Field(description="name: fp16, bf16, int8, tf32, fp32")
+    dtype: str = Field(description="name: fp16, bf16, fp8, int8, tf32, int4, fp4, fp32")
     bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an operand's element")
     output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="of an element of C")
     accumulator: str = Field(
@@ -59,6 +59,11 @@ class FormatRate(Spec):
     )
     sparse_rates: tuple[SparseRate, ...] = Field(
         (), description="native patterns that run at another rate than sparse_macs_per_clk"
+    )
+    native: tuple[PatternField, ...] | None = Field(
+        None,
+        description="patterns of the sparse instruction in this format, such as 1:2 of tf32; none "
+        "of them where it takes what is no N:M of elements, such as 4:8 of pairs; null: the GPU's",
     )
 
     def sparse_macs(self, native: Pattern) -> float | None:
@@ -89,12 +94,22 @@ class L2(Spec):
     mib: Positive = Field(description="capacity, MiB")
     gbps: Positive = Field(description="read bandwidth, 1e9 bytes per second")
     latency_clk: Positive = Field(description="load latency, clocks of an SM")
+    kept_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of the capacity up to which a series of launches finds all that it has "
+        "read before, and its results stay to be written over; beyond it that falls in proportion "
+        "to nothing at the capacity. 0: what is read is lost from the first byte on, results leave",
+    )
 
 
 class GpuDram(Spec):
     """Device memory of a GPU: bandwidth and latency of reads."""
 
     gbps: Positive = Field(description="read bandwidth as measured, 1e9 bytes per second")
+    sheet_gbps: Positive | None = Field(
+        None,
+        description="bandwidth that the data sheet prints, 1e9 bytes per second; null: unknown",
+    )
     latency_clk: Positive = Field(description="load latency, clocks of an SM")
 
 
@@ -292,6 +307,12 @@ class Gpu(Machine):
         return next(
             (one for one in named if accumulator and one.accumulator == accumulator), named[0]
         )
+
+    def natives(self, dtype: str, accumulator: str = "") -> tuple[Pattern, ...]:
+        """Patterns that the sparse instruction takes in a number format; none without one."""
+        form = self.format(dtype, accumulator)
+        own = self.native if form.native is None else form.native
+        return tuple(pattern for pattern in own if form.sparse_macs(pattern))
 
     @property
     def output_bits(self) -> int:

@@ -96,7 +96,8 @@ def core_of(
     all_of = [_instruction(machine, dtype, DENSE, form.macs_per_clk)]
     if form.sparse_macs_per_clk:
         rate = form.sparse_macs_per_clk
-        all_of += [_instruction(machine, dtype, native, rate) for native in machine.native]
+        natives = machine.natives(dtype, accumulator)
+        all_of += [_instruction(machine, dtype, native, rate) for native in natives]
     reads = max(REGISTER_READS, *(math.ceil(one.registers / one.cycles) for one in all_of))
     left = [one.cycles - one.registers / reads for one in all_of[1:]]
     selection = max(0.0, min(left, default=0.0))

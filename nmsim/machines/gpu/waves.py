@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form
+from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, held_share
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
@@ -127,7 +127,7 @@ def grid_of(
         slots=slots,
         sms=int(chip.sms),
         read=0.0,
-        written=m * n * form.out * copies,
+        written=m * n * form.out * copies * (1 - _kept(chip, form, sizes)),
         fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
@@ -146,8 +146,17 @@ def held_of(chip: Chip, form: Form, sizes: Sizes) -> float:
     if not form.in_turn:
         return 0.0
     passing = ((a, a + b + c), (b, a + form.in_turn * b + c))
-    held = sum(own * max(0.0, 1 - copies * by / chip.l2_bytes) for own, by in passing)
+    held = sum(own * held_share(chip, copies * by) for own, by in passing)
     return held / (a + b)
+
+
+def _kept(chip: Chip, form: Form, sizes: Sizes) -> float:
+    """Share of C that stays in L2 until the next launch of a series writes it again."""
+    if not form.in_turn or not chip.l2_kept:
+        return 0.0
+    m, n, k, copies = sizes
+    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
+    return held_share(chip, copies * (a + b + c))
 
 
 def _read(

@@ -65,14 +65,15 @@ def _patterns(machine: Gpu, work: SparseGemm) -> Mends:
     """Patterns that the instruction takes and that prune no more than the mask does."""
     masks = [mask for mask in (work.a, work.b) if not mask.is_dense]
     kept = max((mask.pattern.density for mask in masks), default=1.0)
-    for native in machine.native:
+    natives = machine.natives(machine.dtype, machine.accumulator)
+    for native in natives:
         if native.density >= kept and any(mask.pattern != native for mask in masks):
             says = f"masks of {native} (their accuracy is another)"
             yield Mend(says, Effort.SETTING, pattern=str(native))
     for pattern in dict.fromkeys(mask.pattern for mask in masks):
-        if machine.native and pattern not in machine.native:
-            natives = [*map(str, machine.native), str(pattern)]
-            yield Mend(f"instructions for {pattern} as well", Effort.UNITS, {"native": natives})
+        if natives and pattern not in natives:
+            more = [*map(str, machine.native), str(pattern)]
+            yield Mend(f"instructions for {pattern} as well", Effort.UNITS, {"native": more})
 
 
 _FIELDS = {
