@@ -67,6 +67,14 @@ def validate(
     ] = None,
     out: Out = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TABLE,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="Predict by the closed form as a learned residual corrects it, where one does. "
+            "Errors with and without it are told in any case.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
     ] = False,
@@ -74,6 +82,8 @@ def validate(
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
+        if residual:
+            raise SpecError("--residual: corrects GEMMs, expected no table of attention")
         if strict:
             raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
         _attention(measured or [], hardware, by, predictions, out, form)
@@ -81,7 +91,7 @@ def validate(
     files, notes = _tables(measured, hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
-    found = predict(files, hardware, fidelity)
+    found = predict(files, hardware, fidelity, residual=residual)
     if strict:
         raise_first([*found.refused, *found.impossible])
     found.notes[:0] = notes

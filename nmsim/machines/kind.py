@@ -32,10 +32,12 @@ __all__ = [
     "KINDS",
     "Call",
     "CarriedOver",
+    "Described",
     "Engine",
     "Facts",
     "Fidelity",
     "Kind",
+    "Learned",
     "Listing",
     "Machine",
     "Pass",
@@ -301,6 +303,47 @@ class Routines:
     least: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
 
 
+class Described(NamedTuple):
+    """What a closed form thinks of GEMMs, for what is learned of what it lacks.
+
+    Parameters
+    ----------
+    features
+        GEMMs x features, none of them measured.
+    where
+        GEMMs x coordinates of a region (`nmsim.residual.region`), octaves.
+    """
+
+    features: NDArray[np.float32]
+    where: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a kind offers to residuals that are learned of its closed form.
+
+    Parameters
+    ----------
+    attach
+        From a machine and the file of a residual to the machine that is corrected by it.
+    corrects
+        Whether something was learned of a call of such a machine.
+    factors
+        From such a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to what the closed form's
+        times are multiplied by; 1 where nothing was learned.
+    features
+        Names of the features of ``describe``.
+    describe
+        From a machine, a call and sizes to its account of them.
+    """
+
+    attach: Callable[[Any, Path], Any]
+    corrects: Callable[[Any, Call], bool]
+    factors: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
+    features: tuple[str, ...]
+    describe: Callable[[Any, Call, NDArray[np.float64]], Described]
+
+
 class Timeline(NamedTuple):
     """Events of a machine at work on a GEMM (Trace Event Format), and what is said of them."""
 
@@ -367,7 +410,7 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
-    routines, attention, fusion, timeline, explain
+    routines, learned, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -389,6 +432,7 @@ class Kind:
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None
+    learned: Learned | None = None
     attention: AttentionRoutines | None = None
     fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None

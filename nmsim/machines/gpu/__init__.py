@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nmsim.machines.gpu import analytical, cycle
+from nmsim.machines.gpu import cycle
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
@@ -10,6 +10,7 @@ from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import LISTING
 from nmsim.machines.gpu.launch import stored
+from nmsim.machines.gpu.learned import correction
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
@@ -33,9 +34,10 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={
             "cycle": Engine(
-                cycle.simulate, "GPU with tensor cores, tiles cycle by cycle and waves"
+                correction.physics_alone(cycle.simulate),
+                "GPU with tensor cores, tiles cycle by cycle and waves",
             ),
-            "analytical": Engine(analytical.simulate, "GPU with tensor cores, closed forms"),
+            "analytical": Engine(correction.simulate, "GPU with tensor cores, closed forms"),
         },
         stored=stored,
         pass_us=_pass_us,
@@ -48,7 +50,10 @@ KINDS.add(
         other_names=("tensor-core",),
         facts=facts,
         listings={"kernels": LISTING, "attention": ATTENTION_LISTING},
+        own_columns=correction.COLUMNS,
+        columns=lambda _machine, _work, result: dict(result.own),
         routines=ROUTINES,
+        learned=correction.LEARNED,
         attention=ATTENTION,
         fusion=FUSION,
         timeline=timeline,
