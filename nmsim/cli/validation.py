@@ -82,10 +82,7 @@ def validate(
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
-        if residual:
-            raise SpecError("--residual: corrects GEMMs, expected no table of attention")
-        if strict:
-            raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
+        _of_gemms_alone(strict=strict, residual=residual)
         _attention(measured or [], hardware, by, predictions, out, form)
         return
     files, notes = _tables(measured, hardware)
@@ -108,6 +105,14 @@ def validate(
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _of_gemms_alone(*, strict: bool, residual: bool) -> None:
+    """Refuse what means nothing to tables of attention."""
+    if residual:
+        raise SpecError("--residual: corrects GEMMs, expected no table of attention")
+    if strict:
+        raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
 
 
 def _tables(

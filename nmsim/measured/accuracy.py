@@ -88,8 +88,10 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
 
 def _ratios(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Predicted over measured times, and those that a residual corrects (NaN where none does)."""
-    measured = table["measured_us"].to_numpy()
-    return table["ratio"].to_numpy(), table["residual_us"].to_numpy() / measured
+    ratio = table["ratio"].to_numpy()
+    if "residual_us" not in table:
+        return ratio, np.full(len(table), np.nan)
+    return ratio, table["residual_us"].to_numpy() / table["measured_us"].to_numpy()
 
 
 def _residual_errors(corrected: NDArray[np.float64]) -> dict[str, float | None]:

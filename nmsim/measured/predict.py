@@ -146,8 +146,8 @@ class Predicted:
     ----------
     table
         Of the rows that are judged: all columns of the files as text; and, as what they are:
-        ``machine``, ``measured_us``, ``predicted_us``, ``ratio``, ``physics_us``, ``residual_us``
-        (corrected by the machine's learned residual; NaN where there is none), ``size``, ``m_class``,
+        ``machine``, ``measured_us``, ``predicted_us``, ``ratio``, ``size``, ``m_class``,
+        ``physics_us``, ``residual_us`` (as a learned residual corrects it, else NaN),
         ``conditions``, ``shapes`` ("calibration" or "held out"), ``floor_us``, ``possible``,
         ``file``, ``line``; and of the account of its kind of machine: ``model_kernel``, ``split``,
         ``tiles``, ``waves`` and ``bound``.
