@@ -174,6 +174,20 @@ def test_a_shipped_residual_is_small_and_does_what_its_report_says(name):
             assert one["residual_mape"] < one["physics_mape"]
 
 
+def test_the_docs_have_the_figures_of_the_reports():
+    text = Path(__file__).parents[1].joinpath("docs/residual.md").read_text(encoding="utf-8")
+    for name in SHIPPED:
+        for errors in read_residual(residual_path(name)).report["errors"].values():
+            for one in errors:
+                before, after = (
+                    f"{100 * one[key]:.1f}" for key in ("physics_mape", "residual_mape")
+                )
+                table = one["file"].partition(".")[0]
+                held = f"| {table} | {one['rows']:,} | {before} | {after} | "
+                seen = rf"\| {table} \|.*\| {before} → {after} \|"
+                assert held in text if one["shapes"] == "held out" else re.search(seen, text)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize(
     "size",
