@@ -16,7 +16,7 @@ from nmsim.measured.cuda import open_device
 from nmsim.measured.predict import call_of, impossible, shipped
 from nmsim.measured.residual import fit_residual
 from nmsim.measured.routines import routines_of
-from nmsim.measured.tables import MeasuredTable, read_measured
+from nmsim.measured.tables import read_measured
 from nmsim.measured.timing import grid, measure
 from nmsim.measured.weight_shapes import held_out
 from nmsim.residual.file import Residual, beside, write_residual
@@ -79,11 +79,10 @@ def calibrate_machine(
     beside_it = residual_path(hardware) if out is None else beside(out)
     if residual and beside_it.exists() and not overwrite:
         raise SpecError(f"{beside_it}: is there, expected --overwrite to replace it")
-    tables = [read_measured(path) for path in measured or ()]
     if out is not None:
         source = ", ".join(path.name for path in measured or ())
         source += "" if all_shapes else ", weight shapes of calibration"
-        rows = _measured(machine, tables, all_shapes=all_shapes)
+        rows = _measured(machine, measured or (), all_shapes=all_shapes)
         with progress("fitting", holdouts + 1) as step:
             machine = calibrate(
                 machine,
@@ -98,7 +97,7 @@ def calibrate_machine(
         show_facts(_report(machine))
         tell(f"wrote {out}")
     if residual:
-        tables = tables or shipped(hardware)[0]
+        tables = [read_measured(path) for path in measured or ()] or shipped(hardware)[0]
         found = fit_residual(machine, tables, all_shapes=all_shapes, seed=seed)
         write_residual(beside_it, found)
         show_facts(_residual_report(found))
@@ -118,11 +117,12 @@ def _residual_report(found: Residual) -> Facts:
 
 
 def _measured(
-    machine: Machine, tables: Sequence[MeasuredTable], *, all_shapes: bool
+    machine: Machine, paths: Sequence[Path], *, all_shapes: bool
 ) -> list[MeasuredRoutine]:
     """Rows to be fitted to; impossible ones are told and left out."""
     found = []
-    for rows in tables:
+    for path in paths:
+        rows = read_measured(path)
         fit = np.ones(len(rows), bool) if all_shapes else ~held_out(*rows.sizes[:, 1:3].T)
         for wrong in impossible(rows, machine):
             tell(f"nmsim: {rows.fault(wrong.row, wrong.why)}: left out")
