@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nmsim.machines.gpu import cycle
+from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
@@ -37,7 +37,9 @@ KINDS.add(
                 correction.physics_alone(cycle.simulate),
                 "GPU with tensor cores, tiles cycle by cycle and waves",
             ),
-            "analytical": Engine(correction.simulate, "GPU with tensor cores, closed forms"),
+            "analytical": Engine(
+                correction.corrected(analytical.simulate), "GPU with tensor cores, closed forms"
+            ),
         },
         stored=stored,
         pass_us=_pass_us,

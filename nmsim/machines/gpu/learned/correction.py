@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.machines.gpu import analytical
 from nmsim.machines.gpu.analytical import times
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.learned.features import FEATURES, describe
@@ -25,7 +24,9 @@ from nmsim.mask import SparseGemm
 from nmsim.residual.file import Correction, read_residual
 from nmsim.result import Column, Result, optional_column
 
-__all__ = ["COLUMNS", "LEARNED", "attach", "factors", "physics_alone", "simulate"]
+__all__ = ["COLUMNS", "LEARNED", "attach", "corrected", "factors", "physics_alone"]
+
+Simulate = Callable[[Gpu, SparseGemm, Sample | None], Result]
 
 COLUMNS: tuple[Column, ...] = (
     optional_column("residual", "", "learned residual that corrects the cycles"),
@@ -95,23 +96,27 @@ def factors(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.
     return np.maximum(found, floor)
 
 
-def simulate(machine: Gpu, work: SparseGemm, sample: Sample | None = None) -> Result:
-    """What a sparse GEMM costs by the closed form, corrected where the machine has a residual."""
-    result = analytical.simulate(machine, work, sample)
-    if not machine.residual:
-        return result
-    factor = _of_dense(machine, work)
-    own = {"residual": Path(machine.residual).name.partition(".")[0], "residual_factor": factor}
-    cycles = max(1, round(result.cycles * factor))
-    compute = min(result.compute_cycles, cycles)
-    tried = result.mask_cycles
-    return replace(
-        result,
-        compute_cycles=compute,
-        stall_cycles=cycles - compute,
-        mask_cycles=None if tried is None else max(1, round(tried * factor)),
-        own={**result.own, **own},
-    )
+def corrected(engine: Simulate) -> Simulate:
+    """An engine of the closed form whose cycles are corrected where the machine has a residual."""
+
+    def simulated(machine: Gpu, work: SparseGemm, sample: Sample | None = None) -> Result:
+        result = engine(machine, work, sample)
+        if not machine.residual:
+            return result
+        factor = _of_dense(machine, work)
+        name = Path(machine.residual).name.partition(".")[0]
+        cycles = max(1, round(result.cycles * factor))
+        compute = min(result.compute_cycles, cycles)
+        tried = result.mask_cycles
+        return replace(
+            result,
+            compute_cycles=compute,
+            stall_cycles=cycles - compute,
+            mask_cycles=None if tried is None else max(1, round(tried * factor)),
+            own={**result.own, "residual": name, "residual_factor": factor},
+        )
+
+    return simulated
 
 
 def _of_dense(machine: Gpu, work: SparseGemm) -> float:
@@ -128,10 +133,8 @@ def _factor(machine: Gpu, size: tuple[int, int, int, int]) -> float:
     return float(factors(machine, call, np.array([size], np.float64))[0])
 
 
-def physics_alone(
-    engine: Callable[[Gpu, SparseGemm, Sample | None], Result],
-) -> Callable[[Gpu, SparseGemm, Sample | None], Result]:
-    """An engine that a residual was not fitted to: it refuses a machine that has one."""
+def physics_alone(engine: Simulate) -> Simulate:
+    """An engine that no residual was fitted to: it refuses a machine that has one."""
 
     def simulated(machine: Gpu, work: SparseGemm, sample: Sample | None = None) -> Result:
         if machine.residual:
