@@ -24,6 +24,7 @@ from nmsim.machines.step import Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
+from nmsim.residual.file import Correction
 from nmsim.result import Column, Result
 from nmsim.spec import Spec
 
@@ -331,6 +332,9 @@ class Learned:
     factors
         From such a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to what the closed form's
         times are multiplied by; 1 where nothing was learned.
+    applied
+        The same of a correction (`nmsim.residual.file`) that is not attached, and a call that it
+        was learned of.
     features
         Names of the features of ``describe``.
     describe
@@ -340,6 +344,7 @@ class Learned:
     attach: Callable[[Any, Path], Any]
     corrects: Callable[[Any, Call], bool]
     factors: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
+    applied: Callable[[Any, Correction, Call, NDArray[np.float64]], NDArray[np.float64]]
     features: tuple[str, ...]
     describe: Callable[[Any, Call, NDArray[np.float64]], Described]
 

@@ -211,7 +211,8 @@ def _fit(
 
     found = corrected(seen)
     ratio = physics / rows.times
-    errors = _errors(rows, ratio, ratio * found.factors(features, where))
+    factors = learned.applied(machine, found, rows.call, rows.sizes)
+    errors = _errors(rows, ratio, ratio * factors)
     _require_gain(machine, rows, errors)
     return corrected(np.ones(len(seen), bool)) if all_shapes else found, errors
 

@@ -24,7 +24,7 @@ from nmsim.mask import SparseGemm
 from nmsim.residual.file import Correction, read_residual
 from nmsim.result import Column, Result, optional_column
 
-__all__ = ["COLUMNS", "LEARNED", "attach", "corrected", "factors", "physics_alone"]
+__all__ = ["COLUMNS", "LEARNED", "applied", "attach", "corrected", "factors", "physics_alone"]
 
 Simulate = Callable[[Gpu, SparseGemm, Sample | None], Result]
 
@@ -77,8 +77,7 @@ def _correction(machine: Gpu, call: Call) -> Correction | None:
 def factors(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """By what the closed form's times of GEMMs of a call are corrected.
 
-    1 where nothing was learned of the call, and beyond the region of what was. No corrected time is
-    shorter than bytes and MACs allow.
+    1 where nothing was learned of the call, and beyond the region of what was.
 
     Parameters
     ----------
@@ -86,8 +85,16 @@ def factors(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.
         GEMMs x 4: M, N, K and copies in one launch.
     """
     one = _correction(machine, call)
-    if one is None:
-        return np.ones(len(sizes))
+    return np.ones(len(sizes)) if one is None else applied(machine, one, call, sizes)
+
+
+def applied(
+    machine: Gpu, one: Correction, call: Call, sizes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The factors of a correction that was learned of a call.
+
+    No corrected time is shorter than bytes and MACs allow.
+    """
     seen = _call(call.dtype, one)
     features, where = describe(machine, seen, sizes)
     found = one.factors(features, where)
@@ -150,6 +157,7 @@ LEARNED = Learned(
     attach=attach,
     corrects=lambda machine, call: _correction(machine, call) is not None,
     factors=factors,
+    applied=applied,
     features=FEATURES,
     describe=describe,
 )
