@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 __all__ = ["MARGIN", "NEAR", "STANDINGS", "Region", "sizes_in_octaves"]
 
@@ -76,9 +75,9 @@ class Region:
 
     def standing(self, where: Values) -> NDArray[np.str_]:
         """A word of ``STANDINGS`` for each GEMM: ``beyond`` is where the weight is 0."""
-        distance, _ = cKDTree(self.points).query(where[:, :3], p=np.inf)
+        near = [np.abs(self.points - one).max(axis=1).min() <= NEAR for one in where[:, :3]]
         beyond = self.outside(where) >= MARGIN
-        return np.array(STANDINGS)[np.where(beyond, 2, np.where(distance <= NEAR, 0, 1))]
+        return np.array(STANDINGS)[np.where(beyond, 2, np.where(near, 0, 1))]
 
 
 _STEPS = 16
