@@ -289,6 +289,19 @@ def test_a_residual_that_does_not_fit_is_refused(said, why):
         next(both(**said))
 
 
+def test_a_residual_that_a_field_names_is_held_to_the_same():
+    own = {"residual": str(residual_path(A100))}
+    run = {"hardware": A100, "fidelity": "analytical", "recipe": "asp"}
+    named = nmsim.simulate("gemm:512x4096x4096", overrides=own, **run)
+    assert named["cycles"].tolist() == next(both())["cycles"].tolist()
+    for change, why in (
+        ({"dram.gbps": 900}, "was fitted to other constants"),
+        ({"residual": str(residual_path("h200"))}, "fitted to other constants|does not have"),
+    ):
+        with pytest.raises(SpecError, match=why):
+            nmsim.simulate("gemm:512x4096x4096", overrides={**own, **change}, **run)
+
+
 def test_validate_tells_both_errors_and_writes_what_was_asked_for(monkeypatch, tmp_path, capsys):
     lines = [HEADER]
     lines += [

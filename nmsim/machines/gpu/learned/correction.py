@@ -21,7 +21,7 @@ from nmsim.machines.gpu.routines import least_times
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Learned, Sample
 from nmsim.mask import SparseGemm
-from nmsim.residual.file import Correction, read_residual
+from nmsim.residual.file import Correction, Residual, read_residual
 from nmsim.result import Column, Result, optional_column
 
 __all__ = ["COLUMNS", "LEARNED", "applied", "attach", "corrected", "factors", "physics_alone"]
@@ -47,7 +47,13 @@ def attach(machine: Gpu, path: Path) -> Gpu:
     SpecError
         if the file is no residual, sees other features, or was fitted to other constants.
     """
-    residual = read_residual(path)
+    _check(machine, path, read_residual(path))
+    return machine.model_copy(update={"residual": str(path)})
+
+
+@lru_cache(maxsize=64)
+def _check(machine: Gpu, path: Path, residual: Residual) -> None:
+    """Refuse a residual that sees other features, or was fitted to other constants."""
     again = "fit it again: nmsim calibrate --residual"
     if residual.features != FEATURES:
         raise SpecError(f"{path}: its features are not those of this version, {again}")
@@ -59,7 +65,6 @@ def attach(machine: Gpu, path: Path) -> Gpu:
             raise SpecError(
                 f"{path}: was fitted to other constants than {machine.name} has, {again}"
             )
-    return machine.model_copy(update={"residual": str(path)})
 
 
 def _call(dtype: str, one: Correction) -> Call:
@@ -70,7 +75,10 @@ def _correction(machine: Gpu, call: Call) -> Correction | None:
     """What was learned of a call: dense, in this format, by this library's own choice of kernel."""
     if not machine.residual or not call.pattern.is_dense or call.kernel or machine.kernel:
         return None
-    one = read_residual(Path(machine.residual)).corrections.get(call.dtype)
+    path = Path(machine.residual)
+    residual = read_residual(path)
+    _check(machine, path, residual)
+    one = residual.corrections.get(call.dtype)
     return one if one and resolve(machine, call).library.library == one.library else None
 
 
