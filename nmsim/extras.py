@@ -11,7 +11,10 @@ from nmsim.errors import MissingExtra
 
 __all__ = ["extra"]
 
-NEEDS = {"calibrate": "calibrating needs cmaes", "torch": "measuring needs PyTorch"}
+NEEDS = {
+    "calibrate": "calibrating needs cmaes and scikit-learn",
+    "torch": "measuring needs PyTorch",
+}
 """What each extra of ``pyproject.toml`` that nmsim itself imports is for, by its name."""
 
 

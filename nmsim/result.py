@@ -156,7 +156,7 @@ class Result:
     parts: Parts | None = None
     partition: str = ""
     idle_cycles: int = 0
-    own: Mapping[str, int] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cycles(self) -> int:

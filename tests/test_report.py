@@ -166,6 +166,7 @@ class TestFrame:
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
         words = ("survivors", "compressed", "chosen", "mask_work", "number_format", "partition")
+        words += ("residual",)
         records = report.records(frame(made))
         assert records == [
             {

@@ -8,15 +8,18 @@ import numpy as np
 import typer
 
 from nmsim.cli.console import progress, show_facts, tell
-from nmsim.machines import HARDWARE, Machine, load_hardware
+from nmsim.errors import SpecError
+from nmsim.machines import HARDWARE, Machine, load_hardware, residual_path
 from nmsim.machines.fit import FitError
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
-from nmsim.measured.predict import call_of, impossible
+from nmsim.measured.predict import call_of, impossible, shipped
+from nmsim.measured.residual import fit_residual
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import read_measured
 from nmsim.measured.timing import grid, measure
 from nmsim.measured.weight_shapes import held_out
+from nmsim.residual.file import Residual, beside, write_residual
 
 __all__ = ["calibrate_machine", "measure_gemms"]
 
@@ -24,11 +27,23 @@ Facts = list[tuple[str, str]]
 
 
 def calibrate_machine(
-    measured: Annotated[list[Path], typer.Argument(metavar="MEASURED.csv ...")],
     hardware: Annotated[
         str, typer.Option(metavar="H", help="The GPU whose fitted fields are to be set.")
     ],
-    out: Annotated[Path, typer.Option(metavar="H2.yaml", help="The new machine file.")],
+    measured: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MEASURED.csv ...]",
+            help="Measured times; with --residual, without a file: those that ship with nmsim.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="H2.yaml",
+            help="The new machine file. With --residual it may be left out: the constants stand.",
+        ),
+    ] = None,
     holdouts: Annotated[
         int, typer.Option(min=2, help="Parts of the weight shapes, each held out once.")
     ] = 5,
@@ -36,33 +51,69 @@ def calibrate_machine(
         int, typer.Option(min=1, help="Of the search of each fit, at most.")
     ] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Of the parts and of the search.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace H2.yaml.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace H2.yaml, or the residual beside H.")
+    ] = False,
     all_shapes: Annotated[
         bool,
         typer.Option(
             "--all-shapes", help="Fit to the weight shapes, too, that validate calls held out."
         ),
     ] = False,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="Learn what the closed form lacks of dense GEMMs, and write it beside H2.yaml, or "
+            "beside H itself, as NAME.residual.npz.",
+        ),
+    ] = False,
 ) -> None:
     """Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`)."""
     machine = load_hardware(hardware)
     routines_of(machine)
-    rows = _measured(machine, measured, all_shapes=all_shapes)
-    source = ", ".join(path.name for path in measured)
-    source += "" if all_shapes else ", weight shapes of calibration"
-    with progress("fitting", holdouts + 1) as step:
-        fitted = calibrate(
-            machine,
-            rows,
-            source=source,
-            holdouts=holdouts,
-            generations=generations,
-            seed=seed,
-            progress=lambda _: step(),
+    if out is None and not residual:
+        raise SpecError("calibrate: expected --out H2.yaml, or --residual")
+    if not measured and not residual:
+        raise SpecError("calibrate: expected a file of measured times")
+    beside_it = residual_path(hardware) if out is None else beside(out)
+    if residual and beside_it.exists() and not overwrite:
+        raise SpecError(f"{beside_it}: is there, expected --overwrite to replace it")
+    if out is not None:
+        source = ", ".join(path.name for path in measured or ())
+        source += "" if all_shapes else ", weight shapes of calibration"
+        rows = _measured(machine, measured or (), all_shapes=all_shapes)
+        with progress("fitting", holdouts + 1) as step:
+            machine = calibrate(
+                machine,
+                rows,
+                source=source,
+                holdouts=holdouts,
+                generations=generations,
+                seed=seed,
+                progress=lambda _: step(),
+            )
+        write_machine(HARDWARE.path(hardware), machine, out, overwrite=overwrite)
+        show_facts(_report(machine))
+        tell(f"wrote {out}")
+    if residual:
+        tables = [read_measured(path) for path in measured or ()] or shipped(hardware)[0]
+        found = fit_residual(machine, tables, all_shapes=all_shapes, seed=seed)
+        write_residual(beside_it, found)
+        show_facts(_residual_report(found))
+        tell(f"wrote {beside_it}")
+
+
+def _residual_report(found: Residual) -> Facts:
+    return [
+        (
+            f"{dtype}, {Path(one['file']).name}",
+            f"{one['rows']:,} rows, {one['shapes']}: MAPE {one['physics_mape']:.1%} -> "
+            f"{one['residual_mape']:.1%}" + ", of another run" * bool(one["run"]),
         )
-    write_machine(HARDWARE.path(hardware), fitted, out, overwrite=overwrite)
-    show_facts(_report(fitted))
-    tell(f"wrote {out}")
+        for dtype, errors in found.report["errors"].items()
+        for one in errors
+    ]
 
 
 def _measured(

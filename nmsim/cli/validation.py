@@ -67,6 +67,14 @@ def validate(
     ] = None,
     out: Out = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TABLE,
+    residual: Annotated[
+        bool,
+        typer.Option(
+            "--residual",
+            help="Predict by the closed form as a learned residual corrects it, where one does. "
+            "Errors with and without it are told in any case.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
     ] = False,
@@ -74,14 +82,13 @@ def validate(
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
-        if strict:
-            raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
+        _of_gemms_alone(strict=strict, residual=residual)
         _attention(measured or [], hardware, by, predictions, out, form)
         return
     files, notes = _tables(measured, hardware)
     if predictions is not None:
         refuse_predictions(predictions, files)
-    found = predict(files, hardware, fidelity)
+    found = predict(files, hardware, fidelity, residual=residual)
     if strict:
         raise_first([*found.refused, *found.impossible])
     found.notes[:0] = notes
@@ -98,6 +105,14 @@ def validate(
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _of_gemms_alone(*, strict: bool, residual: bool) -> None:
+    """Refuse what means nothing to tables of attention."""
+    if residual:
+        raise SpecError("--residual: corrects GEMMs, expected no table of attention")
+    if strict:
+        raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
 
 
 def _tables(

@@ -7,7 +7,7 @@ own need not stand in the installation.
 
 import sys
 
-from nmsim.machines.catalog import HARDWARE, load_hardware
+from nmsim.machines.catalog import HARDWARE, load_hardware, residual_path, with_residual
 from nmsim.machines.folders import import_kinds
 from nmsim.machines.kind import (
     FIDELITIES,
@@ -53,9 +53,11 @@ __all__ = [
     "dense_run",
     "kind_of",
     "load_hardware",
+    "residual_path",
     "simulate",
     "simulate_dense",
     "stored",
+    "with_residual",
 ]
 
 import_kinds(sys.modules[__name__])

@@ -8,13 +8,14 @@ from typing import Any
 
 from nmsim.errors import NmsimError, SpecError, UnknownName
 from nmsim.machines.document import inherited, laid_over
-from nmsim.machines.kind import KINDS, Machine
+from nmsim.machines.kind import KINDS, Machine, kind_of
 from nmsim.machines.measured_as import letters
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
+from nmsim.residual.file import beside
 from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
 
-__all__ = ["HARDWARE", "Hardware", "load_hardware"]
+__all__ = ["HARDWARE", "Hardware", "load_hardware", "residual_path", "with_residual"]
 
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -206,3 +207,32 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
     return _validated(document, where)
+
+
+def residual_path(hardware: str | Path | Machine) -> Path:
+    """Where the learned residual of a machine stands, or would: beside its file."""
+    name = hardware.name if isinstance(hardware, Machine) else hardware
+    return beside(HARDWARE.path(name))
+
+
+def with_residual(machine: Machine, hardware: str | Path | Machine) -> Machine:
+    """A machine, corrected by the residual that stands beside its file.
+
+    Parameters
+    ----------
+    hardware
+        What the machine was loaded from.
+
+    Raises
+    ------
+    SpecError
+        if there is none, or if it is not one of this machine.
+    """
+    learned, path = kind_of(machine).learned, residual_path(hardware)
+    if learned is None or not path.is_file():
+        raise SpecError(
+            f"{machine.name}: no learned residual of it ({path.name}), expected one beside its "
+            "file, as `nmsim calibrate --residual` fits it"
+        )
+    corrected: Machine = learned.attach(machine, path)
+    return corrected

@@ -25,6 +25,7 @@ from nmsim.machines.step import Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
+from nmsim.residual.file import Correction
 from nmsim.result import Column, Result
 from nmsim.spec import Spec
 
@@ -33,10 +34,12 @@ __all__ = [
     "KINDS",
     "Call",
     "CarriedOver",
+    "Described",
     "Engine",
     "Facts",
     "Fidelity",
     "Kind",
+    "Learned",
     "Listing",
     "Machine",
     "Pass",
@@ -326,6 +329,51 @@ class Routines:
     least: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
 
 
+class Described(NamedTuple):
+    """What a closed form thinks of GEMMs, for what is learned of what it lacks.
+
+    Parameters
+    ----------
+    features
+        GEMMs x features, none of them measured.
+    where
+        GEMMs x coordinates of a region (`nmsim.residual.region`), octaves.
+    """
+
+    features: NDArray[np.float32]
+    where: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a kind offers to residuals that are learned of its closed form.
+
+    Parameters
+    ----------
+    attach
+        From a machine and the file of a residual to the machine that is corrected by it.
+    corrects
+        Whether something was learned of a call of such a machine.
+    factors
+        From such a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to what the closed form's
+        times are multiplied by; 1 where nothing was learned.
+    applied
+        The same of a correction (`nmsim.residual.file`) that is not attached, and a call that it
+        was learned of.
+    features
+        Names of the features of ``describe``.
+    describe
+        From a machine, a call and sizes to its account of them.
+    """
+
+    attach: Callable[[Any, Path], Any]
+    corrects: Callable[[Any, Call], bool]
+    factors: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
+    applied: Callable[[Any, Correction, Call, NDArray[np.float64]], NDArray[np.float64]]
+    features: tuple[str, ...]
+    describe: Callable[[Any, Call, NDArray[np.float64]], Described]
+
+
 class Timeline(NamedTuple):
     """Events of a machine at work on a GEMM (Trace Event Format), and what is said of them."""
 
@@ -395,7 +443,7 @@ class Kind:
     choices
         What of a machine chooses among ways to run a GEMM, in a few words for who reads a result;
         raises NmsimError if there is no such. "": nothing that a run could set.
-    routines, attention, fusion, timeline, explain
+    routines, learned, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
 
@@ -418,6 +466,7 @@ class Kind:
     listings: Mapping[str, Listing] = field(default_factory=dict)
     choices: Callable[[Any], str] = lambda _machine: ""
     routines: Routines | None = None
+    learned: Learned | None = None
     attention: AttentionRoutines | None = None
     fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None

@@ -75,17 +75,30 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
         if name not in table:
             raise unknown_name("column", name, map(str, table.columns))
         texts = table[name].fillna("").astype(str).to_numpy()
-        ratios = table["ratio"].to_numpy()
         codes, values = pd.factorize(texts)
-        parts = np.split(
-            ratios[np.argsort(codes, kind="stable")], np.cumsum(np.bincount(codes))[:-1]
-        )
+        order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]
+        both = (np.split(column[order], ends) for column in _ratios(table))
         one = [
-            {"by": name, "group": value, **errors(part)}
-            for value, part in zip(map(str, values), parts, strict=True)
+            {"by": name, "group": value, **errors(part), **_residual_errors(corrected)}
+            for value, part, corrected in zip(map(str, values), *both, strict=True)
         ]
         found += sorted(one, key=_in_order)
     return found
+
+
+def _ratios(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predicted over measured times, and those that a residual corrects (NaN where none does)."""
+    ratio = table["ratio"].to_numpy()
+    if "residual_us" not in table:
+        return ratio, np.full(len(table), np.nan)
+    return ratio, table["residual_us"].to_numpy() / table["measured_us"].to_numpy()
+
+
+def _residual_errors(corrected: NDArray[np.float64]) -> dict[str, float | None]:
+    """Errors with the residual, of a group of which it corrects every row; else None."""
+    whole = bool(len(corrected)) and not np.isnan(corrected).any()
+    found = errors(corrected) if whole else {}
+    return {f"residual_{name}": found.get(name) for name in ("mape", "bias")}
 
 
 _TABLE = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
@@ -93,9 +106,14 @@ _TABLE = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
 
 def by_table(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Errors of each source under each condition, of calibration and held-out shapes apart."""
-    parts = table.groupby(list(_TABLE), sort=False)["ratio"]
+    ratio, corrected = _ratios(table)
+    parts = table.assign(ratio=ratio, corrected=corrected).groupby(list(_TABLE), sort=False)
     found = [
-        {**dict(zip(_TABLE, map(str, key), strict=True)), **errors(part.to_numpy())}
+        {
+            **dict(zip(_TABLE, map(str, key), strict=True)),
+            **errors(part["ratio"].to_numpy()),
+            **_residual_errors(part["corrected"].to_numpy()),
+        }
         for key, part in parts
         if isinstance(key, tuple)
     ]
@@ -120,7 +138,8 @@ _TWIN = ["source", "gpu", "variant", "dtype_in", "m", "n", "k", "batch"]
 def speedups(table: pd.DataFrame) -> pd.DataFrame:
     """Sparse rows that have a dense twin: same source, GPU, number format and sizes.
 
-    Of several dense twins the median counts.
+    Of several dense twins the median counts. Both sides are the physics': of sparse times no
+    residual is learned, and one that corrects the dense side alone would tilt every ratio.
 
     Returns
     -------
@@ -128,6 +147,7 @@ def speedups(table: pd.DataFrame) -> pd.DataFrame:
         the sparse rows with ``measured_speedup``, ``predicted_speedup``, their ``ratio``, and
         ``right``: whether both are on the same side of 1.
     """
+    table = table.assign(predicted_us=table["physics_us"])
     dense = table["sparsity"] == "dense"
     twins = table[dense].groupby(_TWIN, as_index=False)[["measured_us", "predicted_us"]].median()
     pairs = table[~dense].merge(twins, on=_TWIN, suffixes=("", "_dense"))
@@ -163,6 +183,7 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
     columns = [by] if by is not None else [name for name in GROUPED if name in table]
     return {
         **errors(table["ratio"].to_numpy()),
+        "residual": _with_residual(table),
         "fidelity": found.fidelity,
         "machines": list(dict.fromkeys(table["machine"])),
         "files": list(dict.fromkeys(table["file"])),
@@ -176,6 +197,18 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
         "impossible": _impossible_errors(table),
         "noise": NOISE,
         "notes": found.notes,
+    }
+
+
+def _with_residual(table: pd.DataFrame) -> dict[str, Any] | None:
+    """Errors of the rows that a learned residual corrects, with it and without; None: of none."""
+    own = table[table["residual_us"].notna()]
+    if not len(own):
+        return None
+    measured = own["measured_us"]
+    return {
+        **errors((own["residual_us"] / measured).to_numpy()),
+        "physics": errors((own["physics_us"] / measured).to_numpy()),
     }
 
 

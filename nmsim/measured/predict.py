@@ -12,8 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nmsim.errors import SpecError
-from nmsim.machines import HARDWARE, Call, Machine, load_hardware
+from nmsim.errors import SpecError, UnknownName
+from nmsim.machines import (
+    HARDWARE,
+    Call,
+    Machine,
+    kind_of,
+    load_hardware,
+    residual_path,
+    with_residual,
+)
 from nmsim.machines.measured_as import MeasuredAs, letters
 from nmsim.measured.calibrate import SIZES
 from nmsim.measured.plausible import faster_than_possible, not_growing
@@ -139,6 +147,7 @@ class Predicted:
     table
         Of the rows that are judged: all columns of the files as text; and, as what they are:
         ``machine``, ``measured_us``, ``predicted_us``, ``ratio``, ``size``, ``m_class``,
+        ``physics_us``, ``residual_us`` (as a learned residual corrects it, else NaN),
         ``conditions``, ``shapes`` ("calibration" or "held out"), ``floor_us``, ``possible``,
         ``file``, ``line``; and of the account of its kind of machine: ``model_kernel``, ``split``,
         ``tiles``, ``waves`` and ``bound``.
@@ -168,6 +177,8 @@ def predict(
     files: Sequence[MeasuredTable],
     hardware: str | None = None,
     fidelity: str = "analytical",
+    *,
+    residual: bool = False,
 ) -> Predicted:
     """Predict the time of every row of measured tables, as the model of a machine has it.
 
@@ -177,17 +188,23 @@ def predict(
     ----------
     hardware
         Machine to predict all rows on; None: the one that each row was measured on.
+    residual
+        Whether ``predicted_us`` is the time that a learned residual corrects, where one does.
 
     Raises
     ------
     SpecError
-        of a machine that is no GPU; naming file, line and reason, if no row is left to be judged.
+        of a machine that is no GPU; naming file, line and reason, if no row is left to be judged;
+        if corrected times are asked for and no residual has any.
     """
     machines = {} if hardware is None else {hardware: _measured(hardware)}
-    parts = [_OfFile(rows, hardware, fidelity, machines).predicted() for rows in files]
+    asked = _Asked(hardware, fidelity, residual)
+    parts = [_OfFile(rows, asked, machines).predicted() for rows in files]
     refused = [(rows, part.refused) for rows, part in zip(files, parts, strict=True)]
     if not any(len(part.table) for part in parts):
         raise_first(refused)
+    if residual and not any(part.table["residual_us"].notna().any() for part in parts):
+        raise SpecError(_none_corrected(machines, fidelity))
     notes: dict[str, int] = {}
     for text, count in (item for part in parts for item in part.notes.items()):
         notes[text] = notes.get(text, 0) + count
@@ -238,20 +255,30 @@ class _Part(NamedTuple):
     impossible: tuple[Refusal, ...]
 
 
+def _none_corrected(machines: Mapping[str, Machine], fidelity: str) -> str:
+    if fidelity != "analytical":
+        return f"residual corrects the closed form, expected fidelity analytical, not {fidelity}"
+    return f"residual: expected dense rows of which one was learned ({', '.join(machines)})"
+
+
+class _Asked(NamedTuple):
+    """What is asked of every file."""
+
+    hardware: str | None
+    fidelity: str
+    residual: bool
+
+
 class _OfFile:
     """Predicts a file, routine by routine."""
 
-    def __init__(
-        self,
-        rows: MeasuredTable,
-        hardware: str | None,
-        fidelity: str,
-        machines: dict[str, Machine],
-    ) -> None:
+    def __init__(self, rows: MeasuredTable, asked: _Asked, machines: dict[str, Machine]) -> None:
         self.rows = rows
-        self.hardware = hardware
-        self.fidelity = fidelity
+        self.hardware = asked.hardware
+        self.fidelity = asked.fidelity
+        self.residual = asked.residual
         self.machines = machines
+        self.corrected = np.full(len(rows), np.nan)
         self.times = np.full(len(rows), np.nan)
         self.names = np.empty(len(rows), object)
         self.accounts: dict[str, NDArray[Any]] = {}
@@ -270,10 +297,13 @@ class _OfFile:
             except SpecError as error:
                 self.wrong |= dict.fromkeys(at.tolist(), str(error))
         usable = np.flatnonzero(~np.isnan(self.times))
+        physics = self.times
+        if self.residual:
+            self.times = np.where(np.isnan(self.corrected), physics, self.corrected)
         sound = usable[[row not in self.impossible for row in usable.tolist()]]
         self.impossible |= not_growing(rows, sound)
         return _Part(
-            self._table(usable),
+            self._table(usable, physics),
             self.times,
             self.notes,
             _sorted(self.wrong),
@@ -293,7 +323,10 @@ class _OfFile:
         routines = routines_of(machine)
         held = routines.under(machine, routine.conditions)
         sizes = rows.sizes[at]
-        self.times[at] = routines.times(held, call, sizes, self.fidelity) + rows.host_us[at]
+        physics = routines.times(held, call, sizes, self.fidelity)
+        self.times[at] = physics + rows.host_us[at]
+        if self.fidelity == "analytical" and routine.conditions == "free":
+            self._correct(machine, call, at, physics)
         for column, values in routines.account(held, call, sizes).items():
             self.accounts.setdefault(column, np.empty(len(rows), values.dtype))[at] = values
         self.names[at] = machine.name
@@ -301,14 +334,42 @@ class _OfFile:
             least = routines.least(machine, call, sizes)
             self.impossible |= faster_than_possible(rows, at, least, machine.name)
 
-    def _table(self, judged: NDArray[np.intp]) -> pd.DataFrame:
+    def _correct(
+        self, machine: Machine, call: Call, at: NDArray[np.intp], physics: NDArray[np.float64]
+    ) -> None:
+        """Set the corrected times of rows, if a residual was learned of their call."""
+        learned = kind_of(machine).learned
+        try:
+            machine = _corrected(machine)
+        except SpecError as error:
+            if self.residual:
+                raise
+            note = f"no residual: {error}"
+            self.notes[note] = self.notes.get(note, 0) + len(at)
+            return
+        if learned and learned.corrects(machine, call):
+            factors = learned.factors(machine, call, self.rows.sizes[at])
+            self.corrected[at] = physics * factors + self.rows.host_us[at]
+
+    def _table(self, judged: NDArray[np.intp], physics: NDArray[np.float64]) -> pd.DataFrame:
         whole = {**self.rows.columns, **_derived(self.rows, self.times), **self.accounts}
+        whole["physics_us"], whole["residual_us"] = physics, self.corrected
         whole["machine"] = self.names
         whole["possible"] = np.ones(len(self.rows), np.bool_)
         whole["possible"][list(self.impossible)] = False
         if len(judged) == len(self.rows):
             return pd.DataFrame(whole)
         return pd.DataFrame({name: _picked(column, judged) for name, column in whole.items()})
+
+
+@lru_cache(maxsize=32)
+def _corrected(machine: Machine) -> Machine:
+    """A machine with the residual beside its file, or as it is where there is none."""
+    try:
+        path = residual_path(machine)
+    except UnknownName:
+        return machine
+    return with_residual(machine, machine) if path.is_file() else machine
 
 
 def _picked(column: Any, rows: NDArray[np.intp]) -> NDArray[Any]:

@@ -1,11 +1,12 @@
 """What a run keeps in memory against what its machine has, as a headline says it."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from nmsim.report.notation import grouped
 
-__all__ = ["beyond", "headline", "memory_said", "on", "unfitted"]
+__all__ = ["beyond", "corrected", "headline", "memory_said", "on", "unfitted"]
 
 _GIB = 2**30
 
@@ -43,7 +44,7 @@ def on(about: Mapping[str, Any]) -> str:
 
 
 def headline(text: str, about: Mapping[str, Any]) -> str:
-    """The head of a result: what it keeps in memory, and below that why a machine is unfitted.
+    """The head of a result: what it keeps in memory, and below that what its times rest on.
 
     What does not fit stands in front.
     """
@@ -52,7 +53,24 @@ def headline(text: str, about: Mapping[str, Any]) -> str:
         text = f"{said}; {text}"
     elif said:
         text = f"{text}, {said}"
-    return "\n".join(filter(None, (text, unfitted(about))))
+    return "\n".join(filter(None, (text, unfitted(about), corrected(about))))
+
+
+def corrected(about: Mapping[str, Any]) -> str:
+    """What a manifest says of the learned residual that its machine has; empty if it has none.
+
+    Examples
+    --------
+    >>> corrected({"machine": {"residual": "/here/mine.residual.npz"}})
+    'times corrected by the learned residual mine, within its data (column residual_factor)'
+    """
+    path = about.get("machine", {}).get("residual")
+    if not path:
+        return ""
+    name = PurePath(path).name.partition(".")[0]
+    return (
+        f"times corrected by the learned residual {name}, within its data (column residual_factor)"
+    )
 
 
 def unfitted(about: Mapping[str, Any]) -> str:

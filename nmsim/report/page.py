@@ -8,7 +8,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from nmsim.files import write_folder
-from nmsim.report.capacity import memory_said, unfitted
+from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.reasons import policy_said
@@ -167,7 +167,7 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
         el("h1", _title(manifest)),
         *(
             el("p", said, class_="lead")
-            for said in (memory_said(manifest), unfitted(manifest))
+            for said in (memory_said(manifest), unfitted(manifest), corrected(manifest))
             if said
         ),
         *([el("p", manifest["question"], class_="lead")] if manifest.get("question") else []),

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nmsim.files import write_folder
-from nmsim.report.capacity import memory_said, unfitted
+from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, fields, sheet
 from nmsim.report.notation import duration, grouped, percent, printable, ratio, si, significant
 from nmsim.report.page import PAGE, document
@@ -187,7 +187,11 @@ def _header(title: str, about: Document) -> Safe:
         "header",
         el("div", f"nmsim {about['nmsim']} · training run", class_="eyebrow"),
         el("h1", title),
-        *(el("p", said, class_="lead") for said in (memory_said(about), unfitted(about)) if said),
+        *(
+            el("p", said, class_="lead")
+            for said in (memory_said(about), unfitted(about), corrected(about))
+            if said
+        ),
         el("ul", *tags, class_="tags"),
     )
 

@@ -27,6 +27,7 @@ _ERRORS = (
     Head("median", "%", "median of the same", number=True),
     Head("p90", "%", "ninetieth percentile of the same", number=True),
     Head("bias", "%", "geometric mean of predicted / measured, minus 1", number=True),
+    Head("MAPE", "%, with residual", "where a learned residual corrects all rows", number=True),
 )
 _WORST = (
     Head("M×N×K", "×batch"),
@@ -55,6 +56,15 @@ def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
         ),
         ("Bias", _signed(manifest["bias"]), "geometric mean of predicted / measured, minus 1"),
     ]
+    learned = manifest.get("residual")
+    if learned:
+        shown.append(
+            (
+                "MAPE with residual",
+                _percent(learned["mape"]),
+                f"{_percent(learned['physics']['mape'])} without, over {learned['rows']:,} rows",
+            )
+        )
     speedup = manifest.get("speedup")
     if speedup:
         shown += [
@@ -196,7 +206,13 @@ def _error_cells(group: Mapping[str, Any]) -> list[Cell]:
             for name in ("mape", "median_ape", "p90_ape")
         ),
         Cell(_signed(group["bias"], ""), key=group["bias"]),
+        _residual_cell(group.get("residual_mape")),
     ]
+
+
+def _residual_cell(share: float | None) -> Cell:
+    """The mean error of a group that a learned residual corrects, every row of it."""
+    return Cell(MISSING) if share is None else Cell(f"{100 * share:.1f}", key=share)
 
 
 def _treatment(manifest: Mapping[str, Any]) -> list[str]:

@@ -81,7 +81,7 @@ def _sources(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(
         *(("source", "", False), ("machine", "", False), ("clock", "shapes", False)),
         *(("rows", "", True), ("MAPE", "%", True), ("median", "%", True)),
-        *(("p90", "%", True), ("bias", "%", True)),
+        *(("p90", "%", True), ("bias", "%", True), ("MAPE with", "residual, %", True)),
         title="by source and condition, weight shapes of calibration and hold-out apart",
     )
     for row in rows[:_MOST_GROUPS]:
@@ -93,6 +93,7 @@ def _sources(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['rows']:,}",
             *shares,
             _signed(row["bias"]),
+            _with_residual(row),
         ]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     if len(rows) > _MOST_GROUPS:
@@ -128,6 +129,7 @@ def _errors(summary: Mapping[str, Any]) -> Table:
         ("median", "%", True),
         ("p90", "%", True),
         ("bias", "%", True),
+        ("MAPE with", "residual, %", True),
         title=f"predicted / measured - 1, {summary['fidelity']} model",
     )
     groups = summary["groups"]
@@ -138,16 +140,36 @@ def _errors(summary: Mapping[str, Any]) -> Table:
         last = by
     table.add_section()
     _add(table, "all", "", summary, "bold")
+    said = []
+    if summary["residual"]:
+        said.append(residual_text(summary["residual"]))
     if len(groups) > _MOST_GROUPS:
-        table.caption = Text(f"{len(groups) - _MOST_GROUPS:,} groups more: --format json has all")
+        said.append(f"{len(groups) - _MOST_GROUPS:,} groups more: --format json has all")
+    table.caption = Text("\n".join(said)) if said else None
     return table
+
+
+def residual_text(found: Mapping[str, Any]) -> str:
+    """A sentence on the rows that learned residuals correct: their errors with and without."""
+    return (
+        f"{found['rows']:,} rows that a learned residual corrects: MAPE {found['mape']:.1%} with "
+        f"it, {found['physics']['mape']:.1%} without"
+    )
 
 
 def _add(table: Table, by: str, name: str, errors: Mapping[str, Any], style: str = "") -> None:
     shares = [f"{100 * errors[key]:.1f}" for key in ("mape", "median_ape", "p90_ape")]
     cells = [printable(shorten(by, _NAME)), printable(shorten(name, _NAME)), f"{errors['rows']:,}"]
     cells += [*shares, _signed(errors["bias"])]
+    if len(table.columns) > len(cells):
+        cells.append(_with_residual(errors))
     table.add_row(*(Text(cell) for cell in cells), style=style)
+
+
+def _with_residual(errors: Mapping[str, Any]) -> str:
+    """The mean error of rows that a learned residual corrects, all of them; else nothing."""
+    share = errors.get("residual_mape")
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def _signed(share: float) -> str:

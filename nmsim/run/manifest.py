@@ -136,6 +136,7 @@ class Validated(Manifest):
     tables: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     impossible: dict[str, Any] | None = None
+    residual: dict[str, Any] | None = None
     sources: dict[str, dict[str, Any]] = {}
 
 

@@ -22,6 +22,7 @@ from nmsim.machines import (
     dense_run,
     kind_of,
     load_hardware,
+    with_residual,
 )
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
@@ -242,6 +243,20 @@ class Job(Subject):
             apart="a file of tensors is of one model and one batch",
         ),
     ] = None
+
+    residual: Annotated[
+        bool,
+        Keyword(
+            "Correct dense GEMMs of the closed form by the residual that was learned of measured "
+            "ones and stands beside the machine's file; beyond its data nothing is corrected.",
+        ),
+    ] = False
+
+    @property
+    def machine(self) -> Machine:
+        """The machine of the run; with its learned residual, where that was asked for."""
+        machine = super().machine
+        return with_residual(machine, self.hardware) if self.residual else machine
 
     @property
     def setting(self) -> Setting:

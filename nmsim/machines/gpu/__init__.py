@@ -8,6 +8,7 @@ from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import LISTING
+from nmsim.machines.gpu.learned import correction
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
@@ -34,9 +35,12 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={
             "cycle": Engine(
-                engine("cycle"), "GPU with tensor cores, tiles cycle by cycle and waves"
+                correction.physics_alone(engine("cycle")),
+                "GPU with tensor cores, tiles cycle by cycle and waves",
             ),
-            "analytical": Engine(engine("analytical"), "GPU with tensor cores, closed forms"),
+            "analytical": Engine(
+                correction.corrected(engine("analytical")), "GPU with tensor cores, closed forms"
+            ),
         },
         stored=stored,
         pass_us=_pass_us,
@@ -50,7 +54,10 @@ KINDS.add(
         facts=facts,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
+        own_columns=correction.COLUMNS,
+        columns=lambda _machine, _work, result: dict(result.own),
         routines=ROUTINES,
+        learned=correction.LEARNED,
         attention=ATTENTION,
         fusion=FUSION,
         timeline=timeline,

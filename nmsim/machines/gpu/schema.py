@@ -281,6 +281,12 @@ class Gpu(Machine):
         "choice",
     )
 
+    residual: str = Field(
+        "",
+        description="file of a learned residual that corrects dense GEMMs of the closed form; "
+        "none: the physics alone",
+    )
+
     @model_validator(mode="after")
     def _states_its_timing(self) -> Self:
         for name, value in self.timing:

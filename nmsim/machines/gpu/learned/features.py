@@ -1,0 +1,110 @@
+"""The closed form's own account of a GEMM as features: all that a learned residual sees of it.
+
+Sizes are in octaves, times as shares of the whole. No measured time is among them.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.jit import compiled
+from nmsim.machines.gpu.analytical import fastest
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.chip import TK, TM, TN, Chip, Form, Size
+from nmsim.machines.gpu.choice import Rules, choose, rules_of
+from nmsim.machines.gpu.launch import BOUNDS
+from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.kind import Call, Described
+from nmsim.residual.region import sizes_in_octaves
+
+__all__ = ["FEATURES", "describe"]
+
+_OWN = (
+    *("log m", "log n", "log k", "log us", "kernel", "tile m", "tile n", "log split"),
+    *("log waves", "fill of the last wave", "fill of tiles down", "fill of tiles across"),
+    *("log depth", "log tiles", "log mn", "log nk", "log mk", "log intensity"),
+    *("alignment of m", "alignment of n", "alignment of k"),
+)
+
+FEATURES = (*_OWN, *BOUNDS)
+"""Names of the features; those of ``BOUNDS`` are shares of the time, which may overlap."""
+
+_US, _WAVES = _OWN.index("log us"), _OWN.index("log waves")
+_SHARES = len(_OWN)
+
+NO_WAVES = -10.0
+"""Octaves of waves where a kernel has no tiles."""
+
+ALIGNED = 10.0
+"""Octaves beyond which more alignment of a size is not told."""
+
+
+@compiled
+def _aligned(size: float) -> float:
+    """How often two divides a size, at most ``ALIGNED``."""
+    octaves = 0.0
+    while octaves < ALIGNED and size > 0 and size % 2 == 0:
+        size /= 2
+        octaves += 1
+    return octaves
+
+
+@compiled
+def _describe(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    splits: NDArray[np.float64],
+    rules: Rules,
+    vector_rows: int,
+    sizes: NDArray[np.float64],
+    out: NDArray[np.float32],
+) -> None:
+    """Fill a row of features for each GEMM, in the order of ``FEATURES``; time is in clocks."""
+    for i in range(len(sizes)):
+        size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
+        chosen, split, _ = choose(chip, form, table, splits, rules, size)
+        found = fastest(chip, form, table, chosen, split, vector_rows, size)
+        m, n, k = sizes[i, 0], sizes[i, 1], sizes[i, 2]
+        row = table[max(0, found.kernel)]
+        tiled = found.tiles > 0
+        lm, ln, lk = np.log2(m), np.log2(n), np.log2(k)
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = lm, ln, lk, np.log2(found.clocks)
+        out[i, 4] = found.kernel
+        out[i, 5], out[i, 6] = (row[TM], row[TN]) if tiled else (0.0, 0.0)
+        out[i, 7] = np.log2(found.split)
+        out[i, 8] = np.log2(found.waves) if tiled else NO_WAVES
+        out[i, 9] = found.waves / max(1.0, np.ceil(found.waves)) if tiled else 1.0
+        out[i, 10] = m / (np.ceil(m / row[TM]) * row[TM])
+        out[i, 11] = n / (np.ceil(n / row[TN]) * row[TN])
+        out[i, 12] = np.log2(np.ceil(np.ceil(k / row[TK]) / found.split) * row[TK])
+        out[i, 13] = np.log2(max(1.0, found.tiles))
+        out[i, 14], out[i, 15], out[i, 16] = lm + ln, ln + lk, lm + lk
+        out[i, 17] = np.log2(m * n * k / (m * n + n * k + m * k))
+        out[i, 18], out[i, 19], out[i, 20] = _aligned(m), _aligned(n), _aligned(k)
+        for j in range(len(found.shares)):
+            out[i, 21 + j] = found.shares[j] / found.clocks
+
+
+def describe(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Described:
+    """The account of many dense GEMMs of one call, as features and as places in a region.
+
+    Parameters
+    ----------
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    found = resolve(machine, call)
+    features = np.empty((len(sizes), len(FEATURES)), np.float32)
+    _describe(
+        found.chip,
+        found.form,
+        found.table,
+        found.splits,
+        rules_of(found),
+        found.vector_rows,
+        np.ascontiguousarray(sizes, np.float64),
+        features,
+    )
+    features[:, _US] -= np.log2(machine.clock_mhz)
+    waves = features[:, _WAVES, None].astype(np.float64)
+    return Described(features, np.concatenate([sizes_in_octaves(sizes), waves], axis=1))

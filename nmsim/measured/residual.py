@@ -1,0 +1,296 @@
+"""Fitting a machine's residual: what times of dense GEMMs have beyond the closed form.
+
+Trees (``nmsim.measured.boosting``) learn the logarithm of measured over predicted time from the
+closed form's own account. Weight shapes that `validate` holds out are not learned from, and neither
+are rows that cannot be. Tables that time the same GEMMs and differ were measured under other
+conditions: trees may ask which run a row is of, and what is written answers for the first. So a
+second run says how times go with sizes, and not how slow it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import SpecError
+from nmsim.extras import extra
+from nmsim.machines import Call, Machine, kind_of
+from nmsim.machines.kind import Learned
+from nmsim.measured.predict import call_of, impossible
+from nmsim.measured.routines import routines_of
+from nmsim.measured.tables import MeasuredTable
+from nmsim.measured.weight_shapes import held_out
+from nmsim.residual.file import Correction, Residual
+from nmsim.residual.region import Region
+from nmsim.residual.trees import Growth, Trees, perfect
+
+__all__ = ["fit_residual", "learned_of"]
+
+GROWTH = Growth(trees=200, depth=7, rate=0.12, share=0.6, least=5, bound=0.1)
+"""How trees are grown, chosen on weight shapes of calibration."""
+
+OTHER_RUN = 0.03
+"""Mean difference of log time by which two tables of the same GEMMs are not of one run: the noise
+of two runs under the same conditions averages out over their common GEMMs."""
+
+COMMON = 30
+"""GEMMs that two tables must have in common for that to be judged."""
+
+FEWEST = 100
+"""Rows that a residual can be learned from; half as many must be held out."""
+
+PROBES = 16
+
+Values = NDArray[np.float64]
+
+_Part = tuple[Call, int, NDArray[np.intp]]
+"""Rows of a table, by its number, that ran one call."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Dense rows of one number format: sizes, times, their table and run, and who is held out."""
+
+    call: Call
+    sizes: Values
+    times: Values
+    table: NDArray[np.intp]
+    files: tuple[str, ...]
+    run: NDArray[np.intp]
+
+    @property
+    def seen(self) -> int:
+        """Rows that may be learned from."""
+        return int((~self.held).sum())
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough rows to learn from, and to see what was learned."""
+        return min(self.seen, 2 * int(self.held.sum())) >= FEWEST
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Rows of weight shapes that are held out."""
+        return held_out(self.sizes[:, 1], self.sizes[:, 2])
+
+
+def learned_of(machine: Machine) -> Learned:
+    """What a machine's kind offers to residuals.
+
+    Raises
+    ------
+    SpecError
+        of a kind that has none.
+    """
+    learned = kind_of(machine).learned
+    if learned is None:
+        raise SpecError(f"hardware {machine.name}: expected a GPU, as residuals are of one")
+    return learned
+
+
+def fit_residual(
+    machine: Machine,
+    tables: Sequence[MeasuredTable],
+    *,
+    all_shapes: bool = False,
+    seed: int = 0,
+) -> Residual:
+    """Learn what the closed form of a machine lacks, in every number format that tables have dense.
+
+    Parameters
+    ----------
+    tables
+        The first says under which conditions the corrected times are.
+    all_shapes
+        Learn from the weight shapes that are held out, too; the errors that the report gives of
+        them are still those of a fit that has not seen them.
+
+    Raises
+    ------
+    SpecError
+        if there are too few rows, or if on held-out weight shapes nothing was gained.
+    MissingExtra
+        without the extra ``calibrate``.
+    """
+    learned = learned_of(machine)
+    machine = machine.model_copy(update={"residual": ""})
+    corrections, report = {}, {}
+    parts = _dense(machine, tables)
+    for rows in (one for one in parts if one.enough):
+        found, errors = _fit(machine, learned, rows, all_shapes=all_shapes, seed=seed)
+        corrections[rows.call.dtype], report[rows.call.dtype] = found, errors
+    if not corrections:
+        counts = ", ".join(f"{one.call.dtype} {one.seen} and {one.held.sum()}" for one in parts)
+        raise SpecError(
+            f"{machine.name}: expected {FEWEST} dense rows or more under a free clock to learn "
+            f"from, and {FEWEST // 2} of held-out weight shapes, found {counts or 'none'}"
+        )
+    return Residual(
+        machine.name,
+        learned.features,
+        corrections,
+        {"shapes": "all" if all_shapes else "calibration", "seed": seed, "errors": report},
+    )
+
+
+def _dense(machine: Machine, tables: Sequence[MeasuredTable]) -> list[_Rows]:
+    """The dense rows of each number format, under a free clock and possible."""
+    parts: dict[str, list[_Part]] = {}
+    for number, rows in enumerate(tables):
+        wrong = [one.row for one in (*rows.refused, *impossible(rows, machine))]
+        for index, routine in enumerate(rows.routines):
+            if routine.conditions == "free" and routine.pattern.is_dense:
+                call, _ = call_of(machine, routine)
+                at = np.setdiff1d(np.flatnonzero(rows.routine_of == index), wrong)
+                parts.setdefault(call.dtype, []).append((call, number, at))
+    return [_joined(tables, of_dtype) for of_dtype in parts.values()]
+
+
+def _joined(tables: Sequence[MeasuredTable], parts: Sequence[_Part]) -> _Rows:
+    """The rows of the call that most rows are of, as a format has one residual."""
+    counts: dict[Call, int] = {}
+    for own, _, at in parts:
+        counts[own] = counts.get(own, 0) + len(at)
+    call = max(counts, key=lambda one: counts[one])
+    same = [(number, at) for own, number, at in parts if own == call]
+    used = list(dict.fromkeys(number for number, _ in same))
+    sizes = np.concatenate([tables[number].sizes[at] for number, at in same])
+    times = [tables[number].time_us[at] - tables[number].host_us[at] for number, at in same]
+    table = np.concatenate([np.full(len(at), used.index(number)) for number, at in same])
+    whole = np.concatenate(times)
+    return _Rows(
+        call,
+        sizes,
+        whole,
+        table,
+        tuple(tables[number].file for number in used),
+        _runs(sizes, whole, table)[table],
+    )
+
+
+def _runs(sizes: Values, times: Values, table: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The run that each table is of: 0, or one of its own if it differs from tables of run 0."""
+    runs = np.zeros(int(table.max(initial=0)) + 1, np.intp)
+    known = _by_size(sizes, times, table == 0)
+    for number in range(1, len(runs)):
+        own = _by_size(sizes, times, table == number)
+        both = [size for size in own if size in known]
+        differs = [np.log(own[size] / known[size]) for size in both]
+        if len(both) >= COMMON and abs(np.mean(differs)) > OTHER_RUN:
+            runs[number] = runs.max() + 1
+        else:
+            known |= own
+    return runs
+
+
+def _by_size(
+    sizes: Values, times: Values, own: NDArray[np.bool_]
+) -> dict[tuple[float, ...], float]:
+    return dict(zip(map(tuple, sizes[own].tolist()), times[own].tolist(), strict=True))
+
+
+def _fit(
+    machine: Machine, learned: Learned, rows: _Rows, *, all_shapes: bool, seed: int
+) -> tuple[Correction, list[dict[str, Any]]]:
+    seen = ~rows.held
+    physics = routines_of(machine).times(machine, rows.call, rows.sizes, "analytical")
+    features, where = learned.describe(machine, rows.call, rows.sizes)
+    target = np.log(rows.times / physics)
+
+    def corrected(fit: NDArray[np.bool_]) -> Correction:
+        probe = np.flatnonzero(fit)[:: max(1, int(fit.sum()) // PROBES)]
+        return Correction(
+            rows.call.library,
+            _grown(features, target, rows, fit, seed),
+            Region.of(where[fit]),
+            rows.call.in_turn,
+            np.column_stack([rows.sizes[probe], physics[probe]]),
+        )
+
+    found = corrected(seen)
+    ratio = physics / rows.times
+    factors = learned.applied(machine, found, rows.call, rows.sizes)
+    errors = _errors(rows, ratio, ratio * factors)
+    _require_gain(machine, rows, errors)
+    return corrected(np.ones(len(seen), bool)) if all_shapes else found, errors
+
+
+def _grown(
+    features: NDArray[np.float32],
+    target: Values,
+    rows: _Rows,
+    fit: NDArray[np.bool_],
+    seed: int,
+) -> Trees:
+    """The trees, in which questions after the run are answered: it is the first."""
+    known = features.shape[1]
+    others = [rows.run == run for run in range(1, int(rows.run.max(initial=0)) + 1)]
+    asked = np.column_stack([features, *others]).astype(np.float32)
+    grown = extra("calibrate", "nmsim.measured.boosting").grow(
+        asked[fit],
+        target[fit],
+        _weights(rows)[fit],
+        GROWTH,
+        seed,
+    )
+    told = [
+        tree._replace(
+            feature=np.where(tree.feature < known, tree.feature, 0),
+            threshold=np.where(tree.feature < known, tree.threshold, np.inf),
+        )
+        for tree in grown
+    ]
+    return perfect(told, GROWTH.depth, GROWTH.rate)
+
+
+def _weights(rows: _Rows) -> Values:
+    """A table's rows weigh with the root of how few they are, those of another run half of it."""
+    counts = np.bincount(rows.table)
+    weight = np.sqrt(counts.max() / counts)[rows.table]
+    found: Values = np.where(rows.run > 0, weight / 2, weight)
+    return found
+
+
+def _errors(rows: _Rows, physics: Values, corrected: Values) -> list[dict[str, Any]]:
+    """Mean absolute errors of each table, learned from and held out, without and with."""
+    found = []
+    for number, file in enumerate(rows.files):
+        for shapes, own in (("calibration", ~rows.held), ("held out", rows.held)):
+            at = own & (rows.table == number)
+            if at.any():
+                found.append(
+                    {
+                        "file": file,
+                        "shapes": shapes,
+                        "run": int(rows.run[at][0]),
+                        "rows": int(at.sum()),
+                        "physics_mape": _mape(physics[at]),
+                        "residual_mape": _mape(corrected[at]),
+                    }
+                )
+    return found
+
+
+def _mape(ratio: Values) -> float:
+    return round(float(np.abs(ratio - 1).mean()), 5)
+
+
+def _require_gain(machine: Machine, rows: _Rows, errors: Sequence[dict[str, Any]]) -> None:
+    """A residual that is no better than none on the first run's held-out shapes is none."""
+    own = [one for one in errors if one["shapes"] == "held out" and one["run"] == 0]
+    sums = (
+        sum(one["rows"] * one[name] for one in own) for name in ("physics_mape", "residual_mape")
+    )
+    count = max(1, sum(one["rows"] for one in own))
+    physics, corrected = (total / count for total in sums)
+    if not own or corrected > (1 - LEAST_GAIN) * physics:
+        raise SpecError(
+            f"{machine.name}, {rows.call.dtype}: on held-out weight shapes the error is "
+            f"{corrected:.1%} with a residual and {physics:.1%} without: nothing was learned"
+        )
+
+
+LEAST_GAIN = 0.05
+"""Share of the error that a residual must take off held-out weight shapes."""

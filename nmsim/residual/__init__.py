@@ -1,0 +1,1 @@
+"""What closed forms lack of measured times, learned: regions, trees and their file."""

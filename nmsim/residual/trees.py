@@ -1,0 +1,160 @@
+"""Regression trees as flat arrays, all of one depth, and the kernel that adds up what they say.
+
+A tree is perfect: node i goes on to 2i + 1 or, where a feature is above the node's threshold, to
+2i + 2, so that nothing is stored of where nodes lie. Where a grown tree ends early, the nodes below
+have thresholds that nothing is above, and the leaf that is reached holds the value.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import ShapeError
+from nmsim.jit import compiled, map_blocks
+
+__all__ = ["Grown", "Growth", "Trees", "perfect", "predicted"]
+
+BLOCK = 512
+"""GEMMs whose features stay in a core's cache while all trees pass over them."""
+
+
+class Trees(NamedTuple):
+    """Perfect trees of depth D that are added up.
+
+    Parameters
+    ----------
+    feature, threshold
+        Trees x (2^D - 1): which feature a node looks at, and what it must be above to turn right.
+    leaf
+        Trees x 2^D: values, of log time.
+    """
+
+    feature: NDArray[np.uint8]
+    threshold: NDArray[np.float32]
+    leaf: NDArray[np.float32]
+
+    @property
+    def depth(self) -> int:
+        """Nodes that each tree passes before a leaf."""
+        return int(self.leaf.shape[1]).bit_length() - 1
+
+
+class Growth(NamedTuple):
+    """How trees are grown, one after another.
+
+    Parameters
+    ----------
+    trees, depth
+        How many, and how deep at most.
+    rate
+        Share of what a tree says that counts.
+    share
+        Of the rows, drawn anew for each tree.
+    least
+        Rows of a leaf.
+    bound
+        What is left of a row counts up to it.
+    """
+
+    trees: int
+    depth: int
+    rate: float
+    share: float
+    least: int
+    bound: float
+
+
+class Grown(NamedTuple):
+    """A tree as libraries grow it, by node: ``left`` is -1 at a leaf, which has ``value``."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    feature: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+
+def perfect(grown: list[Grown], depth: int, scale: float) -> Trees:
+    """Grown trees, none deeper than ``depth``, as perfect ones whose values are times ``scale``.
+
+    Thresholds are rounded down to 32 bits: a feature of 32 bits is then above one as it was before.
+    """
+    nodes = 2**depth - 1
+    feature = np.zeros((len(grown), nodes), np.uint8)
+    threshold = np.full((len(grown), nodes), np.inf, np.float32)
+    leaf = np.zeros((len(grown), nodes + 1), np.float32)
+    for t, tree in enumerate(grown):
+        below = [(0, 0)]
+        while below:
+            node, at = below.pop()
+            if tree.left[node] < 0:
+                while at < nodes:
+                    at = 2 * at + 1
+                leaf[t, at - nodes] = scale * tree.value[node]
+                continue
+            feature[t, at] = tree.feature[node]
+            threshold[t, at] = _rounded_down(tree.threshold[node])
+            below += [(tree.left[node], 2 * at + 1), (tree.right[node], 2 * at + 2)]
+    return Trees(feature, threshold, leaf)
+
+
+def _rounded_down(value: float) -> np.float32:
+    near = np.float32(value)
+    return near if near <= value else np.nextafter(near, np.float32(-np.inf))
+
+
+@compiled
+def _add(
+    feature: NDArray[np.uint8],
+    threshold: NDArray[np.float32],
+    leaf: NDArray[np.float32],
+    depth: int,
+    features: NDArray[np.float32],
+    out: NDArray[np.float64],
+) -> None:
+    """Add what all trees say of each row of features.
+
+    Four rows go down a tree together, as a step waits for what it loads and four need not wait for
+    each other. Every path is as long as the tree is deep: no branch is to be guessed.
+    """
+    rows, nodes = len(features), threshold.shape[1]
+    four = rows - rows % 4
+    for t in range(len(feature)):
+        for i in range(0, four, 4):
+            a = b = c = d = np.int64(0)
+            for _ in range(depth):
+                a = 2 * a + 1 + np.int64(features[i, feature[t, a]] > threshold[t, a])
+                b = 2 * b + 1 + np.int64(features[i + 1, feature[t, b]] > threshold[t, b])
+                c = 2 * c + 1 + np.int64(features[i + 2, feature[t, c]] > threshold[t, c])
+                d = 2 * d + 1 + np.int64(features[i + 3, feature[t, d]] > threshold[t, d])
+            out[i] += leaf[t, a - nodes]
+            out[i + 1] += leaf[t, b - nodes]
+            out[i + 2] += leaf[t, c - nodes]
+            out[i + 3] += leaf[t, d - nodes]
+        for i in range(four, rows):
+            a = np.int64(0)
+            for _ in range(depth):
+                a = 2 * a + 1 + np.int64(features[i, feature[t, a]] > threshold[t, a])
+            out[i] += leaf[t, a - nodes]
+
+
+def predicted(trees: Trees, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The sum of all trees for each row of features.
+
+    Raises
+    ------
+    ShapeError
+        if a tree looks at a feature that the rows do not have.
+    """
+    rows, known = features.shape
+    if trees.feature.size and trees.feature.max() >= known:
+        raise ShapeError(f"{known} features: a tree looks at number {trees.feature.max()}")
+    features = np.ascontiguousarray(features, np.float32)
+    out = np.zeros(rows)
+
+    def block(start: int, stop: int) -> None:
+        _add(*trees, trees.depth, features[start:stop], out[start:stop])
+
+    map_blocks(block, rows, BLOCK)
+    return out
