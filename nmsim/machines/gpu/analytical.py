@@ -32,10 +32,12 @@ from nmsim.machines.gpu.chip import (
     Form,
     Size,
     held_share,
+    sharing,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
+from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
@@ -124,8 +126,13 @@ def _paces(
     deepest: float,
     running: float,
     load: float,
+    ported: float,
 ) -> NDArray[np.float64]:
-    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
+    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM.
+
+    ``fed`` are bytes of a tile that L2 is asked for, ``ported`` those of a step along K that pass
+    an SM's port.
+    """
     area = row[TM] * row[TN]
     loaded = row[TM] * form.a + row[TN] * form.b
     paces = np.empty(5)
@@ -134,7 +141,7 @@ def _paces(
     paces[1] = deepest * (fragments + loaded) * depth / chip.shared
     paces[2] = running * fed / chip.l2
     paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
-    paces[4] = deepest * loaded * depth / chip.port
+    paces[4] = deepest * ported * depth / chip.port
     return paces
 
 
@@ -202,7 +209,9 @@ def estimate(
     tiles, slots = grid * split, chip.sms * row[CTAS]
     depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
     # Rows and columns beyond C are computed but not loaded.
-    fed = k * copies * (m * form.a * across + n * form.b * down) / tiles
+    along_a, along_b = sharing(row, down, across)
+    fed = k * copies * (m * form.a * across / along_a + n * form.b * down / along_b) / tiles
+    ported = row[TM] * form.a / along_a + row[TN] * form.b / along_b
     rows, cols = min(row[TM], m), min(row[TN], n)
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
@@ -217,7 +226,7 @@ def estimate(
         (0.0, full, row[CTAS], slots),
         (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
-        paces = _paces(chip, form, row, depth, fed, deepest, running, load)
+        paces = _paces(chip, form, row, depth, fed, deepest, running, load, ported)
         overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead
@@ -336,6 +345,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
         np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
         out,
     )
+    out[:, CLOCKS] += cast_us(machine, found.library, call.dtype, sizes) * machine.clock_mhz
     return out
 
 

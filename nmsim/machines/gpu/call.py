@@ -13,13 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, chip_of
-from nmsim.machines.gpu.kernels import KernelSet, load_kernels
+from nmsim.machines.gpu.chip import (
+    ACROSS,
+    CTAS,
+    DOWN,
+    LEAST_K,
+    LEAST_M,
+    LEAST_N,
+    MOST_M,
+    MOST_N,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Chip,
+    Form,
+    chip_of,
+)
+from nmsim.machines.gpu.kernels import Kernel, KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
 __all__ = ["Resolved", "resolve"]
+
+_TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM]
+_TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
+"""Columns of a kernel table whose operands change places."""
 
 VECTOR_GROUP = 4
 """Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
@@ -34,7 +56,8 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 7: tile, stages, threadblocks per SM, warp tile.
+        The kernels as numbers, kernels x 14: tile, stages, threadblocks per SM, warp tile, cluster,
+        least M, N and K, most M and N.
     splits
         Parts that K may be split into.
     vector_rows
@@ -155,7 +178,9 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     if not chosen:
         known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
-    table = np.array([[*k.tile, k.stages, k.ctas_per_sm, *k.warp] for k in chosen], np.float64)
+    table = np.array([_row(kernel) for kernel in chosen], np.float64)
+    if call.kernel:  # whatever the size
+        table[:, LEAST_M:] = [1, 1, 1, np.inf, np.inf]
     if not service.kernels.vectors:
         return table
     table = table[call.vector_length % table[:, TM] == 0]
@@ -165,8 +190,15 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     # Rows of a tile belong to the compressed operand: the widest that V allows.
     table = table[table[:, TM] == table[:, TM].max()]
     if call.sparse_operand == "b":
-        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM]]
+        table = table[:, _TURNED]
     return np.ascontiguousarray(table)
+
+
+def _row(kernel: Kernel) -> list[float]:
+    """A kernel as a row of a table, in the order of its columns."""
+    most = [np.inf if size is None else size for size in kernel.most]
+    shape = [*kernel.tile, kernel.stages, kernel.ctas_per_sm, *kernel.warp]
+    return [*shape, *kernel.cluster, *kernel.least, *most]
 
 
 def _rate(form: FormatRate, service: _Service) -> float:

@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nmsim.jit import compiled
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
-__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "resolved"]
+__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "resolved", "sharing", "takes"]
 
 TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
 """Columns of a kernel table."""
+
+DOWN, ACROSS, LEAST_M, LEAST_N, LEAST_K, MOST_M, MOST_N = range(WN + 1, WN + 8)
+"""Columns of a kernel table: threadblocks of a cluster, and the sizes that a kernel is for."""
 
 MATRIX_VECTOR = -1
 """Stands for a row of the table: the matrix-vector kernel, which has no tile."""
@@ -172,6 +178,23 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         waiting=said["results_wait"],
         l2_kept=machine.l2.mib * 2**20 * machine.l2.kept_share,
     )
+
+
+@compiled
+def takes(row: NDArray[np.float64], m: float, n: float, k: float) -> bool:
+    """Whether a row of a kernel table is for GEMMs of a size."""
+    deep = k >= row[LEAST_K]
+    found: bool = deep and row[LEAST_M] <= m <= row[MOST_M] and row[LEAST_N] <= n <= row[MOST_N]
+    return found
+
+
+@compiled
+def sharing(row: NDArray[np.float64], down: float, across: float) -> tuple[float, float]:
+    """Threadblocks that a load of A, and of B, arrives in at once (multicast in a cluster).
+
+    A is shared along a row of tiles, B along a column; ``down`` and ``across`` are tiles of C.
+    """
+    return min(row[ACROSS], across), min(row[DOWN], down)
 
 
 @compiled

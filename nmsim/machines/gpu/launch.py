@@ -16,6 +16,7 @@ from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM,
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Stored
 from nmsim.mask import Mask, SparseGemm
@@ -24,7 +25,16 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import unknown_name
 from nmsim.result import Result
 
-__all__ = ["BOUNDS", "Launch", "copy_clocks", "kernel_name", "launch_of", "stored", "writeup"]
+__all__ = [
+    "BOUNDS",
+    "Launch",
+    "cast_clocks",
+    "copy_clocks",
+    "kernel_name",
+    "launch_of",
+    "stored",
+    "writeup",
+]
 
 
 BOUNDS = (
@@ -250,7 +260,8 @@ def _chosen(
     row, split, clocks = choose(
         found.chip, form, found.table, found.splits, rules_of(found), _size(work)
     )
-    said = "; ".join(filter(None, (note, found.note)))
+    cast = f"A is scaled and cast to {call.dtype} first" if found.library.casts else ""
+    said = "; ".join(filter(None, (note, found.note, cast)))
     launch = Launch(work, call, found, form, int(row), float(split), copied, share, said)
     return launch, float(clocks)
 
@@ -280,6 +291,17 @@ def copy_clocks(launch: Launch) -> float:
     return chip.launch + launch.copied_bytes / 2 * (1 / chip.dram + 1 / chip.write)
 
 
+def cast_clocks(machine: Gpu, launch: Launch) -> float:
+    """Clocks of the passes before the GEMM in which its library makes A of its own format."""
+    g = launch.work.gemm
+    if not g.launches:
+        return 0.0
+    rows = g.m if g.a_elements is None else g.a_elements / g.k
+    size = np.array([[rows, g.n, g.k, g.count]], np.float64)
+    library, dtype = launch.resolved.library, launch.call.dtype
+    return float(cast_us(machine, library, dtype, size)[0]) * machine.clock_mhz
+
+
 def writeup(
     machine: Gpu,
     launch: Launch,
@@ -297,7 +319,7 @@ def writeup(
     Parameters
     ----------
     clocks
-        In all, the copy before it not included.
+        In all, what comes before it (copy, cast) not included.
     multiplying
         Clocks in which the tensor cores of the fullest SM work.
     tiles
@@ -310,7 +332,7 @@ def writeup(
     g = launch.work.gemm
     m, n, k, copies = launch.size
     form, native = launch.form, launch.resolved.native
-    cycles = math.ceil(clocks + copy_clocks(launch))
+    cycles = math.ceil(clocks + copy_clocks(launch) + cast_clocks(machine, launch))
     compute = min(cycles, math.ceil(multiplying))
     index = machine.metadata_bits(native) if not native.is_dense else 0
     rows = m if launch.call.sparse_operand == "a" else n

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, held_share
+from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, held_share, sharing
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
@@ -118,6 +118,7 @@ def grid_of(
     down, across = math.ceil(m / rows), math.ceil(n / cols)
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
+    along_a, along_b = sharing(row, float(down), float(across))
     grid = Grid(
         down=down,
         across=across,
@@ -128,7 +129,9 @@ def grid_of(
         sms=int(chip.sms),
         read=0.0,
         written=m * n * form.out * copies * (1 - _kept(chip, form, sizes)),
-        fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
+        fed=k
+        * (m * form.a * across / along_a + n * form.b * down / along_b)
+        / (down * across * split),
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )
