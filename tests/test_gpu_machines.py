@@ -283,7 +283,7 @@ def test_rows_of_a_tile_are_rows_of_the_compressed_operand():
     assert tall[:2].tolist() == [64, 64]
     tall, wide = (found("rtx3090", vector(Pattern(2, 8), 128, side)).table[0] for side in "ab")
     assert (tall[:2].tolist(), wide[:2].tolist()) == ([128, 64], [64, 128])
-    assert (tall[5:].tolist(), wide[5:].tolist()) == ([32, 64], [64, 32])
+    assert (tall[5:7].tolist(), wide[5:7].tolist()) == ([32, 64], [64, 32])
     assert found("rtx3090", vector(Pattern(2, 8), 256)).table[:, 0].tolist() == [128]
     sizes = (768, 4096, 9216)
     turned = (4096, 768, 9216)

@@ -345,7 +345,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
         np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
         out,
     )
-    out[:, CLOCKS] += cast_us(machine, found.library, call.dtype, sizes) * machine.clock_mhz
+    out[:, CLOCKS] += cast_us(machine, found.library.casts, call.dtype, sizes) * machine.clock_mhz
     return out
 
 

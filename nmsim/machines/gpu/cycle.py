@@ -302,7 +302,7 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
         )
         size = (int(m), int(n), int(k), int(copies))
         clocks[i] = fastest(machine, call, found, int(row), int(split), size)[0].clocks
-    cast = cast_us(machine, found.library, call.dtype, np.asarray(sizes, np.float64))
+    cast = cast_us(machine, found.library.casts, call.dtype, np.asarray(sizes, np.float64))
     return clocks[where.reshape(-1)] / machine.clock_mhz + cast
 
 

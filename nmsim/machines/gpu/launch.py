@@ -17,7 +17,7 @@ from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.preparation import cast_us
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Casting, Gpu
 from nmsim.machines.kind import Call, Stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import OPERANDS
@@ -260,7 +260,7 @@ def _chosen(
     row, split, clocks = choose(
         found.chip, form, found.table, found.splits, rules_of(found), _size(work)
     )
-    cast = f"A is scaled and cast to {call.dtype} first" if found.library.casts else ""
+    cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call) else ""
     said = "; ".join(filter(None, (note, found.note, cast)))
     launch = Launch(work, call, found, form, int(row), float(split), copied, share, said)
     return launch, float(clocks)
@@ -292,14 +292,19 @@ def copy_clocks(launch: Launch) -> float:
 
 
 def cast_clocks(machine: Gpu, launch: Launch) -> float:
-    """Clocks of the passes before the GEMM in which its library makes A of its own format."""
+    """Clocks of the passes before the GEMM that make A of the GEMM's number format."""
     g = launch.work.gemm
     if not g.launches:
         return 0.0
     rows = g.m if g.a_elements is None else g.a_elements / g.k
     size = np.array([[rows, g.n, g.k, g.count]], np.float64)
-    library, dtype = launch.resolved.library, launch.call.dtype
-    return float(cast_us(machine, library, dtype, size)[0]) * machine.clock_mhz
+    call = launch.call
+    return float(cast_us(machine, _casting(machine, call), call.dtype, size)[0]) * machine.clock_mhz
+
+
+def _casting(machine: Gpu, call: Call) -> Casting | None:
+    """How A is cast, which a network has in 16 bits: as dense GEMMs have it, masks or none."""
+    return resolve(machine, Call(call.dtype, accumulator=call.accumulator)).library.casts
 
 
 def writeup(

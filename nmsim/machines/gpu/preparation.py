@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.machines.gpu.chip import resolved
-from nmsim.machines.gpu.schema import Gpu, Library
+from nmsim.machines.gpu.schema import Casting, Gpu
 from nmsim.machines.kind import Pass
 from nmsim.pattern import Pattern
 
@@ -199,9 +199,9 @@ def transpose(machine: Gpu, rows: int, cols: int, dtype: str = "") -> Preparatio
 
 
 def cast_us(
-    machine: Gpu, library: Library, dtype: str, sizes: NDArray[np.float64]
+    machine: Gpu, casting: Casting | None, dtype: str, sizes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Times of the passes that find the scale of A and cast it, microseconds; 0 without `casts`.
+    """Times of the passes that find the scale of A and cast it, microseconds; 0 without them.
 
     A pass has a threadblock a row, so many at most that they take turns. Every element is read by
     both passes and written by the second. Of what has been read, L2 holds a share that falls in
@@ -215,7 +215,6 @@ def cast_us(
     sizes
         GEMMs x 4: M, N, K and copies in one launch.
     """
-    casting = library.casts
     if casting is None:
         return np.zeros(len(sizes))
     m, _, k, copies = np.asarray(sizes, np.float64).T
