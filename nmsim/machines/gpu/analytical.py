@@ -117,24 +117,34 @@ def _load(chip: Chip, held: float) -> float:
 
 
 @compiled
+def _asked(form: Form, row: NDArray[np.float64], size: Size, split: float) -> tuple[float, float]:
+    """Bytes that a tile asks L2 for, and those of a step along K that pass its SM's port.
+
+    Rows and columns beyond C are computed but not loaded from L2.
+    """
+    m, n, k, copies = size
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    along_a, along_b = sharing(row, down, across)
+    a, b = form.a / along_a, form.b / along_b
+    whole = k * copies * (m * a * across + n * b * down)
+    return whole / (down * across * copies * split), row[TM] * a + row[TN] * b
+
+
+@compiled
 def _paces(
     chip: Chip,
     form: Form,
     row: NDArray[np.float64],
     depth: float,
-    fed: float,
+    asked: tuple[float, float],
     deepest: float,
     running: float,
     load: float,
-    ported: float,
 ) -> NDArray[np.float64]:
-    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM.
-
-    ``fed`` are bytes of a tile that L2 is asked for, ``ported`` those of a step along K that pass
-    an SM's port.
-    """
+    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
     area = row[TM] * row[TN]
     loaded = row[TM] * form.a + row[TN] * form.b
+    fed, ported = asked
     paces = np.empty(5)
     paces[0] = deepest * area * depth / chip.macs
     fragments = area * (form.a / row[WN] + form.b / row[WM])
@@ -208,10 +218,7 @@ def estimate(
     grid = down * across * copies
     tiles, slots = grid * split, chip.sms * row[CTAS]
     depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
-    # Rows and columns beyond C are computed but not loaded.
-    along_a, along_b = sharing(row, down, across)
-    fed = k * copies * (m * form.a * across / along_a + n * form.b * down / along_b) / tiles
-    ported = row[TM] * form.a / along_a + row[TN] * form.b / along_b
+    asked = _asked(form, row, size, split)
     rows, cols = min(row[TM], m), min(row[TN], n)
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
@@ -226,7 +233,7 @@ def estimate(
         (0.0, full, row[CTAS], slots),
         (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
-        paces = _paces(chip, form, row, depth, fed, deepest, running, load, ported)
+        paces = _paces(chip, form, row, depth, asked, deepest, running, load)
         overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead

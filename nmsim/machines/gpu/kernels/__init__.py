@@ -79,11 +79,9 @@ class KernelSet(Spec):
     @model_validator(mode="after")
     def _takes_every_size(self) -> Self:
         """Check the least size of every part that the kernels' limits cut all sizes into."""
-        ends = [(*kernel.most, None) for kernel in self.kernels]
-        starts = (
-            {1, *(kernel.least[i] for kernel in self.kernels), *(e[i] + 1 for e in ends if e[i])}
-            for i in range(3)
-        )
+        bounds = [kernel.least for kernel in self.kernels]
+        bounds += [((m or 0) + 1, (n or 0) + 1, 1) for m, n in (one.most for one in self.kernels)]
+        starts = ({1, *sizes} for sizes in zip(*bounds, strict=True))
         for m, n, k in product(*map(sorted, starts)):
             if not any(kernel.takes(m, n, k) for kernel in self.kernels):
                 raise ValueError(f"no kernel takes a GEMM of {m} x {n} x {k} (least, most)")
