@@ -203,7 +203,7 @@ COMMON_COLUMNS = (
     Column("kind", "", "conv, linear, experts, matmul, attention or gemm"),
     Column("phase", "", "forward, backward or update"),
     Column("gradient_of", "", "operand whose gradient a backward GEMM of activations makes"),
-    optional_column("part", "", "which part of one launch, of how many: 1/4; none: all of it"),
+    optional_column("part", "", "part of its layer's phase, of how many: 1/4; none: all of it"),
     Column("m", "elements", "rows of C"),
     Column("n", "elements", "columns of C"),
     Column("k", "elements", "reduction length"),
@@ -333,7 +333,10 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     ``format_speedup`` is the part of it that is the number formats': dense cycles over those of
     dense GEMMs in the formats that the rows ran in; None where all ran in the machine's own.
     ``mask_cycles`` are cycles if every mask that can be used were, whether it runs or not, and
-    ``mask_speedup`` dense cycles over these; None where no mask can be used. ``speedup_ideal`` is
+    ``mask_speedup`` dense cycles over these; None where no mask can be used. ``paying_cycles`` are
+    cycles if masks were used where they beat the dense run alone, ``paying_speedup`` dense cycles
+    over these; ``losing`` counts the GEMMs, of ``masked`` ones, whose mask does not: it takes more
+    cycles than the dense run, whichever runs. ``speedup_ideal`` is
     macs_dense over the MACs that the masks leave (``macs_left``): what they promise to a machine
     that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
     the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
@@ -373,7 +376,28 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "format_speedup": _format_speedup(rows) if compared else None,
         "mask_cycles": masked,
         "mask_speedup": _quotient(dense, masked),
+        **_where_they_pay(rows, dense),
         "speedup_ideal": _quotient(sums["macs_dense"], sum(map(macs_left, rows))),
+    }
+
+
+def _where_they_pay(rows: list[Mapping[str, Any]], dense: int | None) -> dict[str, Any]:
+    """Cycles with masks in use only where they beat the dense run, and how many GEMMs' lose."""
+    masked = [row for row in rows if row.get("mask_cycles") is not None]
+    if dense is None or not masked:
+        return {
+            "masked": len(masked),
+            "losing": None,
+            "paying_cycles": None,
+            "paying_speedup": None,
+        }
+    others = sum(row["cycles"] for row in rows) - sum(row["cycles"] for row in masked)
+    paying = others + sum(min(row["mask_cycles"], row["dense_cycles"]) for row in masked)
+    return {
+        "masked": len(masked),
+        "losing": sum(row["mask_cycles"] > row["dense_cycles"] for row in masked),
+        "paying_cycles": paying,
+        "paying_speedup": _quotient(dense, paying),
     }
 
 

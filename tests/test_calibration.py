@@ -159,7 +159,7 @@ def test_report_adds_up(fitted):
     assert report.weight_shapes == len(SHAPES)
     assert [one.path for one in report.constants] == list(fitted.fitted)
     launch = report.constants[0]
-    assert launch.start == 3.07
+    assert launch.start == 3.03
     assert launch.value == fitted.timing.launch_us == pytest.approx(4.0, rel=0.05)
     assert launch.low <= launch.value * 1.05
     assert launch.high >= launch.value * 0.95
@@ -168,16 +168,16 @@ def test_report_adds_up(fitted):
 def test_held_out_rows_are_not_fitted():
     # Matrix-vector rows of one weight shape alone know the constant: held out, it stays as it was.
     path = "libraries.cutlass-int8-sm80.timing.gemv_gbps"
-    true = a100()
-    start = a100(**{"fitted": (path,), path: 1500.0})
+    true = a100(**{path: 1700.0})  # device memory has 1769
+    start = a100(**{"fitted": (path,), path: 1300.0})
     call = Call("int8", library="cutlass")
     vector = (SIZES[:, 0] == 1) & (SIZES[:, 1] == 4096) & (SIZES[:, 2] == 5120)
     sizes = np.concatenate([SIZES[SIZES[:, 0] > 1], SIZES[vector], SIZES[vector]])  # timed twice
     fitted = calibrate(start, [synthetic(true, call, sizes)], source="made", generations=30)
     (constant,) = fitted.calibration.constants
-    assert constant.value == pytest.approx(1900, rel=0.01)
-    assert constant.low == pytest.approx(1500, rel=0.01)
-    assert constant.high == pytest.approx(1900, rel=0.01)
+    assert constant.value == pytest.approx(1700, rel=0.01)
+    assert constant.low == pytest.approx(1300, rel=0.01)
+    assert constant.high == pytest.approx(1700, rel=0.01)
     late = call_times(start, call, SIZES[vector]) / call_times(true, call, SIZES[vector]) - 1
     assert late[0] > 0.1
     overall = fitted.calibration.errors[0]
@@ -277,8 +277,8 @@ def test_file_of_the_start_is_not_overwritten(fitted, tmp_path):
         ("systolic-128x128", {}, "marks no field as fitted"),
         (A100, {"fitted": ()}, "marks no field as fitted"),
         (A100, {"fitted": ("timing.lunch_us",)}, "did you mean 'launch_us'"),
-        (A100, {"fitted": ("libraries.cutlass.efficiency",)}, "entries 2, 3 are called 'cutlass'"),
-        (A100, {"fitted": ("libraries.9.efficiency",)}, "unknown entry '9'"),
+        (A100, {"fitted": ("libraries.cublas.efficiency",)}, "are called 'cublas'"),
+        (A100, {"fitted": ("libraries.99.efficiency",)}, "unknown entry '99'"),
         (A100, {"fitted": ("sms",)}, "expected a number that may vary"),
         (A100, {"fitted": ("summary",)}, "expected a number that may vary"),
         (A100, {"fitted": ("timing.load_us", "timing.load_us")}, "twice"),

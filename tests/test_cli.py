@@ -1,6 +1,7 @@
 """The command line's contract: its JSON, and one line and status 2 for whatever is wrong."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -66,18 +67,18 @@ def refused(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def resnet18(tmp_path_factory):
-    """The document of the main job, from a process of its own."""
+    """The document of the main job."""
     arguments = ("simulate", "resnet18", "--recipe", "asp", "--batch", "1", "--format", "json")
-    done = subprocess.run(
-        [sys.executable, "-m", "nmsim", *arguments],
-        cwd=tmp_path_factory.mktemp("empty"),
-        env={**os.environ, "PYTHONPATH": str(Path(nmsim.__file__).parents[1])},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert done.stderr == ""
-    return strict(done.stdout)
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        patch.setattr(sys, "argv", ["nmsim", *arguments])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    assert (stop.value.code or 0, err.getvalue()) == (0, "")
+    return strict(out.getvalue())
 
 
 def strict(text):
@@ -484,7 +485,7 @@ def start(*arguments, stdout):
 def test_a_closed_pipe_is_no_error():
     reader, writer = os.pipe()
     os.close(reader)
-    process = start("list", "models", stdout=writer)
+    process = start("show", "schema", "ideal", stdout=writer)
     os.close(writer)
     assert (process.communicate()[1], process.returncode) == ("", 0)
 
@@ -492,7 +493,7 @@ def test_a_closed_pipe_is_no_error():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk_is_told_in_one_line():
     with Path("/dev/full").open("w") as full:
-        process = start("list", "models", stdout=full)
+        process = start("show", "schema", "ideal", stdout=full)
     error = process.communicate()[1]
     assert (error.count("\n"), process.returncode) == (1, 2), error
 
@@ -530,6 +531,20 @@ def wait_for_children(pid, count, limit=60.0):
         with contextlib.suppress(OSError):  # a thread that has just ended
             children = [n for path in tasks.glob("*/children") for n in path.read_text().split()]
     time.sleep(0.5)
+
+
+@pytest.mark.slow
+def test_the_workers_of_a_killed_sweep_end(tmp_path):
+    """Nobody is left to stop them: they notice."""
+    plan = tmp_path / "e.yaml"
+    plan.write_text(SWEEP.replace("gemm:8x9x12", "resnet50") + "batches: [32, 64, 96]\n")
+    process = start(
+        *("sweep", str(plan), "--out", str(tmp_path / "r"), "--workers", "2"), stdout=-1
+    )
+    wait_for_children(process.pid, 3)
+    process.kill()
+    process.communicate(timeout=30)  # its streams are theirs, too
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from tiers import fast_first
 
 from nmsim import machines
 from nmsim.errors import ShapeError
@@ -111,7 +112,7 @@ def test_a_wider_path_is_never_slower_and_a_sparser_mask_neither(dataflow, fidel
         assert by_width[0] > 2 * by_width[-1]
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", fast_first(range(300), 60))
 def test_a_mask_never_costs_cycles_whatever_the_path_and_the_padding(seed):
     rng = np.random.default_rng(seed)
     dataflow = str(rng.choice(["os", "ws", "is"]))

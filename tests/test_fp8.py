@@ -16,8 +16,9 @@ from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import ACROSS, DOWN, Size
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
-from nmsim.machines.gpu.launch import kernel_name
+from nmsim.machines.gpu.launch import cast_clocks, kernel_name, launch_of
 from nmsim.machines.gpu.preparation import cast_us
+from nmsim.mask import SparseGemm
 from nmsim.measured.accuracy import errors
 from nmsim.measured.predict import predict
 from nmsim.measured.tables import read_shipped
@@ -174,6 +175,16 @@ def test_a_simulated_gemm_casts_its_a_with_masks_or_without():
         assert "cast" not in bare.note
         clocks = cast(4096, 4096) * H100.clock_mhz
         assert row.cycles - bare.cycles == pytest.approx(clocks, abs=1)
+
+
+@pytest.mark.parametrize(("kind", "casts"), [("linear", 1), ("conv", 1), ("matmul", 0)])
+def test_products_of_activations_take_what_is_written_before_them(kind, casts):
+    """Softmax and projections write in 8 bits; what layers read comes in 16."""
+    launch = launch_of(
+        H100.model_copy(update={"dtype": "fp8"}), SparseGemm.dense(replace(GEMM, kind=kind))
+    )
+    assert (cast_clocks(H100, launch) > 0) == casts
+    assert ("cast" in launch.note) == casts
 
 
 def test_the_set_is_the_one_that_serves_fp8():

@@ -238,7 +238,8 @@ def test_a_gpu_without_a_sparse_instruction_runs_masks_dense():
 def test_a_library_that_is_not_known_stands_back_for_one_that_is():
     note = found(A100, Call("fp16", library="cudnn")).note
     assert note == "library 'cudnn' is not known here: cublas stands in"
-    assert found(A100, Call("fp16", TWO_FOUR, "b", "cutlass")).library.library == "cutlass"
+    also = found(A100, Call("fp16", TWO_FOUR, "b", "cutlass"))
+    assert (also.library.library, also.note) == ("pytorch-cutlass", "")
 
 
 def test_a_hypothetical_core_takes_its_own_patterns_each_at_its_rate():

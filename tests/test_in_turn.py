@@ -13,7 +13,7 @@ from nmsim.measured.tables import COLUMNS, read_measured
 
 A100 = load_hardware("a100-sxm4-80gb")
 FIDELITIES = ("analytical", "cycle")
-SMALL = (32, 2048, 1024, 1)
+SMALL = (32, 4096, 512, 1)
 """B is 4 MiB: five of them take half of L2."""
 LARGE = (32, 16384, 8192, 1)
 VECTOR = (1, 512, 512, 1)
@@ -47,8 +47,9 @@ def test_copies_share_the_cache(fidelity):
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-def test_a_matrix_vector_kernel_finds_its_weights(fidelity):
-    assert time(fidelity, 1, VECTOR) < time(fidelity, 0, VECTOR)
+def test_a_matrix_vector_kernel_reads_at_its_own_rate(fidelity):
+    """Measured ones are no faster where L2 holds their weights."""
+    assert time(fidelity, 1, VECTOR) == time(fidelity, 0, VECTOR)
 
 
 def test_the_held_share_is_what_series_leave_of_the_cache():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fast_every
 from typer.testing import CliRunner
 
 import nmsim
@@ -142,8 +143,13 @@ LONG = ["8:16", "4:16", "8:32", "16:32"]
 SHORT = [("1:2", 8), ("1:4", 32), ("1:4", 64), ("1:2", 64), ("2:4", 16)]
 
 
-@pytest.mark.parametrize("lookahead", [0, 1, 2, 4, 8, 16, None])
-@pytest.mark.parametrize(("pattern", "group"), [*((p, 4) for p in LONG), *SHORT])
+UNLIKE = [*((p, 4) for p in LONG), *SHORT]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "group", "lookahead"),
+    fast_every([(*one, ahead) for one in UNLIKE for ahead in (0, 1, 2, 4, 8, 16, None)], 3),
+)
 def test_the_analytical_twin_of_patterns_unlike_the_machines_group(pattern, group, lookahead):
     work = random_pair(256, 256, 1152, Pattern.parse(pattern))
     machine = with_lookahead(lookahead, drain="uncounted", **{"intersecting.group": group})

@@ -251,16 +251,19 @@ def test_a_mask_that_the_array_cannot_use_changes_nothing_but_words(name, fideli
 # ---- one dense run
 
 
-@pytest.fixture(scope="module")
-def tables():
+LAYER2_AND_FC = "*[fr][2c]*"
+
+
+@pytest.fixture(scope="module", params=[LAYER2_AND_FC, pytest.param("*", marks=pytest.mark.slow)])
+def tables(request):
     """Rows of resnet18 under every recipe that has no layers of its own, by recipe and batch."""
     found = {}
     of_any_network = [
         name for name in RECIPES if all(one.layers == "*" for one in load_recipe(name).operands)
     ]
     for recipe, batch in itertools.product(of_any_network, (1, 4)):
-        point = Point(model="resnet18", recipe=recipe, batch=batch, fidelity="analytical")
-        found[recipe, batch] = list(rows(point))
+        chosen = {"recipe": recipe, "batch": batch, "layers": request.param}
+        found[recipe, batch] = list(rows(Point("resnet18", fidelity="analytical", **chosen)))
     return found
 
 
@@ -293,11 +296,12 @@ def test_recipes_are_ordered_by_speedup_as_by_time(tables):
         assert len({one["cycles"] for one in found}) > 2 or phase == "update"
 
 
+@pytest.mark.parametrize("model", ["vit-tiny", pytest.param("resnet18", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", ["asp", "transposable", "fst", "mvue", "transposable+mvue-8bit"])
-def test_simulating_sweeping_and_training_tell_the_same(recipe, tmp_path):
+def test_simulating_sweeping_and_training_tell_the_same(recipe, model, tmp_path):
     """Of one state of the masks: steps of one stage, at the recipe's last patterns."""
     point = Point(
-        model="resnet18",
+        model=model,
         recipe=recipe,
         batch=2,
         hardware="systolic-128x128-2to4",

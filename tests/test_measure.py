@@ -39,7 +39,7 @@ class FakeGpu:
     def prepare(self, case, launches):
         if self.dies_at is not None and len({c for c, _ in self.prepared} | {case}) > self.dies_at:
             raise KeyboardInterrupt
-        if case.library == "cutlass" and case.m == 192:
+        if case.library == "pytorch-cutlass" and case.m == 192:
             raise MeasureError("out of glass")
         self.prepared.append((case, launches))
         runs = iter(range(10**6))
@@ -161,9 +161,9 @@ def test_grid_covers_phases_layouts_and_libraries():
         ("forward", "TN", "cublas", ""),
         ("backward", "NN", "cublas", ""),
         ("update", "NT", "cublas", ""),
-        *(("forward", "TN", x, "B") for x in ("cusparselt", "cutlass")),
-        *(("backward", "TN", x, "B") for x in ("cusparselt", "cutlass")),
-        *(("update", "NN", x, "A") for x in ("cusparselt", "cutlass")),
+        *(("forward", "TN", x, "B") for x in ("pytorch-cusparselt", "pytorch-cutlass")),
+        *(("backward", "TN", x, "B") for x in ("pytorch-cusparselt", "pytorch-cutlass")),
+        *(("update", "NN", x, "A") for x in ("pytorch-cusparselt", "pytorch-cutlass")),
     }
     assert {c.m for c in cases if c.phase == "forward"} == {2**i for i in range(14)}
     assert all(c.m % 64 == c.n % 64 == c.k % 64 == 0 for c in cases if c.sparse_operand)
@@ -303,7 +303,7 @@ def fake_cuda(torch):
     return torch
 
 
-SMALL = Case("forward", "TN", "cusparselt", "B", "bf16", 64, 64, 128)
+SMALL = Case("forward", "TN", "pytorch-cusparselt", "B", "bf16", 64, 64, 128)
 
 
 @pytest.fixture
@@ -361,7 +361,9 @@ def test_what_pytorch_refuses_is_told_and_its_operands_let_go(backend, monkeypat
     monkeypatch.setattr(torch, "randn", full)
     with pytest.raises(MeasureError) as caught:
         backend.prepare(SMALL, 10)
-    assert str(caught.value) == ("cusparselt does not run 64x64x128 (forward): CUDA out of memory.")
+    assert str(caught.value) == (
+        "pytorch-cusparselt does not run 64x64x128 (forward): CUDA out of memory."
+    )
     assert torch.state.emptied == 1
     assert not made
 

@@ -13,7 +13,7 @@ from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
-FEW, MANY = 250, 10_000
+FEW, MANY = 100, 10_000
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")
 
 

@@ -18,7 +18,7 @@ from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
 # Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_GPUS=10000 takes longer.
-FEW, MANY = 60, int(os.environ.get("NMSIM_DRAWN_GPUS", "1000"))
+FEW, MANY = 25, int(os.environ.get("NMSIM_DRAWN_GPUS", "1000"))
 FREE = 0.03
 """What a library's choice may cost before it is counted, and the share of cases that are."""
 SELDOM = {"analytical": 0.002, "cycle": 0.01}

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.preparation import Pass, timed
+from nmsim.machines.gpu.stacks import load_stack
 from nmsim.network.layer import Conv, Linear, Matmul
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
@@ -14,7 +15,8 @@ from nmsim.run.frame import frame
 from nmsim.run.point import Point, rows
 from nmsim.step.elementwise import elementwise_us
 
-A100 = load_hardware("a100-sxm4-80gb-documented")
+A100 = load_hardware("a100-sxm4-80gb-documented", masks="always")
+PACKING = load_stack("best").packing
 ARRAY = load_hardware("systolic-128x128-2to4")
 T, INPUTS, OUTPUTS = 4096, 1024, 512
 W, X, DY = INPUTS * OUTPUTS, T * INPUTS, T * OUTPUTS
@@ -45,8 +47,8 @@ def recipe(tmp_path, *operands):
     return path
 
 
-def gpu(read, written, operations=0.0):
-    return timed(A100, [Pass("", read, written, operations)]).time_us
+def gpu(read, written, operations=0.0, packing=1.0):
+    return timed(A100, [Pass("", read, written, operations)], packing).time_us
 
 
 def test_a_mask_made_in_every_step_is_packed_by_its_own_kernel(step):
@@ -54,7 +56,7 @@ def test_a_mask_made_in_every_step_is_packed_by_its_own_kernel(step):
     assert found["forward"]["mask_us"] == found["backward"]["mask_us"] == 0
     # Ranks 3, sums and draws 6, and for every group three per kept element and a random number.
     operations = DY * (3 + 6 + (3 * 2 + 25) / 4)
-    expected = gpu(2 * DY, 2 * DY * PACKED, operations)
+    expected = gpu(2 * DY, 2 * DY * PACKED, operations, PACKING)
     assert found["update"]["mask_us"] == found["update"]["mask_gradient_us"] == expected
     assert found["update"]["mask_weight_us"] == 0
     assert found["update"]["mask_work"].startswith("gradient: mvue and compress ")
@@ -65,20 +67,20 @@ def test_a_mask_in_two_phases_is_searched_for_once_and_packed_for_each(step, tmp
     found = step(recipe(tmp_path, operand + ", refresh: 40}"))
     # 16 elements in a bitonic network: depth 4, 5 comparisons of two operations; 4 to visit.
     search = gpu(2 * W, W / 8, W * 14)
-    pack = gpu(2 * W + W / 8, 2 * W * PACKED)
+    pack = gpu(2 * W + W / 8, 2 * W * PACKED, packing=PACKING)
     assert found["forward"]["mask_us"] == pytest.approx(search / 40 + pack)
     assert found["backward"]["mask_us"] == pytest.approx(pack)
     assert found["update"]["mask_us"] == 0
     # Anew in every step: searching packs, and leaves the mask for backward.
     fresh = step(recipe(tmp_path, operand + "}"))
-    assert fresh["forward"]["mask_us"] == gpu(2 * W, 2 * W * PACKED + W / 8, W * 14)
+    assert fresh["forward"]["mask_us"] == gpu(2 * W, 2 * W * PACKED + W / 8, W * 14, PACKING)
     assert fresh["backward"]["mask_us"] == pytest.approx(pack)
 
 
 def test_the_optimal_transposable_mask_is_solved_on_the_host(step):
     found = step("transposable")
     solved = W * 13.0 * 4 * 1e-3 / 16 + (2 * W + W / 8) / 25e3
-    pack = gpu(2 * W + W / 8, 2 * W * PACKED)
+    pack = gpu(2 * W + W / 8, 2 * W * PACKED, packing=PACKING)
     assert found["forward"]["mask_us"] == pytest.approx(solved / 40 + pack)
     # On an array the host is the same, and the packing takes its bytes through DRAM.
     array = step("transposable", ARRAY)
@@ -141,7 +143,7 @@ def test_windows_are_masked_as_pixels_in_forward_and_as_columns_in_update(
     [found] = rows(point)
     size = 4 * elements * 2
     assert found["compressed"]
-    assert found["mask_us"] == gpu(size, size * PACKED, 4 * elements * 3)
+    assert found["mask_us"] == gpu(size, size * PACKED, 4 * elements * 3, PACKING)
 
 
 def test_a_machine_without_limits_is_charged_nothing(step):

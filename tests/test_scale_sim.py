@@ -20,6 +20,7 @@ from scale_sim import (
     published,
     user_mode,
 )
+from tiers import fast_first
 
 import nmsim
 from nmsim import machines
@@ -86,9 +87,15 @@ def assert_utilization(row, run):
     assert row["overall_util"] == pytest.approx(overall, rel=1e-9)
 
 
+def parts(table):
+    """A part of a table, that of every sort of row, for the fast tests; all of it for the slow."""
+    return pytest.mark.parametrize("table", fast_first([table[::5], table], 1), ids=["part", "all"])
+
+
+@parts(DENSE)
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
-def test_utilization_converts(fidelity):
-    for row, run in zip(DENSE, simulated(DENSE, fidelity=fidelity), strict=True):
+def test_utilization_converts(fidelity, table):
+    for row, run in zip(table, simulated(table, fidelity=fidelity), strict=True):
         assert (run["cycles"], run["stall_cycles"]) == (row["cycles"], 0), row
         assert_utilization(row, run)
 
@@ -109,10 +116,11 @@ SELECTORS = {
 }
 
 
+@parts(SPARSE)
 @pytest.mark.parametrize("selectors", SELECTORS)
-def test_layer_wise_sparsity_takes_the_same_cycles_and_macs(selectors):
-    runs = simulated(SPARSE, SELECTORS[selectors])
-    for row, run in zip(SPARSE, runs, strict=True):
+def test_layer_wise_sparsity_takes_the_same_cycles_and_macs(selectors, table):
+    runs = simulated(table, SELECTORS[selectors])
+    for row, run in zip(table, runs, strict=True):
         assert (run["cycles"], run["stall_cycles"]) == (row["cycles"], 0), row
         assert run["macs_issued"] == run["macs_useful"] == row["m"] * row["n"] * row["slots"]
         assert_utilization(row, run)

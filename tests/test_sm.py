@@ -118,7 +118,10 @@ def test_narrow_loads_are_bound_by_shared_memory():
     )
     assert (wide.bound, narrow.bound) == ("tensor", "shared")
     assert narrow.main_waits.shared > 2 * wide.main_waits.shared
-    assert narrow.cycles > 1.2 * wide.cycles
+    # Two threadblocks of 4 warps: 64 loads of 128 bytes at 2 cycles each, and 16 KiB of copies.
+    by_hand = 2 * (4 * 64 * 2 + 16 * 1024 / 128)
+    assert narrow.cycles_per_slice == pytest.approx(by_hand, rel=0.01)
+    assert narrow.cycles > 0.95 * by_hand / (2 * 128 * 128 * 32 / 1024) * wide.cycles
 
 
 def test_metadata_cost_loads_and_copies():
@@ -209,12 +212,12 @@ def test_a_timeline_is_the_run():
 
 
 @pytest.mark.parametrize("ctas", [1, 2, 3])
-@pytest.mark.parametrize("limit", [1, 999, 5000, 12_345])
-def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas, limit):
+def test_what_is_not_written_down_is_not_run_and_changes_nothing(ctas):
     whole = timeline(A100, TILE, L2, 60, ctas=ctas)
-    assert len(whole) > limit
-    assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
-    assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
+    for limit in (1, 999, 5000, 12_345):
+        assert len(whole) > limit
+        assert timeline(A100, TILE, L2, 60, ctas=ctas, limit=limit) == whole[:limit]
+        assert timeline(A100, TILE, L2, 2**31, ctas=ctas, limit=limit) == whole[:limit]
 
 
 def test_a_trace_is_what_chrome_reads():

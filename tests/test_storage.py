@@ -1,8 +1,10 @@
 """One answer to how an operand is stored: engines, masks' cost, memory and training share it."""
 
+import itertools
 import math
 
 import pytest
+from tiers import fast_every
 
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, HARDWARE, kind_of, load_hardware, simulate
@@ -112,9 +114,10 @@ def packs(step):
     return step.work.what.endswith(PACKING) or step.work.what in PACKING
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("recipe", FEW_RECIPES)
-@pytest.mark.parametrize("hardware", FEW_MACHINES)
+@pytest.mark.parametrize(
+    ("hardware", "recipe", "pattern"),
+    fast_every(list(itertools.product(FEW_MACHINES, FEW_RECIPES, PATTERNS)), 3),
+)
 def test_everybody_agrees(network, hardware, recipe, pattern):
     agree(network, hardware, recipe, pattern, FIDELITIES)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fast_first
 
 from nmsim import machines
 from nmsim.gemm import Gemm
@@ -214,13 +215,14 @@ def test_expected_slots_are_the_mean_over_random_masks():
 @pytest.mark.parametrize(
     ("hardware", "least"), [("systolic-128x128-2to4", 0.84), ("systolic-16x16", 0.7)]
 )
+@pytest.mark.parametrize("drawn", fast_first([40, 150], 1))
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
-def test_analytical_stays_near_cycle(hardware, least, dataflow):
+def test_analytical_stays_near_cycle(hardware, least, dataflow, drawn):
     """With memory in play the closed form is a bound from below, as docs/systolic.md states."""
     machine = load_hardware(hardware, dataflow=dataflow)
     rng = np.random.default_rng(3)
     ratios = []
-    for _ in range(150):
+    for _ in range(drawn):
         gemm = Gemm(*(int(2**e) for e in rng.uniform(3, 12, 3)))
         cycle = machines.simulate(machine, SparseGemm.dense(gemm)).cycles
         ratios.append(
@@ -441,7 +443,7 @@ def regular(rows, k, pattern):
     return Mask(pattern, rows, k, regular=True, source=lambda: 1 / 0)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit-b16", "bert-base"])
+@pytest.mark.parametrize("name", fast_first(["resnet18", "vit-b16", "resnet50", "bert-base"], 2))
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_two_four_weights_gain_in_forward_alone(name, fidelity):
     for batch in (1, 32):
@@ -484,7 +486,30 @@ def test_an_array_runs_every_dataflow(name):
             assert run.utilization <= 1
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+SORTS = (
+    *("convnext-tiny", "encoder-decoder", "mixtral-8x7b", "r3d-18"),
+    *("resnet18", "resnext50", "unet", "vit-tiny", "wav2vec2-base"),
+)
+"""Networks that have every type of layer between them, convolutions of every sort too."""
+
+
+def sorts(names):
+    """Type, axes of its kernel, and whether it is grouped, of every layer of some networks."""
+    return {
+        (layer.type, np.size(getattr(layer, "kernel", 0)), getattr(layer, "groups", 1) > 1)
+        for name in names
+        for layer in load_model(name).layers
+    }
+
+
+def test_a_few_networks_have_every_sort_of_layer():
+    assert sorts(SORTS) == sorts(MODELS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SORTS else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+)
 def test_every_model_runs_fold_by_fold(name):
     point = Point(model=name, hardware="systolic-128x128-2to4", recipe="asp", compare=False)
     assert all(0 < row["macs_useful"] <= row["macs_issued"] for row in rows(point))

@@ -45,7 +45,10 @@ def nested(spans):
     [
         (("gemm:512x384x256",), "cublas 64x32x64_3"),
         (("gemm:512x384x256", "--kernel", "128x128x32_5"), "cublas 128x128x32_5"),
-        (("gemm:512x384x256", "--recipe", "asp"), "cusparselt 64x64x64_4"),
+        (
+            ("gemm:512x384x256", "--recipe", "asp", "--set", "masks=always"),
+            "cutlass-profiler 64x64x64_4",
+        ),
         (("gemm:300x200x512", "--hardware", "h100-sxm"), "cublas"),
         (("gemm:300x200x128", "--set", "dtype=fp32", "--recipe", "asp"), "nm-spmm"),
     ],

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import steps, write
-from nmsim.cli.options import KernelName, of_keywords, with_kernel
+from nmsim.cli.options import of_keywords
 from nmsim.report.explanation import explanation_text
 from nmsim.run.explanation import explain
 from nmsim.run.point import Point
@@ -15,8 +15,9 @@ from nmsim.run.point import Point
 __all__ = ["explain_gemms"]
 
 _KEYWORDS = (
-    *("model", "hardware", "recipe", "pattern", "batch", "phases", "layers", "overrides"),
-    *("fidelity", "seed", "tensors"),
+    *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context"),
+    *("lowering", "phases", "layers", "overrides", "stack", "library", "kernel", "fidelity"),
+    *("seed", "tensors"),
 )
 """What a GEMM, its masks and its cycles depend on."""
 
@@ -31,7 +32,6 @@ class Form(StrEnum):
 @of_keywords(Point, only=_KEYWORDS)
 def explain_gemms(
     point: Point,
-    kernel: KernelName = None,
     form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TEXT,
 ) -> None:
     """Explain the speed-up of GEMMs of MODEL: where the cycles go, and what would mend it.
@@ -39,7 +39,6 @@ def explain_gemms(
     --layer and --phase choose GEMMs; without --layer it is the one that takes most time. Advice is
     run before it is given.
     """
-    point = with_kernel(point, kernel)
     found = [one.document() for one in steps(explain(point), "explaining")]
     if form is Form.JSON:
         write(json.dumps({"gemms": found}, allow_nan=False, indent=1))

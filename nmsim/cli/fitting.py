@@ -115,14 +115,14 @@ def measure_gemms(
     dtype: Annotated[list[str] | None, typer.Option(help="bf16 or fp16; may be repeated.")] = None,
     library: Annotated[
         list[str] | None,
-        typer.Option(help="cublas, cusparselt or cutlass; may be repeated."),
+        typer.Option(help="cublas, pytorch-cusparselt or pytorch-cutlass; may be repeated."),
     ] = None,
     source: Annotated[str, typer.Option(help="Who measured, for the table.")] = "nmsim measure",
 ) -> None:
     """Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`)."""
     cases = grid(
         dtypes=tuple(dtype or ("bf16",)),
-        libraries=tuple(library or ("cublas", "cusparselt", "cutlass")),
+        libraries=tuple(library or ("cublas", "pytorch-cusparselt", "pytorch-cutlass")),
     )
     device = open_device(gpu)
     with progress("timing", len(cases)) as step:

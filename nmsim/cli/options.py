@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -21,14 +20,12 @@ from nmsim.run.point import Subject
 from nmsim.spec import parse_scalar
 
 __all__ = [
-    "KernelName",
     "Out",
     "Output",
     "command_line",
     "of_keywords",
     "overrides",
     "refuse_file",
-    "with_kernel",
 ]
 
 T = TypeVar("T", bound=Subject)
@@ -42,13 +39,6 @@ class Output(StrEnum):
     JSON = "json"
 
 
-KernelName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="On a GPU, run this kernel wherever the library has it (`nmsim show kernels`).",
-    ),
-]
 Out = Annotated[
     Path | None, typer.Option(help="Write results.csv, manifest.json and index.html here.")
 ]
@@ -137,13 +127,6 @@ def _value(one: Declared, given: Any) -> Any:
     if isinstance(one.default, Mapping):
         return overrides(given)
     return tuple(given or ()) if _repeated(one) else given
-
-
-def with_kernel(point: T, kernel: str | None) -> T:
-    """The point on a machine that runs one kernel, if one is named."""
-    if not kernel:
-        return point
-    return replace(point, overrides={**point.overrides, "kernel": kernel})
 
 
 def command_line() -> str:

@@ -6,16 +6,19 @@ import pandas as pd
 import typer
 
 from nmsim.cli.console import show_tables, steps, tell, width, write
-from nmsim.cli.options import (
-    KernelName,
-    Out,
-    Output,
-    command_line,
-    of_keywords,
-    refuse_file,
-    with_kernel,
+from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
+from nmsim.report import (
+    headline,
+    on,
+    policy_said,
+    records,
+    render,
+    step_name,
+    step_table,
+    to_csv,
+    to_json,
+    write_report,
 )
-from nmsim.report import headline, records, render, step_table, to_csv, to_json, write_report
 from nmsim.result import totals
 from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
@@ -27,13 +30,11 @@ __all__ = ["simulate"]
 @of_keywords(Point)
 def simulate(
     point: Point,
-    kernel: KernelName = None,
     out: Out = None,
     form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
 ) -> None:
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
-    point = with_kernel(point, kernel)
     about = manifest(point, command_line()).document()
     table = frame(steps(rows(point), "simulating"))
     if out is not None:
@@ -52,11 +53,21 @@ def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> N
         write(to_csv(table))
     else:
         title = (
-            f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
+            f"{about['model']} on {on(about)}, recipe {about['recipe']}, "
+            f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
+            f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
         write(headline(title, about))
-        show_tables([*render(table, sums, width()), step_table(sums)])
+        show_tables([*render(table, sums, width()), step_table(sums, step_name(about))])
+        if said := policy_said(sums["all"]):
+            write(said)
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
+
+
+def _asked(about: dict[str, Any]) -> str:
+    """The scenario of a run that does not train, and the tokens that were asked for."""
+    said = [] if about["scenario"] == "train" else [about["scenario"]]
+    said += [f"{name} {about[name]}" for name in ("tokens", "context") if about[name] is not None]
+    return "".join(f", {one}" for one in said)

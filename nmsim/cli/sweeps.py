@@ -5,13 +5,15 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
 
-from nmsim.cli.console import progress, show_tables, tell, width
+from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import command_line, refuse_file
 from nmsim.report import (
     RUN,
@@ -34,13 +36,25 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(help="Where to write; default: the experiment's own folder.")
     ] = None,
+    stack: Annotated[
+        str | None, typer.Option(metavar="S", help="In place of the experiment's: a GPU's stack.")
+    ] = None,
+    library: Annotated[
+        str | None, typer.Option(metavar="L", help="In place of the experiment's: a GPU's library.")
+    ] = None,
+    kernel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of the experiment's: a kernel.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
 ) -> None:
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
     refuse_file(out)
-    plan = read_experiment(experiment)
+    said = {"stack": stack, "library": library, "kernel": kernel}
+    plan = read_experiment(experiment).model_copy(
+        update={name: value for name, value in said.items() if value is not None}
+    )
     about = sweep_manifest(plan, command_line()).document()
     points = plan.points()
     order = {point: index for index, point in enumerate(map(str, points))}
@@ -56,6 +70,8 @@ def sweep(
     folder = out or experiment.parent
     write_report(folder, table, about)
     show_tables(render_sweep(table, width()))
+    if about["choices"]:
+        write(about["choices"])
     tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
 
 
@@ -64,8 +80,10 @@ def _submitted(
     points: Sequence[Point], workers: int
 ) -> Iterator[Iterator[tuple[Point, list[dict[str, Any]]]]]:
     """Run points in processes of their own, which end without a word when this one is stopped."""
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(points)), mp_context=spawn) as pool:
+    pool = ProcessPoolExecutor(
+        min(workers, len(points)), mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
+    with pool:
         # Ctrl-C goes to a terminal's whole process group. The workers inherit that it is ignored,
         # so that none prints a traceback; whatever stops this process stops them below.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -79,6 +97,18 @@ def _submitted(
             for worker in active_children():
                 worker.terminate()
             raise
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it does, killed or not."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_behind, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_behind(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)  # whatever the main thread is at
 
 
 def report(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import show_facts, tell
-from nmsim.cli.options import KernelName, command_line, of_keywords, with_kernel
+from nmsim.cli.options import command_line, of_keywords
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of
@@ -23,7 +23,7 @@ MOST_EVENTS = 10_000_000
 
 _KEYWORDS = (
     *("model", "scenario", "tokens", "context", "hardware", "recipe", "pattern", "batch", "phases"),
-    *("layers", "overrides", "seed"),
+    *("layers", "overrides", "stack", "library", "kernel", "seed"),
 )
 """What one GEMM and its masks depend on; a timeline holds no values."""
 
@@ -32,7 +32,6 @@ _KEYWORDS = (
 def tile_timeline(
     point: Point,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Trace Event Format, JSON.")],
-    kernel: KernelName = None,
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_EVENTS, help="Spans that are written, at most.")
     ] = 100_000,
@@ -43,7 +42,6 @@ def tile_timeline(
     and the loads and stores of its channel. The file opens in chrome://tracing and in Perfetto.
     MODEL, --layer and --phase name one GEMM.
     """
-    point = with_kernel(point, kernel)
     machine = point.machine
     draw = kind_of(machine).timeline
     if draw is None:

@@ -9,7 +9,7 @@ import typer
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Output, command_line, of_keywords, refuse_file
 from nmsim.errors import SpecError
-from nmsim.report import headline, render_training, segments_csv, write_training
+from nmsim.report import headline, on, render_training, segments_csv, write_training
 from nmsim.run.point import Job
 from nmsim.run.training import run_training, training_document
 
@@ -44,7 +44,7 @@ def train(
     else:
         about = run["manifest"]
         title = (
-            f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
+            f"{about['model']} on {on(about)}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {job.samples}, {wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )

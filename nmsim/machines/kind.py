@@ -7,8 +7,9 @@ folder asks which kind a machine is; who needs to know something asks ``kind_of(
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,26 @@ class Machine(Spec):
         "are based on this one, which are then unfitted; null: nothing, or it is fitted itself",
     )
 
+    def __hash__(self) -> int:
+        """As of its fields, remembered: a machine is looked up in many tables."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The machine with some fields replaced, by name; they are not checked."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_hash", None)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled: without the hash, as texts have another one in another process."""
+        state = super().__getstate__()
+        fields = {name: value for name, value in self.__dict__.items() if name != "_hash"}
+        return {**state, "__dict__": fields}
+
     @property
     def capacity_bytes(self) -> int | None:
         """Bytes of its memory; None: not known."""
@@ -187,12 +208,16 @@ class Stored(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One pass over memory: bytes that it reads and writes, and operations on its elements."""
+    """One pass over memory: bytes that it reads and writes, and operations on its elements.
+
+    ``packs``: what it writes is an operand packed by its mask, out of order.
+    """
 
     what: str
     read_bytes: float
     written_bytes: float
     operations: float = 0.0
+    packs: bool = False
 
 
 class Ran(NamedTuple):
@@ -367,6 +392,9 @@ class Kind:
         Whether a machine at a fidelity can run a sample of folds.
     listings
         Other things of this kind that one can list and show, by plural name.
+    choices
+        What of a machine chooses among ways to run a GEMM, in a few words for who reads a result;
+        raises NmsimError if there is no such. "": nothing that a run could set.
     routines, attention, fusion, timeline, explain
         See there; None where the kind has none.
     """
@@ -388,6 +416,7 @@ class Kind:
     facts: Callable[[Any], Facts] = lambda _machine: []
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
+    choices: Callable[[Any], str] = lambda _machine: ""
     routines: Routines | None = None
     attention: AttentionRoutines | None = None
     fusion: Fusion | None = None

@@ -20,8 +20,8 @@ from nmsim.measured.timing import Case, Device, State
 __all__ = ["CudaBackend", "open_device"]
 
 COMPRESSED = {
-    "cusparselt": "SparseSemiStructuredTensorCUSPARSELT",
-    "cutlass": "SparseSemiStructuredTensorCUTLASS",
+    "pytorch-cusparselt": "SparseSemiStructuredTensorCUSPARSELT",
+    "pytorch-cutlass": "SparseSemiStructuredTensorCUTLASS",
 }
 """Classes of ``torch.sparse`` that hold a 2:4 operand, by library."""
 

@@ -76,7 +76,7 @@ WEIGHTS = (
 """Out and in features of weights; of a convolution, channels out and kernel size x channels in."""
 
 DTYPES = ("bf16", "fp16")
-LIBRARIES = ("cublas", "cusparselt", "cutlass")
+LIBRARIES = ("cublas", "pytorch-cusparselt", "pytorch-cutlass")
 
 LEAST_COMPRESSED = 64
 """Sizes of a GEMM with a compressed operand are multiples of this, so that nothing is padded."""
@@ -91,7 +91,7 @@ class Case:
     phase, layout
         As the module says.
     library
-        "cublas", "cusparselt" or "cutlass".
+        "cublas", "pytorch-cusparselt" or "pytorch-cutlass".
     sparse_operand
         "A", "B" or "" if the GEMM is dense; a compressed operand is 2:4.
     dtype
@@ -221,7 +221,7 @@ def grid(
     *,
     phases: Sequence[Phase] = PHASES,
     dtypes: Sequence[str] = ("bf16",),
-    libraries: Sequence[str] = ("cublas", "cusparselt", "cutlass"),
+    libraries: Sequence[str] = LIBRARIES,
     weights: Sequence[tuple[int, int]] = WEIGHTS,
     rows: Sequence[int] = ROWS,
 ) -> list[Case]:

@@ -9,11 +9,12 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
-from nmsim.report.capacity import headline
+from nmsim.report.capacity import headline, on
 from nmsim.report.memory_table import render_memory
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
-from nmsim.report.step import step_table
+from nmsim.report.reasons import policy_said
+from nmsim.report.step import step_name, step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
@@ -28,9 +29,11 @@ __all__ = [
     "figures",
     "frame",
     "headline",
+    "on",
     "page",
     "phase_summary",
     "point_summaries",
+    "policy_said",
     "read_results",
     "read_training",
     "records",
@@ -41,6 +44,7 @@ __all__ = [
     "render_training",
     "render_validation",
     "segments_csv",
+    "step_name",
     "step_table",
     "to_csv",
     "to_json",

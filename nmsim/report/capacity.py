@@ -5,7 +5,7 @@ from typing import Any
 
 from nmsim.report.notation import grouped
 
-__all__ = ["beyond", "headline", "memory_said", "unfitted"]
+__all__ = ["beyond", "headline", "memory_said", "on", "unfitted"]
 
 _GIB = 2**30
 
@@ -35,6 +35,11 @@ def memory_said(about: Mapping[str, Any]) -> str:
         return f"{size} GiB of memory"
     said = f"{size} of {there / _GIB:g} GiB of memory"
     return f"does not fit: {said}" if beyond(about) else said
+
+
+def on(about: Mapping[str, Any]) -> str:
+    """The machine of a run, and what chooses among its ways where a run may set it."""
+    return ", ".join(filter(None, (str(about["hardware"]), str(about.get("choices", "")))))
 
 
 def headline(text: str, about: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from nmsim.files import write_folder
 from nmsim.report.capacity import memory_said, unfitted
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
+from nmsim.report.reasons import policy_said
 from nmsim.report.sections import (
     best_points,
     glossary,
@@ -20,7 +21,7 @@ from nmsim.report.sections import (
     tiles,
     totals_table,
 )
-from nmsim.report.step import step_sheet
+from nmsim.report.step import step_name, step_sheet
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
@@ -175,12 +176,19 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
     )
 
 
+def _policy(df: pd.DataFrame) -> list[Safe]:
+    said = policy_said(totals(records(df))["all"])
+    return [el("p", said, class_="lead")] if said else []
+
+
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers", "files"),
+        *("choices", "batch", "batches", "scenario", "tokens", "context"),
+        *("fidelity", "fidelities", "seed"),
+        *("phases", "layers", "files"),
     )
-    known = [name for name in names if manifest.get(name) is not None]
+    known = [name for name in names if manifest.get(name) not in (None, "")]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
     return [
         (machine if name == "hardware" else name, fields(manifest[name])[0][1]) for name in known
@@ -197,9 +205,10 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     return joined(
         (
             tiles(df, manifest),
+            *_policy(df),
             el("h2", "Totals per phase"),
             totals_table(df),
-            el("h2", "A training step"),
+            el("h2", f"A {step_name(manifest)}"),
             el("p", f"{_STEP}{manifest.get('mask_basis', 'not told')}.", class_="lead"),
             step_sheet(totals(records(df))),
             _plots(df, manifest),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-__all__ = ["PASSED_OVER", "counted", "passed_over", "reasons", "told_once"]
+__all__ = ["PASSED_OVER", "counted", "passed_over", "policy_said", "reasons", "told_once"]
 
 Row = Mapping[str, Any]
 
@@ -14,13 +14,34 @@ PASSED_OVER = "runs dense: with its mask alone it would be no faster"
 """What is said of a GEMM whose mask could be used and is not."""
 
 # Of "2:4", "conv1" and "int8" no figure is taken: these are names.
-_NUMBER = re.compile(r"(?<![\w:.])\d+(?:\.\d+)?\b(?!:)")
+_NUMBER = re.compile(r"(?<![\w:.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?\b(?!:)")
 
 
 def passed_over(row: Row) -> bool:
     """Whether a mask could be used and the machine chose to run without."""
     chosen = str(row.get("chosen") or "")
     return row.get("mask_cycles") is not None and chosen.startswith("dense")
+
+
+def policy_said(total: Row) -> str:
+    """How many GEMMs lose by their masks, and what both policies come to; "": none does.
+
+    Parameters
+    ----------
+    total
+        Of `nmsim.result.totals`.
+    """
+    losing, masked = total.get("losing"), total["masked"]
+    if not losing:
+        return ""
+    lose = "loses by its mask" if losing == 1 else "lose by their masks"
+    told = f"{losing} of {masked} masked GEMMs {lose}"
+    always, paying, runs = (total[f"{one}speedup"] for one in ("mask_", "paying_", ""))
+    if abs(runs - paying) <= abs(runs - always):
+        return (
+            f"{told} and run dense: GEMMs gain {runs:.2f}×, with every mask followed {always:.2f}×"
+        )
+    return f"{told}, followed all the same: GEMMs gain {runs:.2f}×, where masks pay {paying:.2f}×"
 
 
 def reasons(row: Row) -> list[str]:
@@ -72,5 +93,9 @@ def _merged(texts: list[str]) -> str:
 
 
 def _range(figures: list[str]) -> str:
-    least, most = min(figures, key=float), max(figures, key=float)
-    return least if float(least) == float(most) else f"{least} to {most}"
+    least, most = min(figures, key=_value), max(figures, key=_value)
+    return least if _value(least) == _value(most) else f"{least} to {most}"
+
+
+def _value(figure: str) -> float:
+    return float(figure.replace(",", ""))

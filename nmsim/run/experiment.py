@@ -8,10 +8,12 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, create_model, field_validator
 
+from nmsim.errors import NmsimError, SpecError
 from nmsim.pattern import Pattern, PatternField
 from nmsim.run.keyword import Declared, keywords
 from nmsim.run.point import Point, point_rows
@@ -38,8 +40,6 @@ def _field(one: Declared) -> tuple[Any, Any]:
     keyword, default = one.keyword, one.default
     if keyword.lists:
         default = keyword.listed or ...
-    elif default == ():  # an experiment spells out what no choice means: all of them
-        default = keyword.choices
     several = keyword.lists or isinstance(default, tuple)
     kind = tuple[_entry(one), ...] if several else _entry(one)  # type: ignore[misc]
     least = 1 if several else None
@@ -56,7 +56,9 @@ def _entry(one: Declared) -> Any:
         return number if one.keyword.lists else number | None
     if Pattern in kinds:
         return PatternField
-    return str if str in kinds else one.type
+    if str in kinds:
+        return str | None if NoneType in kinds else str
+    return one.type
 
 
 @with_keywords
@@ -92,6 +94,10 @@ def read_experiment(path: Path) -> Experiment:
         for a file that does not describe a sweep, or an entry that does not exist.
     """
     experiment = validate(Experiment, read_yaml(path), str(path))
+    try:
+        experiment.points()
+    except NmsimError as error:
+        raise SpecError(f"{path}: {error}") from error
 
     def beside(name: str) -> str:
         try:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
-from nmsim.machines import Machine, load_hardware
+from nmsim.machines import Machine, kind_of
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
-from nmsim.run.point import Point
+from nmsim.run.point import CHOSEN, Point
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
 
@@ -71,6 +71,7 @@ class _OfOneRun(Manifest):
     seed: int
     machine: dict[str, Any]
     lowering: str = "columns"
+    choices: str = ""
     model_source: str = ""
     recipe_source: str = ""
     tensors: str = ""
@@ -111,6 +112,7 @@ class Swept(Manifest):
     hardware: list[str]
     batches: list[int]
     fidelities: list[str]
+    choices: str = ""
     machines: dict[str, dict[str, Any]]
     unfitted: dict[str, str] = {}
     model_sources: dict[str, str] = {}
@@ -196,6 +198,8 @@ def _said(point: Point) -> Row:
         "seed": int(point.seed),
         "phases": list(point.wanted),
         "lowering": str(point.layout),
+        **{name: getattr(machine, name, None) or None for name in CHOSEN},
+        "choices": kind_of(machine).choices(machine),
         "machine": machine.model_dump(mode="json"),
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
@@ -233,14 +237,17 @@ def provenance(about: Simulated) -> Row:
 def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     """What a stored sweep must say to be reproduced."""
     points = experiment.points()
-    machines = [*map(load_hardware, dict.fromkeys(point.hardware for point in points))]
+    machines = list({str(point.hardware): point.machine for point in points}.values())
+    choices = dict.fromkeys(kind_of(machine).choices(machine) for machine in machines)
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
-    said = experiment.model_dump(mode="json", exclude={"batches"})
+    said = experiment.model_dump(mode="json", exclude={"batches", "phases"})
     return Swept(
         **origin("sweep", command),
         **said,
+        phases=list(points[0].wanted),
         batches=list(dict.fromkeys(point.samples for point in points)),
+        choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},
         model_sources={workload.name: workload.source for workload in workloads},

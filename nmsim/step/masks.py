@@ -119,7 +119,7 @@ def mask_steps(
         Elements of the layer's weight, which a part of a launch does not say.
     """
     g = work.gemm
-    if not (g.launches or g.kind == "attention") or (work.a.is_dense and work.b.is_dense):
+    if not g.launches or (work.a.is_dense and work.b.is_dense):
         return
     sides = stored(machine, work)
     for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
@@ -277,10 +277,10 @@ def _searched(of: _Matrix) -> Iterator[MaskStep]:
     if of.first and offer.refresh == 1 and not effort.host_ns:
         flags = of.flags if len(offer.phases) > 1 else 0.0
         name = f"{offer.pruner} and {pack}"
-        yield of.step(Pass(name, reads, of.written + flags, operations))
+        yield of.step(Pass(name, reads, of.written + flags, operations, of.compressed))
         return
     if of.first:
         search = Pass(offer.pruner, reads, of.flags, operations)
         yield of.step(search, offer.refresh, of.elements * effort.host_ns)
     if of.first or of.compressed:
-        yield of.step(Pass(pack, of.bytes + of.flags, of.written))
+        yield of.step(Pass(pack, of.bytes + of.flags, of.written, packs=of.compressed))

@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
-from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import LISTING
-from nmsim.machines.gpu.launch import stored
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
+from nmsim.machines.gpu.stacks import LISTING as STACK_LISTING
+from nmsim.machines.gpu.stacks.followed import engine, stored
+from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
 
 __all__: list[str] = []
 
 
 def _pass_us(machine: Gpu, work: Pass) -> float:
-    return timed(machine, [work]).time_us
+    return timed(machine, [work], stack_of(machine).packing if work.packs else 1.0).time_us
 
 
 def _operand_bits(machine: Gpu) -> int:
@@ -33,9 +34,9 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={
             "cycle": Engine(
-                cycle.simulate, "GPU with tensor cores, tiles cycle by cycle and waves"
+                engine("cycle"), "GPU with tensor cores, tiles cycle by cycle and waves"
             ),
-            "analytical": Engine(analytical.simulate, "GPU with tensor cores, closed forms"),
+            "analytical": Engine(engine("analytical"), "GPU with tensor cores, closed forms"),
         },
         stored=stored,
         pass_us=_pass_us,
@@ -47,7 +48,8 @@ KINDS.add(
         ),
         other_names=("tensor-core",),
         facts=facts,
-        listings={"kernels": LISTING, "attention": ATTENTION_LISTING},
+        listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
+        choices=choices,
         routines=ROUTINES,
         attention=ATTENTION,
         fusion=FUSION,

@@ -5,9 +5,10 @@ waves. In a wave the slowest of these sets the pace: the tensor cores (or the sh
 feeds them) of the fullest SM, its port, and the loads in flight (a stage is asked for when an
 earlier one is free, Little's law). A wave also fills its first slice, waits for it, and stores its
 results. Main loops of all waves together take no less than L2, which serves all SMs, needs for all
-tiles. Device memory is read once, and again where the operands do not stay in L2, but for what L2
-still holds of an earlier launch; on-chip and DRAM time overlap but for a share of the shorter one.
-A launch, the kernel that adds the parts of K, and the clock that long kernels lose come on top.
+tiles. Device memory is read once, and again where the operands do not stay in L2 (``l2.bound``),
+but for what L2 still holds of an earlier launch; on-chip and DRAM time overlap but for a share of
+the shorter one. A launch, the kernel that adds the parts of K, and the clock that long kernels lose
+come on top.
 """
 
 from dataclasses import replace
@@ -32,10 +33,12 @@ from nmsim.machines.gpu.chip import (
     Form,
     Size,
     held_share,
+    read_by_lines,
     sharing,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
+from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
@@ -71,8 +74,11 @@ SPENT = (
 )
 """Where the clocks between launch and reduction go: an SM's mean, and its idle time as the tail."""
 
-LOADS = 4096.0
-"""Elements of K that a matrix-vector kernel asks for at a time."""
+LOADS = 2048.0
+"""Bytes of a row of B that a matrix-vector kernel asks for in a round."""
+
+ROUNDS = 8.0
+"""Rounds that it has under way: a later one is waited for by so much less."""
 
 
 class Estimate(NamedTuple):
@@ -175,25 +181,15 @@ def _spend(
 
 
 @compiled
-def _read_twice(
-    chip: Chip, form: Form, row: NDArray[np.float64], size: Size, tiles: float
+def _reads(
+    chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size, held: float
 ) -> float:
-    """Bytes of one copy from DRAM: all once, and what waves read again and L2 does not hold.
-
-    A wave of tiles is taken as square as it can be; an operand stripe that several waves need is
-    read in each of them, by a last wave that is not full for its share.
-    """
+    """Bytes of one copy from DRAM, part of K after part, ``held`` of them found in L2 before."""
     m, n, k, _ = size
-    a, b = form.a * form.a_once, form.b * form.b_once
-    once = (m * a + n * b) * k
-    slots = chip.sms * row[CTAS]
-    at_once = min(tiles, slots)
-    tall = min(np.ceil(m / row[TM]), max(1.0, np.sqrt(at_once * row[TN] / row[TM])))
-    wide = min(np.ceil(n / row[TN]), at_once / tall)
-    tall = min(np.ceil(m / row[TM]), at_once / wide)
-    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    again = max(0.0, tiles / at_once * stripes - once)
-    read: float = once + again * (1 - min(1.0, chip.l2_bytes / once))
+    a, b = (m * form.a * form.a_once, n * form.b * form.b_once)
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    deep, slots = k / split, chip.sms * row[CTAS]
+    read: float = split * most_read(a * deep, b * deep, down, across, slots, chip.l2_bytes) - held
     return read
 
 
@@ -244,7 +240,9 @@ def estimate(
     busy = max(own, shares[2]) + shares[5]
     spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * (_read_twice(chip, form, row, size, grid / copies) - held * k)
+    read = copies * max(
+        _reads(chip, form, row, split, size, held * k), read_by_lines(chip, form, row, size)
+    )
     dram = read / chip.dram + copies * m * n * form.out * (1 - held_c) / chip.write
     clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
     spent[6], spent[8] = clocks - busy, -clocks
@@ -261,13 +259,15 @@ def estimate(
 
 @compiled
 def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
-    """A kernel that reads B once for a few rows of A, one copy."""
+    """A kernel that reads B once for a few rows of A, one copy.
+
+    What L2 holds of an earlier launch comes no sooner: measured times do not tell it apart.
+    """
     m, n, k, _ = size
-    held = _resident(chip, form, size)[1]
-    # What comes from memory passes L2.
-    moving = n * k * form.b * ((1 - held) / min(chip.gemv, chip.l2) + held / chip.l2)
+    moving = n * k * form.b / min(chip.gemv, chip.l2)
     shares = np.zeros(9)
-    shares[3] = _load(chip, held) * max(1.0, k / LOADS)
+    rounds = k * form.b / LOADS
+    shares[3] = chip.load * (min(1.0, rounds) + rounds / ROUNDS)
     shares[6], shares[7] = moving, chip.launch
     read = (m * form.a + n * form.b) * k
     spent = np.zeros(9)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from nmsim.errors import SpecError
 from nmsim.machines.gpu.chip import (
     ACROSS,
+    ALONG_COLUMNS,
+    ALONG_ROWS,
+    AS_SQUARE,
     CTAS,
     DOWN,
     LEAST_K,
@@ -22,6 +25,7 @@ from nmsim.machines.gpu.chip import (
     LEAST_N,
     MOST_M,
     MOST_N,
+    ORDER,
     STAGES,
     TK,
     TM,
@@ -39,7 +43,7 @@ from nmsim.pattern import DENSE, Pattern
 
 __all__ = ["Resolved", "resolve"]
 
-_TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM]
+_TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]
 _TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
 """Columns of a kernel table whose operands change places."""
 
@@ -56,8 +60,8 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 14: tile, stages, threadblocks per SM, warp tile, cluster,
-        least M, N and K, most M and N.
+        The kernels as numbers, kernels x 15: tile, stages, threadblocks per SM, warp tile, order,
+        cluster, least M, N and K, most M and N.
     splits
         Parts that K may be split into.
     vector_rows
@@ -109,7 +113,12 @@ def _libraries(machine: Gpu, call: Call, *, sparse: bool) -> list[Library]:
         and (not library.dtypes or call.dtype in library.dtypes)
         and (not library.convolutions or phase in library.convolutions)
     ]
-    return sorted(fits, key=lambda one: (one.library != call.library, not one.convolutions))
+    return sorted(fits, key=lambda one: (_distance(one, call.library), not one.convolutions))
+
+
+def _distance(library: Library, name: str) -> int:
+    """How far a library is from the one that a call names: it, one also called so, another."""
+    return 0 if library.library == name else 1 if name in library.also else 2
 
 
 def _runs_as(
@@ -165,8 +174,9 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
             raise SpecError(f"{machine.name}: no library for dense {call.dtype} GEMMs")
         service = _Service(dense[0], load_kernels(dense[0].kernels), DENSE)
     stands_in = service.library.library
-    if call.library not in ("", stands_in) and (call.pattern.is_dense or service.native != DENSE):
-        names = {library.library for library in machine.libraries}
+    known = ("", stands_in, *service.library.also)
+    if call.library not in known and (call.pattern.is_dense or service.native != DENSE):
+        names = {name for one in machine.libraries for name in (one.library, *one.also)}
         lacks = "has no such kernel" if call.library in names else "is not known here"
         notes.append(f"library {call.library!r} {lacks}: {stands_in} stands in")
     return service, "; ".join(notes)
@@ -174,30 +184,35 @@ def _serve(machine: Gpu, call: Call) -> tuple[_Service, str]:
 
 def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     kernels = service.kernels.kernels
-    chosen = [kernel for kernel in kernels if call.kernel in ("", kernel.name)]
+    chosen = [kernel for kernel in kernels if kernel.name == call.kernel]
+    if not call.kernel:
+        chosen = [*service.kernels.launched]
     if not chosen:
         known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
-    table = np.array([_row(kernel) for kernel in chosen], np.float64)
+    order = ALONG_ROWS if service.kernels.order == "along_compressed" else AS_SQUARE
+    table = np.array([_row(kernel, order) for kernel in chosen], np.float64)
     if call.kernel:  # whatever the size
         table[:, LEAST_M:] = [1, 1, 1, np.inf, np.inf]
-    if not service.kernels.vectors:
-        return table
-    table = table[call.vector_length % table[:, TM] == 0]
-    if not len(table):
-        rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
-        raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
-    # Rows of a tile belong to the compressed operand: the widest that V allows.
-    table = table[table[:, TM] == table[:, TM].max()]
-    if call.sparse_operand == "b":
+    if service.kernels.vectors:
+        table = table[call.vector_length % table[:, TM] == 0]
+        if not len(table):
+            rows = ", ".join(str(kernel.tile[0]) for kernel in kernels)
+            raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
+        # The widest that V allows.
+        table = table[table[:, TM] == table[:, TM].max()]
+    # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways.
+    one_way = service.kernels.vectors or service.kernels.choice != "search"
+    if one_way and call.sparse_operand == "b":
         table = table[:, _TURNED]
+        table[table[:, ORDER] == ALONG_ROWS, ORDER] = ALONG_COLUMNS
     return np.ascontiguousarray(table)
 
 
-def _row(kernel: Kernel) -> list[float]:
+def _row(kernel: Kernel, order: float) -> list[float]:
     """A kernel as a row of a table, in the order of its columns."""
     most = [np.inf if size is None else size for size in kernel.most]
-    shape = [*kernel.tile, kernel.stages, kernel.ctas_per_sm, *kernel.warp]
+    shape = [*kernel.tile, kernel.stages, kernel.ctas_per_sm, *kernel.warp, order]
     return [*shape, *kernel.cluster, *kernel.least, *most]
 
 

@@ -9,13 +9,26 @@ from numpy.typing import NDArray
 from nmsim.jit import compiled
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
-__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "resolved", "sharing", "takes"]
+__all__ = [
+    "Chip",
+    "Form",
+    "Size",
+    "chip_of",
+    "held_share",
+    "read_by_lines",
+    "resolved",
+    "sharing",
+    "takes",
+]
 
-TM, TN, TK, STAGES, CTAS, WM, WN = range(7)
+TM, TN, TK, STAGES, CTAS, WM, WN, ORDER = range(8)
 """Columns of a kernel table."""
 
-DOWN, ACROSS, LEAST_M, LEAST_N, LEAST_K, MOST_M, MOST_N = range(WN + 1, WN + 8)
+DOWN, ACROSS, LEAST_M, LEAST_N, LEAST_K, MOST_M, MOST_N = range(ORDER + 1, ORDER + 8)
 """Columns of a kernel table: threadblocks of a cluster, and the sizes that a kernel is for."""
+
+AS_SQUARE, ALONG_ROWS, ALONG_COLUMNS = 0.0, 1.0, 2.0
+"""Orders in which tiles of C are launched: waves as square as they can be, or line after line."""
 
 MATRIX_VECTOR = -1
 """Stands for a row of the table: the matrix-vector kernel, which has no tile."""
@@ -112,6 +125,26 @@ class Size(NamedTuple):
     copies: float
 
 
+@compiled
+def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) -> float:
+    """Bytes of one copy from DRAM where tiles are launched line after line; 0: they are not.
+
+    A wave has the tiles of a few lines. The operand that lies along them is read for every wave
+    anew, but for the share that L2 holds; the other one once. A row without an order is square.
+    """
+    if len(row) <= ORDER or row[ORDER] == AS_SQUARE:
+        return 0.0
+    m, n, k, _ = size
+    a, b = m * k * form.a * form.a_once, n * k * form.b * form.b_once
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    if row[ORDER] == ALONG_COLUMNS:  # of C: B lies along a line of tiles
+        a, b, down, across = b, a, across, down
+    lines = max(1.0, chip.sms * row[CTAS] / down)
+    again = max(0.0, across / lines - 1) * a * (1 - min(1.0, chip.l2_bytes / a))
+    read: float = a + b + again
+    return read
+
+
 def _layers(machine: Gpu, library: Library | None, fidelity: str) -> Iterator[Constants]:
     """Blocks of constants; a later one overrides an earlier one."""
     for source in (machine, library):
@@ -170,7 +203,7 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         write=said["write_gbps"] * 1e3 / clock,
         throttle=said["throttle"],
         throttle_half=said["throttle_us"] * clock,
-        gemv=said["gemv_gbps"] * 1e3 / clock,
+        gemv=min(said["gemv_gbps"], machine.dram.gbps) * 1e3 / clock,
         latency=machine.dram.latency_clk,
         queue=said["queue_clk"],
         start=said["start_us"] * clock,

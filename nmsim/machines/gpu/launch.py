@@ -10,19 +10,38 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.gemm import Gemm
 from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
-from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STAGES, TK, TM, TN, WM, WN, Form, Size
+from nmsim.machines.gpu.chip import (
+    CTAS,
+    MATRIX_VECTOR,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Form,
+    Size,
+    read_by_lines,
+)
 from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
-from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.kernels import Multiples
+from nmsim.machines.gpu.l2.lru import Cut, read_bytes
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Casting, Gpu
+from nmsim.machines.gpu.stacks.policy import (
+    dense_library,
+    role_of,
+    sparse_libraries,
+    stack_of,
+)
 from nmsim.machines.kind import Call, Stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import OPERANDS
 from nmsim.pattern import DENSE, Pattern
-from nmsim.registry import unknown_name
 from nmsim.result import Result
 
 __all__ = [
@@ -61,6 +80,8 @@ class Launch:
         What it does.
     call, resolved, form
         The routine, its numbers, and the operands' bytes with what a convolution reads once.
+    size
+        Sizes that the kernel is launched with: M, N, K and copies, padded as its library asks.
     row, split
         The chosen kernel's row of the table (``MATRIX_VECTOR``: that kernel), and parts of K.
     copied_bytes
@@ -73,16 +94,12 @@ class Launch:
     call: Call
     resolved: Resolved
     form: Form
+    size: Size
     row: int
     split: float
     copied_bytes: float
     misfit_share: float | None
     note: str
-
-    @property
-    def size(self) -> Size:
-        """Sizes that the kernel is launched with: M, N, K and copies."""
-        return _size(self.work)
 
     @property
     def table_row(self) -> NDArray[np.float64]:
@@ -117,8 +134,9 @@ Side = Literal["a", "b"]
 def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     """How A and B stand in a GPU's memory: packed as the kernel takes it, or dense.
 
-    Kernels take one packed operand. Which one it is, of two that could be, is the library's choice,
-    by the rule of thumb that chooses kernels: the one that it would run faster.
+    Kernels take one packed operand. Which one it is, of two that could be, and by which library it
+    runs, of those that the stack has no order for, is decided by the rule of thumb that chooses
+    kernels: what it would run fastest.
     """
     if is_depthwise(work.gemm):
         return direct.stored(machine, work)
@@ -134,7 +152,9 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     for position, mask in _masked(work):
         if not sides[position].compressed:
             broken = f"the mask of {mask.pattern} breaks"
-            why = "a kernel takes one packed operand" if way else _why_dense(machine, broken)
+            why = "a kernel takes one packed operand"
+            if way is None:
+                why = _misfit(machine, work) or _why_dense(machine, broken)
             sides[position] = whole._replace(why=why)
     return sides["a"], sides["b"]
 
@@ -156,35 +176,85 @@ def _masked(work: SparseGemm) -> list[tuple[Side, Mask]]:
 
 def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
     """The operand that is compressed, the pattern that a kernel takes it as, and the launch."""
+    stack = stack_of(machine)
     ways = []
     for position, mask in _masked(work):
-        native = _kernel_pattern(machine, mask.pattern, position)
-        if not native.is_dense and mask.obeys(native):
-            ways.append((position, native, *_compressed(machine, work, native, position, mask)))
+        for library in sparse_libraries(machine, role_of(work.gemm, position)):
+            native = _kernel_pattern(machine, mask.pattern, position, library)
+            if native.is_dense or not mask.obeys(native):
+                continue
+            call = _call(machine, native, position, library)
+            if stack.misfit == "dense" and _unfit(machine, work, call):
+                continue
+            ways.append((position, native, *_compressed(machine, work, call, mask)))
+            if stack.sparse:  # in its order
+                break
     if not ways:
         return None
     position, native, launch, _ = min(ways, key=lambda way: way[3])
     return position, native, launch
 
 
-def _call(machine: Gpu, pattern: Pattern = DENSE, position: Side | Literal[""] = "") -> Call:
+def _call(
+    machine: Gpu,
+    pattern: Pattern = DENSE,
+    position: Side | Literal[""] = "",
+    library: str = "",
+) -> Call:
     """A call in the number formats of a simulated network."""
-    return Call(machine.dtype, pattern, position, accumulator=machine.accumulator)
+    return Call(machine.dtype, pattern, position, library, accumulator=machine.accumulator)
 
 
-def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side) -> Pattern:
-    """What a kernel runs a mask of a pattern as, or of none that it covers, its own; else DENSE."""
-    tried = (pattern, *machine.natives(machine.dtype, machine.accumulator))
-    runs = (resolve(machine, _call(machine, one, position)).native for one in tried)
+def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side, library: str) -> Pattern:
+    """What a library runs a pattern as, or of none that it covers, its own; DENSE: neither."""
+    for one in (pattern, *machine.natives(machine.dtype, machine.accumulator)):
+        found = resolve(machine, _call(machine, one, position, library))
+        if found.library.library == library and not found.native.is_dense:
+            return found.native
+    return DENSE
+
+
+def _served(machine: Gpu, work: SparseGemm, mask: Mask, position: Side) -> Pattern:
+    """What the first library that the stack has for a mask runs it as; DENSE: none does."""
+    libraries = sparse_libraries(machine, role_of(work.gemm, position))
+    runs = (_kernel_pattern(machine, mask.pattern, position, library) for library in libraries)
     return next((native for native in runs if not native.is_dense), DENSE)
+
+
+def _unfit(machine: Gpu, work: SparseGemm, call: Call) -> str:
+    """Why a library does not take a compressed operand of these sizes; "": it does."""
+    found = resolve(machine, call)
+    rows = work.gemm.m if call.sparse_operand == "a" else work.gemm.n
+    asked = found.kernels.multiples
+    if asked.padded(rows, work.k) == (rows, work.k):
+        return ""
+    return f"{found.library.library} takes {asked.told}, not {rows} x {work.k}"
+
+
+def _misfit(machine: Gpu, work: SparseGemm) -> str:
+    """Why no library of the stack takes the sizes of a masked GEMM; "": sizes are not why."""
+    for position, mask in _masked(work):
+        for library in sparse_libraries(machine, role_of(work.gemm, position)):
+            native = _kernel_pattern(machine, mask.pattern, position, library)
+            if not native.is_dense and mask.obeys(native):
+                return _unfit(machine, work, _call(machine, native, position, library))
+    return ""
 
 
 def _why_dense(machine: Gpu, broken: str) -> str:
     """Why a mask that no kernel takes runs dense; ``broken`` is said before what there is."""
+    libraries = sparse_libraries(machine, None)
     natives = machine.natives(machine.dtype, machine.accumulator)
-    offered = [one for one in natives if _kernel_pattern(machine, one, "b") == one]
+    offered = [
+        one
+        for one in natives
+        if any(_kernel_pattern(machine, one, "b", library) == one for library in libraries)
+    ]
     if not machine.native:
         return "the GPU has no sparse instruction"
+    if not offered and (machine.library or stack_of(machine).sparse):
+        whose = f"library {machine.library}" if machine.library else f"stack {machine.stack}"
+        return f"{whose} has no sparse kernel for {machine.dtype} on {machine.name}"
     if not offered:
         return f"the GPU has no sparse kernel for {machine.dtype}"
     return f"{broken} {', '.join(map(str, offered))}"
@@ -194,34 +264,61 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
     note, share = "", None
     masked = _masked(work)
     if masked:
-        natives = [_kernel_pattern(machine, mask.pattern, side) for side, mask in masked]
+        natives = [_served(machine, work, mask, side) for side, mask in masked]
         share = min(
             1.0 if native.is_dense else mask.misfit_share(native)
             for (_, mask), native in zip(masked, natives, strict=True)
         )
         broken = f"{share:.1%} of the mask's groups break"
-        note = f"runs dense: {_why_dense(machine, broken)}"
+        note = f"runs dense: {_misfit(machine, work) or _why_dense(machine, broken)}"
     g = work.gemm
-    call = replace(_call(machine), convolution=g.phase if g.kind == "conv" else "")
-    return _chosen(machine, work, call, 0.0, share, note)[0]
+    call = _call(machine, library=dense_library(machine))
+    call = replace(call, convolution=g.phase if g.kind == "conv" else "")
+    return _chosen(machine, work, call, _size(work), 0.0, share, note)[0]
 
 
-def _compressed(
-    machine: Gpu, work: SparseGemm, native: Pattern, position: Side, mask: Mask
-) -> tuple[Launch, float]:
+def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> tuple[Launch, float]:
     """The launch with an operand compressed, and its clocks by the library's rule of thumb."""
-    note = "" if mask.pattern == native else f"{mask.pattern} runs as {native}"
+    position, native = call.sparse_operand or "b", call.pattern
+    notes = [] if mask.pattern == native else [f"{mask.pattern} runs as {native}"]
     if not (work.a.is_dense or work.b.is_dense):
-        other = "B" if position == "a" else "A"
-        note = "; ".join(filter(None, (note, f"two masks: that of {other} gains nothing")))
-    call = _call(machine, native, position)
+        notes.append(f"two masks: that of {'B' if position == 'a' else 'A'} gains nothing")
+    if work.gemm.kind == "conv" and not stack_of(machine).convolutions:
+        notes.append(f"stack {machine.stack} has no such convolution: timed as its GEMM")
     # Layouts matter to sparse instructions alone.
-    cuda_cores = resolve(machine, call).kernels.cuda_cores
-    copied = 0.0 if cuda_cores else _copied(machine, work, position)
+    kernels = resolve(machine, call).kernels
+    copied = 0.0 if kernels.cuda_cores else _copied(machine, work, position)
     if copied:
-        note = "; ".join(filter(None, (note, "the dense operand is copied so that K comes last")))
-    launch, clocks = _chosen(machine, work, call, copied, 0.0, note)
+        notes.append("the dense operand is copied so that K comes last")
+    size = _padded(work, kernels.multiples, position)
+    if size != _size(work):
+        notes.append("padded to {:.0f} x {:.0f} x {:.0f}".format(*size[:3]))
+        copied = copied or _padding_copy(machine, work, size, position)
+    launch, clocks = _chosen(machine, work, call, size, copied, 0.0, "; ".join(notes))
     return launch, clocks + copy_clocks(launch)
+
+
+def _padded(work: SparseGemm, asked: Multiples, position: Side) -> Size:
+    """Sizes of a sparse GEMM as a library's kernels take them: rounded up to multiples."""
+    m, n, k, copies = map(int, _size(work))
+    rows, dense = (m, n) if position == "a" else (n, m)
+    rows, k = asked.padded(rows, k)
+    dense = -(-dense // asked.dense) * asked.dense
+    m, n = (rows, dense) if position == "a" else (dense, rows)
+    return Size(float(m), float(n), float(k), float(copies))
+
+
+def _padding_copy(machine: Gpu, work: SparseGemm, size: Size, position: Side) -> float:
+    """Bytes read and written to pad the dense operand; implicit GEMMs mask what lies beyond."""
+    rows = size.n if position == "a" else size.m
+    if work.gemm.kind == "conv" or (rows, size.k) == _dense_side(work, position):
+        return 0.0
+    return 2.0 * rows * size.k * size.copies * machine.format(machine.dtype).bits / 8
+
+
+def _dense_side(work: SparseGemm, position: Side) -> tuple[float, float]:
+    """Rows and K of the operand that is not compressed."""
+    return float(work.gemm.n if position == "a" else work.gemm.m), float(work.k)
 
 
 def _copied(machine: Gpu, work: SparseGemm, compressed: str) -> float:
@@ -244,6 +341,7 @@ def _chosen(
     machine: Gpu,
     work: SparseGemm,
     call: Call,
+    size: Size,
     copied: float,
     share: float | None,
     note: str,
@@ -257,27 +355,16 @@ def _chosen(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
-    row, split, clocks = choose(
-        found.chip, form, found.table, found.splits, rules_of(found), _size(work)
-    )
-    cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call) else ""
+    row, split, clocks = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
+    cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call, g) else ""
     said = "; ".join(filter(None, (note, found.note, cast)))
-    launch = Launch(work, call, found, form, int(row), float(split), copied, share, said)
+    launch = Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
     return launch, float(clocks)
 
 
 def _forced(machine: Gpu, call: Call) -> Resolved:
     """The call with the machine's own kernel where the library has it, else with its choice."""
     free = resolve(machine, call)
-    if not machine.kernel:
-        return free
-    known = {
-        kernel.name
-        for library in machine.libraries
-        for kernel in load_kernels(library.kernels).kernels
-    }
-    if machine.kernel not in known:
-        raise unknown_name("kernel", machine.kernel, sorted(known))
     if machine.kernel not in {kernel.name for kernel in free.kernels.kernels}:
         return free
     return resolve(machine, replace(call, kernel=machine.kernel))
@@ -298,12 +385,17 @@ def cast_clocks(machine: Gpu, launch: Launch) -> float:
         return 0.0
     rows = g.m if g.a_elements is None else g.a_elements / g.k
     size = np.array([[rows, g.n, g.k, g.count]], np.float64)
-    call = launch.call
-    return float(cast_us(machine, _casting(machine, call), call.dtype, size)[0]) * machine.clock_mhz
+    casting, dtype = _casting(machine, launch.call, g), launch.call.dtype
+    return float(cast_us(machine, casting, dtype, size)[0]) * machine.clock_mhz
 
 
-def _casting(machine: Gpu, call: Call) -> Casting | None:
-    """How A is cast, which a network has in 16 bits: as dense GEMMs have it, masks or none."""
+def _casting(machine: Gpu, call: Call, gemm: Gemm) -> Casting | None:
+    """How A is cast, which a network has in 16 bits: as dense GEMMs have it, masks or none.
+
+    Products of activations take what the layers and the softmax before them write.
+    """
+    if gemm.kind in ("matmul", "attention"):
+        return None
     return resolve(machine, Call(call.dtype, accumulator=call.accumulator)).library.casts
 
 
@@ -330,7 +422,7 @@ def writeup(
     tiles
         Threadblocks.
     read_bytes
-        Of the operands, from DRAM.
+        Of the operands, from DRAM, at most: what time was taken for.
     bound
         What takes longest.
     """
@@ -352,7 +444,7 @@ def writeup(
         clock_mhz=machine.clock_mhz,
         peak_macs=machine.peak_macs,
         macs_issued=int(m * n * copies) * stored * g.repeat,
-        dram_read_bytes=math.ceil(read_bytes + launch.copied_bytes / 2) * g.repeat,
+        dram_read_bytes=math.ceil(_read(launch, read_bytes) + launch.copied_bytes / 2) * g.repeat,
         dram_write_bytes=math.ceil(m * n * copies * form.out + launch.copied_bytes / 2) * g.repeat,
         sram_read_bytes=math.ceil(_shared_bytes(launch, tiles)) * g.repeat,
         metadata_bytes=math.ceil(rows * stored * index / 8 * copies) * g.repeat,
@@ -364,6 +456,28 @@ def writeup(
         compressed="" if native.is_dense else launch.call.sparse_operand,
         mask_cycles=None if native.is_dense else cycles * g.repeat,
     )
+
+
+def _read(launch: Launch, most: float) -> float:
+    """Bytes of both operands from DRAM, as L2 leaves them to be read.
+
+    A matrix-vector kernel's, and those of tiles launched line after line, are what time is of.
+    """
+    m, n, k, copies = launch.size
+    form, parts = launch.form, int(launch.split)
+    if launch.row == MATRIX_VECTOR:
+        return most
+    row = launch.table_row
+    if read_by_lines(launch.resolved.chip, form, row, launch.size):
+        return most
+    cut = Cut(
+        a=m * k * form.a * form.a_once / parts,
+        b=n * k * form.b * form.b_once / parts,
+        down=math.ceil(m / row[TM]),
+        across=math.ceil(n / row[TN]),
+        at_once=int(_slots(launch)),
+    )
+    return copies * parts * read_bytes(cut, launch.resolved.chip.l2_bytes)
 
 
 def _shared_bytes(launch: Launch, tiles: float) -> float:

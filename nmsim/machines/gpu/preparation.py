@@ -56,8 +56,14 @@ class Preparation(NamedTuple):
         return sum(one.written_bytes for one in self.passes)
 
 
-def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
-    """Add up launches and paces; what the first pass reads and the last one writes is in DRAM."""
+def timed(machine: Gpu, passes: Iterable[Pass], packing: float = 1.0) -> Preparation:
+    """Add up launches and paces; what the first pass reads and the last one writes is in DRAM.
+
+    Parameters
+    ----------
+    packing
+        Times that kernels take of what their bytes take, as they do that pack.
+    """
     passes = tuple(passes)
     clock = machine.clock_mhz
     lanes = machine.sms * machine.format("fp32").macs_per_clk * clock
@@ -70,7 +76,7 @@ def timed(machine: Gpu, passes: Iterable[Pass]) -> Preparation:
         cold += one.written_bytes if index == len(passes) - 1 or not resident else 0.0
         moving = max(cold / (machine.dram.gbps * 1e3), bytes_moved / (machine.l2.gbps * 1e3))
         # What moves nothing is done by a kernel that has the values: no launch of its own.
-        time += (launch if bytes_moved else 0.0) + max(moving, one.operations / lanes)
+        time += (launch if bytes_moved else 0.0) + max(packing * moving, one.operations / lanes)
     return Preparation(passes, time)
 
 

@@ -103,7 +103,9 @@ ROUTINES = Routines(
     account=account,
     note=lambda machine, call: resolve(machine, call).note,
     dtypes=lambda machine: machine.dtypes,
-    libraries=lambda machine: tuple(one.library for one in machine.libraries),
+    libraries=lambda machine: tuple(
+        name for one in machine.libraries for name in (one.library, *one.also)
+    ),
     offered=_offered,
     under=lambda machine, conditions: machine.under(conditions),
     least=least_times,

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import SpecError
 from nmsim.gemm import Phase
+from nmsim.machines.gpu.stacks import Masks
 from nmsim.machines.kind import Machine, Ran
 from nmsim.machines.metadata import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
@@ -221,6 +222,7 @@ class Library(Spec):
 
     library: str = Field(description="name, as measured tables give it")
     kernels: str = Field(description="kernel set: `nmsim list kernels`")
+    also: tuple[str, ...] = Field((), description="other names that measured tables give it")
     dtypes: tuple[str, ...] = Field((), description="number formats; none: all")
     sparse: bool = Field(False, description="takes a compressed operand")
     convolutions: tuple[Phase, ...] = Field(
@@ -266,7 +268,7 @@ class Gpu(Machine):
     l2: L2
     dram: GpuDram
     libraries: tuple[Library, ...] = Field(
-        min_length=1, description="in order of preference where a call names none"
+        min_length=1, description="in order of preference where neither call nor stack names one"
     )
     attention: tuple[str, ...] = Field(
         (),
@@ -281,6 +283,19 @@ class Gpu(Machine):
     timing: Timing
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"
+    )
+    stack: str = Field(
+        "best", description="what calls the libraries, by name or path: `nmsim list stacks`"
+    )
+    masks: Masks | None = Field(
+        None,
+        description="where_they_pay: a mask is not followed where the dense kernel is faster; "
+        "always: it is where a kernel takes it; null: as the stack has it",
+    )
+    library: str = Field(
+        "",
+        description="a library of `libraries`, by name, that runs what it can of GEMMs with and "
+        "without masks; none: those of the stack",
     )
     kernel: str = Field(
         "",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.machines.gpu.call import Resolved
-from nmsim.machines.gpu.chip import WN, resolved
+from nmsim.machines.gpu.chip import ORDER, resolved
 from nmsim.machines.gpu.schema import Gpu, Library
 from nmsim.machines.gpu.sm import multiprocessor as sm
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
@@ -67,6 +67,7 @@ def _instruction(
         keep=keep,
         group=group,
         metadata_bytes=metadata,
+        tensor=tensor,
     )
 
 
@@ -124,7 +125,7 @@ def tile_of(
     where a kernel has too few rows for an instruction. One that reads shared memory is made as wide
     as the part of the tile allows; then its sums are added to without a gap.
     """
-    m, n, k, stages, _, warp_m, warp_n = map(int, row[: WN + 1])
+    m, n, k, stages, _, warp_m, warp_n = map(int, row[:ORDER])
     together = max(1, instruction.sharers)
     if swapped or warp_m % (together * instruction.m):
         m, n, warp_m, warp_n = n, m, warp_n, warp_m

@@ -5,7 +5,7 @@ through its own port: what all SMs share, L2 and device memory, serves the launc
 (``served``), so that how tiles come to waves makes it neither slower nor faster.
 
 Loads take longer the busier device memory is (``settled``). It delivers what the launch reads:
-every operand once, and again what later waves need and L2 does not hold.
+every operand once, and again what later tiles need and L2 no longer holds (``l2.bound``).
 """
 
 import math
@@ -15,7 +15,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, held_share, sharing
+from nmsim.machines.gpu.chip import (
+    CTAS,
+    TM,
+    TN,
+    Chip,
+    Form,
+    Size,
+    held_share,
+    read_by_lines,
+    sharing,
+)
+from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
 from nmsim.machines.gpu.tile import tile_time
@@ -135,7 +146,12 @@ def grid_of(
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )
-    return grid._replace(read=copies * _read(grid, chip, form, row, sizes))
+    read = max(_read(grid, chip, form, sizes), _by_lines(chip, form, row, sizes))
+    return grid._replace(read=copies * read)
+
+
+def _by_lines(chip: Chip, form: Form, row: NDArray[np.float64], sizes: Sizes) -> float:
+    return float(read_by_lines(chip, form, row, Size(*map(float, sizes))))
 
 
 def held_of(chip: Chip, form: Form, sizes: Sizes) -> float:
@@ -166,25 +182,18 @@ def _read(
     grid: Grid,
     chip: Chip,
     form: Form,
-    row: NDArray[np.float64],
     sizes: Sizes,
 ) -> float:
-    """Bytes of one copy from device memory, waves being as square as they can be.
+    """Bytes of one copy from device memory, a part of K after another.
 
-    Every operand once, but for what L2 holds from before, and again what later waves need.
+    Every operand once, but for what L2 holds from before, and again what it does not hold till
+    other tiles need it.
     """
     m, n, k, _ = sizes
-    a, b = form.a * form.a_once, form.b * form.b_once
-    once = (m * a + n * b) * k
-    at_once = min(grid.down * grid.across, grid.slots)
-    tall = min(grid.down, max(1.0, math.sqrt(at_once * row[TN] / row[TM])))
-    wide = min(grid.across, at_once / tall)
-    tall = min(grid.down, at_once / wide)
-    stripes = (tall * row[TM] * a + wide * row[TN] * b) * k
-    rounds = grid.down * grid.across / at_once
-    again = max(0.0, rounds * stripes - once)
-    first = once * (1 - held_of(chip, form, sizes))
-    return float(first + again * (1 - min(1.0, chip.l2_bytes / once)))
+    a, b = m * form.a * form.a_once * k, n * form.b * form.b_once * k
+    tiles = float(grid.down), float(grid.across), float(grid.slots)
+    part = most_read(a / grid.split, b / grid.split, *tiles, chip.l2_bytes)
+    return float(grid.split * part - (a + b) * held_of(chip, form, sizes))
 
 
 def served(chip: Chip, grid: Grid) -> dict[str, float]:

@@ -164,23 +164,16 @@ def _predicted(
     measured = table.time_us[rows]
     names = ("batch", "heads", "kv_heads", "queries", "keys", "head_dim", "v_head_dim", "causal")
     frame = pd.DataFrame(dict(zip(names, shapes.T, strict=False)))
-    distinct = frame.groupby(list(KEY)).ngroup().to_numpy()
-    first = {
-        code: frame.iloc[at][list(KEY)]
-        for code, at in zip(*np.unique(distinct, return_index=True), strict=True)
-    }
-    parts = {
-        code: "held out" if held_out(*map(int, key)) else "seen" for code, key in first.items()
-    }
-    labels = {code: "/".join(map(str, map(int, key))) for code, key in first.items()}
+    keys = list(map(tuple, frame[list(KEY)].to_numpy().tolist()))
+    parts = {key: "held out" if held_out(*key) else "seen" for key in set(keys)}
     return frame.assign(
         file=table.file,
         line=[table.lines[row] for row in rows],
         machine=machine.name,
         library=library,
         kind=_kinds(shapes, runs),
-        key=[labels[code] for code in distinct],
-        part=[parts[code] for code in distinct],
+        key=["/".join(map(str, key)) for key in keys],
+        part=[parts[key] for key in keys],
         measured_us=measured,
         predicted_us=total,
         ratio=total / measured,

@@ -20,6 +20,7 @@ from nmsim.machines.gpu.cycle import Outcome
 from nmsim.machines.gpu.direct import direct_of, is_depthwise
 from nmsim.machines.gpu.launch import Launch, cast_clocks, copy_clocks
 from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.stacks.followed import as_run
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
@@ -57,7 +58,7 @@ def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> t
         clocks = _direct(machine, work)
     else:
         run = _cycle if fidelity == "cycle" else _analytical
-        launch, tensor, clocks = run(machine, work)
+        launch, tensor, clocks = run(machine, as_run(work, result))
         clocks["copy"] = copy_clocks(launch)
         clocks["cast"] = cast_clocks(machine, launch)
         clocks |= _multiplied(machine, work, result, launch, tensor, clocks)

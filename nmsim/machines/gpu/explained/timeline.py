@@ -6,6 +6,7 @@ from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import Launch
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.sm import timeline as sm_timeline
+from nmsim.machines.gpu.stacks.followed import followed
 from nmsim.machines.gpu.waves import Wave
 from nmsim.machines.kind import Facts, Timeline
 from nmsim.mask import SparseGemm
@@ -28,7 +29,7 @@ def timeline(machine: Gpu, work: SparseGemm, limit: int) -> Timeline:
     """
     if is_depthwise(work.gemm):
         raise SpecError("a depthwise convolution runs directly and has no tiles: choose another")
-    launch, outcome = run_work(machine, work)
+    launch, outcome = run_work(machine, followed(machine, work, "cycle"))
     if not outcome.waves:
         raise SpecError(f"{launch.kernel} has no tiles, name a kernel that has: --kernel")
     wave = outcome.waves[0]

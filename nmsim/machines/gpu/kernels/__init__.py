@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from nmsim.machines.kind import Facts, Listing
 from nmsim.spec import Catalog, Spec
 
-__all__ = ["KERNELS", "LISTING", "Kernel", "KernelSet", "load_kernels"]
+__all__ = ["KERNELS", "LISTING", "Kernel", "KernelSet", "Multiples", "load_kernels"]
 
 Size = Annotated[int, Field(ge=1, le=65536)]
 
@@ -46,12 +46,53 @@ class Kernel(Spec):
         return enough and all(most is None or size <= most for size, most in limits)
 
 
+class Multiples(Spec):
+    """What the sizes of a sparse GEMM must be multiples of for a set's kernels to take it."""
+
+    rows: Size = Field(1, description="rows of the compressed operand")
+    k: Size = Field(1, description="elements along K, before it is compressed")
+    dense: Size = Field(1, description="rows of the dense operand: they are padded, with a copy")
+
+    def padded(self, rows: int, k: int) -> tuple[int, int]:
+        """Rows and K of a compressed operand, rounded up to what kernels take.
+
+        Examples
+        --------
+        >>> Multiples(rows=32, k=64, dense=8).padded(4097, 4097)
+        (4128, 4160)
+        """
+        return -(-rows // self.rows) * self.rows, -(-k // self.k) * self.k
+
+    @property
+    def told(self) -> str:
+        """What a compressed operand must be: ``multiples of 32 x 64``."""
+        return f"multiples of {self.rows} x {self.k}"
+
+
 class KernelSet(Spec):
-    """The kernels that one routine of a library chooses from, with its rules of splitting K."""
+    """The kernels that one routine of a library has, and its policy: how it comes to one of them.
+
+    A library that searches times its kernels beforehand; one that does not takes its default,
+    whatever the size.
+    """
 
     summary: str
     source: str
     kernels: tuple[Kernel, ...] = Field(min_length=1)
+    choice: Literal["search", "default", "single"] = Field(
+        "search",
+        description="search: the fastest of the kernels, by a library's own ranking or timed; "
+        "default: the first, whatever the size; single: there is no other",
+    )
+    multiples: Multiples = Field(
+        Multiples(), description="what sizes must be multiples of, of sparse GEMMs"
+    )
+    order: Literal["as_square", "along_compressed"] = Field(
+        "as_square",
+        description="in which order tiles of C are launched: so that what runs at once is as "
+        "square as it can be, or along the rows of the compressed operand, all of them for a few "
+        "of the dense one's before the next",
+    )
     splits: tuple[Size, ...] = Field((1,), description="parts that K may be split into, ascending")
     split_tiles_per_sm: Annotated[float, Field(gt=0)] = Field(
         6.0, description="K is split only while so many tiles come to an SM at most"
@@ -86,6 +127,17 @@ class KernelSet(Spec):
             if not any(kernel.takes(m, n, k) for kernel in self.kernels):
                 raise ValueError(f"no kernel takes a GEMM of {m} x {n} x {k} (least, most)")
         return self
+
+    @model_validator(mode="after")
+    def _single(self) -> Self:
+        if self.choice == "single" and len(self.kernels) > 1:
+            raise ValueError(f"choice is 'single', expected one kernel, found {len(self.kernels)}")
+        return self
+
+    @property
+    def launched(self) -> tuple[Kernel, ...]:
+        """The kernels that the set comes to without being told one."""
+        return self.kernels if self.choice == "search" else self.kernels[:1]
 
 
 KERNELS: Catalog[KernelSet] = Catalog("kernels", Path(__file__).parent, KernelSet)

@@ -106,6 +106,8 @@ class Instruction(NamedTuple):
     sharers
         Warps that issue it together, each its own rows of A and all the same B, out of shared
         memory; 0: operands are fragments in registers. The shape is one warp's.
+    tensor
+        On a tensor core; else as many multiply-adds of CUDA cores.
     """
 
     m: int
@@ -118,6 +120,7 @@ class Instruction(NamedTuple):
     group: int = 1
     metadata_bytes: int = 0
     sharers: int = 0
+    tensor: bool = True
 
     @property
     def a_bytes(self) -> int:
@@ -348,7 +351,9 @@ def _slice(tile: Tile) -> Iterable[Row]:
     """
     direct = tile.instruction.sharers > 0
     copies = _copies(tile, tile.stages - 1)
-    early = max(tile.blocks - 1, 1)
+    # CUDA cores' kernels ask for the next slice at once (CUTLASS's ``MmaPipelined``): in the first
+    # quarter here, as the writes to shared memory, queued with the copies, come later there.
+    early = max(tile.blocks - 1 if tile.instruction.tensor else tile.blocks // 4, 1)
     meet = [_row(Kind.WAIT, 1), _row(Kind.BARRIER, 1)]
     for block in range(tile.blocks):
         last = block == tile.blocks - 1
