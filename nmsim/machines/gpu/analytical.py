@@ -34,11 +34,13 @@ from nmsim.machines.gpu.chip import (
     Size,
     held_share,
     read_by_lines,
+    sharing,
 )
 from nmsim.machines.gpu.choice import Rules, choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
+from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
@@ -121,12 +123,26 @@ def _load(chip: Chip, held: float) -> float:
 
 
 @compiled
+def _asked(form: Form, row: NDArray[np.float64], size: Size, split: float) -> tuple[float, float]:
+    """Bytes that a tile asks L2 for, and those of a step along K that pass its SM's port.
+
+    Rows and columns beyond C are computed but not loaded from L2.
+    """
+    m, n, k, copies = size
+    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    along_a, along_b = sharing(row, down, across)
+    a, b = form.a / along_a, form.b / along_b
+    whole = k * copies * (m * a * across + n * b * down)
+    return whole / (down * across * copies * split), row[TM] * a + row[TN] * b
+
+
+@compiled
 def _paces(
     chip: Chip,
     form: Form,
     row: NDArray[np.float64],
     depth: float,
-    fed: float,
+    asked: tuple[float, float],
     deepest: float,
     running: float,
     load: float,
@@ -134,13 +150,14 @@ def _paces(
     """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
     area = row[TM] * row[TN]
     loaded = row[TM] * form.a + row[TN] * form.b
+    fed, ported = asked
     paces = np.empty(5)
     paces[0] = deepest * area * depth / chip.macs
     fragments = area * (form.a / row[WN] + form.b / row[WM])
     paces[1] = deepest * (fragments + loaded) * depth / chip.shared
     paces[2] = running * fed / chip.l2
     paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
-    paces[4] = deepest * loaded * depth / chip.port
+    paces[4] = deepest * ported * depth / chip.port
     return paces
 
 
@@ -197,8 +214,7 @@ def estimate(
     grid = down * across * copies
     tiles, slots = grid * split, chip.sms * row[CTAS]
     depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
-    # Rows and columns beyond C are computed but not loaded.
-    fed = k * copies * (m * form.a * across + n * form.b * down) / tiles
+    asked = _asked(form, row, size, split)
     rows, cols = min(row[TM], m), min(row[TN], n)
     out = form.out if split == 1 else 4.0
     stored = out * rows * cols / chip.store
@@ -213,7 +229,7 @@ def estimate(
         (0.0, full, row[CTAS], slots),
         (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
     ):
-        paces = _paces(chip, form, row, depth, fed, deepest, running, load)
+        paces = _paces(chip, form, row, depth, asked, deepest, running, load)
         overhead = fill + load + chip.wave + deepest * stored
         shares[:5] += waves * paces
         shares[5] += waves * overhead
@@ -336,6 +352,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
         np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
         out,
     )
+    out[:, CLOCKS] += cast_us(machine, found.library.casts, call.dtype, sizes) * machine.clock_mhz
     return out
 
 

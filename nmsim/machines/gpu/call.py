@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
 from nmsim.machines.gpu.chip import (
+    ACROSS,
     ALONG_COLUMNS,
     ALONG_ROWS,
     AS_SQUARE,
     CTAS,
+    DOWN,
+    LEAST_K,
+    LEAST_M,
+    LEAST_N,
+    MOST_M,
+    MOST_N,
     ORDER,
     STAGES,
     TK,
@@ -29,12 +36,16 @@ from nmsim.machines.gpu.chip import (
     Form,
     chip_of,
 )
-from nmsim.machines.gpu.kernels import KernelSet, load_kernels
+from nmsim.machines.gpu.kernels import Kernel, KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
 __all__ = ["Resolved", "resolve"]
+
+_TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]
+_TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
+"""Columns of a kernel table whose operands change places."""
 
 VECTOR_GROUP = 4
 """Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
@@ -49,7 +60,8 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 8: tile, stages, threadblocks per SM, warp tile, order.
+        The kernels as numbers, kernels x 15: tile, stages, threadblocks per SM, warp tile, order,
+        cluster, least M, N and K, most M and N.
     splits
         Parts that K may be split into.
     vector_rows
@@ -179,9 +191,9 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
         known = ", ".join(kernel.name for kernel in kernels)
         raise SpecError(f"kernel {call.kernel!r}, expected one of {known}")
     order = ALONG_ROWS if service.kernels.order == "along_compressed" else AS_SQUARE
-    table = np.array(
-        [[*k.tile, k.stages, k.ctas_per_sm, *k.warp, order] for k in chosen], np.float64
-    )
+    table = np.array([_row(kernel, order) for kernel in chosen], np.float64)
+    if call.kernel:  # whatever the size
+        table[:, LEAST_M:] = [1, 1, 1, np.inf, np.inf]
     if service.kernels.vectors:
         table = table[call.vector_length % table[:, TM] == 0]
         if not len(table):
@@ -192,9 +204,16 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways.
     one_way = service.kernels.vectors or service.kernels.choice != "search"
     if one_way and call.sparse_operand == "b":
-        table = table[:, [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]]
+        table = table[:, _TURNED]
         table[table[:, ORDER] == ALONG_ROWS, ORDER] = ALONG_COLUMNS
     return np.ascontiguousarray(table)
+
+
+def _row(kernel: Kernel, order: float) -> list[float]:
+    """A kernel as a row of a table, in the order of its columns."""
+    most = [np.inf if size is None else size for size in kernel.most]
+    shape = [*kernel.tile, kernel.stages, kernel.ctas_per_sm, *kernel.warp, order]
+    return [*shape, *kernel.cluster, *kernel.least, *most]
 
 
 def _rate(form: FormatRate, service: _Service) -> float:

@@ -9,10 +9,23 @@ from numpy.typing import NDArray
 from nmsim.jit import compiled
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
-__all__ = ["Chip", "Form", "Size", "chip_of", "held_share", "read_by_lines", "resolved"]
+__all__ = [
+    "Chip",
+    "Form",
+    "Size",
+    "chip_of",
+    "held_share",
+    "read_by_lines",
+    "resolved",
+    "sharing",
+    "takes",
+]
 
 TM, TN, TK, STAGES, CTAS, WM, WN, ORDER = range(8)
 """Columns of a kernel table."""
+
+DOWN, ACROSS, LEAST_M, LEAST_N, LEAST_K, MOST_M, MOST_N = range(ORDER + 1, ORDER + 8)
+"""Columns of a kernel table: threadblocks of a cluster, and the sizes that a kernel is for."""
 
 AS_SQUARE, ALONG_ROWS, ALONG_COLUMNS = 0.0, 1.0, 2.0
 """Orders in which tiles of C are launched: waves as square as they can be, or line after line."""
@@ -198,6 +211,23 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         waiting=said["results_wait"],
         l2_kept=machine.l2.mib * 2**20 * machine.l2.kept_share,
     )
+
+
+@compiled
+def takes(row: NDArray[np.float64], m: float, n: float, k: float) -> bool:
+    """Whether a row of a kernel table is for GEMMs of a size."""
+    deep = k >= row[LEAST_K]
+    found: bool = deep and row[LEAST_M] <= m <= row[MOST_M] and row[LEAST_N] <= n <= row[MOST_N]
+    return found
+
+
+@compiled
+def sharing(row: NDArray[np.float64], down: float, across: float) -> tuple[float, float]:
+    """Threadblocks that a load of A, and of B, arrives in at once (multicast in a cluster).
+
+    A is shared along a row of tiles, B along a column; ``down`` and ``across`` are tiles of C.
+    """
+    return min(row[ACROSS], across), min(row[DOWN], down)
 
 
 @compiled

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from nmsim.jit import compiled
 from nmsim.machines.gpu.call import Resolved
-from nmsim.machines.gpu.chip import CTAS, STAGES, TK, TM, TN, WM, WN, Chip, Form, Size
+from nmsim.machines.gpu.chip import (
+    CTAS,
+    STAGES,
+    TK,
+    TM,
+    TN,
+    WM,
+    WN,
+    Chip,
+    Form,
+    Size,
+    sharing,
+    takes,
+)
 
 __all__ = ["Rules", "choose", "rules_of"]
 
@@ -64,6 +77,8 @@ def choose(
 ) -> tuple[int, float, float]:
     """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb.
 
+    Of the kernels that are for GEMMs of this size; a set has one for every size.
+
     ``least`` is the time of the best kernel and split so far, of equals the first. Splits ascend,
     so that where one is too many, all later ones are.
     """
@@ -73,7 +88,10 @@ def choose(
     chosen, parts, least = 0, 1.0, np.inf
     for i in range(len(table)):
         row = table[i]
-        grid = np.ceil(m / row[TM]) * np.ceil(n / row[TN]) * copies
+        if not takes(row, m, n, k):
+            continue
+        down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+        grid = down * across * copies
         slots = chip.sms * row[CTAS]
         small = row[TM] * row[TN] < LARGE and row[TM] < m and row[TN] < n
         if rules.large_first and small and grid > slots:
@@ -81,7 +99,8 @@ def choose(
         slices = np.ceil(k / row[TK])
         clocks = _slice_clocks(row, chip, form, rules.shared)
         rows, cols = min(row[TM], m), min(row[TN], n)
-        fed = row[TK] * (rows * form.a + cols * form.b) / chip.l2
+        along_a, along_b = sharing(row, down, across)
+        fed = row[TK] * (rows * form.a / along_a + cols * form.b / along_b) / chip.l2
         refill = chip.load / (row[STAGES] - 1)
         for split in splits:
             tiles = grid * split

@@ -21,6 +21,7 @@ from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import Launch, launch_of, writeup
+from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
 from nmsim.machines.gpu.waves import (
@@ -304,7 +305,8 @@ def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.fl
         )
         size = (int(m), int(n), int(k), int(copies))
         clocks[i] = fastest(machine, call, found, int(row), int(split), size)[0].clocks
-    return clocks[where.reshape(-1)] / machine.clock_mhz
+    cast = cast_us(machine, found.library.casts, call.dtype, np.asarray(sizes, np.float64))
+    return clocks[where.reshape(-1)] / machine.clock_mhz + cast
 
 
 def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:

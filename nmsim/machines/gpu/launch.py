@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.gemm import Gemm
 from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import (
@@ -29,7 +30,8 @@ from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import Multiples
 from nmsim.machines.gpu.l2.lru import Cut, read_bytes
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.preparation import cast_us
+from nmsim.machines.gpu.schema import Casting, Gpu
 from nmsim.machines.gpu.stacks.policy import (
     dense_library,
     role_of,
@@ -42,7 +44,16 @@ from nmsim.network.operand import OPERANDS
 from nmsim.pattern import DENSE, Pattern
 from nmsim.result import Result
 
-__all__ = ["BOUNDS", "Launch", "copy_clocks", "kernel_name", "launch_of", "stored", "writeup"]
+__all__ = [
+    "BOUNDS",
+    "Launch",
+    "cast_clocks",
+    "copy_clocks",
+    "kernel_name",
+    "launch_of",
+    "stored",
+    "writeup",
+]
 
 
 BOUNDS = (
@@ -345,7 +356,8 @@ def _chosen(
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
     row, split, clocks = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
-    said = "; ".join(filter(None, (note, found.note)))
+    cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call, g) else ""
+    said = "; ".join(filter(None, (note, found.note, cast)))
     launch = Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
     return launch, float(clocks)
 
@@ -366,6 +378,27 @@ def copy_clocks(launch: Launch) -> float:
     return chip.launch + launch.copied_bytes / 2 * (1 / chip.dram + 1 / chip.write)
 
 
+def cast_clocks(machine: Gpu, launch: Launch) -> float:
+    """Clocks of the passes before the GEMM that make A of the GEMM's number format."""
+    g = launch.work.gemm
+    if not g.launches:
+        return 0.0
+    rows = g.m if g.a_elements is None else g.a_elements / g.k
+    size = np.array([[rows, g.n, g.k, g.count]], np.float64)
+    casting, dtype = _casting(machine, launch.call, g), launch.call.dtype
+    return float(cast_us(machine, casting, dtype, size)[0]) * machine.clock_mhz
+
+
+def _casting(machine: Gpu, call: Call, gemm: Gemm) -> Casting | None:
+    """How A is cast, which a network has in 16 bits: as dense GEMMs have it, masks or none.
+
+    Products of activations take what the layers and the softmax before them write.
+    """
+    if gemm.kind in ("matmul", "attention"):
+        return None
+    return resolve(machine, Call(call.dtype, accumulator=call.accumulator)).library.casts
+
+
 def writeup(
     machine: Gpu,
     launch: Launch,
@@ -383,7 +416,7 @@ def writeup(
     Parameters
     ----------
     clocks
-        In all, the copy before it not included.
+        In all, what comes before it (copy, cast) not included.
     multiplying
         Clocks in which the tensor cores of the fullest SM work.
     tiles
@@ -396,7 +429,7 @@ def writeup(
     g = launch.work.gemm
     m, n, k, copies = launch.size
     form, native = launch.form, launch.resolved.native
-    cycles = math.ceil(clocks + copy_clocks(launch))
+    cycles = math.ceil(clocks + copy_clocks(launch) + cast_clocks(machine, launch))
     compute = min(cycles, math.ceil(multiplying))
     index = machine.metadata_bits(native) if not native.is_dense else 0
     rows = m if launch.call.sparse_operand == "a" else n

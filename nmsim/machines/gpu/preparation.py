@@ -9,14 +9,18 @@ that reach the bandwidth of a copy.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nmsim.errors import ShapeError
 from nmsim.machines.gpu.chip import resolved
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Casting, Gpu
 from nmsim.machines.kind import Pass
 from nmsim.pattern import Pattern
 
 __all__ = [
     "Preparation",
+    "cast_us",
     "compress",
     "prune_and_compress",
     "select",
@@ -29,6 +33,10 @@ FRAMEWORK_INDEX_BYTES = 8
 
 OPERATIONS_PER_COMPARISON = 2
 """A comparison and the addition of its result to an element's rank."""
+
+
+CASTING_PASSES = 2
+"""A's scale is found by one kernel and used by the next."""
 
 
 class Preparation(NamedTuple):
@@ -194,3 +202,34 @@ def transpose(machine: Gpu, rows: int, cols: int, dtype: str = "") -> Preparatio
     """
     size = _elements(rows, cols) * machine.format(dtype or machine.dtype).bits / 8
     return timed(machine, [Pass("transpose", size, size)])
+
+
+def cast_us(
+    machine: Gpu, casting: Casting | None, dtype: str, sizes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Times of the passes that find the scale of A and cast it, microseconds; 0 without them.
+
+    A pass has a threadblock a row, so many at most that they take turns. Every element is read by
+    both passes and written by the second. Of what has been read, L2 holds a share that falls in
+    proportion to the bytes between two uses, which are those of two passes, to nothing at its
+    capacity; the rest moves at the share of device memory's bandwidth that the passes reach.
+
+    Parameters
+    ----------
+    dtype
+        Number format that A is cast to.
+    sizes
+        GEMMs x 4: M, N, K and copies in one launch.
+    """
+    if casting is None:
+        return np.zeros(len(sizes))
+    m, _, k, copies = np.asarray(sizes, np.float64).T
+    rows, elements = m * copies, m * k * copies
+    read, written = (elements * bits / 8 for bits in (casting.bits, machine.format(dtype).bits))
+    missed = np.minimum(1.0, read / (machine.l2.mib * 2**20))
+    device = machine.dram.gbps * casting.dram_share * 1e3
+    rate = missed / device + (1 - missed) / (machine.l2.gbps * 1e3)
+    turns = np.ceil(np.minimum(rows, casting.threadblocks) / machine.sms) - 1
+    waiting = casting.launch_us + turns * casting.threadblock_us
+    found: NDArray[np.float64] = CASTING_PASSES * waiting + (2 * read + written) * rate
+    return found

@@ -15,6 +15,7 @@ from nmsim.spec import Spec
 
 __all__ = [
     "L2",
+    "Casting",
     "Constants",
     "Cycle",
     "FormatRate",
@@ -198,6 +199,24 @@ class Cycle(Constants):
     )
 
 
+class Casting(Spec):
+    """Two passes before each call: A's largest magnitude is found, then A is scaled and cast."""
+
+    bits: Annotated[int, Field(ge=1, le=64)] = Field(
+        16, description="of an element of A as the network has it"
+    )
+    threadblocks: Count = Field(
+        description="of a pass at most: a row each, or in turns where there are more rows"
+    )
+    launch_us: NonNegative = Field(description="what a pass costs and no work hides, us")
+    threadblock_us: NonNegative = Field(
+        description="of an SM for every threadblock of a pass after its first, us"
+    )
+    dram_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of device memory's bandwidth that the passes reach"
+    )
+
+
 class Library(Spec):
     """A library on this machine: the kernels that it has, and how well they do."""
 
@@ -218,6 +237,9 @@ class Library(Spec):
     )
     efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of the tensor cores' rate that the main loop reaches"
+    )
+    casts: Casting | None = Field(
+        None, description="how it makes A of 16 bits into its own format; null: A comes in that"
     )
     timing: TimingOverride = Field(
         TimingOverride(), description="fields of `timing` that are other for this library"

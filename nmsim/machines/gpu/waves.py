@@ -15,7 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu.chip import CTAS, TM, TN, Chip, Form, Size, held_share, read_by_lines
+from nmsim.machines.gpu.chip import (
+    CTAS,
+    TM,
+    TN,
+    Chip,
+    Form,
+    Size,
+    held_share,
+    read_by_lines,
+    sharing,
+)
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
@@ -119,6 +129,7 @@ def grid_of(
     down, across = math.ceil(m / rows), math.ceil(n / cols)
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
+    along_a, along_b = sharing(row, float(down), float(across))
     grid = Grid(
         down=down,
         across=across,
@@ -129,7 +140,9 @@ def grid_of(
         sms=int(chip.sms),
         read=0.0,
         written=m * n * form.out * copies * (1 - _kept(chip, form, sizes)),
-        fed=k * (m * form.a * across + n * form.b * down) / (down * across * split),
+        fed=k
+        * (m * form.a * across / along_a + n * form.b * down / along_b)
+        / (down * across * split),
         padded=float(slices * sum(stage_bytes(tile))),
         stored=min(rows, m) * min(cols, n) / (rows * cols),
     )

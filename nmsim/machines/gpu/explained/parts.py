@@ -18,7 +18,7 @@ from nmsim.machines.gpu.attention.fusion import fused_parts
 from nmsim.machines.gpu.chip import MATRIX_VECTOR, TK, TM, TN
 from nmsim.machines.gpu.cycle import Outcome
 from nmsim.machines.gpu.direct import direct_of, is_depthwise
-from nmsim.machines.gpu.launch import Launch, copy_clocks
+from nmsim.machines.gpu.launch import Launch, cast_clocks, copy_clocks
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.stacks.followed import as_run
 from nmsim.mask import SparseGemm
@@ -45,6 +45,7 @@ PARTS = {
     "split-k reduction": "a second kernel adds up the parts of K",
     "launch": "what a launch costs and no work hides, and rounding up to whole cycles",
     "copy": "an operand is copied first, so that K comes last",
+    "cast": "the scale of A is found and A is cast first, as the library's number format needs it",
 }
 """Parts in order, and what they are; a word of ``bound`` means the same here."""
 
@@ -59,6 +60,7 @@ def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> t
         run = _cycle if fidelity == "cycle" else _analytical
         launch, tensor, clocks = run(machine, as_run(work, result))
         clocks["copy"] = copy_clocks(launch)
+        clocks["cast"] = cast_clocks(machine, launch)
         clocks |= _multiplied(machine, work, result, launch, tensor, clocks)
     repeat = work.gemm.repeat
     # A launch takes whole cycles: what it is rounded up by is told as its own.

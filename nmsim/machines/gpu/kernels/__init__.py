@@ -1,6 +1,7 @@
 """The kernels that libraries of GPU routines choose from, one set per YAML file with its source."""
 
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,11 +22,28 @@ class Kernel(Spec):
     warp: tuple[Size, Size] = Field(description="rows and columns of a warp's part of the tile")
     stages: Annotated[int, Field(ge=2, le=64)] = Field(description="slices in shared memory")
     ctas_per_sm: Annotated[int, Field(ge=1, le=32)] = Field(description="resident threadblocks")
+    cluster: tuple[Size, Size] = Field(
+        (1, 1),
+        description="threadblocks along rows and columns of C that load together: what they share "
+        "arrives in all of them at once",
+    )
+    least: tuple[Size, Size, Size] = Field(
+        (1, 1, 1), description="M, N and K from which on the library takes the kernel"
+    )
+    most: tuple[Size | None, Size | None] = Field(
+        (None, None), description="M and N up to which it does; null: any"
+    )
 
     @property
     def name(self) -> str:
         """What the kernel is called, by its tile, slice and stages: ``128x256x32_3``."""
         return "x".join(map(str, self.tile)) + f"_{self.stages}"
+
+    def takes(self, m: int, n: int, k: int) -> bool:
+        """Whether the library launches the kernel for a GEMM of this size."""
+        enough = all(size >= least for size, least in zip((m, n, k), self.least, strict=True))
+        limits = zip((m, n), self.most, strict=True)
+        return enough and all(most is None or size <= most for size, most in limits)
 
 
 class Multiples(Spec):
@@ -98,6 +116,17 @@ class KernelSet(Spec):
         False,
         description="V:N:M kernels: a tile's rows are of the compressed operand and divide V",
     )
+
+    @model_validator(mode="after")
+    def _takes_every_size(self) -> Self:
+        """Check the least size of every part that the kernels' limits cut all sizes into."""
+        bounds = [kernel.least for kernel in self.kernels]
+        bounds += [((m or 0) + 1, (n or 0) + 1, 1) for m, n in (one.most for one in self.kernels)]
+        starts = ({1, *sizes} for sizes in zip(*bounds, strict=True))
+        for m, n, k in product(*map(sorted, starts)):
+            if not any(kernel.takes(m, n, k) for kernel in self.kernels):
+                raise ValueError(f"no kernel takes a GEMM of {m} x {n} x {k} (least, most)")
+        return self
 
     @model_validator(mode="after")
     def _single(self) -> Self:
