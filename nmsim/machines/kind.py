@@ -7,8 +7,9 @@ folder asks which kind a machine is; who needs to know something asks ``kind_of(
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,29 @@ class Machine(Spec):
         description="what is known of these constants on other machines; taken over by files that "
         "are based on this one, which are then unfitted; null: nothing, or it is fitted itself",
     )
+
+    @cached_property
+    def _digest(self) -> int:
+        return hash(self.model_dump_json())
+
+    def __hash__(self) -> int:
+        # Most of what is remembered of machines asks for it, of all fields, once a GEMM or more.
+        return self._digest
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, with some fields replaced."""
+        copy = super().model_copy(update=update, deep=deep)
+        vars(copy).pop("_digest", None)
+        return copy
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # Another process has other hashes of texts.
+        state = super().__getstate__()
+        own = {name: value for name, value in vars(self).items() if name != "_digest"}
+        return {**state, "__dict__": own}
 
     @property
     def capacity_bytes(self) -> int | None:
@@ -363,6 +387,8 @@ class Kind:
         Values of these columns, from a machine, a sparse GEMM and its result.
     facts
         What ``nmsim show`` adds to a machine's fields.
+    files
+        Files that a machine's fields name: once one is edited, the machine is run anew.
     samples
         Whether a machine at a fidelity can run a sample of folds.
     listings
@@ -386,6 +412,7 @@ class Kind:
     own_columns: tuple[Column, ...] = ()
     columns: Callable[[Any, SparseGemm, Result], dict[str, Any]] = lambda _m, _w, _r: {}
     facts: Callable[[Any], Facts] = lambda _machine: []
+    files: Callable[[Any], Iterable[Path]] = lambda _machine: ()
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     routines: Routines | None = None

@@ -1,11 +1,11 @@
 """A sparse GEMM on a machine of any kind, at either fidelity."""
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from nmsim.attention import Attention
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.attention import AttentionCalls, AttentionTime, shapes_of
 from nmsim.machines.kind import FIDELITIES, KINDS, Engine, Machine, Sample, kind_of
@@ -62,7 +62,7 @@ def simulate(
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _fused(machine: Machine, gemm: Gemm, fidelity: str) -> Result:
     fusion = kind_of(machine).fusion
     if fusion is None:
@@ -89,7 +89,7 @@ def _nothing(machine: Any, engine: str) -> Result:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Result:
     """What a GEMM costs with nothing pruned: the run that every speed-up is measured by.
 

@@ -5,9 +5,9 @@ anew for each answer.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from nmsim.errors import ShapeError
+from nmsim.files import remembered
 from nmsim.machines.kind import Machine, Stored, kind_of
 from nmsim.mask import Mask, SparseGemm, Words
 
@@ -39,7 +39,7 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     return _answer(_Question(machine, promises, bare))
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _answer(question: _Question) -> tuple[Stored, Stored]:
     return kind_of(question.machine).stored(question.machine, question.work)
 

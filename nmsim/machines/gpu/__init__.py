@@ -1,14 +1,18 @@
 """GPUs with tensor cores: multiprocessors, caches, memory, and the libraries that run GEMMs."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from nmsim.errors import UnknownName
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
+from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
-from nmsim.machines.gpu.kernels import LISTING
+from nmsim.machines.gpu.kernels import KERNELS, LISTING
 from nmsim.machines.gpu.launch import stored
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
@@ -24,6 +28,17 @@ def _pass_us(machine: Gpu, work: Pass) -> float:
 
 def _operand_bits(machine: Gpu) -> int:
     return machine.format(machine.dtype).bits
+
+
+def _files(machine: Gpu) -> Iterator[Path]:
+    """The kernel sets of its libraries and of fused attention; a name of none is refused later."""
+    named = [
+        *((KERNELS, library.kernels) for library in machine.libraries),
+        *((ATTENTION_KERNELS, name) for name in machine.attention),
+    ]
+    for catalog, name in named:
+        with suppress(UnknownName):
+            yield catalog.path(name)
 
 
 KINDS.add(
@@ -47,6 +62,7 @@ KINDS.add(
         ),
         other_names=("tensor-core",),
         facts=facts,
+        files=_files,
         listings={"kernels": LISTING, "attention": ATTENTION_LISTING},
         routines=ROUTINES,
         attention=ATTENTION,
