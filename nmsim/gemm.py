@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from numbers import Integral
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,8 @@ Phase = Literal["forward", "backward", "update"]
 Kind = Literal["conv", "linear", "experts", "matmul", "attention", "gemm"]
 
 PHASES: tuple[Phase, ...] = get_args(Phase)
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SIZES = ("m", "n", "k", "count", "repeat")
 
@@ -55,7 +58,8 @@ class Gemm:
     zeroed_elements
         Elements per copy that are set to zero, in a pass over memory, as no product makes them.
     part
-        Which part of one launch this is, and of how many: "1/4". "": it is all of it.
+        Which part of its layer's phase this is, and of how many: "1/4"; parts are one launch, but
+        for the products of an attention. "": it is all of it.
     a_windows, b_windows
         How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
     attention
@@ -104,6 +108,8 @@ class Gemm:
         for name in _SIZES:
             value = getattr(self, name)
             least = 0 if name in _ROWS and self.kind in _MAY_HAVE_NONE else 1
+            if type(value) is int and least <= value <= MAX_SIZE:
+                continue
             integral = isinstance(value, Integral) and not isinstance(value, bool)
             if not integral or not least <= value <= MAX_SIZE:
                 raise ShapeError(
@@ -119,7 +125,7 @@ class Gemm:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {value}, expected an integer from {least}"
                 )
-        for name, known in (("phase", PHASES), ("kind", get_args(Kind))):
+        for name, known in (("phase", PHASES), ("kind", _KINDS)):
             if getattr(self, name) not in known:
                 raise ShapeError(
                     f"GEMM {self.layer!r}: {name} is {getattr(self, name)!r}, "
@@ -127,7 +133,7 @@ class Gemm:
                 )
 
         self._check_attention()
-        found = _PART.fullmatch(self.part)
+        found = _PART.fullmatch(self.part) if self.part else None
         if self.part and not (found and int(found[1]) <= int(found[2])):
             raise ShapeError(
                 f"GEMM {self.layer!r}: part is {self.part!r}, expected one of so many, such as 1/4"
@@ -162,14 +168,31 @@ class Gemm:
             )
         object.__setattr__(self, f"{name}_elements", behind)
 
+    @cached_property
+    def sizes(self) -> tuple[object, ...]:
+        """All that it is but for what it is called: layer, phase, kind, part."""
+        return (
+            *(self.m, self.n, self.k, self.count, self.repeat),
+            *(self.a_elements, self.b_elements, self.scatter_elements, self.zeroed_elements),
+            *(self.a_windows, self.b_windows, self.attention),
+        )
+
     @property
     def parts(self) -> int:
-        """Of how many parts the launch is, this one included."""
+        """Of how many parts its layer's phase is, this one included."""
         return int(self.part.split("/")[1]) if self.part else 1
 
     @property
     def launches(self) -> bool:
-        """Whether it is a launch of its own or the first part of one: others need no other."""
+        """Whether it is a launch of its own or the first part of one: others need no other.
+
+        Products of an attention are launched one by one, as each reads what another wrote.
+        """
+        return self.first or self.kind == "attention"
+
+    @property
+    def first(self) -> bool:
+        """Whether it is all of its layer in a phase, or the first part of that."""
         return not self.part or self.part.startswith("1/")
 
     @property

@@ -6,7 +6,7 @@ regular mask (every group keeps exactly its quota) answers every count without t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Self
 
@@ -21,6 +21,8 @@ from nmsim.pattern import DENSE, Pattern
 __all__ = [
     "WORD_FIELDS",
     "Mask",
+    "Promise",
+    "Promised",
     "Share",
     "SparseGemm",
     "Words",
@@ -185,6 +187,19 @@ def transpose(words: Words, k: int) -> Words:
     return out
 
 
+class Promise(NamedTuple):
+    """What a mask says of itself before its bits are made: the fields of ``Mask`` but for those."""
+
+    pattern: Pattern
+    rows: int
+    k: int
+    regular: bool
+    fits: bool
+    indexed: bool
+    tighter: Pattern | None
+    known_kept: int | None
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
     """Which elements of an operand of rows x K are kept.
@@ -241,6 +256,19 @@ class Mask:
     def is_dense(self) -> bool:
         """Whether nothing was pruned, as the pattern says it."""
         return self.pattern.is_dense
+
+    @cached_property
+    def promise(self) -> Promise:
+        """What is known without the bits; masks that promise the same may differ in those alone."""
+        counts = self.pattern, self.rows, self.k, self.regular
+        return Promise(*counts, self.fits, self.indexed, self.tighter, self.known_kept)
+
+    @property
+    def bare(self) -> "Mask":
+        """A mask that promises the same and has no bits: to ask for them is an error."""
+        p = self.promise
+        counts = p.pattern, p.rows, p.k, p.regular
+        return Mask(*counts, _no_bits, p.fits, p.indexed, p.tighter, p.known_kept)
 
     def obeys(self, pattern: Pattern) -> bool:
         """Whether every group of every mask of this kind obeys another pattern."""
@@ -308,6 +336,10 @@ class Mask:
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """How many elements each of the K columns keeps, over rows ``start`` to ``stop``."""
         return _column_counts(self.words, start, stop, self.k)
+
+
+def _no_bits() -> Words:
+    raise ShapeError("a mask without bits was asked for them, expected its promise to do")
 
 
 class Share(NamedTuple):
@@ -407,3 +439,26 @@ class SparseGemm:
             for copy in range(g.count)
         )
         return pairs * g.repeat
+
+
+@dataclass(frozen=True)
+class Promised:
+    """A sparse GEMM by its sizes and what its masks promise: equal to all of which these are so.
+
+    Parameters
+    ----------
+    promise
+        Sizes, and the promises of both masks; whatever the GEMM is called.
+    work
+        One of those GEMMs, its masks without bits. What is remembered of them must not depend on
+        its name either.
+    """
+
+    promise: tuple[object, ...]
+    work: SparseGemm = field(compare=False)
+
+    @classmethod
+    def of(cls, work: SparseGemm) -> Self:
+        """A sparse GEMM, to be looked up."""
+        promise = (work.gemm.sizes, work.a.promise, work.b.promise)
+        return cls(promise, replace(work, a=work.a.bare, b=work.b.bare))

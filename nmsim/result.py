@@ -203,7 +203,7 @@ COMMON_COLUMNS = (
     Column("kind", "", "conv, linear, experts, matmul, attention or gemm"),
     Column("phase", "", "forward, backward or update"),
     Column("gradient_of", "", "operand whose gradient a backward GEMM of activations makes"),
-    optional_column("part", "", "which part of one launch, of how many: 1/4; none: all of it"),
+    optional_column("part", "", "part of its layer's phase, of how many: 1/4; none: all of it"),
     Column("m", "elements", "rows of C"),
     Column("n", "elements", "columns of C"),
     Column("k", "elements", "reduction length"),

@@ -219,6 +219,8 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
         return text.replace(repr(own), repr(field), 1)
     if error["type"] == "missing":
         return f"{field} is missing"
+    if error["type"].startswith("union_tag"):
+        return _explain_tag(field, error["ctx"])
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = error["input"]
@@ -229,6 +231,14 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     if isinstance(value, tuple):  # a list in the file
         value, message = [_as_in_file(one) for one in value], message.replace("tuple", "list")
     return f"{field} is {_shown(value)}: {message}"
+
+
+def _explain_tag(field: str, about: Mapping[str, str]) -> str:
+    """What is wrong with the field that says which of several kinds an entry is."""
+    named = f"{field}.{about['discriminator'].strip(chr(39))}"
+    if "tag" not in about:
+        return f"{named} is missing"
+    return f"{named} is {about['tag']!r}: expected one of {about['expected_tags']}"
 
 
 def _as_in_file(value: Any) -> Any:

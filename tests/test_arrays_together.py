@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import engines
-from nmsim.machines.systolic.pipeline import events
+from nmsim.machines.systolic.pipeline import contention, events
 from nmsim.machines.systolic.pipeline.contention import contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
-from nmsim.machines.systolic.several.shares import Split, shares, splits
+from nmsim.machines.systolic.several.outcome import reduction
+from nmsim.machines.systolic.several.shares import Split, own_part, shares, splits
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
 from nmsim.windows import Axis, Windows
@@ -145,6 +147,45 @@ def test_parts_of_k_are_whole_groups_that_pes_hold():
         parts = shares(machine, placement, Split("k", 3))
         assert sum(one.arrays * one.placement.k for one in parts) == 130
         assert all(one.placement.k % machine.group == 0 for one in parts[:-1])
+
+
+def test_shared_buffers_hold_what_is_common_once_and_a_part_of_the_rest():
+    sizes = {"sram.a_kib": 64, "sram.b_kib": 32, "sram.c_kib": 16}
+    private, shared = (
+        load_hardware("systolic-16x16", arrays=4, buffers=buffers, **sizes)
+        for buffers in ("private", "shared")
+    )
+    parts = {"m": (16, 32, 4), "n": (64, 8, 4), "k": (16, 8, 4), "copies": (16, 8, 4)}
+    for by, kib in parts.items():
+        own = own_part(shared, Split(by, 4)).sram
+        assert (own.a_kib, own.b_kib, own.c_kib) == kib
+        assert own_part(private, Split(by, 4)) == private
+
+
+def test_the_last_share_of_results_is_not_repeated():
+    """Of 4 that are left, two at a time: once, as the last is not like those before it."""
+    array = SimpleNamespace(progress=SimpleNamespace(left=4), step=contention._SHARES)
+    assert contention._Array._owed_alike(array, 6) == 1
+    assert contention._Array._owed_alike(array, 5) == 3
+    array.step = contention._EMPTIES
+    assert contention._Array._owed_alike(array, 6) == 0
+
+
+def test_sums_of_parts_of_k_are_written_read_and_added_up_by_hand():
+    """128 of 32 bits a part, read at 16 bytes a cycle, and results of 8 bits; 3 parts of K."""
+    sizes = {"sram.a_kib": 4096, "sram.b_kib": 4096, "sram.c_kib": 4096}
+    machine = load_hardware("systolic-16x16", arrays=3, partition="k", order="fixed", **sizes)
+    work = SparseGemm.dense(Gemm(32, 4, 3 * 512))
+    run = simulate(machine, work)
+    assert run.partition == "k"
+    operands, elements = (32 + 4) * 3 * 512, 32 * 4
+    assert run.dram_read_bytes == operands + 3 * 4 * elements
+    assert run.dram_write_bytes == 3 * 4 * elements + elements
+    adds = reduction(machine, without_masks(machine, work.gemm)[0], 3)
+    assert adds.cycles == pytest.approx((3 * 4 + 1) * elements / 16)
+    assert adds.latency == pytest.approx(100)
+    free = load_hardware(machine, **{"dram.gbps": None})
+    assert reduction(free, without_masks(free, work.gemm)[0], 3).cycles == elements / 16
 
 
 @pytest.mark.slow

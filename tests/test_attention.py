@@ -12,6 +12,7 @@ from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.machines import attention_time, load_hardware
 from nmsim.machines.attention import AttentionCalls, shapes_of
 from nmsim.machines.gpu.attention import ATTENTION, serves
+from nmsim.machines.gpu.attention.clock import bytes_of, times
 from nmsim.machines.gpu.attention.grid import (
     BLOCKS,
     COUNT,
@@ -25,7 +26,11 @@ from nmsim.machines.gpu.attention.grid import (
     policy_of,
     tile_table,
 )
-from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS, load_attention_kernels
+from nmsim.machines.gpu.attention.kernels import (
+    ATTENTION_KERNELS,
+    AttentionTile,
+    load_attention_kernels,
+)
 
 GPUS = ("a100-sxm4-80gb", "h100-sxm", "h200")
 CALLS = [
@@ -163,6 +168,24 @@ def test_a_grid_is_what_loops_over_rows_count(name, phase, attention):
         assert grid[7 + k] == (every[at] if at < len(every) else 0)
 
 
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_small_blocks_are_those_that_loops_count(phase):
+    """All small squares, where a block's edge often stands where a window or the diagonal does."""
+    every = [
+        Attention(1, 1, q, s, 8, causal=True, window=window)
+        for q in range(1, 8)
+        for s in range(q, 9)
+        for window in range(6)
+    ]
+    policy = policy_of(load_attention_kernels("flash-attention-2-sm80"), phase)
+    for stay, passing in ((2, 3), (3, 2)):
+        q, k = (passing, stay) if phase == "backward" else (stay, passing)
+        tile = AttentionTile(queries=q, keys=k, ctas_per_sm=1, head_dim=8)
+        tiles = np.array([[stay, passing, 1, 8, 0, 0, int(phase == "backward")]])
+        found = grids(shapes_of(every), tiles, policy, 4)[:, BLOCKS]
+        assert list(found) == [sum(blocks_by_hand(one, tile, 1, phase)) for one in every]
+
+
 def test_keys_are_split_where_one_token_is_decoded_and_never_where_waves_are_full():
     few, many = (Attention(batch, 32, 1, 8192, 128, kv_heads=8) for batch in (1, 64))
     for machine, library in CALLS:
@@ -188,6 +211,80 @@ def test_a_plan_for_eight_heads_gives_one_head_an_eighth_of_the_threadblocks():
 
 def time_of(machine, attention, library, phase="forward"):
     return attention_time(machine, attention, phase, library).time_us
+
+
+def test_bytes_of_the_way_back_are_those_of_its_tensors():
+    """2 sequences, 4 heads of 16 that share 2 of K and V, 8 queries, 8 keys, 2 bytes each."""
+    kernels = load_attention_kernels("flash-attention-2-sm80")
+    shapes = shapes_of([Attention(2, 4, 8, 8, 16, kv_heads=2)])
+    moved = bytes_of(shapes, np.zeros((1, 17)), kernels, "backward", 2.0)
+    q, k, row = 2 * 4 * 8 * 16 * 2, 2 * 2 * 8 * 16 * 2, 2 * 4 * 8 * 4
+    assert moved.read == q + 2 * k + 2 * q + 2 * row  # Q, K, V, dO, O; statistics, and dO.O
+    assert moved.written == q + 2 * k
+    assert moved.copied == 0
+    before, sums = 2 * q + row, 2 * q + 2 * q + q  # dO, O to dO.O; dQ zeroed, read in fp32, written
+    shared = 2 * 2 * 2 * k + 2 * k  # dK and dV of every head written and read, their sums written
+    assert moved.beside == before + sums + shared
+
+
+def test_results_of_parts_of_the_keys_are_written_and_read():
+    one = Attention(1, 8, 1, 8192, 128, kv_heads=1)
+    kernels = load_attention_kernels("vllm-sm80")
+    shapes = shapes_of([one])
+    grid = grids(shapes, tile_table(kernels), policy_of(kernels, "forward"), 108)
+    parts = grid[0, SPLITS]
+    assert parts > 1
+    moved = bytes_of(shapes, grid, kernels, "forward", 2.0)
+    assert moved.beside == 2 * parts * 8 * (128 + 1) * 4  # O and a statistic a head, in fp32
+
+
+def parts_of_time(kernels, one, phase="forward"):
+    """Of a call on an A100, and the number of its threadblocks."""
+    machine, shapes, tiles = load_hardware(GPUS[0]), shapes_of([one]), tile_table(kernels)
+    grid = grids(shapes, tiles, policy_of(kernels, phase), machine.sms)
+    found = times(machine, kernels, phase, shapes, grid, tiles, replayed=False)
+    return machine, {name: float(value[0]) for name, value in found._asdict().items()}, grid[0]
+
+
+@pytest.mark.parametrize(("phase", "moved"), [("forward", 2), ("backward", 4)])
+def test_one_threadblock_of_one_block_takes_both_and_its_own_rows(phase, moved):
+    """Q comes and O goes, or K and V come and dK and dV go, 2 bytes each, by the SM's port."""
+    kernels = load_attention_kernels("flash-attention-2-sm80")
+    tile = next(
+        tile for tile in kernels.tiles if (tile.phase == "backward") == (phase == "backward")
+    )
+    machine, found, grid = parts_of_time(
+        kernels, Attention(1, 1, tile.queries, tile.keys, 64), phase
+    )
+    assert (grid[COUNT], grid[BLOCKS]) == (1, 1)
+    constants, clock = kernels.constants, machine.clock_mhz
+    products = 5 if phase == "backward" else 2
+    rate = machine.format(machine.dtype).macs_per_clk * constants.efficiency
+    rate *= constants.backward if phase == "backward" else 1
+    pairs = tile.queries * tile.keys
+    block = pairs * (products * 64 / rate + constants.softmax / 16) / clock
+    rows = tile.keys if phase == "backward" else tile.queries
+    port = machine.sm.port_bytes_per_clk * clock
+    own = rows * 2 * 64 * moved / min(port, machine.l2.gbps * 1e3 / machine.sms)
+    assert found["chip"] == pytest.approx(block + constants.cta_us + own)
+
+
+def test_the_way_back_has_a_kernel_before_it_and_one_behind():
+    kernels = load_attention_kernels("flash-attention-2-sm80")
+    one = Attention(1, 4, 128, 128, 64)
+    machine, found, _ = parts_of_time(kernels, one, "backward")
+    q, row = 4 * 128 * 64 * 2, 4 * 128 * 4
+    beside = 2 * q + row + 2 * (2 * q) + q
+    at_l2 = beside / (machine.l2.gbps * 1e3)
+    assert found["after"] == pytest.approx(at_l2 + 2 * machine.timing.reduce_us)
+
+
+@pytest.mark.parametrize(("head_dim", "held"), [(16, 32), (128, 16)])
+def test_tokens_are_copied_as_many_at_once_as_blocks_or_threads_of_an_sm(head_dim, held):
+    kernels = load_attention_kernels("vllm-sm80")
+    machine, found, _ = parts_of_time(kernels, Attention(64, 1, 4096, 4096, head_dim))
+    tokens = 64 * 4096 / (machine.sms * held) * kernels.constants.token_us
+    assert found["before"] == pytest.approx(tokens)
 
 
 @served

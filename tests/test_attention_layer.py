@@ -136,6 +136,8 @@ def test_a_window_leaves_out_the_keys_that_no_query_sees():
         ({"window": 4}, "layer 'attn': window is 4, expected null where not causal"),
         ({"head_dim": 0}, r"layers\[0\].head_dim is 0"),
         ({"kv_head": 2}, "did you mean"),
+        ({"queries": 9, "keys": 4, "causal": True}, "test: layer 'attn': keys is 4, expected 9 or"),
+        ({"type": "atention"}, r"layers\[0\].type is 'atention': expected one of 'conv', "),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(fields, message):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import nmsim
-from nmsim.errors import RecipeError
+from nmsim.errors import RecipeError, SpecError
 from nmsim.machines import FIDELITIES, load_hardware
 from nmsim.network.catalog import Network
 from nmsim.network.operand import ATTENTION_ROLES
@@ -17,6 +17,7 @@ from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.setting import Setting, mask_seed
 from nmsim.run.point import Point, rows
+from nmsim.spec import validate
 from nmsim.step.masks import mask_steps
 
 BATCH = 2
@@ -219,6 +220,13 @@ def test_decode_prunes_along_the_keys_of_the_cache():
     (row,) = (row for row in df.to_dict("records") if row["part"] == "2/2")
     assert (row["m"], row["k"], row["a_pattern"]) == (1, 100, "2:4")
     assert row["macs_useful"] * 2 == row["macs_dense"]
+
+
+def test_a_role_that_there_is_not_names_those_that_there_are():
+    document = {"summary": "s", "source": "t"}
+    offer = {"role": "keys", "phases": ["forward"], "pruner": "magnitude"}
+    with pytest.raises(SpecError, match=r"operands\[0\].role is 'keys': .*'query', 'key', 'value'"):
+        validate(Recipe, document | {"operands": [offer]}, "mine.yaml")
 
 
 def test_a_network_without_attention_runs_dense():

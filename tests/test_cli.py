@@ -533,6 +533,20 @@ def wait_for_children(pid, count, limit=60.0):
     time.sleep(0.5)
 
 
+@pytest.mark.slow
+def test_the_workers_of_a_killed_sweep_end(tmp_path):
+    """Nobody is left to stop them: they notice."""
+    plan = tmp_path / "e.yaml"
+    plan.write_text(SWEEP.replace("gemm:8x9x12", "resnet50") + "batches: [32, 64, 96]\n")
+    process = start(
+        *("sweep", str(plan), "--out", str(tmp_path / "r"), "--workers", "2"), stdout=-1
+    )
+    wait_for_children(process.pid, 3)
+    process.kill()
+    process.communicate(timeout=30)  # its streams are theirs, too
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
     plan = tmp_path / "e.yaml"
     plan.write_text(

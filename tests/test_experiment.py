@@ -144,3 +144,26 @@ def test_scatter_is_of_all_copies(tmp_path):
     assert row["scatter_us"] == pytest.approx(row["scatter_bytes"] / (gbps * 1e3))
     (row,) = rows(Point(**own))
     assert row["scatter_bytes"] == row["scatter_us"] == 0
+
+
+@pytest.mark.parametrize(("scenario", "phases"), [
+    ("train", ["forward", "backward", "update"]), ("infer", ["forward"]), ("decode", ["forward"]),
+])  # fmt: skip
+def test_a_sweep_that_names_no_phases_has_those_of_its_scenario(tmp_path, scenario, phases):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "title: t\nmodels: [gpt2]\nhardware: [ideal]\npatterns: [2:4]\nlayers: '*attn*'\n"
+        f"fidelities: [analytical]\nscenario: {scenario}\n"
+    )
+    experiment = read_experiment(path)
+    found = [row["phase"] for row in swept(experiment, Inline())]
+    assert list(dict.fromkeys(found)) == phases
+    assert sweep_manifest(experiment, "test").document()["phases"] == phases
+
+
+@pytest.mark.parametrize("wrong", ["lowering: sideways", "phases: []", "context: -1"])
+def test_what_cannot_be_names_the_file(tmp_path, wrong):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(f"title: t\nmodels: [gpt2]\nhardware: [ideal]\npatterns: [2:4]\n{wrong}\n")
+    with pytest.raises(SpecError, match=r"experiment\.yaml: .*" + wrong.split(":")[0]):
+        read_experiment(path)

@@ -206,6 +206,48 @@ def test_the_cost_of_masks_stands_beside():
     assert f"{one.result.cycles + masks:,}" in explanation_text(one.document())
 
 
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_a_product_that_a_mask_keeps_apart_is_held_against_its_share_of_the_kernel(phase):
+    """As its row is; without masks it is no GEMM, so that this advice is the dense run."""
+    fields = {"recipe": "dfss", "hardware": "a100-sxm4-80gb", "fidelity": "analytical"}
+    given = point("bert-base", layers="*.attention.self", phases=(phase,), **fields)
+    rows = nmsim.simulate(
+        "bert-base", batch=2, layers="*.attention.self", phases=(phase,), **fields
+    )
+    found = list(explain(given))
+    assert [one.dense.cycles for one in found] == list(rows["dense_cycles"])
+    (kernel,) = explain(replace(given, recipe="dense"))
+    assert sum(one.dense.cycles for one in found) == kernel.result.cycles
+    for one in found:
+        adds_up(one)
+        launch = next(step for step in one.steps if step.name == "launch")
+        share = one.dense.cycles / one.promise / kernel.result.cycles
+        of_kernel = next(step.cycles for step in kernel.steps if step.name == "launch")
+        assert launch.promised == pytest.approx(share * of_kernel, abs=1)
+        assert "its share of the kernel" in explanation_text(one.document())
+        left_away = [one for loss in one.losses for one in loss.tried if "--pattern" in one.options]
+        assert bool(left_away) == (one.result.cycles > one.dense.cycles)
+        assert {tried.cycles for tried in left_away} <= {one.dense.cycles}
+
+
+def test_a_step_of_inference_is_explained(run):
+    text = shown(run, "llama-3-8b", "--scenario", "decode", "--context", 64, "--hardware", "ideal")
+    rows = nmsim.simulate("llama-3-8b", scenario="decode", context=64, hardware="ideal")
+    share = rows["time_us"].max() / rows["time_us"].sum()
+    assert f"of {len(rows)} GEMMs the one that takes most time, {share:.1%} of it" in text
+    text = shown(
+        run, "resnet18", "--layer", "layer2.0.conv1", "--phase", "backward", "--lowering", "columns"
+    )
+    assert "x 576 x 128" in text
+
+
+def test_a_gemm_without_masks_is_told_without_a_promise():
+    (one,) = explain(point("gemm:256x256x256", recipe="dense", batch=1))
+    text = explanation_text(one.document())
+    assert "promised" not in text.split("largest loss")[0].replace("nothing is promised", "")
+    assert f"{one.result.cycles:,}         100.0" in text
+
+
 def test_nothing_promised_is_held_against_the_peak():
     (one,) = explain(point("gemm:256x256x256", recipe="dense", batch=1))
     assert one.promise == 1
@@ -427,6 +469,6 @@ def test_each_part_of_a_launch_is_explained_and_mended_by_itself(hardware, fidel
     for one in found:
         adds_up(one)
         assert one.document()["part"] in explanation_text(one.document()).splitlines()[0]
-        run = explanation._Run(one.machine, one.machine, one.work, one.result, one.result)
+        run = explanation._Run(one.machine, one.work, one.result, (), one.result, ())
         larger, _ = explanation._mended(own, run, Mend("a larger batch", Effort.SETTING, batch=4))
         assert (larger.work.gemm.part, larger.work.gemm.k) == (one.work.gemm.part, one.work.k)

@@ -193,7 +193,7 @@ def test_shared_keys_make_decoding_as_much_faster_as_they_are_fewer():
     )
     assert grouped.time_us == pytest.approx(100, rel=0.15)
     assert repeated.time_us == pytest.approx(657, rel=0.15)
-    assert grouped.bound == repeated.bound == "DRAM"
+    assert grouped.bound == repeated.bound == "dram bandwidth"
     # A call's launches do not shrink with its keys.
     assert 5 < repeated.time_us / grouped.time_us < 8
 
@@ -254,6 +254,27 @@ def test_a_layer_that_is_offered_a_mask_runs_as_its_gemms():
     assert [one.gemm for one in found] == [one.gemm for one in works]
     assert all("follows no mask" in one.note for one in found)
     assert len(list(as_run(works, load_hardware(A100), [layer], 2))) == 2
+
+
+@pytest.mark.parametrize("recipe", ["dense", "dfss"])
+def test_the_phases_that_are_asked_for_do_not_decide_how_attention_runs(recipe):
+    """A mask of the way there keeps the products of the way back apart, asked for or not."""
+    given = {"recipe": recipe, "batch": 2, "layers": "*attention.self"}
+    whole = table("bert-base", **given)
+    for phase in ("forward", "backward"):
+        alone = table("bert-base", phases=(phase,), **given)
+        assert alone == [row for row in whole if row["phase"] == phase]
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_each_product_of_an_attention_is_launched(fidelity):
+    """It reads what another one wrote; parts of a convolution's gradient are one launch."""
+    (layer,) = (x for x in load_model("bert-base").at(Scenario()) if x.type == "attention")
+    machine = load_hardware("v100")
+    for one in layer.lower(2):
+        alone = replace(one.gemm, part="", gradient_of="", kind="gemm")
+        cycles = [simulate_dense(machine, gemm, fidelity).cycles for gemm in (one.gemm, alone)]
+        assert cycles[0] == cycles[1]
 
 
 def test_a_machine_without_a_kernel_refuses_the_fused_gemm():

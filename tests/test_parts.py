@@ -60,6 +60,7 @@ def test_shares_are_whole_but_for_roundings(fidelity, monkeypatch):
 
     monkeypatch.setattr(parts_module, "whole", spy)
     mapper._without_masks.cache_clear()
+    mapper._remembered.cache_clear()
     for _, work, machine, *_ in cases(range(120)):
         with contextlib.suppress(CapacityError):
             machines.simulate(machine, work, fidelity)

@@ -691,7 +691,7 @@ class TestPage:
         text = "|".join(read(report.page(frame(sweep(1)), SWEEP_MANIFEST)).text)
         assert "Which pattern pays off" in text
         assert "Does a finer group gain more than it costs?" in text
-        assert "resnet50: highest speed-up of the gemms" in text
+        assert "resnet50: highest speed-up of the GEMMs" in text
 
 
 class TestNotation:

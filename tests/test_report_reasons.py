@@ -53,6 +53,8 @@ def test_notes_that_differ_in_figures_are_told_once_by_their_range():
     assert counted(rows) == [f"3 GEMMs: {told[0]}", f"1 GEMM: {told[1]}", f"1 GEMM: {told[2]}"]
     padded = [{"note": f"K padded from {k} to {k + 24}"} for k in (392, 1568)]
     assert set(told_once(padded).values()) == {"K padded from 392 to 1568 to 416 to 1592"}
+    moved = [{"note": f"{n:,} bytes more, of partial sums"} for n in (9_510_912, 724, 50_724_864)]
+    assert set(told_once(moved).values()) == {"724 to 50,724,864 bytes more, of partial sums"}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """Scenarios: what tokens and context make of a network's sizes, and which phases run."""
 
 import json
+import sys
 
 import pytest
 
-from nmsim import load_model, simulate
+from nmsim import cli, load_model, simulate
 from nmsim.errors import NmsimError, SpecError, UnknownName
 from nmsim.gemm import PHASES, Gemm
 from nmsim.network.catalog import MODELS, Network
@@ -165,6 +166,19 @@ def test_a_scenario_has_a_batch_of_its_own(scenario, samples):
         samples
     ] * 3
     assert Point("gpt2", scenario=scenario, batch=3).samples == 3
+
+
+def test_what_is_printed_and_drawn_says_the_scenario(tmp_path, monkeypatch, capsys):
+    given = ["gpt2", "--scenario", "decode", "--context", "99", "--hardware", "ideal"]
+    monkeypatch.setattr(sys, "argv", ["nmsim", "simulate", *given, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert "batch 16, decode, context 99, cycle model" in first
+    assert any(line.startswith("step of decoding  ") for line in lines)
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert "<h2>A step of decoding</h2>" in page
+    assert "<span>scenario</span> <b>decode</b>" in page
 
 
 def test_rows_and_manifest_say_the_scenario():

@@ -15,8 +15,8 @@ from nmsim.run.point import Point
 __all__ = ["explain_gemms"]
 
 _KEYWORDS = (
-    *("model", "hardware", "recipe", "pattern", "batch", "phases", "layers", "overrides"),
-    *("fidelity", "seed", "tensors"),
+    *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context"),
+    *("lowering", "phases", "layers", "overrides", "fidelity", "seed", "tensors"),
 )
 """What a GEMM, its masks and its cycles depend on."""
 

@@ -15,7 +15,16 @@ from nmsim.cli.options import (
     refuse_file,
     with_kernel,
 )
-from nmsim.report import headline, records, render, step_table, to_csv, to_json, write_report
+from nmsim.report import (
+    headline,
+    records,
+    render,
+    step_name,
+    step_table,
+    to_csv,
+    to_json,
+    write_report,
+)
 from nmsim.result import totals
 from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
@@ -53,10 +62,18 @@ def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> N
     else:
         title = (
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {about['batch']}, {about['fidelity']} model, "
+            f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
+            f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
         write(headline(title, about))
-        show_tables([*render(table, sums, width()), step_table(sums)])
+        show_tables([*render(table, sums, width()), step_table(sums, step_name(about))])
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
+
+
+def _asked(about: dict[str, Any]) -> str:
+    """The scenario of a run that does not train, and the tokens that were asked for."""
+    said = [] if about["scenario"] == "train" else [about["scenario"]]
+    said += [f"{name} {about[name]}" for name in ("tokens", "context") if about[name] is not None]
+    return "".join(f", {one}" for one in said)

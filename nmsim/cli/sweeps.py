@@ -5,8 +5,10 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -64,8 +66,10 @@ def _submitted(
     points: Sequence[Point], workers: int
 ) -> Iterator[Iterator[tuple[Point, list[dict[str, Any]]]]]:
     """Run points in processes of their own, which end without a word when this one is stopped."""
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(points)), mp_context=spawn) as pool:
+    pool = ProcessPoolExecutor(
+        min(workers, len(points)), mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
+    with pool:
         # Ctrl-C goes to a terminal's whole process group. The workers inherit that it is ignored,
         # so that none prints a traceback; whatever stops this process stops them below.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -79,6 +83,18 @@ def _submitted(
             for worker in active_children():
                 worker.terminate()
             raise
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it does, killed or not."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_behind, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_behind(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)  # whatever the main thread is at
 
 
 def report(

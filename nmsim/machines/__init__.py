@@ -23,7 +23,13 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
-from nmsim.machines.simulation import ENGINES, attention_time, simulate, simulate_dense
+from nmsim.machines.simulation import (
+    ENGINES,
+    attention_time,
+    dense_run,
+    simulate,
+    simulate_dense,
+)
 from nmsim.machines.storage import stored
 from nmsim.result import COMMON_COLUMNS, Column
 
@@ -44,6 +50,7 @@ __all__ = [
     "Sample",
     "Stored",
     "attention_time",
+    "dense_run",
     "kind_of",
     "load_hardware",
     "simulate",

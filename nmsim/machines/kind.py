@@ -113,28 +113,29 @@ class Machine(Spec):
         "are based on this one, which are then unfitted; null: nothing, or it is fitted itself",
     )
 
-    @cached_property
-    def _digest(self) -> int:
-        return hash(self.model_dump_json())
-
     def __hash__(self) -> int:
-        # Most of what is remembered of machines asks for it, of all fields, once a GEMM or more.
-        return self._digest
+        """As of its fields, remembered: a machine is looked up in many tables."""
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
+        """By its fields, which nobody compares with themselves."""
         return self is other or super().__eq__(other)
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields))
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy, with some fields replaced."""
-        copy = super().model_copy(update=update, deep=deep)
-        vars(copy).pop("_digest", None)
-        return copy
+        """The machine with some fields replaced, by name; they are not checked."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_hash", None)
+        return copied
 
     def __getstate__(self) -> dict[Any, Any]:
-        # Another process has other hashes of texts.
+        """What is pickled: without the hash, as texts have another one in another process."""
         state = super().__getstate__()
-        own = {name: value for name, value in vars(self).items() if name != "_digest"}
-        return {**state, "__dict__": own}
+        fields = {name: value for name, value in self.__dict__.items() if name != "_hash"}
+        return {**state, "__dict__": fields}
 
     @property
     def capacity_bytes(self) -> int | None:

@@ -1,6 +1,7 @@
 """A sparse GEMM on a machine of any kind, at either fidelity."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nmsim.attention import Attention
@@ -13,7 +14,7 @@ from nmsim.mask import SparseGemm
 from nmsim.registry import unknown_name
 from nmsim.result import Result
 
-__all__ = ["ENGINES", "Engines", "attention_time", "simulate", "simulate_dense"]
+__all__ = ["ENGINES", "Engines", "attention_time", "dense_run", "simulate", "simulate_dense"]
 
 
 class Engines(Mapping[str, Engine]):
@@ -96,6 +97,18 @@ def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Res
     A machine places it as well as it can, and so well as a pruned one. Computed once a process.
     """
     return simulate(machine, SparseGemm.dense(gemm), fidelity)
+
+
+def dense_run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Result:
+    """What a sparse GEMM is compared with: it dense, or its share of what runs where it is dense.
+
+    A share has the cycles that are its own, and no parts: those are of the whole.
+    """
+    share = work.dense_as
+    if share is None:
+        return simulate_dense(machine, work.gemm, fidelity)
+    whole = simulate_dense(machine, share.gemm, fidelity)
+    return replace(whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None)
 
 
 def attention_time(

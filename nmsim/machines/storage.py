@@ -6,10 +6,9 @@ anew for each answer.
 
 from dataclasses import dataclass, field, replace
 
-from nmsim.errors import ShapeError
 from nmsim.files import remembered
 from nmsim.machines.kind import Machine, Stored, kind_of
-from nmsim.mask import Mask, SparseGemm, Words
+from nmsim.mask import SparseGemm
 
 __all__ = ["stored"]
 
@@ -34,30 +33,11 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     if work.a.is_dense and work.b.is_dense:
         whole = Stored.dense(work.k, kind_of(machine).operand_bits(machine))
         return whole, whole
-    promises = (work.gemm, _promised(work.a), _promised(work.b))
-    bare = replace(work, a=replace(work.a, source=_no_bits), b=replace(work.b, source=_no_bits))
+    promises = (work.gemm, work.a.promise, work.b.promise)
+    bare = replace(work, a=work.a.bare, b=work.b.bare)
     return _answer(_Question(machine, promises, bare))
 
 
 @remembered(maxsize=4096)
 def _answer(question: _Question) -> tuple[Stored, Stored]:
     return kind_of(question.machine).stored(question.machine, question.work)
-
-
-def _promised(mask: Mask) -> tuple[object, ...]:
-    """What a mask says of itself before its bits are made."""
-    kept = mask.known_kept
-    return (
-        mask.pattern,
-        mask.rows,
-        mask.k,
-        mask.regular,
-        mask.fits,
-        mask.indexed,
-        mask.tighter,
-        kept,
-    )
-
-
-def _no_bits() -> Words:
-    raise ShapeError("storage follows from what masks promise: expected no question for their bits")

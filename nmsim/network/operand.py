@@ -53,7 +53,7 @@ TensorName = (
 """A layer's tensors; ``activation_b`` is the second input of a matmul, ``score_gradient`` what
 comes back through the softmax of an attention."""
 
-Role = Literal["activation", "weight", "gradient"] | AttentionRole
+Role = Literal["activation", "weight", "gradient", "query", "key", "value", "probabilities"]
 """What a matrix is to the network."""
 
 ATTENTION_ROLES: tuple[AttentionRole, ...] = get_args(AttentionRole)

@@ -13,7 +13,7 @@ from nmsim.report.capacity import headline
 from nmsim.report.memory_table import render_memory
 from nmsim.report.page import document, page, write_report
 from nmsim.report.plots import figures
-from nmsim.report.step import step_table
+from nmsim.report.step import step_name, step_table
 from nmsim.report.summary import SWEPT, phase_summary, point_summaries
 from nmsim.report.table import read_results, records, to_csv, to_json
 from nmsim.report.terminal import render, render_sweep
@@ -41,6 +41,7 @@ __all__ = [
     "render_training",
     "render_validation",
     "segments_csv",
+    "step_name",
     "step_table",
     "to_csv",
     "to_json",

@@ -15,7 +15,16 @@ import plotly.graph_objects as go
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
 from nmsim.report.page import document
 
-__all__ = ["Origin", "Section", "Verdict", "claims_json", "claims_page", "judged", "reproduced"]
+__all__ = [
+    "Origin",
+    "Section",
+    "Verdict",
+    "claims_json",
+    "claims_page",
+    "judged",
+    "reproduced",
+    "verdict_table",
+]
 
 
 @dataclass(frozen=True)
@@ -142,26 +151,38 @@ def claims_page(
 
 
 def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
-    heads = [
+    heads = (
         Head("statement", n_is),
         Head("in the paper"),
         Head("the paper prints", n_is),
         Head("nmsim computes", n_is),
-        Head("verdict"),
-    ]
+    )
+    return verdict_table(verdicts, heads, "reproduced", "differs")
+
+
+def verdict_table(verdicts: Iterable[Verdict], heads: Sequence[Head], met: str, unmet: str) -> Safe:
+    """Statements as a table, the verdict last: a word where nothing contradicts, else what does.
+
+    Parameters
+    ----------
+    heads
+        Of statement, place, what is printed or expected, and what is computed.
+    met, unmet
+        What a verdict begins with.
+    """
     rows = [
         [
             Cell(v.statement),
             Cell(v.where),
             Cell(v.printed),
             Cell(v.computed),
-            Cell("reproduced", style="reproduced")
+            Cell(met, style="reproduced")
             if v.reproduced
-            else Cell(f"differs: {v.because}", style="differs"),
+            else Cell(f"{unmet}: {v.because}", style="differs"),
         ]
         for v in verdicts
     ]
-    return sheet(heads, rows, "verdicts")
+    return sheet([*heads, Head("verdict")], rows, "verdicts")
 
 
 def _columns(tiles: int) -> str:

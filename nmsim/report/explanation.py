@@ -10,6 +10,8 @@ Document = Mapping[str, Any]
 
 WIDTH = 100
 
+_OF_PEAK = "takes: cycles of this GEMM, to which the steps add up. Steps:"
+
 _LEGEND = (
     "takes: cycles of this GEMM. promised: those of the dense run, over the promise. lost: the "
     "difference, which takes the speed-up that is left from one step to the next. Steps:"
@@ -41,11 +43,20 @@ def _head(of: Document) -> Iterator[str]:
     )
     if text := _unused(of):
         yield from wrap(text, WIDTH)
+    if of["slowest"]:
+        many, share = of["slowest"]["of"], of["slowest"]["share"]
+        told = f"of {many} GEMMs the one that takes most time, {share:.1%} of it"
+        yield f"{told}: --layer tells others"
+
+
+def _masks(of: Document) -> list[str]:
+    """Patterns of the operands that have a mask."""
+    return [of[f"{side}_pattern"] for side in "ab" if of[f"{side}_pattern"] != "dense"]
 
 
 def _unused(of: Document) -> str:
     """Why masks that were offered are not used."""
-    masked = [of[f"{side}_pattern"] for side in "ab" if of[f"{side}_pattern"] != "dense"]
+    masked = _masks(of)
     if not masked:
         return "no mask is offered to this GEMM: it runs dense, and nothing is promised"
     if of["masks_used"]:
@@ -64,7 +75,27 @@ def _unused(of: Document) -> str:
 
 
 def _table(of: Document) -> Iterator[str]:
-    """The waterfall: promised cycles, then losses, down to the cycles of the GEMM."""
+    return _waterfall(of) if _compared(of) else _spent(of)
+
+
+def _compared(of: Document) -> bool:
+    """Whether anything parts the GEMM from its dense run: a mask, or a number format."""
+    return bool(_masks(of)) or of["cycles"] != of["dense_cycles"]
+
+
+def _spent(of: Document) -> Iterator[str]:
+    """Where the cycles of a GEMM go that has no mask."""
+    yield _line("", "takes", "of all")
+    yield _line("step", "cycles", "%")
+    for step in of["steps"]:
+        if step["cycles"]:
+            share = _share(step["cycles"], of["cycles"])
+            yield _line(step["name"], f"{step['cycles']:,}", share)
+    yield _line("this GEMM", f"{of['cycles']:,}", _share(of["cycles"], of["cycles"]))
+
+
+def _waterfall(of: Document) -> Iterator[str]:
+    """Promised cycles, then losses, down to the cycles of the GEMM."""
     dense = of["dense_cycles"]
     yield _line("", "takes", "promised", "lost", "of dense", "left")
     yield _line("step", "cycles", "cycles", "cycles", "%", "speed-up")
@@ -114,7 +145,7 @@ def _times(value: float | None) -> str:
 
 def _after(of: Document) -> Iterator[str]:
     """What the steps mean, and what the machine tells beside them."""
-    yield from wrap(_LEGEND, WIDTH)
+    yield from wrap(_LEGEND if _compared(of) else _OF_PEAK, WIDTH)
     for step in of["steps"]:
         if step["cycles"] or step["promised"]:
             yield from _hanging(step["name"], step["meaning"])
@@ -149,10 +180,7 @@ def _mend(of: Document, loss: Document) -> Iterator[str]:
         best = tried[-1]
         saved = of["cycles"] - best["cycles"]
         yield f"  change: {best['options']}   ({best['says']})"
-        yield (
-            f"  then:   {best['cycles']:,} cycles, {saved:,} less, "
-            f"{saved / loss['cycles']:.0%} of the loss"
-        )
+        yield f"  then:   {best['cycles']:,} cycles, {saved:,} less; the loss is {loss['cycles']:,}"
         gain = f"speed-up {_times(best['speedup'])}, now {_times(of['speedup'])}"
         yield f"  dense:  {best['dense_cycles']:,} cycles then, {gain}"
     elif not tried:

@@ -20,7 +20,7 @@ from nmsim.report.sections import (
     tiles,
     totals_table,
 )
-from nmsim.report.step import step_sheet
+from nmsim.report.step import step_name, step_sheet
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
@@ -178,7 +178,8 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("batch", "batches", "fidelity", "fidelities", "seed", "phases", "layers", "files"),
+        *("batch", "batches", "scenario", "tokens", "context", "fidelity", "fidelities", "seed"),
+        *("phases", "layers", "files"),
     )
     known = [name for name in names if manifest.get(name) is not None]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
@@ -199,7 +200,7 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
             tiles(df, manifest),
             el("h2", "Totals per phase"),
             totals_table(df),
-            el("h2", "A training step"),
+            el("h2", f"A {step_name(manifest)}"),
             el("p", f"{_STEP}{manifest.get('mask_basis', 'not told')}.", class_="lead"),
             step_sheet(totals(records(df))),
             _plots(df, manifest),

@@ -14,7 +14,7 @@ PASSED_OVER = "runs dense: with its mask alone it would be no faster"
 """What is said of a GEMM whose mask could be used and is not."""
 
 # Of "2:4", "conv1" and "int8" no figure is taken: these are names.
-_NUMBER = re.compile(r"(?<![\w:.])\d+(?:\.\d+)?\b(?!:)")
+_NUMBER = re.compile(r"(?<![\w:.,])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?\b(?!:)")
 
 
 def passed_over(row: Row) -> bool:
@@ -72,5 +72,9 @@ def _merged(texts: list[str]) -> str:
 
 
 def _range(figures: list[str]) -> str:
-    least, most = min(figures, key=float), max(figures, key=float)
-    return least if float(least) == float(most) else f"{least} to {most}"
+    least, most = min(figures, key=_value), max(figures, key=_value)
+    return least if _value(least) == _value(most) else f"{least} to {most}"
+
+
+def _value(figure: str) -> float:
+    return float(figure.replace(",", ""))

@@ -89,6 +89,11 @@ def _gain(whole: Total) -> tuple[str, str, str]:
     return "Speed-up of the GEMMs", gemms, ideal
 
 
+def _within(text: str) -> str:
+    """A text as it goes on within another one."""
+    return text[:1].lower() + text[1:]
+
+
 def _time(whole: Total) -> tuple[str, str, str]:
     if masks_cost(whole):
         beside = f"{percent(whole['mask_share'])} % of it masks"
@@ -111,7 +116,7 @@ def best_points(df: pd.DataFrame) -> Safe:
             best[model] = (exact, speedup, point, sums["all"])
     shown = (
         (
-            f"{model}: highest {_gain(whole)[0].lower()}",
+            f"{model}: highest {_within(_gain(whole)[0])}",
             _times(speedup),
             " · ".join(
                 [

@@ -1,4 +1,4 @@
-"""A training step side by side: every phase and the whole, with what masks cost and promise."""
+"""A step side by side: every phase and the whole, with what masks cost and promise."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from nmsim.gemm import PHASES
 from nmsim.report.markup import Cell, Head, Safe, sheet
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
 
-__all__ = ["step_sheet", "step_table"]
+__all__ = ["step_name", "step_sheet", "step_table"]
 
 Total = Mapping[str, Any]
 Totals = Mapping[str, Total]
@@ -27,19 +27,34 @@ class _Line:
     written: Callable[[Any], str]
 
 
-def step_table(totals: Totals) -> Table:
-    """The training step as a table for a terminal, within 100 columns.
+_STEPS = {
+    "train": "training step",
+    "infer": "step of inference",
+    "prefill": "step of prefill",
+    "decode": "step of decoding",
+}
+
+
+def step_name(manifest: Mapping[str, Any]) -> str:
+    """What the step of a run is called; a manifest that names no scenario is of training."""
+    return _STEPS[manifest.get("scenario") or "train"]
+
+
+def step_table(totals: Totals, name: str = _STEPS["train"]) -> Table:
+    """The step as a table for a terminal, within 100 columns.
 
     Parameters
     ----------
     totals
         What `nmsim.result.totals` says of a run's rows.
+    name
+        What the step is called (``step_name``).
     """
     phases = _phases(totals)
     table = Table(
         title=Text(" "), box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold"
     )
-    table.add_column(Text("training step"), no_wrap=True)
+    table.add_column(Text(name), no_wrap=True)
     table.add_column("", no_wrap=True)
     for phase in phases:
         table.add_column(Text(_headed(phase, phases)), justify="right", no_wrap=True, min_width=10)
@@ -50,7 +65,7 @@ def step_table(totals: Totals) -> Table:
 
 
 def step_sheet(totals: Totals) -> Safe:
-    """The training step as an HTML table for a page."""
+    """The step as an HTML table for a page."""
     phases = _phases(totals)
     heads = [Head("figure"), Head("unit"), *(_head(phase, phases) for phase in phases)]
     rows = []

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, create_model, field_validator
 
+from nmsim.errors import NmsimError, SpecError
 from nmsim.pattern import Pattern, PatternField
 from nmsim.run.keyword import Declared, keywords
 from nmsim.run.point import Point, point_rows
@@ -38,8 +39,6 @@ def _field(one: Declared) -> tuple[Any, Any]:
     keyword, default = one.keyword, one.default
     if keyword.lists:
         default = keyword.listed or ...
-    elif default == ():  # an experiment spells out what no choice means: all of them
-        default = keyword.choices
     several = keyword.lists or isinstance(default, tuple)
     kind = tuple[_entry(one), ...] if several else _entry(one)  # type: ignore[misc]
     least = 1 if several else None
@@ -92,6 +91,10 @@ def read_experiment(path: Path) -> Experiment:
         for a file that does not describe a sweep, or an entry that does not exist.
     """
     experiment = validate(Experiment, read_yaml(path), str(path))
+    try:
+        experiment.points()
+    except NmsimError as error:
+        raise SpecError(f"{path}: {error}") from error
 
     def beside(name: str) -> str:
         try:

@@ -18,7 +18,7 @@ from glob import escape
 from typing import Any, NamedTuple
 
 from nmsim.errors import NmsimError
-from nmsim.machines import Machine, kind_of, load_hardware, simulate, simulate_dense
+from nmsim.machines import Machine, dense_run, kind_of, load_hardware, simulate, simulate_dense
 from nmsim.machines.explanation import Effort, Mend, Part, busy_and_idle, whole
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -118,6 +118,8 @@ class Explained:
         What the machine tells beside.
     masks_us
         Microseconds a step of making the GEMM's masks; None for a trace.
+    slowest
+        Of how many GEMMs it takes most time, and its share of theirs; None: it was asked for.
     """
 
     work: SparseGemm
@@ -131,6 +133,7 @@ class Explained:
     losses: tuple[Loss, ...]
     facts: tuple[tuple[str, str], ...]
     masks_us: float | None
+    slowest: tuple[int, float] | None = None
 
     @property
     def speedup(self) -> float | None:
@@ -167,6 +170,7 @@ class Explained:
             "mask_cycles": self.result.mask_cycles,
             "steps": [{**one._asdict(), "lost": one.lost} for one in self.steps],
             "masks_us": self.masks_us,
+            "slowest": self.slowest and dict(zip(("of", "share"), self.slowest, strict=True)),
             "facts": [list(fact) for fact in self.facts],
             "losses": [_loss_document(loss) for loss in self.losses],
         }
@@ -178,13 +182,14 @@ def _loss_document(loss: Loss) -> dict[str, Any]:
 
 
 class _Run(NamedTuple):
-    """A GEMM on a machine, as it is and dense."""
+    """A GEMM on a machine, as it is and dense, and where the cycles of both go."""
 
     machine: Machine
-    ran: Machine
     work: SparseGemm
     result: Result
+    parts: tuple[Part, ...]
     dense: Result
+    dense_parts: tuple[Part, ...]
 
 
 def explain(point: Point) -> Iterator[Explained]:
@@ -195,44 +200,72 @@ def explain(point: Point) -> Iterator[Explained]:
     NmsimError
         for anything that its user can mend; one line.
     """
-    machine = point.machine
+    machine, fidelity = point.machine, point.fidelity
     works = list(point.works())
-    runs = [_run(machine, work, point.fidelity) for work in works]
-    if point.layers == "*":
-        runs = [max(runs, key=lambda run: run.result.time_us)]
-    for run in runs:
-        yield _explained(point, run)
+    if point.layers != "*" or len(works) == 1:
+        for work in works:
+            yield _explained(point, _run(machine, work, fidelity))
+        return
+    times = [simulate(_ran(machine, work.number_format), work, fidelity).time_us for work in works]
+    slowest = times.index(max(times))
+    found = _explained(point, _run(machine, works[slowest], fidelity))
+    yield replace(found, slowest=(len(works), times[slowest] / (sum(times) or 1.0)))
 
 
 def _run(machine: Machine, work: SparseGemm, fidelity: str) -> _Run:
-    kind = kind_of(machine)
-    ran = kind.in_format(machine, work.number_format).machine
-    own = kind.in_format(machine, "").machine
-    dense = simulate_dense(own, work.gemm, fidelity)
-    return _Run(machine, ran, work, simulate(ran, work, fidelity), dense)
+    ran, own = (_ran(machine, name) for name in (work.number_format, ""))
+    result, dense = simulate(ran, work, fidelity), dense_run(own, work, fidelity)
+    parts = _parts(ran, work, result, fidelity)
+    return _Run(machine, work, result, parts, dense, _dense_parts(own, work, dense, fidelity))
+
+
+def _ran(machine: Machine, number_format: str) -> Machine:
+    ran: Machine = kind_of(machine).in_format(machine, number_format).machine
+    return ran
+
+
+def _dense_parts(own: Machine, work: SparseGemm, dense: Result, fidelity: str) -> tuple[Part, ...]:
+    """Where the cycles of the dense run go; of a share of a kernel, as those of the kernel do."""
+    share = work.dense_as
+    if share is None:
+        return _parts(own, SparseGemm.dense(work.gemm), dense, fidelity)
+    kernel = simulate_dense(own, share.gemm, fidelity)
+    parts = _parts(own, SparseGemm.dense(share.gemm), kernel, fidelity)
+    due = dense.cycles / kernel.cycles
+    cycles = whole((due * part.cycles for part in parts), dense.cycles)
+    return tuple(part._replace(cycles=n) for part, n in zip(parts, cycles, strict=True))
 
 
 def _explained(point: Point, run: _Run) -> Explained:
-    work, fidelity = run.work, point.fidelity
-    offer = kind_of(run.machine).explain
+    work = run.work
     share = work.macs_useful / work.gemm.macs_seen
     promised = round(run.dense.cycles * share)
-    steps = _steps(run, fidelity, share, promised)
-    facts = [("masks", work.note)] if work.note else []
-    facts += offer.facts(run.ran, work, run.result, fidelity) if offer else []
+    steps = _steps(run, share, promised)
     return Explained(
         work,
         run.machine,
-        fidelity,
+        point.fidelity,
         run.result,
         run.dense,
         1 / share if share else None,
         promised,
         steps,
         tuple(_losses(point, run, steps)),
-        tuple(facts),
+        tuple(_facts(run, point.fidelity)),
         _masks_us(point, run),
     )
+
+
+def _facts(run: _Run, fidelity: str) -> Iterator[tuple[str, str]]:
+    """What a reader should have beside the parts."""
+    work, offer = run.work, kind_of(run.machine).explain
+    if work.note:
+        yield "masks", work.note
+    if work.dense_as is not None:
+        yield "dense", "its share of the kernel that runs the whole attention where no mask is"
+    if offer:
+        ran = _ran(run.machine, work.number_format)
+        yield from offer.facts(ran, work, run.result, fidelity)
 
 
 def _parts(machine: Machine, work: SparseGemm, result: Result, fidelity: str) -> tuple[Part, ...]:
@@ -240,12 +273,15 @@ def _parts(machine: Machine, work: SparseGemm, result: Result, fidelity: str) ->
     return (offer.parts if offer else busy_and_idle)(machine, work, result, fidelity)
 
 
-def _steps(run: _Run, fidelity: str, share: float, promised: int) -> tuple[Step, ...]:
-    """Parts of the run beside those of the dense one, these as the promise leaves them."""
-    own = kind_of(run.machine).in_format(run.machine, "").machine
-    dense = _parts(own, SparseGemm.dense(run.work.gemm), run.dense, fidelity)
-    of_dense = {part.name: share * part.cycles for part in dense}
-    found = _parts(run.ran, run.work, run.result, fidelity)
+def _steps(run: _Run, share: float, promised: int) -> tuple[Step, ...]:
+    """Parts of the run beside those of the dense one, these as the promise leaves them.
+
+    Last are those that the dense run alone has.
+    """
+    of_dense = {part.name: share * part.cycles for part in run.dense_parts}
+    names = {part.name for part in run.parts}
+    gone = (part._replace(cycles=0) for part in run.dense_parts if part.name not in names)
+    found = (*run.parts, *gone)
     left = whole((of_dense.get(part.name, 0.0) for part in found), promised)
     steps, cycles = [], promised
     for part, due in zip(found, left, strict=True):
@@ -258,7 +294,8 @@ def _steps(run: _Run, fidelity: str, share: float, promised: int) -> tuple[Step,
 def _masks_us(point: Point, run: _Run) -> float | None:
     if load_workload(point.model).trace:
         return None
-    return float(mask_columns(run.ran, point.setting.recipe, run.work)["mask_us"])
+    ran = _ran(run.machine, run.work.number_format)
+    return float(mask_columns(ran, point.setting.recipe, run.work)["mask_us"])
 
 
 # ---- losses, and what mends them
@@ -290,7 +327,7 @@ def _tried(point: Point, run: _Run, part: str, lost: int) -> Iterator[Tried]:
         except NmsimError:  # a machine that cannot be, or cannot hold the GEMM, is no advice
             continue
         cycles = round(mended.result.cycles * scale)
-        fallen = _part(run, point, part) - round(_part(mended, point, part) * scale)
+        fallen = _cycles_of(part, run) - round(_cycles_of(part, mended) * scale)
         enough = HALF * min(run.result.cycles - cycles, fallen) >= lost
         dense = round(mended.dense.cycles * scale)
         yield Tried(mend.says, _options(mend), cycles, dense, enough)
@@ -298,10 +335,9 @@ def _tried(point: Point, run: _Run, part: str, lost: int) -> Iterator[Tried]:
             return
 
 
-def _part(run: _Run, point: Point, name: str) -> int:
-    """Cycles of a part of a run, by its name."""
-    parts = _parts(run.ran, run.work, run.result, point.fidelity)
-    return next(part.cycles for part in parts if part.name == name)
+def _cycles_of(part: str, run: _Run) -> int:
+    """Cycles of a part of a run, by its name; 0 where the run has no such part."""
+    return next((one.cycles for one in run.parts if one.name == part), 0)
 
 
 def _mends(point: Point, run: _Run, part: str) -> Iterator[Mend]:
@@ -310,7 +346,7 @@ def _mends(point: Point, run: _Run, part: str) -> Iterator[Mend]:
         yield from offer.mends(run.machine, run.work, part)
     workload = load_workload(point.model)
     if run.result.cycles > run.dense.cycles:
-        yield Mend("no masks", Effort.SETTING, pattern="dense")
+        yield Mend("no masks, as a recipe's leave_dense has it", Effort.SETTING, pattern="dense")
     if workload.trace is None and workload.default_batch > 1:
         for times in GROWN:
             samples = times * point.samples
@@ -333,7 +369,10 @@ def _mended(point: Point, run: _Run, mend: Mend) -> tuple[_Run, float]:
     )
     own = (g.gradient_of, g.part)
     works = (w for w in other.works() if (w.gemm.gradient_of, w.gemm.part) == own)
-    return _run(machine, next(works), point.fidelity), point.samples / other.samples
+    work = next(works, None)
+    if work is None:  # without masks it is a share of a kernel
+        return run._replace(result=run.dense, parts=run.dense_parts), 1.0
+    return _run(machine, work, point.fidelity), point.samples / other.samples
 
 
 def _options(mend: Mend) -> str:

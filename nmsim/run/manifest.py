@@ -236,10 +236,11 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     machines = [*map(load_hardware, dict.fromkeys(point.hardware for point in points))]
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
     recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
-    said = experiment.model_dump(mode="json", exclude={"batches"})
+    said = experiment.model_dump(mode="json", exclude={"batches", "phases"})
     return Swept(
         **origin("sweep", command),
         **said,
+        phases=list(points[0].wanted),
         batches=list(dict.fromkeys(point.samples for point in points)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},

@@ -7,7 +7,7 @@ not. A memory footprint takes those of a `Subject`, a training run those of a `J
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +19,19 @@ from nmsim.machines import (
     FIDELITIES,
     Machine,
     Sample,
+    dense_run,
     kind_of,
     load_hardware,
-    simulate_dense,
 )
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
+from nmsim.network.layer import AttentionLayer
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
-from nmsim.recipes.masking import Setting
+from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.result import Result
 from nmsim.run.frame import frame
 from nmsim.run.keyword import Keyword, check, taking
 from nmsim.run.row import Dense, row_of
@@ -292,8 +292,24 @@ class Point(Job):
     def works(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
         """What the point's machine runs: its GEMMs, or one for a phase of fused attention."""
         known = workload or self.workload
-        gemms = self.sparse_gemms(known)
-        return as_run(gemms, self.machine, known.layers, self.samples, known.scenario)
+        return as_run(
+            self.sparse_gemms(known),
+            self.machine,
+            known.layers,
+            self.samples,
+            known.scenario,
+            self._unasked(known),
+        )
+
+    def _unasked(self, workload: Workload) -> Iterator[SparseGemm]:
+        """GEMMs of attention in phases that are not asked for: masks there say how it runs."""
+        known = {layer.name for layer in workload.layers if isinstance(layer, AttentionLayer)}
+        phases = [phase for phase in self.asked.phases if phase not in self.wanted]
+        if not (known and phases):
+            return
+        layers, setting, names = workload.layers, self.setting, self.layers
+        works = sparse_gemms(layers, setting, phases=phases, names=names, counted=False)
+        yield from (work for work in works if work.gemm.layer in known)
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -333,17 +349,8 @@ def rows(point: Point) -> Iterator[Row]:
 
 def _dense(own: Machine, ran: Machine, work: SparseGemm, fidelity: str) -> Dense:
     """A GEMM with nothing pruned in the machine's own number format, and in another that it ran."""
-    other = None if ran == own else _dense_run(ran, work, fidelity)
-    return Dense(_dense_run(own, work, fidelity), other)
-
-
-def _dense_run(machine: Machine, work: SparseGemm, fidelity: str) -> Result:
-    """A GEMM with nothing pruned, or its share of what runs in its place where nothing is."""
-    share = work.dense_as
-    if share is None:
-        return simulate_dense(machine, work.gemm, fidelity)
-    whole = simulate_dense(machine, share.gemm, fidelity)
-    return replace(whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None)
+    other = None if ran == own else dense_run(ran, work, fidelity)
+    return Dense(dense_run(own, work, fidelity), other)
 
 
 def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, SparseGemm], Row]:

@@ -23,7 +23,7 @@ def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int
 
     Nor is there any beside a fused attention, which holds its softmax.
     """
-    if isinstance(layer, Bare) or not gemm.launches or gemm.attention is not None:
+    if isinstance(layer, Bare) or not gemm.first or gemm.attention is not None:
         return 0.0
     if gemm.phase == "update":
         return _optimizer_us(machine, layer) if layer.weights else 0.0

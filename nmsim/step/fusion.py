@@ -25,6 +25,7 @@ def as_run(
     layers: Sequence[Layer | Bare],
     batch: int,
     scenario: Scenario = TRAINING,
+    others: Iterable[SparseGemm] = (),
 ) -> Iterator[SparseGemm]:
     """GEMMs as a machine runs them: those of attention are one a phase where a kernel fuses them.
 
@@ -36,7 +37,11 @@ def as_run(
         What they are of. GEMMs of other layers are left as they are.
     batch, scenario
         That the GEMMs are made for: where a model generates, keys and values stand in a cache.
+    others
+        GEMMs of the same layers in phases that nobody asked for: a mask there keeps the products
+        of a layer apart in all phases.
     """
+    masked = {one.gemm.layer for one in others if _follows(one)}
     known = {layer.name: layer for layer in layers if isinstance(layer, AttentionLayer)}
     for name, own in groupby(works, lambda work: work.gemm.layer):
         if name not in known:
@@ -45,30 +50,34 @@ def as_run(
         layer = known[name]
         cached = scenario.generates and layer.causal
         attention = replace(layer.attention(batch), cached=cached)
-        yield from _layer(list(own), machine, attention, scenario)
+        products = list(own)
+        why = _why_not(machine, attention, scenario)
+        if why is not None:
+            yield from _told(products, why)
+        elif name in masked or any(map(_follows, products)):
+            yield from _told(_compared(products, attention), _MASKED)
+        else:
+            for phase in dict.fromkeys(work.gemm.phase for work in products):
+                yield SparseGemm.dense(Gemm.fused(attention, phase))
 
 
-def _layer(
-    works: list[SparseGemm], machine: Machine, attention: Attention, scenario: Scenario
-) -> Iterator[SparseGemm]:
-    why = _why_not(works, machine, attention, scenario)
-    if why is None:
-        for phase in dict.fromkeys(work.gemm.phase for work in works):
-            yield SparseGemm.dense(Gemm.fused(attention, phase))
-        return
+_MASKED = "a kernel that fuses the products follows no mask"
+
+
+def _follows(work: SparseGemm) -> bool:
+    """Whether a product has a mask to follow."""
+    return not (work.a.is_dense and work.b.is_dense)
+
+
+def _told(works: Iterable[SparseGemm], why: str) -> Iterator[SparseGemm]:
+    """Products that say why they are no kernel; "" where nobody asks."""
     note = why and f"scores and probabilities go through memory: {why}"
-    for one in _compared(works, machine, attention, scenario):
+    for one in works:
         yield replace(one, note="; ".join(filter(None, (one.note, note))))
 
 
-def _compared(
-    works: list[SparseGemm], machine: Machine, attention: Attention, scenario: Scenario
-) -> Iterator[SparseGemm]:
-    """Products beside what they are compared with: where only masks keep them apart, one kernel."""
-    unmasked = [SparseGemm.dense(one.gemm) for one in works]
-    if _why_not(unmasked, machine, attention, scenario) is not None:
-        yield from works
-        return
+def _compared(works: list[SparseGemm], attention: Attention) -> Iterator[SparseGemm]:
+    """Products that only masks keep apart, beside what they are compared with: one kernel."""
     for phase, own in groupby(works, lambda work: work.gemm.phase):
         products = list(own)
         ends = list(accumulate((one.gemm.macs for one in products), initial=0))
@@ -77,15 +86,11 @@ def _compared(
             yield replace(one, dense_as=Share(kernel, start, stop, ends[-1]))
 
 
-def _why_not(
-    works: list[SparseGemm], machine: Machine, attention: Attention, scenario: Scenario
-) -> str | None:
-    """Why a layer runs product by product, "" where nobody asks; None: it does not."""
+def _why_not(machine: Machine, attention: Attention, scenario: Scenario) -> str | None:
+    """Why a layer without masks runs product by product; "": nobody asks; None: it does not."""
     fusion = kind_of(machine).fusion
     if fusion is None:
         return ""
-    if not all(work.a.is_dense and work.b.is_dense for work in works):
-        return "a kernel that fuses the products follows no mask"
     found = (
         fusion.why_not(machine, attention, phase)
         for phase in scenario.phases

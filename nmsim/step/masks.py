@@ -119,7 +119,7 @@ def mask_steps(
         Elements of the layer's weight, which a part of a launch does not say.
     """
     g = work.gemm
-    if not (g.launches or g.kind == "attention") or (work.a.is_dense and work.b.is_dense):
+    if not g.launches or (work.a.is_dense and work.b.is_dense):
         return
     sides = stored(machine, work)
     for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):

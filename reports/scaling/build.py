@@ -16,7 +16,7 @@ from scaling_figures import measure
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Verdict, reproduced
+from nmsim.report.claims import Verdict, reproduced, verdict_table
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
 from nmsim.report.page import document
 
@@ -77,20 +77,8 @@ def page(figures: dict[str, Any], verdicts: list[Verdict]) -> str:
 
 
 def _statements(verdicts: list[Verdict]) -> Safe:
-    heads = [Head("statement"), Head("of"), Head("expected"), Head("found"), Head("verdict")]
-    rows = [
-        [
-            Cell(v.statement),
-            Cell(v.where),
-            Cell(v.printed),
-            Cell(v.computed),
-            Cell("holds", style="reproduced")
-            if v.reproduced
-            else Cell(f"does not: {v.because}", style="differs"),
-        ]
-        for v in verdicts
-    ]
-    return sheet(heads, rows, "verdicts")
+    heads = [Head("statement"), Head("of"), Head("expected"), Head("found")]
+    return verdict_table(verdicts, heads, "holds", "does not")
 
 
 def _runs(figures: dict[str, Any]) -> Safe:

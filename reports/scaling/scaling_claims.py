@@ -77,19 +77,21 @@ def _computes(figures: Figures) -> Verdict:
 
 def _loads(figures: Figures) -> Verdict:
     """Whether what arrays load twice is what keeps them from the ceiling."""
-    shares, wrong = {}, []
+    told, wrong = [], []
     for pattern, both in figures["layers"]["memory-bound"]["runs"].items():
-        for b in ("private", "shared"):
-            share = both["channel_cycles"] / both[b][-1]["cycles"]
-            shares[f"{pattern}, {b}"] = share
-            if (share >= NEAR) != (b == "shared"):
-                wrong.append(f"{pattern}, {b} reaches {share:.0%}")
+        share = {b: both["channel_cycles"] / both[b][-1]["cycles"] for b in ("private", "shared")}
+        told.append(f"{pattern} " + ", ".join(f"{b} {x:.0%}" for b, x in share.items()))
+        wrong += [
+            f"{pattern}, {b} reaches {x:.0%}"
+            for b, x in share.items()
+            if (x >= NEAR) != (b == "shared")
+        ]
     return judged(
         "On the layer that loads, arrays that share buffers come within a tenth of every byte once "
         "over the bandwidth; those with buffers of their own, which load more, do not",
         "memory-bound, 16 arrays",
         f"shared ≥ {NEAR:.0%}, private less",
-        ", ".join(f"{name} {x:.0%}" for name, x in shares.items()),
+        "; ".join(told),
         wrong,
     )
 

@@ -8,12 +8,13 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from nmsim.machines.kind import Sample, Stored
 from nmsim.machines.systolic.counts import Part, Shape, in_time, on_rows, shape, total
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
-from nmsim.machines.systolic.mapper import Choice, Clock, choose
+from nmsim.machines.systolic.mapper import Choice, Clock, Timed, choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, room, row_counts
@@ -32,7 +33,7 @@ from nmsim.machines.systolic.traffic.writeup import (
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["Run", "choice", "estimate", "fastest", "moved_of", "simulate", "stored"]
+__all__ = ["Run", "choice", "estimate", "fastest", "moved_of", "simulate", "stored", "timed"]
 
 
 def simulate(
@@ -57,7 +58,7 @@ def simulate(
 
 def choice(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Choice:
     """The placement that is fastest by the closed forms, and what it was chosen from."""
-    return choose(machine, work, clock or estimate)
+    return choose(machine, work, clock or timed)
 
 
 def stored(
@@ -99,21 +100,39 @@ def estimate(machine: SystolicArray, placement: Placement, cut: Cut | None = Non
     CapacityError
         if a buffer cannot hold what it needs at least.
     """
+    return timed(machine, placement, cut).result
+
+
+def timed(machine: SystolicArray, placement: Placement, cut: Cut | None = None) -> Timed:
+    """How long a placement takes in closed form; ``estimate`` tells what may be raised.
+
+    What else it costs is written up if it is asked for.
+    """
     run = fastest(machine, placement, cut)
     gemm = placement.work.gemm
     compute = math.ceil(run.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
         useful = placement.work.macs_useful // gemm.repeat
         compute = max(compute, -(-useful // machine.peak_macs))
+    cycles = max(compute, math.ceil(run.cycles))
+    return Timed(
+        placement, cycles * gemm.repeat, partial(_written, machine, placement, run, compute, cycles)
+    )
+
+
+def _written(
+    machine: SystolicArray, placement: Placement, run: "Run", compute: int, cycles: int
+) -> Result:
+    """What a placement costs that takes so many cycles, some of them at work."""
     spent = Spent(
         compute=compute,
         waited=math.ceil(run.counted.waited),
         preload=run.counted.folds * machine.rows if shifts_apart(machine, placement) else 0,
         streamed=run.counted.streamed,
-        cycles=max(compute, math.ceil(run.cycles)),
+        cycles=cycles,
         issued=run.counted.issued
         if machine.intersecting is None
-        else placement.work.macs_useful // gemm.repeat,
+        else placement.work.macs_useful // placement.work.gemm.repeat,
         fill=run.fill,
         shifts=run.shifts,
         path=run.counted.waited,

@@ -3,17 +3,18 @@
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
-from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic import analytical
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import Choice, choose
+from nmsim.machines.systolic.mapper import Choice, Timed, choose
 from nmsim.machines.systolic.parts import overheads
 from nmsim.machines.systolic.pe.beats import pe_groups, tile_beats
 from nmsim.machines.systolic.pe.slots import tile_slots
@@ -35,6 +36,7 @@ from nmsim.machines.systolic.traffic.gathering import (
     Side,
     elements_loaded,
     geometry_of,
+    known_loads,
     least_bits,
     reach_of,
     walk_of,
@@ -45,6 +47,7 @@ from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
 __all__ = [
+    "Counted",
     "array_of",
     "buffers_of",
     "choice",
@@ -56,6 +59,7 @@ __all__ = [
     "run",
     "simulate",
     "slots_of",
+    "timed",
     "work_of",
 ]
 
@@ -88,9 +92,9 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
 
 def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
     """The placement that is fastest fold by fold, and what it was chosen from."""
-    clock = run if sample is None else partial(run, sample=sample)
+    clock = timed if sample is None else partial(timed, sample=sample)
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
-    closed_form = estimate if machine.intersecting is None else None
+    closed_form = analytical.timed if machine.intersecting is None else None
     return choose(machine, work, clock, closed_form)
 
 
@@ -104,9 +108,27 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
     ShapeError
         if its times or sums might not fit 64 bits.
     """
-    work = placement.work
-    sums, folds, moved = count(machine, placement, sample)
-    result = _written(machine, placement, sums, moved)
+    return timed(machine, placement, sample).result
+
+
+def timed(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Timed:
+    """How long a placement of a sparse GEMM takes, fold by fold; ``run`` tells what may be raised.
+
+    What its folds add up to is written up if it is asked for.
+    """
+    counted = count(machine, placement, sample)
+    cycles = -(-max(counted.sums.compute, counted.sums.total) // TICKS)
+    return Timed(
+        placement,
+        cycles * placement.work.gemm.repeat,
+        partial(_written, machine, placement, counted),
+    )
+
+
+def _written(machine: SystolicArray, placement: Placement, counted: "Counted") -> Result:
+    """What a placement costs, from what its folds add up to."""
+    work, (sums, folds, slots) = placement.work, counted
+    result = _summed(machine, placement, sums, passed_of(machine, placement, slots, sums.cut))
     if placement.selected:
         share = placement.selected_mask.misfit_share(placement.native)
         result = replace(result, misfit_share=share)
@@ -124,10 +146,16 @@ def run(machine: SystolicArray, placement: Placement, sample: Sample | None = No
     )
 
 
-def count(
-    machine: SystolicArray, placement: Placement, sample: Sample | None = None
-) -> tuple[Sums, Sampled | None, Passed]:
-    """What folds add up to, those of an array that intersects, and what PEs pass on."""
+class Counted(NamedTuple):
+    """What folds add up to, those of an array that intersects, and slots along K of every tile."""
+
+    sums: Sums
+    folds: Sampled | None
+    slots: NDArray[np.int64]
+
+
+def count(machine: SystolicArray, placement: Placement, sample: Sample | None = None) -> Counted:
+    """Run the folds of a placement."""
     slots, beats = slots_of(machine, placement)
     half = halves(machine, placement)
     space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
@@ -143,7 +171,7 @@ def count(
         beats if folds is None else folds.folds,
         sight_of(machine, placement, buffers),
     )
-    return sums, folds, passed_of(machine, placement, slots, sums.cut)
+    return Counted(sums, folds, slots)
 
 
 def passed_of(
@@ -297,7 +325,7 @@ def moved_of(machine: SystolicArray, placement: Placement, sums: Sums, passed_on
     )
 
 
-def _written(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
+def _summed(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
     compute = -(-sums.compute // TICKS)
     fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
     work = placement.work
@@ -408,4 +436,5 @@ def sight_of(machine: SystolicArray, placement: Placement, buffers: Buffers) -> 
         buffers.y_ticks,
         rows * placement.work.k,
         placement.work.gemm.count * rows * stored.elements * buffers.y_row,
+        known_loads(machine, placement, placement.y),
     )

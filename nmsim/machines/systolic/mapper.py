@@ -6,21 +6,22 @@ than what was passed over.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-from nmsim.errors import CapacityError, ShapeError
-from nmsim.gemm import Gemm
-from nmsim.machines.systolic.placement import Placement, why_dense, with_masks, without_masks
+from nmsim.errors import CapacityError
+from nmsim.machines.systolic.placement import (
+    Placement,
+    follows_promises,
+    why_dense,
+    with_masks,
+    without_masks,
+)
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.mask import SparseGemm
+from nmsim.mask import Promised, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BEYOND", "Choice", "Clock", "choose"]
-
-Clock = Callable[[SystolicArray, Placement], Result]
-"""What a placement costs on an array."""
+__all__ = ["BEYOND", "Choice", "Clock", "Timed", "choose"]
 
 BEYOND = 1.3
 """How many times the least a placement's closed form may be for a cycle model to try it."""
@@ -32,26 +33,41 @@ DEEP = 8
 """Folds along K of which one more or less is no surprise."""
 
 
-class Timed(NamedTuple):
-    """A placement and what it costs."""
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A placement and its cycles, all copies and repeats; what else it costs is found out if asked.
+
+    Most placements are timed to be passed over, by their cycles alone.
+    """
 
     placement: Placement
-    result: Result
+    cycles: int
+    write: Callable[[], Result]
+
+    @classmethod
+    def told(cls, placement: Placement, result: Result) -> "Timed":
+        """A placement of which all is known."""
+        return cls(placement, result.cycles, lambda: result)
+
+    @cached_property
+    def result(self) -> Result:
+        """What it costs."""
+        return self.write()
 
     @property
-    def cycles(self) -> int:
-        """Of all copies and repeats."""
-        return self.result.cycles
-
-    @property
-    def rank(self) -> tuple[int, int, int, bool, bool]:
-        """What placements are compared by: cycles, then bytes, MAC slots, and what is simplest."""
-        one, run = self
+    def rank(self) -> tuple[int, int, bool, bool]:
+        """What placements of equal cycles are compared by: bytes, MAC slots, what is simplest."""
+        one, run = self.placement, self.result
         moved = run.dram_read_bytes + run.dram_write_bytes
-        return run.cycles, moved, run.macs_issued, one.uses_masks, one.transposed
+        return moved, run.macs_issued, one.uses_masks, one.transposed
 
 
-class Choice(NamedTuple):
+Clock = Callable[[SystolicArray, Placement], Timed]
+"""How long a placement takes on an array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
     """The placement that an array runs, and the best of those it was chosen from.
 
     Parameters
@@ -75,7 +91,7 @@ class Choice(NamedTuple):
     expected: Timed
     note: str
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """What the best costs, with what was chosen and what was passed over."""
         return replace(
@@ -121,14 +137,34 @@ def choose(
         Another clock, whose choice is told where it differs. Placements whose time is that of many
         bits of a regular mask are not timed if by it they take more than ``BEYOND`` times the
         least, but for the best of those that use masks.
+
+    Notes
+    -----
+    A network has many GEMMs of the same sizes: where no bit decides, the choice is remembered.
     """
+    if follows_promises(machine, work):
+        return _remembered(machine, Promised.of(work), clock, closed_form)
+    return _chosen(machine, work, clock, closed_form)
+
+
+@lru_cache(maxsize=8192)
+def _remembered(
+    machine: SystolicArray, promised: Promised, clock: Clock, closed_form: Clock | None
+) -> Choice:
+    return _chosen(machine, promised.work, clock, closed_form)
+
+
+def _chosen(
+    machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None
+) -> Choice:
     masked = with_masks(machine, work)
     pays = machine.masks == "where_they_pay" or not masked
-    unmasked = _unmasked(machine, work.gemm, clock) if pays else ()
+    dense = Promised.of(SparseGemm.dense(work.gemm))
+    unmasked = _without_masks(machine, dense, clock) if pays else ()
     expected = None
     if closed_form is not None:
         estimates, _ = _timed(machine, masked, closed_form)
-        without = _unmasked(machine, work.gemm, closed_form) if pays else ()
+        without = _without_masks(machine, dense, closed_form) if pays else ()
         hints = [*estimates, *without]
         expected = _fastest(hints) if hints else None
         if expected and estimates:
@@ -149,17 +185,9 @@ def choose(
     )
 
 
-def _unmasked(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
-    sizes = replace(gemm, layer="gemm", phase="forward", kind="gemm", gradient_of="", part="")
-    try:
-        return _without_masks(machine, sizes, clock)
-    except (CapacityError, ShapeError):  # that of the GEMM by its name
-        return _without_masks(machine, gemm, clock)
-
-
 @lru_cache(maxsize=8192)
-def _without_masks(machine: SystolicArray, gemm: Gemm, clock: Clock) -> tuple[Timed, ...]:
-    timed, refused = _timed(machine, without_masks(machine, gemm), clock)
+def _without_masks(machine: SystolicArray, dense: Promised, clock: Clock) -> tuple[Timed, ...]:
+    timed, refused = _timed(machine, without_masks(machine, dense.work.gemm), clock)
     if not timed:
         raise refused[0]
     return tuple(timed)
@@ -172,7 +200,7 @@ def _timed(
     timed, refused = [], []
     for one in placements:
         try:
-            timed.append(Timed(one, clock(machine, one)))
+            timed.append(clock(machine, one))
         except CapacityError as error:
             refused.append(error)
     return timed, refused
@@ -208,7 +236,9 @@ def _is_long(machine: SystolicArray, placement: Placement) -> bool:
 
 
 def _fastest(timed: Sequence[Timed]) -> Timed:
-    return min(timed, key=lambda one: one.rank)
+    least = min(one.cycles for one in timed)
+    equal = [one for one in timed if one.cycles == least]
+    return equal[0] if len(equal) == 1 else min(equal, key=lambda one: one.rank)
 
 
 def _way(timed: Timed) -> str:

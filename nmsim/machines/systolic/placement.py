@@ -6,6 +6,7 @@ of ``nmsim.machines.systolic.mapper``.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from nmsim.gemm import Gemm
@@ -21,6 +22,7 @@ __all__ = [
     "Placement",
     "Position",
     "along_folds",
+    "follows_promises",
     "period_of",
     "shifts_apart",
     "why_dense",
@@ -85,12 +87,12 @@ class Placement:
         """The mask of the operand that the selectors follow."""
         return self.work.a if self.selected == "a" else self.work.b
 
-    @property
+    @cached_property
     def x(self) -> Literal["a", "b"]:
         """The operand whose lanes lie along the columns; the other one is y."""
         return "b" if self.dataflow.cols == "n" else "a"
 
-    @property
+    @cached_property
     def y(self) -> Literal["a", "b"]:
         """The operand whose lanes lie along the rows, or stream."""
         return "a" if self.x == "b" else "b"
@@ -159,6 +161,17 @@ def without_masks(machine: SystolicArray, gemm: Gemm) -> list[Placement]:
     """All ways in which an array may run a GEMM with nothing pruned."""
     dense = SparseGemm.dense(gemm)
     return [_placement(machine, dense, turned, "", DENSE) for turned in _orders(machine)]
+
+
+def follows_promises(machine: SystolicArray, work: SparseGemm) -> bool:
+    """Whether what a sparse GEMM costs follows from what its masks promise, whatever their bits."""
+    masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
+    if masked and (machine.intersecting is not None or machine.arrays > 1):
+        return False
+    natives = [_native(machine, mask) for mask in masked]
+    return all(
+        native is None or mask.obeys(native) for mask, native in zip(masked, natives, strict=True)
+    )
 
 
 def _orders(machine: SystolicArray) -> tuple[bool, ...]:

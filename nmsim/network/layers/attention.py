@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from nmsim.attention import Attention
+from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layers.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
@@ -137,6 +138,11 @@ class AttentionLayer(LayerSpec):
         keys = reading.keys(self.queries if self.keys is None else self.keys)
         if self.window is not None:
             keys = min(keys, queries + self.window - 1)
+        if self.causal and keys < queries:
+            raise ShapeError(
+                f"layer {self.name!r}: keys is {keys}, expected {queries} or more, as many as "
+                "queries, where causal"
+            )
         return self.model_copy(update={"queries": queries, "keys": keys})
 
     def samples(self, batch: int) -> int:

@@ -111,7 +111,7 @@ def _times(
     return timed(machine, calls, constants)[0].total
 
 
-_BOUNDS = ("tensor cores", "DRAM", "launch", "copies", "combining")
+_BOUNDS = ("tensor cores", "dram bandwidth", "launch", "copies", "combining")
 
 
 def bound_of(parts: Parts) -> NDArray[Any]:

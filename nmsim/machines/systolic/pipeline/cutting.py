@@ -60,7 +60,8 @@ class Sight(NamedTuple):
 
     What it loads depends on the rows of a chunk. ``walk`` is that of any; ``ticks`` are the
     channel time of an element, ``size`` those of a copy in columns, and ``least`` is the channel
-    time of all copies' elements if each is loaded once.
+    time of all copies' elements if each is loaded once. ``known`` has what was found out before: a
+    row of each number of rows of a chunk, what a first pass loads then, and every later one.
     """
 
     geometry: NDArray[np.int64]
@@ -68,9 +69,17 @@ class Sight(NamedTuple):
     ticks: float
     size: int
     least: float
+    known: NDArray[np.int64]
 
 
-UNSEEN = Sight(np.zeros(0, np.int64), Walk(1, 1, 0, by_block=False, once=True), 0.0, 1, 0.0)
+UNSEEN = Sight(
+    geometry=np.zeros(0, np.int64),
+    walk=Walk(1, 1, 0, by_block=False, once=True),
+    ticks=0.0,
+    size=1,
+    least=0.0,
+    known=np.zeros((0, 3), np.int64),
+)
 """That of an operand that is not gathered."""
 
 
@@ -79,13 +88,22 @@ NO_CYCLES: NDArray[np.int64] = np.zeros((1, 1, 0), np.int64)
 
 
 @compiled
+def _loaded(sight: Sight, rows: int) -> tuple[int, int]:
+    """Elements of y that the first pass loads in chunks of so many rows, and every later one."""
+    known, walk = sight.known, sight.walk
+    for i in range(len(known)):
+        if known[i, 0] == rows:
+            return known[i, 1], known[i, 2]
+    own = Walk(rows, walk.part, walk.room, walk.by_block, walk.once)
+    return loads(sight.geometry, own, BUDGET)
+
+
+@compiled
 def gathered(buffers: Buffers, sight: Sight, rows: int) -> Buffers:
     """The buffers' numbers where y streams in chunks of so many rows."""
     if len(sight.geometry) == 0:
         return buffers
-    walk = sight.walk
-    own = Walk(rows, walk.part, walk.room, walk.by_block, walk.once)
-    first, again = loads(sight.geometry, own, BUDGET)
+    first, again = _loaded(sight, rows)
     ticks = sight.ticks / sight.size
     return Buffers(
         buffers.x_ticks,

@@ -20,7 +20,16 @@ from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 from nmsim.machines.systolic.traffic.writeup import element_bits, windows_of
 from nmsim.windows import Axis, Windows
 
-__all__ = ["Reach", "Side", "elements_loaded", "geometry_of", "least_bits", "reach_of", "walk_of"]
+__all__ = [
+    "Reach",
+    "Side",
+    "elements_loaded",
+    "geometry_of",
+    "known_loads",
+    "least_bits",
+    "reach_of",
+    "walk_of",
+]
 
 Side = Literal["a", "b"]
 """An operand of a GEMM."""
@@ -52,6 +61,9 @@ def _geometry(windows: Windows) -> NDArray[np.int64]:
         numbers += [axis.size, axis.windows, axis.taps, axis.stride, axis.step, axis.first]
     return np.array(numbers, np.int64)
 
+
+UNKNOWN: NDArray[np.int64] = np.zeros((0, 3), np.int64)
+"""What was found out of an operand that is not gathered."""
 
 NOWHERE: NDArray[np.int64] = np.zeros(0, np.int64)
 """The geometry of an operand that is not gathered."""
@@ -96,10 +108,31 @@ def _slots(machine: SystolicArray, placement: Placement) -> int:
     return round(expected_slots(mask, placement.native, min(rows, tile), placement.k))
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
+def _found(_windows: Windows, _walk: Walk) -> dict[int, tuple[int, int]]:
+    """What was found out of a walk, by the lanes of its blocks; these are 1 in ``walk``."""
+    return {}
+
+
 def _loads(windows: Windows, walk: Walk) -> tuple[int, int]:
-    first, again = loads(_geometry(windows), walk, BUDGET)
-    return int(first), int(again)
+    found = _found(windows, walk._replace(block=1))
+    if walk.block not in found:
+        first, again = loads(_geometry(windows), walk, BUDGET)
+        found[walk.block] = int(first), int(again)
+    return found[walk.block]
+
+
+def known_loads(machine: SystolicArray, placement: Placement, position: Side) -> NDArray[np.int64]:
+    """What was found out of an operand that streams: rows of a chunk, first loads, later ones.
+
+    Closed forms try the same chunks as a cycle model.
+    """
+    windows = windows_of(machine, placement, position)
+    if windows is None:
+        return UNKNOWN
+    found = _found(windows, walk_of(machine, placement, position, 1))
+    rows = [(block, *passes) for block, passes in list(found.items())]  # others may add to it
+    return np.array(rows, np.int64).reshape(-1, 3)
 
 
 def reach_of(
