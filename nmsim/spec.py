@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from nmsim.errors import NmsimError, SpecError
+from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.files import once_per_content, rests_on
 from nmsim.registry import unknown_name
 
@@ -33,7 +33,6 @@ __all__ = [
     "parse_scalar",
     "read_text",
     "read_yaml",
-    "reason",
     "validate",
     "yaml_value",
 ]
@@ -42,7 +41,10 @@ __all__ = [
 class Spec(BaseModel):
     """Base of everything declared in YAML: strict, frozen, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    # Validators are built when the first file is read, not when all schemas are imported.
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
+    )
 
     replaced: ClassVar[Mapping[str, str]] = {}
     """Fields of earlier versions, which are refused, and what says the same now."""
@@ -153,11 +155,6 @@ def _problem(error: Exception) -> str:
     where = f"line {mark.line + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or next(iter(str(error).splitlines()), "")
     return f"{where}not YAML ({problem or type(error).__name__})"
-
-
-def reason(error: Exception) -> str:
-    """What the operating system says, without the path."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _field(location: Sequence[int | str]) -> str:

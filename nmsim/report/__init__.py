@@ -9,26 +9,28 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
-from nmsim.report.capacity import headline
-from nmsim.report.memory_table import render_memory
-from nmsim.report.page import document, page, write_report
-from nmsim.report.plots import figures
-from nmsim.report.step import step_name, step_table
-from nmsim.report.summary import SWEPT, phase_summary, point_summaries
-from nmsim.report.table import read_results, records, to_csv, to_json
-from nmsim.report.terminal import render, render_sweep
-from nmsim.report.training import render_training, segments_csv, write_training
-from nmsim.report.training_file import RUN, read_training
-from nmsim.report.validation_terminal import render_attention, render_validation
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmsim.report.capacity import headline
+    from nmsim.report.memory_table import render_memory
+    from nmsim.report.page import document, write_report
+    from nmsim.report.plots import figures
+    from nmsim.report.step import step_name, step_table
+    from nmsim.report.summary import SWEPT, phase_summary, point_summaries
+    from nmsim.report.table import read_results, records, to_csv, to_json
+    from nmsim.report.terminal import render, render_sweep
+    from nmsim.report.training import render_training, segments_csv, write_training
+    from nmsim.report.training_file import RUN, read_training
+    from nmsim.report.validation_terminal import render_attention, render_validation
 
 __all__ = [
     "RUN",
     "SWEPT",
     "document",
     "figures",
-    "frame",
     "headline",
-    "page",
     "phase_summary",
     "point_summaries",
     "read_results",
@@ -48,3 +50,41 @@ __all__ = [
     "write_report",
     "write_training",
 ]
+
+_HOMES = {
+    "RUN": "training_file",
+    "SWEPT": "summary",
+    "document": "page",
+    "figures": "plots",
+    "headline": "capacity",
+    "phase_summary": "summary",
+    "point_summaries": "summary",
+    "read_results": "table",
+    "read_training": "training_file",
+    "records": "table",
+    "render": "terminal",
+    "render_attention": "validation_terminal",
+    "render_memory": "memory_table",
+    "render_sweep": "terminal",
+    "render_training": "training",
+    "render_validation": "validation_terminal",
+    "segments_csv": "training",
+    "step_name": "step",
+    "step_table": "step",
+    "to_csv": "table",
+    "to_json": "table",
+    "write_report": "page",
+    "write_training": "training",
+}
+
+
+def _found(name: str) -> Any:
+    # As in the package's own face: what draws pages takes a third of a second to load, and a
+    # command that prints a table needs none of it.
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _found
