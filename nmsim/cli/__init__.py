@@ -94,7 +94,7 @@ _COMMANDS = {
 class _Commands(TyperGroup):
     """The commands by name: the table says what there is, a command's module what it does."""
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # noqa: ARG002, as typer's
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, as typer's
         """Load a command; None if there is none of that name."""
         if cmd_name not in _COMMANDS:
             return None
@@ -102,7 +102,7 @@ class _Commands(TyperGroup):
         found = getattr(import_module(f"nmsim.cli.{home.module}"), home.function)
         return typer.main.get_command(found if isinstance(found, typer.Typer) else _alone(found))
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the commands by their lines."""
         limit = formatter.width - 6 - max(map(len, self.commands))
         with formatter.section("Commands"):

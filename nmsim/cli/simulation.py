@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
+from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import (
     KernelName,
@@ -15,16 +16,7 @@ from nmsim.cli.options import (
     refuse_file,
     with_kernel,
 )
-from nmsim.report import (
-    headline,
-    records,
-    render,
-    step_name,
-    step_table,
-    to_csv,
-    to_json,
-    write_report,
-)
+from nmsim.report import headline, records, render, step_name, step_table, to_csv, to_json
 from nmsim.result import totals
 from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
@@ -46,7 +38,7 @@ def simulate(
     about = manifest(point, command_line()).document()
     table = frame(steps(rows(point), "simulating"))
     if out is not None:
-        write_report(out, table, about)
+        report.write_report(out, table, about)
     _print_result(table, about, form)
     if out is not None:
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")

@@ -40,11 +40,13 @@ class Kernel:
         return made
 
     def __call__(self, *args: Any) -> Any:
+        """Run it, compiled for the types of its arguments."""
         return self.dispatcher(*args)
 
     @property
     def _numba_type_(self) -> Any:
-        return self.dispatcher._numba_type_
+        dispatcher: Any = self.dispatcher
+        return dispatcher._numba_type_
 
 
 def _compile(function: F, **flags: bool) -> F:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nmsim.errors import UnknownName
 from nmsim.machines.gpu import analytical, cycle
@@ -18,6 +19,7 @@ from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.spec import Catalog
 
 __all__: list[str] = []
 
@@ -32,7 +34,7 @@ def _operand_bits(machine: Gpu) -> int:
 
 def _files(machine: Gpu) -> Iterator[Path]:
     """The kernel sets of its libraries and of fused attention; a name of none is refused later."""
-    named = [
+    named: list[tuple[Catalog[Any], str]] = [
         *((KERNELS, library.kernels) for library in machine.libraries),
         *((ATTENTION_KERNELS, name) for name in machine.attention),
     ]
