@@ -1,8 +1,7 @@
 """The command ``nmsim simulate``: a model on a machine, a row a GEMM."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
 from nmsim import report
@@ -16,11 +15,12 @@ from nmsim.cli.options import (
     refuse_file,
     with_kernel,
 )
-from nmsim.report import headline, records, render, step_name, step_table, to_csv, to_json
 from nmsim.result import totals
-from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["simulate"]
 
@@ -36,7 +36,7 @@ def simulate(
     refuse_file(out)
     point = with_kernel(point, kernel)
     about = manifest(point, command_line()).document()
-    table = frame(steps(rows(point), "simulating"))
+    table = report.frame(steps(rows(point), "simulating"))
     if out is not None:
         report.write_report(out, table, about)
     _print_result(table, about, form)
@@ -44,13 +44,13 @@ def simulate(
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> None:
-    sums = totals(records(table))
+def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) -> None:
+    sums = totals(report.records(table))
     sums["all"] |= {name: about[name] for name in ("memory_bytes", "capacity_bytes")}
     if form is Output.JSON:
-        write(to_json(about, table, sums))
+        write(report.to_json(about, table, sums))
     elif form is Output.CSV:
-        write(to_csv(table))
+        write(report.to_csv(table))
     else:
         title = (
             f"{about['model']} on {about['hardware']}, recipe {about['recipe']}, "
@@ -58,8 +58,10 @@ def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> N
             f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
-        write(headline(title, about))
-        show_tables([*render(table, sums, width()), step_table(sums, step_name(about))])
+        write(report.headline(title, about))
+        show_tables(
+            [*report.render(table, sums, width()), report.step_table(sums, report.step_name(about))]
+        )
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
 

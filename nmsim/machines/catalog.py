@@ -14,7 +14,7 @@ from nmsim.machines.kind import KINDS, Machine, kind_of
 from nmsim.machines.measured_as import letters
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
-from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
+from nmsim.spec import catalog_files, catalog_path, override, read_text, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware"]
 
@@ -62,7 +62,8 @@ class Hardware:
     def called(self) -> Iterator[tuple[str, set[str]]]:
         """Of every machine, in letters and digits alone, what it is called."""
         for name, path in self._files().items():
-            also = read_yaml(path).get("aliases", ())
+            # To parse every file takes longer than most that a name is asked for.
+            also = read_yaml(path).get("aliases", ()) if "aliases" in read_text(path) else ()
             yield name, {letters(text) for text in (name, *map(str, also))} - {""}
 
     def base(self, path: Path, based_on: object) -> Path | None:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from nmsim.report.training import render_training, segments_csv, write_training
     from nmsim.report.training_file import RUN, read_training
     from nmsim.report.validation_terminal import render_attention, render_validation
+    from nmsim.run.frame import frame
 
 __all__ = [
     "RUN",
     "SWEPT",
     "document",
     "figures",
+    "frame",
     "headline",
     "phase_summary",
     "point_summaries",
@@ -52,29 +54,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RUN": "training_file",
-    "SWEPT": "summary",
-    "document": "page",
-    "figures": "plots",
-    "headline": "capacity",
-    "phase_summary": "summary",
-    "point_summaries": "summary",
-    "read_results": "table",
-    "read_training": "training_file",
-    "records": "table",
-    "render": "terminal",
-    "render_attention": "validation_terminal",
-    "render_memory": "memory_table",
-    "render_sweep": "terminal",
-    "render_training": "training",
-    "render_validation": "validation_terminal",
-    "segments_csv": "training",
-    "step_name": "step",
-    "step_table": "step",
-    "to_csv": "table",
-    "to_json": "table",
-    "write_report": "page",
-    "write_training": "training",
+    "RUN": "nmsim.report.training_file",
+    "SWEPT": "nmsim.report.summary",
+    "document": "nmsim.report.page",
+    "figures": "nmsim.report.plots",
+    "frame": "nmsim.run.frame",
+    "headline": "nmsim.report.capacity",
+    "phase_summary": "nmsim.report.summary",
+    "point_summaries": "nmsim.report.summary",
+    "read_results": "nmsim.report.table",
+    "read_training": "nmsim.report.training_file",
+    "records": "nmsim.report.table",
+    "render": "nmsim.report.terminal",
+    "render_attention": "nmsim.report.validation_terminal",
+    "render_memory": "nmsim.report.memory_table",
+    "render_sweep": "nmsim.report.terminal",
+    "render_training": "nmsim.report.training",
+    "render_validation": "nmsim.report.validation_terminal",
+    "segments_csv": "nmsim.report.training",
+    "step_name": "nmsim.report.step",
+    "step_table": "nmsim.report.step",
+    "to_csv": "nmsim.report.table",
+    "to_json": "nmsim.report.table",
+    "write_report": "nmsim.report.page",
+    "write_training": "nmsim.report.training",
 }
 
 
@@ -82,7 +85,7 @@ def _found(name: str) -> Any:
     # As in the package's own face: what draws pages takes a third of a second to load, and a
     # command that prints a table needs none of it.
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
