@@ -7,7 +7,6 @@
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
     from nmsim.pruning import prune
     from nmsim.recipes import schedules, statistics
     from nmsim.run.memory import memory_footprint
-    from nmsim.run.point import simulate
+    from nmsim.run.simulation import simulate
     from nmsim.run.training import train
+
+    __version__: str
 
 __all__ = [
     "Gemm",
@@ -36,8 +37,6 @@ __all__ = [
     "train",
 ]
 
-__version__ = version("nmsim")
-
 _HOMES = {
     "Gemm": "nmsim.gemm",
     "NmsimError": "nmsim.errors",
@@ -46,7 +45,7 @@ _HOMES = {
     "load_model": "nmsim.network.catalog",
     "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
-    "simulate": "nmsim.run.point",
+    "simulate": "nmsim.run.simulation",
     "train": "nmsim.run.training",
 }
 
@@ -54,6 +53,8 @@ _HOMES = {
 def _found(name: str) -> Any:
     # Names are found when first used: importing pandas and numba takes most of a second, and a
     # command that is interrupted meanwhile must be able to say so.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("nmsim")
     if name in ("schedules", "statistics"):
         return import_module(f"nmsim.recipes.{name}")
     if name in _HOMES:

@@ -26,6 +26,7 @@ __all__ = [
     "SpecError",
     "TraceError",
     "UnknownName",
+    "reason",
 ]
 
 
@@ -67,3 +68,8 @@ class MeasureError(NmsimError, RuntimeError):
 
 class MissingExtra(NmsimError, ImportError):
     """An optional dependency that is not installed, or does not load: says what to install."""
+
+
+def reason(error: Exception) -> str:
+    """What the operating system says, without the path."""
+    return getattr(error, "strerror", None) or str(error)

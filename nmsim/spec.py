@@ -5,7 +5,6 @@ YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from functools import lru_cache
 from io import StringIO
 from itertools import pairwise
@@ -17,7 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from nmsim.errors import NmsimError, SpecError
+from nmsim.errors import NmsimError, SpecError, reason
+from nmsim.files import once_per_content, rests_on
 from nmsim.registry import unknown_name
 
 __all__ = [
@@ -31,8 +31,8 @@ __all__ = [
     "first_error",
     "override",
     "parse_scalar",
+    "read_text",
     "read_yaml",
-    "reason",
     "validate",
     "yaml_value",
 ]
@@ -41,7 +41,10 @@ __all__ = [
 class Spec(BaseModel):
     """Base of everything declared in YAML: strict, frozen, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    # Validators are built when the first file is read, not when all schemas are imported.
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
+    )
 
     replaced: ClassVar[Mapping[str, str]] = {}
     """Fields of earlier versions, which are refused, and what says the same now."""
@@ -69,14 +72,10 @@ class Spec(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file; a text that was read before is not parsed again."""
-    return deepcopy(_parsed(path, _text(path)))
-
-
-@lru_cache(maxsize=128)
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    return _mapping(path, text, YAML(typ="safe", pure=True))
+@once_per_content
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """The mapping in a YAML 1.2 file, parsed once and shared: to be read, not to be changed."""
+    return _mapping(path, read_text(path), YAML(typ="safe", pure=True))
 
 
 def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
@@ -85,7 +84,7 @@ def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
     yaml.width = 4096  # lines stay as long as they are
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)
-    document = _mapping(path, _text(path), yaml)
+    document = _mapping(path, read_text(path), yaml)
     edit(document)
     out = StringIO()
     yaml.dump(document, out)
@@ -104,7 +103,9 @@ def yaml_value(value: Any, *, in_list: bool = False) -> Any:
     return value
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file; SpecError if it cannot be read, or is none."""
+    rests_on(path)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -154,11 +155,6 @@ def _problem(error: Exception) -> str:
     where = f"line {mark.line + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or next(iter(str(error).splitlines()), "")
     return f"{where}not YAML ({problem or type(error).__name__})"
-
-
-def reason(error: Exception) -> str:
-    """What the operating system says, without the path."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _field(location: Sequence[int | str]) -> str:
@@ -390,16 +386,13 @@ def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path
     raise unknown_name(kind, text, files)
 
 
+@once_per_content
 def catalog_files(folder: Path) -> Mapping[str, Path]:
     """The YAML files of a folder by stem, in alphabetical order; listed anew once it changes.
 
     A folder that is not there holds none.
     """
-    return _listed(folder, folder.stat().st_mtime_ns) if folder.is_dir() else {}
-
-
-@lru_cache(maxsize=64)
-def _listed(folder: Path, changed: int) -> Mapping[str, Path]:  # noqa: ARG001, a part of the key
+    rests_on(folder)
     return {file.stem: file for file in sorted(folder.glob("*.yaml"), key=lambda file: file.stem)}
 
 
@@ -434,17 +427,16 @@ class Catalog(Generic[S]):
         """
         return catalog_path(self.kind, name, catalog_files(self.folder))
 
-    def document(self, name: str | Path) -> dict[str, Any]:
-        """The fields of an entry or file, not yet validated."""
+    def document(self, name: str | Path) -> Mapping[str, Any]:
+        """The fields of an entry or file, not yet validated; shared, not to be changed."""
         return read_yaml(self.path(name))
 
     def load(self, name: str | Path) -> S:
-        """Read and validate an entry or file; a text that was read before is not read again."""
-        path = self.path(name)
-        loaded: S = _loaded(self.schema, path, _text(path))
+        """Read and validate an entry or file; the same object until the file is edited."""
+        loaded: S = _loaded(self.schema, self.path(name))
         return loaded
 
 
-@lru_cache(maxsize=256)
-def _loaded(schema: type[S], path: Path, text: str) -> S:
-    return validate(schema, deepcopy(_parsed(path, text)), str(path))
+@once_per_content
+def _loaded(schema: type[S], path: Path) -> S:
+    return validate(schema, read_yaml(path), str(path))

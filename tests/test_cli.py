@@ -461,7 +461,7 @@ def test_what_stops_a_run_is_told_in_one_line(run, monkeypatch, tmp_path, error,
         raise error
 
     monkeypatch.setattr("nmsim.cli.simulation.rows", stop)
-    monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
+    monkeypatch.setattr(cli, "discard_stdout", lambda: None)
     code, out, err = run(*SMALL, "--out", "results")
     assert (code, out) == (status, "")
     assert err.startswith(line)

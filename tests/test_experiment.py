@@ -7,7 +7,8 @@ import pytest
 
 import nmsim
 from nmsim.errors import SpecError
-from nmsim.report import page, read_results, to_csv, write_report
+from nmsim.report import read_results, to_csv, write_report
+from nmsim.report.page import page
 from nmsim.run.experiment import read_experiment, run
 from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest, sweep_manifest

@@ -7,13 +7,13 @@ import pkgutil
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 import nmsim
 from nmsim import jit
 from nmsim.jit import cache, closure
-from nmsim.jit.dispatch import Compiled
 
 TOY = {
     "toy/__init__.py": "",
@@ -73,7 +73,7 @@ class Toy:
         self.start()
         outer = importlib.import_module("toy.outer")
         result = outer.twice(x)
-        return result, bool(outer.twice.stats.cache_misses)
+        return result, bool(outer.twice.dispatcher.stats.cache_misses)
 
     def files(self):
         return sorted(path.relative_to(self.folder) for path in self.folder.rglob("*.kernel*"))
@@ -232,9 +232,9 @@ def test_other_flags_of_numba_are_other_code(toy):
 def test_a_kernel_called_by_kernels_is_compiled_once_for_all_constants(toy):
     toy.run()
     inner = sys.modules["toy.deep.inner"].scaled
-    (overload,) = inner._called.overloads.values()
+    (overload,) = inner.dispatcher._called.overloads.values()
     assert [str(arg) for arg in overload.signature.args] == ["int64", "int64"]
-    assert not inner.overloads, "nothing for Python"
+    assert not inner.dispatcher.overloads, "nothing for Python"
     assert inner(5, 2) == 30, "but Python may call it"
 
 
@@ -244,7 +244,7 @@ def every_kernel():
     for found in pkgutil.walk_packages(nmsim.__path__, "nmsim."):
         if not found.name.endswith("__main__"):
             values = vars(importlib.import_module(found.name)).values()
-            kernels |= {value.__module__: value for value in values if type(value) is Compiled}
+            kernels |= {value.__module__: value for value in values if type(value) is jit.Kernel}
     return kernels
 
 
@@ -252,7 +252,7 @@ def test_no_kernel_depends_on_pages_or_commands():
     kernels = every_kernel()
     assert len(kernels) > 10
     for module, kernel in kernels.items():
-        function = kernel.py_func
+        function = kernel.__wrapped__
         package = function.__globals__["__package__"]
         files = closure.files_of(module, function.__code__.co_filename, package)
         assert "nmsim.jit.dispatch" in files, "flags are part of it"
@@ -283,7 +283,7 @@ def test_a_read_only_package_caches_for_the_user(places):
 
 def test_blocks_cover_all_rows_once_on_any_number_of_threads(monkeypatch):
     for threads in (1, 3):
-        monkeypatch.setattr(jit._CONFIG, "NUMBA_NUM_THREADS", threads)
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         seen = np.zeros(103, int)
 
         def work(start, stop, seen=seen):

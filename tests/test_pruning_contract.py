@@ -1,9 +1,9 @@
 """What every pruner must do, whoever wrote it: all of them through one list of checks."""
 
+import numba
 import numpy as np
 import pytest
 
-from nmsim import jit
 from nmsim.errors import PatternError, ShapeError, SpecError, UnknownName
 from nmsim.mask import unpack
 from nmsim.pattern import Pattern
@@ -65,7 +65,7 @@ def test_blocks_threads_and_streams_change_nothing(name, pattern, monkeypatch):
     whole = prune(values, pattern, name, seed=5)
     monkeypatch.setattr("nmsim.pruning._BLOCK_ELEMENTS", 60)
     for threads in (1, 2, 5):
-        monkeypatch.setattr(jit._CONFIG, "NUMBA_NUM_THREADS", threads)
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         again = prune(values, pattern, name, seed=5)
         assert (again.mask == whole.mask).all()
         assert (again.values == whole.values).all()

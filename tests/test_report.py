@@ -29,6 +29,7 @@ from nmsim import report
 from nmsim.errors import SpecError
 from nmsim.machines import COLUMNS
 from nmsim.report import markup, notation, plots, sweep_plots
+from nmsim.report.page import page as page_of
 from nmsim.result import totals
 from nmsim.run.frame import frame
 
@@ -110,7 +111,7 @@ class Reader(HTMLParser):
 @cache
 def network_page():
     """The page of the network's rows, drawn once."""
-    return report.page(frame(network()), MANIFEST)
+    return page_of(frame(network()), MANIFEST)
 
 
 def read(page):
@@ -599,7 +600,7 @@ class TestFigures:
         made = row("a", "forward", 8, 8, 8)
         names = [column.name for column in COLUMNS if column.unit in {"MACs", "bytes"}]
         extreme = {**made, **dict.fromkeys(names, value), "dense_cycles": max(value, 1)}
-        assert report.page(frame([extreme]), MANIFEST)
+        assert page_of(frame([extreme]), MANIFEST)
 
 
 class TestPage:
@@ -616,7 +617,7 @@ class TestPage:
         ],
     )
     def test_stands_alone(self, rows, manifest):
-        self.alone(report.page(frame(rows), manifest))
+        self.alone(page_of(frame(rows), manifest))
 
     def test_that_of_a_network_stands_alone(self):
         self.alone(network_page())
@@ -656,8 +657,8 @@ class TestPage:
         made = {**row(NASTY, "forward", 64, 64, 64), "note": NASTY, "kernel": NASTY, "bound": NASTY}
         told = dict.fromkeys(("model", "recipe", "hardware", "command", "tensors"), NASTY)
         machine = {**MANIFEST["machine"], "summary": NASTY, "source": NASTY, NASTY: NASTY}
-        plain = read(report.page(frame(network()[1:2]), MANIFEST))
-        page = report.page(frame([made]), {**MANIFEST, **told, "machine": machine})
+        plain = read(page_of(frame(network()[1:2]), MANIFEST))
+        page = page_of(frame([made]), {**MANIFEST, **told, "machine": machine})
         reader = read(page)
         assert reader.tags.count("script") == plain.tags.count("script")
         assert reader.tags.count("b") == plain.tags.count("b")
@@ -676,20 +677,20 @@ class TestPage:
         rows = [{**made, "model": NASTY, "hardware": NASTY} for made in sweep(1)[:3]]
         manifest = {**SWEEP_MANIFEST, "models": [NASTY], "title": NASTY, "question": NASTY}
         manifest["machines"] = {NASTY: {"dram": {"gbps": 100.0}}}
-        page = report.page(frame(rows), manifest)
+        page = page_of(frame(rows), manifest)
         assert "<script>alert" not in page
 
     def test_a_figure_that_is_missing_is_explained(self):
-        page = report.page(frame(uncompared(network()[:3])), MANIFEST)
+        page = page_of(frame(uncompared(network()[:3])), MANIFEST)
         assert "No dense run was simulated" in page
 
     def test_too_many_rows_are_left_to_the_table(self):
-        page = report.page(frame(network() * 7), MANIFEST)
+        page = page_of(frame(network() * 7), MANIFEST)
         assert "1,127 rows are too many for a page" in page
         assert list(drawn(page)) == list(drawn(network_page()))
 
     def test_a_sweep_lists_its_points(self):
-        text = "|".join(read(report.page(frame(sweep(1)), SWEEP_MANIFEST)).text)
+        text = "|".join(read(page_of(frame(sweep(1)), SWEEP_MANIFEST)).text)
         assert "Which pattern pays off" in text
         assert "Does a finer group gain more than it costs?" in text
         assert "resnet50: highest speed-up of the GEMMs" in text

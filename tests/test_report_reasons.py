@@ -10,6 +10,7 @@ from test_report import drawn, printed, read
 
 from nmsim import report
 from nmsim.report import plots, sweep_plots, theme
+from nmsim.report.page import page as page_of
 from nmsim.report.reasons import PASSED_OVER, counted, passed_over, reasons, told_once
 from nmsim.result import totals
 from nmsim.run.frame import frame
@@ -82,7 +83,7 @@ def test_a_mask_that_is_passed_over_shows_what_it_would_have_gained():
     assert units[:end].endswith("GEMMs ×")
     assert (first[:end].split()[-1], second[:end].split()[-1]) == ("0.83", "–")
     assert lines[-1] == f"[1] {PASSED_OVER}"
-    page = report.page(df, MANIFEST)
+    page = page_of(df, MANIFEST)
     figure = drawn(page)["speedup"]
     (crosses,) = (t for t in figure["data"] if t["name"] == "the mask alone, passed over")
     assert crosses["x"] == [pytest.approx(5 / 6, rel=1e-3)]
@@ -98,7 +99,7 @@ def test_a_sweep_tells_reasons_in_its_table_its_page_and_its_hovers():
     assert " 0.83" in lines[2]
     assert "[1][2]" in lines[2]
     assert f"[2] {PASSED_OVER}" in [line.strip() for line in lines]
-    page = report.page(df, SWEEP_MANIFEST)
+    page = page_of(df, SWEEP_MANIFEST)
     assert f"3 GEMMs: {PASSED_OVER}; 1 GEMM: 1:4 runs as 2:4" in "".join(read(page).text)
     figure = sweep_plots.sweep_speedup_figure(df, SWEEP_MANIFEST)
     curve = next(trace for trace in figure.data if trace.mode == "lines+markers")
@@ -113,7 +114,7 @@ def test_the_card_is_of_the_step_where_masks_cost_something():
     for cost, said in ((0.0, "Speed-up of the GEMMs"), (9.0, "Speed-up of the step, with masks")):
         df = frame(masked(rows, cost))
         total = totals(report.records(df))["all"]
-        text = "|".join(read(report.page(df, MANIFEST)).text)
+        text = "|".join(read(page_of(df, MANIFEST)).text)
         gain = total["step_speedup"] if cost else total["speedup"]
         assert f"|{said}|{gain:.2f}×|" in text
         if cost:
@@ -155,7 +156,7 @@ def test_a_sweep_draws_the_step_and_its_gemms_where_they_differ():
     plain = sweep_plots.sweep_speedup_figure(frame(sweep(2)), SWEEP_MANIFEST)
     assert "Speed-up of the GEMMs over" in plain.layout.title.text
     assert not any(t.name == "its GEMMs alone" for t in plain.data)
-    text = "|".join(read(report.page(frame(rows), SWEEP_MANIFEST)).text)
+    text = "|".join(read(page_of(frame(rows), SWEEP_MANIFEST)).text)
     cycle = [sums["all"] for point, sums in points if point["fidelity"] == "cycle"][:12]
     best = max(cycle, key=lambda total: total["step_speedup"])
     shown = f"{best['step_speedup']:.2f}×"
@@ -171,7 +172,7 @@ def test_a_sweeps_table_has_the_step_where_masks_cost_something(cost):
 
 def test_what_number_formats_gain_stands_beside_the_gain():
     rows = [{**one, "format_speedup": 1.25} for one in network()[:3]]
-    text = "|".join(read(report.page(frame(rows), MANIFEST)).text)
+    text = "|".join(read(page_of(frame(rows), MANIFEST)).text)
     assert "|of formats|speed-up ×|" in text
     assert "|speed-up of GEMMs, by formats|×|1.25|" in text
 

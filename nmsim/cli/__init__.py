@@ -1,65 +1,142 @@
 """The command line: what it takes, and how a mistake or an interruption ends it.
 
 Status 0 is success; 2 a mistake that the user can mend, told in one line on stderr; 130 an
-interruption. Progress goes to stderr, and only to a terminal. One module per family of commands.
+interruption. Progress goes to stderr, and only to a terminal. One module per family of commands,
+loaded when one of them is called: all together take a second and more to load.
 """
 
-import io
-import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from importlib.metadata import version
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import Exit, TyperException
 
-from nmsim.cli import traces
-from nmsim.cli.console import tell, write
-from nmsim.cli.describe import list_, show
-from nmsim.cli.explanation import explain_gemms
-from nmsim.cli.fitting import calibrate_machine, measure_gemms
-from nmsim.cli.memory import memory
-from nmsim.cli.simulation import simulate
-from nmsim.cli.sweeps import report, sweep
-from nmsim.cli.timeline import tile_timeline
-from nmsim.cli.training import train
-from nmsim.cli.validation import validate
-from nmsim.errors import NmsimError
-from nmsim.spec import reason
+import nmsim
+from nmsim.cli.streams import discard_stdout, open_streams, tell, write
+from nmsim.errors import NmsimError, reason
 
 __all__ = ["app", "main"]
 
+
+class _Home(NamedTuple):
+    """Where a command is defined, and the line that stands for it in the list of commands."""
+
+    module: str
+    function: str
+    summary: str
+
+
+_COMMANDS = {
+    "simulate": _Home(
+        "simulation",
+        "simulate",
+        "Simulate MODEL: one row per GEMM of forward, backward and update.",
+    ),
+    "explain": _Home(
+        "explanation",
+        "explain_gemms",
+        "Explain the speed-up of GEMMs of MODEL: where the cycles go, and what would mend it.",
+    ),
+    "memory": _Home(
+        "memory",
+        "memory",
+        "What a step of MODEL keeps in memory, against the dense step and what the machine has.",
+    ),
+    "sweep": _Home(
+        "sweeps",
+        "sweep",
+        "Simulate every combination that EXPERIMENT.yaml lists, and write one report.",
+    ),
+    "train": _Home(
+        "training",
+        "train",
+        "Simulate a training run of MODEL: the recipe's schedule over all steps, against dense.",
+    ),
+    "report": _Home(
+        "sweeps", "report", "Draw index.html again from the results that are stored in DIR."
+    ),
+    "validate": _Home(
+        "validation",
+        "validate",
+        "Hold predicted against measured times of GEMMs, and of fused attention.",
+    ),
+    "calibrate": _Home(
+        "fitting",
+        "calibrate_machine",
+        "Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`).",
+    ),
+    "measure": _Home(
+        "fitting",
+        "measure_gemms",
+        "Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`).",
+    ),
+    "timeline": _Home(
+        "timeline", "tile_timeline", "Write what a machine does for one GEMM, and when."
+    ),
+    "list": _Home(
+        "describe",
+        "list_",
+        "List models, hardware, recipes, pruners, dataflows, engines or measured files.",
+    ),
+    "show": _Home(
+        "describe",
+        "show",
+        "Show everything about one of them: fields, source, formula; or the schema of its YAML.",
+    ),
+    "trace": _Home("traces", "app", "Record, describe and check traces."),
+}
+
+
+class _Commands(TyperGroup):
+    """The commands by name: the table says what there is, a command's module what it does."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, as typer's
+        """Load a command; None if there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        home = _COMMANDS[cmd_name]
+        found = getattr(import_module(f"nmsim.cli.{home.module}"), home.function)
+        return typer.main.get_command(found if isinstance(found, typer.Typer) else _alone(found))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """List the commands by their lines."""
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, one.get_short_help_str(limit)) for name, one in self.commands.items()]
+            )
+
+
+def _alone(function: Callable[..., None]) -> typer.Typer:
+    one = typer.Typer(**_PLAIN)
+    one.command()(function)
+    return one
+
+
+_PLAIN: Any = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+}
+
 app = typer.Typer(
     name="nmsim",
+    cls=_Commands,
     help="Simulate N:M-sparse matrix multiplication on systolic arrays and GPUs.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    **_PLAIN,
 )
-trace_app = typer.Typer(help="Record, describe and check traces.")
 
-app.command()(simulate)
-app.command("explain")(explain_gemms)
-app.command()(memory)
-app.command()(sweep)
-app.command()(train)
-app.command()(report)
-app.command()(validate)
-app.command("calibrate")(calibrate_machine)
-app.command("measure")(measure_gemms)
-app.command("timeline")(tile_timeline)
-app.add_typer(trace_app, name="trace")
-trace_app.command()(traces.record)
-trace_app.command()(traces.info)
-trace_app.command()(traces.check)
-app.command("list")(list_)
-app.command()(show)
+for _name, _home in _COMMANDS.items():
+    app.command(_name, help=_home.summary)(lambda: None)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        write(version("nmsim"))
+        write(nmsim.__version__)
         raise Exit
 
 
@@ -74,7 +151,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and status 2."""
-    _open_streams()
+    open_streams()
     try:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -88,10 +165,10 @@ def main() -> None:
         tell("nmsim: interrupted")
         status = 130
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
         status = 0
     except OSError as error:
-        _discard_stdout()
+        discard_stdout()
         status = _fail(f"cannot write the output ({reason(error)})")
     except BrokenExecutor:
         status = _fail("a worker process was killed, perhaps out of memory: try fewer --workers")
@@ -106,25 +183,6 @@ def _run(arguments: list[str]) -> int:
     with command.make_context("nmsim", arguments) as context:
         command.invoke(context)
     return 0
-
-
-def _open_streams() -> None:
-    """Print anything in UTF-8; what no encoding has (a file's name may) is escaped.
-
-    A stream that the caller has closed is None.
-    """
-    if sys.stdout is None:
-        sys.stdout = io.StringIO()
-    if sys.stderr is None:
-        sys.stderr = io.StringIO()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def _discard_stdout() -> None:
-    """What is buffered for a reader that has gone, or for a full disk, is not tried again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: TyperException) -> str:

@@ -1,7 +1,6 @@
 """What a terminal shows: text, tables, labelled facts, and progress on stderr."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from nmsim.cli.streams import tell, write
+
 __all__ = ["progress", "show_facts", "show_tables", "steps", "tell", "width", "write"]
-
-
-def write(text: str) -> None:
-    """Print a text to stdout, ended by a new line."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
 
 
 def show_tables(tables: list[Table]) -> None:
@@ -52,11 +48,6 @@ def steps(items: Iterator[Any], what: str) -> Iterator[Any]:
         for item in items:
             yield item
             step()
-
-
-def tell(text: str) -> None:
-    """Print a line to stderr."""
-    sys.stderr.write(f"{text}\n")
 
 
 def show_facts(facts: list[tuple[str, str]]) -> None:

@@ -1,28 +1,18 @@
 """The command ``nmsim simulate``: a model on a machine, a row a GEMM."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
+from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
-from nmsim.report import (
-    headline,
-    on,
-    policy_said,
-    records,
-    render,
-    step_name,
-    step_table,
-    to_csv,
-    to_json,
-    write_report,
-)
 from nmsim.result import totals
-from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["simulate"]
 
@@ -36,31 +26,33 @@ def simulate(
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
     about = manifest(point, command_line()).document()
-    table = frame(steps(rows(point), "simulating"))
+    table = report.frame(steps(rows(point), "simulating"))
     if out is not None:
-        write_report(out, table, about)
+        report.write_report(out, table, about)
     _print_result(table, about, form)
     if out is not None:
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: pd.DataFrame, about: dict[str, Any], form: Output) -> None:
-    sums = totals(records(table))
+def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) -> None:
+    sums = totals(report.records(table))
     sums["all"] |= {name: about[name] for name in ("memory_bytes", "capacity_bytes")}
     if form is Output.JSON:
-        write(to_json(about, table, sums))
+        write(report.to_json(about, table, sums))
     elif form is Output.CSV:
-        write(to_csv(table))
+        write(report.to_csv(table))
     else:
         title = (
-            f"{about['model']} on {on(about)}, recipe {about['recipe']}, "
+            f"{about['model']} on {report.on(about)}, recipe {about['recipe']}, "
             f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
             f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
-        write(headline(title, about))
-        show_tables([*render(table, sums, width()), step_table(sums, step_name(about))])
-        if said := policy_said(sums["all"]):
+        write(report.headline(title, about))
+        show_tables(
+            [*report.render(table, sums, width()), report.step_table(sums, report.step_name(about))]
+        )
+        if said := report.policy_said(sums["all"]):
             write(said)
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")

@@ -12,7 +12,11 @@ from nmsim.run import trace as traces
 from nmsim.run.manifest import manifest, provenance
 from nmsim.run.point import Point
 
-__all__ = ["check", "info", "record"]
+__all__ = ["app", "check", "info", "record"]
+
+app = typer.Typer(
+    help="Record, describe and check traces.", add_completion=False, rich_markup_mode=None
+)
 
 _KEYWORDS = (
     "model",
@@ -28,6 +32,7 @@ _KEYWORDS = (
 """What masks depend on: no machine is asked."""
 
 
+@app.command()
 @of_keywords(Point, only=_KEYWORDS, recipe="asp")
 def record(
     point: Point,
@@ -41,6 +46,7 @@ def record(
     tell(f"wrote {out}: {count} GEMMs")
 
 
+@app.command()
 def info(
     file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
 ) -> None:
@@ -56,6 +62,7 @@ def info(
     show_facts(facts)
 
 
+@app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
 ) -> None:

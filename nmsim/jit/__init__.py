@@ -9,24 +9,49 @@ messages, two seconds), ``np.sort``, and reductions of arrays.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from functools import cached_property, update_wrapper
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numba.core.config
+if TYPE_CHECKING:
+    from nmsim.jit.dispatch import Compiled
 
-from nmsim.jit.dispatch import Compiled
-
-__all__ = ["compiled", "compiled_uncounted", "map_blocks"]
+__all__ = ["Kernel", "compiled", "compiled_uncounted", "map_blocks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CONFIG: Any = numba.core.config
+
+class Kernel:
+    """A function that numba compiles when it is called, from Python or by another that it compiles.
+
+    Until then numba is not loaded, which takes longer than most that is done without a kernel.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._options = options
+        update_wrapper(self, function)
+
+    @cached_property
+    def dispatcher(self) -> "Compiled":
+        """The function as numba has it; itself where NUMBA_DISABLE_JIT is set."""
+        made: Compiled = import_module("nmsim.jit.dispatch").made(
+            vars(self)["__wrapped__"], self._options
+        )
+        return made
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it, compiled for the types of its arguments."""
+        return self.dispatcher(*args)
+
+    @property
+    def _numba_type_(self) -> Any:
+        dispatcher: Any = self.dispatcher
+        return dispatcher._numba_type_
 
 
 def _compile(function: F, **flags: bool) -> F:
-    if _CONFIG.DISABLE_JIT:
-        return function
     options = {"nopython": True, "nogil": True, "error_model": "numpy", **flags}
-    return cast("F", Compiled(function, targetoptions=options))
+    return cast("F", Kernel(function, options))
 
 
 def compiled(function: F) -> F:
@@ -49,7 +74,7 @@ def map_blocks(work: Callable[[int, int], None], rows: int, block: int) -> None:
     The blocks do not depend on the number of threads, so neither do seeded results.
     """
     spans = [(start, min(start + block, rows)) for start in range(0, rows, block)]
-    threads = min(_CONFIG.NUMBA_NUM_THREADS, len(spans))
+    threads = min(_threads(), len(spans)) if len(spans) > 1 else 1
     if threads <= 1:
         for span in spans:
             work(*span)
@@ -57,3 +82,8 @@ def map_blocks(work: Callable[[int, int], None], rows: int, block: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, *span) for span in spans]:
             done.result()
+
+
+def _threads() -> int:
+    count: int = import_module("nmsim.jit.dispatch").CONFIG.NUMBA_NUM_THREADS
+    return count

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numba.core.config
 import numba.core.registry
 from numba.core import types
 
 from nmsim.jit.cache import KernelCache
 
-__all__ = ["Compiled"]
+__all__ = ["CONFIG", "Compiled", "made"]
+
+CONFIG: Any = numba.core.config
+"""numba's settings, environment variables first."""
 
 _unliteral: Any = types.unliteral
 
@@ -51,3 +55,8 @@ class Compiled(numba.core.registry.CPUDispatcher):
     @property
     def _numba_type_(self) -> Any:
         return types.Dispatcher(self._called)
+
+
+def made(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """A function compiled as options say; itself where numba is told not to compile."""
+    return function if CONFIG.DISABLE_JIT else Compiled(function, targetoptions=options)

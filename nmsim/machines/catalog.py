@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from os.path import normpath
 from pathlib import Path
 from typing import Any
 
 from nmsim.errors import NmsimError, SpecError, UnknownName
+from nmsim.files import once_per_content, rests_on
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine, kind_of
 from nmsim.machines.measured_as import letters
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
 from nmsim.residual.file import beside
-from nmsim.spec import catalog_files, catalog_path, override, read_yaml, validate
+from nmsim.spec import catalog_files, catalog_path, override, read_text, read_yaml, validate
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware", "residual_path", "with_residual"]
 
@@ -61,7 +63,8 @@ class Hardware:
     def called(self) -> Iterator[tuple[str, set[str]]]:
         """Of every machine, in letters and digits alone, what it is called."""
         for name, path in self._files().items():
-            also = read_yaml(path).get("aliases", ())
+            # To parse every file takes longer than most that a name is asked for.
+            also = read_yaml(path).get("aliases", ()) if "aliases" in read_text(path) else ()
             yield name, {letters(text) for text in (name, *map(str, also))} - {""}
 
     def base(self, path: Path, based_on: object) -> Path | None:
@@ -89,8 +92,8 @@ class Hardware:
             raise _in_base(path, based_on, error) from error
         return found if based_on in self._files() else path.parent / found
 
-    def document(self, name: str | Path) -> dict[str, Any]:
-        """All fields of an entry or file, those of its base included; not yet validated.
+    def document(self, name: str | Path) -> Mapping[str, Any]:
+        """All fields of an entry or file, those of its base included; not yet validated, shared.
 
         Raises
         ------
@@ -101,8 +104,7 @@ class Hardware:
         return self._document(self.path(name), ())
 
     def _document(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-        own = read_yaml(path)
-        own.setdefault("name", path.stem)
+        own = {"name": path.stem, **read_yaml(path)}
         based_on = own.get("based_on")
         base = self.base(path, based_on)
         if base is None:
@@ -118,7 +120,7 @@ class Hardware:
             )
         try:
             under = self._document(base, chain)
-            kind = _validated(under, str(base)).kind
+            kind = _validated(under, str(base)).kind  # a base that is none is told of here
         except NmsimError as error:
             raise _in_base(path, based_on, error) from error
         if "kind" in own and kind_named(own["kind"], str(path)) != kind:
@@ -196,9 +198,29 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
     512
     """
     if isinstance(name, Machine):
-        document, where = name.model_dump(), name.name
-    else:
-        document, where = HARDWARE.document(name), str(HARDWARE.path(name))
+        return _changed(name.model_dump(), name.name, fields)
+    return _loaded(str(name), _Fields(fields))
+
+
+class _Fields(dict[str, Any]):
+    """Fields to replace as a key: values that are written alike are the same, 1 and 1.0 are not."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(self))
+
+    def __eq__(self, other: object) -> bool:
+        return repr(self) == repr(other)
+
+
+@once_per_content
+def _loaded(name: str, fields: Mapping[str, Any]) -> Machine:
+    machine = _changed(HARDWARE.document(name), str(HARDWARE.path(name)), fields)
+    for path in kind_of(machine).files(machine):
+        rests_on(path)
+    return machine
+
+
+def _changed(document: Mapping[str, Any], where: str, fields: Mapping[str, Any]) -> Machine:
     for field, value in fields.items():
         if field == "based_on":
             raise SpecError(f"{where}: based_on is read from a file, expected another field to set")
@@ -206,7 +228,13 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
             document = override(document, field, value)
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
-    return _validated(document, where)
+    return _same(_validated(document, where))
+
+
+@lru_cache(maxsize=1024)
+def _same(machine: Machine) -> Machine:
+    """Of equal machines the first: what is remembered of machines is found by identity then."""
+    return machine
 
 
 def residual_path(hardware: str | Path | Machine) -> Path:

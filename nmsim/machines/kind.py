@@ -120,6 +120,10 @@ class Machine(Spec):
         """As of its fields, remembered: a machine is looked up in many tables."""
         return self._hash
 
+    def __eq__(self, other: object) -> bool:
+        """By its fields, which nobody compares with themselves."""
+        return self is other or super().__eq__(other)
+
     @cached_property
     def _hash(self) -> int:
         return hash(tuple(getattr(self, name) for name in type(self).model_fields))
@@ -436,6 +440,8 @@ class Kind:
         Values of these columns, from a machine, a sparse GEMM and its result.
     facts
         What ``nmsim show`` adds to a machine's fields.
+    files
+        Files that a machine's fields name: once one is edited, the machine is run anew.
     samples
         Whether a machine at a fidelity can run a sample of folds.
     listings
@@ -462,6 +468,7 @@ class Kind:
     own_columns: tuple[Column, ...] = ()
     columns: Callable[[Any, SparseGemm, Result], dict[str, Any]] = lambda _m, _w, _r: {}
     facts: Callable[[Any], Facts] = lambda _machine: []
+    files: Callable[[Any], Iterable[Path]] = lambda _machine: ()
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     choices: Callable[[Any], str] = lambda _machine: ""

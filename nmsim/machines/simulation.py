@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from nmsim.attention import Attention
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.attention import AttentionCalls, AttentionTime, shapes_of
 from nmsim.machines.kind import FIDELITIES, KINDS, Engine, Machine, Sample, kind_of
@@ -63,7 +63,7 @@ def simulate(
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _fused(machine: Machine, gemm: Gemm, fidelity: str) -> Result:
     fusion = kind_of(machine).fusion
     if fusion is None:
@@ -90,7 +90,7 @@ def _nothing(machine: Any, engine: str) -> Result:
     )
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def simulate_dense(machine: Machine, gemm: Gemm, fidelity: str = "cycle") -> Result:
     """What a GEMM costs with nothing pruned: the run that every speed-up is measured by.
 

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +72,6 @@ class Elementwise(Spec):
         return next((one for one in self.operations if one.made_by == made_by), None)
 
 
-@lru_cache(maxsize=1)
 def usual() -> Mapping[str, Any]:
     """Fields of every machine whose file says nothing else, as ``step.yaml`` has them."""
     return read_yaml(Path(__file__).with_suffix(".yaml"))

@@ -5,8 +5,8 @@ anew for each answer.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
+from nmsim.files import remembered
 from nmsim.machines.kind import Machine, Stored, kind_of
 from nmsim.mask import SparseGemm
 
@@ -38,6 +38,6 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     return _answer(_Question(machine, promises, bare))
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _answer(question: _Question) -> tuple[Stored, Stored]:
     return kind_of(question.machine).stored(question.machine, question.work)

@@ -28,9 +28,8 @@ from statistics import median
 from typing import Literal, NamedTuple, Protocol
 
 from nmsim.csv_table import Rules, parse_csv
-from nmsim.errors import MeasureError, SpecError
+from nmsim.errors import MeasureError, SpecError, reason
 from nmsim.registry import unknown_name
-from nmsim.spec import reason
 
 __all__ = [
     "COLUMNS",

@@ -2,20 +2,21 @@
 
 import re
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import NmsimError, SpecError
+from nmsim.files import once_per_content
 from nmsim.gemm import Gemm
 from nmsim.network.layer import Embedding, Layer
 from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
 from nmsim.registry import unknown_name
-from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar
+from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar, read_text
 
 __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
 
@@ -197,10 +198,11 @@ MODELS: Catalog[Network] = Catalog("model", _models_folder(), Network)
 """The networks that ship with nmsim."""
 
 
-@lru_cache(maxsize=1)
-def _aliases(files: tuple[Path, ...]) -> Mapping[str, str]:
+@once_per_content
+def _aliases() -> Mapping[str, str]:
     """The networks of the catalog by what others call them."""
-    texts = ((file.stem, file.read_text(encoding="utf-8")) for file in files)
+    files = catalog_files(MODELS.folder).values()
+    texts = ((file.stem, read_text(file)) for file in files)
     said = ((name, re.search(r"^aliases: (.+)$", text, re.MULTILINE)) for name, text in texts)
     return {alias: name for name, line in said if line for alias in parse_scalar(line[1])}
 
@@ -213,7 +215,12 @@ def load_model(name: str | Path) -> Network:
     UnknownName, SpecError
         for a name that does not exist or a file that does not describe a network.
     """
+    return _loaded(str(name))
+
+
+@once_per_content
+def _loaded(name: str) -> Network:
     files = catalog_files(MODELS.folder)
-    known = name if str(name) in files else _aliases(tuple(files.values())).get(str(name), name)
+    known = name if name in files else _aliases().get(name, name)
     network = MODELS.load(known)
     return network.model_copy(update={"name": network.name or MODELS.path(known).stem})

@@ -17,6 +17,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from nmsim.errors import NmsimError, RecipeError, UnknownName
+from nmsim.files import once_per_content
 from nmsim.formats import NumberFormat
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer import Bare, Layer
@@ -294,5 +295,10 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
     """
     if isinstance(name, Recipe):
         return name
+    return _loaded(str(name))
+
+
+@once_per_content
+def _loaded(name: str) -> Recipe:
     recipe = RECIPES.load(name)
     return recipe.model_copy(update={"name": recipe.name or RECIPES.path(name).stem})

@@ -9,18 +9,23 @@ GEMMs: its table is what `nmsim.measured.predict` predicts, its manifest what
 `nmsim.measured.accuracy` says of that); `nmsim.run.manifest` has a type for each.
 """
 
-from nmsim.report.capacity import headline, on
-from nmsim.report.memory_table import render_memory
-from nmsim.report.page import document, page, write_report
-from nmsim.report.plots import figures
-from nmsim.report.reasons import policy_said
-from nmsim.report.step import step_name, step_table
-from nmsim.report.summary import SWEPT, phase_summary, point_summaries
-from nmsim.report.table import read_results, records, to_csv, to_json
-from nmsim.report.terminal import render, render_sweep
-from nmsim.report.training import render_training, segments_csv, write_training
-from nmsim.report.training_file import RUN, read_training
-from nmsim.report.validation_terminal import render_attention, render_validation
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nmsim.report.capacity import headline, on
+    from nmsim.report.memory_table import render_memory
+    from nmsim.report.page import document, write_report
+    from nmsim.report.plots import figures
+    from nmsim.report.reasons import policy_said
+    from nmsim.report.step import step_name, step_table
+    from nmsim.report.summary import SWEPT, phase_summary, point_summaries
+    from nmsim.report.table import read_results, records, to_csv, to_json
+    from nmsim.report.terminal import render, render_sweep
+    from nmsim.report.training import render_training, segments_csv, write_training
+    from nmsim.report.training_file import RUN, read_training
+    from nmsim.report.validation_terminal import render_attention, render_validation
+    from nmsim.run.frame import frame
 
 __all__ = [
     "RUN",
@@ -30,7 +35,6 @@ __all__ = [
     "frame",
     "headline",
     "on",
-    "page",
     "phase_summary",
     "point_summaries",
     "policy_said",
@@ -51,3 +55,44 @@ __all__ = [
     "write_report",
     "write_training",
 ]
+
+_HOMES = {
+    "RUN": "nmsim.report.training_file",
+    "SWEPT": "nmsim.report.summary",
+    "document": "nmsim.report.page",
+    "figures": "nmsim.report.plots",
+    "frame": "nmsim.run.frame",
+    "headline": "nmsim.report.capacity",
+    "on": "nmsim.report.capacity",
+    "phase_summary": "nmsim.report.summary",
+    "point_summaries": "nmsim.report.summary",
+    "policy_said": "nmsim.report.reasons",
+    "read_results": "nmsim.report.table",
+    "read_training": "nmsim.report.training_file",
+    "records": "nmsim.report.table",
+    "render": "nmsim.report.terminal",
+    "render_attention": "nmsim.report.validation_terminal",
+    "render_memory": "nmsim.report.memory_table",
+    "render_sweep": "nmsim.report.terminal",
+    "render_training": "nmsim.report.training",
+    "render_validation": "nmsim.report.validation_terminal",
+    "segments_csv": "nmsim.report.training",
+    "step_name": "nmsim.report.step",
+    "step_table": "nmsim.report.step",
+    "to_csv": "nmsim.report.table",
+    "to_json": "nmsim.report.table",
+    "write_report": "nmsim.report.page",
+    "write_training": "nmsim.report.training",
+}
+
+
+def _found(name: str) -> Any:
+    # As in the package's own face: what draws pages takes a third of a second to load, and a
+    # command that prints a table needs none of it.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _found

@@ -4,11 +4,12 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, Any
 
 from nmsim.report.notation import printable
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["Cell", "Head", "Safe", "drawings", "el", "facts", "fields", "joined", "script", "sheet"]
 
@@ -132,7 +133,7 @@ def _entry(value: Any) -> str:
     return "; ".join(f"{path} {text}".strip() for path, text in said)
 
 
-def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:
+def drawings(figures: "Mapping[str, go.Figure]") -> dict[str, Safe]:
     """Every figure as HTML: room of its height, and the script that draws it.
 
     What the pointer is told of a GEMM is the same in every figure, so the first of them brings all
@@ -151,7 +152,7 @@ def drawings(figures: Mapping[str, go.Figure]) -> dict[str, Safe]:
     return result
 
 
-def _numbered(figure: go.Figure, numbers: dict[str, int]) -> Any:
+def _numbered(figure: "go.Figure", numbers: dict[str, int]) -> Any:
     document = json.loads(figure.to_json())
     for trace in document["data"]:
         if "hovertext" in trace:

@@ -11,8 +11,6 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
-
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import (
@@ -33,15 +31,14 @@ from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.run.frame import frame
-from nmsim.run.keyword import Keyword, check, taking
+from nmsim.run.keyword import Keyword, check
 from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
-__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows", "simulate"]
+__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows"]
 
 Row = dict[str, Any]
 
@@ -362,23 +359,6 @@ class Point(Job):
     def wanted(self) -> tuple[str, ...]:
         """The phases that are asked for and that the scenario has."""
         return tuple(self.phases) or self.asked.phases
-
-
-@taking(Point)
-def simulate(point: Point) -> pd.DataFrame:
-    """Simulate a workload on a machine: a table with a row for each GEMM.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per GEMM; columns, units and meanings in ``nmsim.machines.COLUMNS``.
-
-    Raises
-    ------
-    NmsimError
-        for anything that its user can mend; one line.
-    """
-    return frame(rows(point))
 
 
 def rows(point: Point) -> Iterator[Row]:

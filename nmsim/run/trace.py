@@ -19,12 +19,12 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from nmsim.errors import TraceError
+from nmsim.errors import TraceError, reason
 from nmsim.files import write_file
 from nmsim.gemm import MAX_SIZE, Gemm
 from nmsim.mask import Mask, SparseGemm, Words, words_per_row
 from nmsim.pattern import PatternField
-from nmsim.spec import Spec, first_error, reason
+from nmsim.spec import Spec, first_error
 
 __all__ = ["SCHEMA", "Trace", "check", "load", "record", "verify"]
 

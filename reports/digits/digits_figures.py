@@ -10,7 +10,7 @@ from nmsim.pattern import Pattern
 from nmsim.recipes.statistics import violation_probability
 from nmsim.report.summary import phase_summary
 from nmsim.report.table import records
-from nmsim.run.point import simulate
+from nmsim.run.simulation import simulate
 from nmsim.run.trace import load
 
 __all__ = [

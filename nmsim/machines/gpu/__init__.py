@@ -1,21 +1,28 @@
 """GPUs with tensor cores: multiprocessors, caches, memory, and the libraries that run GEMMs."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from nmsim.errors import UnknownName
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
+from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
-from nmsim.machines.gpu.kernels import LISTING
+from nmsim.machines.gpu.kernels import KERNELS, LISTING
 from nmsim.machines.gpu.learned import correction
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.gpu.stacks import LISTING as STACK_LISTING
+from nmsim.machines.gpu.stacks import STACKS
 from nmsim.machines.gpu.stacks.followed import engine, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.spec import Catalog
 
 __all__: list[str] = []
 
@@ -26,6 +33,21 @@ def _pass_us(machine: Gpu, work: Pass) -> float:
 
 def _operand_bits(machine: Gpu) -> int:
     return machine.format(machine.dtype).bits
+
+
+def _files(machine: Gpu) -> Iterator[Path]:
+    """The kernel sets of its libraries and of fused attention, and its stack.
+
+    A name of none is refused later.
+    """
+    named: list[tuple[Catalog[Any], str]] = [
+        (STACKS, machine.stack),
+        *((KERNELS, library.kernels) for library in machine.libraries),
+        *((ATTENTION_KERNELS, name) for name in machine.attention),
+    ]
+    for catalog, name in named:
+        with suppress(UnknownName):
+            yield catalog.path(name)
 
 
 KINDS.add(
@@ -52,6 +74,7 @@ KINDS.add(
         ),
         other_names=("tensor-core",),
         facts=facts,
+        files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
         own_columns=correction.COLUMNS,

@@ -5,7 +5,6 @@ Both fidelities and the choice of kernel start from here; nothing is timed yet.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.machines.gpu.chip import (
     ACROSS,
     ALONG_COLUMNS,
@@ -226,7 +226,7 @@ def _rate(form: FormatRate, service: _Service) -> float:
     return form.sparse_macs(native) or form.macs_per_clk
 
 
-@lru_cache(maxsize=1024)
+@remembered(maxsize=1024)
 def resolve(machine: Gpu, call: Call) -> Resolved:
     """Find the library, the kernels and the numbers that a call runs by.
 

@@ -5,13 +5,13 @@ call costs its rows of queries, not its pairs.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.machines.attention import AttentionCalls, AttentionRoutines
 from nmsim.machines.gpu.attention.clock import Parts, bytes_of, times
 from nmsim.machines.gpu.attention.grid import (
@@ -46,7 +46,7 @@ def library_of(machine: Gpu, text: str) -> str:
     return max(known)[1] if known else ""
 
 
-@lru_cache(maxsize=256)
+@remembered(maxsize=256)
 def serves(machine: Gpu, library: str) -> AttentionKernels:
     """The kernels of a library on a GPU; of the first that the GPU has where none is named.
 

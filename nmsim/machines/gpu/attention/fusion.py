@@ -5,7 +5,6 @@ serving; of those that a machine has, the first that suits the layer is taken.
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmsim.attention import Attention
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.attention import AttentionCalls, Fusion, shapes_of
 from nmsim.machines.explanation import Part, whole
@@ -71,7 +71,7 @@ class _Run(NamedTuple):
     slots: Slots
 
 
-@lru_cache(maxsize=4096)
+@remembered(maxsize=4096)
 def _run(machine: Gpu, gemm: Gemm) -> _Run:
     attention = gemm.attention
     kernels = None if attention is None else kernels_for(machine, attention, gemm.phase)

@@ -1,6 +1,5 @@
 """The kernels that libraries of GPU routines choose from, one set per YAML file with its source."""
 
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -144,7 +143,6 @@ KERNELS: Catalog[KernelSet] = Catalog("kernels", Path(__file__).parent, KernelSe
 """The kernel sets that ship with nmsim."""
 
 
-@lru_cache(maxsize=256)
 def load_kernels(name: str) -> KernelSet:
     """A kernel set by name or path.
 

@@ -7,13 +7,13 @@ that it is held against is the same whatever the recipe.
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.machines.gpu.analytical import times
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.learned.features import FEATURES, describe
@@ -51,7 +51,7 @@ def attach(machine: Gpu, path: Path) -> Gpu:
     return machine.model_copy(update={"residual": str(path)})
 
 
-@lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def _check(machine: Gpu, path: Path, residual: Residual) -> None:
     """Refuse a residual that sees other features, or was fitted to other constants."""
     again = "fit it again: nmsim calibrate --residual"
@@ -142,7 +142,7 @@ def _of_dense(machine: Gpu, work: SparseGemm) -> float:
     return _factor(machine, (g.m, g.n, g.k, g.count))
 
 
-@lru_cache(maxsize=65536)
+@remembered(maxsize=65536)
 def _factor(machine: Gpu, size: tuple[int, int, int, int]) -> float:
     call = Call(machine.dtype, accumulator=machine.accumulator)
     return float(factors(machine, call, np.array([size], np.float64))[0])

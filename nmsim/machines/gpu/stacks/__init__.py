@@ -5,12 +5,12 @@ kernel is faster, what becomes of sizes that a library does not take, and what a
 host.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from nmsim.files import remembered
 from nmsim.machines.kind import Facts, Listing
 from nmsim.network.operand import Role
 from nmsim.spec import Catalog, Spec
@@ -75,7 +75,7 @@ STACKS: Catalog[Stack] = Catalog("stack", Path(__file__).parent, Stack)
 """The stacks that ship with nmsim."""
 
 
-@lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def load_stack(name: str) -> Stack:
     """A stack by name or path.
 

@@ -7,8 +7,9 @@ slower than what was passed over. How operands are stored follows the closed for
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import wraps
 
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu import launch as launches
@@ -69,7 +70,7 @@ def _times(other: Result, run: Result) -> str:
     return f"{other.cycles / max(1, run.cycles):.2f} times the cycles"
 
 
-@lru_cache(maxsize=8192)
+@remembered(maxsize=8192)
 def _dense(machine: Gpu, gemm: Gemm, fidelity: Fidelity) -> Result:
     """The dense run of a GEMM, once for all masks."""
     return _run(machine, SparseGemm.dense(gemm), fidelity)

@@ -3,9 +3,8 @@
 The stack decides, and fields of the machine over it: ``masks``, ``library``, ``kernel``.
 """
 
-from functools import lru_cache
-
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.schema import Gpu, Library
@@ -86,7 +85,7 @@ def _searched(machine: Gpu) -> tuple[str, ...]:
     return tuple(name for name in _names(machine, sparse=True) if name not in defaults)
 
 
-@lru_cache(maxsize=256)
+@remembered(maxsize=256)
 def check(machine: Gpu) -> None:
     """Hold ``stack``, ``library`` and ``kernel`` of a machine to what there is.
 

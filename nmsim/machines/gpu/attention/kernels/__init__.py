@@ -4,7 +4,6 @@ A set says how a library cuts the work into threadblocks, when it splits the key
 them, what it does beside (writing K and V into a cache), and at most eight fitted constants.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -143,7 +142,6 @@ ATTENTION_KERNELS: Catalog[AttentionKernels] = Catalog(
 """The sets of attention kernels that ship with nmsim."""
 
 
-@lru_cache(maxsize=256)
 def load_attention_kernels(name: str) -> AttentionKernels:
     """A set of attention kernels by name or path.
 
