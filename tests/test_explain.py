@@ -188,6 +188,7 @@ def test_masks_that_cost_time_are_left_away():
         layers="conv1",
         batch=32,
         library="cusparselt",
+        kernel="256x128x64_3",
         overrides={"masks": "always"},
     )
     (one,) = explain(given)

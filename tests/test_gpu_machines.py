@@ -10,6 +10,7 @@ from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware, simulate
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.kernels import load_kernels
+from nmsim.machines.gpu.l2.bound import SWIZZLE
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.routines import account, call_times
 from nmsim.mask import Mask, SparseGemm
@@ -111,7 +112,7 @@ def limit(machine, dtype):
     """MACs per microsecond of a huge GEMM, by figures of the machine's file and its kernel's tile.
 
     Tensor cores as the library uses them, or L2 that feeds them tiles; beside these DRAM that feeds
-    a square of all tiles that are there at once; at the clock that long work leaves.
+    a strip of all tiles that are there at once, SWIZZLE wide; at the clock that long work leaves.
     """
     service = found(machine, Call(dtype))
     form, own = machine.format(dtype), service.library.timing
@@ -126,8 +127,9 @@ def limit(machine, dtype):
     cores = machine.sms * form.macs_per_clk * machine.clock_mhz * service.library.efficiency
     down, across = kernel.cluster  # what its threadblocks share is asked for once
     fed = machine.l2.gbps * 1e3 / (form.bits / 8 * (1 / rows / down + 1 / cols / across))
-    side = (machine.sms * kernel.ctas_per_sm * rows * cols) ** 0.5
-    read = machine.dram.gbps * 1e3 / (form.bits / 8 * 2 / side)
+    tall = machine.sms * kernel.ctas_per_sm / SWIZZLE
+    strip = min(1 / (tall * rows) + 1 / (SWIZZLE * cols), 1 / (SWIZZLE * rows) + 1 / (tall * cols))
+    read = machine.dram.gbps * 1e3 / (form.bits / 8 * strip)
     shorter, longer = sorted((1 / min(cores, fed), 1 / read))
     return 1 / (1 + throttle) / (longer + overlap * shorter)
 

@@ -28,7 +28,7 @@ often, so that loads take less on average."""
 FREE = {"analytical": 0.1, "cycle": 0.15}
 """What it may gain by the kernel that the library then chooses, and the share that gains 1 %."""
 SELDOM = {"analytical": 0.005, "cycle": 0.08}
-BAND = (0.6, 2.0)
+BAND = (0.6, 2.5)
 """Clocks of the cycle model over those of the closed form, all cases; nine of ten within 0.8 to
 1.4."""
 

@@ -117,7 +117,7 @@ def read_bytes(cut: Cut, capacity: float) -> float:
     >>> read_bytes(Cut(1e6, 2e6, 8, 16, 32), 4e6)  # both stay
     3000000.0
     >>> read_bytes(Cut(1e6, 2e6, 8, 16, 32), 0.0)  # a wave's tiles share what they need
-    8000000.0
+    6000000.0
     """
     a, b, down, across, at_once = cut
     most = float(most_read(a, b, down, across, at_once, capacity))
