@@ -187,8 +187,7 @@ def test_masks_that_cost_time_are_left_away():
         hardware="a100-sxm4-80gb",
         layers="conv1",
         batch=32,
-        library="cusparselt",
-        kernel="256x128x64_3",
+        library="xformers-cutlass",
         overrides={"masks": "always"},
     )
     (one,) = explain(given)

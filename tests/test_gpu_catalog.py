@@ -18,7 +18,7 @@ from nmsim.machines.fit import Calibration
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.routines import call_times
 from nmsim.measured.predict import call_of, machine_of
-from nmsim.measured.tables import MEASURED, read_measured
+from nmsim.measured.tables import MEASURED, read_shipped
 from nmsim.pattern import DENSE, Pattern
 from nmsim.report.capacity import headline, unfitted
 from nmsim.run.experiment import read_experiment
@@ -233,7 +233,7 @@ def dense_ratios(machine):
     """Predicted over measured time of the dense 16-bit GEMMs of a machine that ship."""
     found = []
     for name in MEASURED:
-        rows = read_measured(MEASURED.folder / f"{name}.csv")
+        rows = read_shipped(name)
         for index, routine in enumerate(rows.routines):
             kind = (routine.sparsity, routine.library, routine.dtype_in)
             of = machine_of(routine.gpu, routine.variant)

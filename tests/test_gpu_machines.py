@@ -120,7 +120,7 @@ def limit(machine, dtype):
         getattr(machine.timing if getattr(own, field) is None else own, field)
         for field in ("throttle", "overlap")
     )
-    size = np.array([[16384, 16384, 16384, 1.0]])
+    size = np.array([[32768, 32768, 32768, 1.0]])
     (name,) = account(machine, Call(dtype), size)["model_kernel"]
     (kernel,) = (one for one in service.kernels.kernels if one.name == name)
     rows, cols, _ = kernel.tile
@@ -140,7 +140,7 @@ def test_a_huge_square_gemm_nears_its_limit_and_never_passes_the_peak(name, dtyp
     peak = machine.sms * machine.format(dtype).macs_per_clk * machine.clock_mhz
     casts = found(machine, Call(dtype)).library.casts
     rates = []
-    for size in (4096, 16384):
+    for size in (4096, 32768):
         before = cast_us(machine, casts, dtype, np.array([[size, size, size, 1.0]]))[0]
         rates.append(size**3 / (time(machine, Call(dtype), size, size, size) - before))
     assert max(rates) <= peak
