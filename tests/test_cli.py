@@ -605,6 +605,6 @@ def test_show_lists_what_a_gpus_libraries_set_and_nothing_else(run):
     assert status == 0
     assert "library cusparselt, kernels cusparselt-sm80, dtypes bf16 fp16, sparse True" in flat
     library = nmsim.load_hardware("a100-sxm4-80gb").libraries[1]
-    own = f"timing.wave_us {library.timing.wave_us}, cycle.start_us {library.cycle.start_us}"
+    own = f"timing.store_bytes_per_clk {library.timing.store_bytes_per_clk}"
     assert own in flat
     assert "Override" not in flat

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmsim.machines.gpu.analytical import estimate, fastest
-from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
+from nmsim.machines.gpu.chip import AS_SQUARE, MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, choose
 
 FREE = 1e30
@@ -22,7 +22,9 @@ WAVE, DRAM, LAUNCH, SUMS = 5, 6, 7, 8
 
 
 def kernel(m, n, k, stages=3, ctas=1, warp=(32, 32)):
-    return np.array([m, n, k, stages, ctas, *warp], np.float64)
+    """A row of a table: tiles launched as square as can be, no cluster, for every size."""
+    every = (AS_SQUARE, 1, 1, *(0, 0, 0), *(np.inf, np.inf))
+    return np.array([m, n, k, stages, ctas, *warp, *every], np.float64)
 
 
 TILE = kernel(128, 64, 32)

@@ -82,6 +82,7 @@ GPU = (
     *of("closed_form"),
     *of("gpu_constants"),
     *of("preparation"),
+    *of("l2"),
     *of(
         "tensor_core",
         "a_last_wave_reads_again_by_its_share",
@@ -90,7 +91,6 @@ GPU = (
         "a_dense_operand_that_is_copied_is_read_and_written_once_more",
         "l2_and_device_memory_serve_the_launch_as_a_whole",
         "latency_settles_where_memory_is_as_busy_as_it_says",
-        "later_waves_read_again_what_l2_does_not_hold",
         "a_launch_is_cut_into_tiles_by_hand",
     ),
     *of(
