@@ -37,7 +37,7 @@ _COMMANDS = {
         "Simulate MODEL: one row per GEMM of forward, backward and update.",
     ),
     "explain": _Home(
-        "explanation",
+        "inspection",
         "explain_gemms",
         "Explain the speed-up of GEMMs of MODEL: where the cycles go, and what would mend it.",
     ),
@@ -75,7 +75,7 @@ _COMMANDS = {
         "Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`).",
     ),
     "timeline": _Home(
-        "timeline", "tile_timeline", "Write what a machine does for one GEMM, and when."
+        "inspection", "tile_timeline", "Write what a machine does for one GEMM, and when."
     ),
     "list": _Home(
         "describe",
