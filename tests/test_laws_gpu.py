@@ -29,8 +29,8 @@ FREE = {"analytical": 0.1, "cycle": 0.15}
 """What it may gain by the kernel that the library then chooses, and the share that gains 1 %."""
 SELDOM = {"analytical": 0.005, "cycle": 0.08}
 BAND = (0.6, 2.5)
-"""Clocks of the cycle model over those of the closed form, all cases; nine of ten within 0.8 to
-1.4."""
+"""Clocks of the cycle model over those of the closed form, all cases; nine of ten within 0.75
+to 1.4."""
 
 
 def drawn(seed):
@@ -115,7 +115,7 @@ def test_rows_move_no_more_bytes_than_memory_has_time_for(hardware):
 def test_the_fidelities_stay_within_a_band():
     found = ratios(range(FEW))
     assert BAND[0] < found.min() <= found.max() < BAND[1]
-    assert 0.8 < np.quantile(found, 0.05) < 1 < np.quantile(found, 0.95) < 1.4
+    assert 0.75 < np.quantile(found, 0.05) < 1 < np.quantile(found, 0.95) < 1.4
 
 
 @pytest.mark.slow
@@ -133,4 +133,4 @@ def test_laws_hold_in_many_cases(fidelity):
 def test_the_fidelities_stay_within_a_band_in_many_cases():
     found = ratios(range(FEW, FEW + MANY))
     assert ((found > BAND[0]) & (found < BAND[1])).mean() > 0.99
-    assert 0.8 < np.quantile(found, 0.05) < 1 < np.quantile(found, 0.95) < 1.4
+    assert 0.75 < np.quantile(found, 0.05) < 1 < np.quantile(found, 0.95) < 1.4

@@ -452,3 +452,15 @@ def test_an_experiment_names_a_stack_for_all_of_its_points(tmp_path):
     said = sweep_manifest(read_experiment(path), "nmsim sweep").document()
     assert said["choices"] == "stack xformers, masks always"
     assert said["machines"][NAME]["stack"] == "xformers"
+
+
+def test_a_row_says_where_the_two_fidelities_choose_differently():
+    layer = {"model": "resnet18", "layers": "layer2.0.conv1", "phases": ("forward",), "batch": 2}
+    point = Point(**layer, recipe="transposable+mvue-8bit", hardware=NAME)
+    cycle, closed = (
+        next(iter(rows(replace(point, fidelity=one)))) for one in ("cycle", "analytical")
+    )
+    assert bool(cycle["compressed"]) != bool(closed["compressed"])
+    own, _, other = cycle["chosen"].partition("; closed forms choose ")
+    assert other == closed["chosen"].partition(";")[0] != own.partition(";")[0]
+    assert "closed forms" not in closed["chosen"]

@@ -64,9 +64,11 @@ def agree(network, hardware, recipe, pattern, fidelities):
                 if hardware == "systolic-128x128-intersecting":  # where all wait for latency
                     assert result.cycles <= result.mask_cycles <= 1.01 * result.cycles
                     continue
-                # A mask that the selectors do not cover may pay by expectation and not by its bits.
-                assert (hardware, pattern, fidelity) == ("vegeta-like-32x16", "4:8", "cycle")
+                # A mask that the selectors do not cover may pay by expectation and not by its bits;
+                # on a GPU one clock may find both ways as fast, where the other does not.
+                assert fidelity == "cycle"
                 assert "closed forms choose" in result.chosen
+                assert result.mask_cycles <= 1.3 * result.cycles
                 continue
             assert (result.metadata_bytes > 0) == any(side.index_bits for side in sides)
         _masks_agree(ran, chosen, work, sides)
