@@ -7,7 +7,7 @@ import pytest
 from tiers import fast_every
 
 from nmsim.gemm import Gemm
-from nmsim.machines import FIDELITIES, HARDWARE, kind_of, load_hardware, simulate
+from nmsim.machines import FIDELITIES, HARDWARE, kind_of, load_hardware, simulate, simulate_dense
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import load_model
 from nmsim.pattern import Pattern
@@ -65,10 +65,18 @@ def agree(network, hardware, recipe, pattern, fidelities):
                     assert result.cycles <= result.mask_cycles <= 1.01 * result.cycles
                     continue
                 # A mask that the selectors do not cover may pay by expectation and not by its bits;
-                # on a GPU one clock may find both ways as fast, where the other does not.
+                # of int8 on the A100 both ways are as fast in cycles, within a hundredth.
                 assert fidelity == "cycle"
+                assert (hardware, pattern) in {
+                    ("vegeta-like-32x16", "4:8"),
+                    ("a100-sxm4-80gb", "1:4"),
+                    ("a100-sxm4-80gb", "2:4"),
+                }
+                if hardware == "a100-sxm4-80gb":
+                    assert (recipe, work.gemm.phase) == ("transposable+mvue-8bit", "forward")
+                    dense = simulate_dense(ran, work.gemm, fidelity)
+                    assert result.cycles <= dense.cycles <= 1.01 * result.cycles
                 assert "closed forms choose" in result.chosen
-                assert result.mask_cycles <= 1.3 * result.cycles
                 continue
             assert (result.metadata_bytes > 0) == any(side.index_bits for side in sides)
         _masks_agree(ran, chosen, work, sides)
