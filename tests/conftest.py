@@ -23,9 +23,9 @@ settings.load_profile("nmsim")
 
 # NMSIM_EXAMPLES: the most that any test draws, or "all" that it asks for. A test that asks for
 # more is marked `drawn`, so that its other examples can be run apart (`.ci/run` does).
-ASKED = os.environ.get("NMSIM_EXAMPLES", "25")
+FAST = 12
+ASKED = os.environ.get("NMSIM_EXAMPLES", str(FAST))
 MOST = None if ASKED == "all" else int(ASKED)
-FAST = 25
 
 
 def pytest_itemcollected(item):

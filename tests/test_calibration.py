@@ -191,7 +191,7 @@ def test_weight_shapes_are_held_out_whole():
     odd = (SIZES[:, 1] == 8192) & (SIZES[:, 2] == 16384)
     times = np.where(odd, rows.times_us * 10, rows.times_us)
     report = calibrate(
-        a100(), [MeasuredRoutine(DENSE, SIZES, times)], source="made", holdouts=20, generations=5
+        a100(), [MeasuredRoutine(DENSE, SIZES, times)], source="made", holdouts=20, generations=2
     ).calibration
     assert report.errors[0].held_out_mape == pytest.approx(0.9 * odd.mean(), rel=0.1)
 
@@ -225,7 +225,7 @@ def test_constants_of_a_library_are_fitted_by_its_name():
     )
     call = Call("fp16", Pattern(2, 4), "b", "cusparselt")
     sizes = SIZES[SIZES[:, 0] > 1]
-    found = calibrate(start, [synthetic(true, call, sizes)], source="made", holdouts=2)
+    found = calibrate(start, [synthetic(true, call, sizes)], source="made", holdouts=2, generations=40)
     assert found.calibration.idle == ("timing.gemv_gbps",)
     assert found.timing == start.timing
     assert found.libraries[1].timing.load_us == pytest.approx(1.5, rel=0.02)

@@ -19,7 +19,9 @@ from nmsim.machines.systolic.placement import without_masks
 from nmsim.machines.systolic.timeline import program
 
 NO_LATENCY, NO_LIMIT = {"dram.latency_ns": 0.0}, {"dram.gbps": None}
-MOST_FOLDS = pytest.mark.parametrize("most", [60, pytest.param(600, marks=pytest.mark.slow)])
+SEEDS = pytest.mark.parametrize(
+    ("seeds", "most"), [(range(50), 60), pytest.param(range(150), 600, marks=pytest.mark.slow)]
+)
 
 
 def same_folds(machine, placement, cut):
@@ -28,9 +30,9 @@ def same_folds(machine, placement, cut):
     return events.run([list(program(machine, placement, cut))], timing)[0].finished
 
 
-def runs(fields, most):
+def runs(fields, seeds, most):
     """Arrays with fields, a dense GEMM as each runs it, and what its folds add up to."""
-    for _, work, drawn, *_ in cases(range(150)):
+    for _, work, drawn, *_ in cases(seeds):
         machine = load_hardware(drawn, **fields)
         placement = without_masks(machine, work.gemm)[0]
         try:
@@ -47,7 +49,7 @@ def runs(fields, most):
 )
 def test_a_wait_that_is_alone_is_what_goes_without_it(alone, off):
     waited = 0
-    for machine, placement, sums in runs(alone, 600):
+    for machine, placement, sums in runs(alone, range(150), 600):
         free = load_hardware(machine, **off)
         waits = sums.bandwidth + sums.latency + sums.write_back
         assert (sums.bandwidth + sums.write_back if alone is NO_LIMIT else sums.latency) == 0
@@ -57,10 +59,10 @@ def test_a_wait_that_is_alone_is_what_goes_without_it(alone, off):
     assert waited > 30
 
 
-@MOST_FOLDS
-def test_a_preload_that_is_not_counted_is_what_goes_without_it(most):
+@SEEDS
+def test_a_preload_that_is_not_counted_is_what_goes_without_it(seeds, most):
     shifted = set()
-    for machine, placement, sums in runs({**NO_LIMIT, **NO_LATENCY, "delivery": None}, most):
+    for machine, placement, sums in runs({**NO_LIMIT, **NO_LATENCY, "delivery": None}, seeds, most):
         if not placement.dataflow.preloads or machine.fold_period == "back_to_back":
             continue
         free = load_hardware(machine, fold_period="uncounted")
@@ -72,10 +74,10 @@ def test_a_preload_that_is_not_counted_is_what_goes_without_it(most):
     assert shifted == {"exposed", "preload_hidden", "uncounted"}
 
 
-@MOST_FOLDS
-def test_both_waits_at_once_are_exact_together_alone(most):
+@SEEDS
+def test_both_waits_at_once_are_exact_together_alone(seeds, most):
     apart = ran = 0
-    for machine, placement, sums in runs({}, most):
+    for machine, placement, sums in runs({}, seeds, most):
         waits = sums.bandwidth + sums.latency + sums.write_back
         free = load_hardware(machine, **NO_LIMIT, **NO_LATENCY)
         assert sums.total - same_folds(free, placement, sums.cut) == waits
@@ -83,5 +85,5 @@ def test_both_waits_at_once_are_exact_together_alone(most):
         gone = sums.total - same_folds(wide, placement, sums.cut)
         apart += gone > sums.bandwidth + sums.write_back
         ran += 1
-    assert ran > 30
+    assert ran > 10
     assert apart  # bandwidth alone takes away more than its part: what it shares with latency
