@@ -104,6 +104,8 @@ def _lines(totals: Totals) -> list[_Line]:
     paying = _Line("speed-up of GEMMs, where masks pay", "×", "paying_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     images = _Line("images put together", unit, "scatter_us", time)
+    exchange = _Line("communication, estimated", unit, "communication_us", time)
+    once = _Line("once: weights pruned and packed", unit, "once_us", time)
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
         _Line("GEMMs", unit, "time_us", time),
@@ -119,9 +121,11 @@ def _lines(totals: Totals) -> list[_Line]:
         ),
         _Line("elementwise, estimated", unit, "elementwise_us", time),
         *([images] if whole.get("scatter_us") else []),
+        *([exchange] if whole.get("communication_us") else []),
         _Line("step, dense", unit, "dense_step_us", time),
         _Line("step", unit, "step_us", time),
         _Line("masks, of the step", "%", "mask_share", percent),
+        *([once] if whole.get("once_us") else []),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
         *([masks] if _differs(totals, "mask_speedup") else []),
         *([paying] if _differs(totals, "paying_speedup") else []),

@@ -390,8 +390,9 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
         if workload.trace:
             return beside
         layer, batch = layers[work.gemm.layer], setting.batch
+        elements = math.prod(layer.shape("weight", batch))
         beside |= mask_columns(
-            machine, setting.recipe, work, math.prod(layer.shape("weight", batch))
+            machine, setting.recipe, work, elements, frozen=not workload.scenario.trains
         )
         if point.elementwise:
             beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
