@@ -9,7 +9,7 @@ from rich.text import Text
 
 from nmsim.gemm import PHASES
 from nmsim.report.markup import Cell, Head, Safe, sheet
-from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
+from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio, significant
 
 __all__ = ["step_name", "step_sheet", "step_table"]
 
@@ -131,6 +131,11 @@ def _lines(totals: Totals) -> list[_Line]:
         *([paying] if _differs(totals, "paying_speedup") else []),
         _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),
         _Line("speed-up of the step", "×", "step_speedup", ratio),
+        *(
+            _Line(name, unit, key, significant)
+            for name, unit, key in _SERVED
+            if whole.get(key) is not None
+        ),
         _Line("ideal speed-up (MAC ratio)", "×", "speedup_ideal", ratio),
         _Line("MACs in GEMMs that masks shorten", "%", "sparse_share", percent),
         _Line("MACs, dense", f"{mac_letter}MAC", "macs_dense", macs),
@@ -142,6 +147,14 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("DRAM written", f"{byte_letter}B", "dram_write_bytes", size),
     ]
     return [line for line in lines if whole.get(line.key) is not None]
+
+
+_SERVED = (
+    ("tokens, dense", "1/s", "dense_tokens_per_s"),
+    ("tokens", "1/s", "tokens_per_s"),
+    ("time per token", "ms", "ms_per_token"),
+)
+"""What a step of inference serves: of all samples a second, and of one sample."""
 
 
 def _differs(totals: Totals, key: str) -> bool:

@@ -378,12 +378,18 @@ class Point(Job):
         return tuple(self.phases) or self.asked.phases
 
 
-def rows(point: Point) -> Iterator[Row]:
-    """The result rows of a point, one per GEMM, as they are simulated."""
+def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
+    """The result rows of a point, one per GEMM, as they are simulated.
+
+    Parameters
+    ----------
+    workload
+        To be run instead of the point's: some of its layers.
+    """
     machine = point.machine
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
-    beside = _beside(point, workload := point.workload)
+    beside = _beside(point, workload := workload or point.workload)
     for work in point.works(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)

@@ -80,10 +80,14 @@ class Workload:
         self.splits = splits
 
     @property
+    def given(self) -> bool:
+        """Whether it is GEMMs by their sizes, without a network."""
+        return self.trace is None and any(isinstance(layer, Bare) for layer in self.layers)
+
+    @property
     def default_batch(self) -> int:
         """Samples in a step that says nothing of them; GEMMs that are given hold theirs."""
-        given = self.trace is not None or any(isinstance(layer, Bare) for layer in self.layers)
-        return 1 if given else self.scenario.samples
+        return 1 if self.trace is not None or self.given else self.scenario.samples
 
     def sparse_gemms(
         self, setting: Setting, *, phases: Sequence[str] | None = None, names: str = "*"
