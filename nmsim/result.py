@@ -314,7 +314,9 @@ COMMON_COLUMNS = (
     ),
     optional_column("dense_elementwise_us", "us", "the same in the machine's own number format"),
     optional_column(
-        "communication_us", "us", "estimate: results exchanged by the machines of tensor parallelism"
+        "communication_us",
+        "us",
+        "estimate: results exchanged by the machines of tensor parallelism",
     ),
     optional_column("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),

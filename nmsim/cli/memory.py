@@ -60,8 +60,9 @@ def memory(
         write(json.dumps({"manifest": about, "rows": layers, "total": total | against}, indent=2))
         return
     title = (
-        f"{step.model} on {_machines(step.tp)}{machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
-        f"batch {step.samples}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
+        f"{step.model} on {_machines(step.tp)}{machine.name}, recipe {step.recipe}, "
+        f"pattern {step.pattern}, batch {step.samples}, "
+        f"{f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
     write(headline(title, about | against))
     show_tables([render_memory(total)])

@@ -59,7 +59,7 @@ def to_json(
     totals: Mapping[str, Mapping[str, Any]],
     answer: str = "",
 ) -> str:
-    """One strict JSON document: ``{"answer": ..., "manifest": ..., "rows": [...], "total": {...}}``.
+    """One strict JSON document: ``{"answer", "manifest", "rows": [...], "total": {...}}``.
 
     Missing and non-finite values are null.
     """

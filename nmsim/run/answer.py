@@ -1,4 +1,4 @@
-"""What a run says in a sentence or two: which speed-up, of what, on which machine, and what limits it.
+"""What a run says in a sentence or two: which speed-up, of what, where, and what limits it.
 
 Everything here reads rows and a manifest, so that a stored result answers as it did when it ran.
 """
@@ -160,8 +160,13 @@ def _of_rows(rows: Sequence[Row], about: Row) -> list[_Part]:
     over = " over the cache" if cached else ""
     return [
         _Part(_us(attention), lambda share: f"Attention{over}, {share} of the step, has no mask."),
-        _Part(_us(others), lambda share: f"{_named(others)}, {share} of the step, are offered no mask."),
-        _Part(_us(unused), lambda share: f"Masks of {share} of the step are not used: {_why(unused)}."),
+        _Part(
+            _us(others),
+            lambda share: f"{_named(others)}, {share} of the step, are offered no mask.",
+        ),
+        _Part(
+            _us(unused), lambda share: f"Masks of {share} of the step are not used: {_why(unused)}."
+        ),
     ]
 
 

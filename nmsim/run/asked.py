@@ -1,4 +1,4 @@
-"""What a run is asked for, in words and in tokens: "decode of 16 sequences at 2,048 tokens of context"."""
+"""What a run is asked for, in words and in tokens: "decode of 16 sequences at ... of context"."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def asked(
 
 
 def _tokens(workload: Workload) -> int | None:
-    """Tokens of a sample that a step of inference reads: the source's behind which none is decoded."""
+    """Tokens of a sample that a step of inference reads; of two sequences, the one read first."""
     if workload.sequence is None or workload.scenario.trains:
         return None
     read = workload.sequence.reading(workload.scenario).read

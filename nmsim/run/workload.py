@@ -157,7 +157,9 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
     if (given := _given(model)) is None:
         return _of_network(load_model(cast(str | Path, model)), scenario, tp)
     if tp != 1:
-        raise SpecError(f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole")
+        raise SpecError(
+            f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
+        )
     if scenario != TRAINING:
         raise SpecError(
             f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "
@@ -168,7 +170,9 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
 
 def _of_network(network: Network, scenario: Scenario, tp: int) -> Workload:
     if tp != 1 and scenario.trains:
-        raise SpecError(f"tp is {tp}, expected 1 in scenario train: parts infer, prefill and decode")
+        raise SpecError(
+            f"tp is {tp}, expected 1 in scenario train: parts infer, prefill and decode"
+        )
     layers = network.shared(network.at(scenario), tp)
     running = {layer.name for layer in layers}
     idle = [layer for layer in network.layers if layer.name not in running]

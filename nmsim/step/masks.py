@@ -6,8 +6,9 @@ compressed is packed in every step and for every phase: from the values and the 
 element) if the mask is older, in the search's own kernel if it is made anew. What is pruned but
 runs dense is written back with zeros.
 
-In inference weights do not change: they are searched for and packed once, before the first step,
-and no step holds any of it (``once_us``). Activations are new in every step, and so are their masks.
+In inference weights do not change: their masks are searched for and they are packed once, before
+the first step, and no step holds any of it (``once_us``). Activations are new in every step, and so
+are their masks.
 
 Times are of bytes and of operations, not of anybody's code, and leave out what overlaps:
 what a machine takes for a pass over memory is its kind's to say (``nmsim.machines``), and how an
