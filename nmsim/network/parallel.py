@@ -161,8 +161,13 @@ def _heads(layer: Layer, divided: Any, machines: int) -> Layer:
     return layer.model_copy(update=update)
 
 
-def exchanges(layer: Layer, split: Split | None, batch: int) -> tuple[str, int]:
+def exchanges(layer: Layer, split: Split | None, batch: int, machines: int) -> tuple[str, int]:
     """What machines exchange behind a forward layer, and the elements of it that there are.
+
+    Parameters
+    ----------
+    layer
+        The part of one machine.
 
     Returns
     -------
@@ -175,5 +180,5 @@ def exchanges(layer: Layer, split: Split | None, batch: int) -> tuple[str, int]:
         return "all-reduce", rows * features // getattr(layer, "per_token", 1)
     if split == "vocabulary" and isinstance(layer, Linear):
         rows, features = layer.shape("gradient", batch)
-        return "all-gather", rows * features
+        return "all-gather", rows * features * machines
     return "", 0

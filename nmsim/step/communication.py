@@ -20,7 +20,7 @@ def communication_us(
     """Microseconds of exchanges behind one GEMM, all repeats; None: the machine says no link."""
     if machine.link is None:
         return None
-    kind, elements = exchanges(layer, split, batch)
+    kind, elements = exchanges(layer, split, batch, machines)
     if not kind or not gemm.launches:
         return 0.0
     size = elements * kind_of(machine).output_bits(machine) / 8
