@@ -124,6 +124,19 @@ def test_nothing_pruned_is_said_and_no_speedup():
     assert "speed-up" not in said
 
 
+def test_a_recipe_that_offers_no_mask_says_so():
+    said = answer(*run("vit-tiny", recipe="asp", phases=("backward", "update")))
+    assert "backward and update of a training step" in said
+    assert "recipe asp offers no mask to it" in said
+    assert "speed-up" not in said
+
+
+def test_what_number_formats_gain_is_told_apart():
+    table, about = run("vit-tiny", recipe="transposable+mvue-8bit")
+    told = re.search(rf"number formats alone {NUMBER}", answer(table, about))
+    assert near(told[1], sums(table, about)["all"]["format_speedup"])
+
+
 def test_without_a_dense_run_there_is_no_speedup():
     said = answer(*run("gpt2", scenario="decode", recipe="asp", compare=False))
     assert "no dense run was made" in said

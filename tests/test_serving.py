@@ -1,10 +1,14 @@
 """Inference as it is served: weights are pruned once, GPUs share a network, a request has a sum."""
 
+import itertools
 import json
+import time
 
 import pytest
 
 from nmsim.errors import NmsimError
+from nmsim.network.catalog import MODELS, load_model
+from nmsim.network.scenario import SCENARIOS
 from nmsim.result import totals
 from nmsim.run.growing import summed
 from nmsim.run.point import Point, rows
@@ -55,6 +59,18 @@ def test_activations_are_masked_in_every_step_of_inference():
     assert total["mask_activation_us"] == total["mask_us"] > 0
     assert total["mask_weight_us"] == 0 < total["once_us"]
     assert total["step_us"] == pytest.approx(total["time_us"] + total["mask_us"])
+
+
+@pytest.mark.slow
+def test_every_network_in_every_scenario_takes_seconds():
+    started, ran = time.process_time(), 0
+    for model, scenario in itertools.product(MODELS, SCENARIOS):
+        known = load_model(model)
+        if scenario in ("prefill", "decode") and not known.generates:
+            continue
+        ran += bool(found(model, scenario=scenario))
+    assert ran > 90
+    assert time.process_time() - started < 30
 
 
 # ---- requests

@@ -91,7 +91,9 @@ def _gain(rows: Sequence[Row], whole: Row, about: Row) -> str:
     if dense is None:
         return f"{', '.join(takes)}; no dense run was made to compare with."
     if not _changed(rows):
-        return f"nothing is pruned, {', '.join(takes)}."
+        recipe = about["recipe"]
+        none = "nothing is pruned" if recipe == "dense" else f"recipe {recipe} offers no mask to it"
+        return f"{none}, {', '.join(takes)}."
     against = [_time(dense), *_served(whole["dense_tokens_per_s"])]
     instead = (f"{one} instead of {other}" for one, other in zip(takes, against, strict=True))
     return f"{_speedups(rows, whole, str(about['recipe']))}, {', '.join(instead)}."
@@ -104,7 +106,9 @@ def _changed(rows: Sequence[Row]) -> bool:
 
 def _speedups(rows: Sequence[Row], whole: Row, recipe: str) -> str:
     gemms, step = whole["speedup"], whole["step_speedup"]
-    by = f" by {' and '.join(_patterns(rows) or ['number formats'])} (recipe {recipe})"
+    formats = whole["format_speedup"]
+    part = "" if formats is None else f", number formats alone {_ratio(formats)}"
+    by = f" by {_listed(_patterns(rows) or ['number formats'])} (recipe {recipe}{part})"
     if step is None:
         return f"speed-up {_ratio(gemms)} of the GEMMs{by}"
     alone = "" if _ratio(step) == _ratio(gemms) else f", {_ratio(gemms)} of its GEMMs alone,"
@@ -156,8 +160,7 @@ def _of_rows(rows: Sequence[Row], about: Row) -> list[_Part]:
     free = [row for row in rows if not _offered(row)]
     attention = [row for row in free if row["kind"] == "attention"]
     others = [row for row in free if row["kind"] != "attention"]
-    cached = about.get("scenario") in ("prefill", "decode")
-    over = " over the cache" if cached else ""
+    over = " over the cache" if about.get("scenario") == "decode" else ""
     return [
         _Part(_us(attention), lambda share: f"Attention{over}, {share} of the step, has no mask."),
         _Part(
@@ -178,9 +181,15 @@ def _named(rows: Sequence[Row]) -> str:
     """GEMMs by what they have in common: whole phases, or a few layers."""
     phases = [str(phase) for phase in PHASES if any(row["phase"] == phase for row in rows)]
     if len(phases) > 1 or phases != ["forward"]:
-        return f"GEMMs of {' and '.join(phases)}"
+        return f"GEMMs of {_listed(phases)}"
     layers = list(dict.fromkeys(str(row["layer"]) for row in rows))
     return f"GEMMs of {layers[0] if len(layers) == 1 else f'{len(layers)} layers'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a row: "a", "a and b", "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _why(rows: Sequence[Row]) -> str:

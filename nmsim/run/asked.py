@@ -49,7 +49,7 @@ def _part(workload: Workload, phases: Sequence[str], layers: str) -> str:
     some = [] if layers == "*" else [f"layers {layers}"]
     missing = [phase for phase in workload.scenario.phases if phase not in phases]
     if missing and not workload.given and workload.trace is None:
-        some.append(" and ".join(phases))
+        some.append(" and ".join(phases))  # two at most, as one is missing
     return "".join(f"{one} of " for one in some)
 
 
