@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nmsim.pruning import prune
     from nmsim.recipes import schedules, statistics
     from nmsim.run.memory import memory_footprint
+    from nmsim.run.serving import serve
     from nmsim.run.simulation import simulate
     from nmsim.run.training import train
 
@@ -32,6 +33,7 @@ __all__ = [
     "memory_footprint",
     "prune",
     "schedules",
+    "serve",
     "simulate",
     "statistics",
     "train",
@@ -45,6 +47,7 @@ _HOMES = {
     "load_model": "nmsim.network.catalog",
     "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
+    "serve": "nmsim.run.serving",
     "simulate": "nmsim.run.simulation",
     "train": "nmsim.run.training",
 }

@@ -305,11 +305,19 @@ COMMON_COLUMNS = (
     optional_column("mask_weight_us", "us", "part of mask_us: of the weight"),
     optional_column("mask_activation_us", "us", "part of mask_us: of the activation"),
     optional_column("mask_gradient_us", "us", "part of mask_us: of the gradient"),
+    optional_column(
+        "once_us", "us", "pruning and packing weights once, to infer; no part of a step"
+    ),
     optional_column("mask_work", "", "what making the masks takes, and how long each time"),
     optional_column(
         "elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"
     ),
     optional_column("dense_elementwise_us", "us", "the same in the machine's own number format"),
+    optional_column(
+        "communication_us",
+        "us",
+        "estimate: results exchanged by the machines of tensor parallelism",
+    ),
     optional_column("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
@@ -344,10 +352,11 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     tensor cores.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
-    (``scatter_us``) and, where it was estimated, elementwise work (``elementwise_us``):
-    ``step_us``. ``mask_share`` is the masks' part of it. A dense step, ``dense_step_us``, has no
-    masks and the machine's own number format, whatever the recipe;
-    ``step_speedup`` is it over the step. None where rows do not tell.
+    (``scatter_us``) and, where they were estimated, elementwise work (``elementwise_us``) and what
+    machines that share a network exchange (``communication_us``): ``step_us``. Weights that do not
+    change are pruned and packed once (``once_us``), in no step. ``mask_share`` is the masks' part
+    of it. A dense step, ``dense_step_us``, has no masks and the machine's own number format,
+    whatever the recipe; ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
     result = {}
@@ -448,6 +457,8 @@ _BESIDE = (
     "mask_gradient_us",
     "elementwise_us",
     "scatter_us",
+    "communication_us",
+    "once_us",
 )
 
 
@@ -455,7 +466,7 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     """What a step takes beside its GEMMs, and what is left of the speed-up."""
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
     masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
-    others = ("elementwise_us", "scatter_us")
+    others = ("elementwise_us", "scatter_us", "communication_us")
     step = None if masks is None else gemms_us + masks + sum(beside[one] or 0.0 for one in others)
     of_dense = (_sum_known(rows, f"dense_{one}") for one in others)
     others_of_dense = (

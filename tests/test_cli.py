@@ -89,7 +89,7 @@ def strict(text):
 
 
 def test_json_has_manifest_rows_and_total(resnet18):
-    assert list(resnet18) == ["manifest", "rows", "total"]
+    assert list(resnet18) == ["answer", "manifest", "rows", "total"]
     assert resnet18["manifest"]["recipe"] == "asp"
     names = [column.name for column in COLUMNS]
     assert all(list(row) == names for row in resnet18["rows"])

@@ -23,6 +23,7 @@ NAMES = [
     "memory_footprint",
     "prune",
     "schedules",
+    "serve",
     "simulate",
     "statistics",
     "train",

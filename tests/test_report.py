@@ -196,7 +196,7 @@ class TestJson:
         df = frame(uncompared(network()))
         text = report.to_json(MANIFEST, df, totals(report.records(df)))
         document = json.loads(text, parse_constant=pytest.fail)
-        assert list(document) == ["manifest", "rows", "total"]
+        assert list(document) == ["answer", "manifest", "rows", "total"]
         assert document["manifest"] == MANIFEST
         assert document["rows"][0]["speedup"] is None
         assert document["rows"][0]["m"] == 32 * 112 * 112

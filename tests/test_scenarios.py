@@ -174,11 +174,12 @@ def test_what_is_printed_and_drawn_says_the_scenario(tmp_path, monkeypatch, caps
     with pytest.raises(SystemExit):
         cli.main()
     first, *lines = capsys.readouterr().out.splitlines()
-    assert "batch 16, decode, context 99, cycle model" in first
+    assert "gpt2 on ideal, decode of 16 sequences at 99 tokens of context: " in first
     assert any(line.startswith("step of decoding  ") for line in lines)
     page = (tmp_path / "run" / "index.html").read_text()
     assert "<h2>A step of decoding</h2>" in page
     assert "<span>scenario</span> <b>decode</b>" in page
+    assert f'<p class="answer">{first}</p>' in page
 
 
 def test_rows_and_manifest_say_the_scenario():

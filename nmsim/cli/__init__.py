@@ -46,6 +46,11 @@ _COMMANDS = {
         "memory",
         "What a step of MODEL keeps in memory, against the dense step and what the machine has.",
     ),
+    "serve": _Home(
+        "serving",
+        "serve",
+        "Serve requests to MODEL: read a prompt of --tokens, then generate tokens one by one.",
+    ),
     "sweep": _Home(
         "sweeps",
         "sweep",

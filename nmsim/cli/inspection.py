@@ -22,7 +22,7 @@ from nmsim.run.point import Point
 __all__ = ["explain_gemms", "tile_timeline"]
 
 _KEYWORDS = (
-    *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context"),
+    *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context", "tp"),
     *("lowering", "phases", "layers", "overrides", "stack", "library", "kernel", "fidelity"),
     *("seed", "tensors"),
 )

@@ -22,6 +22,11 @@ class _Format(StrEnum):
     JSON = "json"
 
 
+def _machines(number: int) -> str:
+    """Of how many machines the memory is that of each; nothing of one alone."""
+    return f"each of {number} x " if number > 1 else ""
+
+
 @of_keywords(Keeping)
 def memory(
     step: Keeping,
@@ -43,6 +48,7 @@ def memory(
         pattern=str(step.pattern),
         batch=step.samples,
         scenario=step.scenario,
+        tp=int(step.tp),
         optimizer=step.optimizer if trains else None,
         hardware=machine.name,
         unfitted=machine.unfitted,
@@ -54,8 +60,9 @@ def memory(
         write(json.dumps({"manifest": about, "rows": layers, "total": total | against}, indent=2))
         return
     title = (
-        f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
-        f"batch {step.samples}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
+        f"{step.model} on {_machines(step.tp)}{machine.name}, recipe {step.recipe}, "
+        f"pattern {step.pattern}, batch {step.samples}, "
+        f"{f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
     write(headline(title, about | against))
     show_tables([render_memory(total)])

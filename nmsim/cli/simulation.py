@@ -7,7 +7,7 @@ import typer
 from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
-from nmsim.result import totals
+from nmsim.run.answer import answer, sums
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
 
@@ -35,31 +35,25 @@ def simulate(
 
 
 def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) -> None:
-    sums = totals(report.records(table))
-    sums["all"] |= {name: about[name] for name in ("memory_bytes", "capacity_bytes")}
+    rows = report.records(table)
+    totals = sums(rows, about)
     if form is Output.JSON:
-        write(report.to_json(about, table, sums))
+        write(report.to_json(about, table, totals, answer(rows, about)))
     elif form is Output.CSV:
         write(report.to_csv(table))
     else:
         title = (
-            f"{about['model']} on {report.on(about)}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
-            f"{about['fidelity']} model, "
-            f"tensors {about['tensors']}"
+            f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}, "
+            f"{about['fidelity']} model, tensors {about['tensors']}"
         )
-        write(report.headline(title, about))
+        write(report.headline(f"{answer(rows, about)}\n{title}", about))
         show_tables(
-            [*report.render(table, sums, width()), report.step_table(sums, report.step_name(about))]
+            [
+                *report.render(table, totals, width()),
+                report.step_table(totals, report.step_name(about)),
+            ]
         )
-        if said := report.policy_said(sums["all"]):
+        if said := report.policy_said(totals["all"]):
             write(said)
-        if sums["all"]["mask_us"] is not None:
+        if totals["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
-
-
-def _asked(about: dict[str, Any]) -> str:
-    """The scenario of a run that does not train, and the tokens that were asked for."""
-    said = [] if about["scenario"] == "train" else [about["scenario"]]
-    said += [f"{name} {about[name]}" for name in ("tokens", "context") if about[name] is not None]
-    return "".join(f", {one}" for one in said)

@@ -20,6 +20,7 @@ from nmsim.machines.attention import AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
+from nmsim.machines.link import Link
 from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Elementwise, Host, usual
 from nmsim.mask import SparseGemm
@@ -98,6 +99,9 @@ class Machine(Spec):
     )
     capacity_gib: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         None, description="memory that a run may fill, GiB of 2^30 bytes; null: not known, no limit"
+    )
+    link: Link | None = Field(
+        None, description="that joins machines which share a network; null: not known"
     )
     measured_as: tuple[MeasuredAs, ...] = Field(
         (), description="what tables of measured times call it; none: no row is taken to be its"

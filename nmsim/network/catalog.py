@@ -1,7 +1,7 @@
 """Networks: their layers and their published sizes, one YAML file each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,6 +14,7 @@ from nmsim.gemm import Gemm
 from nmsim.network.layer import Embedding, Layer
 from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.lowering import Lowering
+from nmsim.network.parallel import SPLITS, Split, fits, shared
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar, read_text
@@ -58,6 +59,11 @@ class Network(Spec):
     sequence: Sequence | None = Field(
         None, description="tokens that it reads; a number is short for its `tokens`"
     )
+    tensor_parallel: Mapping[str, Split] = Field(
+        {},
+        description="how layers, by name or glob, are split over machines that share the network "
+        f"({', '.join(SPLITS)}); others stand whole on each; none: it is not split",
+    )
     declared: tuple[Layer, ...] = Field(
         min_length=1, alias="layers", description="in the order in which they run"
     )
@@ -98,6 +104,12 @@ class Network(Spec):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _splits_are_of_layers(self) -> Self:
+        if why := fits(self.declared, self.tensor_parallel):
+            raise ValueError(why)
+        return self
+
     @property
     def weights(self) -> int:
         """Elements of all layers' weights, tables of embeddings too, shared ones once."""
@@ -134,6 +146,22 @@ class Network(Spec):
         reading = self.sequence.reading(scenario) if self.sequence else Reading()
         found = (_at(layer, reading) for layer in self.declared)
         return tuple(layer for layer in found if layer is not None)
+
+    def shared(self, layers: Iterable[Layer], machines: int) -> tuple[Layer, ...]:
+        """Layers of the network as each of so many machines has them (``network.parallel``).
+
+        Raises
+        ------
+        SpecError
+            if the network does not say how it is split, or a size does not divide.
+        """
+        if machines == 1:
+            return tuple(layers)
+        if not self.tensor_parallel:
+            raise SpecError(
+                f"model {self.name}: tp is {machines}, expected 1: its file says no tensor_parallel"
+            )
+        return shared(layers, self.tensor_parallel, machines)
 
     def gemms(
         self,

@@ -106,10 +106,12 @@ class Scenario:
     def __post_init__(self) -> None:
         if self.name not in SCENARIOS:
             raise unknown_name("scenario", str(self.name), SCENARIOS)
-        for field, least in (("tokens", 1), ("context", 0)):
+        for field, least, most in (("tokens", 1, _MOST), ("context", 0, _MOST - 1)):
             value = getattr(self, field)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SpecError(f"{field} is {value!r}, expected an integer of {least} or more")
+            if value is not None and value > most:
+                raise SpecError(f"{field} is {value}, expected {most} at most")
         if self.context is not None and self.name != "decode":
             raise SpecError(f"context is {self.context}, expected none in scenario {self.name}")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
     from nmsim.report.reasons import policy_said
+    from nmsim.report.serving import render_serving
     from nmsim.report.step import step_name, step_table
     from nmsim.report.summary import SWEPT, phase_summary, point_summaries
     from nmsim.report.table import read_results, records, to_csv, to_json
@@ -44,6 +45,7 @@ __all__ = [
     "render",
     "render_attention",
     "render_memory",
+    "render_serving",
     "render_sweep",
     "render_training",
     "render_validation",
@@ -73,6 +75,7 @@ _HOMES = {
     "render": "nmsim.report.terminal",
     "render_attention": "nmsim.report.validation_terminal",
     "render_memory": "nmsim.report.memory_table",
+    "render_serving": "nmsim.report.serving",
     "render_sweep": "nmsim.report.terminal",
     "render_training": "nmsim.report.training",
     "render_validation": "nmsim.report.validation_terminal",

@@ -25,6 +25,7 @@ from nmsim.report.step import step_name, step_sheet
 from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
+from nmsim.run.answer import answer, sums
 
 __all__ = ["PAGE", "document", "page", "write_report"]
 
@@ -184,7 +185,7 @@ def _policy(df: pd.DataFrame) -> list[Safe]:
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = (
         *("model", "models", "hardware", "recipe", "recipes", "pattern", "patterns"),
-        *("choices", "batch", "batches", "scenario", "tokens", "context"),
+        *("choices", "batch", "batches", "scenario", "tokens", "context", "tp"),
         *("fidelity", "fidelities", "seed"),
         *("phases", "layers", "files"),
     )
@@ -204,13 +205,14 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
         return el("p", "This result has no rows.", class_="none")
     return joined(
         (
+            el("p", answer(records(df), manifest), class_="answer"),
             tiles(df, manifest),
             *_policy(df),
             el("h2", "Totals per phase"),
             totals_table(df),
             el("h2", f"A {step_name(manifest)}"),
             el("p", f"{_STEP}{manifest.get('mask_basis', 'not told')}.", class_="lead"),
-            step_sheet(totals(records(df))),
+            step_sheet(sums(records(df), manifest)),
             _plots(df, manifest),
         )
     )

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from nmsim.gemm import PHASES
 from nmsim.report.markup import Cell, Head, Safe, sheet
-from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
+from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio, significant
 
 __all__ = ["step_name", "step_sheet", "step_table"]
 
@@ -104,6 +104,8 @@ def _lines(totals: Totals) -> list[_Line]:
     paying = _Line("speed-up of GEMMs, where masks pay", "×", "paying_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     images = _Line("images put together", unit, "scatter_us", time)
+    exchange = _Line("communication, estimated", unit, "communication_us", time)
+    once = _Line("once: weights pruned and packed", unit, "once_us", time)
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
         _Line("GEMMs", unit, "time_us", time),
@@ -119,14 +121,21 @@ def _lines(totals: Totals) -> list[_Line]:
         ),
         _Line("elementwise, estimated", unit, "elementwise_us", time),
         *([images] if whole.get("scatter_us") else []),
+        *([exchange] if whole.get("communication_us") else []),
         _Line("step, dense", unit, "dense_step_us", time),
         _Line("step", unit, "step_us", time),
         _Line("masks, of the step", "%", "mask_share", percent),
+        *([once] if whole.get("once_us") else []),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
         *([masks] if _differs(totals, "mask_speedup") else []),
         *([paying] if _differs(totals, "paying_speedup") else []),
         _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),
         _Line("speed-up of the step", "×", "step_speedup", ratio),
+        *(
+            _Line(name, unit, key, significant)
+            for name, unit, key in _SERVED
+            if whole.get(key) is not None
+        ),
         _Line("ideal speed-up (MAC ratio)", "×", "speedup_ideal", ratio),
         _Line("MACs in GEMMs that masks shorten", "%", "sparse_share", percent),
         _Line("MACs, dense", f"{mac_letter}MAC", "macs_dense", macs),
@@ -138,6 +147,14 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("DRAM written", f"{byte_letter}B", "dram_write_bytes", size),
     ]
     return [line for line in lines if whole.get(line.key) is not None]
+
+
+_SERVED = (
+    ("tokens, dense", "1/s", "dense_tokens_per_s"),
+    ("tokens", "1/s", "tokens_per_s"),
+    ("time per token", "ms", "ms_per_token"),
+)
+"""What a step of inference serves: of all samples a second, and of one sample."""
 
 
 def _differs(totals: Totals, key: str) -> bool:

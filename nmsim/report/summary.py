@@ -70,8 +70,9 @@ def point_summaries(
 
 
 def masks_cost(total: Mapping[str, Any]) -> bool:
-    """Whether making masks takes time, so that a step gains other than its GEMMs do."""
-    return bool(total.get("mask_us")) and total.get("step_speedup") is not None
+    """Whether making masks, or an exchange, takes time: a step gains other than its GEMMs do."""
+    beside = total.get("mask_us") or total.get("communication_us")
+    return bool(beside) and total.get("step_speedup") is not None
 
 
 def meant_speedup(total: Mapping[str, Any]) -> float | None:

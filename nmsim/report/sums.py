@@ -98,6 +98,17 @@ def costs(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
             lambda t: t["dram_gbps"],
             lambda value: grouped(value, 1),
         ),
+        *([_once()] if any(total.get("once_us") for total in sums) else []),
+    )
+
+
+def _once() -> SumColumn:
+    return SumColumn(
+        "once",
+        "ms",
+        "pruning and packing weights that do not change, before the first step; no part of one",
+        lambda total: total.get("once_us"),
+        lambda value: grouped(None if value is None else value / 1e3, 2),
     )
 
 

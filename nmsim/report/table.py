@@ -54,13 +54,16 @@ def to_csv(df: pd.DataFrame) -> str:
 
 
 def to_json(
-    manifest: Mapping[str, Any], df: pd.DataFrame, totals: Mapping[str, Mapping[str, Any]]
+    manifest: Mapping[str, Any],
+    df: pd.DataFrame,
+    totals: Mapping[str, Mapping[str, Any]],
+    answer: str = "",
 ) -> str:
-    """One strict JSON document: ``{"manifest": ..., "rows": [...], "total": {...}}``.
+    """One strict JSON document: ``{"answer", "manifest", "rows": [...], "total": {...}}``.
 
     Missing and non-finite values are null.
     """
-    return _dump({"manifest": manifest, "rows": records(df), "total": totals})
+    return _dump({"answer": answer, "manifest": manifest, "rows": records(df), "total": totals})
 
 
 def manifest_json(manifest: Mapping[str, Any], df: pd.DataFrame) -> str:

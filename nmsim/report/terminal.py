@@ -142,6 +142,7 @@ def _sweep_columns(
         *(_Shown(phase, "GEMMs ×", partial(_speedup_of, phase), 1) for phase in shown[:-1]),
         _Shown(shown[-1], "GEMMs ×", partial(_speedup_of, shown[-1])),
         *([_step_gain()] if any(map(masks_cost, points)) else []),
+        *([_once()] if any(point.get("once_us") for point in points) else []),
         *([_masks_alone()] if any(point["passed_over"] for point in points) else []),
         *([_Shown("why", "", _told, right=False)] if any(p["told"] for p in points) else []),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 3),
@@ -166,6 +167,15 @@ def _masks_alone() -> _Shown:
 
 def _step_gain() -> _Shown:
     return _Shown("step", "+ masks ×", lambda row: ratio(row["step_speedup"]))
+
+
+def _once() -> _Shown:
+    """What pruning and packing weights takes, once, where no step has it."""
+
+    def cell(row: Row) -> str:
+        return MISSING if row.get("once_us") is None else grouped(row["once_us"] / 1e3, 1)
+
+    return _Shown("once", "packing ms", cell, 1)
 
 
 def _rows_of_points(df: pd.DataFrame) -> list[list[dict[str, Any]]]:

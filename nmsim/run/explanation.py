@@ -295,7 +295,8 @@ def _masks_us(point: Point, run: _Run) -> float | None:
     if load_workload(point.model).trace:
         return None
     ran = _ran(run.machine, run.work.number_format)
-    return float(mask_columns(ran, point.setting.recipe, run.work)["mask_us"])
+    frozen = not point.asked.trains
+    return float(mask_columns(ran, point.setting.recipe, run.work, frozen=frozen)["mask_us"])
 
 
 # ---- losses, and what mends them

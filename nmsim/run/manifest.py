@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nmsim.errors import SpecError
 from nmsim.machines import Machine, kind_of
 from nmsim.recipes.recipe import load_recipe
+from nmsim.run.asked import asked
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
@@ -79,6 +80,10 @@ class _OfOneRun(Manifest):
     unfitted: str = ""
     memory_bytes: int | None = None
     capacity_bytes: int | None = None
+    tp: int = 1
+    step: str = ""
+    step_tokens: int | None = None
+    sample_tokens: int | None = None
 
 
 class Simulated(_OfOneRun):
@@ -150,6 +155,7 @@ class Weighed(Manifest):
     pattern: str
     batch: int
     scenario: str = "train"
+    tp: int = 1
     optimizer: str | None = None
     unfitted: str = ""
     machine: dict[str, Any]
@@ -206,6 +212,8 @@ def _said(point: Point) -> Row:
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
         "mask_basis": _basis(workload, machine),
+        "tp": int(point.tp),
+        **asked(workload, point.samples, point.wanted, point.layers),
         "unfitted": machine.unfitted,
         **held(point)._asdict(),
         **_recorded(workload),

@@ -24,7 +24,7 @@ from nmsim.machines import (
 )
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
-from nmsim.network.layer import AttentionLayer
+from nmsim.network.layer import AttentionLayer, Bare
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
@@ -34,6 +34,7 @@ from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.keyword import Keyword, check
 from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
+from nmsim.step.communication import communication_us
 from nmsim.step.elementwise import elementwise_us
 from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
@@ -156,6 +157,15 @@ class Subject:
             least=0,
         ),
     ] = None
+    tp: Annotated[
+        int,
+        Keyword(
+            "Machines that share the network, layers split as its file says (tensor parallelism, "
+            "in inference): rows, times and memory are one machine's.",
+            metavar="N",
+            least=1,
+        ),
+    ] = 1
     lowering: Annotated[
         str | None,
         Keyword(
@@ -183,8 +193,8 @@ class Subject:
 
     @property
     def workload(self) -> Workload:
-        """What is simulated."""
-        return load_workload(self.model, self.asked)
+        """What is simulated: all of it, or the part of one of several machines."""
+        return load_workload(self.model, self.asked, int(self.tp))
 
     @property
     def samples(self) -> int:
@@ -203,6 +213,11 @@ class Subject:
         if chosen:
             machine = load_hardware(machine, **chosen)
         kind_of(machine).choices(machine)
+        if machine.link is not None and self.tp > machine.link.joins:
+            raise SpecError(
+                f"tp is {self.tp}, expected {machine.link.joins} at most: the link of "
+                f"{machine.name} joins no more"
+            )
         return machine
 
 
@@ -269,6 +284,8 @@ class Job(Subject):
             source = TensorFile(Path(self.tensors))
             if not Path(self.tensors).is_file():
                 raise SpecError(f"tensors {self.tensors}: no such file")
+            if self.tp > 1:
+                raise SpecError(f"tensors {self.tensors}: expected none, tp is {self.tp}: drawn")
         return Setting(
             load_recipe(self.recipe),
             Pattern.parse(self.pattern),
@@ -361,12 +378,18 @@ class Point(Job):
         return tuple(self.phases) or self.asked.phases
 
 
-def rows(point: Point) -> Iterator[Row]:
-    """The result rows of a point, one per GEMM, as they are simulated."""
+def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
+    """The result rows of a point, one per GEMM, as they are simulated.
+
+    Parameters
+    ----------
+    workload
+        To be run instead of the point's: some of its layers.
+    """
     machine = point.machine
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
-    beside = _beside(point, workload := point.workload)
+    beside = _beside(point, workload := workload or point.workload)
     for work in point.works(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
         result = simulate_gemm(ran.machine, work, point.fidelity, sample)
@@ -386,13 +409,21 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
     layers = {layer.name: layer for layer in workload.layers}
 
     def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
-        beside = dict.fromkeys((*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us"))
+        beside = dict.fromkeys(
+            (*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us", "communication_us")
+        )
         if workload.trace:
             return beside
         layer, batch = layers[work.gemm.layer], setting.batch
+        elements = math.prod(layer.shape("weight", batch))
         beside |= mask_columns(
-            machine, setting.recipe, work, math.prod(layer.shape("weight", batch))
+            machine, setting.recipe, work, elements, frozen=not workload.scenario.trains
         )
+        if point.tp > 1 and not isinstance(layer, Bare):
+            split = workload.splits.get(layer.name)
+            beside["communication_us"] = communication_us(
+                machine, layer, work.gemm, split, batch, point.tp
+            )
         if point.elementwise:
             beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
             beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)

@@ -1,18 +1,21 @@
 """What is simulated: a network, a trace, a table of GEMMs, or one GEMM; as sparse GEMMs."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.mask import SparseGemm
-from nmsim.network.catalog import load_model
+from nmsim.network.catalog import Network, load_model
 from nmsim.network.layer import Bare, Layer
+from nmsim.network.parallel import Split, split_of
 from nmsim.network.scenario import TRAINING, Scenario
+from nmsim.network.scenario import Sequence as TokenSequence
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
@@ -50,6 +53,10 @@ class Workload:
         What a network is run for.
     idle
         Layers of the network that run in training and not in the scenario.
+    sequence
+        Tokens that the network reads; None: it says none.
+    splits
+        How layers are split, by name, over the machines that share the network; none: one has it.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class Workload:
         trace: Trace | None = None,
         scenario: Scenario = TRAINING,
         idle: Sequence[Layer] = (),
+        sequence: TokenSequence | None = None,
+        splits: Mapping[str, Split] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.source = source
@@ -67,12 +76,18 @@ class Workload:
         self.trace = trace
         self.scenario = scenario
         self.idle = idle
+        self.sequence = sequence
+        self.splits = splits
+
+    @property
+    def given(self) -> bool:
+        """Whether it is GEMMs by their sizes, without a network."""
+        return self.trace is None and any(isinstance(layer, Bare) for layer in self.layers)
 
     @property
     def default_batch(self) -> int:
         """Samples in a step that says nothing of them; GEMMs that are given hold theirs."""
-        given = self.trace is not None or any(isinstance(layer, Bare) for layer in self.layers)
-        return 1 if given else self.scenario.samples
+        return 1 if self.trace is not None or self.given else self.scenario.samples
 
     def sparse_gemms(
         self, setting: Setting, *, phases: Sequence[str] | None = None, names: str = "*"
@@ -125,27 +140,52 @@ def _or(phases: Sequence[str] | None) -> str:
     return " or ".join(phases or ())
 
 
-def load_workload(model: Model, scenario: Scenario = TRAINING) -> Workload:
+def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> Workload:
     """Find out what is to be simulated.
+
+    Parameters
+    ----------
+    tp
+        Machines that share the network; layers are one machine's part of them.
 
     Raises
     ------
     UnknownName, SpecError, TraceError
-        for a name that does not exist, a file that cannot be used, or a scenario that a network
-        does not have, as GEMMs that are given have none but training.
+        for a name that does not exist, a file that cannot be used, or a scenario or a split that a
+        network does not have, as GEMMs that are given have none but training, whole.
     """
     if (given := _given(model)) is None:
-        network = load_model(cast(str | Path, model))
-        layers = network.at(scenario)
-        running = {layer.name for layer in layers}
-        idle = [layer for layer in network.layers if layer.name not in running]
-        return Workload(network.name, network.source, layers, scenario=scenario, idle=idle)
+        return _of_network(load_model(cast(str | Path, model)), scenario, tp)
+    if tp != 1:
+        raise SpecError(
+            f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
+        )
     if scenario != TRAINING:
         raise SpecError(
             f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "
             "GEMMs that are given have their sizes"
         )
     return given
+
+
+def _of_network(network: Network, scenario: Scenario, tp: int) -> Workload:
+    if tp != 1 and scenario.trains:
+        raise SpecError(
+            f"tp is {tp}, expected 1 in scenario train: parts infer, prefill and decode"
+        )
+    layers = network.shared(network.at(scenario), tp)
+    running = {layer.name for layer in layers}
+    idle = [layer for layer in network.layers if layer.name not in running]
+    splits = {layer.name: split_of(layer, network.tensor_parallel) for layer in layers}
+    return Workload(
+        network.name,
+        network.source,
+        layers,
+        scenario=scenario,
+        idle=network.shared(idle, tp),
+        sequence=network.sequence,
+        splits={name: split for name, split in splits.items() if split is not None and tp > 1},
+    )
 
 
 def _told(scenario: Scenario) -> str:

@@ -6,6 +6,10 @@ compressed is packed in every step and for every phase: from the values and the 
 element) if the mask is older, in the search's own kernel if it is made anew. What is pruned but
 runs dense is written back with zeros.
 
+In inference weights do not change: their masks are searched for and they are packed once, before
+the first step, and no step holds any of it (``once_us``). Activations are new in every step, and so
+are their masks.
+
 Times are of bytes and of operations, not of anybody's code, and leave out what overlaps:
 what a machine takes for a pass over memory is its kind's to say (``nmsim.machines``), and how an
 operand is packed is the storage that its engines use (``Kind.stored``).
@@ -16,6 +20,7 @@ Table 2) takes its solver's time on the cores of the machine's ``host``, its byt
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from nmsim.errors import SpecError
 from nmsim.machines import Machine, Pass, Stored, kind_of, stored
@@ -35,7 +40,7 @@ __all__ = [
 ROLES: tuple[Role, ...] = ("activation", "weight", "gradient")
 """Roles that rows tell apart: what an attention multiplies counts as activations."""
 
-MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "mask_work")
+MASK_COLUMNS = ("mask_us", *(f"mask_{role}_us" for role in ROLES), "once_us", "mask_work")
 """Columns of a row that tell of its masks."""
 
 
@@ -71,10 +76,20 @@ class MaskStep:
         SpecError
             if it takes a host, and the machine has none.
         """
+        return self.once_us(machine) / self.refresh
+
+    def once_us(self, machine: Machine) -> float:
+        """Microseconds each time that it is done, however many steps share it.
+
+        Raises
+        ------
+        SpecError
+            if it takes a host, and the machine has none.
+        """
         kind = kind_of(machine)
         on_host = self.core_ns and kind.host
         once = self._host_us(machine) if on_host else kind.pass_us(machine, self.work)
-        return once * self.repeat / self.refresh
+        return once * self.repeat
 
     def _host_us(self, machine: Machine) -> float:
         """Microseconds on the host: there over the link, solved on its cores, and back."""
@@ -132,19 +147,34 @@ def mask_steps(
 
 
 def mask_columns(
-    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
-) -> dict[str, float | str]:
-    """Columns of a row: microseconds of all masks and of each role's, and what was done."""
+    machine: Machine,
+    recipe: Recipe,
+    work: SparseGemm,
+    weights: int | None = None,
+    *,
+    frozen: bool = False,
+) -> dict[str, Any]:
+    """Columns of a row: microseconds of all masks and of each role's, and what was done.
+
+    Parameters
+    ----------
+    frozen
+        Weights do not change from step to step, as in inference: theirs is ``once_us``, and no part
+        of ``mask_us``. Where they do change, ``once_us`` is None.
+    """
     steps = list(mask_steps(machine, recipe, work, weights))
+    once = [step for step in steps if frozen and step.role == "weight"]
+    every = [step for step in steps if step not in once]
     return {
-        "mask_us": sum(step.us(machine) for step in steps),
+        "mask_us": sum(step.us(machine) for step in every),
         **{
             f"mask_{role}_us": sum(
-                step.us(machine) for step in steps if _told_as(step.role) == role
+                step.us(machine) for step in every if _told_as(step.role) == role
             )
             for role in ROLES
         },
-        "mask_work": "; ".join(_told(machine, step) for step in steps),
+        "once_us": sum(step.once_us(machine) for step in once) if frozen else None,
+        "mask_work": "; ".join(_told(machine, step, once=step in once) for step in steps),
     }
 
 
@@ -152,10 +182,10 @@ def _told_as(role: Role) -> Role:
     return "activation" if role in ATTENTION_ROLES else role
 
 
-def _told(machine: Machine, step: MaskStep) -> str:
+def _told(machine: Machine, step: MaskStep, *, once: bool) -> str:
     spread = f" / {step.refresh} steps" if step.refresh > 1 else ""
-    once = step.us(machine) * step.refresh
-    return f"{step.role}: {step.work.what} {once:.3g} us{spread}"
+    how = " once" if once else spread
+    return f"{step.role}: {step.work.what} {step.once_us(machine):.3g} us{how}"
 
 
 @dataclass(frozen=True)

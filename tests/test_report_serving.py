@@ -1,0 +1,81 @@
+"""The page on serving: its figures again, and statements that can come out otherwise."""
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from serving_claims import NEAR, error, judge
+from serving_figures import measure, printed
+
+HERE = Path(__file__).parents[1] / "reports" / "serving"
+STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+FIGURES = STORED["figures"]
+
+
+def load_build():
+    spec = importlib.util.spec_from_file_location("serving_build", HERE / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def differing(figures):
+    return {v.statement for v in judge(figures) if not v.reproduced}
+
+
+@pytest.mark.slow
+def test_the_committed_figures_are_what_is_computed():
+    assert json.loads(json.dumps(measure())) == FIGURES
+
+
+def test_some_committed_figures_are_what_is_computed():
+    found = json.loads(json.dumps(measure({}, slice(0, 2))))
+    assert found["printed"] == FIGURES["printed"][:2]
+
+
+def test_every_printed_figure_has_its_source_and_an_answer():
+    assert len(FIGURES["printed"]) == len(printed()) >= 30
+    for row, stored in zip(printed(), FIGURES["printed"], strict=True):
+        assert row["source"]
+        assert row["licence"] in ("BSD-3", "Apache-2.0")
+        assert stored["value"] == float(row["value"])
+        faster = stored["computed"] / stored["value"]
+        speed = 1 / faster if row["unit"] == "ms" else faster
+        assert stored["speed_ratio"] == pytest.approx(speed)
+
+
+def test_the_committed_statements_follow_from_the_committed_figures():
+    found = [(v.statement, v.computed, v.because) for v in judge(FIGURES)]
+    assert found == [(s["statement"], s["computed"], s["because"]) for s in STORED["statements"]]
+
+
+@pytest.mark.parametrize(
+    ("group", "wanted", "field", "value", "statement"),
+    [
+        ("printed", lambda row: True, "speed_ratio", 1 + 2 * NEAR, "Speeds that others printed"),
+        ("steps", lambda row: row["weights"] == "2:4", "speedup", 0.99, "No step of served"),
+        ("steps", lambda row: "prefill, 16" in row["step"], "speedup", 1.99, "On an H100"),
+        ("steps", lambda row: row["weights"] == "2:4", "dense_ms", 1.0, "A speed-up is over"),
+        ("requests", lambda row: row["weights"] == "2:4", "seconds", 1.0, "What whole requests"),
+    ],
+)
+def test_a_changed_figure_changes_its_statement(group, wanted, field, value, statement):
+    figures = copy.deepcopy(FIGURES)
+    for row in filter(wanted, figures[group]):
+        row[field] = value
+    assert any(statement in found for found in differing(figures))
+
+
+def test_the_page_opens_with_the_answer_and_holds_every_row(tmp_path, monkeypatch):
+    build = load_build()
+    monkeypatch.setattr(build, "measure", lambda: FIGURES)
+    build.main(["--out", str(tmp_path)])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    first = page.index("requests with 2:4 weights gain")
+    assert first < page.index("Whole requests")
+    for row in FIGURES["requests"]:
+        assert f"{row['tokens_per_s']:,}" in page
+    assert f"{error(FIGURES['printed']):.1%}" in page
+    assert page.count("TensorRT-LLM 0.6.1") >= 9
