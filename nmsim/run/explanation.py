@@ -294,8 +294,9 @@ def _steps(run: _Run, share: float, promised: int) -> tuple[Step, ...]:
 def _masks_us(point: Point, run: _Run) -> float | None:
     if load_workload(point.model).trace:
         return None
-    ran = _ran(run.machine, run.work.number_format)
-    return float(mask_columns(ran, point.setting.recipe, run.work)["mask_us"])
+    ran, gemm = _ran(run.machine, run.work.number_format), run.work.gemm
+    layer = next(one for one in point.workload.layers if one.name == gemm.layer)
+    return float(mask_columns(ran, point.setting.recipe.on(layer), run.work)["mask_us"])
 
 
 # ---- losses, and what mends them

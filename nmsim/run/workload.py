@@ -140,6 +140,11 @@ def load_workload(model: Model, scenario: Scenario = TRAINING) -> Workload:
         running = {layer.name for layer in layers}
         idle = [layer for layer in network.layers if layer.name not in running]
         return Workload(network.name, network.source, layers, scenario=scenario, idle=idle)
+    for field, value in scenario.learning.said.items():
+        raise SpecError(
+            f"model {given.name}: {field} is {value}, expected none: GEMMs that are given are "
+            "what is run"
+        )
     if scenario != TRAINING:
         raise SpecError(
             f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "
