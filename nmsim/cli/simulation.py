@@ -7,6 +7,7 @@ import typer
 from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
+from nmsim.network.learning import Learning, Step
 from nmsim.result import totals
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
@@ -59,7 +60,11 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) ->
 
 
 def _asked(about: dict[str, Any]) -> str:
-    """The scenario of a run that does not train, and the tokens that were asked for."""
+    """The scenario of a run that does not train, its tokens, and what learns: as asked for."""
     said = [] if about["scenario"] == "train" else [about["scenario"]]
     said += [f"{name} {about[name]}" for name in ("tokens", "context") if about[name] is not None]
+    step = {name: about[name] for name in Step.__annotations__ if name != "early_stop"}
+    said += [
+        f"{name.replace('_', '-')} {value}" for name, value in Learning.of(**step).said.items()
+    ]
     return "".join(f", {one}" for one in said)

@@ -43,7 +43,7 @@ class LayerSpec(Spec):
     def running(self, runs: Runs) -> Self:
         """The layer in a step that runs so much of it."""
         found = self.model_copy()
-        found._runs = runs
+        found._runs = runs  # noqa: SLF001 (its own class)
         return found
 
     @property
