@@ -1,4 +1,4 @@
-"""A step of training as people run it: what learns, runs twice, carries adapters, in how many passes."""
+"""A step of training as it is run: what learns, runs twice, carries adapters, comes in passes."""
 
 import json
 import sys
@@ -78,7 +78,7 @@ STEPS = (
     {"learn": "embed"},
     {"learn": "head"},
     {"recompute": "h.*"},
-    {"recompute": "h.[02].*", "early_stop": False},
+    {"recompute": "h.[02].*", "reentrant": True},
     {"recompute": "*.up,*.down,*.attn"},
     {"recompute": "h.*", "learn": "h.1.*"},
     LORA,
@@ -110,7 +110,7 @@ def test_blocks_that_are_one_layer_run_what_they_do_one_by_one(step):
         ({**LORA, "learn": "head"}, (31, 26, 13)),
         # The last linear layer of a block is left out, unless something behind it keeps its output.
         ({"recompute": "h.*"}, (19 + 3 * 5, 19, 19)),
-        ({"recompute": "h.*", "early_stop": False}, (19 + 3 * 6, 19, 19)),
+        ({"recompute": "h.*", "reentrant": True}, (19 + 3 * 6, 19, 19)),
         ({"recompute": "h.0.*"}, (19 + 5, 19, 19)),
         # No gradient comes back to blocks before the first that learns.
         ({"recompute": "h.*", "learn": "h.2.*"}, (19 + 5, 7, 6)),
@@ -162,7 +162,7 @@ def test_micro_batches_are_as_many_macs_of_smaller_gemms():
         ({"learn": ""}, "learn is '', expected globs"),
         ({"recompute": "x"}, "recompute: 'x' matches no layer"),
         ({"recompute": "*.q"}, "no block has anything to compute again"),
-        ({"early_stop": False}, "early_stop is false, expected recompute beside it"),
+        ({"reentrant": True}, "reentrant is true, expected recompute beside it"),
         ({"adapters": "0:*.q"}, "adapters is '0:*.q', expected RANK:GLOB with a rank of 1 or more"),
         ({"adapters": "*.q"}, "expected RANK:GLOB"),
         ({"adapters": "4:x"}, "adapters: 'x' matches no layer"),
@@ -210,8 +210,8 @@ def path(tmp_path):
 
 def summed(path, recipe, **step):
     """Microseconds of a step beside its GEMMs, by role and by phase."""
-    point = Point(path, recipe=recipe, batch=4, hardware="a100-sxm4-80gb", fidelity="analytical",
-                  compare=False, elementwise=True, overrides={"masks": "always"}, **step)  # fmt: skip
+    run = {"hardware": "a100-sxm4-80gb", "fidelity": "analytical", "overrides": {"masks": "always"}}
+    point = Point(path, recipe=recipe, batch=4, compare=False, elementwise=True, **run, **step)
     table = list(rows(point))
     masks = {role: sum(row[f"mask_{role}_us"] for row in table) for role in ("weight", "gradient")}
     update = sum(row["elementwise_us"] for row in table if row["phase"] == "update")
@@ -268,7 +268,7 @@ def test_commands_and_experiments_take_them(path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     found = json.loads(capsys.readouterr().out)
-    step = {"adapters": ["4:*.q"], "recompute": ["h.*"], "micro_batches": 2, "early_stop": True}
+    step = {"adapters": ["4:*.q"], "recompute": ["h.*"], "micro_batches": 2, "reentrant": False}
     assert {name: found["manifest"][name] for name in step} == step
     updates = [row["layer"] for row in found["rows"] if row["phase"] == "update"]
     assert updates == ["h.*.q.lora_A", "h.*.q.lora_B"]

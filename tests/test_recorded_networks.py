@@ -102,7 +102,7 @@ STEPS = {
     "train-checkpoint": lambda network: {"recompute": BLOCKS[network]},
     "train-checkpoint-reentrant": lambda network: {
         "recompute": BLOCKS[network],
-        "early_stop": False,
+        "reentrant": True,
     },
     "train-frozen": lambda _: {"learn": ["layer4.*", "fc"]},
     "train-lora16-qv": lambda _: {"adapters": "16:*.q_proj,*.v_proj"},

@@ -36,26 +36,30 @@ def memory(
         "capacity_bytes": machine.capacity_bytes,
     }
     assumptions = ASSUMPTIONS if trains else INFERENCE
-    about = Weighed(
-        **origin("memory", command_line()),
-        model=str(step.model),
-        recipe=str(step.recipe),
-        pattern=str(step.pattern),
-        batch=step.samples,
-        scenario=step.scenario,
-        optimizer=step.optimizer if trains else None,
-        hardware=machine.name,
-        unfitted=machine.unfitted,
-        machine=machine.model_dump(mode="json"),
-        assumptions=list(assumptions),
-    ).document()
+    about = (
+        Weighed(
+            **origin("memory", command_line()),
+            model=str(step.model),
+            recipe=str(step.recipe),
+            pattern=str(step.pattern),
+            batch=step.samples,
+            scenario=step.scenario,
+            optimizer=step.optimizer if trains else None,
+            hardware=machine.name,
+            unfitted=machine.unfitted,
+            machine=machine.model_dump(mode="json"),
+            assumptions=list(assumptions),
+        ).document()
+        | step.asked.learning.said
+    )
     if form is _Format.JSON:
         layers = [asdict(layer) for layer in found.layers]
         write(json.dumps({"manifest": about, "rows": layers, "total": total | against}, indent=2))
         return
+    told = step.asked.learning.told
     title = (
         f"{step.model} on {machine.name}, recipe {step.recipe}, pattern {step.pattern}, "
-        f"batch {step.samples}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
+        f"batch {step.samples}{told}, {f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
     write(headline(title, about | against))
     show_tables([render_memory(total)])

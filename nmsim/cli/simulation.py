@@ -7,7 +7,6 @@ import typer
 from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
-from nmsim.network.learning import Learning, Step
 from nmsim.result import totals
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
@@ -30,12 +29,12 @@ def simulate(
     table = report.frame(steps(rows(point), "simulating"))
     if out is not None:
         report.write_report(out, table, about)
-    _print_result(table, about, form)
+    _print_result(table, about, point.asked.learning.told, form)
     if out is not None:
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) -> None:
+def _print_result(table: "pd.DataFrame", about: dict[str, Any], step: str, form: Output) -> None:
     sums = totals(report.records(table))
     sums["all"] |= {name: about[name] for name in ("memory_bytes", "capacity_bytes")}
     if form is Output.JSON:
@@ -45,7 +44,7 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) ->
     else:
         title = (
             f"{about['model']} on {report.on(about)}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}, "
+            f"pattern {about['pattern']}, batch {about['batch']}{_asked(about)}{step}, "
             f"{about['fidelity']} model, "
             f"tensors {about['tensors']}"
         )
@@ -60,11 +59,7 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) ->
 
 
 def _asked(about: dict[str, Any]) -> str:
-    """The scenario of a run that does not train, its tokens, and what learns: as asked for."""
+    """The scenario of a run that does not train, and the tokens that were asked for."""
     said = [] if about["scenario"] == "train" else [about["scenario"]]
     said += [f"{name} {about[name]}" for name in ("tokens", "context") if about[name] is not None]
-    step = {name: about[name] for name in Step.__annotations__ if name != "early_stop"}
-    said += [
-        f"{name.replace('_', '-')} {value}" for name, value in Learning.of(**step).said.items()
-    ]
     return "".join(f", {one}" for one in said)

@@ -180,7 +180,7 @@ class Network(Spec):
             ``implicit``, as libraries run convolutions, ``columns``, or by phase,
             ``backward=columns``.
         **step
-            ``learn``, ``recompute``, ``adapters``, ``micro_batches`` and ``early_stop``, as
+            ``learn``, ``recompute``, ``adapters``, ``micro_batches`` and ``reentrant``, as
             `nmsim.simulate` takes them.
 
         Raises

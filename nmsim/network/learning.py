@@ -49,7 +49,7 @@ class Step(TypedDict, total=False):
     recompute: str | Sequence[str]
     adapters: str | Sequence[str]
     micro_batches: int
-    early_stop: bool
+    reentrant: bool
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ class Learning:
         ``RANK:GLOB`` each.
     micro_batches
         Into which a step's samples are divided.
-    early_stop
-        A recomputation ends with what the way back reads last.
+    reentrant
+        Whole blocks are computed again; otherwise up to what the way back reads last.
     """
 
     learn: tuple[str, ...] = ()
     recompute: tuple[str, ...] = ()
     adapters: tuple[Adapters, ...] = ()
     micro_batches: int = 1
-    early_stop: bool = True
+    reentrant: bool = False
 
     @classmethod
     def of(
@@ -83,7 +83,7 @@ class Learning:
         recompute: str | Sequence[str] = (),
         adapters: str | Sequence[str] = (),
         micro_batches: int = 1,
-        early_stop: bool = True,
+        reentrant: bool = False,
     ) -> "Learning":
         """What is asked for, of globs in a list or with commas between them.
 
@@ -94,14 +94,14 @@ class Learning:
         """
         if type(micro_batches) is not int or micro_batches < 1:
             raise SpecError(f"micro_batches is {micro_batches!r}, expected an integer of 1 or more")
-        if not early_stop and not _listed(recompute):
-            raise SpecError("early_stop is false, expected recompute beside it")
+        if reentrant and not _listed(recompute):
+            raise SpecError("reentrant is true, expected recompute beside it")
         return cls(
             tuple(glob for text in _listed(learn) for glob in _split("learn", text)),
             tuple(glob for text in _listed(recompute) for glob in _split("recompute", text)),
             tuple(map(Adapters.parse, _listed(adapters))),
             micro_batches,
-            early_stop,
+            reentrant,
         )
 
     @property
@@ -119,6 +119,11 @@ class Learning:
             "micro_batches": str(self.micro_batches) if self.micro_batches > 1 else "",
         }
         return {name: value for name, value in found.items() if value}
+
+    @property
+    def told(self) -> str:
+        """What is asked for, behind a comma, for the first line of a result; "" if nothing is."""
+        return "".join(f", {name.replace('_', '-')} {one}" for name, one in self.said.items())
 
     def samples(self, batch: int) -> int:
         """Samples of a micro-batch.

@@ -123,7 +123,8 @@ def _runs(
         region = regions.get((_region(layer), place[1]), ())
         if layer.name in region:
             dropped += layer.name != region[0]
-            again += not (learning.early_stop and layer.name == region[-1] and _ends(layer))
+            ends = layer.name == region[-1] and _ends(layer)
+            again += learning.reentrant or not ends
     return Runs(
         blocks=layer.repeat,
         again=again,
@@ -197,11 +198,11 @@ def _regions(
         if any(any(states[layer.name, place[1]]) for layer in own)
     }
     if learning.recompute and not any(
-        len(own) > 1 or not (learning.early_stop and _ends(own[0])) for own in live.values()
+        len(own) > 1 or learning.reentrant or not _ends(own[0]) for own in live.values()
     ):
         raise SpecError(
             f"recompute is {','.join(learning.recompute)!r}: no block has anything to compute "
-            "again there (early_stop leaves out its last linear layer)"
+            "again there (reentrant alone has its last linear layer)"
         )
     return {place: tuple(layer.name for layer in own) for place, own in live.items()}
 

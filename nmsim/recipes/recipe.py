@@ -287,15 +287,8 @@ class Recipe(Spec):
         RecipeError
             that names the globs and some of the layers.
         """
-        known = list(layers)
-        names = [layer.name for layer in known]
+        names = [layer.name for layer in layers]
         fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
-        if not any(isinstance(layer, Bare) for layer in known):
-            fields |= {
-                f"operands[{n}].where.names": offer.where.names
-                for n, offer in enumerate(self.operands)
-                if offer.where is not None
-            }
         for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
             wanted = globs_of(globs)
             if wanted and not any(matches(globs, name) for name in names):

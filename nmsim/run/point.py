@@ -184,13 +184,13 @@ class Subject:
             metavar="GLOB[,GLOB]",
         ),
     ] = ()
-    early_stop: Annotated[
+    reentrant: Annotated[
         bool,
         Keyword(
-            "What is computed again ends with what the way back reads last, as torch's does: a "
-            "block's last linear layer is left out if nothing behind it keeps its output."
+            "Compute whole blocks again; else, as torch.utils.checkpoint without use_reentrant, "
+            "what the way back reads: not a last linear layer whose output nothing keeps."
         ),
-    ] = True
+    ] = False
     adapters: Annotated[
         Sequence[str],
         Keyword(
@@ -235,7 +235,7 @@ class Subject:
             "recompute": self.recompute,
             "adapters": self.adapters,
             "micro_batches": int(self.micro_batches),
-            "early_stop": self.early_stop,
+            "reentrant": self.reentrant,
         }
 
     @property
