@@ -245,20 +245,44 @@ def test_memory_of_what_learns(path):
     assert half["gradients"] == whole["gradients"]
 
 
-def test_memory_of_what_is_computed_again(path):
-    """A block keeps its input; while it is computed again, the other inputs of one block stand."""
+@pytest.mark.parametrize("step", [{}, LORA], ids=str)
+def test_memory_of_what_is_computed_again(path, step):
+    """A block keeps its input; while it is computed again, the other inputs of one block stand.
+
+    Those are none of layers whose weight is frozen.
+    """
     footprints = [
-        memory_footprint(path, hardware="ideal", batch=4, recompute=globs).dense
+        memory_footprint(path, hardware="ideal", batch=4, recompute=globs, **step).dense
         for globs in ((), "h.*")
     ]
     whole, again = ({one.layer: one for one in found} for found in footprints)
-    kept = {name for name, one in again.items() if one.activations}
-    assert kept == {"h.*.q", "head"}
-    assert again["h.*.q"].activations == whole["h.*.q"].activations
-    one_block = sum(
-        one.activations // BLOCKS for name, one in whole.items() if name not in (*kept, "embed")
-    )
-    assert again["h.*.up"].workspace == whole["h.*.up"].workspace + one_block
+    ends = {"embed", "h.*.q", "head"}
+    assert {name for name, one in again.items() if one.activations} <= ends
+    assert again["h.*.q"].activations == 2 * BLOCKS * 4 * TOKENS * WIDTH
+    one_block = sum(one.activations // BLOCKS for name, one in whole.items() if name not in ends)
+    assert again["h.*.up"].workspace == whole["h.*.up"].workspace + one_block > 0
+
+
+def test_what_is_packed_anew_is_a_weight_that_changes_once_a_step():
+    found = {
+        (g.layer, g.phase): (g.repeat, g.renewed)
+        for g in FOLDED.gemms(2, learn="*.q", micro_batches=2)
+    }
+    # Without its norm the first block's Q hands no gradient on.
+    assert found["h.*.q", "forward"] == (6, 3)
+    assert found["h.*.q", "backward"] == (4, 2)
+    assert found["h.*.q", "update"] == (6, 3)
+    assert found["h.*.o", "backward"] == (6, 0)
+
+
+def test_attention_in_one_kernel_is_launched_as_often_as_blocks_run_it():
+    step = {"learn": "model.layers.3[01].*", "recompute": "model.layers.31.*"}
+    run = {"hardware": "a100-sxm4-80gb", "fidelity": "analytical", "compare": False}
+    given = Point("llama-3-8b", batch=1, tokens=512, layers="*.self_attn", **run, **step)
+    assert [(row["phase"], row["repeat"]) for row in rows(given)] == [
+        ("forward", 32 + 1),
+        ("backward", 2),
+    ]
 
 
 def test_commands_and_experiments_take_them(path, monkeypatch, capsys):
@@ -287,3 +311,9 @@ def test_a_training_run_ends_with_the_network_that_is_used(path):
 
 def test_globs_are_a_list_or_one_text():
     assert Learning.of(learn="a, b") == Learning.of(learn=["a", "b"]) == Learning(("a", "b"))
+
+
+def test_adapters_of_a_shared_weight_are_weights_of_their_own():
+    """The head of GPT-2 has its table's weight; A and B beside it have theirs."""
+    found = memory_footprint("gpt2", hardware="ideal", batch=1, adapters="4:lm_head").total()
+    assert found["dense"]["gradients"] == 2 * 4 * (768 + 50257)

@@ -161,7 +161,7 @@ def _states(
         norm = layer.input == "norm" and any_matches(learning.learn, _norm_of(layer, block))
         live = beside.live if beside is not None else before or norm
         found[layer.name, block] = _State(learns, live)
-        before |= learns or norm
+        before |= learns
     return found
 
 
