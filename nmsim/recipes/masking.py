@@ -70,7 +70,8 @@ def sparse_gemms(
         for one in _lowered(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
-                yield _in_recipe(work, layer, recipe, left_dense=layer.name in left)
+                work = _in_recipe(work, layer, recipe, left_dense=layer.name in left)
+                yield replace(work, note="; ".join(filter(None, (work.note, _again(work, layer)))))
 
 
 @lru_cache(maxsize=1024)
@@ -91,6 +92,14 @@ def _in_recipe(
         return replace(work, note="left dense by the recipe" if offered else "")
     note = recipe.why_dense(layer, gemm.phase) or work.note
     return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
+
+
+def _again(work: SparseGemm, layer: Layer | Bare) -> str:
+    """How many of a GEMM's launches are the second forward of a step; "" of none."""
+    runs = None if isinstance(layer, Bare) else layer.runs
+    if runs is None or not runs.again or work.gemm.phase != "forward":
+        return ""
+    return f"{runs.passes * runs.again} of {work.gemm.repeat} launches on the way back, again"
 
 
 def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":

@@ -58,8 +58,9 @@ def as_run(
             yield from _told(_compared(products, attention), _MASKED)
         else:
             for phase, same in groupby(products, lambda work: work.gemm.phase):
-                often = replace(attention, repeat=next(same).gemm.repeat)
-                yield SparseGemm.dense(Gemm.fused(often, phase))
+                first = next(same)
+                often = replace(attention, repeat=first.gemm.repeat)
+                yield replace(SparseGemm.dense(Gemm.fused(often, phase)), note=first.note)
 
 
 _MASKED = "a kernel that fuses the products follows no mask"
