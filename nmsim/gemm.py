@@ -62,6 +62,10 @@ class Gemm:
         for the products of an attention. "": it is all of it.
     a_windows, b_windows
         How one copy of an operand is gathered from a tensor; None: it is not, or nobody knows.
+    renewed
+        How many of the repeats read a weight that another step changes and no other repeat of
+        this step reads; None: all. A frozen weight is none of them, nor is one of a micro-batch
+        behind the first.
     attention
         The attention that runs as one kernel in place of its GEMMs, of which this has the MACs
         (``fused``); None: it is a product of two operands.
@@ -90,6 +94,7 @@ class Gemm:
     a_windows: Windows | None = None
     b_windows: Windows | None = None
     attention: Attention | None = None
+    renewed: int | None = None
 
     @classmethod
     def fused(cls, attention: Attention, phase: Phase) -> "Gemm":
@@ -178,6 +183,11 @@ class Gemm:
         )
 
     @property
+    def fresh(self) -> int:
+        """How many of the repeats read a weight of their own that the last step changed."""
+        return self.repeat if self.renewed is None else self.renewed
+
+    @property
     def parts(self) -> int:
         """Of how many parts its layer's phase is, this one included."""
         return int(self.part.split("/")[1]) if self.part else 1
@@ -216,4 +226,6 @@ class Gemm:
         """The fields by name, windows as objects within, for a file of products of two operands."""
         fields = asdict(self)
         del fields["attention"]
+        if self.renewed is None:
+            del fields["renewed"]
         return fields

@@ -174,7 +174,7 @@ def test_the_part_must_fall_and_the_cycles_too(monkeypatch):
 
 def test_what_the_dense_run_gains_as_much_is_not_the_last_word():
     """Other sides of an array speed the dense run up too; selectors do not."""
-    (one,) = explain(point(hardware="tpu-v3-core", layers="conv1"))
+    (one,) = explain(point(hardware="tpu-v3-core", layers="conv1", recipe="sr-ste"))
     ragged, misfit = one.losses
     assert ragged.advice.speedup == pytest.approx(1)
     assert (misfit.name, "native" in misfit.advice.options) == ("misfit", True)
@@ -188,6 +188,7 @@ def test_masks_that_cost_time_are_left_away():
         layers="conv1",
         batch=32,
         library="xformers-cutlass",
+        recipe="sr-ste",
         overrides={"masks": "always"},
     )
     (one,) = explain(given)
@@ -334,7 +335,7 @@ def test_a_mistake_is_one_line(run, arguments, says):
 
 def test_a_loss_that_nothing_mends_is_said(run):
     text = shown(run, "resnet18", "--batch", 2, "--layer", "conv1", "--phase", "forward",
-                 "--hardware", "sparseloop-stc", "--recipe", "asp")  # fmt: skip
+                 "--hardware", "sparseloop-stc", "--recipe", "sr-ste")  # fmt: skip
     assert "largest loss: empty slots" in text
     assert "changes that were tried takes away half of it; the nearest:" in text
     assert "change: --" not in text

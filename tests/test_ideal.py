@@ -65,6 +65,14 @@ def spent(layer, batch, phases):
     return counted
 
 
+def passed_over(layer):
+    """Whether NVIDIA's apex prunes no weight of a layer: sort and sizes, as its code has them."""
+    if layer.type not in ("linear", "conv"):
+        return True
+    first, *_, second = layer.shape("weight", 1)
+    return first % 8 != 0 or second % 16 != 0
+
+
 def experts(layer, batch, phases):
     """Of experts, whose rows no mask is made for."""
     o, i = layer.out_features, layer.in_features
@@ -91,7 +99,10 @@ def ran(model, recipe, batch):
 @pytest.mark.parametrize("recipe", list(GAINS))
 @pytest.mark.parametrize("model", list(MODELS))
 def test_a_network_gains_what_its_layers_allow(model, recipe):
-    layers = [spent(layer, 3, GAINS[recipe]) for layer in load_model(model).layers]
+    layers = [
+        spent(layer, 3, set() if recipe == "asp" and passed_over(layer) else GAINS[recipe])
+        for layer in load_model(model).layers
+    ]
     for phase, found in ran(model, recipe, 3).items():
         assert found == tuple(sum(own[phase][i] for own in layers) for i in (0, 1)), phase
 

@@ -194,12 +194,12 @@ def test_bits_are_made_only_where_the_hardware_depends_on_them(monkeypatch):
     machine = load_hardware("systolic-128x128-2to4")
     covered = [Pattern.parse(p) for p in ("2:4", "1:4", "2:8")]
     for pattern in covered:
-        chosen = replace(setting(load_recipe("asp")), pattern=pattern)
+        chosen = replace(setting(load_recipe("sr-ste")), pattern=pattern)
         for work in sparse_gemms(load_model("resnet18").layers, chosen):
             machines.simulate(machine, work)
             assert work.macs_useful <= work.gemm.macs
     assert drawn == []
-    for work in sparse_gemms(network().layers, setting(load_recipe("asp"), "4:8")):
+    for work in sparse_gemms(network().layers, setting(load_recipe("sr-ste"), "4:8")):
         machines.simulate(machine, work)
     assert set(drawn) == {(layer["name"], "weight") for layer in LAYERS}
 

@@ -514,7 +514,7 @@ def forward(model, pattern, *, free):
     rows = nmsim.simulate(
         model,
         hardware=load_hardware("vegeta-like-32x16", **(FREE if free else {})),
-        recipe="asp",
+        recipe="sr-ste",
         pattern=pattern,
         batch=1,
         phases=("forward",),

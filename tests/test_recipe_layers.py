@@ -376,3 +376,87 @@ def test_a_library_of_sparse_kernels_alone_serves_no_format():
     sparse = tuple(library for library in whole.libraries if library.sparse)
     assert any("int8" in library.dtypes or not library.dtypes for library in sparse)
     assert in_format(whole.model_copy(update={"libraries": sparse}), "int8").name == whole.dtype
+
+
+# ---- rules by which tools choose layers
+
+
+def told(model, recipe, phase="forward", **fields):
+    """Layers with a mask, and the notes of the others, of a network's phase."""
+    works = list(Point(model, recipe=recipe, phases=(phase,), batch=1, **fields).sparse_gemms())
+    masked = {w.gemm.layer for w in works if not (w.a.is_dense and w.b.is_dense)}
+    return masked, {w.gemm.layer: w.note for w in works if w.gemm.layer not in masked}
+
+
+def test_apex_passes_over_a_stem_of_three_channels_and_so_promises_less_than_two():
+    masked, dense = told("resnet50", "asp")
+    assert len(masked) == 53
+    why = "left dense by the recipe: inputs of a group: 3, expected a multiple of 16"
+    assert dense == {"conv1": why}
+    point = Point("resnet50", recipe="asp", hardware="ideal", batch=1, phases=("forward",))
+    found = list(rows(point))
+    dense, useful = (sum(row[name] for row in found) for name in ("macs_dense", "macs_useful"))
+    assert round(dense / useful, 3) == 1.944
+
+
+def test_apex_passes_over_depthwise_transposed_and_odd_layers():
+    _, mobile = told("mobilenet-v2", "asp")
+    assert "inputs of a group: 1, expected a multiple of 16" in mobile["features.2.conv.1.0"]
+    _, unet = told("unet", "asp")
+    assert unet["up.0.upconv"] == (
+        "left dense by the recipe: of linear, conv alone, not of conv_transposed"
+    )
+    masked, words = told("gpt2", "asp")
+    assert words["lm_head"] == "left dense by the recipe: outputs: 50257, expected a multiple of 8"
+    assert "transformer.h.*.mlp.c_fc" in masked
+    assert "lm_head" in told("llama-3-8b", "asp")[0]
+
+
+def test_one_shot_pruning_of_language_models_leaves_what_is_in_no_block():
+    for recipe in ("sparsegpt", "wanda"):
+        masked, dense = told("llama-3-8b", recipe)
+        assert len(masked) == 7
+        assert dense["lm_head"] == "left dense by the recipe: of layers in blocks alone"
+        assert told("llama-3-8b", recipe, "backward")[0] == set()
+
+
+def test_sparse_training_tools_prune_mlps_by_one_mask_in_both_directions():
+    for recipe in ("torchao", "xformers"):
+        for phase in ("forward", "backward"):
+            masked, dense = told("vit-b16", recipe, phase)
+            assert masked == {f"encoder.layers.encoder_layer_*.mlp.{number}" for number in (0, 3)}
+            why = "left dense by the recipe: its rule does not name this layer"
+            assert dense["heads.head"] == why
+        assert told("vit-b16", recipe, "update")[0] == set()
+    for phase in ("forward", "update"):
+        masked, _ = told("vit-b16", "torchao-activations", phase)
+        assert masked == {"encoder.layers.encoder_layer_*.mlp.3"}
+
+
+RULED = [name for name in RECIPES if any(one.where for one in load_recipe(name).operands)]
+
+
+@pytest.mark.parametrize("name", [name for name in RULED if name != "torchao-activations"])
+def test_gemms_that_are_given_are_pruned_as_asked(name):
+    (work,) = Point([Gemm(12, 20, 28)], recipe=name).sparse_gemms()
+    assert {str(work.a.pattern), str(work.b.pattern)} == {"dense", "2:4"}
+
+
+def test_offers_that_a_rule_passes_over_are_as_if_they_were_not_there():
+    where = {"types": ["linear"], "but": ["*.out*"], "inputs": 64}
+    both = recipe(offer(pattern="1:4", where=where), offer(pattern="2:4"))
+    found = {
+        w.gemm.layer.rsplit("_*.")[-1]: str(w.b.pattern)
+        for w in Point("vit-b16", recipe=both, phases=("forward",), batch=1).sparse_gemms()
+    }
+    assert (found["conv_proj"], found["mlp.0"]) == ("2:4", "1:4")
+    assert found["self_attention.out_proj"] == "2:4"
+
+
+def test_memory_knows_that_a_rule_passes_a_layer_over():
+    kept = {
+        one.layer: one
+        for one in memory_footprint("resnet50", recipe="asp", batch=1, hardware="ideal").layers
+    }
+    assert (kept["conv1"].metadata, kept["conv1"].masks) == (0, 0)
+    assert kept["layer1.0.conv1"].masks == 64 * 64 / 8

@@ -96,28 +96,40 @@ def sizes_of(row):
     return {"context": int(whole.partition("+")[0])}
 
 
+BLOCKS = {"llama-3-8b": "model.layers.*", "bert-base": "encoder.layer.*"}
+
+STEPS = {
+    "train-checkpoint": lambda network: {"recompute": BLOCKS[network]},
+    "train-checkpoint-reentrant": lambda network: {
+        "recompute": BLOCKS[network],
+        "reentrant": True,
+    },
+    "train-frozen": lambda _: {"learn": ["layer4.*", "fc"]},
+    "train-lora16-qv": lambda _: {"adapters": "16:*.q_proj,*.v_proj"},
+    "train-2x4": lambda _: {"micro_batches": 2},
+}
+"""What is said of a step that is more than one forward and backward of all layers."""
+
+
 @pytest.mark.parametrize(("network", "scenario"), list(RECORDED))
 def test_a_network_multiplies_what_its_implementation_does(network, scenario):
     first = RECORDED[network, scenario][0]
     model = load_model(network)
     layers = {layer.name: layer for layer in model.declared}
+    step = STEPS.get(scenario, lambda _: {})(network)
+    batch = int(first["batch"]) * step.get("micro_batches", 1)
+    asked = "train" if scenario in STEPS else scenario
     found = Counter()
-    for gemm in model.gemms(int(first["batch"]), scenario, **sizes_of(first), lowering="columns"):
+    for gemm in model.gemms(batch, asked, **sizes_of(first), lowering="columns", **step):
         found[with_keys_of_its_own(gemm, layers)] += gemm.repeat
     assert found == recorded(network, scenario)
 
 
-@pytest.mark.parametrize("network", list(PARAMETERS))
-def test_a_network_has_the_parameters_of_its_implementation(network):
-    model = load_model(network)
-    elsewhere = sum(part.count for part in model.published.elsewhere)
-    assert model.weights + elsewhere == int(PARAMETERS[network]["parameters"])
-
-
-@pytest.mark.parametrize(
-    "network", [name for name, row in PARAMETERS.items() if row["gmac_forward_one_sample"]]
-)
-def test_one_samples_forward_has_the_macs_that_were_recorded(network):
-    sizes = sizes_of(RECORDED[network, "infer"][0])
-    macs = sum(gemm.macs for gemm in load_model(network).gemms(1, "infer", **sizes))
-    assert round(macs / 1e9, 6) == float(PARAMETERS[network]["gmac_forward_one_sample"])
+def test_adapters_of_rank_16_leave_128_small_updates_of_225_large_ones():
+    model = load_model("llama-3-8b")
+    whole, low = (
+        [g for g in model.gemms(1, **step) if g.phase == "update"]
+        for step in ({}, {"adapters": "16:*.q_proj,*.v_proj"})
+    )
+    assert [sum(g.repeat for g in gemms) for gemms in (whole, low)] == [225, 128]
+    assert all(16 in (g.m, g.n) for g in low)

@@ -143,7 +143,7 @@ def test_repeated_blocks_keep_masks_each_and_share_a_workspace(tmp_path):
 
 
 def test_data_needs_no_gradient_and_no_backward_weights():
-    found = memory_footprint("resnet18", recipe="asp", hardware="ideal", batch=3)
+    found = memory_footprint("resnet18", recipe="sr-ste", hardware="ideal", batch=3)
     first = found.layers[0]
     # 147 elements a row: 36 groups keep 72, the last three keep two.
     assert first.weights == 64 * 74 * 2

@@ -267,7 +267,7 @@ def test_bytes_of_a_convolution_by_hand():
     """ResNet-18's first layer: pixels behind columns, compressed weights, metadata, results."""
     (work,) = sparse_gemms(
         load_model("resnet18").layers[:1],
-        Setting(load_recipe("asp"), Pattern(2, 4), Synthetic()),
+        Setting(load_recipe("sr-ste"), Pattern(2, 4), Synthetic()),
         phases=["forward"],
     )
     run = machines.simulate(TWO_FOUR, work)

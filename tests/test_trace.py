@@ -53,7 +53,7 @@ def record(folder, **settings):
 
 @pytest.fixture(scope="module")
 def recorded(folder):
-    return record(folder, recipe="asp").read_bytes()
+    return record(folder, recipe="sr-ste").read_bytes()
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def simulate_all(path):
     ("recipe", "pattern", "hardware"),
     [
         ("dense", "2:4", "systolic-16x16"),
-        ("asp", "2:4", "systolic-128x128-2to4"),
-        ("asp", "4:8", "systolic-128x128-2to4"),
+        ("sr-ste", "2:4", "systolic-128x128-2to4"),
+        ("sr-ste", "4:8", "systolic-128x128-2to4"),
         ("own", "2:4", "systolic-128x128-2to4"),
         ("own", "3:8", "systolic-128x128-flexible"),
     ],
@@ -111,14 +111,14 @@ def test_a_trace_gives_the_rows_of_the_direct_run(folder, recipe, pattern, hardw
 
 
 def test_a_trace_can_be_read_in_part(folder):
-    path = record(folder, recipe="asp")
+    path = record(folder, recipe="sr-ste")
     part = nmsim.simulate(path, layers="he*", phases=["update", "forward"])
     assert part[["layer", "phase"]].values.tolist() == [["head", "forward"], ["head", "update"]]
 
 
 def test_a_trace_opens_in_any_reader_and_holds_the_bits(folder):
-    path = record(folder, recipe="asp")
-    gemms = list(Point(folder / "model.yaml", recipe="asp").sparse_gemms())
+    path = record(folder, recipe="sr-ste")
+    gemms = list(Point(folder / "model.yaml", recipe="sr-ste").sparse_gemms())
     with safe_open(path, framework="numpy") as file:
         document = json.loads(file.metadata()["nmsim"])
         assert len(document["gemms"]) == len(gemms)
@@ -250,7 +250,7 @@ def test_an_interrupted_recording_leaves_the_old_trace(folder, tmp_path):
     path.write_bytes(b"old")
 
     def interrupted():
-        yield from Point(folder / "model.yaml", recipe="asp", layers="head").sparse_gemms()
+        yield from Point(folder / "model.yaml", recipe="sr-ste", layers="head").sparse_gemms()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

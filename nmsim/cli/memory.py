@@ -41,27 +41,31 @@ def memory(
         "capacity_bytes": machine.capacity_bytes,
     }
     assumptions = ASSUMPTIONS if trains else INFERENCE
-    about = Weighed(
-        **origin("memory", command_line()),
-        model=str(step.model),
-        recipe=str(step.recipe),
-        pattern=str(step.pattern),
-        batch=step.samples,
-        scenario=step.scenario,
-        tp=int(step.tp),
-        optimizer=step.optimizer if trains else None,
-        hardware=machine.name,
-        unfitted=machine.unfitted,
-        machine=machine.model_dump(mode="json"),
-        assumptions=list(assumptions),
-    ).document()
+    about = (
+        Weighed(
+            **origin("memory", command_line()),
+            model=str(step.model),
+            recipe=str(step.recipe),
+            pattern=str(step.pattern),
+            batch=step.samples,
+            scenario=step.scenario,
+            tp=int(step.tp),
+            optimizer=step.optimizer if trains else None,
+            hardware=machine.name,
+            unfitted=machine.unfitted,
+            machine=machine.model_dump(mode="json"),
+            assumptions=list(assumptions),
+        ).document()
+        | step.asked.learning.said
+    )
     if form is _Format.JSON:
         layers = [asdict(layer) for layer in found.layers]
         write(json.dumps({"manifest": about, "rows": layers, "total": total | against}, indent=2))
         return
+    told = step.asked.learning.told
     title = (
         f"{step.model} on {_machines(step.tp)}{machine.name}, recipe {step.recipe}, "
-        f"pattern {step.pattern}, batch {step.samples}, "
+        f"pattern {step.pattern}, batch {step.samples}{told}, "
         f"{f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
     write(headline(title, about | against))

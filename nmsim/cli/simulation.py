@@ -29,12 +29,12 @@ def simulate(
     table = report.frame(steps(rows(point), "simulating"))
     if out is not None:
         report.write_report(out, table, about)
-    _print_result(table, about, form)
+    _print_result(table, about, point.asked.learning.told, form)
     if out is not None:
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) -> None:
+def _print_result(table: "pd.DataFrame", about: dict[str, Any], step: str, form: Output) -> None:
     rows = report.records(table)
     totals = sums(rows, about)
     if form is Output.JSON:
@@ -43,7 +43,7 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) ->
         write(report.to_csv(table))
     else:
         title = (
-            f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}, "
+            f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}{step}, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
         write(report.headline(f"{answer(rows, about)}\n{title}", about))

@@ -45,7 +45,8 @@ def train(
         about = run["manifest"]
         title = (
             f"{about['model']} on {on(about)}, recipe {about['recipe']}, "
-            f"pattern {about['pattern']}, batch {job.samples}, {wanted:,} steps, "
+            f"pattern {about['pattern']}, batch {job.samples}{job.asked.learning.told}, "
+            f"{wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
         write(headline(title, about))

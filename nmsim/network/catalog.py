@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, Unpack
 
 from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import NmsimError, SpecError
 from nmsim.files import once_per_content
 from nmsim.gemm import Gemm
-from nmsim.network.layer import Embedding, Layer
-from nmsim.network.layers.layer_fields import WeightedSpec
+from nmsim.network.layer import Embedding, Layer, lowered
+from nmsim.network.layers.layer_fields import WeightedSpec, checked_batch
+from nmsim.network.learning import Learning, Step
 from nmsim.network.lowering import Lowering
 from nmsim.network.parallel import SPLITS, Split, fits, shared
+from nmsim.network.running import running, with_adapters
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar, read_text
@@ -87,6 +89,17 @@ class Network(Spec):
         return self
 
     @model_validator(mode="after")
+    def _inputs_are_shared_with_layers_before(self) -> Self:
+        seen: list[str] = []
+        for layer in self.declared:
+            if layer.beside and layer.beside not in seen:
+                raise ValueError(
+                    f"layer {layer.name!r}: {unknown_name('beside', layer.beside, seen)}"
+                )
+            seen.append(layer.name)
+        return self
+
+    @model_validator(mode="after")
     def _shared_weights_fit(self) -> Self:
         layers = {layer.name: layer for layer in self.declared}
         for layer in self.declared:
@@ -145,7 +158,12 @@ class Network(Spec):
             )
         reading = self.sequence.reading(scenario) if self.sequence else Reading()
         found = (_at(layer, reading) for layer in self.declared)
-        return tuple(layer for layer in found if layer is not None)
+        layers = tuple(layer for layer in found if layer is not None)
+        if scenario.learning.plain:
+            return layers
+        if not scenario.trains:
+            return with_adapters(layers, scenario.learning)
+        return running(layers, scenario.learning)
 
     def shared(self, layers: Iterable[Layer], machines: int) -> tuple[Layer, ...]:
         """Layers of the network as each of so many machines has them (``network.parallel``).
@@ -170,6 +188,7 @@ class Network(Spec):
         tokens: int | None = None,
         context: int | None = None,
         lowering: str | Lowering = "implicit",
+        **step: Unpack[Step],
     ) -> list[Gemm]:
         """The GEMMs of a step: forward, backward and update of every layer, or forward alone.
 
@@ -188,6 +207,9 @@ class Network(Spec):
         lowering
             ``implicit``, as libraries run convolutions, ``columns``, or by phase,
             ``backward=columns``.
+        **step
+            ``learn``, ``recompute``, ``adapters``, ``micro_batches`` and ``reentrant``, as
+            `nmsim.simulate` takes them.
 
         Raises
         ------
@@ -195,9 +217,11 @@ class Network(Spec):
             if batch is below 1, the network has no such scenario or no tokens, or a lowering does
             not exist.
         """
-        asked, how = Scenario(scenario, tokens, context), Lowering.parse(lowering)
-        lowered = (one for layer in self.at(asked) for one in layer.lower(batch, how))
-        return [one.gemm for one in lowered if one.gemm.phase in asked.phases]
+        learning, how = Learning.of(**step), Lowering.parse(lowering)
+        asked = Scenario(scenario, tokens, context, learning)
+        samples = learning.samples(checked_batch(batch))
+        found = (one for layer in self.at(asked) for one in lowered(layer, samples, how))
+        return [one.gemm for one in found if one.gemm.phase in asked.phases]
 
 
 def _at(layer: Layer, reading: Reading) -> Layer | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from nmsim.gemm import Gemm, Phase
+from nmsim.network.blocks import Runs
 from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.layers.conv_transposed import ConvTransposed
 from nmsim.network.layers.convolution import Conv
@@ -26,6 +27,7 @@ __all__ = [
     "Layer",
     "Linear",
     "Matmul",
+    "lowered",
 ]
 
 
@@ -37,6 +39,11 @@ class Linear(WeightedSpec):
     out_features: Positive
     tokens: Rows | None = Field(
         None, description="rows per sample; default: the network's sequence, 1 where it has none"
+    )
+    kept: bool = Field(
+        False,
+        description="what stands behind it in its block keeps its output for the way back, such as "
+        "dropout or a norm: a block that is computed again does not stop before it",
     )
     batched: bool = Field(True, description="rows of every sample; false: of a step, once")
 
@@ -207,3 +214,23 @@ class Bare:
         a, b = OPERANDS[g.phase]
         operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
         return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)
+
+
+def lowered(layer: Layer | Bare, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:
+    """The GEMMs of a step, each launched as often as the step runs it; of a micro-batch's samples.
+
+    Parameters
+    ----------
+    batch
+        Samples of a micro-batch.
+    """
+    found, runs = layer.lower(batch, lowering), None if isinstance(layer, Bare) else layer.runs
+    if runs is None:
+        return found
+    return [_launched(one, runs) for one in found if runs.launches(one.gemm.phase)]
+
+
+def _launched(one: Lowered, runs: Runs) -> Lowered:
+    gemm, phase = one.gemm, one.gemm.phase
+    often = replace(gemm, repeat=runs.launches(phase), renewed=runs.fresh(phase))
+    return replace(one, gemm=often)

@@ -26,6 +26,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES, Phase
+from nmsim.network.learning import WHOLE, Learning
 from nmsim.registry import unknown_name
 from nmsim.spec import Spec
 
@@ -92,16 +93,20 @@ class Scenario:
         the network says.
     context
         Tokens that were read before, when decoding. None: as the network says.
+    learning
+        What learns in a step, and how the step is run; adapters in any scenario.
 
     Raises
     ------
     UnknownName, SpecError
-        for a name that does not exist, or a context where nothing is decoded.
+        for a name that does not exist, a context where nothing is decoded, or what is said of a
+        training step where there is none.
     """
 
     name: str = "train"
     tokens: int | None = None
     context: int | None = None
+    learning: Learning = WHOLE
 
     def __post_init__(self) -> None:
         if self.name not in SCENARIOS:
@@ -114,6 +119,10 @@ class Scenario:
                 raise SpecError(f"{field} is {value}, expected {most} at most")
         if self.context is not None and self.name != "decode":
             raise SpecError(f"context is {self.context}, expected none in scenario {self.name}")
+        said = {} if self.trains else self.learning.said
+        said.pop("adapters", None)
+        for field, value in said.items():
+            raise SpecError(f"{field} is {value}, expected none in scenario {self.name}")
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -19,7 +19,7 @@ from nmsim.errors import RecipeError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.network.im2col import column_bits, column_values, tap_bits
-from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
+from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer, lowered
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
@@ -64,31 +64,42 @@ def sparse_gemms(
     for layer in whole:
         if not fnmatchcase(layer.name, names):
             continue
-        offers = () if layer.name in left else recipe.operands
+        own = recipe.on(layer)
+        offers = () if layer.name in left else own.operands
         makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
-        for lowered in _lowered(layer, setting.batch, setting.lowering):
-            if wanted is None or lowered.gemm.phase in wanted:
-                work = _masked(lowered, makers, recipe)
-                yield _in_recipe(work, recipe, left_dense=layer.name in left)
+        for one in _lowered(layer, setting.batch, setting.lowering):
+            if wanted is None or one.gemm.phase in wanted:
+                work = _masked(one, makers, own)
+                work = _in_recipe(work, layer, recipe, left_dense=layer.name in left)
+                yield replace(work, note="; ".join(filter(None, (work.note, _again(work, layer)))))
 
 
 @lru_cache(maxsize=1024)
 def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
     """A layer's GEMMs, made once for a run's rows and for its memory."""
-    return tuple(layer.lower(batch, lowering))
+    return tuple(lowered(layer, batch, lowering))
 
 
-def _in_recipe(work: SparseGemm, recipe: Recipe, *, left_dense: bool) -> SparseGemm:
+def _in_recipe(
+    work: SparseGemm, layer: Layer | Bare, recipe: Recipe, *, left_dense: bool
+) -> SparseGemm:
     """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
     gemm = work.gemm
     if gemm.of_activations:
         return work
-    offers = [offer for offer in recipe.operands if gemm.phase in offer.phases]
     if left_dense:
-        return replace(work, note="left dense by the recipe" if offers else "")
-    unnamed = offers and not any(offer.names(gemm.layer) for offer in offers)
-    note = "the recipe names no operand of this layer" if unnamed else work.note
+        offered = any(gemm.phase in offer.phases for offer in recipe.operands)
+        return replace(work, note="left dense by the recipe" if offered else "")
+    note = recipe.why_dense(layer, gemm.phase) or work.note
     return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
+
+
+def _again(work: SparseGemm, layer: Layer | Bare) -> str:
+    """How many of a GEMM's launches are the second forward of a step; "" of none."""
+    runs = None if isinstance(layer, Bare) else layer.runs
+    if runs is None or not runs.again or work.gemm.phase != "forward":
+        return ""
+    return f"{runs.passes * runs.again} of {work.gemm.repeat} launches on the way back, again"
 
 
 def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":

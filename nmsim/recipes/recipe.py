@@ -10,7 +10,6 @@ Anything else is refused when the mask is made, unless the recipe says ``allow_u
 """
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,12 +25,12 @@ from nmsim.network.operand import ATTENTION_OPERANDS, ATTENTION_ROLES, OPERANDS,
 from nmsim.pattern import Pattern, PatternField
 from nmsim.pruning import PRUNERS
 from nmsim.recipes.schedules import Schedule, State, schedule
+from nmsim.recipes.where import Globs, Where, globs_of, matches
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec
 
 __all__ = ["RECIPES", "LeaveDense", "Offer", "Plan", "Recipe", "load_recipe"]
 
-Globs = str | tuple[str, ...]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _TRANSPOSED = {
@@ -61,6 +60,11 @@ class Offer(Spec):
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
     layers: Globs = Field(
         "*", description="glob or globs over layer names; of several offers the first that matches"
+    )
+    where: Where | None = Field(
+        None,
+        description="the rule by which a tool chooses layers of a network, beside their names; of "
+        "GEMMs that are given all are chosen",
     )
     relu: bool = Field(False, description="set negative activations to zero before pruning")
     refresh: Annotated[int, Field(ge=1)] = Field(
@@ -92,7 +96,7 @@ class Offer(Spec):
         for name in self.options:
             if name not in pruner.options:
                 raise ValueError(str(unknown_name("option", name, pruner.options)))
-        if not _globs(self.layers):
+        if not globs_of(self.layers):
             raise ValueError("layers: expected a glob, found none")
         if len(set(self.phases)) < len(self.phases):
             raise ValueError(f"phases: expected each once, found {', '.join(self.phases)}")
@@ -125,12 +129,17 @@ class Offer(Spec):
 
     def names(self, layer: str) -> bool:
         """Whether one of the globs matches a layer's name."""
-        return _matches(self.layers, layer)
+        return matches(self.layers, layer)
+
+    def why_not(self, layer: Layer | Bare) -> str:
+        """Why the rule passes a layer over; "" if it does not, or there is none."""
+        return self.where.why_not(layer) if self.where else ""
 
     def precludes(self, later: "Offer") -> bool:
         """Whether a later offer of the same role and phase can never be the first to match."""
-        own = _globs(self.layers)
-        return "*" in own or set(_globs(later.layers)) <= set(own)
+        own = globs_of(self.layers)
+        covers = "*" in own or set(globs_of(later.layers)) <= set(own)
+        return covers and self.where is None
 
 
 class LeaveDense(Spec):
@@ -151,7 +160,7 @@ class LeaveDense(Spec):
         ends = [*weighted[: int(self.first)], *weighted[len(weighted) - int(self.last) :]]
         return frozenset(
             {layer.name for layer in ends if layer.repeat == 1}
-            | {layer.name for layer in found if _matches(self.layers, layer.name)}
+            | {layer.name for layer in found if matches(self.layers, layer.name)}
         )
 
 
@@ -254,6 +263,22 @@ class Recipe(Spec):
         )
         return next(found, None)
 
+    def on(self, layer: Layer | Bare) -> Self:
+        """The recipe as one layer meets it: without the offers whose rule passes the layer over."""
+        if not any(offer.where for offer in self.operands):
+            return self
+        taken = tuple(offer for offer in self.operands if not offer.why_not(layer))
+        return self.model_copy(update={"operands": taken})
+
+    def why_dense(self, layer: Layer | Bare, phase: Phase) -> str:
+        """Why a phase of a layer has no mask that the recipe offers there; "" if it has one."""
+        offers = [offer for offer in self.operands if phase in offer.phases]
+        named = [offer for offer in offers if offer.names(layer.name)]
+        if offers and not named:
+            return "the recipe names no operand of this layer"
+        reasons = [offer.why_not(layer) for offer in named]
+        return f"left dense by the recipe: {reasons[0]}" if reasons and all(reasons) else ""
+
     def check_names(self, layers: Iterable[Layer | Bare]) -> None:
         """Refuse globs that match none of a workload's layers: their masks would prune nothing.
 
@@ -265,8 +290,8 @@ class Recipe(Spec):
         names = [layer.name for layer in layers]
         fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
         for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
-            wanted = _globs(globs)
-            if wanted and not any(_matches(globs, name) for name in names):
+            wanted = globs_of(globs)
+            if wanted and not any(matches(globs, name) for name in names):
                 raise RecipeError(
                     f"recipe {self.name!r}, {field}: {', '.join(wanted)} matches no layer "
                     f"(they are {', '.join(names[:3])}{', ...' * (len(names) > 3)})"
@@ -275,14 +300,6 @@ class Recipe(Spec):
 
 RECIPES: Catalog[Recipe] = Catalog("recipe", Path(__file__).parent, Recipe)
 """The recipes that ship with nmsim."""
-
-
-def _globs(layers: Globs) -> tuple[str, ...]:
-    return (layers,) if isinstance(layers, str) else layers
-
-
-def _matches(layers: Globs, name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in _globs(layers))
 
 
 def load_recipe(name: str | Path | Recipe) -> Recipe:

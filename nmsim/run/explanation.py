@@ -294,9 +294,11 @@ def _steps(run: _Run, share: float, promised: int) -> tuple[Step, ...]:
 def _masks_us(point: Point, run: _Run) -> float | None:
     if load_workload(point.model).trace:
         return None
-    ran = _ran(run.machine, run.work.number_format)
+    ran, gemm = _ran(run.machine, run.work.number_format), run.work.gemm
     frozen = not point.asked.trains
-    return float(mask_columns(ran, point.setting.recipe, run.work, frozen=frozen)["mask_us"])
+    layer = next(one for one in point.workload.layers if one.name == gemm.layer)
+    columns = mask_columns(ran, point.setting.recipe.on(layer), run.work, frozen=frozen)
+    return float(columns["mask_us"])
 
 
 # ---- losses, and what mends them

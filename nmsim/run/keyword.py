@@ -75,7 +75,7 @@ class Declared(NamedTuple):
     @property
     def option(self) -> str:
         """What the command line calls it, and a message one of its values: "phase" of phases."""
-        return self.keyword.option or self.name
+        return self.keyword.option or self.name.replace("_", "-")
 
 
 @lru_cache

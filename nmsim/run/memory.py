@@ -105,4 +105,4 @@ def _asked(subject: Subject, optimizer: str = "momentum") -> Asked:
 
 def _setting(subject: Subject, recipe: Recipe) -> Setting:
     pattern = Pattern.parse(subject.pattern)
-    return Setting(recipe, pattern, Synthetic(), subject.samples, lowering=subject.layout)
+    return Setting(recipe, pattern, Synthetic(), subject.at_once, lowering=subject.layout)

@@ -25,6 +25,7 @@ from nmsim.machines import (
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import AttentionLayer, Bare
+from nmsim.network.learning import Learning, Step
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
@@ -175,10 +176,55 @@ class Subject:
         ),
     ] = None
 
+    learn: Annotated[
+        Sequence[str],
+        Keyword(
+            "Layers that learn, by globs over names with the number of a block; others are frozen "
+            "and have no update, those before the first that learns no backward. None: all.",
+            also="or one text",
+            metavar="GLOB[,GLOB]",
+        ),
+    ] = ()
+    recompute: Annotated[
+        Sequence[str],
+        Keyword(
+            "Layers whose forward is computed again on the way back (activation checkpointing), "
+            "by globs; those of one block together.",
+            also="or one text",
+            metavar="GLOB[,GLOB]",
+        ),
+    ] = ()
+    reentrant: Annotated[
+        bool,
+        Keyword(
+            "Compute whole blocks again; else, as torch.utils.checkpoint without use_reentrant, "
+            "what the way back reads: not a last linear layer whose output nothing keeps."
+        ),
+    ] = False
+    adapters: Annotated[
+        Sequence[str],
+        Keyword(
+            "Adapters of a rank beside linear layers (LoRA), whose own weights are frozen; all "
+            "else is, too, unless --learn names it.",
+            also="or one text",
+            metavar="RANK:GLOB[,GLOB]",
+        ),
+    ] = ()
+    micro_batches: Annotated[
+        int,
+        Keyword(
+            "Into so many passes a step's samples are divided; gradients add up, the optimizer "
+            "and masks of weights come once.",
+            metavar="N",
+            least=1,
+        ),
+    ] = 1
+
     def __post_init__(self) -> None:
         check(self)
         if self.lowering is not None:
             Lowering.parse(self.lowering)
+        Learning.of(**self._step)
 
     @property
     def layout(self) -> Lowering:
@@ -188,8 +234,19 @@ class Subject:
 
     @property
     def asked(self) -> Scenario:
-        """What is asked of the network: scenario, tokens and context."""
-        return Scenario(self.scenario, self.tokens, self.context)
+        """What is asked of the network: scenario, tokens and context, and what learns."""
+        learning = Learning.of(**self._step)
+        return Scenario(self.scenario, self.tokens, self.context, learning)
+
+    @property
+    def _step(self) -> Step:
+        return {
+            "learn": self.learn,
+            "recompute": self.recompute,
+            "adapters": self.adapters,
+            "micro_batches": int(self.micro_batches),
+            "reentrant": self.reentrant,
+        }
 
     @property
     def workload(self) -> Workload:
@@ -201,6 +258,11 @@ class Subject:
         """Samples in a step: the ``batch`` that was asked for, or what the scenario has."""
         asked = self.batch
         return self.workload.default_batch if asked is None else int(asked)
+
+    @property
+    def at_once(self) -> int:
+        """Samples that a GEMM sees: those of a micro-batch."""
+        return self.asked.learning.samples(self.samples)
 
     @property
     def machine(self) -> Machine:
@@ -290,7 +352,7 @@ class Job(Subject):
             load_recipe(self.recipe),
             Pattern.parse(self.pattern),
             source,
-            self.samples,
+            self.at_once,
             self.seed,
             self.layout,
         )
@@ -357,7 +419,7 @@ class Point(Job):
             self.sparse_gemms(known),
             self.machine,
             known.layers,
-            self.samples,
+            self.at_once,
             known.scenario,
             self._unasked(known),
         )
@@ -417,7 +479,11 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
         layer, batch = layers[work.gemm.layer], setting.batch
         elements = math.prod(layer.shape("weight", batch))
         beside |= mask_columns(
-            machine, setting.recipe, work, elements, frozen=not workload.scenario.trains
+            machine,
+            setting.recipe.on(layer),
+            work,
+            elements,
+            frozen=not workload.scenario.trains,
         )
         if point.tp > 1 and not isinstance(layer, Bare):
             split = workload.splits.get(layer.name)

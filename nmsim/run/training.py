@@ -230,6 +230,7 @@ def _masks(recipe: Recipe, span: Span) -> str:
 
 def _inference(point: Point, recipe: Recipe) -> Inference:
     one = replace(point, recipe=recipe, batch=1, phases=("forward",))
+    one = replace(one, recompute=(), reentrant=False, micro_batches=1)  # it is used, not trained
     machine, kind = one.machine, kind_of(one.machine)
     flops = {"dense": 0, "useful": 0}
     weights = {"all": 0, "kept": 0, "value": 0, "metadata": 0, "dense": 0}

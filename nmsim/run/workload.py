@@ -160,6 +160,11 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
         raise SpecError(
             f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
         )
+    for field, value in scenario.learning.said.items():
+        raise SpecError(
+            f"model {given.name}: {field} is {value}, expected none: GEMMs that are given are "
+            "what is run"
+        )
     if scenario != TRAINING:
         raise SpecError(
             f"model {given.name}: scenario is {_told(scenario)}, expected train alone: "

@@ -26,7 +26,7 @@ def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int
     if isinstance(layer, Bare) or not gemm.first or gemm.attention is not None:
         return 0.0
     if gemm.phase == "update":
-        return _optimizer_us(machine, layer) if layer.weights else 0.0
+        return _optimizer_us(machine, layer) * gemm.fresh if layer.weights else 0.0
     name = "batch norm and relu" if isinstance(layer, Convolution) and layer.input == "relu" else ""
     operation = machine.elementwise.operation(name or layer.input)
     if operation is None or gemm.gradient_of == "b":
@@ -37,15 +37,14 @@ def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int
     for extent in layer.shape("activation", batch):
         size *= extent
     work = Pass(layer.input, tensors.reads * size, tensors.writes * size)
-    return kind.pass_us(machine, work) * layer.repeat
+    return kind.pass_us(machine, work) * gemm.repeat
 
 
 def _optimizer_us(machine: Machine, layer: Layer) -> float:
-    """The optimizer's own tensors there and back, the gradient, and the operand's copy."""
+    """Of one block: the optimizer's tensors there and back, the gradient, the operand's copy."""
     kind, weights = kind_of(machine), layer.weights / layer.repeat
     optimizer = machine.elementwise.optimizer
     own = optimizer.tensors * optimizer.bits / 8 * weights
     gradient = weights * kind.output_bits(machine) / 8
     copy = weights * kind.operand_bits(machine) / 8
-    one = kind.pass_us(machine, Pass("optimizer", own + gradient, own + copy))
-    return one * layer.repeat
+    return kind.pass_us(machine, Pass("optimizer", own + gradient, own + copy))

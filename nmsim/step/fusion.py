@@ -57,8 +57,10 @@ def as_run(
         elif name in masked or any(map(_follows, products)):
             yield from _told(_compared(products, attention), _MASKED)
         else:
-            for phase in dict.fromkeys(work.gemm.phase for work in products):
-                yield SparseGemm.dense(Gemm.fused(attention, phase))
+            for phase, same in groupby(products, lambda work: work.gemm.phase):
+                first = next(same)
+                often = replace(attention, repeat=first.gemm.repeat)
+                yield replace(SparseGemm.dense(Gemm.fused(often, phase)), note=first.note)
 
 
 _MASKED = "a kernel that fuses the products follows no mask"
@@ -81,7 +83,7 @@ def _compared(works: list[SparseGemm], attention: Attention) -> Iterator[SparseG
     for phase, own in groupby(works, lambda work: work.gemm.phase):
         products = list(own)
         ends = list(accumulate((one.gemm.macs for one in products), initial=0))
-        kernel = Gemm.fused(attention, phase)
+        kernel = Gemm.fused(replace(attention, repeat=products[0].gemm.repeat), phase)
         for one, (start, stop) in zip(products, pairwise(ends), strict=True):
             yield replace(one, dense_as=Share(kernel, start, stop, ends[-1]))
 

@@ -231,7 +231,7 @@ class _Matrix:
         return cls(
             offer,
             mask,
-            g.repeat,
+            g.fresh if offer.role == "weight" else g.repeat,
             elements,
             kept=elements * stored.elements / g.k,
             shifted=float(g.m * g.k * g.count),

@@ -229,8 +229,24 @@ class _Memory:
         if not self.trains:
             return self._inferring(found)
         left = self.recipe.leave_dense.names(layers)
-        return tuple(
+        whole = tuple(
             self._layer(layer, found[layer.name], left=layer.name in left) for layer in layers
+        )
+        return self._computed_again(layers, found, whole)
+
+    def _computed_again(
+        self, layers: Sequence[Layer], gemms: Mapping[str, _Gemms], whole: tuple[Kept, ...]
+    ) -> tuple[Kept, ...]:
+        """With what stands there while a block is computed again: its layers' inputs, once."""
+        blocks: dict[str, int] = {}
+        for layer in layers:
+            if layer.runs is not None and layer.runs.dropped and _reading(layer):
+                own = self._activations(layer, gemms[layer.name])
+                region = layer.runs.region
+                blocks[region] = blocks.get(region, 0) + math.ceil(sum(own))
+        return tuple(
+            replace(one, workspace=one.workspace + blocks.get(_region(layer), 0))
+            for layer, one in zip(layers, whole, strict=True)
         )
 
     def _inferring(self, gemms: Mapping[str, _Gemms]) -> tuple[Kept, ...]:
@@ -258,24 +274,26 @@ class _Memory:
         )
 
     def _layer(self, layer: Layer, gemms: _Gemms, *, left: bool) -> Kept:
-        wide, repeat = self.bits >= MASTER_BITS, layer.repeat
-        state = math.ceil(layer.weights * MASTER_BITS / 8)
+        wide, learning = self.bits >= MASTER_BITS, _learning(layer)
+        state = math.ceil(layer.weights * learning / layer.repeat * MASTER_BITS / 8)
         weights, inputs = self._weights(layer, gemms), self._activations(layer, gemms)
+        keeping = _keeping(layer)
         return Kept(
             layer.name,
-            weights=math.ceil(weights.values) * repeat,
-            metadata=math.ceil(weights.metadata + inputs.metadata) * repeat,
-            masks=0 if left else math.ceil(self._masks(layer, gemms)) * repeat,
+            weights=math.ceil(weights.values) * layer.repeat,
+            metadata=math.ceil(weights.metadata + inputs.metadata * keeping / layer.repeat)
+            * layer.repeat,
+            masks=0 if left else math.ceil(self._masks(layer, gemms)) * learning,
             masters=0 if wide else state,
-            gradients=math.ceil(layer.weights * self.bits / 8),
+            gradients=math.ceil(layer.weights * learning / layer.repeat * self.bits / 8),
             optimizer=state * _STATES[self.asked.optimizer],
-            activations=math.ceil(inputs.values) * repeat,
+            activations=math.ceil(inputs.values) * keeping,
             cache=0,
             workspace=math.ceil(self._workspace(layer, gemms)),
         )
 
-    def _offer(self, role: Role, gemm: _Gemm) -> Offer | None:
-        return self.recipe.offer_for(role, gemm.work.gemm)
+    def _offer(self, role: Role, layer: Layer, gemm: _Gemm) -> Offer | None:
+        return self.recipe.on(layer).offer_for(role, gemm.work.gemm)
 
     def _weights(self, layer: Layer, gemms: _Gemms) -> _Bytes:
         """One copy of the weight for each form in which a phase reads it."""
@@ -291,7 +309,7 @@ class _Memory:
         for phase in ("forward", "backward"):
             packed = []
             for gemm in gemms.get(phase, ()):
-                offer, stored = self._offer("weight", gemm), gemm.b.stored
+                offer, stored = self._offer("weight", layer, gemm), gemm.b.stored
                 if offer is None or not stored.compressed:
                     forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
                     continue
@@ -311,7 +329,7 @@ class _Memory:
             offer.phases: offer
             for parts in gemms.values()
             for gemm in parts
-            if (offer := self._offer("weight", gemm)) is not None
+            if (offer := self._offer("weight", layer, gemm)) is not None
         }
         lasting = sum(
             offer.refresh > 1 or len(offer.phases) > 1
@@ -334,7 +352,7 @@ class _Memory:
             return _Bytes(elements * gemm.b.stored.value_bits / 8)
         g, stored = gemm.work.gemm, gemm.b.stored
         dense = _Bytes(min(elements, g.count * g.n * g.k) * stored.value_bits / 8)
-        if self._offer("activation", gemm) is None or not stored.compressed:
+        if self._offer("activation", layer, gemm) is None or not stored.compressed:
             return dense
         return min(dense, gemm.b.packed, key=sum)
 
@@ -351,9 +369,36 @@ class _Memory:
         packed = 0.0
         for phase in ("backward", "update"):
             for gemm in gemms.get(phase, ()) if isinstance(layer, WeightedSpec) else ():
-                if gemm.a.stored.compressed and self._offer("gradient", gemm) is not None:
+                if gemm.a.stored.compressed and self._offer("gradient", layer, gemm) is not None:
                     packed = max(packed, sum(gemm.a.packed))
         return (outputs + inputs) * self.bits / 8 + packed
+
+
+def _learning(layer: Layer) -> int:
+    """Blocks whose weight learns."""
+    return layer.repeat if layer.runs is None else layer.runs.update
+
+
+def _region(layer: Layer) -> str:
+    return "" if layer.runs is None else layer.runs.region
+
+
+def _reading(layer: Layer) -> int:
+    """Blocks whose way back reads the input again; a frozen weight's does not."""
+    if layer.runs is None:
+        return layer.repeat
+    return layer.runs.update if isinstance(layer, WeightedSpec) else layer.runs.backward
+
+
+def _keeping(layer: Layer) -> int:
+    """Blocks that keep their input from forward to the way back.
+
+    One that is computed again keeps the input of its first layer alone, whatever reads it.
+    """
+    reads, runs = _reading(layer), layer.runs
+    if runs is None:
+        return reads
+    return max(0, reads - runs.dropped) if runs.dropped else max(reads, runs.again)
 
 
 def _fused(gemms: _Gemms) -> Attention | None:

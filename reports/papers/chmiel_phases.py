@@ -28,7 +28,7 @@ __all__ = [
 MODEL, BATCH, PATTERN = "resnet18", 8, "2:4"
 MACHINE, GPU = "systolic-128x128-flexible", "a100-sxm4-80gb"
 METHODS: Mapping[str, str | Path] = {
-    "weights": "asp",
+    "weights": "sr-ste",
     "T-weights": "transposable",
     "activations": HERE / "activations.yaml",
     "gradients": "mvue",

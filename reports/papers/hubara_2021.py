@@ -32,11 +32,12 @@ HUBARA = Paper(
             title="Utilisation of sparse cores",
             where="Tables 3, 4 and A.4",
             n_is=HALF,
-            caption="Recipes: asp (a mask in forward; SR-STE, the table's SS, offers its mask "
-            "there too) and transposable (forward and backward). Source: MACs of the lowered "
-            "networks; masks are offered to all weights. Forward and backward are not exactly two "
-            "thirds: a network's first convolution has no backward GEMM, and attention's products "
-            "(sequences of 128) have no weights. A printed percent is met within one point.",
+            caption="Recipes: asp (a mask in forward, but for layers that NVIDIA's code passes "
+            "over), sr-ste (the table's SS: in forward, all layers) and transposable (in forward "
+            "and backward, all layers). Source: MACs of the lowered networks. Forward and backward "
+            "are not exactly two thirds: a network's first convolution has no backward GEMM, and "
+            "attention's products (sequences of 128) have no weights. A printed percent is met "
+            "within one point.",
             measure=measure_utilisation,
             judge=judge_utilisation,
             draw=draw_utilisation,

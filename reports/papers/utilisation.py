@@ -39,10 +39,10 @@ MACHINES = ("a100-sxm4-80gb", "hypothetical-4to8", "systolic-128x128-flexible")
 METHODS = {
     "ASP 2:4": ("asp", "2:4"),
     "2:4-T": ("transposable", "2:4"),
-    "4:8-SS": ("asp", "4:8"),
+    "4:8-SS": ("sr-ste", "4:8"),
     "4:8-T": ("transposable", "4:8"),
 }
-"""Recipe and pattern of the methods of the tables; SR-STE's (SS) mask is offered where ASP's is."""
+"""Recipe and pattern of the methods of the tables; SS is SR-STE."""
 
 _WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
 _POINT, _ALIKE = 1.0, 0.05
@@ -245,7 +245,7 @@ def measure_transposed(weights: Path = _WEIGHTS) -> dict[str, Any]:
     layers = load_file(weights)
     found: dict[str, Any] = {}
     for method, (recipe, pattern) in METHODS.items():
-        pruner = "magnitude" if recipe == "asp" else "transposable"
+        pruner = "magnitude" if recipe != "transposable" else "transposable"
         masks = [nmsim.prune(values, pattern, pruner).mask for values in layers.values()]
         groups = [mask.T.size for mask in masks]
         found[method] = {

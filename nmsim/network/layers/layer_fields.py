@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from nmsim.errors import ShapeError
+from nmsim.network.blocks import Runs
 from nmsim.network.operand import FileLayout, Input, TensorName
 from nmsim.network.scenario import Reading
 from nmsim.spec import Spec
@@ -27,6 +28,23 @@ class LayerSpec(Spec):
     first_block: Annotated[int, Field(ge=0)] = Field(
         0, description="number of the first of the blocks"
     )
+
+    beside: str = Field(
+        "", description="layer before this one that reads the same input, such as Q of K and V"
+    )
+
+    _runs: Runs | None = PrivateAttr(None)
+
+    @property
+    def runs(self) -> Runs | None:
+        """What a training step runs of its blocks; None: every phase of each, once."""
+        return self._runs
+
+    def running(self, runs: Runs) -> Self:
+        """The layer in a step that runs so much of it."""
+        found = self.model_copy()
+        found._runs = runs  # noqa: SLF001 (its own class)
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
