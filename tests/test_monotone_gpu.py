@@ -198,9 +198,7 @@ def test_what_runs_is_within_its_margin_of_all_that_is_considered(fidelity, dtyp
     machine, call = load_hardware("a100-sxm4-80gb"), Call(dtype)
     found, counted = resolve(machine, call), Size(*map(float, sizes))
     pairs = considered(found.chip, found.table, found.splits, rules_of(found), counted)
-    every = [
-        held_us(machine, call, sizes, int(row), int(split), fidelity) for row, split in pairs
-    ]
+    every = [held_us(machine, call, sizes, int(row), int(split), fidelity) for row, split in pairs]
     assert min(every) <= free_us(machine, call, sizes, fidelity) <= MARGIN * min(every)
 
 
