@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nmsim.machines.gpu.analytical import estimate, fastest
+from nmsim.machines.gpu.analytical import estimate, fastest, launched
 from nmsim.machines.gpu.chip import AS_SQUARE, MATRIX_VECTOR, Chip, Form, Size
-from nmsim.machines.gpu.choice import Rules, choose
+from nmsim.machines.gpu.choice import Rules, choose, considered
 
 FREE = 1e30
 CHIP = Chip(
@@ -121,6 +121,31 @@ def test_small_tiles_are_passed_over_beyond_one_wave(side, first):
     assert chosen(chip, kernels, side, side, 512)[0] == 1
     large = RULES._replace(large_first=True)
     assert chosen(chip, kernels, side, side, 512, rules=large)[0] == first
+
+
+@pytest.mark.parametrize(("m", "split"), [(64, 4), (128, 2), (256, 1)])
+def test_small_tiles_split_k_only_while_all_run_at_once(m, split):
+    """On eight multiprocessors, C two tiles wide: as many parts as leave one wave."""
+    chip = CHIP._replace(macs=1.0, sms=8.0)
+    kernels = np.stack([kernel(128, 128, 32), kernel(64, 64, 32)])
+    large = RULES._replace(large_first=True)
+    splits = np.array([1, 2, 4, 8], np.float64)
+    found = considered(chip, kernels, splits, large, size(m, 128, 4096))
+    assert max(parts for row, parts in found if row == 1) == split
+    free = considered(chip, kernels, splits, RULES, size(m, 128, 4096))
+    assert max(parts for row, parts in free if row == 1) == 8
+
+
+@pytest.mark.parametrize(("gain", "takes"), [(1.01, False), (1.03, True)])
+def test_a_rival_takes_the_rules_place_only_by_more_than_the_margin(gain, takes):
+    """The rule sees no harm in the first one's many fragments, which shared memory is late with."""
+    rows = np.stack([kernel(64, 64, 32, warp=(16, 16)), kernel(64, 64, 32, warp=(64, 64))])
+    moved, products = 64 * 64 * 5 / 16 + 64 * 5, 64 * 64
+    chip = CHIP._replace(macs=1.0, shared=moved / products / gain)
+    rules = RULES._replace(shared=FREE)
+    one = size(64, 64, 4096)
+    assert choose(chip, FORM, rows, np.ones(1), rules, one)[0] == 0
+    assert launched(chip, FORM, rows, np.ones(1), rules, 0, one).kernel == int(takes)
 
 
 def test_a_choice_reads_operands_once_and_writes_results_by_hand():

@@ -169,7 +169,8 @@ def test_one_row_is_bound_by_memory(name):
     denser = load_hardware(
         machine, formats=tuple(f.model_copy(update={"macs_per_clk": 1e4}) for f in machine.formats)
     )
-    assert time(denser, call, 1, 16384, 16384) > 0.98 * once
+    # Less of what is on the chip is not hidden, and another kernel may run.
+    assert time(denser, call, 1, 16384, 16384) > 0.95 * once
 
 
 @pytest.mark.parametrize(("name", "dtype"), FORMATS)
@@ -363,7 +364,7 @@ def test_a_network_in_fp32_reaches_the_kernels_of_cuda_cores(pattern, fidelity):
 
 @pytest.mark.parametrize("phase", ["forward", "backward", "update"])
 def test_cuda_cores_need_no_copy_that_brings_k_last(phase):
-    machine = load_hardware("a100-sxm4-80gb", dtype="fp32")
+    machine = load_hardware("a100-sxm4-80gb", dtype="fp32", masks="always")
     work = SparseGemm(
         nmsim.Gemm(256, 256, 512, kind="linear", phase=phase),
         Mask(Pattern(2, 4), 256, 512, regular=True, source=lambda: pytest.fail("no bits")),

@@ -1,7 +1,9 @@
-"""Which kernel a library launches: the one of least estimated time, for both fidelities.
+"""Which kernel a library launches: what it considers, and the first of that by a rule of thumb.
 
-A library ranks its kernels by a rule of thumb, coarser than what happens on the chip: whole waves
-of tiles, every byte from DRAM once. Ranking by the finer models instead makes predictions worse.
+A library has reasons to pass kernels over that no clock shows (``considered``). What is left it
+ranks by a rule that is coarser than what happens on the chip: whole waves of tiles, every byte from
+DRAM once, nothing in L2. Each fidelity takes another kernel of those considered only if that is
+faster by its own clock, and by more than ``MARGIN``.
 """
 
 from typing import NamedTuple
@@ -26,14 +28,17 @@ from nmsim.machines.gpu.chip import (
     takes,
 )
 
-__all__ = ["Rules", "choose", "rules_of"]
+__all__ = ["MARGIN", "Rules", "at_least", "choose", "considered", "rules_of"]
 
 SHARED = 128.0
 """Bytes per clock of shared memory by which the rule ranks: those of every GPU that the kernel sets
 are for. A rule that followed another machine's would turn to kernels that gain less by it."""
 
-LARGE = 128.0 * 128.0
-"""Elements of a tile that counts as large."""
+MARGIN = 1.02
+"""How many times a rival's clocks a kernel's must be for the rival to take its place.
+
+So much, at most, may more of a machine cost: the fastest of all that is considered never gets
+slower, and what runs is never further from it."""
 
 
 class Rules(NamedTuple):
@@ -67,6 +72,66 @@ def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form, shared: floa
 
 
 @compiled
+def considered(
+    chip: Chip, table: NDArray[np.float64], splits: NDArray[np.float64], rules: Rules, size: Size
+) -> NDArray[np.float64]:
+    """What a library considers for a GEMM: rows of the kernel table, each with parts of K.
+
+    Those that are for GEMMs of this size; a set has one for every size. A library that prefers
+    large tiles has a smaller one, where several cover C, only while all its threadblocks run at
+    once. Splits ascend, so that where one is too many, all later ones are. With more
+    multiprocessors there is never less to choose from.
+
+    Returns
+    -------
+    float64 array, kernels and splits x 2
+        Rows of the table ascend, and parts within a row.
+    """
+    m, n, k, copies = size
+    largest = 0.0
+    for row in table:
+        if takes(row, m, n, k):
+            largest = max(largest, row[TM] * row[TN])
+    found = np.empty((len(table) * len(splits), 2))
+    count = 0
+    for i in range(len(table)):
+        row = table[i]
+        if not takes(row, m, n, k):
+            continue
+        grid = np.ceil(m / row[TM]) * np.ceil(n / row[TN]) * copies
+        most = rules.tiles_per_sm * chip.sms
+        several = row[TM] < m or row[TN] < n
+        small = rules.large_first and several and row[TM] * row[TN] < largest
+        for split in splits:
+            tiles = grid * split
+            if small and tiles > chip.sms * row[CTAS]:
+                break
+            if split > 1 and (split * rules.slices * row[TK] > k or tiles > most):
+                break
+            found[count, 0], found[count, 1] = i, split
+            count += 1
+    return found[:count]
+
+
+@compiled
+def at_least(chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size) -> float:
+    """Clocks below which neither fidelity has a kernel: what it multiplies, or moves, and launches.
+
+    The fullest multiprocessor's products, or every byte from and to cold memory once.
+    """
+    m, n, k, copies = size
+    tiles = np.ceil(m / row[TM]) * np.ceil(n / row[TN]) * copies * split
+    slots = chip.sms * row[CTAS]
+    full = np.floor(tiles / slots)
+    deep = full * row[CTAS] + np.ceil((tiles - full * slots) / chip.sms)
+    multiplied = deep * row[TM] * row[TN] * k / split / chip.macs
+    read = copies * k * (m * form.a * form.a_once + n * form.b * form.b_once)
+    written = max(0.0, copies * m * n * form.out - chip.absorbed)
+    least: float = chip.launch + max(multiplied, read / chip.dram + written / chip.write)
+    return least + chip.reduce if split > 1 else least
+
+
+@compiled
 def choose(
     chip: Chip,
     form: Form,
@@ -77,48 +142,32 @@ def choose(
 ) -> tuple[int, float, float]:
     """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb.
 
-    Of the kernels that are for GEMMs of this size; a set has one for every size.
-
-    ``least`` is the time of the best kernel and split so far, of equals the first. Splits ascend,
-    so that where one is too many, all later ones are.
+    ``least`` is the time of the best kernel and split so far, of equals the first.
     """
     m, n, k, copies = size
     once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     dram = copies * (once / chip.dram + m * n * form.out / chip.write)
     chosen, parts, least = 0, 1.0, np.inf
-    for i in range(len(table)):
-        row = table[i]
-        if not takes(row, m, n, k):
-            continue
+    for one in considered(chip, table, splits, rules, size):
+        row, split = table[int(one[0])], one[1]
         down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
-        grid = down * across * copies
-        slots = chip.sms * row[CTAS]
-        small = row[TM] * row[TN] < LARGE and row[TM] < m and row[TN] < n
-        if rules.large_first and small and grid > slots:
-            continue
-        slices = np.ceil(k / row[TK])
+        tiles, slots = down * across * copies * split, chip.sms * row[CTAS]
         clocks = _slice_clocks(row, chip, form, rules.shared)
         rows, cols = min(row[TM], m), min(row[TN], n)
         along_a, along_b = sharing(row, down, across)
         fed = row[TK] * (rows * form.a / along_a + cols * form.b / along_b) / chip.l2
         refill = chip.load / (row[STAGES] - 1)
-        for split in splits:
-            tiles = grid * split
-            if split > 1 and (
-                split * rules.slices * row[TK] > k or tiles > rules.tiles_per_sm * chip.sms
-            ):
-                break
-            deep = np.ceil(slices / split)
-            stored = rows * cols * (form.out if split == 1 else 4.0) / chip.store
-            deepest = min(row[CTAS], np.ceil(tiles / chip.sms - 1e-9))
-            loop = max(deepest * clocks, min(tiles, slots) * fed) * deep
-            loop = max(loop, deep * refill - chip.load)
-            waves = np.ceil(tiles / slots - 1e-9)
-            busy = waves * (loop + chip.load + chip.wave + deepest * stored)
-            time = max(busy, dram) + chip.overlap * min(busy, dram)
-            if split > 1:
-                sums = copies * m * n * (4.0 * split + form.out)
-                time += chip.reduce + sums / (chip.sms * chip.store)
-            if time < least:
-                chosen, parts, least = i, split, time
+        deep = np.ceil(np.ceil(k / row[TK]) / split)
+        stored = rows * cols * (form.out if split == 1 else 4.0) / chip.store
+        deepest = min(row[CTAS], np.ceil(tiles / chip.sms - 1e-9))
+        loop = max(deepest * clocks, min(tiles, slots) * fed) * deep
+        loop = max(loop, deep * refill - chip.load)
+        waves = np.ceil(tiles / slots - 1e-9)
+        busy = waves * (loop + chip.load + chip.wave + deepest * stored)
+        time = max(busy, dram) + chip.overlap * min(busy, dram)
+        if split > 1:
+            sums = copies * m * n * (4.0 * split + form.out)
+            time += chip.reduce + sums / (chip.sms * chip.store)
+        if time < least:
+            chosen, parts, least = int(one[0]), split, time
     return chosen, float(parts), least

@@ -4,6 +4,7 @@ Both fidelities share this: which operand is compressed, which kernel the librar
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,7 +47,9 @@ from nmsim.result import Result
 
 __all__ = [
     "BOUNDS",
+    "Clock",
     "Launch",
+    "by_rule",
     "cast_clocks",
     "copy_clocks",
     "kernel_name",
@@ -117,6 +120,16 @@ class Launch:
         return f"{library} {kernel_name(self.table_row)}{parts}"
 
 
+Clock = Callable[[Launch], float]
+"""How long a launch takes, by whoever compares several; clocks."""
+
+
+def by_rule(launch: Launch) -> float:
+    """Clocks of a launch by the rule of thumb that its kernel is the first by."""
+    own, rules = launch.resolved, rules_of(launch.resolved)
+    return float(choose(own.chip, launch.form, own.table, own.splits, rules, launch.size)[2])
+
+
 def _size(work: SparseGemm) -> Size:
     g = work.gemm
     return Size(float(g.m), float(g.n), float(work.k), float(g.count))
@@ -131,19 +144,17 @@ def kernel_name(row: NDArray[np.float64]) -> str:
 Side = Literal["a", "b"]
 
 
-def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
+def stored(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Stored, Stored]:
     """How A and B stand in a GPU's memory: packed as the kernel takes it, or dense.
 
-    Kernels take one packed operand. Which one it is, of two that could be, and by which library it
-    runs, of those that the stack has no order for, is decided by the rule of thumb that chooses
-    kernels: what it would run fastest.
+    Kernels take one packed operand: which one it is, of two that could be, ``clock`` decides.
     """
     if is_depthwise(work.gemm):
         return direct.stored(machine, work)
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
     sides = {"a": whole, "b": whole}
-    way = _way(machine, work)
+    way = _way(machine, work, clock)
     if way is not None:
         position, native, _ = way
         # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
@@ -159,13 +170,20 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     return sides["a"], sides["b"]
 
 
-def launch_of(machine: Gpu, work: SparseGemm) -> Launch:
-    """How a library runs a sparse GEMM: with the operand compressed that ``stored`` says, or dense.
+def launch_of(machine: Gpu, work: SparseGemm, clock: Clock = by_rule) -> Launch:
+    """How a library runs a sparse GEMM: with an operand compressed, or dense.
 
     The other operand's mask gains nothing, and neither does a mask whose pattern no kernel covers.
-    CUDA cores have kernels for any pattern (`nmsim.machines.gpu.call.resolve`).
+    CUDA cores have kernels for any pattern (`nmsim.machines.gpu.call.resolve`). The kernel is that
+    of the rule of thumb.
+
+    Parameters
+    ----------
+    clock
+        By which operand is compressed, of two that could be, and by which library it runs, of those
+        that the stack has no order for.
     """
-    way = _way(machine, work)
+    way = _way(machine, work, clock)
     return _dense(machine, work) if way is None else way[2]
 
 
@@ -174,7 +192,7 @@ def _masked(work: SparseGemm) -> list[tuple[Side, Mask]]:
     return [(position, mask) for position, mask in sides if not mask.is_dense]
 
 
-def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
+def _way(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Side, Pattern, Launch] | None:
     """The operand that is compressed, the pattern that a kernel takes it as, and the launch."""
     stack = stack_of(machine)
     ways = []
@@ -186,13 +204,12 @@ def _way(machine: Gpu, work: SparseGemm) -> tuple[Side, Pattern, Launch] | None:
             call = _call(machine, native, position, library)
             if stack.misfit == "dense" and _unfit(machine, work, call):
                 continue
-            ways.append((position, native, *_compressed(machine, work, call, mask)))
+            ways.append((position, native, _compressed(machine, work, call, mask)))
             if stack.sparse:  # in its order
                 break
-    if not ways:
-        return None
-    position, native, launch, _ = min(ways, key=lambda way: way[3])
-    return position, native, launch
+    if len(ways) <= 1:
+        return ways[0] if ways else None
+    return min(ways, key=lambda way: clock(way[2]) + copy_clocks(way[2]))
 
 
 def _call(
@@ -274,11 +291,11 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
     g = work.gemm
     call = _call(machine, library=dense_library(machine))
     call = replace(call, convolution=g.phase if g.kind == "conv" else "")
-    return _chosen(machine, work, call, _size(work), 0.0, share, note)[0]
+    return _chosen(machine, work, call, _size(work), 0.0, share, note)
 
 
-def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> tuple[Launch, float]:
-    """The launch with an operand compressed, and its clocks by the library's rule of thumb."""
+def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> Launch:
+    """The launch with an operand compressed."""
     position, native = call.sparse_operand or "b", call.pattern
     notes = [] if mask.pattern == native else [f"{mask.pattern} runs as {native}"]
     if not (work.a.is_dense or work.b.is_dense):
@@ -294,8 +311,7 @@ def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> tuple
     if size != _size(work):
         notes.append("padded to {:.0f} x {:.0f} x {:.0f}".format(*size[:3]))
         copied = copied or _padding_copy(machine, work, size, position)
-    launch, clocks = _chosen(machine, work, call, size, copied, 0.0, "; ".join(notes))
-    return launch, clocks + copy_clocks(launch)
+    return _chosen(machine, work, call, size, copied, 0.0, "; ".join(notes))
 
 
 def _padded(work: SparseGemm, asked: Multiples, position: Side) -> Size:
@@ -345,7 +361,7 @@ def _chosen(
     copied: float,
     share: float | None,
     note: str,
-) -> tuple[Launch, float]:
+) -> Launch:
     g = work.gemm
     found = _forced(machine, call)
     if not g.launches:  # a part of a launch that another part has paid
@@ -355,11 +371,10 @@ def _chosen(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
-    row, split, clocks = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
+    row, split, _ = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
     cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call, g) else ""
     said = "; ".join(filter(None, (note, found.note, cast)))
-    launch = Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
-    return launch, float(clocks)
+    return Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
 
 
 def _forced(machine: Gpu, call: Call) -> Resolved:

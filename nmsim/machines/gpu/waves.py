@@ -40,6 +40,7 @@ __all__ = [
     "grid_of",
     "held_of",
     "idle_latency",
+    "least_latency",
     "leaving_of",
     "served",
     "settled",
@@ -262,6 +263,11 @@ def idle_latency(chip: Chip, grid: Grid) -> float:
     return chip.near + (max(chip.latency, chip.near) - chip.near) * grid.missed
 
 
+def least_latency(chip: Chip, grid: Grid) -> int:
+    """The latency of loads that find memory idle, as a class of tiles has it."""
+    return math.ceil(idle_latency(chip, grid) / LATENCY_STEP) * LATENCY_STEP
+
+
 def settled(chip: Chip, grid: Grid, clocks: Callable[[int], float]) -> tuple[int, float]:
     """The latency that goes with how busy device memory is, and the clocks that go with it.
 
@@ -271,7 +277,7 @@ def settled(chip: Chip, grid: Grid, clocks: Callable[[int], float]) -> tuple[int
     is longer on a machine with more, neither is the least.
     """
     idle, reading = idle_latency(chip, grid), grid.read / chip.dram
-    lowest = math.ceil(idle / LATENCY_STEP)
+    lowest = least_latency(chip, grid) // LATENCY_STEP
     highest = max(lowest, math.ceil((idle + chip.queue) / LATENCY_STEP))
 
     def free(step: int) -> float:

@@ -10,7 +10,6 @@ from nmsim.machines.explanation import Effort, Explain, Mend, grown
 from nmsim.machines.gpu import analytical
 from nmsim.machines.gpu.explained.parts import parts_of
 from nmsim.machines.gpu.kernels import load_kernels
-from nmsim.machines.gpu.launch import launch_of
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -49,7 +48,7 @@ def _waves(waves: float) -> str:
 
 def _kernels(machine: Gpu, work: SparseGemm) -> Mends:
     """Other kernels of the library, the fastest by the closed forms first."""
-    launch = launch_of(machine, work)
+    launch, _ = analytical.run_work(machine, work)
     names = {kernel.name for kernel in load_kernels(launch.resolved.library.kernels).kernels}
     timed = {
         name: analytical.simulate(machine.model_copy(update={"kernel": name}), work).cycles

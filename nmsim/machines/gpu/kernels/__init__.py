@@ -102,8 +102,8 @@ class KernelSet(Spec):
     )
     prefers_large_tiles: bool = Field(
         False,
-        description="tiles below 128x128 are passed over once the grid is more than one wave and "
-        "a tile spans neither side of C",
+        description="a tile smaller than the largest is passed over once its threadblocks, parts "
+        "of K counted, are more than one wave, unless one tile spans C",
     )
     cuda_cores: bool = Field(False, description="runs on CUDA cores instead of tensor cores")
     operands: Literal["registers", "shared"] = Field(

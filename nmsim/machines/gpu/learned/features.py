@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.machines.gpu.analytical import fastest
+from nmsim.machines.gpu.analytical import launched
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import TK, TM, TN, Chip, Form, Size
-from nmsim.machines.gpu.choice import Rules, choose, rules_of
+from nmsim.machines.gpu.choice import Rules, rules_of
 from nmsim.machines.gpu.launch import BOUNDS
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Described
@@ -62,8 +62,7 @@ def _describe(
     """Fill a row of features for each GEMM, in the order of ``FEATURES``; time is in clocks."""
     for i in range(len(sizes)):
         size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
-        chosen, split, _ = choose(chip, form, table, splits, rules, size)
-        found = fastest(chip, form, table, chosen, split, vector_rows, size)
+        found = launched(chip, form, table, splits, rules, vector_rows, size)
         m, n, k = sizes[i, 0], sizes[i, 1], sizes[i, 2]
         row = table[max(0, found.kernel)]
         tiled = found.tiles > 0

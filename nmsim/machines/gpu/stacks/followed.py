@@ -43,7 +43,7 @@ def _beside(machine: Gpu, work: SparseGemm, found: Result) -> Result:
     if found.mask_cycles is None or masks_of(machine) == "always":
         return found
     other = _faster(machine, work, "analytical")
-    if bool(other.compressed) == bool(found.compressed):
+    if other.compressed == found.compressed:
         return found
     way = other.chosen.partition(";")[0]
     return replace(found, chosen=f"{found.chosen}; closed forms choose {way}")
@@ -56,7 +56,7 @@ def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
     masked = _run(machine, work, fidelity)
     if not masked.compressed:
         return masked
-    way = f"{_pattern(machine, work)} of {masked.compressed.upper()} by {masked.kernel}"
+    way = f"{_pattern(machine, work, masked)} of {masked.compressed.upper()} by {masked.kernel}"
     told = replace(masked, chosen=way, mask_cycles=masked.cycles)
     if masks_of(machine) == "always":
         return told
@@ -74,8 +74,15 @@ def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
     )
 
 
-def _pattern(machine: Gpu, work: SparseGemm) -> str:
-    return str(launches.launch_of(machine, work).resolved.native)
+def _pattern(machine: Gpu, work: SparseGemm, ran: Result) -> str:
+    """The pattern as which a mask ran: that of the operand and library of the result."""
+    of = (ran.compressed, ran.kernel.partition(" ")[0])
+
+    def differs(launch: launches.Launch) -> float:
+        library = launch.resolved.library.library
+        return math.inf if (launch.call.sparse_operand, library) != of else 0.0
+
+    return str(launches.launch_of(machine, work, differs).resolved.native)
 
 
 def _times(other: Result, run: Result) -> str:
@@ -113,7 +120,7 @@ def as_run(work: SparseGemm, result: Result) -> SparseGemm:
 
 def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     """How A and B stand in a GPU's memory: packed where a kernel follows the mask, else dense."""
-    sides = launches.stored(machine, work)
+    sides = launches.stored(machine, work, analytical.clocks_of)
     packed = any(side.compressed for side in sides)
     if not packed or masks_of(machine) == "always":
         return sides
