@@ -52,8 +52,10 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], form: Output) ->
         show_tables(
             [*report.render(table, sums, width()), report.step_table(sums, report.step_name(about))]
         )
-        if said := report.policy_said(sums["all"]):
-            write(said)
+        rows = report.records(table)
+        for said in (report.policy_said(sums["all"]), report.evidence_said(rows)):
+            if said:
+                write(said)
         if sums["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")
 

@@ -10,7 +10,8 @@ are; two of like sizes may not. So the distance of two places is
 in octaves of time. A GEMM is *near* if one that was measured spends its time alike, within ``NEAR``,
 and one, that or another, is within ``NEAR_SIZE`` in each size; what is farther than ``BEYOND`` from
 all of them, or ``OUTSIDE`` outside all their sizes, or has more copies in one launch than any, is
-*beyond*. No measured time is in it.
+*beyond*. Of fewer than ``FEW`` measured GEMMs no allowance is made: what is not near one of them is
+beyond unless its sizes lie among theirs. No measured time is in it.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from nmsim.jit import compiled
 __all__ = [
     "BEYOND",
     "ELSEWHERE",
+    "FEW",
     "NEAR",
     "NEAR_SIZE",
     "OUTSIDE",
@@ -51,6 +53,9 @@ SIZE = 0.1
 
 OUTSIDE = 2.0
 """Octaves outside the least and the greatest measured M, N and K."""
+
+FEW = 20
+"""Measured GEMMs of which it cannot be told how far outside their sizes they say anything."""
 
 Values = NDArray[np.float64]
 
@@ -103,9 +108,9 @@ class Places:
         near[alike] = _sized(self._by_rows, np.ascontiguousarray(others.sizes[alike]))
         found = np.where(near, 0, np.where(apart <= BEYOND, 1, 2)).astype(np.int8)
         low, high = self.sizes.min(axis=0), self.sizes.max(axis=0)
-        over = np.maximum(others.sizes - high, low - others.sizes)
-        outside = (over[:, :3].max(axis=1) > OUTSIDE) | (others.sizes[:, 3] > high[3])
-        found[outside] = STANDINGS.index("beyond")
+        over = np.maximum(others.sizes - high, low - others.sizes)[:, :3].max(axis=1)
+        outside = over > (OUTSIDE if len(self) >= FEW else 0.0)
+        found[(outside & ~near) | (others.sizes[:, 3] > high[3])] = STANDINGS.index("beyond")
         return found
 
 

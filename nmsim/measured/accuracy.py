@@ -33,7 +33,7 @@ NOISE = {"two runs, same machine type": 0.031, "two unrelated sources": 0.086}
 
 GROUPED = (
     *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "phase", "layout"),
-    *("conditions", "shapes", "source", "file"),
+    *("conditions", "shapes", "evidence", "source", "file"),
 )
 """Columns that rows are grouped by where none is asked for."""
 

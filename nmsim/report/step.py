@@ -123,6 +123,7 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("step", unit, "step_us", time),
         _Line("masks, of the step", "%", "mask_share", percent),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
+        _Line("GEMMs beyond what was measured", "% of time", "beyond_share", percent),
         *([masks] if _differs(totals, "mask_speedup") else []),
         *([paying] if _differs(totals, "paying_speedup") else []),
         _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),

@@ -133,6 +133,9 @@ def _evidence(machine: Gpu) -> tuple[Evidence | None, str]:
             found = read_evidence(path)
             other = differing(fields(machine), found.fields)
             return (None, _another(found.name, other)) if other else (found, "")
+    if machine.calibration is not None:
+        measured = machine.calibration.measured
+        return None, f"where {measured} was measured, which it was fitted to, is not kept"
     return None, f"no measured GEMM stands behind the constants of {machine.name}"
 
 
@@ -265,13 +268,14 @@ def _of_bits(record: Record) -> int:
 def _counted(machine: Gpu, pattern: str, records: list[Record]) -> str:
     """``2:4 on this GPU: 3 measured GEMMs (cusparselt 2, cutlass-profiler 1; in fp16)``."""
     own = [one for one in records if one.pattern == pattern]
-    rows = sum(one.rows for one in own)
-    if not rows:
+    if not own:
         return f"{pattern} on this GPU: no measured GEMM in {machine.dtype}"
-    by = [f"{one.library} {one.rows:,}" if len(own) > 1 else one.library for one in own]
-    formats = list(dict.fromkeys(dtype for one in own for dtype in one.dtypes))
-    s = "s" * (rows > 1)
-    return f"{pattern} on this GPU: {rows:,} measured GEMM{s} ({', '.join(by)}; in {', '.join(formats)})"
+    gemms = len(np.unique(np.concatenate([one.sizes[:, :4] for one in own]), axis=0))
+    several = len(own) > 1
+    by = [f"{one.library} {len(one.sizes):,}" if several else one.library for one in own]
+    formats = dict.fromkeys(dtype for one in own for dtype in one.dtypes)
+    told = f"{gemms:,} measured GEMM{'s' * (gemms > 1)}"
+    return f"{pattern} on this GPU: {told} ({', '.join(by)}; in {', '.join(formats)})"
 
 
 EVIDENCE = Measured(
