@@ -124,9 +124,7 @@ def _alone(*, out: Path | None, residual: bool) -> None:
         raise SpecError("--evidence: fits nothing, expected neither --out nor --residual")
 
 
-def _gather(
-    machine: Machine, hardware: str, measured: Sequence[Path], *, overwrite: bool
-) -> None:
+def _gather(machine: Machine, hardware: str, measured: Sequence[Path], *, overwrite: bool) -> None:
     path = evidence_file.beside(HARDWARE.path(hardware))
     if path.exists() and not overwrite:
         raise SpecError(f"{path}: is there, expected --overwrite to replace it")
@@ -134,8 +132,10 @@ def _gather(
     found = gather(machine, tables)
     evidence_file.write_evidence(path, found)
     show_facts(
-        (one.key, f"{one.rows:,} times of {len(one.sizes):,} GEMMs, {', '.join(one.sources)}")
-        for one in found.records
+        [
+            (one.key, f"{one.rows:,} times of {len(one.sizes):,} GEMMs, {', '.join(one.sources)}")
+            for one in found.records
+        ]
     )
     tell(f"wrote {path}")
 

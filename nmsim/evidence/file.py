@@ -1,8 +1,8 @@
-"""The file of a machine's evidence: where GEMMs were measured on it, and as what it was measured.
+"""The file of a machine's evidence: which GEMMs were measured on it, and what it was then.
 
-It stands beside the machine's file, ``NAME.evidence.npz``: numbers by name in a compressed ``.npz``,
-nothing that is executed and no measured time. What was measured is held to a machine by its fields
-(``fields_of``), so that a machine of another bandwidth that has the name is not taken to be it.
+It stands beside the machine's file, ``NAME.evidence.npz``: numbers by name in a compressed file,
+nothing that is executed and no measured time. What was measured is held to a machine by its fields,
+so that a machine of another bandwidth that has the name is not taken to be it.
 """
 
 import json

@@ -7,11 +7,11 @@ are; two of like sizes may not. So the distance of two places is
     sqrt((log2 of their times)^2 + sum over parts of (``ELSEWHERE`` x difference of its share)^2
          + sum over M, N, K of (``SIZE`` x log2 of the sizes)^2)
 
-in octaves of time. A GEMM is *near* if one that was measured spends its time alike, within ``NEAR``,
-and one, that or another, is within ``NEAR_SIZE`` in each size; what is farther than ``BEYOND`` from
-all of them, or ``OUTSIDE`` outside all their sizes, or has more copies in one launch than any, is
-*beyond*. Of fewer than ``FEW`` measured GEMMs no allowance is made: what is not near one of them is
-beyond unless its sizes lie among theirs. No measured time is in it.
+in octaves of time. A GEMM is *near* if one that was measured spends its time alike, within
+``NEAR``, and one, that or another, is within ``NEAR_SIZE`` in each size; what is farther than
+``BEYOND`` from all of them, or ``OUTSIDE`` outside all their sizes, or has more copies in one
+launch than any, is *beyond*. Of fewer than ``FEW`` measured GEMMs no allowance is made: what is not
+near one of them is beyond unless its sizes lie among theirs. No measured time is in it.
 """
 
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def _apart(known: Values, asked: Values) -> Values:
 
     Known points are sorted by their first coordinate, the time. From a point's own on they are
     looked at outwards, the next below or above in turn: a difference of time is a part of the
-    distance, so that nothing farther out is nearer than ``nearest``, the square of the least so far.
+    distance, so nothing farther out is nearer than ``nearest``, the square of the least so far.
     """
     found = np.empty(len(asked))
     parts = known.shape[1] - 3

@@ -407,7 +407,7 @@ class Measured:
     Parameters
     ----------
     fields
-        From a machine to the fields by path that all its answers rest on: what it is, and constants.
+        From a machine to what all its answers rest on, by path: what it is, and constants.
     constants
         From a machine and a call to what the call rests on; None where a library stands in for the
         one that is called.

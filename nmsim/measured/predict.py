@@ -147,7 +147,8 @@ class Predicted:
     table
         Of the rows that are judged: all columns of the files as text; and, as what they are:
         ``machine``, ``evidence`` (where it stands among the rows that its machine's constants rest
-        on, of which it may be one), ``measured_us``, ``predicted_us``, ``ratio``, ``size``, ``m_class``,
+        on, of which it may be one), ``measured_us``, ``predicted_us``, ``ratio``, ``size``,
+        ``m_class``,
         ``physics_us``, ``residual_us`` (as a learned residual corrects it, else NaN),
         ``conditions``, ``shapes`` ("calibration" or "held out"), ``floor_us``, ``possible``,
         ``file``, ``line``; and of the account of its kind of machine: ``model_kernel``, ``split``,

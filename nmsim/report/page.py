@@ -48,6 +48,7 @@ _LINKS = {
     "validate": {
         "figures": "Figures",
         "worst": "The worst ten",
+        "tables": "Sources and conditions",
         "groups": "Groups",
         "unmeasured": "What has no measured data",
         "rows": "How rows were taken",

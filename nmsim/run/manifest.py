@@ -139,6 +139,7 @@ class Validated(Manifest):
     refused: list[dict[str, Any]] = []
     impossible: dict[str, Any] | None = None
     residual: dict[str, Any] | None = None
+    left_out: list[dict[str, Any]] = []
     sources: dict[str, dict[str, Any]] = {}
 
 

@@ -132,7 +132,9 @@ class TrainingRun:
     @property
     def beyond_share(self) -> float | None:
         """Share of the time beyond what was measured, a step's by its time; None: not told."""
-        parts = [(one.step.beyond_share, one.step.time_us * one.span.steps) for one in self.segments]
+        parts = [
+            (one.step.beyond_share, one.step.time_us * one.span.steps) for one in self.segments
+        ]
         known = [share * time for share, time in parts if share is not None]
         return math.fsum(known) / math.fsum(time for _, time in parts) if known else None
 

@@ -1,4 +1,4 @@
-"""Where answers of a GPU stand: its measured GEMMs, held to its fields, and what an answer rests on.
+"""Where answers of a GPU stand: what was measured, held to its fields, and what they rest on.
 
 What was measured stands in ``NAME.evidence.npz`` beside the GPU's file. It counts for a GPU whose
 fields are those that it was gathered with; of another bandwidth, or with other constants, a GPU is
@@ -209,12 +209,12 @@ def standings(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
 
 
 @remembered(maxsize=65536)
-def _said(machine: Gpu, call: Call, size: tuple[float, float, float, float]) -> Said:
+def _said(machine: Gpu, call: Call, size: Size) -> Said:
     record, why = _record(*_alike(machine, call))
     word = str(standings(machine, call, np.array([size]))[0])
     if record is None or word != "beyond":
         return word, why
-    if size[3] > int(record.sizes[:, 3].max()):
+    if size.copies > int(record.sizes[:, 3].max()):
         return word, "several GEMMs in one launch: none were measured"
     return word, f"no measured {record.pattern} GEMM of {record.library} is like it"
 
@@ -222,7 +222,7 @@ def _said(machine: Gpu, call: Call, size: tuple[float, float, float, float]) -> 
 def _of_launch(machine: Gpu, launch: Launch) -> Said:
     kernels = {one.name for one in launch.resolved.kernels.kernels}
     forced = machine.kernel if machine.kernel in kernels else ""
-    return _said(machine, replace(launch.call, kernel=forced), tuple(launch.size))
+    return _said(machine, replace(launch.call, kernel=forced), launch.size)
 
 
 def standing_of(machine: Gpu, work: SparseGemm) -> Said:

@@ -3,7 +3,7 @@
 Of every set of constants, one table is left out at a time, or, where only one has it, a fourth of
 the weight shapes; where its rows stand among the others is held against how far their times are
 missed. The constants stand as they are: few were fitted to many rows. An order holds where means
-grow from near to beyond; two means whose difference is under twice its standard error cannot be told
+grow from near to beyond; two whose difference is under twice its standard error cannot be told
 apart, and neither can those of fewer than ``FEWEST`` rows.
 """
 
@@ -101,7 +101,7 @@ def _left_out(
 ) -> Iterator[tuple[str, NDArray[np.int8], NDArray[np.intp]]]:
     """What is left out, where its rows stand among the others, and which rows these are."""
     counts = np.bincount(rows.table, minlength=len(tables))
-    many = [number for number in np.flatnonzero(counts >= LEFT_OUT).tolist()]
+    many: list[int] = np.flatnonzero(counts >= LEFT_OUT).tolist()
     if len(many) > 1:
         for number in many:
             out = rows.table == number

@@ -1,8 +1,8 @@
 """Gathering a machine's evidence: which GEMMs were measured of what its answers rest on.
 
 From tables, and from single figures that constants were set by and no table has
-(``figures.csv``). A row counts for the library that ran it, never for one that stands in, and not if
-its time cannot be. Times are left behind: only sizes are kept.
+(``figures.csv``). A row counts for the library that ran it, never for one that stands in, and not
+if its time cannot be. Times are left behind: only sizes are kept.
 """
 
 from collections import Counter
@@ -122,8 +122,12 @@ def gathered(machine: Machine, tables: Sequence[MeasuredTable]) -> Iterator[Gath
     """The rows of tables that count for a machine's constants, routine by routine."""
     offered = evidence_of(machine)
     for number, table in enumerate(tables):
+        own = [_is_of(machine, routine) for routine in table.routines]
+        if not any(own):
+            continue
         wrong = [one.row for one in (*table.refused, *impossible(table, machine))]
-        for index, routine in enumerate(table.routines):
+        for index in np.flatnonzero(own).tolist():
+            routine = table.routines[index]
             call, _ = call_of(machine, routine)
             rests_on = offered.constants(machine, call)
             at = np.setdiff1d(np.flatnonzero(table.routine_of == index), wrong)
@@ -138,6 +142,11 @@ def gathered(machine: Machine, tables: Sequence[MeasuredTable]) -> Iterator[Gath
                     number,
                     at,
                 )
+
+
+def _is_of(machine: Machine, routine: Routine) -> bool:
+    """Whether a routine ran on a machine, or on a GPU that no machine of the catalog describes."""
+    return machine_of(routine.gpu, routine.variant) in ("", machine.name)
 
 
 def _figures(machine: Machine, path: Path | None) -> Iterator[Gathered]:
@@ -161,12 +170,11 @@ def _figures(machine: Machine, path: Path | None) -> Iterator[Gathered]:
 
 def _record(machine: Machine, parts: Sequence[Gathered]) -> Record:
     routines = list(dict.fromkeys(_measured(one.call) for one in parts))
-    sizes = np.concatenate(
-        [
-            np.column_stack([one.sizes, np.full(len(one.sizes), routines.index(_measured(one.call)))])
-            for one in parts
-        ]
-    )
+    numbers = [
+        np.full(len(one.sizes), routines.index(_measured(one.call)), np.float64) for one in parts
+    ]
+    whole = np.concatenate([one.sizes for one in parts])
+    sizes = np.column_stack([whole, np.concatenate(numbers)])
     distinct = np.unique(sizes, axis=0).astype(np.uint32)
     ranges, bounds = _made_of(machine, parts)
     known = parts[0].constants
