@@ -12,6 +12,7 @@ from nmsim.errors import SpecError
 from nmsim.evidence import file as evidence_file
 from nmsim.machines import HARDWARE, Machine, load_hardware, residual_path
 from nmsim.machines.fit import FitError
+from nmsim.measured.attention.tables import shipped_attention
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
 from nmsim.measured.evidence.gather import gather
@@ -128,8 +129,10 @@ def _gather(machine: Machine, hardware: str, measured: Sequence[Path], *, overwr
     path = evidence_file.beside(HARDWARE.path(hardware))
     if path.exists() and not overwrite:
         raise SpecError(f"{path}: is there, expected --overwrite to replace it")
-    tables = [read_measured(one) for one in measured] or shipped(hardware)[0]
-    found = gather(machine, tables)
+    if measured:
+        found = gather(machine, [read_measured(one) for one in measured])
+    else:
+        found = gather(machine, shipped(hardware)[0], shipped_attention())
     evidence_file.write_evidence(path, found)
     show_facts(
         [

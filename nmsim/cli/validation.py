@@ -19,8 +19,8 @@ from nmsim.measured.attention.predict import (
     predict_attention,
     summarize_attention,
 )
-from nmsim.measured.attention.tables import is_attention, read_attention
-from nmsim.measured.evidence.earned import earned
+from nmsim.measured.attention.tables import is_attention, read_attention, shipped_attention
+from nmsim.measured.evidence.earned import earned, earned_attention
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
@@ -103,9 +103,7 @@ def validate(
     found.notes[:0] = notes
     summary = summarize(found, by)
     if evidence:
-        summary["left_out"] = [
-            row for machine in found.machines.values() for row in earned(machine, files)
-        ]
+        summary["left_out"] = _left_out(found, files, shipped_too=not measured)
     if predictions is not None:
         text = with_predictions(files, found.times)
         write_file(predictions, lambda aside: _write_text(aside, text))
@@ -118,6 +116,17 @@ def validate(
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _left_out(
+    found: Predicted, files: Sequence[MeasuredTable], *, shipped_too: bool
+) -> list[dict[str, Any]]:
+    """Errors of what is left out, by where it stands: of GEMMs, and of attention that ships."""
+    machines = found.machines
+    rows = [row for machine in machines.values() for row in earned(machine, files)]
+    if shipped_too:
+        rows += earned_attention(predict_attention(shipped_attention()).table, machines)
+    return rows
 
 
 def _of_gemms_alone(*, strict: bool, residual: bool, evidence: bool) -> None:

@@ -20,6 +20,7 @@ from nmsim.errors import SpecError
 from nmsim.files import write_file
 
 __all__ = [
+    "AttentionRecord",
     "Evidence",
     "Record",
     "Routine",
@@ -103,6 +104,30 @@ class Record:
 
 
 @dataclass(frozen=True, eq=False)
+class AttentionRecord:
+    """Where one library's fused attention was measured, in one phase.
+
+    Parameters
+    ----------
+    library, phase
+        Whose kernels, and what they ran.
+    rows
+        Measured times; several may be of one call.
+    sources
+        Tables that they stand in.
+    shapes
+        Distinct calls x 9: batch, heads, kv_heads, queries, keys, head_dim, v_head_dim, causal,
+        window.
+    """
+
+    library: str
+    phase: str
+    rows: int
+    sources: tuple[str, ...]
+    shapes: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What was measured on a machine.
 
@@ -114,11 +139,14 @@ class Evidence:
         Its physical fields and constants, by path, as they were when this was gathered.
     records
         By library, pattern and format.
+    attention
+        By library and phase.
     """
 
     name: str
     fields: Mapping[str, Any]
     records: tuple[Record, ...]
+    attention: tuple[AttentionRecord, ...] = ()
 
 
 def beside(machine: Path) -> Path:
@@ -169,9 +197,11 @@ def write_evidence(path: Path, evidence: Evidence) -> None:
         "name": evidence.name,
         "fields": dict(evidence.fields),
         "records": [_said(one) for one in evidence.records],
+        "attention": [_without(one, "shapes") for one in evidence.attention],
     }
     arrays: dict[str, Any] = {"about": np.array(json.dumps(about, ensure_ascii=False))}
     arrays |= {f"sizes.{number}": one.sizes for number, one in enumerate(evidence.records)}
+    arrays |= {f"shapes.{number}": one.shapes for number, one in enumerate(evidence.attention)}
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:
@@ -181,8 +211,12 @@ def write_evidence(path: Path, evidence: Evidence) -> None:
 
 
 def _said(record: Record) -> dict[str, Any]:
-    own = {name: value for name, value in vars(record).items() if name != "sizes"}
-    return {**own, "routines": [asdict(one) for one in record.routines]}
+    routines = [asdict(one) for one in record.routines]
+    return {**_without(record, "sizes"), "routines": routines}
+
+
+def _without(record: Record | AttentionRecord, array: str) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name != array}
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -203,7 +237,8 @@ def read_evidence(path: Path) -> Evidence:
 @lru_cache(maxsize=32)
 def _read(path: Path, _time: int, _size: int) -> Evidence:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: numpy leaves a file open that is cut short.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _evidence(arrays)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         why = next(iter(str(error).splitlines()), "")
@@ -220,7 +255,18 @@ def _evidence(arrays: Any) -> Evidence:
         _record(one, np.asarray(arrays[f"sizes.{number}"]))
         for number, one in enumerate(about["records"])
     ]
-    return Evidence(str(about["name"]), about["fields"], tuple(records))
+    attention = [
+        _attention(one, np.asarray(arrays[f"shapes.{number}"]))
+        for number, one in enumerate(about["attention"])
+    ]
+    return Evidence(str(about["name"]), about["fields"], tuple(records), tuple(attention))
+
+
+def _attention(said: Mapping[str, Any], shapes: NDArray[Any]) -> AttentionRecord:
+    library, phase = str(said["library"]), str(said["phase"])
+    if shapes.ndim != 2 or shapes.shape[1] != 9 or shapes.dtype != np.uint32 or not len(shapes):
+        raise ValueError(f"{library}, {phase}: shapes do not match")
+    return AttentionRecord(library, phase, int(said["rows"]), tuple(said["sources"]), shapes)
 
 
 def _record(said: Mapping[str, Any], sizes: NDArray[Any]) -> Record:

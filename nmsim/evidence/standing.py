@@ -102,11 +102,11 @@ class Places:
         """Where others stand among these, which are measured: places in ``STANDINGS``."""
         if not len(self):
             return np.full(len(others), STANDINGS.index("beyond"), np.int8)
-        apart = _apart(self._by_time, _coordinates(others))
-        alike = apart <= NEAR
-        near = np.zeros(len(others), np.bool_)
-        near[alike] = _sized(self._by_rows, np.ascontiguousarray(others.sizes[alike]))
-        found = np.where(near, 0, np.where(apart <= BEYOND, 1, 2)).astype(np.int8)
+        found = _standing(self._by_time, _coordinates(others))
+        alike = np.flatnonzero(found == 0)
+        sized = _sized(self._by_rows, np.ascontiguousarray(others.sizes[alike]))
+        found[alike[~sized]] = STANDINGS.index("within")
+        near = found == 0
         low, high = self.sizes.min(axis=0), self.sizes.max(axis=0)
         over = np.maximum(others.sizes - high, low - others.sizes)[:, :3].max(axis=1)
         outside = over > (OUTSIDE if len(self) >= FEW else 0.0)
@@ -136,24 +136,23 @@ def _sorted(points: Values) -> Values:
 
 
 @compiled
-def _apart(known: Values, asked: Values) -> Values:
-    """The distance of each point from the nearest known one; infinite beyond ``BEYOND``.
+def _standing(known: Values, asked: Values) -> NDArray[np.int8]:
+    """Of each point 0 if a known one is within ``NEAR``, 1 if one is within ``BEYOND``, else 2.
 
     Known points are sorted by their first coordinate, the time. From a point's own on they are
     looked at outwards, the next below or above in turn: a difference of time is a part of the
-    distance, so nothing farther out is nearer than ``nearest``, the square of the least so far.
+    distance, so nothing farther out than ``reach``, the distance that still matters, is within it.
     """
-    found = np.empty(len(asked))
+    found = np.full(len(asked), 2, np.int8)
     parts = known.shape[1] - 3
     for i in range(len(asked)):
         below = np.searchsorted(known[:, 0], asked[i, 0]) - 1
         above = below + 1
-        nearest, none = BEYOND * BEYOND, True
-        while True:
+        reach = BEYOND
+        while found[i] > 0:
             down = asked[i, 0] - known[below, 0] if below >= 0 else np.inf
             up = known[above, 0] - asked[i, 0] if above < len(known) else np.inf
-            least = min(down, up)
-            if least * least > nearest:
+            if min(down, up) > reach:
                 break
             if down <= up:
                 at = below
@@ -164,15 +163,14 @@ def _apart(known: Values, asked: Values) -> Values:
             apart = 0.0
             for j in range(parts):
                 apart += (known[at, j] - asked[i, j]) ** 2
-                if apart > nearest:
+                if apart > reach * reach:
                     break
             for j in range(parts, parts + 3):
                 apart += (SIZE * (known[at, j] - asked[i, j])) ** 2
-            if apart <= nearest:
-                nearest, none = apart, False
-            if nearest == 0:
-                break
-        found[i] = np.inf if none else np.sqrt(nearest)
+            if apart <= NEAR * NEAR:
+                found[i] = 0
+            elif apart <= BEYOND * BEYOND:
+                found[i], reach = 1, NEAR
     return found
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from nmsim.evidence.standing import Places
 from nmsim.gemm import Phase
-from nmsim.machines.attention import AttentionRoutines, Fusion
+from nmsim.machines.attention import AttentionCalls, AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
@@ -417,6 +417,8 @@ class Measured:
         From a machine, a call and sizes to words of ``STANDINGS``.
     told
         From a machine to what was measured on it, for who reads a result; "" where all is said.
+    attention
+        From a machine and calls of fused attention to where these stand.
     """
 
     fields: Callable[[Any], Mapping[str, Any]]
@@ -424,6 +426,7 @@ class Measured:
     places: Callable[[Any, Call, NDArray[np.float64]], Places]
     standings: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.str_]]
     told: Callable[[Any], str]
+    attention: Callable[[Any, AttentionCalls], Places]
 
 
 class Timeline(NamedTuple):

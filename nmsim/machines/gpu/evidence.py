@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from nmsim.evidence.file import Evidence, Record, beside, differing, flat, read_evidence
 from nmsim.evidence.standing import STANDINGS, Places, worst
 from nmsim.files import remembered
-from nmsim.jit import compiled
-from nmsim.machines.gpu.analytical import fastest
-from nmsim.machines.gpu.call import Resolved, resolve
-from nmsim.machines.gpu.chip import Chip, Form, Size
-from nmsim.machines.gpu.choice import Rules, choose, rules_of
+from nmsim.machines.gpu.analytical import CLOCKS, SHARES, estimates
+from nmsim.machines.gpu.attention import evidence as of_attention
+from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.chip import Size
 from nmsim.machines.gpu.direct import is_depthwise
-from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of
+from nmsim.machines.gpu.launch import Launch, launch_of
 from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.kind import Call, Constants, Measured
 from nmsim.mask import SparseGemm
@@ -78,27 +77,6 @@ def constants(machine: Gpu, call: Call) -> Constants | None:
     return Constants(key, library.library, pattern, dict(flat(own)))
 
 
-@compiled
-def _spend(
-    chip: Chip,
-    form: Form,
-    table: NDArray[np.float64],
-    splits: NDArray[np.float64],
-    rules: Rules,
-    vector_rows: int,
-    sizes: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> None:
-    """Fill a row for each GEMM: its time in octaves of clocks, then the share of every bound."""
-    for i in range(len(sizes)):
-        size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
-        chosen, split, _ = choose(chip, form, table, splits, rules, size)
-        found = fastest(chip, form, table, chosen, split, vector_rows, size)
-        out[i, 0] = np.log2(found.clocks)
-        for j in range(len(found.shares)):
-            out[i, 1 + j] = found.shares[j] / found.clocks
-
-
 def places(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Places:
     """Where GEMMs of a call stand, in a cache that holds nothing of them.
 
@@ -107,18 +85,9 @@ def places(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Places:
     sizes
         GEMMs x 4: M, N, K and copies in one launch.
     """
-    found: Resolved = resolve(machine, replace(call, in_turn=0))
-    spent = np.empty((len(sizes), 1 + len(BOUNDS)))
-    _spend(
-        found.chip,
-        found.form,
-        found.table,
-        found.splits,
-        rules_of(found),
-        found.vector_rows,
-        np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
-        spent,
-    )
+    found = estimates(machine, replace(call, in_turn=0), sizes, shares=True)
+    clocks = found[:, CLOCKS, None]
+    spent = np.hstack([np.log2(clocks), found[:, SHARES:] / clocks])
     return Places(np.log2(sizes), spent)
 
 
@@ -187,10 +156,15 @@ def _measured(machine: Gpu, call: Call) -> Places | None:
 
 def _alike(machine: Gpu, call: Call) -> tuple[Gpu, Call]:
     """A GPU and a call as far as what was measured of it depends on them."""
+    return _plain(machine), replace(call, in_turn=0, kernel="", convolution="")
+
+
+@remembered(maxsize=256)
+def _plain(machine: Gpu) -> Gpu:
+    """A GPU without what chooses among its kernels."""
     plain = {"residual": "", "stack": "best", "masks": None, "library": "", "kernel": ""}
     same = all(getattr(machine, name) == value for name, value in plain.items())
-    own = machine if same else machine.model_copy(update=plain)
-    return own, replace(call, in_turn=0, kernel="", convolution="")
+    return machine if same else machine.model_copy(update=plain)
 
 
 def standings(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.str_]:
@@ -230,7 +204,11 @@ def standing_of(machine: Gpu, work: SparseGemm) -> Said:
 
     The worse of both, whether the masks are followed or not: both times decide that.
     """
-    own, _ = _evidence(machine)
+    own, why = _evidence(machine)
+    if work.gemm.attention is not None:
+        if own is None:
+            return "beyond", why
+        return of_attention.standing_of(_plain(machine), work.gemm, own.attention)
     if own is not None and (work.gemm.kind == "conv" or is_depthwise(work.gemm)):
         return "beyond", "no convolution was measured on it"
     ran, plain = (in_format(machine, wanted).machine for wanted in (work.number_format, ""))
@@ -279,6 +257,11 @@ def _counted(machine: Gpu, pattern: str, records: list[Record]) -> str:
 
 
 EVIDENCE = Measured(
-    fields=fields, constants=constants, places=places, standings=standings, told=told
+    fields=fields,
+    constants=constants,
+    places=places,
+    standings=standings,
+    told=told,
+    attention=of_attention.places,
 )
 """What is asked of a GPU about its evidence."""

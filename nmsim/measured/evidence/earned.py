@@ -7,21 +7,23 @@ grow from near to beyond; two whose difference is under twice its standard error
 apart, and neither can those of fewer than ``FEWEST`` rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from nmsim.evidence.standing import STANDINGS, Places
 from nmsim.machines import Machine
+from nmsim.machines.attention import AttentionCalls
 from nmsim.measured.evidence.gather import Gathered, evidence_of, gathered
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MeasuredTable
 from nmsim.measured.weight_shapes import dealt
 
-__all__ = ["FEWEST", "FOLDS", "LEFT_OUT", "earned", "order"]
+__all__ = ["FEWEST", "FOLDS", "LEFT_OUT", "earned", "earned_attention", "order"]
 
 FOLDS = 4
 """Parts that weight shapes of a single table are dealt to, each left out once."""
@@ -109,10 +111,7 @@ def _left_out(
             yield tables[number].file, standing, np.flatnonzero(out)
     elif many:
         fold = dealt(rows.sizes[:, 1], rows.sizes[:, 2], FOLDS)
-        standing = np.zeros(len(fold), np.int8)
-        for number in range(FOLDS):
-            out = fold == number
-            standing[out] = rows.places.of(~out).standing(rows.places.of(out))
+        standing = _in_folds(rows.places, fold)
         yield f"{tables[many[0]].file}, folds of weight shapes", standing, np.arange(len(fold))
 
 
@@ -145,3 +144,50 @@ def order(means: dict[str, dict[str, Any]]) -> str:
     if any(step < -TOLD_APART * error for step, error in steps):
         return "broken"
     return "holds" if steps and all(step > 0 for step, _ in steps) else "cannot be told"
+
+
+def earned_attention(found: pd.DataFrame, machines: Mapping[str, Machine]) -> list[dict[str, Any]]:
+    """The same of fused attention: a fourth of the heads and head_dims is left out at a time.
+
+    Parameters
+    ----------
+    found
+        Rows of `nmsim.measured.attention.predict.PredictedAttention`.
+    machines
+        By name, those of which there are rows.
+    """
+    told = []
+    judged = found[found["judged"] & (found["kind"] != "both")]
+    for key, rows in judged.groupby(["machine", "library", "kind"], sort=True):
+        machine, library, kind = map(str, key) if isinstance(key, tuple) else ("", "", "")
+        if machine not in machines or len(rows) < LEFT_OUT:
+            continue
+        phase = "backward" if kind == "backward" else "forward"
+        shapes = np.column_stack([rows[list(_SHAPE)].to_numpy(), np.zeros(len(rows), np.int64)])
+        calls = AttentionCalls(shapes.astype(np.int64), phase, library)
+        places = evidence_of(machines[machine]).attention(machines[machine], calls)
+        _, which = np.unique(rows["key"].to_numpy(str), return_inverse=True)
+        standing = _in_folds(places, which % FOLDS)
+        means = _means(standing, np.abs(rows["ratio"].to_numpy() - 1))
+        told.append(
+            {
+                "machine": machine,
+                "constants": f"{library}, attention, {kind}",
+                "left_out": "folds of heads and head_dim",
+                **means,
+                "order": order(means),
+            }
+        )
+    return told
+
+
+_SHAPE = ("batch", "heads", "kv_heads", "queries", "keys", "head_dim", "v_head_dim", "causal")
+
+
+def _in_folds(places: Places, fold: NDArray[np.intp]) -> NDArray[np.int8]:
+    """Where rows stand among those of the other folds."""
+    standing = np.zeros(len(fold), np.int8)
+    for number in range(FOLDS):
+        out = fold == number
+        standing[out] = places.of(~out).standing(places.of(out))
+    return standing

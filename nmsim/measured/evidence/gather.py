@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from nmsim.csv_table import Rules, read_csv
 from nmsim.errors import SpecError
-from nmsim.evidence.file import Evidence, Record
+from nmsim.evidence.file import AttentionRecord, Evidence, Record
 from nmsim.evidence.file import Routine as Measured
 from nmsim.machines import Call, Machine, kind_of
 from nmsim.machines.kind import Constants
 from nmsim.machines.kind import Measured as Offered
+from nmsim.measured.attention.tables import AttentionTable
 from nmsim.measured.predict import call_of, impossible, machine_of
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import COLUMNS, MeasuredTable, Routine
@@ -86,12 +87,18 @@ def evidence_of(machine: Machine) -> Offered:
 
 
 def gather(
-    machine: Machine, tables: Sequence[MeasuredTable], *, figures: Path | None = FIGURES
+    machine: Machine,
+    tables: Sequence[MeasuredTable],
+    attention: Sequence[AttentionTable] = (),
+    *,
+    figures: Path | None = FIGURES,
 ) -> Evidence:
     """The evidence of a machine, from tables whose rows are taken to be measured on it.
 
     Parameters
     ----------
+    attention
+        Tables of fused attention, whose rows on the machine's GPU count.
     figures
         Beside the tables: those of this file that name the machine's GPU; None: none.
 
@@ -111,7 +118,31 @@ def gather(
         key = _Key(one.constants.key, repr(sorted(one.constants.fields.items(), key=str)))
         records.setdefault(key, []).append(one)
     found = (_record(machine, own) for own in records.values())
-    return Evidence(machine.name, offered.fields(machine), tuple(sorted(found, key=_order)))
+    return Evidence(
+        machine.name,
+        offered.fields(machine),
+        tuple(sorted(found, key=_order)),
+        tuple(_attention(machine, attention)),
+    )
+
+
+def _attention(machine: Machine, tables: Sequence[AttentionTable]) -> Iterator[AttentionRecord]:
+    """Calls of fused attention that were measured on a machine, by library and phase."""
+    routines = kind_of(machine).attention
+    found: dict[tuple[str, str], list[tuple[str, NDArray[np.int64]]]] = {}
+    for table in tables if routines is not None else ():
+        texts = zip(*(table.columns[name] for name in ("gpu", "variant", "library")), strict=True)
+        for row, (gpu, variant, text) in enumerate(texts):
+            library = routines.library_of(machine, text) if routines is not None else ""
+            if not library or machine_of(gpu, variant) != machine.name or not table.fit[row]:
+                continue
+            for phase in table.runs[row]:
+                own = found.setdefault((library, phase), [])
+                own.append((table.file, table.shapes[row]))
+    for (library, phase), rows in sorted(found.items()):
+        shapes = np.unique(np.array([one for _, one in rows]), axis=0).astype(np.uint32)
+        files = tuple(dict.fromkeys(file for file, _ in rows))
+        yield AttentionRecord(library, phase, len(rows), files, shapes)
 
 
 def _order(record: Record) -> tuple[int, str]:
