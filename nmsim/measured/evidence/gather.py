@@ -128,21 +128,28 @@ def gather(
 
 def _attention(machine: Machine, tables: Sequence[AttentionTable]) -> Iterator[AttentionRecord]:
     """Calls of fused attention that were measured on a machine, by library and phase."""
-    routines = kind_of(machine).attention
     found: dict[tuple[str, str], list[tuple[str, NDArray[np.int64]]]] = {}
-    for table in tables if routines is not None else ():
-        texts = zip(*(table.columns[name] for name in ("gpu", "variant", "library")), strict=True)
-        for row, (gpu, variant, text) in enumerate(texts):
-            library = routines.library_of(machine, text) if routines is not None else ""
-            if not library or machine_of(gpu, variant) != machine.name or not table.fit[row]:
-                continue
-            for phase in table.runs[row]:
-                own = found.setdefault((library, phase), [])
-                own.append((table.file, table.shapes[row]))
+    for table in tables:
+        columns = (table.columns[name] for name in ("gpu", "variant", "library"))
+        keys = list(zip(*columns, table.runs, strict=True))
+        for key in dict.fromkeys(keys):
+            library, runs = _library(machine, *key[:3]), key[3]
+            at = [row for row, own in enumerate(keys) if own == key and table.fit[row]]
+            for phase in runs if library and at else ():
+                found.setdefault((library, phase), []).append((table.file, table.shapes[at]))
     for (library, phase), rows in sorted(found.items()):
-        shapes = np.unique(np.array([one for _, one in rows]), axis=0).astype(np.uint32)
+        whole = np.concatenate([one for _, one in rows])
         files = tuple(dict.fromkeys(file for file, _ in rows))
-        yield AttentionRecord(library, phase, len(rows), files, shapes)
+        distinct = np.unique(whole, axis=0).astype(np.uint32)
+        yield AttentionRecord(library, phase, len(whole), files, distinct)
+
+
+def _library(machine: Machine, gpu: str, variant: str, text: str) -> str:
+    """The library of a machine that a row of attention ran; "" if it is another machine's."""
+    routines = kind_of(machine).attention
+    if routines is None or machine_of(gpu, variant) != machine.name:
+        return ""
+    return routines.library_of(machine, text)
 
 
 def _order(record: Record) -> tuple[int, str]:
