@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -462,6 +463,22 @@ def test_no_order_of_gemms_is_broken_on_what_is_left_out(name):
     assert [one["left_out"] for one in found if one["order"] == "broken"] == []
     holds = [one["order"] for one in found].count("holds")
     assert holds >= {A100: 2, H100: 2, "h200": 3, "l40s": 1, "rtx3090": 1}[name]
+
+
+@pytest.mark.slow
+def test_the_page_on_evidence_states_what_is_left_out(run):
+    text = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text(encoding="utf-8")
+    stated = re.findall(r"^\| .* \| (?:holds|broken|cannot be told) \|$", text, re.MULTILINE)
+    found = json.loads(run("validate", "--evidence", "--format", "json"))["left_out"]
+    assert stated == [_line(one) for one in found]
+
+
+def _line(one):
+    cells = [one["machine"], one["constants"], re.sub(r"\.csv(\.gz)?", "", one["left_out"])]
+    for word in STANDINGS:
+        rows, mape, error = (one[word][name] for name in ("rows", "mape", "error"))
+        cells.append(f"{rows:,}: {100 * mape:.1f} ± {100 * error:.1f}" if rows else "–")
+    return f"| {' | '.join([*cells, one['order']])} |"
 
 
 @pytest.mark.slow

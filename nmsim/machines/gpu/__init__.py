@@ -80,7 +80,7 @@ KINDS.add(
             "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
         ),
         other_names=("tensor-core",),
-        facts=facts,
+        facts=lambda machine: [*facts(machine), *evidence.facts(machine)],
         files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,

@@ -22,12 +22,12 @@ from nmsim.machines.gpu.chip import Size
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import Launch, launch_of
 from nmsim.machines.gpu.schema import Gpu, in_format
-from nmsim.machines.kind import Call, Constants, Measured
+from nmsim.machines.kind import Call, Constants, Facts, Measured
 from nmsim.mask import SparseGemm
 from nmsim.pattern import Pattern
 from nmsim.result import Column, Result, optional_column
 
-__all__ = ["COLUMNS", "EVIDENCE", "columns", "places"]
+__all__ = ["COLUMNS", "EVIDENCE", "columns", "facts", "places"]
 
 COLUMNS: tuple[Column, ...] = (
     optional_column(
@@ -237,6 +237,33 @@ def told(machine: Gpu) -> str:
     same = [one for one in found.records if _of_bits(one) == form.bits]
     patterns = ("dense", *map(str, machine.natives(machine.dtype, machine.accumulator)))
     return "evidence: " + "; ".join(_counted(machine, pattern, same) for pattern in patterns)
+
+
+def facts(machine: Gpu) -> Facts:
+    """Where a GPU's constants were measured, as ``nmsim show`` says it."""
+    found, why = _evidence(machine)
+    if found is None:
+        return [("evidence", why)]
+    return [
+        *((f"measured, {one.key}", _region(one)) for one in found.records),
+        *(
+            (f"measured, {one.library}, {one.phase}", f"{len(one.shapes):,} calls of attention")
+            for one in found.attention
+        ),
+    ]
+
+
+def _region(record: Record) -> str:
+    spans = (
+        f"{name} {low:,g}" + f" to {high:,g}" * (low < high)
+        for name, (low, high) in record.ranges.items()
+    )
+    bounds = ", ".join(list(record.bounds)[:3])
+    count = len(record.sizes)
+    return (
+        f"{count:,} GEMM{'s' * (count > 1)} in {', '.join(record.dtypes)}; {', '.join(spans)}; bound by "
+        f"{bounds}; clock {', '.join(record.conditions)}; {', '.join(record.sources)}"
+    )
 
 
 def _of_bits(record: Record) -> int:
