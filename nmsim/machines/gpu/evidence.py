@@ -261,8 +261,8 @@ def _region(record: Record) -> str:
     bounds = ", ".join(list(record.bounds)[:3])
     count = len(record.sizes)
     return (
-        f"{count:,} GEMM{'s' * (count > 1)} in {', '.join(record.dtypes)}; {', '.join(spans)}; bound by "
-        f"{bounds}; clock {', '.join(record.conditions)}; {', '.join(record.sources)}"
+        f"{count:,} GEMM{'s' * (count > 1)} in {', '.join(record.dtypes)}; {', '.join(spans)}; "
+        f"bound by {bounds}; clock {', '.join(record.conditions)}; {', '.join(record.sources)}"
     )
 
 
