@@ -139,6 +139,21 @@ def test_sizes_alike_are_not_near_where_the_time_goes_elsewhere():
     assert [known.standing(one)[0] for one in (known, slower, elsewhere)] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_half_an_octave_in_each_size_is_near_and_beside_a_few_nothing_else_is_within(axis):
+    one = Places(np.array([[5.0, 6, 7, 0]]), np.array([[3.0, 0.8, 0.2]]))
+    many = Places.joined([one] * FEW)
+
+    def moved(octaves):
+        sizes = one.sizes.copy()
+        sizes[0, axis] += octaves
+        return Places(sizes, one.spent)
+
+    steps = (0.5, -0.5, 0.6, OUTSIDE, OUTSIDE + 0.1)
+    assert [one.standing(moved(step))[0] for step in steps] == [0, 0, 2, 2, 2]
+    assert [many.standing(moved(step))[0] for step in steps] == [0, 0, 1, 1, 2]
+
+
 # On machines.
 
 
