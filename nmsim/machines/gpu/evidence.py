@@ -245,9 +245,9 @@ def facts(machine: Gpu) -> Facts:
     if found is None:
         return [("evidence", why)]
     return [
-        *((f"measured, {one.key}", _region(one)) for one in found.records),
+        *(("measured", f"{one.key}: {_region(one)}") for one in found.records),
         *(
-            (f"measured, {one.library}, {one.phase}", f"{len(one.shapes):,} calls of attention")
+            ("measured", f"attention of {one.library}, {one.phase}: {len(one.shapes):,} calls")
             for one in found.attention
         ),
     ]
