@@ -1,4 +1,4 @@
-.PHONY: check test lint format bench residuals
+.PHONY: check test lint format bench residuals evidence
 
 check: test lint
 
@@ -22,4 +22,10 @@ bench:
 residuals:
 	for gpu in a100-sxm4-80gb h100-sxm h200 l40s; do \
 	  python -m nmsim calibrate --hardware $$gpu --residual --overwrite || exit 1; \
+	done
+
+# After a change of a measured table, or of a GPU's fields: where GEMMs were measured on it.
+evidence:
+	for gpu in a100-sxm4-80gb h100-sxm h200 l40s rtx3090; do \
+	  python -m nmsim calibrate --hardware $$gpu --evidence --overwrite || exit 1; \
 	done

@@ -380,6 +380,7 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: _total_known(rows, name) for name in _COUNTS},
         **_step(rows, sums["time_us"]),
         "sparse_share": _quotient(sparse, sums["macs_dense"]),
+        "beyond_share": _beyond_share(rows, sums["time_us"]),
         "dense_cycles": dense,
         "speedup": _quotient(dense, sums["cycles"]),
         "format_speedup": _format_speedup(rows) if compared else None,
@@ -417,6 +418,14 @@ def macs_left(row: Mapping[str, Any]) -> int:
     """
     left: int = row["macs_useful" if _offered(row) else "macs_dense"]
     return left
+
+
+def _beyond_share(rows: list[Mapping[str, Any]], time_us: float) -> float | None:
+    """The share of the time beyond measured data; None where no row tells where it stands."""
+    if not any(row.get("evidence") for row in rows):
+        return None
+    beyond = math.fsum(row["time_us"] for row in rows if row.get("evidence") == "beyond")
+    return min(1.0, beyond / time_us) if time_us else 0.0
 
 
 def _quotient(numerator: float | None, denominator: float | None) -> float | None:

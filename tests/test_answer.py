@@ -143,8 +143,19 @@ def test_without_a_dense_run_there_is_no_speedup():
     assert "speed-up" not in said
 
 
-def test_rows_say_nothing_of_evidence_yet():
-    assert evidence_said(run("gpt2", scenario="decode")[0]) == ""
+def test_shares_of_evidence_are_of_the_time_of_gemms():
+    rows = [
+        {"time_us": time, "evidence": word}
+        for time, word in ((1.0, "beyond"), (6.0, "near"), (1.0, ""), (3.0, "within"))
+    ]
+    said = "Of the time of its GEMMs 60 % stands near what was measured, 30 % within what was "
+    assert evidence_said(rows) == f"{said}measured and 10 % beyond what was measured."
+    assert evidence_said(rows[2:3]) == ""
+
+
+def test_an_array_has_no_measured_data_to_stand_near():
+    rows, about = run("gpt2", scenario="decode", hardware="systolic-128x128")
+    assert "measured" not in answer(rows, about)
 
 
 def test_tokens_per_second_are_those_of_a_step():

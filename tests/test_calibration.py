@@ -225,7 +225,9 @@ def test_constants_of_a_library_are_fitted_by_its_name():
     )
     call = Call("fp16", Pattern(2, 4), "b", "cusparselt")
     sizes = SIZES[SIZES[:, 0] > 1]
-    found = calibrate(start, [synthetic(true, call, sizes)], source="made", holdouts=2, generations=40)
+    found = calibrate(
+        start, [synthetic(true, call, sizes)], source="made", holdouts=2, generations=40
+    )
     assert found.calibration.idle == ("timing.gemv_gbps",)
     assert found.timing == start.timing
     assert found.libraries[1].timing.load_us == pytest.approx(1.5, rel=0.02)

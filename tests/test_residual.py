@@ -99,8 +99,6 @@ def test_a_region_is_whole_within_its_rows_and_nothing_a_margin_beyond():
     # Within the box of M, N, K and yet beyond: no row is long, wide and deep at once.
     corner = sizes_in_octaves(np.array([[4096, 8192, 512, 1.0]]))
     assert region.weight(corner).tolist() == [0]
-    places = np.array([[64, 1024, 512, 1], [64, 400, 512, 1], [64, 1024, 512, 2]], float)
-    assert region.standing(sizes_in_octaves(places)).tolist() == ["near", "within", "beyond"]
 
 
 def test_a_file_holds_what_was_written_and_the_same_bytes(tmp_path):

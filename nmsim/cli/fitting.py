@@ -9,10 +9,13 @@ import typer
 
 from nmsim.cli.console import progress, show_facts, tell
 from nmsim.errors import SpecError
+from nmsim.evidence import file as evidence_file
 from nmsim.machines import HARDWARE, Machine, load_hardware, residual_path
 from nmsim.machines.fit import FitError
+from nmsim.measured.attention.tables import shipped_attention
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
+from nmsim.measured.evidence.gather import gather
 from nmsim.measured.predict import call_of, impossible, shipped
 from nmsim.measured.residual import fit_residual
 from nmsim.measured.routines import routines_of
@@ -60,6 +63,14 @@ def calibrate_machine(
             "--all-shapes", help="Fit to the weight shapes, too, that validate calls held out."
         ),
     ] = False,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence",
+            help="Gather where the GEMMs of the tables stand, and write it beside H as "
+            "NAME.evidence.npz; nothing is fitted.",
+        ),
+    ] = False,
     residual: Annotated[
         bool,
         typer.Option(
@@ -72,8 +83,12 @@ def calibrate_machine(
     """Fit a GPU's fields marked fitted to measured times, with a hold-out (extra `calibrate`)."""
     machine = load_hardware(hardware)
     routines_of(machine)
+    if evidence:
+        _alone(out=out, residual=residual)
+        _gather(machine, hardware, measured or (), overwrite=overwrite)
+        return
     if out is None and not residual:
-        raise SpecError("calibrate: expected --out H2.yaml, or --residual")
+        raise SpecError("calibrate: expected --out H2.yaml, --residual or --evidence")
     if not measured and not residual:
         raise SpecError("calibrate: expected a file of measured times")
     beside_it = residual_path(hardware) if out is None else beside(out)
@@ -102,6 +117,30 @@ def calibrate_machine(
         write_residual(beside_it, found)
         show_facts(_residual_report(found))
         tell(f"wrote {beside_it}")
+
+
+def _alone(*, out: Path | None, residual: bool) -> None:
+    """Refuse a fit where evidence is gathered."""
+    if out is not None or residual:
+        raise SpecError("--evidence: fits nothing, expected neither --out nor --residual")
+
+
+def _gather(machine: Machine, hardware: str, measured: Sequence[Path], *, overwrite: bool) -> None:
+    path = evidence_file.beside(HARDWARE.path(hardware))
+    if path.exists() and not overwrite:
+        raise SpecError(f"{path}: is there, expected --overwrite to replace it")
+    if measured:
+        found = gather(machine, [read_measured(one) for one in measured])
+    else:
+        found = gather(machine, shipped(hardware)[0], shipped_attention())
+    evidence_file.write_evidence(path, found)
+    show_facts(
+        [
+            (one.key, f"{one.rows:,} times of {len(one.sizes):,} GEMMs, {', '.join(one.sources)}")
+            for one in found.records
+        ]
+    )
+    tell(f"wrote {path}")
 
 
 def _residual_report(found: Residual) -> Facts:

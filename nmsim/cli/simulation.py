@@ -53,7 +53,8 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], step: str, form:
                 report.step_table(totals, report.step_name(about)),
             ]
         )
-        if said := report.policy_said(totals["all"]):
-            write(said)
+        for said in (report.policy_said(totals["all"]), report.evidence_said(rows)):
+            if said:
+                write(said)
         if totals["all"]["mask_us"] is not None:
             write(f"masks: {about['mask_basis']}")

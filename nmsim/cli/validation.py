@@ -19,7 +19,8 @@ from nmsim.measured.attention.predict import (
     predict_attention,
     summarize_attention,
 )
-from nmsim.measured.attention.tables import is_attention, read_attention
+from nmsim.measured.attention.tables import is_attention, read_attention, shipped_attention
+from nmsim.measured.evidence.earned import earned, earned_attention
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.tables import (
     MEASURED,
@@ -75,6 +76,14 @@ def validate(
             "Errors with and without it are told in any case.",
         ),
     ] = False,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence",
+            help="Leave tables, or weight shapes, out in turn, and tell errors of what is near, "
+            "within and beyond the rest.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
     ] = False,
@@ -82,7 +91,7 @@ def validate(
     """Hold predicted against measured times of GEMMs, and of fused attention."""
     refuse_file(out)
     if any(is_attention(path) for path in measured or ()):
-        _of_gemms_alone(strict=strict, residual=residual)
+        _of_gemms_alone(strict=strict, residual=residual, evidence=evidence)
         _attention(measured or [], hardware, by, predictions, out, form)
         return
     files, notes = _tables(measured, hardware)
@@ -93,6 +102,8 @@ def validate(
         raise_first([*found.refused, *found.impossible])
     found.notes[:0] = notes
     summary = summarize(found, by)
+    if evidence:
+        summary["left_out"] = _left_out(found, files, shipped_too=not measured)
     if predictions is not None:
         text = with_predictions(files, found.times)
         write_file(predictions, lambda aside: _write_text(aside, text))
@@ -107,8 +118,21 @@ def validate(
             tell(f"wrote {path}")
 
 
-def _of_gemms_alone(*, strict: bool, residual: bool) -> None:
+def _left_out(
+    found: Predicted, files: Sequence[MeasuredTable], *, shipped_too: bool
+) -> list[dict[str, Any]]:
+    """Errors of what is left out, by where it stands: of GEMMs, and of attention that ships."""
+    machines = found.machines
+    rows = [row for machine in machines.values() for row in earned(machine, files)]
+    if shipped_too:
+        rows += earned_attention(predict_attention(shipped_attention()).table, machines)
+    return rows
+
+
+def _of_gemms_alone(*, strict: bool, residual: bool, evidence: bool) -> None:
     """Refuse what means nothing to tables of attention."""
+    if evidence:
+        raise SpecError("--evidence: stands for GEMMs, expected no table of attention")
     if residual:
         raise SpecError("--residual: corrects GEMMs, expected no table of attention")
     if strict:

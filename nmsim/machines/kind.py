@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from nmsim.evidence.standing import Places
 from nmsim.gemm import Phase
-from nmsim.machines.attention import AttentionRoutines, Fusion
+from nmsim.machines.attention import AttentionCalls, AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
@@ -35,6 +36,7 @@ __all__ = [
     "KINDS",
     "Call",
     "CarriedOver",
+    "Constants",
     "Described",
     "Engine",
     "Facts",
@@ -43,6 +45,7 @@ __all__ = [
     "Learned",
     "Listing",
     "Machine",
+    "Measured",
     "Pass",
     "Ran",
     "Routines",
@@ -382,6 +385,54 @@ class Learned:
     describe: Callable[[Any, Call, NDArray[np.float64]], Described]
 
 
+class Constants(NamedTuple):
+    """What the answer to a call rests on, so that it can be told where that was measured.
+
+    Parameters
+    ----------
+    key
+        The same for all calls that rest on the same: a library's kernels, a pattern, a width.
+    library, pattern
+        Of it, to be told by.
+    fields
+        Fields of the machine by path that matter to these calls alone.
+    """
+
+    key: str
+    library: str
+    pattern: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a kind offers to say how near measured data its answers stand (`nmsim.evidence`).
+
+    Parameters
+    ----------
+    fields
+        From a machine to what all its answers rest on, by path: what it is, and constants.
+    constants
+        From a machine and a call to what the call rests on; None where a library stands in for the
+        one that is called.
+    places
+        From a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to where these stand.
+    standings
+        From a machine, a call and sizes to words of ``STANDINGS``.
+    told
+        From a machine to what was measured on it, for who reads a result; "" where all is said.
+    attention
+        From a machine and calls of fused attention to where these stand.
+    """
+
+    fields: Callable[[Any], Mapping[str, Any]]
+    constants: Callable[[Any, Call], Constants | None]
+    places: Callable[[Any, Call, NDArray[np.float64]], Places]
+    standings: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.str_]]
+    told: Callable[[Any], str]
+    attention: Callable[[Any, AttentionCalls], Places]
+
+
 class Timeline(NamedTuple):
     """Events of a machine at work on a GEMM (Trace Event Format), and what is said of them."""
 
@@ -453,8 +504,9 @@ class Kind:
     choices
         What of a machine chooses among ways to run a GEMM, in a few words for who reads a result;
         raises NmsimError if there is no such. "": nothing that a run could set.
-    routines, learned, attention, fusion, timeline, explain
-        See there; None where the kind has none.
+    routines, learned, evidence, attention, fusion, timeline, explain
+        See there; None where the kind has none. A kind with ``evidence`` has a column of that name
+        among its own: the words of ``STANDINGS``.
     """
 
     schema: type[Machine]
@@ -478,6 +530,7 @@ class Kind:
     choices: Callable[[Any], str] = lambda _machine: ""
     routines: Routines | None = None
     learned: Learned | None = None
+    evidence: Measured | None = None
     attention: AttentionRoutines | None = None
     fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None

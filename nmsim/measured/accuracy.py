@@ -33,7 +33,7 @@ NOISE = {"two runs, same machine type": 0.031, "two unrelated sources": 0.086}
 
 GROUPED = (
     *("machine", "dtype_in", "sparsity", "size", "m_class", "bound", "library", "phase", "layout"),
-    *("conditions", "shapes", "source", "file"),
+    *("conditions", "shapes", "evidence", "source", "file"),
 )
 """Columns that rows are grouped by where none is asked for."""
 
@@ -101,6 +101,12 @@ def _residual_errors(corrected: NDArray[np.float64]) -> dict[str, float | None]:
     return {f"residual_{name}": found.get(name) for name in ("mape", "bias")}
 
 
+def _physics_errors(rows: pd.DataFrame) -> dict[str, float]:
+    """Errors without any residual, whichever times are judged."""
+    found = errors((rows["physics_us"] / rows["measured_us"]).to_numpy())
+    return {f"physics_{name}": found[name] for name in ("mape", "bias")}
+
+
 _TABLE = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
 
 
@@ -112,6 +118,7 @@ def by_table(table: pd.DataFrame) -> list[dict[str, Any]]:
         {
             **dict(zip(_TABLE, map(str, key), strict=True)),
             **errors(part["ratio"].to_numpy()),
+            **_physics_errors(part),
             **_residual_errors(part["corrected"].to_numpy()),
         }
         for key, part in parts

@@ -146,7 +146,9 @@ class Predicted:
     ----------
     table
         Of the rows that are judged: all columns of the files as text; and, as what they are:
-        ``machine``, ``measured_us``, ``predicted_us``, ``ratio``, ``size``, ``m_class``,
+        ``machine``, ``evidence`` (where it stands among the rows that its machine's constants rest
+        on, of which it may be one), ``measured_us``, ``predicted_us``, ``ratio``, ``size``,
+        ``m_class``,
         ``physics_us``, ``residual_us`` (as a learned residual corrects it, else NaN),
         ``conditions``, ``shapes`` ("calibration" or "held out"), ``floor_us``, ``possible``,
         ``file``, ``line``; and of the account of its kind of machine: ``model_kernel``, ``split``,
@@ -281,6 +283,7 @@ class _OfFile:
         self.corrected = np.full(len(rows), np.nan)
         self.times = np.full(len(rows), np.nan)
         self.names = np.empty(len(rows), object)
+        self.evidence = np.full(len(rows), "", object)
         self.accounts: dict[str, NDArray[Any]] = {}
         self.notes: dict[str, int] = {}
         self.wrong = {one.row: one.why for one in rows.refused}
@@ -330,6 +333,7 @@ class _OfFile:
         for column, values in routines.account(held, call, sizes).items():
             self.accounts.setdefault(column, np.empty(len(rows), values.dtype))[at] = values
         self.names[at] = machine.name
+        self.evidence[at] = _standings(machine, call, sizes)
         if not self.hardware or own == machine.name:
             least = routines.least(machine, call, sizes)
             self.impossible |= faster_than_possible(rows, at, least, machine.name)
@@ -355,11 +359,18 @@ class _OfFile:
         whole = {**self.rows.columns, **_derived(self.rows, self.times), **self.accounts}
         whole["physics_us"], whole["residual_us"] = physics, self.corrected
         whole["machine"] = self.names
+        whole["evidence"] = self.evidence
         whole["possible"] = np.ones(len(self.rows), np.bool_)
         whole["possible"][list(self.impossible)] = False
         if len(judged) == len(self.rows):
             return pd.DataFrame(whole)
         return pd.DataFrame({name: _picked(column, judged) for name, column in whole.items()})
+
+
+def _standings(machine: Machine, call: Call, sizes: NDArray[np.float64]) -> NDArray[Any] | str:
+    """Where each row stands among what its machine's constants were measured in; "": not told."""
+    offered = kind_of(machine).evidence
+    return "" if offered is None else offered.standings(machine, call, sizes)
 
 
 @lru_cache(maxsize=32)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
+    from nmsim.report.evidence import evidence_said
     from nmsim.report.memory_table import render_memory
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
@@ -32,6 +33,7 @@ __all__ = [
     "RUN",
     "SWEPT",
     "document",
+    "evidence_said",
     "figures",
     "frame",
     "headline",
@@ -62,6 +64,7 @@ _HOMES = {
     "RUN": "nmsim.report.training_file",
     "SWEPT": "nmsim.report.summary",
     "document": "nmsim.report.page",
+    "evidence_said": "nmsim.report.evidence",
     "figures": "nmsim.report.plots",
     "frame": "nmsim.run.frame",
     "headline": "nmsim.report.capacity",

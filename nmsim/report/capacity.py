@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from nmsim.report.evidence import measured_on
 from nmsim.report.notation import grouped
 
 __all__ = ["beyond", "corrected", "headline", "memory_said", "on", "unfitted"]
@@ -53,7 +54,8 @@ def headline(text: str, about: Mapping[str, Any]) -> str:
         text = f"{said}; {text}"
     elif said:
         text = f"{text}, {said}"
-    return "\n".join(filter(None, (text, unfitted(about), corrected(about))))
+    told = (text, unfitted(about), measured_on(about), corrected(about))
+    return "\n".join(filter(None, told))
 
 
 def corrected(about: Mapping[str, Any]) -> str:

@@ -1,6 +1,32 @@
 "use strict";
 
+const WIDTH = 860; // of a figure at least, as the style sheet says
+
+function plain(markup) {
+  return new DOMParser().parseFromString(markup || "", "text/html").body.textContent;
+}
+
+// A screen narrower than a figure scrolls it: the title must not scroll away, nor be cut.
+function titleOutside(room, { data, layout }) {
+  const title = document.createElement("div");
+  title.className = "figure-title";
+  const lines = [plain(layout.title.text), plain((layout.title.subtitle || {}).text)];
+  for (const line of [...lines, "Wider than this screen: scroll it sideways."]) {
+    title.append(Object.assign(document.createElement("div"), { textContent: line }));
+  }
+  room.parentElement.before(title);
+  const above = layout.legend && data.length > 12 ? 12 : 52; // a long legend wraps here
+  layout.title = undefined;
+  layout.margin.t -= above;
+  layout.height -= above;
+  if (layout.legend) layout.legend.y = 1 - 8 / layout.height;
+  room.style.height = layout.height + "px";
+}
+
 function draw(name, figure) {
+  const room = document.getElementById("figure-" + name);
+  const seen = room.parentElement.clientWidth;
+  if (seen && seen < WIDTH && figure.layout.title) titleOutside(room, figure);
   for (const trace of figure.data) {
     if (trace.hovertext) trace.hovertext = trace.hovertext.map((number) => TEXTS[number]);
   }

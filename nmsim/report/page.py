@@ -9,6 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
+from nmsim.report.evidence import evidence_said, measured_on
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.reasons import policy_said
@@ -48,6 +49,7 @@ _LINKS = {
     "validate": {
         "figures": "Figures",
         "worst": "The worst ten",
+        "tables": "Sources and conditions",
         "groups": "Groups",
         "unmeasured": "What has no measured data",
         "rows": "How rows were taken",
@@ -168,7 +170,12 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
         el("h1", _title(manifest)),
         *(
             el("p", said, class_="lead")
-            for said in (memory_said(manifest), unfitted(manifest), corrected(manifest))
+            for said in (
+                memory_said(manifest),
+                unfitted(manifest),
+                measured_on(manifest),
+                corrected(manifest),
+            )
             if said
         ),
         *([el("p", manifest["question"], class_="lead")] if manifest.get("question") else []),
@@ -178,8 +185,9 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
 
 
 def _policy(df: pd.DataFrame) -> list[Safe]:
-    said = policy_said(totals(records(df))["all"])
-    return [el("p", said, class_="lead")] if said else []
+    rows = records(df)
+    told = (policy_said(totals(rows)["all"]), evidence_said(rows))
+    return [el("p", said, class_="lead") for said in told if said]
 
 
 def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

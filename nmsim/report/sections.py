@@ -7,6 +7,7 @@ import pandas as pd
 
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
+from nmsim.report.evidence import beyond_tile
 from nmsim.report.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
 from nmsim.report.notation import (
     MISSING,
@@ -58,11 +59,12 @@ _GLOSSARY = (
 
 
 def tiles(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
-    """The five figures that a reader looks for first, each with what to hold it against."""
+    """The figures that a reader looks for first, each with what to hold it against."""
     whole = phase_summary(gemm_rows(df))["all"]
     supply = dram_supply(manifest["machine"])
     shown = (
         _gain(whole),
+        *([] if whole["beyond_share"] is None else [beyond_tile(whole)]),
         _time(whole),
         (
             "Stalled",

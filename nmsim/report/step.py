@@ -127,6 +127,7 @@ def _lines(totals: Totals) -> list[_Line]:
         _Line("masks, of the step", "%", "mask_share", percent),
         *([once] if whole.get("once_us") else []),
         _Line("speed-up of GEMMs", "×", "speedup", ratio),
+        _Line("GEMMs beyond what was measured", "% of time", "beyond_share", percent),
         *([masks] if _differs(totals, "mask_speedup") else []),
         *([paying] if _differs(totals, "paying_speedup") else []),
         _Line("speed-up of GEMMs, by formats", "×", "format_speedup", ratio),

@@ -50,6 +50,7 @@ def speedups(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
         *([_masks_alone()] if masks else []),
         *([_speedup("of formats", "format_speedup", _OF_FORMATS)] if formats else []),
         _speedup("ideal", "speedup_ideal", "dense over useful MACs: what the masks promise"),
+        *([_beyond()] if any(total["beyond_share"] is not None for total in sums) else []),
     )
 
 
@@ -64,6 +65,16 @@ def _masks_alone() -> SumColumn:
         "of GEMMs, if masks were used where they are passed over, too; none: they are nowhere",
         lambda total: total["mask_speedup"] if total["passed_over"] else None,
         ratio,
+    )
+
+
+def _beyond() -> SumColumn:
+    return SumColumn(
+        "beyond",
+        "% of time",
+        "of GEMMs whose time or speed-up stands beyond what was measured (column evidence)",
+        lambda total: total["beyond_share"],
+        percent,
     )
 
 

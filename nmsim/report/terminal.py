@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nmsim.gemm import PHASES
+from nmsim.report.evidence import evidence_cell, tells
 from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, ratio, shorten
 from nmsim.report.reasons import passed_over, reasons, told_once
 from nmsim.report.summary import (
@@ -126,6 +127,7 @@ def _wave_columns(rows: Sequence[Row], notes: Sequence[str]) -> list[_Shown]:
         *_rates((9, 11, 10)),
         _Shown("bound by", "", _bound_alone, 3, right=False),
         *_gains(rows),
+        *([_Shown("evidence", "% beyond", evidence_cell, 6)] if tells(rows) else []),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 7),
     ]
 
@@ -145,6 +147,7 @@ def _sweep_columns(
         *([_once()] if any(point.get("once_us") for point in points) else []),
         *([_masks_alone()] if any(point["passed_over"] for point in points) else []),
         *([_Shown("why", "", _told, right=False)] if any(p["told"] for p in points) else []),
+        *([_beyond()] if any(p["beyond_share"] is not None for p in points) else []),
         _Shown("ideal", "×", lambda row: ratio(row["speedup_ideal"]), 3),
         _scaled("cycles", "", "cycles", points, 5),
         _time(points, 2),
@@ -163,6 +166,10 @@ def _masks_alone() -> _Shown:
         return ratio(row["mask_speedup"]) if row.get("passed_over") or passed_over(row) else MISSING
 
     return _Shown("masks alone", "GEMMs ×", cell, 1)
+
+
+def _beyond() -> _Shown:
+    return _Shown("beyond", "% of time", lambda row: percent(row["beyond_share"]), 2)
 
 
 def _step_gain() -> _Shown:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
+from nmsim.report.evidence import beyond_tile, measured_on
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, fields, sheet
 from nmsim.report.notation import duration, grouped, percent, printable, ratio, si, significant
 from nmsim.report.page import PAGE, document
@@ -102,6 +103,7 @@ def _sums(run: Document) -> list[tuple[str, str]]:
             "time",
             f"{time}; dense {dense}, speed-up with masks {ratio(total['speedup'])}×",
         ),
+        *_beyond(total),
         ("making masks", f"{percent(total['mask_share'])} % of the time: {basis}"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
@@ -112,6 +114,13 @@ def _sums(run: Document) -> list[tuple[str, str]]:
             "{} kept of {}; {} stored, {} of it metadata; dense {}".format(*counts, *stored),
         ),
     ]
+
+
+def _beyond(total: Document) -> list[tuple[str, str]]:
+    """The share of the time beyond what was measured, where the rows of a step told it."""
+    share = total.get("beyond_share")
+    said = "of the GEMMs' time: nothing like them was measured, or not on this machine"
+    return [] if share is None else [("beyond what was measured", f"{percent(share)} % {said}")]
 
 
 def _bytes(total: Document) -> list[str]:
@@ -189,7 +198,7 @@ def _header(title: str, about: Document) -> Safe:
         el("h1", title),
         *(
             el("p", said, class_="lead")
-            for said in (memory_said(about), unfitted(about), corrected(about))
+            for said in (memory_said(about), unfitted(about), measured_on(about), corrected(about))
             if said
         ),
         el("ul", *tags, class_="tags"),
@@ -209,6 +218,7 @@ def _tiles(run: Document) -> Safe:
             f"{ratio(total['speedup'])}×",
             "masks included, over the dense run",
         ),
+        *([] if total.get("beyond_share") is None else [beyond_tile(total)]),
         ("Time", _long(total["time_s"]), f"{grouped(total['steps'])} steps"),
         ("Training FLOPs", f"{percent(total['flops_share'])} %", "of the dense run's"),
         (

@@ -28,6 +28,7 @@ class _Segment(_Stored):
     mask_us: float
     dense_step_us: float
     speedup: float
+    beyond_share: float | None = None
     time_s: float
     time_share: float
     flops: int
@@ -40,6 +41,7 @@ class _Total(_Stored):
     dense_time_s: float
     mask_share: float
     speedup: float
+    beyond_share: float | None = None
     flops: int
     dense_flops: int
     flops_share: float

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from nmsim.evidence.standing import STANDINGS
 from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, sheet
 from nmsim.report.notation import MISSING, grouped, significant
 from nmsim.report.validation_plots import MOST_POINTS, validation_figures
@@ -15,6 +16,11 @@ _CAPTIONS = {
     "times": "Left: the closer to the line, the better. Right: the same rows as a ratio, where "
     "errors can be read; dotted and dashed: how far two measurements of the same GEMM are apart. "
     "No bad row is left out. The pointer names a row and what the model thinks of it.",
+    "region": "Every measured row by its octave of M, N and K. Where there is no colour nothing "
+    "was measured: an answer there stands beyond, unless a measured GEMM spends its time alike "
+    "(column evidence). Machines of most rows.",
+    "sources": "Filled: weight shapes that were fitted to; open: held out. Grey bands: the clock "
+    "was not free. A line joins what the closed form misses without and with its residual.",
     "sizes": "A model that is closer than two measurements of the same GEMM are to each other has "
     "learnt one machine's noise. Shorter GEMMs are mostly launch, longer ones mostly arithmetic.",
     "speedups": "Dense over sparse time of the same source, GPU and sizes. Grey: measured gains "
@@ -28,6 +34,29 @@ _ERRORS = (
     Head("p90", "%", "ninetieth percentile of the same", number=True),
     Head("bias", "%", "geometric mean of predicted / measured, minus 1", number=True),
     Head("MAPE", "%, with residual", "where a learned residual corrects all rows", number=True),
+)
+_BY_TABLE = (
+    Head("rows", "", "measured GEMMs", number=True),
+    Head("physics", "MAPE %", "mean of |predicted / measured - 1|, closed form", number=True),
+    Head("residual", "MAPE %", "the same where a learned residual corrects all rows", number=True),
+    Head("physics", "bias %", "geometric mean of predicted / measured, minus 1", number=True),
+    Head("residual", "bias %", "the same with the residual", number=True),
+    Head("median", "%", "of the absolute error", number=True),
+    Head("p90", "%", "ninetieth percentile of the same", number=True),
+)
+_LEFT_OUT = (
+    Head("machine"),
+    Head("constants", "library, kernels, pattern, width"),
+    Head("left out"),
+    *(
+        Head(word, unit, meaning, number=True)
+        for word in STANDINGS
+        for unit, meaning in (
+            ("rows", "of what was left out"),
+            ("MAPE %", "± standard error of the mean"),
+        )
+    ),
+    Head("near < within < beyond"),
 )
 _WORST = (
     Head("M×N×K", "×batch"),
@@ -122,6 +151,7 @@ def tail_parts(manifest: Mapping[str, Any]) -> list[Safe]:
             class_="lead",
         ),
         _tables(manifest),
+        *_left_out(manifest),
         el("h2", "Errors by group", id="groups"),
         _groups(manifest),
         el("h2", "What has no measured data", id="unmeasured"),
@@ -158,12 +188,61 @@ def _worst_cells(row: Mapping[str, Any]) -> list[Cell]:
 
 def _tables(manifest: Mapping[str, Any]) -> Safe:
     names = ("file", "source", "machine", "dtype_in", "conditions", "shapes")
-    heads = (*(Head(name.replace("dtype_in", "format")) for name in names), *_ERRORS)
+    heads = (*(Head(name.replace("dtype_in", "format")) for name in names), *_BY_TABLE)
     rows = (
-        [*(Cell(str(one[name]) or MISSING) for name in names), *_error_cells(one)]
+        [*(Cell(str(one[name]) or MISSING) for name in names), *_table_cells(one)]
         for one in manifest.get("tables", ())
     )
     return sheet(heads, rows, "sortable")
+
+
+def _table_cells(one: Mapping[str, Any]) -> list[Cell]:
+    mapes = (one.get("physics_mape", one["mape"]), one.get("residual_mape"))
+    biases = (one.get("physics_bias", one["bias"]), one.get("residual_bias"))
+    return [
+        Cell(grouped(one["rows"]), key=one["rows"]),
+        *map(_residual_cell, mapes),
+        *(Cell(MISSING) if b is None else Cell(_signed(b, ""), key=b) for b in biases),
+        *map(_residual_cell, (one["median_ape"], one["p90_ape"])),
+    ]
+
+
+def _left_out(manifest: Mapping[str, Any]) -> list[Safe]:
+    """What was left out, and how far off rows are by where they stand among the rest."""
+    found = manifest.get("left_out") or []
+    if not found:
+        return []
+    rows = (
+        [
+            Cell(one["machine"]),
+            Cell(one["constants"]),
+            Cell(one["left_out"]),
+            *(cell for word in STANDINGS for cell in _mean_cells(one[word])),
+            Cell(one["order"]),
+        ]
+        for one in found
+    )
+    return [
+        el("h2", "Whether standings are earned", id="evidence"),
+        el(
+            "p",
+            "A table, or a fourth of the weight shapes of the only one, is left out; where its "
+            "rows stand among the rest, and how far their times are missed. The order of means "
+            "holds, is broken, or cannot be told from their noise.",
+            class_="lead",
+        ),
+        sheet(_LEFT_OUT, rows, "sortable"),
+    ]
+
+
+def _mean_cells(one: Mapping[str, Any]) -> list[Cell]:
+    if not one["rows"]:
+        return [Cell("0", key=0), Cell(MISSING)]
+    mean, error = 100 * one["mape"], 100 * one["error"]
+    return [
+        Cell(grouped(one["rows"]), key=one["rows"]),
+        Cell(f"{mean:.1f} ± {error:.1f}", key=mean),
+    ]
 
 
 def _refused(manifest: Mapping[str, Any]) -> list[Safe]:

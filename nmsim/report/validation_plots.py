@@ -20,6 +20,7 @@ from nmsim.report.theme import (
     apply_theme,
     escaped,
 )
+from nmsim.report.validation_region import region, sources
 
 __all__ = ["MOST_POINTS", "validation_figures"]
 
@@ -40,7 +41,14 @@ _WIDE = 8.0
 def validation_figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
     """The figures that the rows have data for, by name, in the order of a page."""
     kinds = _kinds(df)
-    drawn = {"times": _times(df, kinds, manifest), "sizes": _sizes(df, kinds, manifest)}
+    said = _context(manifest)
+    tables = [one for one in manifest.get("tables", ()) if "physics_mape" in one]
+    drawn = {
+        "times": _times(df, kinds, manifest),
+        "region": region(df, said),
+        **({"sources": sources(tables, said)} if tables else {}),
+        "sizes": _sizes(df, kinds, manifest),
+    }
     pairs = manifest["speedup_rows"]
     return {**drawn, "speedups": _speedups(pairs, manifest)} if pairs else drawn
 
@@ -130,8 +138,8 @@ def _times(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
         figure,
         "Predicted against measured time, one mark per GEMM",
         _context(manifest),
-        610 + 20 * rows_of_legend,
-        90 + 20 * rows_of_legend,
+        640 + 20 * rows_of_legend,
+        120 + 20 * rows_of_legend,
     )
 
 
@@ -173,9 +181,11 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     figure = go.Figure()
     shortest = df.groupby("size")["measured_us"].min().sort_values()
     names = [str(name) for name in shortest.index]
-    series = {"all rows": df, **{kind: df[kinds == kind] for kind in _colours(kinds)}}
+    shown = list(_colours(kinds))[: len(MACHINE_COLOURS) - 1]  # no two of one colour
+    series = {"all rows": df, **{kind: df[kinds == kind] for kind in shown}}
     colours = {"all rows": ALL_COLOUR, **_colours(kinds)}
     few = len(series) <= _FEW
+    rows_of = df["size"].value_counts()
     for name, rows in series.items():
         errors = (rows["ratio"] - 1).abs().groupby(rows["size"])
         mape, counts = 100 * errors.mean(), errors.size()
@@ -185,7 +195,7 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
             y=[float(mape[size]) for size in known],
             name=escaped(name),
             marker={"color": colours[name]},
-            text=[f"{counts[size]:,}" if name == "all rows" or few else "" for size in known],
+            text=[f"{counts[size]:,}" if few else "" for size in known],
             textposition="outside",
             textfont={"size": 10.5, "color": MUTED},
             textangle=0,
@@ -209,9 +219,13 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
         showgrid=False,
         categoryorder="array",
         categoryarray=[_micro(name) for name in names],
+        tickvals=[_micro(name) for name in names],
+        ticktext=[f"{_micro(name)}<br>{rows_of[name]:,} rows" for name in names],
     )
     more = 20 * (len(series) // 6)
-    told = "above each bar: its rows" if few else "above bars of all rows: how many"
+    left = len(set(kinds)) - len(shown)
+    told = "above each bar: its rows" if few else "kinds of most rows"
+    told += f", {left} more in the table of groups" if left else ""
     subtitle = f"{_context(manifest)} · {told}"
     return apply_theme(
         figure,

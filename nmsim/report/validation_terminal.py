@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from nmsim.evidence.standing import STANDINGS
 from nmsim.report.notation import MISSING, grouped, printable, ratio, shorten, significant
 
 __all__ = ["render_attention", "render_validation"]
@@ -26,6 +27,8 @@ def render_validation(summary: Mapping[str, Any]) -> list[Table]:
     tables = [_sources(summary["tables"]), _errors(summary)]
     if summary["speedup"]:
         tables.append(_speedups(summary["speedup"]))
+    if summary.get("left_out"):
+        tables.append(_left_out(summary["left_out"]))
     tables.append(_worst(summary["worst"]))
     if summary["refused"]:
         tables.append(_refused(summary["refused"]))
@@ -191,6 +194,31 @@ def _speedups(speedup: Mapping[str, Any]) -> Table:
         cells += [f"{errors['direction_right']} of {errors['direction_checked']}"]
         table.add_row(*(Text(cell) for cell in cells), style="bold" if name == "all" else "")
     return table
+
+
+def _left_out(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Errors of what was left out, by where it stands among the rest."""
+    table = _table(
+        *(("left out", "", False), ("constants", "", False)),
+        *((word, "rows: MAPE %", True) for word in STANDINGS),
+        ("order", "", False),
+        title="errors of what is left out, by where it stands among the rest",
+    )
+    for row in rows:
+        cells = [
+            shorten(row["left_out"], 44),
+            shorten(f"{row['machine']}: {row['constants']}", 48),
+            *(_mean(row[word]) for word in STANDINGS),
+            row["order"],
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _mean(one: Mapping[str, Any]) -> str:
+    if not one["rows"]:
+        return MISSING
+    return f"{one['rows']:,}: {100 * one['mape']:.1f} ± {100 * one['error']:.1f}"
 
 
 def _worst(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARGIN", "NEAR", "STANDINGS", "Region", "sizes_in_octaves"]
+__all__ = ["MARGIN", "Region", "sizes_in_octaves"]
 
 MARGIN = 0.25
 """Octaves over which a weight falls from 1 at the outermost measured GEMMs to 0."""
-
-NEAR = 0.5
-"""Octaves in M, N and K, each, within which a measured GEMM is near."""
-
-STANDINGS = ("near", "within", "beyond")
-"""Where a GEMM stands: beside a measured one, among them, or outside what was measured."""
 
 SIZES = ("m", "n", "k", "copies", "mn", "nk", "mk", "mnk")
 """Coordinates that follow from sizes alone; M, N and K first."""
@@ -72,12 +66,6 @@ class Region:
         x = np.clip(1 - self.outside(where) / MARGIN, 0.0, 1.0)
         found: Values = x * x * (3 - 2 * x)
         return found
-
-    def standing(self, where: Values) -> NDArray[np.str_]:
-        """A word of ``STANDINGS`` for each GEMM: ``beyond`` is where the weight is 0."""
-        near = [np.abs(self.points - one).max(axis=1).min() <= NEAR for one in where[:, :3]]
-        beyond = self.outside(where) >= MARGIN
-        return np.array(STANDINGS)[np.where(beyond, 2, np.where(near, 0, 1))]
 
 
 _STEPS = 16

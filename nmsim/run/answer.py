@@ -6,6 +6,7 @@ Everything here reads rows and a manifest, so that a stored result answers as it
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nmsim.evidence.standing import STANDINGS
 from nmsim.gemm import PHASES
 from nmsim.result import macs_left, totals
 
@@ -72,9 +73,28 @@ def answer(rows: Iterable[Row], about: Row) -> str:
     return f"{subject(about)}: {' '.join(filter(None, said))}"
 
 
-def evidence_said(rows: Sequence[Row]) -> str:  # noqa: ARG001
-    """How near measured data the rows stand, as a sentence; empty: rows do not say."""
-    return ""
+def evidence_said(rows: Sequence[Row]) -> str:
+    """How near measured data the rows stand, as a sentence; empty: rows do not say.
+
+    Shares are of the time of GEMMs, in whole per cent; what is less than half of one is left out.
+    """
+    times = dict.fromkeys(STANDINGS, 0.0)
+    for row in rows:
+        if row.get("evidence"):
+            times[row["evidence"]] += row["time_us"]
+    whole = sum(times.values())
+    if not whole:
+        return ""
+    shares = {word: round(100 * time / whole) for word, time in times.items()}
+    said = [f"{share} % {_STANDS[word]}" for word, share in shares.items() if share]
+    return f"Of the time of its GEMMs {_listed(said)}."
+
+
+_STANDS = {
+    "near": "stands near what was measured",
+    "within": "within what was measured",
+    "beyond": "beyond what was measured",
+}
 
 
 def subject(about: Row) -> str:

@@ -78,6 +78,7 @@ class _OfOneRun(Manifest):
     tensors: str = ""
     mask_basis: str = ""
     unfitted: str = ""
+    evidence: str = ""
     memory_bytes: int | None = None
     capacity_bytes: int | None = None
     tp: int = 1
@@ -120,6 +121,7 @@ class Swept(Manifest):
     choices: str = ""
     machines: dict[str, dict[str, Any]]
     unfitted: dict[str, str] = {}
+    evidence: dict[str, str] = {}
     model_sources: dict[str, str] = {}
     recipe_sources: dict[str, str] = {}
     tensors: str = ""
@@ -142,6 +144,7 @@ class Validated(Manifest):
     refused: list[dict[str, Any]] = []
     impossible: dict[str, Any] | None = None
     residual: dict[str, Any] | None = None
+    left_out: list[dict[str, Any]] = []
     sources: dict[str, dict[str, Any]] = {}
 
 
@@ -215,9 +218,16 @@ def _said(point: Point) -> Row:
         "tp": int(point.tp),
         **asked(workload, point.samples, point.wanted, point.layers),
         "unfitted": machine.unfitted,
+        "evidence": _measured_on(machine),
         **held(point)._asdict(),
         **_recorded(workload),
     }
+
+
+def _measured_on(machine: Machine) -> str:
+    """What was measured on a machine, as its kind tells it; "" where nothing can be."""
+    offered = kind_of(machine).evidence
+    return "" if offered is None else offered.told(machine)
 
 
 def _basis(workload: Workload, machine: Machine) -> str:
@@ -259,6 +269,7 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
         choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},
+        evidence={one.name: told for one in machines if (told := _measured_on(one))},
         model_sources={workload.name: workload.source for workload in workloads},
         recipe_sources={recipe.name: recipe.source for recipe in recipes},
         tensors=points[0].setting.tensors.name,

@@ -19,6 +19,7 @@ from nmsim.machines import kind_of
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.recipes.spans import Span, spans
+from nmsim.result import totals
 from nmsim.run.keyword import Keyword, keywords, taking
 from nmsim.run.manifest import trained
 from nmsim.run.point import Job, Point, check_trains, rows
@@ -48,6 +49,8 @@ class StepCost:
     ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``), and the
     passes that put images together (``nmsim.step.scatter``). ``formats``
     are what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``beyond_share`` is the share of its GEMMs' time beyond what was measured; None where no row
+    tells.
     """
 
     time_us: float
@@ -57,6 +60,7 @@ class StepCost:
     macs_useful: int
     dram_bytes: int
     formats: str
+    beyond_share: float | None = None
 
     @property
     def flops(self) -> int:
@@ -124,6 +128,15 @@ class TrainingRun:
     def speedup(self) -> float:
         """Time of the dense run over that of this one."""
         return self.dense.time_us * self.steps / self.total("time_us")
+
+    @property
+    def beyond_share(self) -> float | None:
+        """Share of the time beyond what was measured, a step's by its time; None: not told."""
+        parts = [
+            (one.step.beyond_share, one.step.time_us * one.span.steps) for one in self.segments
+        ]
+        known = [share * time for share, time in parts if share is not None]
+        return math.fsum(known) / math.fsum(time for _, time in parts) if known else None
 
     def frame(self) -> pd.DataFrame:
         """The run as a table, one row per segment."""
@@ -195,6 +208,7 @@ def training_step(point: Point) -> StepCost:
         macs_useful=sum(row["macs_useful"] for row in table),
         dram_bytes=sum(row["dram_read_bytes"] + row["dram_write_bytes"] for row in table),
         formats=_formats(table),
+        beyond_share=totals(table)["all"]["beyond_share"],
     )
 
 
@@ -271,6 +285,7 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
             "dense_time_s": dense.time_us * run.steps * 1e-6,
             "mask_share": run.total("mask_us") / run.total("time_us"),
             "speedup": run.speedup,
+            "beyond_share": run.beyond_share,
             "macs_dense": run.total("macs_dense"),
             "macs_issued": run.total("macs_issued"),
             "macs_useful": run.total("macs_useful"),
@@ -299,6 +314,7 @@ def _segments(run: TrainingRun) -> list[dict[str, Any]]:
             "mask_us": part.step.mask_us,
             "dense_step_us": run.dense.time_us,
             "speedup": run.dense.time_us / part.step.time_us,
+            "beyond_share": part.step.beyond_share,
             "time_s": part.step.time_us * part.span.steps * 1e-6,
             "time_share": part.step.time_us * part.span.steps / whole,
             "macs_dense": part.step.macs_dense * part.span.steps,

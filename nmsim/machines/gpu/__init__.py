@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nmsim.errors import UnknownName
+from nmsim.machines.gpu import evidence
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
@@ -22,6 +23,8 @@ from nmsim.machines.gpu.stacks import STACKS
 from nmsim.machines.gpu.stacks.followed import engine, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.mask import SparseGemm
+from nmsim.result import Result
 from nmsim.spec import Catalog
 
 __all__: list[str] = []
@@ -29,6 +32,10 @@ __all__: list[str] = []
 
 def _pass_us(machine: Gpu, work: Pass) -> float:
     return timed(machine, [work], stack_of(machine).packing if work.packs else 1.0).time_us
+
+
+def _columns(machine: Gpu, work: SparseGemm, result: Result) -> dict[str, Any]:
+    return {**result.own, **evidence.columns(machine, work, result)}
 
 
 def _operand_bits(machine: Gpu) -> int:
@@ -73,14 +80,15 @@ KINDS.add(
             "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"
         ),
         other_names=("tensor-core",),
-        facts=facts,
+        facts=lambda machine: [*facts(machine), *evidence.facts(machine)],
         files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
-        own_columns=correction.COLUMNS,
-        columns=lambda _machine, _work, result: dict(result.own),
+        own_columns=(*correction.COLUMNS, *evidence.COLUMNS),
+        columns=_columns,
         routines=ROUTINES,
         learned=correction.LEARNED,
+        evidence=evidence.EVIDENCE,
         attention=ATTENTION,
         fusion=FUSION,
         timeline=timeline,

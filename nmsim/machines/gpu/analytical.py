@@ -60,8 +60,8 @@ __all__ = [
     "times",
 ]
 
-CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND = range(6)
-"""Columns of ``estimates``."""
+CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND, SHARES = range(7)
+"""Columns of ``estimates``; from ``SHARES`` on, clocks by ``BOUNDS``."""
 
 SPENT = (
     "tensor cores",
@@ -363,15 +363,21 @@ def _many(
         out[i, TILES] = found.tiles
         out[i, WAVES] = found.waves
         out[i, BOUND] = np.argmax(found.shares)
+        for j in range(out.shape[1] - SHARES):
+            out[i, SHARES + j] = found.shares[j]
 
 
-def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+def estimates(
+    machine: Gpu, call: Call, sizes: NDArray[np.float64], *, shares: bool = False
+) -> NDArray[np.float64]:
     """Estimates of many GEMMs of one call.
 
     Parameters
     ----------
     sizes
         GEMMs x 4: M, N, K and copies in one launch.
+    shares
+        Whether columns from ``SHARES`` on are there too: clocks by ``BOUNDS``, which may overlap.
 
     Returns
     -------
@@ -380,7 +386,7 @@ def estimates(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
         ``TILES``, ``WAVES`` and ``BOUND`` (place in ``BOUNDS``).
     """
     found = resolve(machine, call)
-    out = np.empty((len(sizes), 6))
+    out = np.empty((len(sizes), SHARES + len(BOUNDS) * shares))
     _many(
         found.chip,
         found.form,
