@@ -28,8 +28,8 @@ class Kernel(Spec):
     )
     multicast: tuple[Size, Size] = Field(
         (1, 1),
-        description="as `cluster`, counted in cycles alone: closed form and choice, whose constants "
-        "were fitted without it, load for each threadblock",
+        description="as `cluster`, counted in cycles alone: closed form and choice, fitted without "
+        "it, load for each threadblock",
     )
     stream_k: bool = Field(
         False,
