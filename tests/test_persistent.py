@@ -42,8 +42,8 @@ def test_loads_go_on_from_tile_to_tile():
     assert (len(found), found[0].turns, found[0].ran.slices) == (1, 3, 3 * 16)
     assert (len(waits), waits[0].rounds) == (1, 3)
     assert apart - stays > 2 * 600
-    slices = 3 * 16 * waits[0].tile.cycles_per_slice
-    assert slices < stays < slices + 3 * waves._between(CORE, TILE, CHIP, cut) + 3000
+    own, twice = found[0].tile, 2 * waves._between(CORE, TILE, CHIP, cut)
+    assert stays == int(CHIP.start) + own.cycles + math.ceil(twice) - own.drain
 
 
 def test_results_that_find_no_room_are_waited_for():
