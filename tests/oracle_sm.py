@@ -385,23 +385,29 @@ class Warp:
                 warp.sleeping_until = now + self.core.sm.barrier_latency
             meeting.clear()
 
-    def do_keep(self, now, i, j):
-        shape = self.cta.tile.instruction
+    def exchanged(self):
+        """Bytes of a fragment in shared memory: sums; for a bulk copy results as they are written.
 
+        A bulk copy cannot convert, so that sums are converted before.
+        """
+        tile, shape = self.cta.tile, self.cta.tile.instruction
+        bits = tile.output_bits if shape.sharers else 32
+        return ceil(Fraction(shape.m * shape.n * bits, 8))
+
+    def do_keep(self, now, i, j):
         def write(_now):
             self.cta.exchange[self.index, i, j] = self.acc[i, j]
 
-        self.core.shared.enter(self.core.access(shape.m * shape.n * 4), write)
+        self.core.shared.enter(self.core.access(self.exchanged()), write)
 
     def do_fetch(self, now, i, j):
-        shape = self.cta.tile.instruction
         self.pending["out", i, j] += 1
 
         def read(then):
             value = self.cta.exchange[self.index, i, j]
             self.core.later(then + self.core.sm.shared_latency, self, ("out", i, j), value)
 
-        self.core.shared.enter(self.core.access(shape.m * shape.n * 4), read)
+        self.core.shared.enter(self.core.access(self.exchanged()), read)
 
     def do_store(self, now, i, j):
         tile, shape = self.cta.tile, self.cta.tile.instruction

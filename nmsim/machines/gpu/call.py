@@ -18,6 +18,8 @@ from nmsim.machines.gpu.chip import (
     ALONG_COLUMNS,
     ALONG_ROWS,
     AS_SQUARE,
+    CAST_ACROSS,
+    CAST_DOWN,
     CTAS,
     DOWN,
     LEAST_K,
@@ -27,6 +29,7 @@ from nmsim.machines.gpu.chip import (
     MOST_N,
     ORDER,
     STAGES,
+    STREAM_K,
     TK,
     TM,
     TN,
@@ -45,6 +48,7 @@ __all__ = ["Resolved", "resolve"]
 
 _TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]
 _TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
+_TURNED += [CAST_ACROSS, CAST_DOWN, STREAM_K]
 """Columns of a kernel table whose operands change places."""
 
 VECTOR_GROUP = 4
@@ -60,8 +64,8 @@ class Resolved:
     library, kernels
         What serves it.
     table
-        The kernels as numbers, kernels x 15: tile, stages, threadblocks per SM, warp tile, order,
-        cluster, least M, N and K, most M and N.
+        The kernels as numbers, kernels x 18: tile, stages, threadblocks per SM, warp tile, order,
+        cluster, least M, N and K, most M and N, multicast, and 1 where slices of K are dealt out.
     splits
         Parts that K may be split into.
     vector_rows
@@ -193,7 +197,7 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
     order = ALONG_ROWS if service.kernels.order == "along_compressed" else AS_SQUARE
     table = np.array([_row(kernel, order) for kernel in chosen], np.float64)
     if call.kernel:  # whatever the size
-        table[:, LEAST_M:] = [1, 1, 1, np.inf, np.inf]
+        table[:, LEAST_M:CAST_DOWN] = [1, 1, 1, np.inf, np.inf]
     if service.kernels.vectors:
         table = table[call.vector_length % table[:, TM] == 0]
         if not len(table):
@@ -213,7 +217,8 @@ def _row(kernel: Kernel, order: float) -> list[float]:
     """A kernel as a row of a table, in the order of its columns."""
     most = [np.inf if size is None else size for size in kernel.most]
     shape = [*kernel.tile, kernel.stages, kernel.ctas_per_sm, *kernel.warp, order]
-    return [*shape, *kernel.cluster, *kernel.least, *most]
+    cast = [max(sizes) for sizes in zip(kernel.cluster, kernel.multicast, strict=True)]
+    return [*shape, *kernel.cluster, *kernel.least, *most, *cast, float(kernel.stream_k)]
 
 
 def _rate(form: FormatRate, service: _Service) -> float:

@@ -16,6 +16,7 @@ from nmsim.machines.gpu.call import Resolved
 from nmsim.machines.gpu.chip import (
     CTAS,
     STAGES,
+    STREAM_K,
     TK,
     TM,
     TN,
@@ -117,7 +118,8 @@ def considered(
 def at_least(chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size) -> float:
     """Clocks below which neither fidelity has a kernel: what it multiplies, or moves, and launches.
 
-    The fullest multiprocessor's products, or every byte from and to cold memory once.
+    The fullest multiprocessor's products, or every byte from and to cold memory once. A kernel that
+    may deal out slices of K has all multiprocessors multiply alike, and adds up no parts.
     """
     m, n, k, copies = size
     tiles = np.ceil(m / row[TM]) * np.ceil(n / row[TN]) * copies * split
@@ -125,10 +127,12 @@ def at_least(chip: Chip, form: Form, row: NDArray[np.float64], split: float, siz
     full = np.floor(tiles / slots)
     deep = full * row[CTAS] + np.ceil((tiles - full * slots) / chip.sms)
     multiplied = deep * row[TM] * row[TN] * k / split / chip.macs
+    if row[STREAM_K]:
+        multiplied = tiles / chip.sms * row[TM] * row[TN] * k / split / chip.macs
     read = copies * k * (m * form.a * form.a_once + n * form.b * form.b_once)
     written = max(0.0, copies * m * n * form.out - chip.absorbed)
     least: float = chip.launch + max(multiplied, read / chip.dram + written / chip.write)
-    return least + chip.reduce if split > 1 else least
+    return least + chip.reduce if split > 1 and not row[STREAM_K] else least
 
 
 @compiled

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nmsim.machines.gpu import direct, slots
 from nmsim.machines.gpu.call import Resolved, resolve
-from nmsim.machines.gpu.chip import MATRIX_VECTOR, Chip, Form, Size
+from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STREAM_K, TM, TN, Chip, Form, Size
 from nmsim.machines.gpu.choice import MARGIN, at_least, choose, considered, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
@@ -69,6 +69,9 @@ ROUND = 2048
 UNDER_WAY = 8
 """Such rounds that it has asked for before the first has come."""
 
+DEALT = (1, 2, 4)
+"""Threadblocks for each tile, of those that slices of K are dealt out to; SMs at most."""
+
 
 class Outcome(NamedTuple):
     """What a GEMM takes on one kernel: clocks, bytes, waves and what they wait for.
@@ -91,6 +94,8 @@ class Outcome(NamedTuple):
         Clocks of the waves if L2 and device memory served them at once.
     late
         Clocks that come to those, by what memory is late with.
+    split
+        Parts of K; slices that are dealt out are none.
     """
 
     clocks: float
@@ -101,6 +106,7 @@ class Outcome(NamedTuple):
     shares: dict[str, float]
     own: float
     late: dict[str, float]
+    split: int = 1
 
     @property
     def bound(self) -> str:
@@ -126,6 +132,8 @@ def loop_bound(wave: Wave) -> str:
 
 def _own_clocks(grid: Grid, found: tuple[Wave, ...]) -> int:
     """Clocks of a launch's waves if L2 and device memory served them at once."""
+    if found[0].turns > 1 or grid.dealt:
+        return found[0].held + found[0].left
     durations = np.array([wave.held for wave in found], np.int64)
     counts = np.array([wave.rounds * wave.running for wave in found], np.int64)
     # Slots that no tile takes change nothing.
@@ -167,7 +175,7 @@ def _shares(grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
     def add(cause: str, clocks: float) -> None:
         shares[cause] = shares.get(cause, 0.0) + clocks
 
-    whole = len(found) > 1
+    whole = len(found) > 1 or found[0].turns > 1
     for wave in found:
         edges = wave.held - wave.tile.main
         idle = 1 - wave.running / grid.slots if whole else 0.0
@@ -175,6 +183,13 @@ def _shares(grid: Grid, found: tuple[Wave, ...]) -> dict[str, float]:
         add(loop_bound(wave), wave.rounds * wave.tile.main * (1 - idle))
         add("wave tail", wave.rounds * (wave.tile.main + edges) * idle)
     return shares
+
+
+class _Cut(NamedTuple):
+    """Parts of K, each a threadblock's; or threadblocks for each tile that slices are dealt to."""
+
+    split: int
+    dealt: int = 0
 
 
 def run_kernel(
@@ -189,6 +204,8 @@ def run_kernel(
     idle: bool = False,
 ) -> Outcome:
     """Run a GEMM on one kernel, wave by wave: its clocks and what they went to.
+
+    Where the kernel also comes as one that deals out slices of K, the fastest of them.
 
     Parameters
     ----------
@@ -205,6 +222,37 @@ def run_kernel(
         settles takes several: no clock more than that.
     """
     form = form or found.form
+    cuts = [_Cut(split), *(_Cut(1, each) for each in _deals(found, row, sizes))]
+    ran = (_run(machine, call, found, row, cut, sizes, form, idle=idle) for cut in cuts)
+    return min(ran, key=lambda one: one.clocks)
+
+
+def _deals(found: Resolved, row: NDArray[np.float64], sizes: Sizes) -> list[int]:
+    """Threadblocks for each tile that slices of K may be dealt to; none on other kernels.
+
+    More than there are slots for only cost more.
+    """
+    if not (found.kernels.persistent and row[STREAM_K]):
+        return []
+    m, n, _, copies = sizes
+    tiles = math.ceil(m / row[TM]) * math.ceil(n / row[TN]) * copies
+    slots = found.cycle_chip.sms * row[CTAS]
+    return [each for each in DEALT if each == 1 or each * tiles < 2 * slots]
+
+
+def _run(
+    machine: Gpu,
+    call: Call,
+    found: Resolved,
+    row: NDArray[np.float64],
+    cut: _Cut,
+    sizes: Sizes,
+    form: Form,
+    *,
+    idle: bool,
+) -> Outcome:
+    """Run a GEMM in whole tiles, or with slices dealt to so many threadblocks for each tile."""
+    split, dealt = cut
     chip = found.cycle_chip
     bulk = found.kernels.operands == "shared"
     core = core_of(machine, call.dtype, found.library, bulk=bulk, accumulator=call.accumulator)
@@ -212,6 +260,7 @@ def run_kernel(
     instruction = instruction_of(machine, call.dtype, found)
     tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
     grid = grid_of(chip, form, row, tile, split, sizes)
+    grid = grid._replace(persistent=found.kernels.persistent and row[CTAS] == 1, dealt=dealt)
 
     def waves(latency: int) -> tuple[Wave, ...]:
         return waves_of(core, tile, chip, grid, latency)
@@ -236,7 +285,7 @@ def run_kernel(
     late[pace] = late.get(pace, 0.0) + served_by - stored
     multiplying = sum(wave.rounds * wave.tile.tensor_cycles / machine.sm.sub_cores for wave in ran)
     used = min(
-        1.0, multiplying * grid.tiles / (math.ceil(grid.tiles / grid.sms) * grid.sms) / clocks
+        1.0, multiplying * grid.blocks / (math.ceil(grid.blocks / grid.sms) * grid.sms) / clocks
     )
     clocks *= 1 + chip.throttle * used * clocks / (clocks + chip.throttle_half)
     shares = _shares(grid, ran)
@@ -249,7 +298,8 @@ def run_kernel(
         shares["split-k reduction"] = chip.reduce + parts + sums
         clocks += shares["split-k reduction"]
     total = chip.launch + clocks
-    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late)
+    split = 1 if dealt else split
+    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late, split)
 
 
 def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
@@ -357,8 +407,8 @@ def launched(
     if rival is not None:
         other = fastest(machine, call, found, *rival, sizes, form)
         if other[0].clocks < ran[0].clocks:
-            ran, first = other, rival
-    return *ran, 1 if ran[1] == MATRIX_VECTOR else first[1]
+            ran = other
+    return *ran, ran[0].split
 
 
 def times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:

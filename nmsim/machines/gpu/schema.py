@@ -116,7 +116,7 @@ class GpuDram(Spec):
 
 
 class Constants(Spec):
-    """Constants that both fidelities take, each its own: what a launch and its results cost."""
+    """Constants that both fidelities take, each its own: launch, results, the clock under load."""
 
     launch_us: NonNegative | None = Field(
         None,
@@ -130,6 +130,12 @@ class Constants(Spec):
         None, description="results that an SM writes, bytes per clock"
     )
     write_gbps: Positive | None = Field(None, description="results into DRAM, 1e9 bytes per second")
+    throttle: Share | None = Field(
+        None, description="slow-down of a long kernel that keeps all tensor cores busy"
+    )
+    throttle_us: NonNegative | None = Field(
+        None, description="time in which the clock comes down by half of that, us"
+    )
 
 
 class TimingOverride(Constants):
@@ -144,12 +150,6 @@ class TimingOverride(Constants):
     overlap: Share | None = Field(
         None,
         description="share of the shorter of on-chip and DRAM time that the longer does not hide",
-    )
-    throttle: Share | None = Field(
-        None, description="slow-down of a long kernel that keeps all tensor cores busy"
-    )
-    throttle_us: NonNegative | None = Field(
-        None, description="time in which the clock comes down by half of that, us"
     )
     gemv_gbps: Positive | None = Field(
         None, description="a matrix-vector kernel's reads, 1e9 bytes per second"

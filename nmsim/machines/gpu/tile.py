@@ -129,6 +129,8 @@ def tile_of(
     together = max(1, instruction.sharers)
     if swapped or warp_m % (together * instruction.m):
         m, n, warp_m, warp_n = n, m, warp_n, warp_m
+    if instruction.sharers and instruction.keep == instruction.group:
+        m, n, warp_m, warp_n = _widest(m, n, warp_m, warp_n)
     warps_m, warps_n = together * max(1, m // warp_m), max(1, n // warp_n)
     if instruction.sharers:
         columns = math.ceil(n / warps_n / COLS)
@@ -145,6 +147,20 @@ def tile_of(
         instruction=instruction,
         output_bits=output_bits,
     )
+
+
+def _widest(m: int, n: int, warp_m: int, warp_n: int) -> tuple[int, int, int, int]:
+    """The sides of a tile and of a warpgroup's part of it, so that instructions are widest.
+
+    The wider, the less they read: A of 64 rows anew for each. Operands may change places, and
+    warpgroups have rows of their own (CUTLASS 3, ``KernelTmaWarpSpecializedCooperative``).
+    """
+    groups = max(1, m // warp_m) * max(1, n // warp_n)
+    for rows, cols in ((m, n), (n, m)):
+        wider = min(cols, WIDEST) > min(warp_n, WIDEST)
+        if wider and rows % (groups * WARPGROUP * ROWS) == 0:
+            return rows, cols, rows // groups, cols
+    return m, n, warp_m, warp_n
 
 
 def _up(size: int, unit: int) -> int:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.machines.gpu.chip import (
+    CAST_ACROSS,
+    CAST_DOWN,
     CTAS,
     TM,
     TN,
@@ -24,11 +26,16 @@ from nmsim.machines.gpu.chip import (
     Size,
     held_share,
     read_by_lines,
-    sharing,
 )
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
-from nmsim.machines.gpu.sm.program import ACCUMULATOR_BITS, Tile, fragments, stage_bytes
+from nmsim.machines.gpu.sm.program import (
+    ACCUMULATOR_BITS,
+    Tile,
+    fragments,
+    kept_bytes,
+    stage_bytes,
+)
 from nmsim.machines.gpu.tile import tile_time
 
 __all__ = [
@@ -75,14 +82,18 @@ class Wave(NamedTuple):
         next one, but no faster than they can.
     left
         Clocks after those until they have.
+    turns
+        Tiles that a threadblock that stays on its SM takes one after another, all in that time.
     """
 
     rounds: int
-    running: int
+    running: float
+    """On average, where threadblocks stay and some have a tile less."""
     tile: TileTime
     ran: TileRun
     held: int
     left: int
+    turns: int = 1
 
 
 class Grid(NamedTuple):
@@ -104,6 +115,10 @@ class Grid(NamedTuple):
     """What a tile's stages would hold."""
     stored: float
     """Share of a tile that is in C."""
+    persistent: bool = False
+    """Threadblocks, one on an SM, stay there and take one tile after another."""
+    dealt: int = 0
+    """Threadblocks, for each tile, that all slices are dealt out to (stream-K); 0: whole tiles."""
 
     @property
     def tiles(self) -> int:
@@ -114,6 +129,11 @@ class Grid(NamedTuple):
     def missed(self) -> float:
         """Share of what tiles load that comes from device memory."""
         return min(1.0, max(1.0, self.read) / (self.tiles * self.fed))
+
+    @property
+    def blocks(self) -> int:
+        """Threadblocks: one for each tile, or those that slices are dealt out to."""
+        return min(self.slots, self.dealt * self.tiles) if self.dealt else self.tiles
 
 
 def grid_of(
@@ -130,7 +150,7 @@ def grid_of(
     down, across = math.ceil(m / rows), math.ceil(n / cols)
     slots = int(chip.sms) * int(row[CTAS])
     slices = math.ceil(math.ceil(k / tile.k) / split)
-    along_a, along_b = sharing(row, float(down), float(across))
+    along_a, along_b = min(row[CAST_ACROSS], across), min(row[CAST_DOWN], down)
     grid = Grid(
         down=down,
         across=across,
@@ -222,8 +242,8 @@ def unstored(wave: Wave) -> float:
     At the end sums pass through shared memory, in and out: a row of accumulators after another,
     each behind the results of the one before it.
     """
-    core, tile, ctas = wave.ran.core, wave.ran.tile, wave.ran.ctas
-    sums = 2 * ctas * tile.m * tile.n * ACCUMULATOR_BITS / 8 / fragments(tile).a
+    core, tile, ctas = wave.ran.core, wave.ran.tile, wave.ran.ctas * wave.turns
+    sums = 2 * ctas * tile.warps * fragments(tile).b * kept_bytes(tile)
     return wave.tile.prologue + wave.tile.main + sums / core.shared_bytes
 
 
@@ -237,25 +257,73 @@ def _digits(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
-def _wave(
-    core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int, rounds: int, running: int
-) -> Wave:
+class _Kind(NamedTuple):
+    """Waves of one kind: how many, threadblocks in each; slices and tiles of each of these."""
+
+    rounds: int
+    running: float
+    slices: int
+    turns: int = 1
+
+
+def _between(core: Sm, tile: Tile, chip: Chip, grid: Grid) -> float:
+    """Clocks from a tile's last product to the next one's first on a threadblock that stays.
+
+    Its results pass through shared memory, in and out, and those that the next one's room there
+    does not hold have left.
+    """
+    results = tile.m * tile.n * tile.output_bits / 8
+    passing = 2 * results / core.shared_bytes + core.barrier_latency * fragments(tile).a
+    return max(passing, max(0.0, results * grid.stored - core.store_queue) / chip.store)
+
+
+def _mending(tile: Tile, chip: Chip, grid: Grid) -> float:
+    """Clocks for which the last threadblock of a tile waits for the sums of the others.
+
+    It is told of them by way of L2, and they come through its port.
+    """
+    if not grid.dealt:
+        return 0.0
+    sums = tile.m * tile.n * grid.stored * ACCUMULATOR_BITS / 8
+    return 2 * chip.near + grid.dealt * sums / chip.port
+
+
+def _wave(core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int, kind: _Kind) -> Wave:
     padding = grid.padded / grid.fed
     # Rows beyond C are not loaded: of a stage as it is in shared memory, more arrives at a time.
     own = core._replace(in_flight=int(core.in_flight * padding))
     feed = Feed(latency, _digits(chip.port * padding), _digits(chip.store / grid.stored))
-    ran = TileRun(own, tile, feed, grid.slices, math.ceil(running / grid.sms))
+    ran = TileRun(own, tile, feed, kind.slices, math.ceil(kind.running / grid.sms))
     time = tile_time(*ran)
+    more = (kind.turns - 1) * _between(core, tile, chip, grid)
     whole = int(chip.start) + time.cycles
-    held = max(whole - time.drain, math.floor(ran.ctas * leaving_of(tile, chip, grid)))
-    return Wave(rounds, running, time, ran, held, whole - held)
+    whole += math.ceil(more + _mending(tile, chip, grid))
+    leaving = kind.turns * ran.ctas * leaving_of(tile, chip, grid)
+    held = max(whole - time.drain, math.floor(leaving))
+    left = max(0, whole - held)
+    return Wave(kind.rounds, kind.running, time, ran, held, left, kind.turns)
+
+
+def _kinds(grid: Grid) -> list[_Kind]:
+    """What a launch is cut into: full waves as one kind, then the last if it is not full.
+
+    A threadblock that stays on its SM runs its tiles as one main loop, because its loads go on from
+    tile to tile: all waves are one. Dealt slices make one wave, too.
+    """
+    if grid.dealt:
+        slices = math.ceil(grid.tiles * grid.slices / grid.blocks)
+        return [_Kind(1, grid.blocks, slices, math.ceil(grid.tiles / grid.blocks))]
+    if grid.persistent:
+        turns = math.ceil(grid.tiles / grid.slots)
+        return [_Kind(1, grid.tiles / turns, turns * grid.slices, turns)]
+    full, rest = divmod(grid.tiles, grid.slots)
+    kinds = [_Kind(full, grid.slots, grid.slices)] * (full > 0)
+    return kinds + [_Kind(1, rest, grid.slices)] * (rest > 0)
 
 
 def waves_of(core: Sm, tile: Tile, chip: Chip, grid: Grid, latency: int) -> tuple[Wave, ...]:
-    """The waves of a launch: the full ones as one kind, then the last if it is not full."""
-    full, rest = divmod(grid.tiles, grid.slots)
-    kinds = [(full, grid.slots)] * (full > 0) + [(1, rest)] * (rest > 0)
-    return tuple(_wave(core, tile, chip, grid, latency, *kind) for kind in kinds)
+    """The waves of a launch, by kind."""
+    return tuple(_wave(core, tile, chip, grid, latency, kind) for kind in _kinds(grid))
 
 
 def idle_latency(chip: Chip, grid: Grid) -> float:

@@ -26,6 +26,16 @@ class Kernel(Spec):
         description="threadblocks along rows and columns of C that load together: what they share "
         "arrives in all of them at once",
     )
+    multicast: tuple[Size, Size] = Field(
+        (1, 1),
+        description="as `cluster`, counted in cycles alone: closed form and choice, fitted without "
+        "it, load for each threadblock",
+    )
+    stream_k: bool = Field(
+        False,
+        description="there is one that deals the slices of all tiles out evenly, wherever tiles "
+        "end; of persistent kernels, in cycles",
+    )
     least: tuple[Size, Size, Size] = Field(
         (1, 1, 1), description="M, N and K from which on the library takes the kernel"
     )
@@ -110,6 +120,11 @@ class KernelSet(Spec):
         "registers",
         description="where the matrix instruction finds them; shared: warpgroups of four warps, of "
         "which `warp` is a part of the tile, multiply out of shared memory, filled in bulk",
+    )
+    persistent: bool = Field(
+        False,
+        description="threadblocks stay on their SM and take one tile after another: loads of the "
+        "next begin as stages are free; counted in cycles",
     )
     vectors: bool = Field(
         False,

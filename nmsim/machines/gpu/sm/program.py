@@ -31,6 +31,7 @@ __all__ = [
     "Program",
     "Tile",
     "fragments",
+    "kept_bytes",
     "stage_bytes",
     "stream",
 ]
@@ -368,19 +369,29 @@ def _slice(tile: Tile) -> Iterable[Row]:
         yield from meet
 
 
+def kept_bytes(tile: Tile) -> int:
+    """Bytes of a fragment at the end in shared memory: sums, or results that a bulk copy takes.
+
+    A bulk copy (TMA) cannot convert, so that sums are converted before.
+    """
+    shape = tile.instruction
+    return math.ceil(shape.m * shape.n * tile.output_bits / 8) if shape.sharers else shape.c_bytes
+
+
 def _epilogue(tile: Tile) -> Iterable[Row]:
     """A row of accumulators after another through shared memory, so that stores are coalesced."""
     held, shape = fragments(tile), tile.instruction
     out = math.ceil(shape.m * shape.n * tile.output_bits / 8)
+    kept = kept_bytes(tile)
     for i in range(held.a):
         first = 2 * held.total + i * held.b
         if i > 0:
             yield _row(Kind.BARRIER)
         for j in range(held.b):
-            yield _row(Kind.KEEP, acc=first + j, size=shape.c_bytes)
+            yield _row(Kind.KEEP, acc=first + j, size=kept)
         yield _row(Kind.BARRIER)
         for j in range(held.b):
-            yield _row(Kind.LOAD, dst=j, dsts=1, size=shape.c_bytes)
+            yield _row(Kind.LOAD, dst=j, dsts=1, size=kept)
         for j in range(held.b):
             yield _row(Kind.STORE, reads=(j, NONE, NONE), size=out)
 
