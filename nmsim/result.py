@@ -118,6 +118,9 @@ class Result:
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     parts
         Where the cycles go; None where a machine does not tell.
+    spent
+        Clocks of one launch by what its model adds up, in words of the machine's kind, which makes
+        parts of them; empty where ``parts`` has them, or nobody tells.
     partition
         What each of several arrays gets a part of: "m", "n", "k" or "copies"; "" where one has all.
     idle_cycles
@@ -154,6 +157,7 @@ class Result:
     chosen: str = ""
     mask_cycles: int | None = None
     parts: Parts | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
     partition: str = ""
     idle_cycles: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -225,11 +229,19 @@ COMMON_COLUMNS = (
     optional_column("useful_cycles", "cycles", "part: macs_useful over peak"),
     optional_column("empty_slot_cycles", "cycles", "part: slots that masks leave empty, padding"),
     optional_column("misfit_cycles", "cycles", "part: slots beyond what the masks promise"),
-    optional_column("ragged_cycles", "cycles", "part: lanes and PEs that no slot reaches"),
-    optional_column("fill_cycles", "cycles", "part: skew in and out of the array"),
-    optional_column("preload_cycles", "cycles", "part: shifting the stationary operand in"),
-    optional_column("drain_cycles", "cycles", "part: shifting outputs out"),
-    optional_column("path_wait_cycles", "cycles", "part: waiting for the buffers' path"),
+    optional_column(
+        "ragged_cycles", "cycles", "part: lanes and PEs that no slot reaches; tiles beyond C"
+    ),
+    optional_column(
+        "fill_cycles", "cycles", "part: skew in and out of the array; a GPU's prologues"
+    ),
+    optional_column(
+        "preload_cycles", "cycles", "part: shifting the stationary operand in; a GPU's copies"
+    ),
+    optional_column("drain_cycles", "cycles", "part: shifting outputs out; a GPU's epilogues"),
+    optional_column(
+        "path_wait_cycles", "cycles", "part: waiting for the buffers' path; for a GPU's L2, SMs"
+    ),
     optional_column("dram_wait_cycles", "cycles", "part of stalls: waiting for DRAM's bandwidth"),
     optional_column("latency_wait_cycles", "cycles", "part of stalls: waiting for DRAM's latency"),
     optional_column("writeback_wait_cycles", "cycles", "part of stalls: results have to leave"),

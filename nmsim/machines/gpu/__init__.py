@@ -10,6 +10,7 @@ from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
+from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import KERNELS, LISTING
@@ -77,8 +78,8 @@ KINDS.add(
         files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
-        own_columns=correction.COLUMNS,
-        columns=lambda _machine, _work, result: dict(result.own),
+        own_columns=(*parts.COLUMNS, *correction.COLUMNS),
+        columns=lambda _machine, work, result: {**parts.columns(work, result), **result.own},
         routines=ROUTINES,
         learned=correction.LEARNED,
         attention=ATTENTION,

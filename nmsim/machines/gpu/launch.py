@@ -4,6 +4,7 @@ Both fidelities share this: which operand is compressed, which kernel the librar
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,6 +47,7 @@ from nmsim.result import Result
 
 __all__ = [
     "BOUNDS",
+    "SLOTS",
     "Launch",
     "cast_clocks",
     "copy_clocks",
@@ -68,6 +70,9 @@ BOUNDS = (
     "split-k reduction",
 )
 """What a GEMM's time goes to, in words that both fidelities use."""
+
+SLOTS = "slots of tiles"
+"""Among the clocks of a result: MAC slots of the tiles, those beyond C included, of one launch."""
 
 
 @dataclass(frozen=True)
@@ -408,6 +413,7 @@ def writeup(
     tiles: float,
     read_bytes: float,
     bound: str,
+    spent: Mapping[str, float],
 ) -> Result:
     """The result of one launch, times ``repeat``.
 
@@ -425,11 +431,14 @@ def writeup(
         Of the operands, from DRAM, at most: what time was taken for.
     bound
         What takes longest.
+    spent
+        ``clocks`` by cause, and ``SLOTS``; no "tensor cores" where CUDA cores read and multiply.
     """
     g = launch.work.gemm
     m, n, k, copies = launch.size
     form, native = launch.form, launch.resolved.native
-    cycles = math.ceil(clocks + copy_clocks(launch) + cast_clocks(machine, launch))
+    before = {"copy": copy_clocks(launch), "cast": cast_clocks(machine, launch)}
+    cycles = math.ceil(clocks + sum(before.values()))
     compute = min(cycles, math.ceil(multiplying))
     index = machine.metadata_bits(native) if not native.is_dense else 0
     rows = m if launch.call.sparse_operand == "a" else n
@@ -455,6 +464,7 @@ def writeup(
         waves=tiles / _slots(launch) if tiled else None,
         compressed="" if native.is_dense else launch.call.sparse_operand,
         mask_cycles=None if native.is_dense else cycles * g.repeat,
+        spent={**spent, **before},
     )
 
 

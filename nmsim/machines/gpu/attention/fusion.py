@@ -112,7 +112,15 @@ def _simulate(machine: Gpu, gemm: Gemm, _fidelity: str) -> Result:
         note=_note(run, repeat),
         tiles=ctas * repeat,
         waves=ctas / (machine.sms * resident),
+        spent=_spent(run.times, machine.clock_mhz),
     )
+
+
+def _spent(times: Times, clock_mhz: float) -> dict[str, float]:
+    """Clocks of one launch by cause; ``chip`` is what the SMs take, products among it."""
+    names = ("chip", "before", "after", "launch")
+    spent = {name: float(getattr(times, name)[0]) * clock_mhz for name in names}
+    return {**spent, "beyond": float(times.total[0]) * clock_mhz - sum(spent.values())}
 
 
 def _note(run: _Run, repeat: int) -> str:
@@ -138,16 +146,11 @@ PARTS = {
 """Parts of a fused attention in order, and what they are."""
 
 
-def fused_parts(machine: Gpu, work: SparseGemm, result: Result) -> tuple[Part, ...]:
+def fused_parts(work: SparseGemm, result: Result) -> tuple[Part, ...]:
     """Where the cycles of a fused attention go, all repeats."""
-    gemm = work.gemm
-    times, repeat, clock = _run(machine, gemm).times, gemm.repeat, machine.clock_mhz
-    useful, issued = (n / machine.peak_macs for n in (work.macs_useful, result.macs_issued))
-    chip, before, after, launch = (
-        float(some[0]) * clock * repeat
-        for some in (times.chip, times.before, times.after, times.launch)
-    )
-    beyond = float(times.total[0]) * clock * repeat - chip - before - after - launch
+    useful, issued = (n / result.peak_macs for n in (work.macs_useful, result.macs_issued))
+    names = ("chip", "before", "after", "launch", "beyond")
+    chip, before, after, launch, beyond = (result.spent[n] * work.gemm.repeat for n in names)
     rounding = result.cycles - (chip + before + after + launch + beyond)
     shares = (useful, issued - useful, chip - issued, beyond, before, after, launch + rounding)
     cycles = whole(shares, result.cycles)

@@ -91,10 +91,12 @@ _FIELDS = {
         ("l2.latency_clk", LESS[:2], "an L2 cache that answers in {} clocks", Effort.BANDWIDTH),
         ("timing.load_us", LESS, "stages that arrive in {} us", Effort.BANDWIDTH),
     ),
-    "wave overhead": (
-        ("sm.port_bytes_per_clk", UP, "ports of {} bytes a clock", Effort.BANDWIDTH),
+    "epilogue": (
         ("timing.store_bytes_per_clk", UP, "results of {} bytes a clock", Effort.BANDWIDTH),
         ("cycle.store_bytes_per_clk", UP, "results of {} bytes a clock", Effort.BANDWIDTH),
+    ),
+    "prologue": (
+        ("sm.port_bytes_per_clk", UP, "ports of {} bytes a clock", Effort.BANDWIDTH),
         ("dram.latency_clk", LESS[:2], "device memory that answers in {} clocks", Effort.BANDWIDTH),
         ("timing.load_us", LESS, "stages that arrive in {} us", Effort.BANDWIDTH),
         ("timing.wave_us", LESS, "{} us from threadblock to threadblock", Effort.CONTROL),
@@ -114,8 +116,8 @@ _FIELDS = {
 
 _KERNELS_DECIDE = (
     *("tile overhang", "shared memory", "instruction issue", "dependent sums", "main loop"),
-    *("l2 bandwidth", "sm port", "load latency", "dram bandwidth", "wave overhead", "wave tail"),
-    "split-k reduction",
+    *("l2 bandwidth", "sm port", "load latency", "dram bandwidth", "prologue", "epilogue"),
+    *("wave tail", "split-k reduction"),
 )
 
 
