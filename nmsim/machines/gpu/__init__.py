@@ -69,6 +69,7 @@ KINDS.add(
         pass_us=_pass_us,
         in_format=in_format,
         operand_bits=_operand_bits,
+        packs_weights=lambda machine: machine.multiplied != machine.dtype,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=lambda _machine: (
             "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"

@@ -154,7 +154,8 @@ def _paces(
     loaded = row[TM] * form.a + row[TN] * form.b
     fed, ported = asked
     paces = np.empty(5)
-    paces[0] = deepest * area * depth / chip.macs
+    # Beside multiplying, CUDA cores unpack a tile's weights.
+    paces[0] = deepest * depth * max(area / chip.macs, row[TN] * chip.unpack)
     fragments = area * (form.a / row[WN] + form.b / row[WM])
     paces[1] = deepest * (fragments + loaded) * depth / chip.shared
     paces[2] = running * fed / chip.l2

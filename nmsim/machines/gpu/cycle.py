@@ -23,7 +23,7 @@ from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import SLOTS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
-from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
+from nmsim.machines.gpu.tile import core_of, instruction_of, packing_of, tile_of
 from nmsim.machines.gpu.waves import (
     Grid,
     Sizes,
@@ -203,7 +203,8 @@ def run_kernel(
     core = core_of(machine, call.dtype, found.library, bulk=bulk, accumulator=call.accumulator)
     bits = int(8 * (form.out if split == 1 else PARTIAL))
     instruction = instruction_of(machine, call.dtype, found)
-    tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
+    packing = packing_of(machine, call.dtype, found.native)
+    tile = tile_of(row, instruction, bits, packing, swapped=call.sparse_operand == "b")
     grid = grid_of(chip, form, row, tile, split, sizes)
 
     def waves(latency: int) -> tuple[Wave, ...]:

@@ -32,7 +32,7 @@ from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import Multiples
 from nmsim.machines.gpu.l2.lru import Cut, read_bytes
 from nmsim.machines.gpu.preparation import cast_us
-from nmsim.machines.gpu.schema import Casting, Gpu
+from nmsim.machines.gpu.schema import Casting, FormatRate, Gpu
 from nmsim.machines.gpu.stacks.policy import (
     dense_library,
     role_of,
@@ -147,21 +147,30 @@ def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
         return direct.stored(machine, work)
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
-    sides = {"a": whole, "b": whole}
+    sides = {"a": whole, "b": _weights(whole, form)}
     way = _way(machine, work)
     if way is not None:
         position, native, _ = way
         # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
         index = machine.metadata_bits(native)
-        sides[position] = Stored(native, form.bits, index, native.stored(work.k))
+        packed = Stored(native, form.bits, index, native.stored(work.k))
+        sides[position] = packed if position == "a" else _weights(packed, form)
     for position, mask in _masked(work):
         if not sides[position].compressed:
             broken = f"the mask of {mask.pattern} breaks"
             why = "a kernel takes one packed operand"
             if way is None:
                 why = _misfit(machine, work) or _why_dense(machine, broken)
-            sides[position] = whole._replace(why=why)
+            sides[position] = sides[position]._replace(why=why)
     return sides["a"], sides["b"]
+
+
+def _weights(stored: Stored, form: FormatRate) -> Stored:
+    """An operand of weights as a number format packs them."""
+    if form.weights is None:
+        return stored
+    scale = form.weights.scale_of(stored.pattern.density)
+    return stored._replace(value_bits=form.weights.bits, scale_bits=scale)
 
 
 def launch_of(machine: Gpu, work: SparseGemm) -> Launch:

@@ -21,7 +21,7 @@ from nmsim.machines.gpu.attention.clock import Bytes, Slots, bytes_of, slots_of
 from nmsim.machines.gpu.attention.clock import Parts as Times
 from nmsim.machines.gpu.attention.grid import COUNT, RESIDENT
 from nmsim.machines.gpu.attention.kernels import AttentionKernels, load_attention_kernels
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, unpacked
 from nmsim.machines.kind import Facts
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -43,7 +43,7 @@ def kernels_for(machine: Gpu, attention: Attention, phase: str) -> AttentionKern
         return None
     widest = max(attention.head_dim, attention.v_head_dim)
     for one in _preferred(machine, cached=attention.cached):
-        if machine.dtype in one.dtypes and one.has(phase, widest):
+        if machine.multiplied in one.dtypes and one.has(phase, widest):
             return one
     return None
 
@@ -56,9 +56,8 @@ def _why_not(machine: Gpu, attention: Attention, phase: str) -> str:
     if not machine.attention:
         return f"{machine.name} has no kernels of fused attention"
     widest = max(attention.head_dim, attention.v_head_dim)
-    return (
-        f"{machine.name} has no fused attention of {machine.dtype}, {phase}, for head_dim {widest}"
-    )
+    form = machine.multiplied
+    return f"{machine.name} has no fused attention of {form}, {phase}, for head_dim {widest}"
 
 
 class _Run(NamedTuple):
@@ -109,7 +108,7 @@ def _simulate(machine: Gpu, gemm: Gemm, _fidelity: str) -> Result:
         sram_read_bytes=int(run.slots.loaded[0]) * repeat,
         metadata_bytes=0,
         bound=bound_of(run.times)[0],
-        note=_note(run, repeat),
+        note="; ".join(filter(None, (_note(run, repeat), unpacked(machine, gemm)))),
         tiles=ctas * repeat,
         waves=ctas / (machine.sms * resident),
         spent=_spent(run.times, machine.clock_mhz),

@@ -11,7 +11,7 @@ from nmsim.machines.gpu import analytical
 from nmsim.machines.gpu.explained.parts import parts_of
 from nmsim.machines.gpu.kernels import load_kernels
 from nmsim.machines.gpu.launch import launch_of
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, of_gemm
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
@@ -125,6 +125,7 @@ def _mends(machine: Gpu, work: SparseGemm, part: str) -> Mends:
     """What may take away a part of the cycles, in no order of effort; of GEMMs alone."""
     if work.gemm.attention is not None:
         return
+    machine = of_gemm(machine, work.gemm)
     if part in _KERNELS_DECIDE:
         yield from _kernels(machine, work)
     if part == "empty slots":
