@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "macs_left", "totals"]
+__all__ = [
+    "COMMON_COLUMNS",
+    "LAUNCH_COLUMNS",
+    "SLOT_COLUMNS",
+    "Column",
+    "Parts",
+    "Result",
+    "macs_left",
+    "totals",
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,10 @@ class Survivors:
 
 SLOT_COLUMNS = ("useful_cycles", "empty_slot_cycles", "misfit_cycles", "ragged_cycles")
 """Cycles that stream, by what fills the slots of an array."""
+
+
+LAUNCH_COLUMNS = ("launch_cycles", "tail_cycles")
+"""Cycles of launches, and of a tail of threadblocks: 0 of what has ``Parts``."""
 
 
 class Parts(NamedTuple):
@@ -245,6 +258,8 @@ COMMON_COLUMNS = (
     optional_column("dram_wait_cycles", "cycles", "part of stalls: waiting for DRAM's bandwidth"),
     optional_column("latency_wait_cycles", "cycles", "part of stalls: waiting for DRAM's latency"),
     optional_column("writeback_wait_cycles", "cycles", "part of stalls: results have to leave"),
+    optional_column("launch_cycles", "cycles", "part: a GPU's launches, host calls if they show"),
+    optional_column("tail_cycles", "cycles", "part: a GPU's SMs idle while the fullest ends"),
     optional_column(
         "half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"
     ),

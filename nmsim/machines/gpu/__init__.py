@@ -79,7 +79,7 @@ KINDS.add(
         files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
-        own_columns=(*parts.COLUMNS, *correction.COLUMNS),
+        own_columns=correction.COLUMNS,
         columns=lambda _machine, work, result: {**parts.columns(work, result), **result.own},
         routines=ROUTINES,
         learned=correction.LEARNED,

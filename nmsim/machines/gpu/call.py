@@ -39,16 +39,13 @@ from nmsim.machines.gpu.chip import (
 from nmsim.machines.gpu.kernels import Kernel, KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
-from nmsim.pattern import DENSE, Pattern
+from nmsim.pattern import COLUMNS_KEPT, DENSE, Pattern
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "resolve", "runs_as", "vectors_of"]
 
 _TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]
 _TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
 """Columns of a kernel table whose operands change places."""
-
-VECTOR_GROUP = 4
-"""Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +136,28 @@ def _runs_as(
 def _vectors(machine: Gpu, call: Call) -> Iterator[_Service]:
     """Libraries with V:N:M kernels: of M columns 4 are left for V rows, and N of those each row."""
     pattern = call.pattern
-    if not call.vector_length or not pattern.keep < VECTOR_GROUP <= pattern.group:
+    if not call.vector_length or not pattern.keep < COLUMNS_KEPT <= pattern.group:
         return
     for library in _libraries(machine, call, sparse=True):
         kernels = load_kernels(library.kernels)
-        inner = Pattern(pattern.keep, VECTOR_GROUP)
+        inner = Pattern(pattern.keep, COLUMNS_KEPT)
         native = _runs_as(machine, call, library, kernels, inner)
         if kernels.vectors and native:
-            yield _Service(library, kernels, native, VECTOR_GROUP / pattern.group)
+            yield _Service(library, kernels, native, COLUMNS_KEPT / pattern.group)
+
+
+def vectors_of(machine: Gpu, library: str, pattern: Pattern) -> bool:
+    """Whether the kernels of a library, by name, take V:N:M of a pattern's V."""
+    sets = (load_kernels(one.kernels) for one in machine.libraries if one.library == library)
+    return any(
+        one.vectors and any(pattern.vector % kernel.tile[0] == 0 for kernel in one.kernels)
+        for one in sets
+    )
+
+
+def runs_as(call: Call) -> Pattern:
+    """The pattern of a call, V:N:M where it names a V."""
+    return Pattern(call.pattern.keep, call.pattern.group, call.vector_length)
 
 
 def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:

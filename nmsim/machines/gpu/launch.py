@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import direct
-from nmsim.machines.gpu.call import Resolved, resolve
+from nmsim.machines.gpu.call import Resolved, resolve, runs_as, vectors_of
 from nmsim.machines.gpu.chip import (
     CTAS,
     MATRIX_VECTOR,
@@ -216,15 +216,24 @@ def _call(
     library: str = "",
 ) -> Call:
     """A call in the number formats of a simulated network."""
-    return Call(machine.dtype, pattern, position, library, accumulator=machine.accumulator)
+    return Call(
+        machine.dtype,
+        pattern.plain,
+        position,
+        library,
+        vector_length=pattern.vector,
+        accumulator=machine.accumulator,
+    )
 
 
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side, library: str) -> Pattern:
     """What a library runs a pattern as, or of none that it covers, its own; DENSE: neither."""
     for one in (pattern, *machine.natives(machine.dtype, machine.accumulator)):
+        if one.vector and not vectors_of(machine, library, one):
+            continue
         found = resolve(machine, _call(machine, one, position, library))
         if found.library.library == library and not found.native.is_dense:
-            return found.native
+            return one if one.vector and found.kernels.vectors else found.native
     return DENSE
 
 
@@ -293,7 +302,7 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
 
 def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> tuple[Launch, float]:
     """The launch with an operand compressed, and its clocks by the library's rule of thumb."""
-    position, native = call.sparse_operand or "b", call.pattern
+    position, native = call.sparse_operand or "b", runs_as(call)
     notes = [] if mask.pattern == native else [f"{mask.pattern} runs as {native}"]
     if not (work.a.is_dense or work.b.is_dense):
         notes.append(f"two masks: that of {'B' if position == 'a' else 'A'} gains nothing")
@@ -308,7 +317,8 @@ def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> tuple
     if size != _size(work):
         notes.append("padded to {:.0f} x {:.0f} x {:.0f}".format(*size[:3]))
         copied = copied or _padding_copy(machine, work, size, position)
-    launch, clocks = _chosen(machine, work, call, size, copied, 0.0, "; ".join(notes))
+    shrunk = size._replace(k=float(math.ceil(size.k * native.shrink)))
+    launch, clocks = _chosen(machine, work, call, shrunk, copied, 0.0, "; ".join(notes))
     return launch, clocks + copy_clocks(launch)
 
 

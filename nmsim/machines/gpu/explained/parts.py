@@ -16,9 +16,9 @@ from nmsim.machines.explanation import Part, whole
 from nmsim.machines.gpu.attention.fusion import fused_parts
 from nmsim.machines.gpu.launch import SLOTS
 from nmsim.mask import SparseGemm
-from nmsim.result import Column, Result, optional_column
+from nmsim.result import Result
 
-__all__ = ["COLUMNS", "PARTS", "columns", "parts_of"]
+__all__ = ["PARTS", "columns", "parts_of"]
 
 PARTS = {
     "useful products": "pairs whose mask bits are both set, all tensor cores at their dense peak",
@@ -44,16 +44,6 @@ PARTS = {
 }
 """Parts in order, and what they are; a word of ``bound`` means the same here."""
 
-COLUMNS: tuple[Column, ...] = (
-    optional_column(
-        "launch_cycles", "cycles", "part, on a GPU: launches, and the host's calls if they show"
-    ),
-    optional_column(
-        "tail_cycles", "cycles", "part, on a GPU: SMs idle while the fullest runs its last tiles"
-    ),
-)
-"""Parts that GPUs alone have; the others stand in the columns that arrays fill, too."""
-
 _COLUMN = {
     "useful": ("useful products",),
     "empty_slot": ("empty slots", "unseen pairs"),
@@ -69,6 +59,8 @@ _COLUMN = {
     "latency_wait": ("load latency",),
     "tail": ("wave tail",),
     "launch": ("launch",),
+    "misfit": (),
+    "writeback_wait": (),
 }
 """The parts, those of fused attention among them, that a column of a row adds up."""
 

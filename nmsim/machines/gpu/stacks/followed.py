@@ -13,6 +13,7 @@ from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu import launch as launches
+from nmsim.machines.gpu.call import runs_as
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.schema import Gpu, of_gemm, unpacked
 from nmsim.machines.gpu.stacks.policy import masks_of, stack_of
@@ -80,7 +81,8 @@ def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
 
 
 def _pattern(machine: Gpu, work: SparseGemm) -> str:
-    return str(launches.launch_of(machine, work).resolved.native)
+    launch = launches.launch_of(machine, work)
+    return str(runs_as(launch.call) if launch.call.vector_length else launch.resolved.native)
 
 
 def _times(other: Result, run: Result) -> str:
