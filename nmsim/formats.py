@@ -13,8 +13,6 @@ NumberFormat = Literal[
 ]
 """Formats that a recipe may ask for."""
 
-FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
-
 _BITS = {
     "fp32": 32,
     "tf32": 32,
@@ -30,6 +28,11 @@ _BITS = {
 
 WEIGHTS_ALONE = {"w4a16": 4, "w8a16": 8}
 """Formats of weights alone, and bits of a weight: int4 or fp4, int8 or fp8, by group scales."""
+
+FORMATS: tuple[NumberFormat, ...] = tuple(
+    name for name in get_args(NumberFormat) if name not in WEIGHTS_ALONE
+)
+"""Formats of both operands."""
 
 
 def format_bits(name: str) -> int:
