@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.jit import compiled
-from nmsim.pattern import DENSE, Pattern
+from nmsim.pattern import COLUMNS_KEPT, DENSE, Pattern
 
 __all__ = [
     "WORD_FIELDS",
@@ -305,8 +305,14 @@ class Mask:
         return self.rows * -(-self.k // self.pattern.group)
 
     def broken_groups(self) -> int:
-        """Groups that keep more than the pattern allows."""
-        return int(_broken_groups(self.words, self.k, self.pattern.keep, self.pattern.group))
+        """Groups that keep more than the pattern allows, of V:N:M in more columns than V rows may.
+
+        V rows are counted from the first.
+        """
+        pattern = self.pattern
+        if pattern.vector:
+            return _broken_vectors(self.bits(), pattern)
+        return int(_broken_groups(self.words, self.k, pattern.keep, pattern.group))
 
     def misfit_span(self, native: Pattern) -> int:
         """What fits another pattern or not as a whole: this one's group, or the other's.
@@ -336,6 +342,17 @@ class Mask:
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """How many elements each of the K columns keeps, over rows ``start`` to ``stop``."""
         return _column_counts(self.words, start, stop, self.k)
+
+
+def _broken_vectors(bits: NDArray[np.bool_], pattern: Pattern) -> int:
+    """Groups of rows x K that keep too much, or of whose V rows too many columns are kept."""
+    starts = np.arange(0, bits.shape[1], pattern.group)
+    over = np.add.reduceat(bits, starts, axis=1, dtype=np.int64) > pattern.keep
+    for top in range(0, len(bits), pattern.vector):
+        rows = slice(top, top + pattern.vector)
+        columns = np.add.reduceat(bits[rows].any(axis=0), starts, dtype=np.int64)
+        over[rows] |= columns > COLUMNS_KEPT
+    return int(over.sum())
 
 
 def _no_bits() -> Words:

@@ -2,6 +2,9 @@
 
 N is the *kept* count, as NVIDIA writes it (Mishra et al., arXiv:2104.08378). Hubara et al. (NeurIPS
 2021) and parts of Chmiel et al. (ICLR 2023) call N the pruned count; 2:4 and 4:8 read the same.
+
+V:N:M (Castro et al., SC 2023) is N:M in which V consecutive rows share the four columns of every M
+that they keep anything of, so that what is left of those four is N:4.
 """
 
 import math
@@ -15,12 +18,18 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from nmsim.errors import PatternError
 
-__all__ = ["DENSE", "MAX_GROUP", "Pattern", "PatternField"]
+__all__ = ["COLUMNS_KEPT", "DENSE", "MAX_GROUP", "Pattern", "PatternField"]
 
 MAX_GROUP = 1024
 """The largest M: what patterns allow is worked out over common periods of two groups."""
 
-_SPELLING = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
+COLUMNS_KEPT = 4
+"""Columns of every M of which V rows of V:N:M keep anything."""
+
+MAX_VECTOR = 65536
+"""The largest V."""
+
+_SPELLING = re.compile(r"(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})")
 
 
 @dataclass(frozen=True, order=True)
@@ -28,25 +37,34 @@ class Pattern:
     """At most ``keep`` of every ``group`` consecutive elements along K are kept.
 
     ``keep == group`` is legal and means dense. Named fields, because M and N are GEMM sizes.
+    ``vector`` is V of V:N:M: rows, counted from the first of a matrix, that keep the same four
+    columns of a group; 0: each row for itself.
 
     Raises
     ------
     PatternError
-        unless 1 <= keep <= group <= 1024.
+        unless 1 <= keep <= group <= 1024, and 1 <= keep < 4 <= group where there is a V.
     """
 
     keep: int
     group: int
+    vector: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.keep <= self.group <= MAX_GROUP:
             raise PatternError(
                 f"pattern {self.keep}:{self.group}: expected N:M with 1 <= N <= M <= {MAX_GROUP}"
             )
+        rows = 0 <= self.vector <= MAX_VECTOR
+        if not rows or (self.vector and not self.keep < COLUMNS_KEPT <= self.group):
+            raise PatternError(
+                f"pattern {self.vector}:{self.keep}:{self.group}: expected N:M, or "
+                f"V:N:M with 1 <= V <= {MAX_VECTOR} and 1 <= N < {COLUMNS_KEPT} <= M <= {MAX_GROUP}"
+            )
 
     @classmethod
     def parse(cls, text: "str | Pattern") -> Self:
-        """Read a pattern from a text such as "2:4" or "dense".
+        """Read a pattern from a text such as "2:4", "64:2:8" or "dense".
 
         Examples
         --------
@@ -56,18 +74,37 @@ class Pattern:
         True
         """
         if isinstance(text, Pattern):
-            return cls(text.keep, text.group)
+            return cls(text.keep, text.group, text.vector)
         if text == "dense":
             return cls(1, 1)
         match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise PatternError(
-                f"pattern {text!r}: expected N:M with 1 <= N <= M, such as 2:4, or 'dense'"
+                f"pattern {text!r}: expected N:M with 1 <= N <= M, such as 2:4, V:N:M, such as "
+                "64:2:8, or 'dense'"
             )
-        return cls(int(match[1]), int(match[2]))
+        if match[1] is not None and not int(match[1]):
+            raise PatternError(f"pattern {text!r}: expected N:M, or V:N:M with a V of 1 or more")
+        return cls(int(match[2]), int(match[3]), int(match[1] or 0))
 
     def __str__(self) -> str:
-        return "dense" if self.is_dense else f"{self.keep}:{self.group}"
+        rows = f"{self.vector}:" if self.vector else ""
+        return "dense" if self.is_dense else f"{rows}{self.keep}:{self.group}"
+
+    @property
+    def plain(self) -> "Pattern":
+        """The N:M of every row, whatever its neighbours keep."""
+        return Pattern(self.keep, self.group)
+
+    @property
+    def inner(self) -> "Pattern":
+        """What is left of V:N:M once the columns that V rows drop are gone: N:4; N:M is itself."""
+        return Pattern(self.keep, COLUMNS_KEPT) if self.vector else self
+
+    @property
+    def shrink(self) -> float:
+        """Share of K in the columns that V rows keep anything of; 1 of N:M."""
+        return COLUMNS_KEPT / self.group if self.vector else 1.0
 
     @property
     def is_dense(self) -> bool:
@@ -92,8 +129,12 @@ class Pattern:
 
     @property
     def metadata_bits(self) -> int:
-        """Bits that tell which element of its group a kept one is: ceil(log2 group); 0 if dense."""
-        return 0 if self.is_dense else (self.group - 1).bit_length()
+        """Bits that tell which element of its group a kept one is: ceil(log2 group); 0 if dense.
+
+        Of V:N:M, which of the four columns; which these are is said once for V rows, and not
+        counted.
+        """
+        return 0 if self.is_dense else (self.inner.group - 1).bit_length()
 
     def window_counts(self, window: int) -> list[np.ndarray]:
         """How many kept elements an aligned window of ``window`` elements may hold.
@@ -131,6 +172,9 @@ class Pattern:
         """
         if self.is_dense:
             return True
+        if self.vector and self.group > COLUMNS_KEPT:  # of four, all columns are kept
+            shared = other.vector and other.vector % self.vector == 0
+            return bool(shared and other.group == self.group and other.keep <= self.keep)
         period = math.lcm(self.group, other.group)
         return all(
             sum(min(other.keep, overlap) for overlap in overlaps) <= self.keep
@@ -184,6 +228,6 @@ PatternField = Annotated[
     Pattern,
     BeforeValidator(_parse),
     PlainSerializer(_spell),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9]+:[0-9]+|dense)$"}),
+    WithJsonSchema({"type": "string", "pattern": "^(([0-9]+:)?[0-9]+:[0-9]+|dense)$"}),
 ]
-"""A pattern as a field of a YAML file: written ``2:4`` or ``dense``."""
+"""A pattern as a field of a YAML file: written ``2:4``, ``64:2:8`` or ``dense``."""

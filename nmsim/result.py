@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 
 from nmsim.gemm import PHASES
 
-__all__ = ["COMMON_COLUMNS", "SLOT_COLUMNS", "Column", "Parts", "Result", "macs_left", "totals"]
+__all__ = [
+    "COMMON_COLUMNS",
+    "LAUNCH_COLUMNS",
+    "SLOT_COLUMNS",
+    "Column",
+    "Parts",
+    "Result",
+    "macs_left",
+    "totals",
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,10 @@ class Survivors:
 
 SLOT_COLUMNS = ("useful_cycles", "empty_slot_cycles", "misfit_cycles", "ragged_cycles")
 """Cycles that stream, by what fills the slots of an array."""
+
+
+LAUNCH_COLUMNS = ("launch_cycles", "tail_cycles")
+"""Cycles of launches, and of a tail of threadblocks: 0 of what has ``Parts``."""
 
 
 class Parts(NamedTuple):
@@ -118,6 +131,9 @@ class Result:
         Cycles of the fastest way that uses a mask, whether it runs or not; None where none can be.
     parts
         Where the cycles go; None where a machine does not tell.
+    spent
+        Clocks of one launch by what its model adds up, in words of the machine's kind, which makes
+        parts of them; empty where ``parts`` has them, or nobody tells.
     partition
         What each of several arrays gets a part of: "m", "n", "k" or "copies"; "" where one has all.
     idle_cycles
@@ -154,6 +170,7 @@ class Result:
     chosen: str = ""
     mask_cycles: int | None = None
     parts: Parts | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
     partition: str = ""
     idle_cycles: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
@@ -225,14 +242,24 @@ COMMON_COLUMNS = (
     optional_column("useful_cycles", "cycles", "part: macs_useful over peak"),
     optional_column("empty_slot_cycles", "cycles", "part: slots that masks leave empty, padding"),
     optional_column("misfit_cycles", "cycles", "part: slots beyond what the masks promise"),
-    optional_column("ragged_cycles", "cycles", "part: lanes and PEs that no slot reaches"),
-    optional_column("fill_cycles", "cycles", "part: skew in and out of the array"),
-    optional_column("preload_cycles", "cycles", "part: shifting the stationary operand in"),
-    optional_column("drain_cycles", "cycles", "part: shifting outputs out"),
-    optional_column("path_wait_cycles", "cycles", "part: waiting for the buffers' path"),
+    optional_column(
+        "ragged_cycles", "cycles", "part: lanes and PEs that no slot reaches; tiles beyond C"
+    ),
+    optional_column(
+        "fill_cycles", "cycles", "part: skew in and out of the array; a GPU's prologues"
+    ),
+    optional_column(
+        "preload_cycles", "cycles", "part: shifting the stationary operand in; a GPU's copies"
+    ),
+    optional_column("drain_cycles", "cycles", "part: shifting outputs out; a GPU's epilogues"),
+    optional_column(
+        "path_wait_cycles", "cycles", "part: waiting for the buffers' path; for a GPU's L2, SMs"
+    ),
     optional_column("dram_wait_cycles", "cycles", "part of stalls: waiting for DRAM's bandwidth"),
     optional_column("latency_wait_cycles", "cycles", "part of stalls: waiting for DRAM's latency"),
     optional_column("writeback_wait_cycles", "cycles", "part of stalls: results have to leave"),
+    optional_column("launch_cycles", "cycles", "part: a GPU's launches, host calls if they show"),
+    optional_column("tail_cycles", "cycles", "part: a GPU's SMs idle while the fullest ends"),
     optional_column(
         "half_width", "cycles", "half the 95% interval of compute_cycles; 0: nothing sampled"
     ),

@@ -200,10 +200,11 @@ class Warp:
     def copy_list(self):
         """Every copy of this warp: operand, from where to where (shares of it), bytes."""
         tile, shape = self.cta.tile, self.cta.tile.instruction
-        stored = Fraction(tile.k * shape.keep, shape.group)
+        a_size, b_size = self.fragment_sizes()
+        blocks = tile.k // shape.k
         sizes = {
-            "a": tile.m * stored * shape.bits / 8,
-            "b": Fraction(tile.n * tile.k * shape.bits, 8),
+            "a": Fraction(tile.m // shape.m * blocks * a_size),
+            "b": Fraction(tile.n // shape.n * blocks * b_size),
             "e": Fraction(tile.m // shape.m * (tile.k // shape.k) * shape.metadata_bytes),
         }
         found = []
@@ -216,13 +217,19 @@ class Warp:
                 found.append((name, begin, end, ceil(Fraction(share, count))))
         return found
 
+    def fragment_sizes(self):
+        """Bytes of a fragment of A and of B in memory, where packed weights are fewer."""
+        shape = self.cta.tile.instruction
+        a_size = shape.m * shape.k * shape.keep * shape.bits // shape.group // 8
+        b_size = shape.n * shape.k * shape.bits // 8
+        return ceil(a_size * Fraction(shape.a_packed)), ceil(b_size * Fraction(shape.b_packed))
+
     def load_list(self):
         """Every load of a block: list of fragments (operand, which), and bytes."""
         tile, shape = self.cta.tile, self.cta.tile.instruction
         if shape.sharers:
             return []
-        a_size = shape.m * shape.k * shape.keep * shape.bits // shape.group // 8
-        b_size = shape.n * shape.k * shape.bits // 8
+        a_size, b_size = self.fragment_sizes()
         found = []
         kinds = [("a", self.mi, a_size, tile.load_bytes), ("b", self.ni, b_size, tile.load_bytes)]
         if shape.metadata_bytes:

@@ -83,6 +83,8 @@ def test_resident_threadblocks_fit_shared_memory_registers_and_threads(name, ind
         width = machine.format(dtype).bits / 8
         packed = width * (0.5 + 1 / 16) if library.sparse else width
         stage = (min(rows, cols) * width + max(rows, cols) * packed) * depth
+        if machine.format(dtype).weights:  # the columns
+            stage = (rows * width + cols * machine.format(dtype).weight_bits() / 8) * depth
         assert rows % kernel.warp[0] == cols % kernel.warp[1] == 0
         warps = rows // kernel.warp[0] * cols // kernel.warp[1]
         # On sm90 a warp group of four warps issues together.

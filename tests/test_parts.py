@@ -103,13 +103,9 @@ def test_columns_of_a_table_add_up():
     names = {column.name for column in machines.COLUMNS}
     columns = [f"{name}_cycles" for name in (*COMPUTE, *WAITS)]
     assert names >= {*columns}
-    for hardware in ("systolic-128x128-2to4", "gemmini", "a100-sxm4-80gb"):
+    for hardware in ("systolic-128x128-2to4", "gemmini"):
         for row in rows(Point(model="resnet18", hardware=hardware, recipe="asp", batch=1)):
-            parts = [row[name] for name in columns]
-            if hardware == "a100-sxm4-80gb":
-                assert set(parts) == {None}
-            else:
-                assert sum(parts) == row["cycles"]
+            assert sum(row[name] for name in columns) == row["cycles"]
 
 
 def weights(m, n, k, pattern):

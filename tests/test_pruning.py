@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-import nmsim
+import nmsim.recipes.statistics
 from nmsim.errors import NmsimError
 from nmsim.pattern import Pattern
 from nmsim.pruning import prune

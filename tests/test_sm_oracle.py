@@ -27,7 +27,10 @@ def instructions(draw):
         keep=keep,
         group=group,
         metadata_bytes=0 if keep == group else draw(st.sampled_from([16, 48, 64, 200])),
-        sharers=draw(st.sampled_from([0, 0, 1, 3, 4])),
+        sharers=(sharers := draw(st.sampled_from([0, 0, 1, 3, 4]))),
+        # What reads shared memory itself finds no packed operand there.
+        a_packed=1.0 if sharers else draw(st.sampled_from([1.0, 1.0, 0.25, 0.375])),
+        b_packed=1.0 if sharers else draw(st.sampled_from([1.0, 1.0, 0.25, 0.375])),
     )
 
 

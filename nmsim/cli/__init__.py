@@ -69,6 +69,11 @@ _COMMANDS = {
         "validate",
         "Hold predicted against measured times of GEMMs, and of fused attention.",
     ),
+    "compare": _Home(
+        "comparison",
+        "compare_kernels",
+        "Lay a profiler's EXPORT beside the prediction of MODEL, kernel by kernel.",
+    ),
     "calibrate": _Home(
         "fitting",
         "calibrate_machine",

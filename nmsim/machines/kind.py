@@ -197,6 +197,8 @@ class Stored(NamedTuple):
         Stored elements along K of one row.
     why
         Why a masked operand is not packed; "" if it is, or if nothing is masked.
+    scale_bits
+        What a stored element has of a scale that it shares with others, bits.
     """
 
     pattern: Pattern
@@ -204,6 +206,12 @@ class Stored(NamedTuple):
     index_bits: int
     elements: float
     why: str = ""
+    scale_bits: float = 0.0
+
+    @property
+    def scaled_bits(self) -> float:
+        """Bits of a stored element and of its share of a scale, without metadata."""
+        return self.value_bits + self.scale_bits
 
     @classmethod
     def dense(cls, k: int, value_bits: int, why: str = "") -> "Stored":
@@ -485,6 +493,8 @@ class Kind:
         What the times of passes rest on, for a reader of them.
     host
         Whether work on the host takes time beside the machine's: what its ``host`` makes of it.
+    packs_weights
+        Whether weights stand in a machine's memory in fewer bits than other operands.
     any_axis
         Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
     other_names
@@ -519,6 +529,7 @@ class Kind:
     output_bits: Callable[[Any], int]
     passes_rest_on: Callable[[Any], str]
     host: bool = True
+    packs_weights: Callable[[Any], bool] = lambda _machine: False
     any_axis: bool = False
     other_names: tuple[str, ...] = ()
     own_columns: tuple[Column, ...] = ()

@@ -108,7 +108,9 @@ def dense_run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Re
     if share is None:
         return simulate_dense(machine, work.gemm, fidelity)
     whole = simulate_dense(machine, share.gemm, fidelity)
-    return replace(whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None)
+    return replace(
+        whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None, spent={}
+    )
 
 
 def attention_time(

@@ -30,8 +30,9 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     machine
         As it runs the GEMM's number format.
     """
-    if work.a.is_dense and work.b.is_dense:
-        whole = Stored.dense(work.k, kind_of(machine).operand_bits(machine))
+    kind = kind_of(machine)
+    if work.a.is_dense and work.b.is_dense and not kind.packs_weights(machine):
+        whole = Stored.dense(work.k, kind.operand_bits(machine))
         return whole, whole
     promises = (work.gemm, work.a.promise, work.b.promise)
     bare = replace(work, a=work.a.bare, b=work.b.bare)

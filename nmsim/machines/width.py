@@ -7,7 +7,7 @@ the multipliers, and no fewer cycles; wider ones do not fit and run as the machi
 from functools import lru_cache
 from typing import Any
 
-from nmsim.formats import format_bits
+from nmsim.formats import WEIGHTS_ALONE, format_bits
 from nmsim.machines.kind import Ran
 
 __all__ = ["in_own_width"]
@@ -24,6 +24,8 @@ def in_own_width(machine: Any, wanted: str = "") -> Ran:
     """
     own = f"{machine.operand_bits}-bit"
     bits = format_bits(wanted) if wanted else machine.operand_bits
+    if wanted in WEIGHTS_ALONE:
+        return Ran(machine, own, f"the array does not unpack {wanted} and runs {own}")
     if bits == machine.operand_bits:
         return Ran(machine, wanted or own)
     if bits > machine.operand_bits:

@@ -17,7 +17,16 @@ from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
 from nmsim.mask import Words, pack, words_per_row
 from nmsim.pattern import Pattern
-from nmsim.pruning.parts.contract import PRUNERS, Block, Fill, Moments, Pruned, Pruner, pruner
+from nmsim.pruning.parts.contract import (
+    PRUNERS,
+    Block,
+    Fill,
+    Moments,
+    Pruned,
+    Pruner,
+    pruner,
+    pruner_of,
+)
 
 __all__ = [
     "PRUNERS",
@@ -29,6 +38,7 @@ __all__ = [
     "mask_words",
     "prune",
     "pruner",
+    "pruner_of",
 ]
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -97,11 +107,13 @@ class _Job:
 def _job(
     shape: tuple[int, ...], pattern: Pattern, pruner: str, seed: int, options: Mapping[str, Any]
 ) -> _Job:
-    chosen = PRUNERS[pruner]
+    chosen = pruner_of(pruner, pattern)
     chosen.check(pattern, options)
-    if chosen.unit == "tile" and len(shape) < 2:
+    if (chosen.unit == "tile" or pattern.vector) and len(shape) < 2:
+        works_on = "vectors of rows" if pattern.vector else "tiles"
         raise ShapeError(
-            f"values of shape {shape}: pruner {pruner!r} works on tiles, expected two axes or more"
+            f"values of shape {shape}: pruner {chosen.name!r} works on {works_on}, expected two "
+            "axes or more"
         )
     unit_rows = chosen.unit_rows(pattern, shape, options)
     return _Job(chosen, pattern, seed, options, unit_rows, shape[-2] if len(shape) > 1 else 1)
@@ -125,7 +137,8 @@ def prune(
         Pruners of tiles work on the last two axes, and pad them with zeros that are never kept
         before real elements.
     pattern
-        "2:4", or a Pattern.
+        "2:4", or a Pattern; "64:2:8" for V:N:M, of which rows restart at every matrix of the last
+        two axes.
     pruner
         A name from ``nmsim list pruners``.
     seed
@@ -192,7 +205,7 @@ def mask_words(
     **options: object,
 ) -> Words:
     """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""
-    chosen = PRUNERS[pruner]
+    chosen = pruner_of(pruner, pattern)
     chosen.check(pattern, options)
     if chosen.masks_as:
         pruner, options = chosen.masks_as, {}

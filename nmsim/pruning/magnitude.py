@@ -144,6 +144,7 @@ def _bits(values: NDArray[Any]) -> Bits:
     summary="keeps the N largest magnitudes of every group; ties keep the lowest index",
     source="Mishra et al., arXiv:2104.08378, section 3",
     regular=True,
+    for_vectors="venom",
 )
 def magnitude(block: Block) -> None:
     """Keep the N largest magnitudes of every group of rows x K values; ties keep the lowest index.

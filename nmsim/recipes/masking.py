@@ -25,10 +25,10 @@ from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import PRUNERS, Pruner, mask_words, prune
+from nmsim.pruning import Pruner, mask_words, prune, pruner_of
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
-from nmsim.recipes.setting import Setting, mask_seed
+from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Axis, Windows
 
 __all__ = ["Setting", "mask_seed", "sparse_gemms"]
@@ -165,7 +165,7 @@ class _Maker:
 
     @property
     def _pruner(self) -> Pruner:
-        return PRUNERS[self.offer.pruner]
+        return pruner_of(self.offer.pruner, self.pattern)
 
     def along(
         self, operand: Operand, windows: Windows | None, lowered: Lowered, dense: Mask
@@ -175,6 +175,7 @@ class _Maker:
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
+        check_vectors(self.pattern, self.offer.role)
         if self.offer.withheld:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"
             kept = f"{self.pattern.density:.2%} kept"
@@ -370,7 +371,7 @@ class _Maker:
         if self._by_sample:
             return self._fixed(layer)
         rows, k, blocks = self._transposed() if self.offer.transposed else self._natural()
-        if layer.copies == 1 or self._pruner.unit != "tile":
+        if layer.copies == 1 or self._pruner.unit not in ("tile", "vector"):
             return self._pruned(blocks, rows, k)
         parts = np.split(np.concatenate(list(blocks)), layer.copies)
         return np.concatenate([self._pruned([part], len(part), k) for part in parts])

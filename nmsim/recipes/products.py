@@ -19,9 +19,9 @@ from nmsim.mask import Mask, Words, transpose
 from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
-from nmsim.pruning import PRUNERS, Pruner, mask_words
+from nmsim.pruning import Pruner, mask_words, pruner_of
 from nmsim.recipes.recipe import Offer
-from nmsim.recipes.setting import Setting, mask_seed
+from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Windows
 
 __all__ = ["ProductMaker"]
@@ -42,7 +42,7 @@ class ProductMaker:
 
     @property
     def _pruner(self) -> Pruner:
-        return PRUNERS[self.offer.pruner]
+        return pruner_of(self.offer.pruner, self.pattern)
 
     def padded(self, k: int) -> int:
         """K with zero columns that a mask asks for: none."""
@@ -56,6 +56,7 @@ class ProductMaker:
         if self.pattern.is_dense:
             return dense, ""
         pruner.check(self.pattern, offer.options)
+        check_vectors(self.pattern, offer.role)
         runs_dense = f"operand {offer.role} runs dense"
         if offer.withheld:
             return dense, f"{runs_dense}: {offer.pruner} mask, {self.pattern.density:.2%} kept"

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nmsim.errors import NmsimError, RecipeError, UnknownName
 from nmsim.files import once_per_content
-from nmsim.formats import NumberFormat
+from nmsim.formats import WEIGHTS_ALONE, NumberFormat
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.layer import Bare, Layer
 from nmsim.network.layers.layer_fields import WeightedSpec
@@ -225,7 +225,8 @@ class Recipe(Spec):
     leave_dense: LeaveDense = Field(LeaveDense(), description="layers that nothing is pruned in")
     formats: dict[Phase, NumberFormat] = Field(
         default_factory=dict,
-        description="number format of both operands, by phase; default: the machine's own",
+        description="number format of both operands, by phase; w4a16 and w8a16 are of the weights "
+        "alone, in forward; default: the machine's own",
     )
     schedule: Plan | None = Field(
         None, description="over a training run (`nmsim train`); default: masks from the first step"
@@ -238,6 +239,14 @@ class Recipe(Spec):
             if role not in offered:
                 raise ValueError(f"schedule.roles: {role}, of which operands offer no mask")
         return self
+
+    @field_validator("formats")
+    @classmethod
+    def _weights_stay(cls, formats: dict[Phase, NumberFormat]) -> dict[Phase, NumberFormat]:
+        for phase, name in formats.items():
+            if name in WEIGHTS_ALONE and phase != "forward":
+                raise ValueError(f"{phase}: {name} packs weights for inference, expected forward")
+        return formats
 
     @model_validator(mode="after")
     def _every_offer_can_match(self) -> Self:

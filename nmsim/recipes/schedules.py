@@ -235,6 +235,8 @@ def schedule(
     '2:4'
     """
     target, make = Pattern.parse(pattern), SCHEDULES[name]
+    if target.vector:
+        raise PatternError(f"pattern {target}: schedule {name!r} sparsifies to N:M, not to V:N:M")
     known = tuple(signature(make).parameters)[1:]
     for parameter in parameters:
         if parameter not in known:

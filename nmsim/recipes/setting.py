@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nmsim.errors import PatternError
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.tensors import TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import Recipe
 
-__all__ = ["Setting", "mask_seed"]
+__all__ = ["Setting", "check_vectors", "mask_seed"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,18 @@ class Setting:
     batch: int = 1
     seed: int = 0
     lowering: Lowering = IMPLICIT
+
+
+def check_vectors(pattern: Pattern, role: str) -> None:
+    """Refuse V:N:M of what is no weight: V rows of activations are no rows of one matrix for long.
+
+    Raises
+    ------
+    PatternError
+        naming the role.
+    """
+    if pattern.vector and role != "weight":
+        raise PatternError(f"pattern {pattern}: V:N:M is of weights, expected N:M for the {role}")
 
 
 def mask_seed(seed: int, layer: str, role: str, phase: str) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from nmsim.cost import bit_operations
 from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
-from nmsim.result import SLOT_COLUMNS, Parts, Result, Survivors
+from nmsim.result import LAUNCH_COLUMNS, SLOT_COLUMNS, Parts, Result, Survivors
 from nmsim.step.scatter import scatter_bytes, scatter_us
 
 __all__ = ["Dense", "row_of"]
@@ -67,6 +67,7 @@ def row_of(
         "delivery_cycles": result.delivery_cycles,
         **dict.fromkeys(SLOT_COLUMNS),
         **Parts.columns(result.parts),
+        **dict.fromkeys(LAUNCH_COLUMNS, None if result.parts is None else 0),
         "half_width": result.half_width,
         "folds_run": result.folds_run,
         "tiles": result.tiles,

@@ -260,7 +260,7 @@ def _inference(point: Point, recipe: Recipe) -> Inference:
         weights["all"] += rows * g.k
         weights["kept"] += work.b.kept * g.repeat
         weights["dense"] += rows * g.k * kind.operand_bits(machine)
-        weights["value"] += elements * stored.value_bits
+        weights["value"] += math.ceil(elements * stored.scaled_bits)
         weights["metadata"] += elements * stored.index_bits
     return Inference(
         flops_dense=flops["dense"],

@@ -26,7 +26,7 @@ from nmsim.errors import SpecError
 from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
-from nmsim.pruning import PRUNERS
+from nmsim.pruning import pruner_of
 from nmsim.recipes.recipe import Offer, Recipe
 
 __all__ = [
@@ -298,7 +298,7 @@ def _fixed(of: _Matrix) -> Iterator[MaskStep]:
 
 def _searched(of: _Matrix) -> Iterator[MaskStep]:
     offer = of.offer
-    effort = PRUNERS[offer.pruner].effort(of.mask.pattern, offer.options)
+    effort = pruner_of(offer.pruner, of.mask.pattern).effort(of.mask.pattern, offer.options)
     operations, reads = effort.operations * of.elements, effort.reads * of.bytes
     pack = "compress" if of.compressed else "apply"
     if of.first and offer.epilogue:

@@ -146,7 +146,7 @@ class _Side(NamedTuple):
     def packed(self) -> _Bytes:
         """Bytes of the stored elements of the operand, and of their metadata."""
         elements = self.whole * self.share
-        return _Bytes(elements * self.stored.value_bits / 8, elements * self.stored.index_bits / 8)
+        return _Bytes(elements * self.stored.scaled_bits / 8, elements * self.stored.index_bits / 8)
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class _Memory:
             for gemm in gemms.get(phase, ()):
                 offer, stored = self._offer("weight", layer, gemm), gemm.b.stored
                 if offer is None or not stored.compressed:
-                    forms["dense", stored.value_bits] = _Bytes(elements * stored.value_bits / 8)
+                    forms["dense", stored.value_bits] = _Bytes(elements * stored.scaled_bits / 8)
                     continue
                 layout = "" if any_axis else phase
                 packed.append(((offer.phases, layout, stored.value_bits), gemm.b.packed))

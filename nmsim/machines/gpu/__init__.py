@@ -11,6 +11,7 @@ from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
+from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import KERNELS, LISTING
@@ -35,7 +36,8 @@ def _pass_us(machine: Gpu, work: Pass) -> float:
 
 
 def _columns(machine: Gpu, work: SparseGemm, result: Result) -> dict[str, Any]:
-    return {**result.own, **evidence.columns(machine, work, result)}
+    spent = parts.columns(work, result)
+    return {**spent, **result.own, **evidence.columns(machine, work, result)}
 
 
 def _operand_bits(machine: Gpu) -> int:
@@ -75,6 +77,7 @@ KINDS.add(
         pass_us=_pass_us,
         in_format=in_format,
         operand_bits=_operand_bits,
+        packs_weights=lambda machine: machine.multiplied != machine.dtype,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=lambda _machine: (
             "a launch a kernel, and its bytes at copy speed or its operations on CUDA cores"

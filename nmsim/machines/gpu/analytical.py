@@ -11,6 +11,7 @@ the shorter one. A launch, the kernel that adds the parts of K, and the clock th
 come on top.
 """
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ from nmsim.machines.gpu.chip import (
 from nmsim.machines.gpu.choice import MARGIN, Rules, at_least, choose, considered, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.l2.bound import most_read
-from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of, writeup
+from nmsim.machines.gpu.launch import BOUNDS, SLOTS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Sample
@@ -69,10 +70,11 @@ SPENT = (
     "l2 bandwidth",
     "load latency",
     "sm port",
-    "wave overhead",
+    "prologue",
     "dram bandwidth",
     "wave tail",
     "clock",
+    "epilogue",
 )
 """Where the clocks between launch and reduction go: an SM's mean, and its idle time as the tail."""
 
@@ -154,7 +156,8 @@ def _paces(
     loaded = row[TM] * form.a + row[TN] * form.b
     fed, ported = asked
     paces = np.empty(5)
-    paces[0] = deepest * area * depth / chip.macs
+    # Beside multiplying, CUDA cores unpack a tile's weights.
+    paces[0] = deepest * depth * max(area / chip.macs, row[TN] * chip.unpack)
     fragments = area * (form.a / row[WN] + form.b / row[WM])
     paces[1] = deepest * (fragments + loaded) * depth / chip.shared
     paces[2] = running * fed / chip.l2
@@ -167,19 +170,21 @@ def _paces(
 def _spend(
     spent: NDArray[np.float64],
     paces: NDArray[np.float64],
-    overhead: float,
+    edges: tuple[float, float],
     waves: float,
     even: float,
 ) -> None:
     """Add what waves of one kind take to ``spent``, of the SMs' mean.
 
+    ``edges`` are clocks outside the main loop, and those of them after it.
     ``even`` is the mean SM's share of the fullest one's threadblocks: what is left is the tail.
     """
     own = waves * even
     spent[0] += own * paces[0]
     spent[np.argmax(paces)] += own * (paces.max() - paces[0])
-    spent[5] += own * overhead
-    spent[7] += (waves - own) * (paces.max() + overhead)
+    spent[5] += own * (edges[0] - edges[1])
+    spent[9] += own * edges[1]
+    spent[7] += (waves - own) * (paces.max() + edges[0])
 
 
 @compiled
@@ -225,7 +230,7 @@ def estimate(
     load = _load(chip, held_b)
     full = np.floor(tiles / slots)
     rest = tiles - full * slots
-    shares, spent = np.zeros(9), np.zeros(9)
+    shares, spent = np.zeros(9), np.zeros(10)
     own = hidden = 0.0
     for before, waves, deepest, running in (
         (0.0, full, row[CTAS], slots),
@@ -238,7 +243,13 @@ def estimate(
         paces[2] = 0.0
         own += waves * paces.max()
         hidden += (np.sqrt(before + waves) - np.sqrt(before)) * (paces.max() + overhead)
-        _spend(spent, paces, overhead, waves, running / max(1.0, deepest * chip.sms))
+        _spend(
+            spent,
+            paces,
+            (overhead, deepest * stored),
+            waves,
+            running / max(1.0, deepest * chip.sms),
+        )
     busy = max(own, shares[2]) + shares[5]
     spent[2] = max(0.0, shares[2] - own)
     held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
@@ -272,7 +283,7 @@ def _matrix_vector(chip: Chip, form: Form, size: Size) -> Estimate:
     shares[3] = chip.load * (min(1.0, rounds) + rounds / ROUNDS)
     shares[6], shares[7] = moving, chip.launch
     read = (m * form.a + n * form.b) * k
-    spent = np.zeros(9)
+    spent = np.zeros(10)
     spent[3], spent[6] = shares[3], moving
     return Estimate(shares.sum(), MATRIX_VECTOR, 1.0, 0.0, 0.0, read, shares, spent)
 
@@ -444,4 +455,19 @@ def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> R
         tiles=found.tiles,
         read_bytes=found.read_bytes,
         bound=_bound(found),
+        spent=_spent(launch, found),
     )
+
+
+def _spent(launch: Launch, found: Estimate) -> dict[str, float]:
+    """Clocks of the launch by ``SPENT``, with those outside its waves; slots of its tiles."""
+    clocks = dict(zip(SPENT, map(float, found.spent), strict=True))
+    shares = dict(zip(BOUNDS, map(float, found.shares), strict=True))
+    clocks |= {name: shares[name] for name in ("launch", "split-k reduction")}
+    if launch.row == MATRIX_VECTOR:
+        del clocks["tensor cores"]
+        return clocks
+    row, native = launch.table_row, launch.resolved.native
+    deep = math.ceil(math.ceil(launch.size.k / row[TK]) / launch.split) * row[TK]
+    slots = float(found.tiles * row[TM] * row[TN] * deep)
+    return {**clocks, SLOTS: slots * (1.0 if native.is_dense else native.density)}

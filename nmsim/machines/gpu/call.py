@@ -42,17 +42,14 @@ from nmsim.machines.gpu.chip import (
 from nmsim.machines.gpu.kernels import Kernel, KernelSet, load_kernels
 from nmsim.machines.gpu.schema import FormatRate, Gpu, Library
 from nmsim.machines.kind import Call
-from nmsim.pattern import DENSE, Pattern
+from nmsim.pattern import COLUMNS_KEPT, DENSE, Pattern
 
-__all__ = ["Resolved", "resolve"]
+__all__ = ["Resolved", "resolve", "runs_as", "vectors_of"]
 
 _TURNED = [TN, TM, TK, STAGES, CTAS, WN, WM, ORDER]
 _TURNED += [ACROSS, DOWN, LEAST_N, LEAST_M, LEAST_K, MOST_N, MOST_M]
 _TURNED += [CAST_ACROSS, CAST_DOWN, STREAM_K]
 """Columns of a kernel table whose operands change places."""
-
-VECTOR_GROUP = 4
-"""Columns that V:N:M keeps of each M for V rows together (Castro et al., SC 2023)."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +128,8 @@ def _runs_as(
     """The narrowest pattern of a library's kernels that covers a mask's; None if none does."""
     if kernels.cuda_cores:
         offered = library.patterns or (pattern,)
+    elif call.sparse_operand == "a" and machine.format(call.dtype).weights is not None:
+        offered = ()  # kernels of packed weights take a mask of these
     else:
         natives = machine.natives(call.dtype, call.accumulator)
         offered = tuple(native for native in natives if native in (library.patterns or natives))
@@ -141,14 +140,28 @@ def _runs_as(
 def _vectors(machine: Gpu, call: Call) -> Iterator[_Service]:
     """Libraries with V:N:M kernels: of M columns 4 are left for V rows, and N of those each row."""
     pattern = call.pattern
-    if not call.vector_length or not pattern.keep < VECTOR_GROUP <= pattern.group:
+    if not call.vector_length or not pattern.keep < COLUMNS_KEPT <= pattern.group:
         return
     for library in _libraries(machine, call, sparse=True):
         kernels = load_kernels(library.kernels)
-        inner = Pattern(pattern.keep, VECTOR_GROUP)
+        inner = Pattern(pattern.keep, COLUMNS_KEPT)
         native = _runs_as(machine, call, library, kernels, inner)
         if kernels.vectors and native:
-            yield _Service(library, kernels, native, VECTOR_GROUP / pattern.group)
+            yield _Service(library, kernels, native, COLUMNS_KEPT / pattern.group)
+
+
+def vectors_of(machine: Gpu, library: str, pattern: Pattern) -> bool:
+    """Whether the kernels of a library, by name, take V:N:M of a pattern's V."""
+    sets = (load_kernels(one.kernels) for one in machine.libraries if one.library == library)
+    return any(
+        one.vectors and any(pattern.vector % kernel.tile[0] == 0 for kernel in one.kernels)
+        for one in sets
+    )
+
+
+def runs_as(call: Call) -> Pattern:
+    """The pattern of a call, V:N:M where it names a V."""
+    return Pattern(call.pattern.keep, call.pattern.group, call.vector_length)
 
 
 def _plain(machine: Gpu, call: Call) -> Iterator[_Service]:
@@ -231,6 +244,25 @@ def _rate(form: FormatRate, service: _Service) -> float:
     return form.sparse_macs(native) or form.macs_per_clk
 
 
+def _form(machine: Gpu, call: Call, form: FormatRate, native: Pattern) -> Form:
+    """Bytes of the operands of a call, as it runs: B has the weights, if such are packed."""
+    index, density = machine.metadata_bits(native), native.density
+    a, b = form.bits / 8, form.weight_bits() / 8
+    if not native.is_dense:
+        if call.sparse_operand == "a":
+            a = (form.bits + index) / 8 * density
+        else:
+            b = (form.weight_bits(density) + index) / 8 * density
+    return Form(a=a, b=b, out=form.output_bits / 8, in_turn=float(call.in_turn))
+
+
+def _unpack_clocks(machine: Gpu, form: FormatRate, native: Pattern) -> float:
+    """Clocks of an SM for each weight, as it stands along K, that CUDA cores unpack; mostly 0."""
+    if form.weights is None:
+        return 0.0
+    return form.weights.instructions * native.density / machine.format("fp32").macs_per_clk
+
+
 @remembered(maxsize=1024)
 def resolve(machine: Gpu, call: Call) -> Resolved:
     """Find the library, the kernels and the numbers that a call runs by.
@@ -250,24 +282,17 @@ def resolve(machine: Gpu, call: Call) -> Resolved:
     if call.accumulator and form.accumulator not in ("", call.accumulator):
         note = "; ".join(filter(None, (note, f"sums run in {form.accumulator}")))
     native = service.native
-    width = form.bits / 8
-    compressed = (form.bits + machine.metadata_bits(native)) / 8 * native.density
-    sparse = not native.is_dense
     kernels, rate = service.kernels, _rate(form, service)
+    unpack = _unpack_clocks(machine, form, native)
     return Resolved(
         library=service.library,
         kernels=kernels,
         table=_table(service, call),
         splits=np.array(kernels.splits, np.float64),
         vector_rows=0 if call.kernel else kernels.gemv_rows,
-        chip=chip_of(machine, service.library, rate, "analytical"),
-        cycle_chip=chip_of(machine, service.library, rate, "cycle"),
-        form=Form(
-            a=compressed if sparse and call.sparse_operand == "a" else width,
-            b=compressed if sparse and call.sparse_operand != "a" else width,
-            out=form.output_bits / 8,
-            in_turn=float(call.in_turn),
-        ),
+        chip=chip_of(machine, service.library, rate, "analytical", unpack),
+        cycle_chip=chip_of(machine, service.library, rate, "cycle", unpack),
+        form=_form(machine, call, form, native),
         native=native,
         shrink=service.shrink,
         note=note,

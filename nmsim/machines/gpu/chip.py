@@ -69,6 +69,8 @@ class Chip(NamedTuple):
         of on-chip and DRAM time that is not hidden: of the closed form, like ``l2_bytes``.
     l2_kept
         Bytes that a series of launches may move until L2 begins to lose what it has read.
+    unpack
+        Of an SM for each weight of a tile that it unpacks; 0: weights come as they are multiplied.
     throttle, throttle_half
         Slow-down of a long kernel, and when half of it is there.
     latency, queue
@@ -102,6 +104,7 @@ class Chip(NamedTuple):
     absorbed: float = 0.0
     waiting: float = 1.0
     l2_kept: float = 0.0
+    unpack: float = 0.0
 
 
 class Form(NamedTuple):
@@ -178,13 +181,17 @@ def resolved(
     return said
 
 
-def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
+def chip_of(
+    machine: Gpu, library: Library, macs: float, fidelity: str, unpack: float = 0.0
+) -> Chip:
     """A machine and library as a fidelity sees them.
 
     Parameters
     ----------
     macs
         Per clock and SM, of the instruction that the library's kernels use, at its best.
+    unpack
+        Clocks of an SM for each weight that is unpacked.
     """
     said = resolved(machine, library, fidelity)
     clock = machine.clock_mhz
@@ -213,6 +220,7 @@ def chip_of(machine: Gpu, library: Library, macs: float, fidelity: str) -> Chip:
         absorbed=said["absorbed_mib"] * 2**20,
         waiting=said["results_wait"],
         l2_kept=machine.l2.mib * 2**20 * machine.l2.kept_share,
+        unpack=unpack,
     )
 
 

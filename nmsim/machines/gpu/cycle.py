@@ -20,10 +20,11 @@ from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STREAM_K, TM, TN, Chip,
 from nmsim.machines.gpu.choice import MARGIN, at_least, choose, considered, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
-from nmsim.machines.gpu.launch import Launch, launch_of, writeup
+from nmsim.machines.gpu.launch import SLOTS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
-from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
+from nmsim.machines.gpu.sm.program import Tile
+from nmsim.machines.gpu.tile import core_of, instruction_of, packing_of, tile_of
 from nmsim.machines.gpu.waves import (
     Grid,
     Sizes,
@@ -240,6 +241,14 @@ def _deals(found: Resolved, row: NDArray[np.float64], sizes: Sizes) -> list[int]
     return [each for each in DEALT if each == 1 or each * tiles < 2 * slots]
 
 
+def _tile(
+    machine: Gpu, call: Call, found: Resolved, row: NDArray[np.float64], output_bits: int
+) -> Tile:
+    instruction = instruction_of(machine, call.dtype, found)
+    packing = packing_of(machine, call.dtype, found.native)
+    return tile_of(row, instruction, output_bits, packing, swapped=call.sparse_operand == "b")
+
+
 def _run(
     machine: Gpu,
     call: Call,
@@ -256,9 +265,7 @@ def _run(
     chip = found.cycle_chip
     bulk = found.kernels.operands == "shared"
     core = core_of(machine, call.dtype, found.library, bulk=bulk, accumulator=call.accumulator)
-    bits = int(8 * (form.out if split == 1 else PARTIAL))
-    instruction = instruction_of(machine, call.dtype, found)
-    tile = tile_of(row, instruction, bits, swapped=call.sparse_operand == "b")
+    tile = _tile(machine, call, found, row, int(8 * (form.out if split == 1 else PARTIAL)))
     grid = grid_of(chip, form, row, tile, split, sizes)
     grid = grid._replace(persistent=found.kernels.persistent and row[CTAS] == 1, dealt=dealt)
 
@@ -454,4 +461,41 @@ def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> R
         tiles=found.tiles,
         read_bytes=found.read_bytes,
         bound=found.bound,
+        spent=_spent(machine, launch, found),
     )
+
+
+def _spent(machine: Gpu, launch: Launch, found: Outcome) -> dict[str, float]:
+    """Clocks of the launch by cause, of the mean SM in its waves; slots of its tiles."""
+    outside = {name: found.shares.get(name, 0.0) for name in ("launch", "split-k reduction")}
+    if launch.row == MATRIX_VECTOR:
+        return {**found.shares, **outside}
+    native, slots = launch.resolved.native, 0.0
+    clocks = dict.fromkeys(("tensor cores", "prologue", "epilogue", "wave tail"), 0.0)
+    for wave in found.waves:
+        even = wave.running / (wave.ran.ctas * machine.sms)
+        for name, taken in _of_wave(wave, machine.sm.sub_cores).items():
+            clocks[name] = clocks.get(name, 0.0) + even * wave.rounds * taken
+        clocks["wave tail"] += (1 - even) * wave.rounds * wave.held
+        deep = wave.ran.slices * wave.ran.tile.k * (1.0 if native.is_dense else native.density)
+        slots += wave.rounds * wave.running * wave.ran.tile.m * wave.ran.tile.n * deep
+    clocks["epilogue"] += float(found.waves[-1].left)
+    for cause, late in found.late.items():
+        clocks[cause] = clocks.get(cause, 0.0) + late
+    waves = found.clocks - sum(outside.values())
+    clocks["clock"] = waves - found.own - sum(found.late.values())
+    return {**clocks, **outside, SLOTS: slots}
+
+
+def _of_wave(wave: Wave, sub_cores: int) -> dict[str, float]:
+    """Clocks for which a threadblock of a wave holds its slot, by what the fullest SM does."""
+    one = wave.tile.tensor_cycles / sub_cores
+    main = max(one, wave.tile.main)
+    started = wave.held + wave.left - wave.tile.cycles
+    before = min(wave.held - main, started + wave.tile.prologue)
+    # A loop that waits for results to leave waits for those of the tile before.
+    words = {"compute": "main loop", "wave overhead": "epilogue"}
+    cause = loop_bound(wave)
+    clocks = {"tensor cores": one, "prologue": before, "epilogue": wave.held - main - before}
+    waits = words.get(cause, cause)
+    return {**clocks, waits: clocks.get(waits, 0.0) + main - one}

@@ -110,7 +110,17 @@ def simulate(machine: Gpu, work: SparseGemm) -> Result:
         metadata_bytes=0,
         bound=found.bound,
         note=without_masks(work),
+        spent=_spent(found, machine.clock_mhz),
     )
+
+
+def _spent(found: Direct, clock_mhz: float) -> dict[str, float]:
+    """Clocks by cause: what multiplies, and what memory takes longer than that."""
+    return {
+        "tensor cores": found.multiplying * clock_mhz,
+        "dram bandwidth": max(0.0, found.moving - found.multiplying) * clock_mhz,
+        "launch": found.launch * clock_mhz,
+    }
 
 
 def _elements(gemm: Gemm) -> int:

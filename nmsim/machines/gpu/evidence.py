@@ -21,7 +21,7 @@ from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import Size
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import Launch, launch_of
-from nmsim.machines.gpu.schema import Gpu, in_format
+from nmsim.machines.gpu.schema import Gpu, in_format, of_gemm
 from nmsim.machines.kind import Call, Constants, Facts, Measured
 from nmsim.mask import SparseGemm
 from nmsim.pattern import Pattern
@@ -211,7 +211,10 @@ def standing_of(machine: Gpu, work: SparseGemm) -> Said:
         return of_attention.standing_of(_plain(machine), work.gemm, own.attention)
     if own is not None and (work.gemm.kind == "conv" or is_depthwise(work.gemm)):
         return "beyond", "no convolution was measured on it"
-    ran, plain = (in_format(machine, wanted).machine for wanted in (work.number_format, ""))
+    ran, plain = (
+        of_gemm(in_format(machine, wanted).machine, work.gemm)
+        for wanted in (work.number_format, "")
+    )
     said = [
         _of_launch(ran, launch_of(ran, work)),
         _of_launch(plain, launch_of(plain, SparseGemm.dense(work.gemm))),

@@ -4,7 +4,7 @@ Both fidelities share this: which operand is compressed, which kernel the librar
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import direct
-from nmsim.machines.gpu.call import Resolved, resolve
+from nmsim.machines.gpu.call import Resolved, resolve, runs_as, vectors_of
 from nmsim.machines.gpu.chip import (
     CTAS,
     MATRIX_VECTOR,
@@ -32,7 +32,7 @@ from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.kernels import Multiples
 from nmsim.machines.gpu.l2.lru import Cut, read_bytes
 from nmsim.machines.gpu.preparation import cast_us
-from nmsim.machines.gpu.schema import Casting, Gpu
+from nmsim.machines.gpu.schema import Casting, FormatRate, Gpu
 from nmsim.machines.gpu.stacks.policy import (
     dense_library,
     role_of,
@@ -47,6 +47,7 @@ from nmsim.result import Result
 
 __all__ = [
     "BOUNDS",
+    "SLOTS",
     "Clock",
     "Launch",
     "by_rule",
@@ -71,6 +72,9 @@ BOUNDS = (
     "split-k reduction",
 )
 """What a GEMM's time goes to, in words that both fidelities use."""
+
+SLOTS = "slots of tiles"
+"""Among the clocks of a result: MAC slots of the tiles, those beyond C included, of one launch."""
 
 
 @dataclass(frozen=True)
@@ -153,21 +157,30 @@ def stored(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Stored, Stored
         return direct.stored(machine, work)
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
-    sides = {"a": whole, "b": whole}
+    sides = {"a": whole, "b": _weights(whole, form)}
     way = _way(machine, work, clock)
     if way is not None:
         position, native, _ = way
         # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
         index = machine.metadata_bits(native)
-        sides[position] = Stored(native, form.bits, index, native.stored(work.k))
+        packed = Stored(native, form.bits, index, native.stored(work.k))
+        sides[position] = packed if position == "a" else _weights(packed, form)
     for position, mask in _masked(work):
         if not sides[position].compressed:
             broken = f"the mask of {mask.pattern} breaks"
             why = "a kernel takes one packed operand"
             if way is None:
                 why = _misfit(machine, work) or _why_dense(machine, broken)
-            sides[position] = whole._replace(why=why)
+            sides[position] = sides[position]._replace(why=why)
     return sides["a"], sides["b"]
+
+
+def _weights(stored: Stored, form: FormatRate) -> Stored:
+    """An operand of weights as a number format packs them."""
+    if form.weights is None:
+        return stored
+    scale = form.weights.scale_of(stored.pattern.density)
+    return stored._replace(value_bits=form.weights.bits, scale_bits=scale)
 
 
 def launch_of(machine: Gpu, work: SparseGemm, clock: Clock = by_rule) -> Launch:
@@ -219,15 +232,24 @@ def _call(
     library: str = "",
 ) -> Call:
     """A call in the number formats of a simulated network."""
-    return Call(machine.dtype, pattern, position, library, accumulator=machine.accumulator)
+    return Call(
+        machine.dtype,
+        pattern.plain,
+        position,
+        library,
+        vector_length=pattern.vector,
+        accumulator=machine.accumulator,
+    )
 
 
 def _kernel_pattern(machine: Gpu, pattern: Pattern, position: Side, library: str) -> Pattern:
     """What a library runs a pattern as, or of none that it covers, its own; DENSE: neither."""
     for one in (pattern, *machine.natives(machine.dtype, machine.accumulator)):
+        if one.vector and not vectors_of(machine, library, one):
+            continue
         found = resolve(machine, _call(machine, one, position, library))
         if found.library.library == library and not found.native.is_dense:
-            return found.native
+            return one if one.vector and found.kernels.vectors else found.native
     return DENSE
 
 
@@ -296,7 +318,7 @@ def _dense(machine: Gpu, work: SparseGemm) -> Launch:
 
 def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> Launch:
     """The launch with an operand compressed."""
-    position, native = call.sparse_operand or "b", call.pattern
+    position, native = call.sparse_operand or "b", runs_as(call)
     notes = [] if mask.pattern == native else [f"{mask.pattern} runs as {native}"]
     if not (work.a.is_dense or work.b.is_dense):
         notes.append(f"two masks: that of {'B' if position == 'a' else 'A'} gains nothing")
@@ -311,7 +333,8 @@ def _compressed(machine: Gpu, work: SparseGemm, call: Call, mask: Mask) -> Launc
     if size != _size(work):
         notes.append("padded to {:.0f} x {:.0f} x {:.0f}".format(*size[:3]))
         copied = copied or _padding_copy(machine, work, size, position)
-    return _chosen(machine, work, call, size, copied, 0.0, "; ".join(notes))
+    shrunk = size._replace(k=float(math.ceil(size.k * native.shrink)))
+    return _chosen(machine, work, call, shrunk, copied, 0.0, "; ".join(notes))
 
 
 def _padded(work: SparseGemm, asked: Multiples, position: Side) -> Size:
@@ -423,6 +446,7 @@ def writeup(
     tiles: float,
     read_bytes: float,
     bound: str,
+    spent: Mapping[str, float],
 ) -> Result:
     """The result of one launch, times ``repeat``.
 
@@ -440,11 +464,14 @@ def writeup(
         Of the operands, from DRAM, at most: what time was taken for.
     bound
         What takes longest.
+    spent
+        ``clocks`` by cause, and ``SLOTS``; no "tensor cores" where CUDA cores read and multiply.
     """
     g = launch.work.gemm
     m, n, k, copies = launch.size
     form, native = launch.form, launch.resolved.native
-    cycles = math.ceil(clocks + copy_clocks(launch) + cast_clocks(machine, launch))
+    before = {"copy": copy_clocks(launch), "cast": cast_clocks(machine, launch)}
+    cycles = math.ceil(clocks + sum(before.values()))
     compute = min(cycles, math.ceil(multiplying))
     index = machine.metadata_bits(native) if not native.is_dense else 0
     rows = m if launch.call.sparse_operand == "a" else n
@@ -470,6 +497,7 @@ def writeup(
         waves=tiles / _slots(launch) if tiled else None,
         compressed="" if native.is_dense else launch.call.sparse_operand,
         mask_cycles=None if native.is_dense else cycles * g.repeat,
+        spent={**spent, **before},
     )
 
 

@@ -82,7 +82,7 @@ def least_times(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray
     m, n, k, copies = sizes.T
     shrink = resolve(machine, call).shrink  # V:N:M needs no more of the dense operand
     a, b = (kept if call.sparse_operand == operand else shrink for operand in ("a", "b"))
-    moved = copies * (m * k * a + n * k * b) * form.bits / 8
+    moved = copies * (m * k * a * form.bits + n * k * b * form.weight_bits()) / 8
     if call.in_turn:
         moved += copies * m * n * form.output_bits / 8 - machine.l2.mib * 2**20
     macs = copies * m * n * k * kept

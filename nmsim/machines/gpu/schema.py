@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from nmsim.errors import SpecError
-from nmsim.gemm import Phase
+from nmsim.gemm import Gemm, Phase
 from nmsim.machines.gpu.stacks import Masks
 from nmsim.machines.kind import Machine, Ran
 from nmsim.machines.metadata import IndexWidth, index_width
@@ -22,11 +22,14 @@ __all__ = [
     "Gpu",
     "GpuDram",
     "Library",
+    "PackedWeights",
     "Sm",
     "SparseRate",
     "Timing",
     "TimingOverride",
     "in_format",
+    "of_gemm",
+    "unpacked",
 ]
 
 Positive = Annotated[float, Field(gt=0, le=1e12)]
@@ -40,6 +43,26 @@ class SparseRate(Spec):
 
     pattern: PatternField
     macs_per_clk: Positive = Field(description="dense-equivalent MACs per clock and SM")
+
+
+class PackedWeights(Spec):
+    """A number format of weights alone: packed in memory, unpacked to the format of activations."""
+
+    dtype: str = Field(description="name: w4a16, w8a16")
+    bits: Annotated[int, Field(ge=1, le=16)] = Field(description="of a packed weight")
+    activations: str = Field(
+        description="number format of `formats` that is multiplied, A, C and other GEMMs come in"
+    )
+    group: Count = Field(128, description="weights along K that share a scale")
+    scale_bits: Annotated[int, Field(ge=0, le=64)] = Field(16, description="of a scale")
+    instructions: NonNegative = Field(
+        description="of a CUDA core's lane to unpack and scale a weight; as many lanes as fp32 has "
+        "multiply-adds a clock"
+    )
+
+    def scale_of(self, density: float = 1.0) -> float:
+        """Bits of a scale that a stored weight shares with its group, of which so many are."""
+        return self.scale_bits / self.group / density
 
 
 class FormatRate(Spec):
@@ -67,6 +90,15 @@ class FormatRate(Spec):
         description="patterns of the sparse instruction in this format, such as 1:2 of tf32; none "
         "of them where it takes what is no N:M of elements, such as 4:8 of pairs; null: the GPU's",
     )
+
+    weights: PackedWeights | None = Field(
+        None, description="how weights are packed; none: as activations; filled in"
+    )
+
+    def weight_bits(self, density: float = 1.0) -> float:
+        """Bits of a stored weight: its share of a scale included, if weights are packed."""
+        packed = self.weights
+        return float(self.bits) if packed is None else packed.bits + packed.scale_of(density)
 
     def sparse_macs(self, native: Pattern) -> float | None:
         """Dense-equivalent MACs per clock and SM of a native pattern; None without instruction."""
@@ -260,6 +292,9 @@ class Gpu(Machine):
         "", description="number format of its sums; none: the first that `formats` has"
     )
     formats: tuple[FormatRate, ...] = Field(min_length=1)
+    packed_weights: tuple[PackedWeights, ...] = Field(
+        (), description="number formats of weights alone, at the rates of one of `formats`"
+    )
     native: tuple[PatternField, ...] = Field((), description="patterns of the sparse instruction")
     index_bits: tuple[IndexWidth, ...] = Field(
         (), description="metadata of patterns that take other than ceil(log2 M) bits an element"
@@ -310,6 +345,17 @@ class Gpu(Machine):
     )
 
     @model_validator(mode="after")
+    def _unpacks_to_a_format(self) -> Self:
+        known = [one.dtype for one in self.formats]
+        for one in self.packed_weights:
+            if one.activations not in known:
+                raise ValueError(
+                    f"packed_weights {one.dtype}: activations {one.activations!r}, expected one of "
+                    f"{', '.join(dict.fromkeys(known))}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _states_its_timing(self) -> Self:
         for name, value in self.timing:
             if value is None:
@@ -331,7 +377,14 @@ class Gpu(Machine):
     @property
     def dtypes(self) -> tuple[str, ...]:
         """Number formats of operands, each once."""
-        return tuple(dict.fromkeys(one.dtype for one in self.formats))
+        packed = (one.dtype for one in self.packed_weights)
+        return tuple(dict.fromkeys([*(one.dtype for one in self.formats), *packed]))
+
+    @property
+    def multiplied(self) -> str:
+        """The number format of what is no packed weight: activations, and products of them."""
+        packed = {one.dtype: one.activations for one in self.packed_weights}
+        return packed.get(self.dtype, self.dtype)
 
     def format(self, dtype: str, accumulator: str = "") -> FormatRate:
         """The rates of a number format on this GPU, by its name and that of its sums.
@@ -343,13 +396,18 @@ class Gpu(Machine):
         SpecError
             if the machine has none of the name.
         """
-        named = [one for one in self.formats if one.dtype == dtype]
+        weights = next((one for one in self.packed_weights if one.dtype == dtype), None)
+        wanted = dtype if weights is None else weights.activations
+        named = [one for one in self.formats if one.dtype == wanted]
         if not named:
             known = ", ".join(self.dtypes)
             raise SpecError(f"{self.name}: number format {dtype!r}, expected one of {known}")
-        return next(
+        form = next(
             (one for one in named if accumulator and one.accumulator == accumulator), named[0]
         )
+        if weights is None:
+            return form
+        return form.model_copy(update={"dtype": dtype, "weights": weights})
 
     def natives(self, dtype: str, accumulator: str = "") -> tuple[Pattern, ...]:
         """Patterns that the sparse instruction takes in a number format; none without one."""
@@ -383,7 +441,7 @@ def in_format(machine: Gpu, wanted: str = "") -> Ran:
     """
     if not wanted:
         return Ran(machine, machine.dtype)
-    has = any(form.dtype == wanted for form in machine.formats)
+    has = wanted in machine.dtypes
     served = any(
         not (library.sparse or library.convolutions)
         and (not library.dtypes or wanted in library.dtypes)
@@ -392,3 +450,34 @@ def in_format(machine: Gpu, wanted: str = "") -> Ran:
     if has and served:
         return Ran(machine.model_copy(update={"dtype": wanted}), wanted)
     return Ran(machine, machine.dtype, f"the GPU has no {wanted} and runs {machine.dtype}")
+
+
+def of_gemm(machine: Gpu, gemm: Gemm) -> Gpu:
+    """The GPU as it runs a GEMM of a network: weights alone are packed, and in forward alone.
+
+    Products of activations, and convolutions, for which there is no such kernel, run in the format
+    of the activations.
+
+    Raises
+    ------
+    SpecError
+        for a gradient with packed weights.
+    """
+    if machine.multiplied == machine.dtype:
+        return machine
+    if gemm.phase != "forward":
+        raise SpecError(
+            f"{machine.name}: {machine.dtype} packs weights for inference, expected phase forward "
+            f"(--phase, --scenario infer, prefill or decode), found {gemm.phase} of {gemm.layer!r}"
+        )
+    if gemm.kind in ("matmul", "attention", "conv"):
+        return machine.model_copy(update={"dtype": machine.multiplied})
+    return machine
+
+
+def unpacked(machine: Gpu, gemm: Gemm) -> str:
+    """What a reader should know of a GEMM that no packed weights are of; "": nothing."""
+    if of_gemm(machine, gemm) is machine:
+        return ""
+    what = "a convolution" if gemm.kind == "conv" else "a product of activations"
+    return f"{what} runs {machine.multiplied}: {machine.dtype} is of weights alone"

@@ -11,6 +11,7 @@ by up to 256 columns together, each warp 16 of the rows; the kernel's warp tile 
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from nmsim.machines.gpu.sm.multiprocessor import Feed, Sm, TileTime
 from nmsim.machines.gpu.sm.program import Instruction, Tile
 from nmsim.pattern import DENSE, Pattern
 
-__all__ = ["core_of", "instruction_of", "tile_of", "tile_time"]
+__all__ = ["Packing", "core_of", "instruction_of", "packing_of", "tile_of", "tile_time"]
 
 ROWS, COLS = 16, 8
 """Rows and columns of C that one instruction computes."""
@@ -116,8 +117,34 @@ def core_of(
     )
 
 
+class Packing(NamedTuple):
+    """How weights, which are B, are packed: their share of the bytes, and what unpacks them.
+
+    ``issues`` are those of a warp for each weight of its part of a tile.
+    """
+
+    share: float = 1.0
+    issues: float = 0.0
+
+
+def packing_of(machine: Gpu, dtype: str, native: Pattern) -> Packing:
+    """The packing of a number format's weights, of which a pattern stores a share."""
+    form = machine.format(dtype)
+    if form.weights is None:
+        return Packing()
+    # An instruction of a warp holds the issue slots that its lanes take.
+    lanes = machine.format("fp32").macs_per_clk / machine.sm.sub_cores
+    share = form.weight_bits(native.density) / form.bits
+    return Packing(share, form.weights.instructions * native.density / lanes)
+
+
 def tile_of(
-    row: NDArray[np.float64], instruction: Instruction, output_bits: int, *, swapped: bool
+    row: NDArray[np.float64],
+    instruction: Instruction,
+    output_bits: int,
+    packing: Packing = Packing(),  # noqa: B008 - a frozen value
+    *,
+    swapped: bool,
 ) -> Tile:
     """The tile of a row of a kernel table, its sides in whole instructions of every warp.
 
@@ -127,9 +154,13 @@ def tile_of(
     """
     m, n, k, stages, _, warp_m, warp_n = map(int, row[:ORDER])
     together = max(1, instruction.sharers)
+    others = math.ceil(warp_n * instruction.k * packing.issues)
     if swapped or warp_m % (together * instruction.m):
         m, n, warp_m, warp_n = n, m, warp_n, warp_m
-    if instruction.sharers and instruction.keep == instruction.group:
+        instruction = instruction._replace(a_packed=packing.share)
+    else:
+        instruction = instruction._replace(b_packed=packing.share)
+    if instruction.sharers and instruction.keep == instruction.group and not packing.issues:
         m, n, warp_m, warp_n = _widest(m, n, warp_m, warp_n)
     warps_m, warps_n = together * max(1, m // warp_m), max(1, n // warp_n)
     if instruction.sharers:
@@ -146,6 +177,7 @@ def tile_of(
         stages=stages,
         instruction=instruction,
         output_bits=output_bits,
+        others=others,
     )
 
 

@@ -15,9 +15,9 @@ from nmsim.pattern import Pattern
 from nmsim.pruning.parts.effort import Effort, ranking
 from nmsim.registry import Registry, unknown_name
 
-__all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner"]
+__all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner", "pruner_of"]
 
-Unit = Literal["group", "row", "tile", "sample", "tensor"]
+Unit = Literal["group", "row", "vector", "tile", "sample", "tensor"]
 
 
 class Pruned(NamedTuple):
@@ -105,9 +105,11 @@ class Pruner:
     metadata
         Hardware must be told which elements were kept.
     unit
-        What must come in one block: a group, a row, a tile of ``group`` rows, a sample (all rows of
-        one index of the first axis), the tensor. If it is a group and K holds whole groups, a block
-        has rows of one group.
+        What must come in one block: a group, a row, V rows, a tile of ``group`` rows, a sample (all
+        rows of one index of the first axis), the tensor. If it is a group and K holds whole groups,
+        a block has rows of one group.
+    for_vectors
+        A pruner, by name, that does to V:N:M what this one does to N:M; "": none does.
     masks_as
         A pruner without options that makes the same masks without these values: who wants the mask
         alone takes that. Empty: none.
@@ -130,6 +132,7 @@ class Pruner:
     rescales: bool = False
     metadata: bool = True
     unit: Unit = "group"
+    for_vectors: str = ""
     masks_as: str = ""
     limits: Callable[[Pattern], str] = _supports_any
     effort: Callable[[Pattern, Mapping[str, Any]], Effort] = ranking
@@ -143,7 +146,10 @@ class Pruner:
 
     def check(self, pattern: Pattern, options: Mapping[str, Any]) -> None:
         """Refuse a pattern beyond the limits, an unknown option, or a value of the wrong type."""
-        if reason := self.limits(pattern):
+        reason = self.limits(pattern)
+        if pattern.vector and self.unit != "vector":
+            reason = "it prunes N:M, expected magnitude or venom for V:N:M"
+        if reason:
             raise PatternError(f"pattern {pattern}, pruner {self.name!r}: {reason}")
         hints = get_type_hints(self.fill)
         for name, value in options.items():
@@ -156,9 +162,9 @@ class Pruner:
     ) -> int:
         """Rows that must come in one block, of a tensor of this shape."""
         rows = math.prod(shape[:-1])
-        if self.unit == "tile":
-            matrix = shape[-2]
-            return pattern.group if matrix % pattern.group == 0 or rows == matrix else matrix
+        if self.unit == "tile" or pattern.vector:
+            matrix, own = shape[-2], pattern.group if self.unit == "tile" else pattern.vector
+            return own if matrix % own == 0 or rows == matrix else matrix
         if self.unit == "sample":
             wanted = options.get("rows", 0) or math.prod(shape[1:-1] if len(shape) > 2 else (rows,))
             return max(1, wanted)
@@ -180,6 +186,18 @@ def _check_option(place: str, value: object, hint: object) -> None:
 
 
 PRUNERS: Registry[Pruner] = Registry("pruner")
+
+
+def pruner_of(name: str, pattern: Pattern) -> Pruner:
+    """The pruner of a name for a pattern: for V:N:M, that which does the same there, if one does.
+
+    Raises
+    ------
+    UnknownName
+        for a name that does not exist.
+    """
+    chosen = PRUNERS[name]
+    return PRUNERS[chosen.for_vectors] if pattern.vector and chosen.for_vectors else chosen
 
 
 def pruner(name: str, *, summary: str, source: str, **traits: object) -> Callable[[Fill], Fill]:

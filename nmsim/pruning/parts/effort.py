@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nmsim.pattern import Pattern
+from nmsim.pattern import COLUMNS_KEPT, Pattern
 
 __all__ = [
     "Effort",
@@ -23,6 +23,7 @@ __all__ = [
     "successive",
     "tensor_wide",
     "tile_sort",
+    "vectors",
 ]
 
 Options = Mapping[str, Any]
@@ -63,6 +64,15 @@ def none(_pattern: Pattern, _options: Options) -> Effort:
 def ranking(pattern: Pattern, _options: Options) -> Effort:
     """Every pair of a group is compared and the result added to a rank: M - 1 per element."""
     return Effort(pattern.group - 1.0)
+
+
+def vectors(pattern: Pattern, _options: Options) -> Effort:
+    """A sum over V rows; four of the M sums of every V, and ranks among four of what is left."""
+    if not pattern.vector:
+        return ranking(pattern, _options)
+    chosen = COLUMNS_KEPT * (pattern.group - 1.0) / (pattern.vector * pattern.group)
+    ranks = COLUMNS_KEPT * (COLUMNS_KEPT - 1.0) / pattern.group
+    return Effort(1.0 + chosen + ranks)
 
 
 def ranking_and_sum(pattern: Pattern, _options: Options) -> Effort:

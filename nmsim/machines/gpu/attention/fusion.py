@@ -21,7 +21,7 @@ from nmsim.machines.gpu.attention.clock import Bytes, Slots, bytes_of, slots_of
 from nmsim.machines.gpu.attention.clock import Parts as Times
 from nmsim.machines.gpu.attention.grid import COUNT, RESIDENT
 from nmsim.machines.gpu.attention.kernels import AttentionKernels, load_attention_kernels
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, unpacked
 from nmsim.machines.kind import Facts
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -43,7 +43,7 @@ def kernels_for(machine: Gpu, attention: Attention, phase: str) -> AttentionKern
         return None
     widest = max(attention.head_dim, attention.v_head_dim)
     for one in _preferred(machine, cached=attention.cached):
-        if machine.dtype in one.dtypes and one.has(phase, widest):
+        if machine.multiplied in one.dtypes and one.has(phase, widest):
             return one
     return None
 
@@ -56,9 +56,8 @@ def _why_not(machine: Gpu, attention: Attention, phase: str) -> str:
     if not machine.attention:
         return f"{machine.name} has no kernels of fused attention"
     widest = max(attention.head_dim, attention.v_head_dim)
-    return (
-        f"{machine.name} has no fused attention of {machine.dtype}, {phase}, for head_dim {widest}"
-    )
+    form = machine.multiplied
+    return f"{machine.name} has no fused attention of {form}, {phase}, for head_dim {widest}"
 
 
 class _Run(NamedTuple):
@@ -109,10 +108,18 @@ def _simulate(machine: Gpu, gemm: Gemm, _fidelity: str) -> Result:
         sram_read_bytes=int(run.slots.loaded[0]) * repeat,
         metadata_bytes=0,
         bound=bound_of(run.times)[0],
-        note=_note(run, repeat),
+        note="; ".join(filter(None, (_note(run, repeat), unpacked(machine, gemm)))),
         tiles=ctas * repeat,
         waves=ctas / (machine.sms * resident),
+        spent=_spent(run.times, machine.clock_mhz),
     )
+
+
+def _spent(times: Times, clock_mhz: float) -> dict[str, float]:
+    """Clocks of one launch by cause; ``chip`` is what the SMs take, products among it."""
+    names = ("chip", "before", "after", "launch")
+    spent = {name: float(getattr(times, name)[0]) * clock_mhz for name in names}
+    return {**spent, "beyond": float(times.total[0]) * clock_mhz - sum(spent.values())}
 
 
 def _note(run: _Run, repeat: int) -> str:
@@ -138,16 +145,11 @@ PARTS = {
 """Parts of a fused attention in order, and what they are."""
 
 
-def fused_parts(machine: Gpu, work: SparseGemm, result: Result) -> tuple[Part, ...]:
+def fused_parts(work: SparseGemm, result: Result) -> tuple[Part, ...]:
     """Where the cycles of a fused attention go, all repeats."""
-    gemm = work.gemm
-    times, repeat, clock = _run(machine, gemm).times, gemm.repeat, machine.clock_mhz
-    useful, issued = (n / machine.peak_macs for n in (work.macs_useful, result.macs_issued))
-    chip, before, after, launch = (
-        float(some[0]) * clock * repeat
-        for some in (times.chip, times.before, times.after, times.launch)
-    )
-    beyond = float(times.total[0]) * clock * repeat - chip - before - after - launch
+    useful, issued = (n / result.peak_macs for n in (work.macs_useful, result.macs_issued))
+    names = ("chip", "before", "after", "launch", "beyond")
+    chip, before, after, launch, beyond = (result.spent[n] * work.gemm.repeat for n in names)
     rounding = result.cycles - (chip + before + after + launch + beyond)
     shares = (useful, issued - useful, chip - issued, beyond, before, after, launch + rounding)
     cycles = whole(shares, result.cycles)

@@ -10,7 +10,7 @@ from nmsim.machines.explanation import Effort, Explain, Mend, grown
 from nmsim.machines.gpu import analytical
 from nmsim.machines.gpu.explained.parts import parts_of
 from nmsim.machines.gpu.kernels import load_kernels
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, of_gemm
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
@@ -90,10 +90,12 @@ _FIELDS = {
         ("l2.latency_clk", LESS[:2], "an L2 cache that answers in {} clocks", Effort.BANDWIDTH),
         ("timing.load_us", LESS, "stages that arrive in {} us", Effort.BANDWIDTH),
     ),
-    "wave overhead": (
-        ("sm.port_bytes_per_clk", UP, "ports of {} bytes a clock", Effort.BANDWIDTH),
+    "epilogue": (
         ("timing.store_bytes_per_clk", UP, "results of {} bytes a clock", Effort.BANDWIDTH),
         ("cycle.store_bytes_per_clk", UP, "results of {} bytes a clock", Effort.BANDWIDTH),
+    ),
+    "prologue": (
+        ("sm.port_bytes_per_clk", UP, "ports of {} bytes a clock", Effort.BANDWIDTH),
         ("dram.latency_clk", LESS[:2], "device memory that answers in {} clocks", Effort.BANDWIDTH),
         ("timing.load_us", LESS, "stages that arrive in {} us", Effort.BANDWIDTH),
         ("timing.wave_us", LESS, "{} us from threadblock to threadblock", Effort.CONTROL),
@@ -113,8 +115,8 @@ _FIELDS = {
 
 _KERNELS_DECIDE = (
     *("tile overhang", "shared memory", "instruction issue", "dependent sums", "main loop"),
-    *("l2 bandwidth", "sm port", "load latency", "dram bandwidth", "wave overhead", "wave tail"),
-    "split-k reduction",
+    *("l2 bandwidth", "sm port", "load latency", "dram bandwidth", "prologue", "epilogue"),
+    *("wave tail", "split-k reduction"),
 )
 
 
@@ -122,6 +124,7 @@ def _mends(machine: Gpu, work: SparseGemm, part: str) -> Mends:
     """What may take away a part of the cycles, in no order of effort; of GEMMs alone."""
     if work.gemm.attention is not None:
         return
+    machine = of_gemm(machine, work.gemm)
     if part in _KERNELS_DECIDE:
         yield from _kernels(machine, work)
     if part == "empty slots":

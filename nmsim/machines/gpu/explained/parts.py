@@ -9,22 +9,16 @@ convolution multiplies there, too: what it takes longer than tensor cores at the
 the rate of its instructions, what its bytes take longer than that as DRAM's.
 """
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
 from nmsim.machines.explanation import Part, whole
-from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu.attention.fusion import fused_parts
-from nmsim.machines.gpu.chip import MATRIX_VECTOR, TK, TM, TN
-from nmsim.machines.gpu.cycle import Outcome
-from nmsim.machines.gpu.direct import direct_of, is_depthwise
-from nmsim.machines.gpu.launch import Launch, cast_clocks, copy_clocks
-from nmsim.machines.gpu.schema import Gpu
-from nmsim.machines.gpu.stacks.followed import as_run
+from nmsim.machines.gpu.launch import SLOTS
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["PARTS", "parts_of"]
+__all__ = ["PARTS", "columns", "parts_of"]
 
 PARTS = {
     "useful products": "pairs whose mask bits are both set, all tensor cores at their dense peak",
@@ -39,32 +33,58 @@ PARTS = {
     "sm port": "tensor cores wait for an SM's port to L2",
     "load latency": "tensor cores wait for loads that are on their way",
     "dram bandwidth": "tensor cores wait for device memory, or it has not ended when they have",
-    "wave overhead": "a threadblock fills its first slices, and stores its results",
+    "prologue": "a threadblock starts and fills its first slices",
+    "epilogue": "a threadblock stores its results",
     "wave tail": "SMs that have fewer threadblocks than the fullest",
     "clock": "the clock comes down in a long kernel",
     "split-k reduction": "a second kernel adds up the parts of K",
-    "launch": "what a launch costs and no work hides, and rounding up to whole cycles",
+    "launch": "what a launch costs and no work hides, the host's calls, rounding to whole cycles",
     "copy": "an operand is copied first, so that K comes last",
     "cast": "the scale of A is found and A is cast first, as the library's number format needs it",
 }
 """Parts in order, and what they are; a word of ``bound`` means the same here."""
 
+_COLUMN = {
+    "useful": ("useful products",),
+    "empty_slot": ("empty slots", "unseen pairs"),
+    "ragged": ("tile overhang",),
+    "fill": ("prologue",),
+    "preload": ("copy", "cast", "copies"),
+    "drain": ("epilogue", "split-k reduction", "combining"),
+    "path_wait": (
+        *("instruction rate", "shared memory", "instruction issue", "dependent sums"),
+        *("main loop", "l2 bandwidth", "sm port", "clock"),
+    ),
+    "dram_wait": ("dram bandwidth",),
+    "latency_wait": ("load latency",),
+    "tail": ("wave tail",),
+    "launch": ("launch",),
+    "misfit": (),
+    "writeback_wait": (),
+}
+"""The parts, those of fused attention among them, that a column of a row adds up."""
 
-def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> tuple[Part, ...]:
-    """Where the cycles of a sparse GEMM go on a GPU, all repeats."""
+
+def columns(work: SparseGemm, result: Result) -> dict[str, Any]:
+    """The columns of a row that say where its cycles go: they add up to ``cycles``."""
+    cycles = {part.name: part.cycles for part in parts_of(None, work, result, "")}
+    return {
+        f"{column}_cycles": sum(cycles.get(name, 0) for name in names)
+        for column, names in _COLUMN.items()
+    }
+
+
+def parts_of(_machine: Any, work: SparseGemm, result: Result, _fidelity: str) -> tuple[Part, ...]:
+    """Where the cycles of a sparse GEMM go on a GPU, all repeats: what its model has added up."""
     if work.gemm.attention is not None:
-        return fused_parts(machine, work, result)
-    if is_depthwise(work.gemm):
-        clocks = _direct(machine, work)
-    else:
-        run = _cycle if fidelity == "cycle" else _analytical
-        launch, tensor, clocks = run(machine, as_run(work, result))
-        clocks["copy"] = copy_clocks(launch)
-        clocks["cast"] = cast_clocks(machine, launch)
-        clocks |= _multiplied(machine, work, result, launch, tensor, clocks)
+        return fused_parts(work, result)
     repeat = work.gemm.repeat
-    # A launch takes whole cycles: what it is rounded up by is told as its own.
-    clocks["launch"] += max(0.0, result.cycles / repeat - sum(clocks.values()))
+    clocks = _multiplied(work, result)
+    factor = result.own.get("residual_factor", 1.0)
+    # A launch takes whole cycles, and waits for its host: what it is longer by is told as its own.
+    clocks["launch"] += max(0.0, result.cycles / factor / repeat - sum(clocks.values()))
+    if factor != 1.0:
+        clocks = _stretched(clocks, result.cycles / repeat)
     shares = whole((repeat * clocks.get(name, 0.0) for name in PARTS), result.cycles)
     return tuple(
         Part(name, cycles, meaning)
@@ -72,94 +92,33 @@ def parts_of(machine: Gpu, work: SparseGemm, result: Result, fidelity: str) -> t
     )
 
 
-def _direct(machine: Gpu, work: SparseGemm) -> dict[str, float]:
-    """Of a depthwise convolution, which multiplies on CUDA cores while it reads and writes."""
-    found, clock = direct_of(machine, work), machine.clock_mhz
-    multiplying = found.multiplying * clock
-    useful = min(work.macs_useful / machine.peak_macs / work.gemm.repeat, multiplying)
-    return {
-        "useful products": useful,
-        "instruction rate": multiplying - useful,
-        "dram bandwidth": max(0.0, found.moving * clock - multiplying),
-        "launch": found.launch * clock,
-    }
+def _stretched(clocks: Mapping[str, float], total: float) -> dict[str, float]:
+    """Clocks of a GEMM that a residual corrects: all but the useful products are as much longer."""
+    useful = min(clocks["useful products"], total)
+    others = sum(clocks.values()) - clocks["useful products"]
+    stretch = (total - useful) / others if others > 0 else 0.0
+    stretched = {name: stretch * taken for name, taken in clocks.items()}
+    return {**stretched, "useful products": useful}
 
 
-def _multiplied(
-    machine: Gpu,
-    work: SparseGemm,
-    result: Result,
-    launch: Launch,
-    tensor: tuple[float, float],
-    clocks: Mapping[str, float],
-) -> dict[str, float]:
-    """What the tensor cores' clocks go to, one launch: ``tensor`` has those, and slots of tiles."""
-    per_clock = machine.peak_macs * work.gemm.repeat
+def _multiplied(work: SparseGemm, result: Result) -> dict[str, float]:
+    """Clocks of one launch by part: what its tensor cores' go to, and all others."""
+    clocks = {"launch": 0.0, "dram bandwidth": 0.0, **result.spent}
+    slots, spent = clocks.pop(SLOTS, 0.0), clocks.pop("tensor cores", None)
+    per_clock = result.peak_macs * work.gemm.repeat
     useful, issued = work.macs_useful / per_clock, result.macs_issued / per_clock
-    if launch.row == MATRIX_VECTOR:
+    if spent is None:  # products of CUDA cores, made while they read
         useful = min(useful, clocks["dram bandwidth"])
-        return {"useful products": useful, "dram bandwidth": clocks["dram bandwidth"] - useful}
-    spent, slots = tensor
-    tiled = min(slots / machine.peak_macs, spent)  # a rate above the peak makes up for overhang
-    empty, over = max(0.0, issued - useful), max(0.0, tiled - issued)
+        reading = clocks["dram bandwidth"] - useful
+        return {**clocks, "useful products": useful, "dram bandwidth": reading}
+    useful = min(useful, spent)
+    tiled = min(slots / result.peak_macs, spent)  # a rate above the peak makes up for overhang
+    empty = min(max(0.0, issued - useful), spent - useful)
+    over = min(max(0.0, tiled - issued), spent - useful - empty)
     return {
+        **clocks,
         "useful products": useful,
         "empty slots": empty,
         "tile overhang": over,
         "instruction rate": spent - useful - empty - over,
     }
-
-
-def _cycle(machine: Gpu, work: SparseGemm) -> tuple[Launch, tuple[float, float], dict[str, float]]:
-    launch, found = cycle.run_work(machine, work)
-    clocks = {name: found.shares.get(name, 0.0) for name in ("launch", "split-k reduction")}
-    if launch.row == MATRIX_VECTOR:
-        return launch, (0.0, 0.0), {**found.shares, **clocks}
-    tensor = _waves(machine, launch, found, clocks)
-    return launch, tensor, clocks
-
-
-def _waves(
-    machine: Gpu, launch: Launch, found: Outcome, clocks: dict[str, float]
-) -> tuple[float, float]:
-    """Add what the waves of a launch take to ``clocks``: tensor cores' clocks, and MAC slots."""
-    native = launch.resolved.native
-    tensor, slots = 0.0, 0.0
-
-    def add(name: str, some: float) -> None:
-        clocks[name] = clocks.get(name, 0.0) + some
-
-    for wave in found.waves:
-        held, tile = wave.rounds * wave.held, wave.ran.tile
-        even = wave.running / (wave.ran.ctas * machine.sms)
-        one = wave.tile.tensor_cycles / machine.sm.sub_cores
-        main = max(one, wave.tile.main)
-        cause = cycle.loop_bound(wave)
-        add("main loop" if cause == "compute" else cause, even * wave.rounds * (main - one))
-        add("wave overhead", even * (held - wave.rounds * main))
-        add("wave tail", (1 - even) * held)
-        tensor += even * wave.rounds * one
-        deep = wave.ran.slices * tile.k * (1.0 if native.is_dense else native.density)
-        slots += wave.rounds * wave.running * tile.m * tile.n * deep
-    add("wave overhead", float(found.waves[-1].left))
-    for cause, late in found.late.items():
-        add(cause, late)
-    waves = found.clocks - clocks["launch"] - clocks["split-k reduction"]
-    clocks["clock"] = waves - found.own - sum(found.late.values())
-    return tensor, slots
-
-
-def _analytical(
-    machine: Gpu, work: SparseGemm
-) -> tuple[Launch, tuple[float, float], dict[str, float]]:
-    launch, found = analytical.run_work(machine, work)
-    clocks = dict(zip(analytical.SPENT, map(float, found.spent), strict=True))
-    shares = dict(zip(analytical.BOUNDS, map(float, found.shares), strict=True))
-    clocks |= {name: shares[name] for name in ("launch", "split-k reduction")}
-    tensor, slots = clocks.pop("tensor cores"), 0.0
-    if launch.row != MATRIX_VECTOR:
-        row, native = launch.table_row, launch.resolved.native
-        deep = math.ceil(math.ceil(launch.size.k / row[TK]) / launch.split) * row[TK]
-        slots = float(found.tiles * row[TM] * row[TN] * deep)
-        slots *= 1.0 if native.is_dense else native.density
-    return launch, (tensor, slots), clocks

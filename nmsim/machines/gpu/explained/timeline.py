@@ -4,7 +4,7 @@ from nmsim.errors import SpecError
 from nmsim.machines.gpu.cycle import run_work
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import Launch
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, of_gemm
 from nmsim.machines.gpu.sm import timeline as sm_timeline
 from nmsim.machines.gpu.stacks.followed import followed
 from nmsim.machines.gpu.waves import Wave
@@ -29,6 +29,7 @@ def timeline(machine: Gpu, work: SparseGemm, limit: int) -> Timeline:
     """
     if is_depthwise(work.gemm):
         raise SpecError("a depthwise convolution runs directly and has no tiles: choose another")
+    machine = of_gemm(machine, work.gemm)
     launch, outcome = run_work(machine, followed(machine, work, "cycle"))
     if not outcome.waves:
         raise SpecError(f"{launch.kernel} has no tiles, name a kernel that has: --kernel")

@@ -109,6 +109,9 @@ class Instruction(NamedTuple):
         memory; 0: operands are fragments in registers. The shape is one warp's.
     tensor
         On a tensor core; else as many multiply-adds of CUDA cores.
+    a_packed, b_packed
+        Bytes of A, or of B, in memory and shared memory, over those in registers, to which they are
+        unpacked.
     """
 
     m: int
@@ -122,16 +125,23 @@ class Instruction(NamedTuple):
     metadata_bytes: int = 0
     sharers: int = 0
     tensor: bool = True
+    a_packed: float = 1.0
+    b_packed: float = 1.0
 
     @property
     def a_bytes(self) -> int:
-        """Bytes of a fragment of A as stored."""
+        """Bytes of a fragment of A in registers."""
         return self.m * self.k * self.keep * self.bits // (8 * self.group)
 
     @property
     def b_bytes(self) -> int:
         """Bytes of a fragment of B, which is dense."""
         return self.n * self.k * self.bits // 8
+
+    @property
+    def loaded_bytes(self) -> tuple[int, int]:
+        """Bytes of a fragment of A, and of B, as they are stored."""
+        return math.ceil(self.a_bytes * self.a_packed), math.ceil(self.b_bytes * self.b_packed)
 
     @property
     def c_bytes(self) -> int:
@@ -244,10 +254,10 @@ def fragments(tile: Tile) -> Fragments:
 def stage_bytes(tile: Tile) -> tuple[int, int, int]:
     """Bytes of A, B and metadata in a stage of shared memory."""
     shape = tile.instruction
-    blocks = tile.blocks
+    blocks, (a, b) = tile.blocks, shape.loaded_bytes
     return (
-        tile.m // shape.m * blocks * shape.a_bytes,
-        tile.n // shape.n * blocks * shape.b_bytes,
+        tile.m // shape.m * blocks * a,
+        tile.n // shape.n * blocks * b,
         tile.m // shape.m * blocks * shape.metadata_bytes,
     )
 
@@ -304,9 +314,9 @@ def _block_loads(tile: Tile, buffer: int, ahead: int) -> list[Row]:
     shape, held = tile.instruction, fragments(tile)
     if shape.sharers:
         return []
-    first = buffer * held.total
-    rows = _loads(first, held.a, shape.a_bytes, tile.load_bytes, ahead)
-    rows += _loads(first + held.a, held.b, shape.b_bytes, tile.load_bytes, ahead)
+    first, (a, b) = buffer * held.total, shape.loaded_bytes
+    rows = _loads(first, held.a, a, tile.load_bytes, ahead)
+    rows += _loads(first + held.a, held.b, b, tile.load_bytes, ahead)
     if held.e:
         metadata = first + held.a + held.b
         rows += _loads(metadata, held.e, shape.metadata_bytes, METADATA_LOAD, ahead)

@@ -13,8 +13,9 @@ from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import analytical, cycle
 from nmsim.machines.gpu import launch as launches
+from nmsim.machines.gpu.call import runs_as
 from nmsim.machines.gpu.direct import is_depthwise
-from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.schema import Gpu, of_gemm, unpacked
 from nmsim.machines.gpu.stacks.policy import masks_of, stack_of
 from nmsim.machines.kind import Fidelity, Sample, Stored
 from nmsim.mask import SparseGemm
@@ -32,8 +33,13 @@ def engine(fidelity: Fidelity) -> Callable[[Gpu, SparseGemm, Sample | None], Res
 
     @wraps(_MODELS[fidelity])
     def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:
-        found = _faster(machine, work, fidelity)
-        return found if fidelity == "analytical" else _beside(machine, work, found)
+        own = of_gemm(machine, work.gemm)
+        found = _faster(own, work, fidelity)
+        told = found if fidelity == "analytical" else _beside(own, work, found)
+        if own is machine:
+            return told
+        note = "; ".join(filter(None, (told.note, unpacked(machine, work.gemm))))
+        return replace(told, note=note)
 
     return simulate
 
@@ -82,7 +88,8 @@ def _pattern(machine: Gpu, work: SparseGemm, ran: Result) -> str:
         library = launch.resolved.library.library
         return math.inf if (launch.call.sparse_operand, library) != of else 0.0
 
-    return str(launches.launch_of(machine, work, differs).resolved.native)
+    launch = launches.launch_of(machine, work, differs)
+    return str(runs_as(launch.call) if launch.call.vector_length else launch.resolved.native)
 
 
 def _times(other: Result, run: Result) -> str:
@@ -109,7 +116,7 @@ def _run(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
 
 def followed(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> SparseGemm:
     """What of a GEMM runs: with its masks, or without."""
-    return as_run(work, _faster(machine, work, fidelity))
+    return as_run(work, _faster(of_gemm(machine, work.gemm), work, fidelity))
 
 
 def as_run(work: SparseGemm, result: Result) -> SparseGemm:
@@ -120,17 +127,17 @@ def as_run(work: SparseGemm, result: Result) -> SparseGemm:
 
 def stored(machine: Gpu, work: SparseGemm) -> tuple[Stored, Stored]:
     """How A and B stand in a GPU's memory: packed where a kernel follows the mask, else dense."""
+    machine = of_gemm(machine, work.gemm)
     sides = launches.stored(machine, work, analytical.clocks_of)
     packed = any(side.compressed for side in sides)
     if not packed or masks_of(machine) == "always":
         return sides
     if _faster(machine, work, "analytical").compressed:
         return sides
-    bits = machine.format(machine.dtype).bits
+    why = "with its mask alone it would be no faster"
+    whole = launches.stored(machine, SparseGemm.dense(work.gemm), analytical.clocks_of)
     a, b = (
-        Stored.dense(work.k, bits, "with its mask alone it would be no faster")
-        if side.compressed
-        else side
-        for side in sides
+        other._replace(elements=work.k, why=why) if side.compressed else side
+        for side, other in zip(sides, whole, strict=True)
     )
     return a, b
