@@ -10,6 +10,7 @@ from nmsim.formats import WEIGHTS_ALONE
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, HARDWARE, load_hardware
 from nmsim.machines.gpu.call import resolve
+from nmsim.machines.gpu.choice import MARGIN
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call
 from nmsim.machines.storage import stored
@@ -88,7 +89,8 @@ def test_slow_unpacking_is_waited_for(fidelity):
         return machines.simulate(machine, SparseGemm.dense(Gemm(16, 4096, 8192)), fidelity).cycles
 
     free, usual, slow = cycles(0.0), cycles(1.75), cycles(17.5)
-    assert free <= usual < 1.2 * free
+    assert free <= MARGIN * usual  # a rule chooses the kernel, within that of the fastest
+    assert usual < 1.2 * free
     assert slow > 2 * usual
     # 4096 x 8192 weights on 108 SMs, of which a lane takes 17.5 instructions, 64 lanes a clock.
     assert slow > 4096 * 8192 * 17.5 / 64 / 108
@@ -139,7 +141,7 @@ def test_a_layer_of_decoding_comes_near_the_bytes_of_its_weights(fidelity):
         least = dense.dram_read_bytes / 1769e3
         assert least < dense.time_us < {"analytical": 1.12, "cycle": 1.5}[fidelity] * least + 3.03
         assert 1.15 < dense.time_us / masked.time_us < 1.4
-        assert 2.2 < wide.time_us / dense.time_us < 4.2
+        assert 2.2 < wide.time_us / dense.time_us < 4.4
 
 
 def test_other_gemms_run_in_the_format_of_activations():
