@@ -6,6 +6,7 @@ from pydantic import Field
 
 from nmsim.errors import ShapeError
 from nmsim.network.operand import FileLayout, Input, TensorName
+from nmsim.network.operations import Chain
 from nmsim.network.scenario import Reading
 from nmsim.spec import Spec
 
@@ -27,6 +28,10 @@ class LayerSpec(Spec):
     first_block: Annotated[int, Field(ge=0)] = Field(
         0, description="number of the first of the blocks"
     )
+    before: Chain = Field(
+        (), description="operations that make its input and no other layer's, on its elements"
+    )
+    then: Chain = Field((), description="operations on its output, in their order")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,6 +74,7 @@ class WeightedSpec(LayerSpec):
     type: Literal["conv", "conv_transposed", "linear", "experts"]
     input: Input = Field("linear", description=INPUT)
     weight_of: str = Field("", description="layer whose weight this one shares; counted there")
+    input_of: str = Field("", description="layer whose input this one reads too; kept there once")
 
     def owner(self, tensor: TensorName) -> str:
         """Name of the layer that a tensor belongs to; a shared weight belongs to another."""
