@@ -167,6 +167,7 @@ class TestFrame:
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
         words = ("survivors", "compressed", "chosen", "mask_work", "number_format", "partition")
+        words += ("elementwise_work",)
         words += ("residual",)
         records = report.records(frame(made))
         assert records == [

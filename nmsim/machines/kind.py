@@ -21,7 +21,7 @@ from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
 from nmsim.machines.measured_as import MeasuredAs
-from nmsim.machines.step import Elementwise, Host, usual
+from nmsim.machines.step import Calling, Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
@@ -430,6 +430,8 @@ class Kind:
         What the times of passes rest on, for a reader of them.
     host
         Whether work on the host takes time beside the machine's: what its ``host`` makes of it.
+    calling
+        How a machine is made to do what is no GEMM: fused or not, in which widths, by which host.
     any_axis
         Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
     other_names
@@ -463,6 +465,7 @@ class Kind:
     output_bits: Callable[[Any], int]
     passes_rest_on: Callable[[Any], str]
     host: bool = True
+    calling: Callable[[Any], Calling] = lambda _machine: Calling()
     any_axis: bool = False
     other_names: tuple[str, ...] = ()
     own_columns: tuple[Column, ...] = ()

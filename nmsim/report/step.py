@@ -104,6 +104,7 @@ def _lines(totals: Totals) -> list[_Line]:
     paying = _Line("speed-up of GEMMs, where masks pay", "×", "paying_speedup", ratio)
     unit = {"": "µs", "k": "ms", "M": "s"}.get(us, f"{us}µs")
     images = _Line("images put together", unit, "scatter_us", time)
+    waits = _Line("waiting for the host, estimated", unit, "host_wait_us", time)
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
         _Line("GEMMs", unit, "time_us", time),
@@ -117,7 +118,8 @@ def _lines(totals: Totals) -> list[_Line]:
             )
             if whole.get(key)
         ),
-        _Line("elementwise, estimated", unit, "elementwise_us", time),
+        _Line("beside GEMMs, estimated", unit, "elementwise_us", time),
+        *([waits] if whole.get("host_wait_us") else []),
         *([images] if whole.get("scatter_us") else []),
         _Line("step, dense", unit, "dense_step_us", time),
         _Line("step", unit, "step_us", time),

@@ -22,6 +22,7 @@ from nmsim.machines.gpu.stacks import STACKS
 from nmsim.machines.gpu.stacks.followed import engine, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.machines.step import Calling
 from nmsim.spec import Catalog
 
 __all__: list[str] = []
@@ -29,6 +30,12 @@ __all__: list[str] = []
 
 def _pass_us(machine: Gpu, work: Pass) -> float:
     return timed(machine, [work], stack_of(machine).packing if work.packs else 1.0).time_us
+
+
+def _calling(machine: Gpu) -> Calling:
+    """How its stack calls what is no GEMM, with images as they stand in its memory."""
+    turns = machine.layout == "channels_first"
+    return stack_of(machine).calling._replace(turns_images=turns)
 
 
 def _operand_bits(machine: Gpu) -> int:
@@ -67,6 +74,7 @@ KINDS.add(
         stored=stored,
         pass_us=_pass_us,
         in_format=in_format,
+        calling=_calling,
         operand_bits=_operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=lambda _machine: (
