@@ -21,6 +21,8 @@ from nmsim.measured.attention.predict import (
 )
 from nmsim.measured.attention.tables import is_attention, read_attention
 from nmsim.measured.predict import Predicted, predict, shipped
+from nmsim.measured.steps.predict import predict_steps, summarize_steps
+from nmsim.measured.steps.tables import is_steps, read_steps, shipped_steps
 from nmsim.measured.tables import (
     MEASURED,
     MeasuredTable,
@@ -30,7 +32,7 @@ from nmsim.measured.tables import (
     shipped_path,
     with_predictions,
 )
-from nmsim.report import render_attention, render_validation, write_report
+from nmsim.report import render_attention, render_steps, render_validation, write_report
 from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
@@ -75,12 +77,23 @@ def validate(
             "Errors with and without it are told in any case.",
         ),
     ] = False,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="Hold whole steps of networks, GEMMs and all beside them: those that ship.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
     ] = False,
 ) -> None:
-    """Hold predicted against measured times of GEMMs, and of fused attention."""
+    """Hold predicted against measured times of GEMMs, of fused attention, of whole steps."""
     refuse_file(out)
+    if steps or any(is_steps(path) for path in measured or ()):
+        given = (by, predictions, out, residual, strict, fidelity != "analytical")
+        _steps(measured or [], hardware, form, refused=any(given), shipped=steps)
+        return
     if any(is_attention(path) for path in measured or ()):
         _of_gemms_alone(strict=strict, residual=residual)
         _attention(measured or [], hardware, by, predictions, out, form)
@@ -105,6 +118,25 @@ def validate(
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _steps(
+    paths: Sequence[Path], hardware: str | None, form: Form, *, refused: bool, shipped: bool
+) -> None:
+    """Hold tables of steps, among which no other table may be; the closed form predicts."""
+    if refused:
+        raise SpecError("steps of networks: expected --hardware and --format alone")
+    if shipped and paths:
+        raise SpecError("--steps: holds the steps that ship with nmsim, expected no file")
+    tables = [(str(path), read_steps(path)) for path in paths] or [("steps.csv", shipped_steps())]
+    found = [one for file, own in tables for one in predict_steps(own, hardware, file)]
+    summary = summarize_steps([step for _, own in tables for step in own], found)
+    if form is Form.JSON:
+        _write_json(summary)
+        return
+    for table in render_steps(summary):
+        show_tables([table])
+        write("")
 
 
 def _of_gemms_alone(*, strict: bool, residual: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
+    from nmsim.report.measured_steps import render_steps
     from nmsim.report.memory_table import render_memory
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
@@ -44,6 +45,7 @@ __all__ = [
     "render",
     "render_attention",
     "render_memory",
+    "render_steps",
     "render_sweep",
     "render_training",
     "render_validation",
@@ -73,6 +75,7 @@ _HOMES = {
     "render": "nmsim.report.terminal",
     "render_attention": "nmsim.report.validation_terminal",
     "render_memory": "nmsim.report.memory_table",
+    "render_steps": "nmsim.report.measured_steps",
     "render_sweep": "nmsim.report.terminal",
     "render_training": "nmsim.report.training",
     "render_validation": "nmsim.report.validation_terminal",
