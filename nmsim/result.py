@@ -337,7 +337,7 @@ COMMON_COLUMNS = (
     ),
     optional_column("mask_work", "", "what making the masks takes, and how long each time"),
     optional_column(
-        "elementwise_us", "us", "estimate: normalisation, activation, optimizer; bytes alone"
+        "elementwise_us", "us", "estimate: norms, activations, sums, casts, loss, optimizer"
     ),
     optional_column("dense_elementwise_us", "us", "the same in the machine's own number format"),
     optional_column(
@@ -345,6 +345,11 @@ COMMON_COLUMNS = (
         "us",
         "estimate: results exchanged by the machines of tensor parallelism",
     ),
+    optional_column("elementwise_bytes", "bytes", "estimate: read and written by that"),
+    optional_column("elementwise_launches", "kernels", "estimate: kernels of that"),
+    optional_column("elementwise_work", "", "what that is, and how long each takes"),
+    optional_column("host_us", "us", "of the host, to call the GEMM and what is beside it"),
+    optional_column("dense_host_us", "us", "the same of the dense run"),
     optional_column("number_format", "", "format of the operands in memory, as they ran"),
     Column("note", "", "why an operand ran dense, and the like"),
 )
@@ -379,10 +384,11 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     tensor cores.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
-    (``scatter_us``) and, where they were estimated, elementwise work (``elementwise_us``) and what
-    machines that share a network exchange (``communication_us``): ``step_us``. Weights that do not
-    change are pruned and packed once (``once_us``), in no step. ``mask_share`` is the masks' part
-    of it. A dense step, ``dense_step_us``, has no masks and the machine's own number format,
+    (``scatter_us``), and, where they were estimated, elementwise work (``elementwise_us``) and what
+    machines that share a network exchange (``communication_us``), or what the host takes to call
+    all of these (``host_us``) where that is longer, by ``host_wait_us``: ``step_us``. Weights that
+    do not change are pruned and packed once (``once_us``), in no step. ``mask_share`` is the masks'
+    part of it. A dense step, ``dense_step_us``, has no masks and the machine's own number format,
     whatever the recipe; ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
@@ -503,15 +509,18 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
     masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
     others = ("elementwise_us", "scatter_us", "communication_us")
-    step = None if masks is None else gemms_us + masks + sum(beside[one] or 0.0 for one in others)
+    busy = None if masks is None else gemms_us + masks + sum(beside[one] or 0.0 for one in others)
     of_dense = (_sum_known(rows, f"dense_{one}") for one in others)
     others_of_dense = (
         beside[one] if own is None else own for one, own in zip(others, of_dense, strict=True)
     )
-    dense_step = None if dense is None else dense + sum(own or 0.0 for own in others_of_dense)
+    dense_busy = None if dense is None else dense + sum(own or 0.0 for own in others_of_dense)
+    step = _called(busy, _sum_known(rows, "host_us"))
+    dense_step = _called(dense_busy, _sum_known(rows, "dense_host_us"))
     return {
         "dense_time_us": dense,
         **beside,
+        "host_wait_us": None if step is None or busy is None else step - busy,
         "step_us": step,
         "dense_step_us": dense_step,
         "mask_share": _quotient(masks, step),
@@ -519,7 +528,17 @@ def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
     }
 
 
-_COUNTS = ("bit_operations_issued", "bit_operations_useful")
+def _called(busy: float | None, host: float | None) -> float | None:
+    """A machine's time, or that of the host which calls its kernels, whichever is longer."""
+    return busy if busy is None or host is None else max(busy, host)
+
+
+_COUNTS = (
+    "bit_operations_issued",
+    "bit_operations_useful",
+    "elementwise_bytes",
+    "elementwise_launches",
+)
 
 
 def _total_known(rows: list[Mapping[str, Any]], name: str) -> int | None:

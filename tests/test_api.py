@@ -10,7 +10,7 @@ from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.files import write_file, write_folder
 from nmsim.network.layer import Conv
 
-FAST = {"fidelity": "analytical", "compare": False}
+FAST = {"fidelity": "analytical", "compare": False, "elementwise": False}
 
 
 def test_models_and_machines_come_by_name_path_or_value(tmp_path):

@@ -56,7 +56,7 @@ def test_the_readme_prints_what_its_main_job_prints(tmp_path):
         check=True,
     )
     shown = [line.rstrip() for line in done.stdout.splitlines()]
-    assert len(block.splitlines()) == 7
+    assert len(block.splitlines()) == 8
     assert [line for line in block.splitlines() if line not in shown] == []
     assert (tmp_path / command.split()[-1] / "index.html").is_file()
 

@@ -206,7 +206,7 @@ def test_shared_keys_make_decoding_as_much_faster_as_they_are_fewer():
     [
         (A100, {"fused_attention": False}, "fused_attention is false"),
         (A100, {"dtype": "int8"}, "has no fused attention of int8, forward, for head_dim 128"),
-        ("rtx3090", {}, "rtx3090 has no kernels of fused attention"),
+        ("l40s", {}, "l40s has no kernels of fused attention"),
         ("v100", {}, "v100 has no kernels of fused attention"),
         ("tpu-v3-core", {}, "fused_attention is false"),
         ("ideal", {}, ""),

@@ -93,7 +93,7 @@ def test_pixels_that_no_window_reaches_are_set_to_zero(model):
 
 @pytest.mark.parametrize("lowering", ["implicit", "columns"])
 def test_a_step_has_these_passes_in_it(model, lowering):
-    own = {"hardware": GPU, "recipe": "mvue", "lowering": lowering}
+    own = {"hardware": GPU, "recipe": "mvue", "lowering": lowering, "elementwise": False}
     found = table(model, **own)
     total, passes = totals(found)["all"], sum(row["scatter_us"] for row in found)
     assert passes > 0

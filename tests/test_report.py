@@ -167,7 +167,7 @@ class TestFrame:
         made = uncompared(network())
         optional = {column.name: None for column in COLUMNS if column.optional}
         words = ("survivors", "compressed", "chosen", "mask_work", "number_format", "partition")
-        words += ("residual", "evidence", "evidence_why")
+        words += ("residual", "evidence", "evidence_why", "elementwise_work")
         records = report.records(frame(made))
         assert records == [
             {

@@ -138,6 +138,56 @@ def test_the_time_of_a_phase_has_its_masks_on_top_and_both_speedups():
     assert not any("masks" in (trace.name or "") for trace in plain.data)
 
 
+def estimated(rows, us=400.0):
+    """Rows that say what is no GEMM beside them, in the dense step too."""
+    return [
+        {
+            **one,
+            "elementwise_us": us,
+            "dense_elementwise_us": us,
+            "host_us": 1.0,
+            "dense_host_us": 1.0,
+        }
+        for one in masked(rows)
+    ]
+
+
+def test_an_estimated_step_is_called_so_and_its_gemms_stand_beside():
+    df = frame(estimated(network()[:9]))
+    total = totals(report.records(df))["all"]
+    text = "|".join(read(page_of(df, MANIFEST)).text)
+    assert f"|Speed-up of the step, estimated|{total['step_speedup']:.2f}×|" in text
+    assert f"its GEMMs alone {total['speedup']:.2f}×" in text
+    share = 100 * total["time_us"] / total["step_us"]
+    assert f"an estimate; {share:.1f} % of it GEMMs" in text
+    assert f"{total['step_speedup']:.2f}" != f"{total['speedup']:.2f}"
+
+
+def test_the_time_of_a_phase_has_what_is_no_gemm_on_top():
+    df = frame(estimated(network()[:9]))
+    sums = totals(report.records(df))
+    figure = plots.phase_time_figure(df, MANIFEST)
+    bars = {trace.name: trace for trace in figure.data}
+    top = bars["forward, no GEMM, estimated"]
+    made = sums["forward"]["time_us"] + sums["forward"]["mask_us"]
+    assert top.base[0] == pytest.approx(made)
+    assert top.y[0] == pytest.approx(sums["forward"]["elementwise_us"])
+    assert bars["dense run"].y[0] == pytest.approx(sums["forward"]["dense_step_us"])
+    texts = [note.text for note in figure.layout.annotations]
+    gains = [f"{sums['forward'][name]:.2f}×" for name in ("step_speedup", "speedup")]
+    assert texts[0].endswith("<br>step {}<br>GEMMs {}".format(*gains))
+    assert "an estimate" in figure.layout.title.text
+
+
+def test_a_sweep_of_estimated_steps_says_so():
+    rows = estimated(sweep(2))
+    figure = sweep_plots.sweep_speedup_figure(frame(rows), SWEEP_MANIFEST)
+    assert "Speed-up of the step, an estimate," in figure.layout.title.text
+    head = terminal(frame(rows))
+    assert "step" in head[0]
+    assert "estimate ×" in head[1]
+
+
 def test_a_sweep_draws_the_step_and_its_gemms_where_they_differ():
     rows = masked(sweep(2), 20.0)
     figure = sweep_plots.sweep_speedup_figure(frame(rows), SWEEP_MANIFEST)

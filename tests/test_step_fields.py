@@ -10,12 +10,12 @@ import nmsim
 from nmsim.cli.describe import describe
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, KINDS, load_hardware
-from nmsim.machines.step import MadeBy
 from nmsim.network.layer import Conv, Linear
+from nmsim.network.operations import OPERATIONS, made_by
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
 from nmsim.spec import validate
-from nmsim.step.elementwise import elementwise_us
+from nmsim.step.elementwise import beside, elementwise_columns
 
 ARRAY = "systolic-128x128-2to4"
 USUAL = load_hardware(ARRAY)
@@ -31,6 +31,10 @@ def machine(tmp_path):
         return load_hardware(path)
 
     return loaded
+
+
+def elementwise_us(machine, layer, gemm, batch):
+    return elementwise_columns(machine, beside(machine, [layer], batch), gemm)["elementwise_us"]
 
 
 def forward_us(machine, layer):
@@ -53,12 +57,15 @@ def test_a_machine_that_says_nothing_else_takes_the_usual_figures_and_their_sour
 def test_the_usual_figures():
     assert (USUAL.host.cores, USUAL.host.link_gbps) == (16, 25)
     passes = {
-        one.made_by: [*one.forward.model_dump().values(), *one.backward.model_dump().values()]
+        one.made_by: [(way.reads, way.writes, way.kernels) for way in (one.forward, one.backward)]
         for one in USUAL.elementwise.operations
     }
-    assert passes.pop("batch norm and relu") == [2, 1, 4, 1]
-    assert passes.pop("embedding") == [1, 1, 1, 1]
-    assert passes == {name: [1, 1, 2, 1] for name in ("relu", "gelu", "norm", "softmax")}
+    assert passes["batch_norm"] == [(2, 1, 1), (4, 1, 1)]
+    assert passes["residual"] == [(2, 1, 1), (2, 1, 1)]
+    assert passes["sum"] == [(2, 1, 1), (0, 0, 1)]
+    assert passes["bias"] == [(0, 0, 1), (1, 0, 1)]
+    for name in ("relu", "gelu", "silu", "layer_norm", "rms_norm", "softmax"):
+        assert passes[name] == [(1, 1, 1), (2, 1, 1)]
     optimizer = USUAL.elementwise.optimizer
     assert (optimizer.tensors, optimizer.bits) == (2, 32)
 
@@ -78,7 +85,7 @@ def test_a_file_replaces_single_figures(machine):
     }  # fmt: skip
     usual, own = USUAL.elementwise.operations, found.elementwise.operations
     assert [one.made_by for one in usual if one not in own] == ["relu"]
-    assert own[1].backward == usual[1].backward
+    assert found.elementwise.operation("relu").backward == usual[3].backward
     relu, gelu = (
         Linear(name="fc", type="linear", in_features=8, out_features=8, input=made_by)
         for made_by in ("relu", "gelu")
@@ -86,7 +93,8 @@ def test_a_file_replaces_single_figures(machine):
     assert forward_us(found, relu) == 0
     assert forward_us(found, gelu) == forward_us(USUAL, gelu) > 0
     conv = Conv(name="c", type="conv", in_channels=8, out_channels=8, kernel=1, input_size=8)
-    assert forward_us(found, conv) == forward_us(USUAL, conv)
+    batch_norm = 3 * 8 * 64 * 2 / (found.dram.gbps * 1e3)
+    assert forward_us(found, conv) == pytest.approx(batch_norm)
     update = next(low.gemm for low in gelu.lower(1) if low.gemm.phase == "update")
     moved = 64 * (2 * 3 * 4 + 2 + 2) / (found.dram.gbps * 1e3)
     assert elementwise_us(found, gelu, update, 1) == pytest.approx(moved)
@@ -115,7 +123,7 @@ def test_an_operation_may_be_added_and_all_be_replaced(machine):
         ("elementwise: {operations: {relu: {made_by: gelu}}}\n",
          "mine.yaml: elementwise.operations is .*expected each made_by once"),
         ("elementwise: {operations: {relu: {forward: {reads: -1}}}}\n",
-         r"mine.yaml: elementwise.operations\[1\].forward.reads is -1"),
+         r"mine.yaml: elementwise.operations\[3\].forward.reads is -1"),
     ],
 )  # fmt: skip
 def test_figures_that_will_not_do_are_refused_in_one_line(machine, text, message):
@@ -124,11 +132,11 @@ def test_figures_that_will_not_do_are_refused_in_one_line(machine, text, message
     assert "\n" not in str(caught.value)
 
 
-def test_an_input_is_made_as_layers_say_it():
-    named = {one.made_by for one in USUAL.elementwise.operations}
+def test_every_operation_that_networks_can_say_has_its_figures():
+    assert {one.made_by for one in USUAL.elementwise.operations} == set(OPERATIONS)
     inputs = get_args(Linear.model_fields["input"].annotation)
-    assert named - {"batch norm and relu"} <= set(inputs)
-    assert set(inputs) < {name for one in get_args(MadeBy) for name in get_args(one)}
+    found = {name for source in inputs for name in made_by(source, convolution=source == "relu")}
+    assert found <= set(OPERATIONS)
 
 
 def masks_us(machine, recipe="transposable"):

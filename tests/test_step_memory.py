@@ -92,18 +92,24 @@ def test_fixed_activations_are_halved_without_metadata(kept):
     assert kept("mvue")["workspace"] == 2 * T * (I + O) + 9 / 16 * 2 * T * O
 
 
-def test_what_im2col_repeats_is_kept_as_pixels():
+def test_what_im2col_repeats_is_kept_as_pixels(tmp_path):
     found = memory_footprint("resnet18", recipe="fst", hardware="ideal", batch=4)
     dense = {layer.layer: layer for layer in found.dense}
     for layer in found.layers:
         whole = dense[layer.layer].activations
         # 3 x 3 windows see a pixel up to nine times: half of the columns are more than the image.
-        packed = layer.layer == "fc" or "downsample" in layer.layer
-        assert (layer.activations < whole) == packed, layer.layer
+        assert (layer.activations < whole) == (layer.layer == "fc"), layer.layer
+        # A shortcut reads what its block does, which is kept there.
+        assert (whole == 0) == ("downsample" in layer.layer)
     # A 1 x 1 window of stride 2 sees a quarter of the pixels, with a mask and without.
-    strided = next(one for one in found.layers if one.layer == "layer2.0.downsample.0")
-    assert dense[strided.layer].activations == 4 * 64 * 28 * 28 * 2
-    assert strided.activations == dense[strided.layer].activations / 2
+    path = tmp_path / "strided.yaml"
+    path.write_text(
+        "layers: [{name: s, type: conv, in_channels: 64, out_channels: 128, kernel: 1, stride: 2, "
+        "input_size: 56}]"
+    )
+    found = memory_footprint(path, recipe="fst", hardware="ideal", batch=4)
+    assert found.dense[0].activations == 4 * 64 * 28 * 28 * 2
+    assert found.layers[0].activations == found.dense[0].activations / 2
 
 
 def test_optimizers_and_widths(kept):

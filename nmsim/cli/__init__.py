@@ -67,7 +67,7 @@ _COMMANDS = {
     "validate": _Home(
         "validation",
         "validate",
-        "Hold predicted against measured times of GEMMs, and of fused attention.",
+        "Hold predicted against measured times of GEMMs, of fused attention, of whole steps.",
     ),
     "compare": _Home(
         "comparison",

@@ -22,6 +22,8 @@ from nmsim.measured.attention.predict import (
 from nmsim.measured.attention.tables import is_attention, read_attention, shipped_attention
 from nmsim.measured.evidence.earned import earned, earned_attention
 from nmsim.measured.predict import Predicted, predict, shipped
+from nmsim.measured.steps.predict import predict_steps, summarize_steps
+from nmsim.measured.steps.tables import is_steps, read_steps, shipped_steps
 from nmsim.measured.tables import (
     MEASURED,
     MeasuredTable,
@@ -31,7 +33,7 @@ from nmsim.measured.tables import (
     shipped_path,
     with_predictions,
 )
-from nmsim.report import render_attention, render_validation, write_report
+from nmsim.report import render_attention, render_steps, render_validation, write_report
 from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
@@ -84,12 +86,23 @@ def validate(
             "within and beyond the rest.",
         ),
     ] = False,
+    steps: Annotated[
+        bool,
+        typer.Option(
+            "--steps",
+            help="Hold whole steps of networks, GEMMs and all beside them: those that ship.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
     ] = False,
 ) -> None:
-    """Hold predicted against measured times of GEMMs, and of fused attention."""
+    """Hold predicted against measured times of GEMMs, of fused attention, of whole steps."""
     refuse_file(out)
+    if steps or any(is_steps(path) for path in measured or ()):
+        given = (by, predictions, out, residual, strict, fidelity != "analytical")
+        _steps(measured or [], hardware, form, refused=any(given), shipped=steps)
+        return
     if any(is_attention(path) for path in measured or ()):
         _of_gemms_alone(strict=strict, residual=residual, evidence=evidence)
         _attention(measured or [], hardware, by, predictions, out, form)
@@ -104,11 +117,7 @@ def validate(
     summary = summarize(found, by)
     if evidence:
         summary["left_out"] = _left_out(found, files, shipped_too=not measured)
-    if predictions is not None:
-        text = with_predictions(files, found.times)
-        write_file(predictions, lambda aside: _write_text(aside, text))
-    if out is not None:
-        write_report(out, found.table, _manifest(found, summary, files).document())
+    _store(found, summary, files, predictions, out)
     for note in found.notes:
         tell(f"nmsim: {note}")
     judged = None if measured or by else judge_shipped(hardware)
@@ -116,6 +125,21 @@ def validate(
     for path in (predictions, out and out / "index.html"):
         if path is not None:
             tell(f"wrote {path}")
+
+
+def _store(
+    found: Predicted,
+    summary: dict[str, Any],
+    files: Sequence[MeasuredTable],
+    predictions: Path | None,
+    out: Path | None,
+) -> None:
+    """Write the rows with what was predicted, and the page, where they are asked for."""
+    if predictions is not None:
+        text = with_predictions(files, found.times)
+        write_file(predictions, lambda aside: _write_text(aside, text))
+    if out is not None:
+        write_report(out, found.table, _manifest(found, summary, files).document())
 
 
 def _left_out(
@@ -127,6 +151,25 @@ def _left_out(
     if shipped_too:
         rows += earned_attention(predict_attention(shipped_attention()).table, machines)
     return rows
+
+
+def _steps(
+    paths: Sequence[Path], hardware: str | None, form: Form, *, refused: bool, shipped: bool
+) -> None:
+    """Hold tables of steps, among which no other table may be; the closed form predicts."""
+    if refused:
+        raise SpecError("steps of networks: expected --hardware and --format alone")
+    if shipped and paths:
+        raise SpecError("--steps: holds the steps that ship with nmsim, expected no file")
+    tables = [(str(path), read_steps(path)) for path in paths] or [("steps.csv", shipped_steps())]
+    found = [one for file, own in tables for one in predict_steps(own, hardware, file)]
+    summary = summarize_steps([step for _, own in tables for step in own], found)
+    if form is Form.JSON:
+        _write_json(summary)
+        return
+    for table in render_steps(summary):
+        show_tables([table])
+        write("")
 
 
 def _of_gemms_alone(*, strict: bool, residual: bool, evidence: bool) -> None:

@@ -30,6 +30,7 @@ from nmsim.machines.simulation import (
     simulate,
     simulate_dense,
 )
+from nmsim.machines.step import Calling, Elementwise, Operation
 from nmsim.machines.storage import stored
 from nmsim.result import COMMON_COLUMNS, Column
 
@@ -41,10 +42,13 @@ __all__ = [
     "KINDS",
     "OWN_COLUMNS",
     "Call",
+    "Calling",
+    "Elementwise",
     "Engine",
     "Fidelity",
     "Kind",
     "Machine",
+    "Operation",
     "Pass",
     "Ran",
     "Sample",

@@ -23,7 +23,7 @@ from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
 from nmsim.machines.link import Link
 from nmsim.machines.measured_as import MeasuredAs
-from nmsim.machines.step import Elementwise, Host, usual
+from nmsim.machines.step import Calling, Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
 from nmsim.registry import Registry
@@ -495,6 +495,8 @@ class Kind:
         Whether work on the host takes time beside the machine's: what its ``host`` makes of it.
     packs_weights
         Whether weights stand in a machine's memory in fewer bits than other operands.
+    calling
+        How a machine is made to do what is no GEMM: fused or not, in which widths, by which host.
     any_axis
         Whether one packed copy of an operand serves GEMMs that run K along either of its axes.
     other_names
@@ -530,6 +532,7 @@ class Kind:
     passes_rest_on: Callable[[Any], str]
     host: bool = True
     packs_weights: Callable[[Any], bool] = lambda _machine: False
+    calling: Callable[[Any], Calling] = lambda _machine: Calling()
     any_axis: bool = False
     other_names: tuple[str, ...] = ()
     own_columns: tuple[Column, ...] = ()

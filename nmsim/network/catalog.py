@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Annotated, Self, Unpack
 
@@ -89,17 +90,6 @@ class Network(Spec):
         return self
 
     @model_validator(mode="after")
-    def _inputs_are_shared_with_layers_before(self) -> Self:
-        seen: list[str] = []
-        for layer in self.declared:
-            if layer.beside and layer.beside not in seen:
-                raise ValueError(
-                    f"layer {layer.name!r}: {unknown_name('beside', layer.beside, seen)}"
-                )
-            seen.append(layer.name)
-        return self
-
-    @model_validator(mode="after")
     def _shared_weights_fit(self) -> Self:
         layers = {layer.name: layer for layer in self.declared}
         for layer in self.declared:
@@ -121,6 +111,24 @@ class Network(Spec):
     def _splits_are_of_layers(self) -> Self:
         if why := fits(self.declared, self.tensor_parallel):
             raise ValueError(why)
+        return self
+
+    @model_validator(mode="after")
+    def _shared_inputs_fit(self) -> Self:
+        layers = {layer.name: layer for layer in self.layers}
+        names: list[str] = []  # of the layers before
+        for layer in self.declared:
+            names.append(layer.name)
+            if not isinstance(layer, WeightedSpec) or not layer.input_of:
+                continue
+            owner = layer.input_of
+            if owner not in names:
+                raise ValueError(f"layer {layer.name!r}: {unknown_name('input_of', owner, names)}")
+            if not _reads_the_same(layers.get(owner), layers.get(layer.name)):
+                raise ValueError(
+                    f"layer {layer.name!r}: input_of is {owner!r}, expected another layer with an "
+                    "input of its own, of the same elements"
+                )
         return self
 
     @property
@@ -237,6 +245,15 @@ def _fits(lender: Layer, borrower: Layer) -> bool:
     alike = isinstance(lender, kinds) and lender.copies == borrower.copies
     same = lender.shape("weight", 1) == borrower.shape("weight", 1)
     return alike and same and lender.weights > 0
+
+
+def _reads_the_same(owner: Layer | None, reader: Layer | None) -> bool:
+    """Whether a layer has an input of its own, of the elements that another one reads."""
+    if owner is None or reader is None:  # one of them does not run in training
+        return True
+    own = isinstance(owner, WeightedSpec) and not owner.input_of
+    sizes = [prod(one.shape("activation", 1)) for one in (owner, reader)]
+    return own and sizes[0] == sizes[1] and owner.repeat == reader.repeat
 
 
 def _models_folder() -> Path:

@@ -2,7 +2,7 @@
 
 The walk goes through layers in the order in which they run, block by block. A layer has a backward
 GEMM if its input needs a gradient: if anything before it learns. What reads the same input as a
-layer before it (``beside``) needs one if that layer does.
+layer before it (``input_of``) needs one if that layer does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +74,8 @@ def _pair(layer: Linear, adapters: Adapters, blocks: list[int]) -> tuple[Linear,
         | {
             "name": f"{layer.name}.lora_A",
             "out_features": adapters.rank,
-            "beside": layer.name,
+            "before": (),
+            "then": (),
         }
     )
     b = layer.model_copy(
@@ -83,7 +84,9 @@ def _pair(layer: Linear, adapters: Adapters, blocks: list[int]) -> tuple[Linear,
             "name": f"{layer.name}.lora_B",
             "in_features": adapters.rank,
             "input": "linear",
-            "beside": "",
+            "input_of": "",
+            "before": (),
+            "then": ("scaling", "sum"),
         }
     )
     return a, b
@@ -156,7 +159,7 @@ def _states(
         learns = _has_weight(layer) and (
             layer.name in adapters or any(any_matches(learning.learn, name) for name in names)
         )
-        beside = found.get((layer.beside, block))
+        beside = found.get((getattr(layer, "input_of", ""), block))
         # A norm in front of a layer has a scale: it learns where the whole of its block does.
         norm = layer.input == "norm" and any_matches(learning.learn, _norm_of(layer, block))
         live = beside.live if beside is not None else before or norm

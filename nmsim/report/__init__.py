@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
     from nmsim.report.evidence import evidence_said
+    from nmsim.report.measured_steps import render_steps
     from nmsim.report.memory_table import render_memory
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
@@ -48,6 +49,7 @@ __all__ = [
     "render_attention",
     "render_memory",
     "render_serving",
+    "render_steps",
     "render_sweep",
     "render_training",
     "render_validation",
@@ -79,6 +81,7 @@ _HOMES = {
     "render_attention": "nmsim.report.validation_terminal",
     "render_memory": "nmsim.report.memory_table",
     "render_serving": "nmsim.report.serving",
+    "render_steps": "nmsim.report.measured_steps",
     "render_sweep": "nmsim.report.terminal",
     "render_training": "nmsim.report.training",
     "render_validation": "nmsim.report.validation_terminal",

@@ -65,8 +65,8 @@ _IDEAL = (
     "nothing: dense over useful MACs."
 )
 _CAPTIONS = {
-    "phase-time": "Each phase, masks included where making them takes time, and the dense run on "
-    f"the same machine. {_WAITING}",
+    "phase-time": "Each phase, masks included where making them takes time, what is no GEMM where "
+    f"it was estimated, and the dense run on the same machine. {_WAITING}",
     "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, "
     f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as "
     "the GEMM is no slower dense: dense cycles over those that it would take with them.",
@@ -76,10 +76,10 @@ _CAPTIONS = {
     "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_WAITING}",
 }
 _SWEEP_CAPTIONS = {
-    "speedup": "Over the dense run of the same machine and fidelity. Where making masks takes "
-    "time, lines are speed-ups of the step with masks, and open, pale marks of its GEMMs alone, "
-    f"where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used were, "
-    "where some are not.",
+    "speedup": "Over the dense run of the same machine and fidelity. Where a step has masks or an "
+    "estimate beside its GEMMs, lines are speed-ups of the step, and open, pale marks of its GEMMs "
+    f"alone, where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used "
+    "were, where some are not.",
     "bandwidth": _CAPTIONS["bandwidth"],
 }
 

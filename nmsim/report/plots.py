@@ -11,10 +11,13 @@ from nmsim.report.notation import duration, grouped, percent, ratio, trimmed
 from nmsim.report.reasons import passed_over
 from nmsim.report.summary import (
     dram_supply,
+    estimated,
     gemm_rows,
     masks_cost,
     phase_summary,
     quotient,
+    step_counts,
+    step_words,
 )
 from nmsim.report.sweep_plots import sweep_bandwidth_figure, sweep_speedup_figure
 from nmsim.report.theme import (
@@ -24,6 +27,7 @@ from nmsim.report.theme import (
     INK,
     MASK_COLOUR,
     PHASE_COLOURS,
+    REST_COLOUR,
     apply_theme,
     coloured,
     context,
@@ -42,6 +46,7 @@ Row = Mapping[str, Any]
 
 _PARTS = {"compute": "computing", "stall": "stalled: waiting, or not multiplying"}
 _MASKS = "making masks"
+_REST = "no GEMM, estimated"
 
 
 def figures(df: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, go.Figure]:
@@ -138,8 +143,8 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     """Time per phase beside the dense run's: at work, waiting for memory, making masks."""
     sums = phase_summary(gemm_rows(df))
     names = [name for name in sums if name != "all" or len(sums) > 2]
-    masks = masks_cost(sums["all"])
-    longest = max(max(_with_masks(sums[n]), sums[n]["dense_time_us"] or 0.0) for n in names)
+    masks, whole = masks_cost(sums["all"]), estimated(sums["all"])
+    longest = max(max(_whole(sums[n]), _dense(sums[n]) or 0.0) for n in names)
     divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
     spare = max(0, 3 - len(names)) / 2
     figure = go.Figure()
@@ -152,9 +157,11 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
             figure.add_bar(**_part_bar(name, sums[name], part, position + aside, divisor))
         if masks:
             figure.add_bar(**_masks_bar(name, sums[name], position + aside, divisor))
+        if whole:
+            figure.add_bar(**_rest_bar(name, sums[name], position + aside, divisor))
         figure.add_annotation(
             x=position + aside,
-            y=_with_masks(sums[name]) / divisor,
+            y=_whole(sums[name]) / divisor,
             text=_told(sums[name]),
             showarrow=False,
             yanchor="bottom",
@@ -163,6 +170,8 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
         figure.add_bar(**_legend_entry(part))
     if masks:
         figure.add_bar(name=_MASKS, x=[None], y=[None], marker={"color": MASK_COLOUR})
+    if whole:
+        figure.add_bar(name=_REST, x=[None], y=[None], marker={"color": REST_COLOUR})
     figure.update_xaxes(
         tickvals=list(range(len(names))),
         ticktext=[coloured(name if name != "all" else "all phases", name) for name in names],
@@ -175,12 +184,13 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     )
     figure.update_layout(barmode="overlay")
     title = f"Time per phase{', masks included' if masks else ''}"
+    title = "Time per phase of the step, an estimate" if whole else title
     title += ", beside the dense run" if compared else ""
     return apply_theme(figure, title, context(manifest), 430, 104)
 
 
 def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -> dict[str, Any]:
-    times = [sums[name]["dense_time_us"] for name in names]
+    times = [_dense(sums[name]) for name in names]
     return {
         "name": "dense run",
         "x": [position - 0.2 for position in range(len(names))],
@@ -225,6 +235,34 @@ def _with_masks(total: Row) -> float:
     return time
 
 
+def _whole(total: Row) -> float:
+    """The time of a phase: of its step where all of that was estimated, else GEMMs and masks."""
+    return float(total["step_us"]) if estimated(total) else _with_masks(total)
+
+
+def _dense(total: Row) -> float | None:
+    """The same of the dense run; None: there was none."""
+    time: float | None = total["dense_step_us" if estimated(total) else "dense_time_us"]
+    return time
+
+
+def _rest_bar(name: str, total: Row, x: float, divisor: float) -> dict[str, Any]:
+    """What is estimated beside GEMMs and masks, on top of them."""
+    time = _whole(total) - _with_masks(total)
+    share = percent(time / _whole(total))
+    return {
+        "name": f"{name}, {_REST}",
+        "showlegend": False,
+        "x": [x],
+        "base": [_with_masks(total) / divisor],
+        "y": [time / divisor],
+        "width": 0.36,
+        "marker": {"color": REST_COLOUR},
+        "hovertext": [f"{name}, {_REST}: {duration(time)}, {share} % of its time"],
+        "hoverinfo": "text",
+    }
+
+
 def _masks_bar(name: str, total: Row, x: float, divisor: float) -> dict[str, Any]:
     """What making masks takes, on top of a phase's GEMMs."""
     share = percent(total["mask_us"] / _with_masks(total)) if total["mask_us"] else "0.0"
@@ -244,11 +282,12 @@ def _masks_bar(name: str, total: Row, x: float, divisor: float) -> dict[str, Any
 def _told(total: Row) -> str:
     """The time of a phase, and its gain with masks and of its GEMMs, over a bar."""
     gemms = total["speedup"]
-    time = f"<b>{duration(_with_masks(total))}</b>"
-    if gemms is None or not total["mask_us"]:
+    time = f"<b>{duration(_whole(total))}</b>"
+    if gemms is None or not step_counts(total):
         return time if gemms is None else f"{time}<br>GEMMs {ratio(gemms)}×"
-    gained = quotient(total["dense_time_us"], _with_masks(total))
-    return f"{time}<br>with masks {ratio(gained)}×<br>GEMMs {ratio(gemms)}×"
+    gained = quotient(_dense(total), _whole(total))
+    words = "step" if estimated(total) else step_words(total)
+    return f"{time}<br>{words} {ratio(gained)}×<br>GEMMs {ratio(gemms)}×"
 
 
 def _passed_over_marks(chart: LayerChart, phase: str) -> None:

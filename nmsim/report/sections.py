@@ -22,12 +22,14 @@ from nmsim.report.summary import (
     SWEPT,
     bound_shares,
     dram_supply,
+    estimated,
     gemm_rows,
-    masks_cost,
     meant_speedup,
     phase_summary,
     point_summaries,
     quotient,
+    step_counts,
+    step_words,
 )
 from nmsim.report.sums import amounts, costs, speedups
 from nmsim.report.table import RESULTS, records
@@ -85,9 +87,10 @@ def _gain(whole: Total) -> tuple[str, str, str]:
     """The speed-up that is meant, and what it is to be held against."""
     ideal = f"ideal of the masks {_times(whole['speedup_ideal'])}"
     gemms = _times(whole["speedup"])
-    if masks_cost(whole):
+    if step_counts(whole):
         shown = _times(whole["step_speedup"])
-        return "Speed-up of the step, with masks", shown, f"its GEMMs alone {gemms}; {ideal}"
+        name = f"Speed-up of the step, {step_words(whole)}"
+        return name, shown, f"its GEMMs alone {gemms}; {ideal}"
     return "Speed-up of the GEMMs", gemms, ideal
 
 
@@ -97,8 +100,11 @@ def _within(text: str) -> str:
 
 
 def _time(whole: Total) -> tuple[str, str, str]:
-    if masks_cost(whole):
+    if step_counts(whole):
         beside = f"{percent(whole['mask_share'])} % of it masks"
+        if estimated(whole):
+            share = percent(whole["time_us"] / whole["step_us"])
+            beside = f"an estimate; {share} % of it GEMMs, {beside}"
         against = f"dense step {duration(whole['dense_step_us'])}"
         return "Time of the step", duration(whole["step_us"]), f"{beside}; {against}"
     dense = f"dense run {duration(whole['dense_time_us'])}"
@@ -106,7 +112,7 @@ def _time(whole: Total) -> tuple[str, str, str]:
 
 
 def best_points(df: pd.DataFrame) -> Safe:
-    """For every model of a sweep, the point whose step, with masks, gains most over all phases.
+    """For every model of a sweep, the point whose step gains most over all phases.
 
     Of two fidelities the cycle-level one decides.
     """
@@ -123,7 +129,7 @@ def best_points(df: pd.DataFrame) -> Safe:
             " · ".join(
                 [
                     *(str(point[n]) for n in ("pattern", "recipe", "hardware", "fidelity")),
-                    *([f"its GEMMs alone {_times(whole['speedup'])}"] * masks_cost(whole)),
+                    *([f"its GEMMs alone {_times(whole['speedup'])}"] * step_counts(whole)),
                 ]
             ),
         )

@@ -106,6 +106,7 @@ def _lines(totals: Totals) -> list[_Line]:
     images = _Line("images put together", unit, "scatter_us", time)
     exchange = _Line("communication, estimated", unit, "communication_us", time)
     once = _Line("once: weights pruned and packed", unit, "once_us", time)
+    waits = _Line("waiting for the host, estimated", unit, "host_wait_us", time)
     lines = [
         _Line("GEMMs, dense", unit, "dense_time_us", time),
         _Line("GEMMs", unit, "time_us", time),
@@ -119,7 +120,8 @@ def _lines(totals: Totals) -> list[_Line]:
             )
             if whole.get(key)
         ),
-        _Line("elementwise, estimated", unit, "elementwise_us", time),
+        _Line("beside GEMMs, estimated", unit, "elementwise_us", time),
+        *([waits] if whole.get("host_wait_us") else []),
         *([images] if whole.get("scatter_us") else []),
         *([exchange] if whole.get("communication_us") else []),
         _Line("step, dense", unit, "dense_step_us", time),

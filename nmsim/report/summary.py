@@ -15,12 +15,15 @@ __all__ = [
     "SWEPT",
     "bound_shares",
     "dram_supply",
+    "estimated",
     "gemm_rows",
     "masks_cost",
     "meant_speedup",
     "phase_summary",
     "point_summaries",
     "quotient",
+    "step_counts",
+    "step_words",
 ]
 
 SWEPT = ("model", "recipe", "pattern", "hardware", "batch", "fidelity", "seed")
@@ -75,9 +78,24 @@ def masks_cost(total: Mapping[str, Any]) -> bool:
     return bool(beside) and total.get("step_speedup") is not None
 
 
+def estimated(total: Mapping[str, Any]) -> bool:
+    """Whether what is no GEMM of a network was estimated, so that a step is all of it."""
+    return bool(total.get("elementwise_us")) and total.get("step_speedup") is not None
+
+
+def step_counts(total: Mapping[str, Any]) -> bool:
+    """Whether a step has something beside its GEMMs, so that it gains other than they do."""
+    return masks_cost(total) or estimated(total)
+
+
+def step_words(total: Mapping[str, Any]) -> str:
+    """What a step has beside its GEMMs: ``with masks``, or all of it, as an estimate."""
+    return "estimated" if estimated(total) else "with masks"
+
+
 def meant_speedup(total: Mapping[str, Any]) -> float | None:
-    """The speed-up of the step where its masks cost something, else that of its GEMMs."""
-    speedup: float | None = total["step_speedup"] if masks_cost(total) else total["speedup"]
+    """The speed-up of the step where it has something beside its GEMMs, else that of its GEMMs."""
+    speedup: float | None = total["step_speedup"] if step_counts(total) else total["speedup"]
     return speedup
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from nmsim.machines import COLUMNS
 from nmsim.report.markup import Cell, Head
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
-from nmsim.report.summary import masks_cost, quotient
+from nmsim.report.summary import quotient, step_counts
 
 __all__ = ["SumColumn", "amounts", "costs", "speedups"]
 
@@ -41,7 +41,7 @@ def speedups(sums: Sequence[Total]) -> tuple[SumColumn, ...]:
     Those of the step, of masks that were passed over and of number formats stand where some sum
     has one that differs from the gain of its GEMMs.
     """
-    step = any(map(masks_cost, sums))
+    step = any(map(step_counts, sums))
     masks = any(total["passed_over"] for total in sums)
     formats = any(total["format_speedup"] is not None for total in sums)
     return (

@@ -12,7 +12,14 @@ from plotly.subplots import make_subplots
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import duration, grouped, percent, ratio, shorten, trimmed
-from nmsim.report.summary import bound_shares, dram_supply, masks_cost, point_summaries
+from nmsim.report.summary import (
+    bound_shares,
+    dram_supply,
+    estimated,
+    point_summaries,
+    step_counts,
+    step_words,
+)
 from nmsim.report.theme import (
     INK,
     MACHINE_COLOURS,
@@ -41,11 +48,12 @@ _FACETS = ("model", "recipe", "batch", "seed")
 def sweep_speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
     """Speed-up against pattern, per model, phase, machine and fidelity, with the masks' ideal.
 
-    That of the step where making masks takes time, and that of its GEMMs beside it where the two
-    differ in what is printed of them; else that of GEMMs.
+    That of the step where it has masks or an estimate beside its GEMMs, and that of its GEMMs
+    beside it where the two differ in what is printed of them; else that of GEMMs.
     """
     grid = _Grid.of(df, manifest)
-    masks = any(masks_cost(sums["all"]) for _, sums in grid.points)
+    masks = any(step_counts(sums["all"]) for _, sums in grid.points)
+    whole = any(estimated(sums["all"]) for _, sums in grid.points)
     for facet, phase, machine, fidelity, points in grid.series():
         gemms = _values(points, phase, "speedup")
         shown = {**gemms, **(_values(points, phase, "step_speedup") if masks else {})}
@@ -62,6 +70,7 @@ def sweep_speedup_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Fi
     grid.legend(_MASKS_ALONE, "x-thin")
     _suit_speedups(grid.figure)
     meant = ("the step, masks included,", "with masks") if masks else ("the GEMMs", "of GEMMs")
+    meant = ("the step, an estimate,", "of the step") if whole else meant
     return grid.finish(
         f"Speed-up of {meant[0]} over the dense run, against the pattern",
         f"speed-up {meant[1]} [×]",
@@ -348,7 +357,8 @@ def _gains(sums: Mapping[str, Any]) -> str:
     """Every speed-up of a point's phase, each with what it is of."""
     told = [f"speed-up of GEMMs {ratio(sums['speedup'])}×"]
     if sums["step_speedup"] is not None:
-        told.insert(0, f"of the step, with masks, {ratio(sums['step_speedup'])}×")
+        words = step_words(sums)
+        told.insert(0, f"of the step, {words}, {ratio(sums['step_speedup'])}×")
     if sums["passed_over"]:
         told.append(f"masks alone {ratio(sums['mask_speedup'])}×")
     return ", ".join([*told, f"ideal {ratio(sums['speedup_ideal'])}×"])

@@ -16,10 +16,11 @@ from nmsim.report.reasons import passed_over, reasons, told_once
 from nmsim.report.summary import (
     SWEPT,
     gemm_rows,
-    masks_cost,
     phase_summary,
     point_summaries,
     quotient,
+    step_counts,
+    step_words,
 )
 from nmsim.report.table import records
 
@@ -143,7 +144,7 @@ def _sweep_columns(
         ),
         *(_Shown(phase, "GEMMs ×", partial(_speedup_of, phase), 1) for phase in shown[:-1]),
         _Shown(shown[-1], "GEMMs ×", partial(_speedup_of, shown[-1])),
-        *([_step_gain()] if any(map(masks_cost, points)) else []),
+        *([_step_gain(points)] if any(map(step_counts, points)) else []),
         *([_once()] if any(point.get("once_us") for point in points) else []),
         *([_masks_alone()] if any(point["passed_over"] for point in points) else []),
         *([_Shown("why", "", _told, right=False)] if any(p["told"] for p in points) else []),
@@ -172,8 +173,10 @@ def _beyond() -> _Shown:
     return _Shown("beyond", "% of time", lambda row: percent(row["beyond_share"]), 2)
 
 
-def _step_gain() -> _Shown:
-    return _Shown("step", "+ masks ×", lambda row: ratio(row["step_speedup"]))
+def _step_gain(points: Sequence[Row]) -> _Shown:
+    told = {"with masks": "+ masks ×", "estimated": "estimate ×"}
+    unit = told[step_words(next(filter(step_counts, points)))]
+    return _Shown("step", unit, lambda row: ratio(row["step_speedup"]))
 
 
 def _once() -> _Shown:

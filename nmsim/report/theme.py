@@ -21,6 +21,7 @@ __all__ = [
     "MASK_COLOUR",
     "MUTED",
     "PHASE_COLOURS",
+    "REST_COLOUR",
     "apply_theme",
     "coloured",
     "context",
@@ -33,6 +34,8 @@ PHASE_COLOURS = {"forward": "#0072B2", "backward": "#D55E00", "update": "#009E73
 ALL_COLOUR = "#4B5563"
 DENSE_COLOUR = "#D7DBE0"
 MASK_COLOUR = "#E69F00"
+
+REST_COLOUR = "#CC79A7"
 INK = "#1F2933"
 MUTED = "#6B7280"
 HATCH = {

@@ -50,7 +50,10 @@ _HEADS = (
     Head("steps", "", "", number=True),
     Head("step", "", "time of one step", number=True),
     Head(
-        "speed-up", "of the step ×", "time of a dense step over this, masks included", number=True
+        "speed-up",
+        "of the step ×",
+        "time of a dense step over this, masks and all else included",
+        number=True,
     ),
     Head("time", "", "of the segment", number=True),
     Head("share", "%", "of the run's time", number=True),
@@ -101,9 +104,10 @@ def _sums(run: Document) -> list[tuple[str, str]]:
         ("operands ran in", "; then ".join(formats)),
         (
             "time",
-            f"{time}; dense {dense}, speed-up with masks {ratio(total['speedup'])}×",
+            _gained(total, time, dense),
         ),
         *_beyond(total),
+        *_estimate(total),
         ("making masks", f"{percent(total['mask_share'])} % of the time: {basis}"),
         ("training FLOPs", _flops(total["flops"], total["dense_flops"])),
         ("MACs", ", ".join(macs)),
@@ -121,6 +125,30 @@ def _beyond(total: Document) -> list[tuple[str, str]]:
     share = total.get("beyond_share")
     said = "of the GEMMs' time: nothing like them was measured, or not on this machine"
     return [] if share is None else [("beyond what was measured", f"{percent(share)} % {said}")]
+
+
+def _said(total: Document) -> str:
+    """What a step of the run has beside its GEMMs."""
+    return "with masks" if total.get("elementwise_share") is None else "of all steps, an estimate,"
+
+
+def _gained(total: Document, time: str, dense: str) -> str:
+    gain = f"{ratio(total['speedup'])}×{_of_gemms(total)}"
+    return f"{time}; dense {dense}, speed-up {_said(total)} {gain}"
+
+
+def _of_gemms(total: Document) -> str:
+    if total.get("elementwise_share") is None:
+        return ""
+    return f"; of GEMMs alone {ratio(total['gemms_speedup'])}×"
+
+
+def _estimate(total: Document) -> list[tuple[str, str]]:
+    """How much of the time is no GEMM, where that was estimated."""
+    share = total.get("elementwise_share")
+    if share is None:
+        return []
+    return [("beside GEMMs", f"{percent(share)} % of the time, an estimate by bytes and launches")]
 
 
 def _bytes(total: Document) -> list[str]:
@@ -216,7 +244,7 @@ def _tiles(run: Document) -> Safe:
         (
             "Speed-up of the run",
             f"{ratio(total['speedup'])}×",
-            "masks included, over the dense run",
+            f"{_tile_words(total)}, over the dense run",
         ),
         *([] if total.get("beyond_share") is None else [beyond_tile(total)]),
         ("Time", _long(total["time_s"]), f"{grouped(total['steps'])} steps"),
@@ -235,6 +263,12 @@ def _tiles(run: Document) -> Safe:
         for tile in shown
     )  # fmt: skip
     return el("div", *parts, class_="tiles")
+
+
+def _tile_words(total: Document) -> str:
+    if total.get("elementwise_share") is None:
+        return "masks included"
+    return f"an estimate of all of it, GEMMs alone {ratio(total['gemms_speedup'])}×"
 
 
 def _caption(run: Document) -> str:

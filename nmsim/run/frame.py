@@ -24,6 +24,7 @@ _COUNTED = {
     "threadblocks",
     "words",
     "sums",
+    "kernels",
 }
 _MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
 INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}

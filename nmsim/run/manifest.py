@@ -185,7 +185,7 @@ def manifest(point: Point, command: str) -> Simulated:
 
 def trained(point: Point, steps: int, command: str) -> Trained:
     """What a stored training run must say; its phases and layers are all."""
-    whole = ("phases", "layers", "sample", "compare", "elementwise")
+    whole = ("phases", "layers", "sample", "compare")
     said = {name: value for name, value in _said(point).items() if name not in whole}
     if point.setting.recipe.schedule is not None:  # it starts dense, or goes through other patterns
         both = (load_recipe(point.recipe), load_recipe("dense"))

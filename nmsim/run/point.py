@@ -32,11 +32,11 @@ from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.run.estimate import ESTIMATED, estimate, no_estimate
 from nmsim.run.keyword import Keyword, check
 from nmsim.run.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.communication import communication_us
-from nmsim.step.elementwise import elementwise_us
 from nmsim.step.fusion import as_run
 from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
@@ -326,6 +326,14 @@ class Job(Subject):
         ),
     ] = False
 
+    elementwise: Annotated[
+        bool,
+        Keyword(
+            "Estimate what of a network's step is no GEMM (norms, activations, sums, casts, the "
+            "optimizer, the host), by bytes and launches, as the stack runs it.",
+        ),
+    ] = True
+
     @property
     def machine(self) -> Machine:
         """The machine of the run; with its learned residual, where that was asked for."""
@@ -377,7 +385,7 @@ class Point(Job):
     compare: Annotated[
         bool,
         Keyword(
-            "Simulate each GEMM dense too, for the speed-up.",
+            "Simulate each GEMM dense too, to tell what it gains.",
             apart="what a sweep draws is the speed-up",
         ),
     ] = True
@@ -392,13 +400,6 @@ class Point(Job):
             apart="most machines of a sweep have nothing to sample, and refuse it",
         ),
     ] = None
-    elementwise: Annotated[
-        bool,
-        Keyword(
-            "Estimate normalisation, activations and the optimizer too, by their bytes.",
-            apart="what a sweep draws is of GEMMs",
-        ),
-    ] = False
 
     def sparse_gemms(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
         """The GEMMs of the point and their masks.
@@ -469,31 +470,21 @@ def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, Spa
     """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
     setting = point.setting
     layers = {layer.name: layer for layer in workload.layers}
+    estimated = estimate(workload, point.samples) if point.elementwise else no_estimate
 
     def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
-        beside = dict.fromkeys(
-            (*MASK_COLUMNS, "elementwise_us", "dense_elementwise_us", "communication_us")
-        )
         if workload.trace:
-            return beside
+            return dict.fromkeys((*MASK_COLUMNS, "communication_us", *ESTIMATED))
         layer, batch = layers[work.gemm.layer], setting.batch
         elements = math.prod(layer.shape("weight", batch))
-        beside |= mask_columns(
-            machine,
-            setting.recipe.on(layer),
-            work,
-            elements,
-            frozen=not workload.scenario.trains,
-        )
+        frozen = not workload.scenario.trains
+        recipe = setting.recipe.on(layer)
+        masks = mask_columns(machine, recipe, work, elements, frozen=frozen)
+        exchanged = None
         if point.tp > 1 and not isinstance(layer, Bare):
             split = workload.splits.get(layer.name)
-            beside["communication_us"] = communication_us(
-                machine, layer, work.gemm, split, batch, point.tp
-            )
-        if point.elementwise:
-            beside["elementwise_us"] = elementwise_us(machine, layer, work.gemm, batch)
-            beside["dense_elementwise_us"] = elementwise_us(own, layer, work.gemm, batch)
-        return beside
+            exchanged = communication_us(machine, layer, work.gemm, split, batch, point.tp)
+        return {**masks, "communication_us": exchanged, **estimated(machine, own, work)}
 
     return columns
 

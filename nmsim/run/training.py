@@ -44,17 +44,21 @@ _MOST_STEPS = 10**15
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one training step costs: all GEMMs of forward, backward and update, and their masks.
+    """What one training step costs: GEMMs of forward, backward and update, and all beside them.
 
-    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``), and the
-    passes that put images together (``nmsim.step.scatter``). ``formats``
-    are what operands of layers with a weight ran in: "forward int8, backward bf16".
+    ``time_us`` holds ``mask_us``, what making the masks takes (``nmsim.step.masks``), the passes
+    that put images together (``nmsim.step.scatter``) and, where it was estimated,
+    ``elementwise_us``, what is no GEMM (``nmsim.step.elementwise``), or what the host takes to
+    call all of these where that is longer; ``gemms_us`` is of the GEMMs alone. ``formats`` are
+    what operands of layers with a weight ran in: "forward int8, backward bf16".
     ``beyond_share`` is the share of its GEMMs' time beyond what was measured; None where no row
     tells.
     """
 
     time_us: float
+    gemms_us: float
     mask_us: float
+    elementwise_us: float | None
     macs_dense: int
     macs_issued: int
     macs_useful: int
@@ -138,6 +142,11 @@ class TrainingRun:
         known = [share * time for share, time in parts if share is not None]
         return math.fsum(known) / math.fsum(time for _, time in parts) if known else None
 
+    @property
+    def gemms_speedup(self) -> float:
+        """The same of GEMMs alone."""
+        return self.dense.gemms_us * self.steps / self.total("gemms_us")
+
     def frame(self) -> pd.DataFrame:
         """The run as a table, one row per segment."""
         return pd.DataFrame(_segments(self))
@@ -196,13 +205,14 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
 
 
 def training_step(point: Point) -> StepCost:
-    """What a training step costs in one state: masks and GEMMs, one after the other."""
+    """What a training step costs in one state: GEMMs and all beside them, one after the other."""
     table = list(rows(point))
-    masks = math.fsum(row["mask_us"] or 0.0 for row in table)
-    images = math.fsum(row["scatter_us"] for row in table)
+    whole = totals(table)["all"]
     return StepCost(
-        time_us=math.fsum(row["time_us"] for row in table) + masks + images,
-        mask_us=masks,
+        time_us=whole["step_us"],
+        gemms_us=whole["time_us"],
+        mask_us=whole["mask_us"],
+        elementwise_us=whole["elementwise_us"],
         macs_dense=sum(row["macs_dense"] for row in table),
         macs_issued=sum(row["macs_issued"] for row in table),
         macs_useful=sum(row["macs_useful"] for row in table),
@@ -286,6 +296,8 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
             "mask_share": run.total("mask_us") / run.total("time_us"),
             "speedup": run.speedup,
             "beyond_share": run.beyond_share,
+            "gemms_speedup": run.gemms_speedup,
+            "elementwise_share": _share(run),
             "macs_dense": run.total("macs_dense"),
             "macs_issued": run.total("macs_issued"),
             "macs_useful": run.total("macs_useful"),
@@ -301,6 +313,13 @@ def training_document(run: TrainingRun) -> dict[str, Any]:
     }
 
 
+def _share(run: TrainingRun) -> float | None:
+    """The part of the run's time that is estimated beside GEMMs; None where nothing was."""
+    if run.dense.elementwise_us is None:
+        return None
+    return run.total("elementwise_us") / run.total("time_us")
+
+
 def _segments(run: TrainingRun) -> list[dict[str, Any]]:
     whole = run.total("time_us")
     return [
@@ -311,7 +330,9 @@ def _segments(run: TrainingRun) -> list[dict[str, Any]]:
             "first_step": part.span.first,
             "steps": part.span.steps,
             "step_us": part.step.time_us,
+            "gemms_us": part.step.gemms_us,
             "mask_us": part.step.mask_us,
+            "elementwise_us": part.step.elementwise_us,
             "dense_step_us": run.dense.time_us,
             "speedup": run.dense.time_us / part.step.time_us,
             "beyond_share": part.step.beyond_share,

@@ -1,50 +1,294 @@
-"""An estimate of what is no GEMM in a training step: normalisation, activations, the optimizer.
+"""An estimate of what is no GEMM in a step: norms, activations, sums, casts, loss, the optimizer.
 
-Bytes alone, each pass a kernel that reads and writes whole tensors, by what made a layer's input
-(``input`` of its YAML), as many as the machine says (``elementwise`` of its YAML, whose defaults
-stand in ``nmsim/machines/step.yaml``): the forward GEMM is charged with making it, the backward
-GEMM with the way back through it, the update GEMM with the optimizer. Left out: residual sums,
-pooling, dropout, the loss, data loading, and what fusion with a GEMM would save. Too much: layers
-do not say that they share an input, so that queries, keys and values each make their own, as do a
-block and its shortcut; and a ReLU before a convolution always has a batch norm. An estimate, off by
-default.
+A network says what stands between its GEMMs (``before`` and ``then`` of its layers; where none
+says so, what made each input), a machine how many tensors each operation passes through memory
+(``elementwise`` of its YAML), and how it is made to run them: fused or not, in which widths, by
+which host (``nmsim.machines.step.Calling``). Bytes and launches alone. Every operation is charged
+to a GEMM of its layer in the same phase; of a layer without one there, such as an embedding, to the
+next layer's. Parameters of norms and biases are left out, as are data loading and communication.
 """
 
-from nmsim.gemm import Gemm
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
+
+from nmsim.gemm import Gemm, Phase
 from nmsim.machines import Machine, Pass, kind_of
-from nmsim.network.layer import Bare, Layer
+from nmsim.network.layer import AttentionLayer, Bare, Embedding, Layer
 from nmsim.network.layers.convolution import Convolution
+from nmsim.network.layers.layer_fields import WeightedSpec
+from nmsim.network.operations import Made, chain_of, made_by
+from nmsim.network.scenario import TRAINING, Scenario
+from nmsim.step.chains import Both, Style, Work, chain_works
 
-__all__ = ["elementwise_us"]
+__all__ = ["ELEMENTWISE_COLUMNS", "Beside", "beside", "elementwise_columns"]
+
+ELEMENTWISE_COLUMNS = (
+    "elementwise_us",
+    "elementwise_bytes",
+    "elementwise_launches",
+    "elementwise_work",
+    "host_us",
+)
+"""Columns of a row that tell of what runs beside its GEMM."""
+
+_SCORES = (Made("scaling"), Made("softmax"))
+"""What stands between the two products of an attention that says nothing else."""
+
+_WIDE_INPUTS = ("norm", "embedding")
+"""Inputs that have 32 bits under autocast, in a network whose blocks are joined in 32."""
 
 
-def elementwise_us(machine: Machine, layer: Layer | Bare, gemm: Gemm, batch: int) -> float:
-    """Microseconds of elementwise work beside one GEMM, all repeats; 0 for a bare GEMM.
+class _Charged(NamedTuple):
+    """Work of a layer's blocks, of which the GEMM that it is charged to has so many.
 
-    Nor is there any beside a fused attention, which holds its softmax.
+    ``scores``: that an attention kernel has in itself; ``fresh``: that is done once weights have
+    changed, not in every pass.
     """
-    if isinstance(layer, Bare) or not gemm.first or gemm.attention is not None:
-        return 0.0
-    if gemm.phase == "update":
-        return _optimizer_us(machine, layer) * gemm.fresh if layer.weights else 0.0
-    name = "batch norm and relu" if isinstance(layer, Convolution) and layer.input == "relu" else ""
-    operation = machine.elementwise.operation(name or layer.input)
-    if operation is None or gemm.gradient_of == "b":
-        return 0.0
-    tensors = operation.backward if gemm.phase == "backward" else operation.forward
+
+    work: Work
+    repeat: int
+    scores: bool = False
+    fresh: bool = False
+    blocks: int = 1
+
+    def launched(self, gemm: Gemm) -> float:
+        """How often it runs, as a step runs its GEMM: again, in several passes, or in part."""
+        return self.repeat * (gemm.fresh if self.fresh else gemm.repeat) / self.blocks
+
+
+Beside = Mapping[tuple[str, Phase], Sequence[_Charged]]
+"""What runs beside the GEMMs of a layer in a phase."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The layers of a network as a machine runs them."""
+
+    machine: Machine
+    layers: Sequence[Layer]
+    batch: int
+    scenario: Scenario
+
+    @property
+    def says(self) -> bool:
+        """Whether its layers say what stands between GEMMs."""
+        return any(one.before or one.then for one in self.layers)
+
+    def style(self) -> Style:
+        """How its operations run."""
+        kind, machine = kind_of(self.machine), self.machine
+        calling = kind.calling(machine)
+        if self.scenario.generates:  # who generates loads weights in the width of GEMMs
+            calling = calling._replace(autocast=False)
+        style = Style(
+            machine.elementwise,
+            calling,
+            narrow=kind.operand_bits(machine) / 8,
+            results=kind.output_bits(machine) / 8,
+            stream=False,
+            trains=self.scenario.trains,
+        )
+        return replace(style, stream=self._streams(style))
+
+    def _streams(self, style: Style) -> bool:
+        """Whether norms or embeddings make what joins its blocks as wide as they are."""
+        if style.wide == style.narrow:
+            return False
+        names = {made.name for one in self.layers for made in (*self.before(one), *_then(one))}
+        found = map(style.operation, names)
+        norms = (one for one in found if one is not None and one.made_by.endswith("_norm"))
+        return any(one.widths == "float32" for one in norms)
+
+    def before(self, layer: Layer) -> tuple[Made, ...]:
+        """Operations that make a layer's input and are charged to it."""
+        if isinstance(layer, AttentionLayer):
+            return chain_of(layer.before) or _SCORES
+        if layer.before or self.says or isinstance(layer, Embedding):
+            return chain_of(layer.before)
+        if not isinstance(layer, WeightedSpec):  # a product of activations
+            return (Made("softmax"),) if layer.input == "softmax" else ()
+        return chain_of(made_by(layer.input, convolution=isinstance(layer, Convolution)))
+
+
+def _then(layer: Layer) -> tuple[Made, ...]:
+    looked_up = (Made("embedding"),) if isinstance(layer, Embedding) and layer.then else ()
+    return (*looked_up, *chain_of(layer.then))
+
+
+def beside(
+    machine: Machine, layers: Iterable[Layer | Bare], batch: int, scenario: Scenario = TRAINING
+) -> Beside:
+    """What a machine does beside the GEMMs of layers, by layer and phase.
+
+    Nothing where GEMMs are given without a network.
+
+    Parameters
+    ----------
+    layers
+        All that run, in their order.
+    """
+    own = [layer for layer in layers if not isinstance(layer, Bare)]
+    network = _Network(machine, own, batch, scenario)
+    style = network.style()
+    found: dict[tuple[str, Phase], list[_Charged]] = {}
+    waiting: list[tuple[Phase, _Charged]] = []
+    for layer in own:
+        charged = list(_of_layer(network, style, layer))
+        if isinstance(layer, Embedding):
+            waiting += charged
+            continue
+        for phase, one in (*waiting, *charged):
+            own_row = found.setdefault((layer.name, _charged_in(layer, phase)), [])
+            own_row.append(one._replace(blocks=layer.repeat))
+        waiting = []
+    return found
+
+
+def _charged_in(layer: Layer, phase: Phase) -> Phase:
+    """The phase in which a layer has a GEMM: one that is fed by data has no backward."""
+    return "update" if phase == "backward" and layer.input == "data" else phase
+
+
+def _of_layer(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[Phase, _Charged]]:
+    scores = isinstance(layer, AttentionLayer)
+    for part, both in _parts(network, style, layer):
+        ways: list[tuple[Phase, Sequence[Work]]] = [("forward", both.forward)]
+        ways += [("backward", both.backward)] if style.trains else []
+        for phase, works in ways:
+            for work in works:
+                yield phase, _Charged(work, layer.repeat, scores and part == "before")
+    for phase, work in _turned(network, style, layer):
+        yield phase, _Charged(work, layer.repeat)
+    for phase, work in _of_weights(style, layer):
+        yield phase, _Charged(work, layer.repeat, fresh=phase == "update")
+
+
+def _parts(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[str, Both]]:
+    """Chains of a layer: what makes its input, what is cast for it, what follows it."""
+    inputs = prod(layer.shape("activation", network.batch))
+    outputs = prod(layer.shape("gradient", network.batch))
+    chain = network.before(layer)
+    if chain:
+        yield "before", chain_works(chain, inputs / _ratio(chain), style, style.narrow, feeds=True)
+    elif isinstance(layer, WeightedSpec):
+        yield "cast", _cast_for(layer, style, inputs)
+    if isinstance(layer, WeightedSpec) and layer.input_of:
+        wide = style.joined if layer.input in _WIDE_INPUTS else style.narrow
+        added = Work("gradients added", 2 * inputs * wide, inputs * wide)
+        yield "shared", Both((), (added,))
+    width = style.wide if isinstance(layer, Embedding) else style.narrow
+    yield "then", chain_works(_then(layer), outputs, style, width)
+
+
+def _ratio(chain: Sequence[Made]) -> float:
+    return prod(one.ratio for one in chain)
+
+
+def _cast_for(layer: WeightedSpec, style: Style, elements: float) -> Both:
+    """An input of 32 bits is cast for each layer that reads it, where no kernel before it does."""
+    wide = style.stream and layer.input in _WIDE_INPUTS
+    if style.wide == style.narrow or not (wide or layer.input == "data"):
+        return Both((), ())
+    if style.calling.fusion != "none" and layer.input != "data":
+        return Both((), ())
+    there = Work("cast", elements * style.wide, elements * style.narrow)
+    back = Work("cast", elements * style.narrow, elements * style.wide)
+    return Both((there,), (back,) if layer.input != "data" else ())
+
+
+def _of_weights(style: Style, layer: Layer) -> Iterator[tuple[Phase, Work]]:
+    """The optimizer and what is done to weights for it, once a step."""
+    weights = layer.weights / layer.repeat
+    if not weights:
+        return
+    gemms = not isinstance(layer, Embedding)
+    casts = style.wide > style.narrow
+    if casts and gemms:
+        yield "forward", Work("weights cast", weights * style.wide, weights * style.narrow)
+    if not style.trains:
+        return
+    own = style.known.optimizer
+    states = own.tensors * own.bits / 8 * weights
+    gradient = weights * (style.wide if casts else style.results)
+    if casts and gemms:
+        yield "update", Work("gradient cast", weights * style.narrow, gradient)
+    if not gemms:
+        yield "backward", Work("gradient of the table", 0.0, gradient)
+    if style.calling.zeroes:
+        yield "update", Work("gradient zeroed, added to", 2 * gradient, 2 * gradient)
+    if style.calling.unscales and casts:
+        yield "update", Work("gradient unscaled", gradient, gradient)
+    copy = 0.0 if casts else weights * style.narrow
+    yield "update", Work("optimizer", states + gradient, states + copy)
+
+
+def _turned(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[Phase, Work]]:
+    """Images of a convolution are turned to channels last and back, each for every GEMM.
+
+    Kernels on tensor cores read channels last alone; a depthwise one runs on CUDA cores.
+    """
+    if not (style.calling.turns_images and isinstance(layer, Convolution)):
+        return
+    if layer.groups == layer.in_channels > 1:
+        return
+    inputs, outputs = (
+        prod(layer.shape(tensor, network.batch)) * style.narrow
+        for tensor in ("activation", "gradient")
+    )
+    both = Work("images turned", inputs + outputs, inputs + outputs, 2)
+    yield "forward", both
+    if style.trains:
+        yield "update", both
+    if style.trains and layer.input != "data":
+        yield "backward", both
+
+
+def elementwise_columns(
+    machine: Machine, found: Beside, gemm: Gemm
+) -> dict[str, float | int | str]:
+    """Columns of a row: time, bytes and launches beside its GEMM, all repeats, and what they are.
+
+    Of a launch in parts, and of a product's two gradients, the first one has it all.
+
+    Parameters
+    ----------
+    found
+        What runs beside the network's GEMMs (`beside`).
+    """
+    charged = found.get((gemm.layer, gemm.phase), ()) if _has_it_all(gemm) else ()
+    ran = [one for one in charged if not (one.scores and gemm.attention is not None)]
     kind = kind_of(machine)
-    size = kind.operand_bits(machine) / 8
-    for extent in layer.shape("activation", batch):
-        size *= extent
-    work = Pass(layer.input, tensors.reads * size, tensors.writes * size)
-    return kind.pass_us(machine, work) * gemm.repeat
+    calling = kind.calling(machine)
+    times = [_us(machine, one.work) * one.launched(gemm) for one in ran]
+    told: dict[str, float] = {}
+    for one, us in zip(ran, times, strict=True):
+        told[one.work.what] = told.get(one.work.what, 0.0) + us
+    launches = round(sum(one.work.launches * one.launched(gemm) for one in ran))
+    gemms = gemm.repeat if gemm.launches else 0
+    return {
+        "elementwise_us": sum(times),
+        "elementwise_bytes": round(sum(_bytes(one.work) * one.launched(gemm) for one in ran)),
+        "elementwise_launches": launches,
+        "elementwise_work": "; ".join(f"{what} {us:.3g} us" for what, us in told.items()),
+        "host_us": launches * calling.operation_us + gemms * calling.gemm_us,
+    }
 
 
-def _optimizer_us(machine: Machine, layer: Layer) -> float:
-    """Of one block: the optimizer's tensors there and back, the gradient, the operand's copy."""
-    kind, weights = kind_of(machine), layer.weights / layer.repeat
-    optimizer = machine.elementwise.optimizer
-    own = optimizer.tensors * optimizer.bits / 8 * weights
-    gradient = weights * kind.output_bits(machine) / 8
-    copy = weights * kind.operand_bits(machine) / 8
-    return kind.pass_us(machine, Pass("optimizer", own + gradient, own + copy))
+def _has_it_all(gemm: Gemm) -> bool:
+    return gemm.first and gemm.gradient_of != "b"
+
+
+def _us(machine: Machine, work: Work) -> float:
+    """Microseconds of one block's; each kernel has an equal share of the bytes."""
+    pass_us = kind_of(machine).pass_us
+    share = max(work.launches, 1)
+    single = pass_us(machine, Pass(work.what, work.read / share, work.written / share))
+    if not work.launches:  # in another kernel: what twice the bytes take more
+        single = pass_us(machine, Pass(work.what, 2 * work.read, 2 * work.written)) - single
+    return single * share
+
+
+def _bytes(work: Work) -> float:
+    return work.read + work.written

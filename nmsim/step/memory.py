@@ -51,9 +51,9 @@ ASSUMPTIONS = (
     "masters, optimizer: fp32, dense (pruned weights may come back); no masters of 32-bit operands",
     "gradients: of weights, dense, as wide as operands",
     "activations: inputs of GEMMs from forward to update, of strided windows what they read; one",
-    "  that several layers share counts for each; packed where update is offered their mask and",
-    "  that is smaller; nothing that elementwise work keeps; of attention Q, K, V and, where one",
-    "  kernel fuses it, a statistic a row, else its probabilities",
+    "  that several layers share (input_of) counts once; packed where update is offered their mask",
+    "  and that is smaller; nothing that elementwise work keeps; of attention Q, K, V and, where",
+    "  one kernel fuses it, a statistic a row, else its probabilities",
     "workspace: of the layer that takes most: gradients of its output and input, and a packed copy",
 )
 """What the figures of a training step rest on, line by line."""
@@ -339,8 +339,10 @@ class _Memory:
         return lasting * layer.weights / layer.repeat / 8
 
     def _activations(self, layer: Layer, gemms: _Gemms) -> _Bytes:
-        """What update reads again of the layer's input."""
+        """What update reads again of the input; a shared one is kept by its first reader."""
         batch = self.setting.batch
+        if isinstance(layer, WeightedSpec) and layer.input_of:
+            return _Bytes(0.0)
         if (fused := _fused(gemms)) is not None:
             read = fused.traffic("forward", self.bits / 8).read
             return _Bytes((read + fused.statistic_bytes) / fused.repeat)

@@ -62,6 +62,7 @@ def _run(recipe: str, pattern: str) -> TrainingRun:
         pattern=pattern,
         batch=1,
         fidelity="analytical",
+        elementwise=False,
     )
 
 
@@ -160,6 +161,7 @@ def measure_run() -> dict[str, Any]:
                     batch=samples,
                     fidelity="analytical",
                     compare=False,
+                    elementwise=False,
                 )
             ).time_us
             for samples in (batch // gpus, batch)

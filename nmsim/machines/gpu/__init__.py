@@ -24,6 +24,7 @@ from nmsim.machines.gpu.stacks import STACKS
 from nmsim.machines.gpu.stacks.followed import engine, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.machines.step import Calling
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 from nmsim.spec import Catalog
@@ -38,6 +39,12 @@ def _pass_us(machine: Gpu, work: Pass) -> float:
 def _columns(machine: Gpu, work: SparseGemm, result: Result) -> dict[str, Any]:
     spent = parts.columns(work, result)
     return {**spent, **result.own, **evidence.columns(machine, work, result)}
+
+
+def _calling(machine: Gpu) -> Calling:
+    """How its stack calls what is no GEMM, with images as they stand in its memory."""
+    turns = machine.layout == "channels_first"
+    return stack_of(machine).calling._replace(turns_images=turns)
 
 
 def _operand_bits(machine: Gpu) -> int:
@@ -76,6 +83,7 @@ KINDS.add(
         stored=stored,
         pass_us=_pass_us,
         in_format=in_format,
+        calling=_calling,
         operand_bits=_operand_bits,
         packs_weights=lambda machine: machine.multiplied != machine.dtype,
         output_bits=lambda machine: machine.output_bits,

@@ -315,6 +315,11 @@ class Gpu(Machine):
         description="attention layers run as one kernel where `attention` has one (true), or as "
         "their GEMMs, so that scores go through device memory (false)",
     )
+    layout: Literal["channels_last", "channels_first"] = Field(
+        "channels_last",
+        description="of images in memory: with channels first a convolution on tensor cores, which "
+        "reads channels last, has a pass over what it reads and one over what it writes",
+    )
     timing: Timing
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"

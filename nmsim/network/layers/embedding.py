@@ -1,12 +1,13 @@
 """Embeddings: tables that are looked up, which is no GEMM; they have parameters all the same."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from nmsim.network.layers.layer_fields import LayerSpec, Positive, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import Input, Lowered, TensorName
+from nmsim.network.scenario import Reading, Rows
 
 __all__ = ["Embedding"]
 
@@ -17,6 +18,11 @@ class Embedding(LayerSpec):
     type: Literal["embedding"]
     entries: Positive = Field(description="such as the words of a vocabulary")
     features: Positive
+    tokens: Rows | None = Field(
+        None,
+        description="rows looked up per sample; default: the network's sequence, 1 where it has "
+        "none",
+    )
     input: Input = Field("data", description="what made the layer's input: indices")
 
     @property
@@ -29,6 +35,13 @@ class Embedding(LayerSpec):
         """How many columns one sample has: one, as nothing is multiplied."""
         return 1
 
+    def at(self, reading: Reading) -> Self | None:
+        """With a number for the tokens; None if the word stands for none."""
+        tokens = reading.rows(self.tokens)
+        if not tokens and isinstance(self.tokens, str):
+            return None
+        return self.model_copy(update={"tokens": tokens})
+
     @property
     def weights(self) -> int:
         """Elements of the table, all repeats."""
@@ -40,8 +53,8 @@ class Embedding(LayerSpec):
         return ()
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
-        """Shape of a tensor: weight [entries, features], of others one row per sample."""
-        rows = self.entries if tensor == "weight" else batch
+        """Shape of a tensor: weight [entries, features], of others a row for every token."""
+        rows = self.entries if tensor == "weight" else batch * Reading().rows(self.tokens)
         return (rows, self.features)
 
     def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002

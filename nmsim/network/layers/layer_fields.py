@@ -7,6 +7,7 @@ from pydantic import Field, PrivateAttr
 from nmsim.errors import ShapeError
 from nmsim.network.blocks import Runs
 from nmsim.network.operand import FileLayout, Input, TensorName
+from nmsim.network.operations import Chain
 from nmsim.network.scenario import Reading
 from nmsim.spec import Spec
 
@@ -28,10 +29,10 @@ class LayerSpec(Spec):
     first_block: Annotated[int, Field(ge=0)] = Field(
         0, description="number of the first of the blocks"
     )
-
-    beside: str = Field(
-        "", description="layer before this one that reads the same input, such as Q of K and V"
+    before: Chain = Field(
+        (), description="operations that make its input and no other layer's, on its elements"
     )
+    then: Chain = Field((), description="operations on its output, in their order")
 
     _runs: Runs | None = PrivateAttr(None)
 
@@ -87,6 +88,10 @@ class WeightedSpec(LayerSpec):
     type: Literal["conv", "conv_transposed", "linear", "experts"]
     input: Input = Field("linear", description=INPUT)
     weight_of: str = Field("", description="layer whose weight this one shares; counted there")
+    input_of: str = Field(
+        "",
+        description="layer before this one that reads the same input, as Q of K and V; kept once",
+    )
 
     def owner(self, tensor: TensorName) -> str:
         """Name of the layer that a tensor belongs to; a shared weight belongs to another."""

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from nmsim.files import remembered
 from nmsim.machines.kind import Facts, Listing
+from nmsim.machines.step import Calling, Fusing, Operation
 from nmsim.network.operand import Role
 from nmsim.spec import Catalog, Spec
 
@@ -35,6 +36,7 @@ class HostCalls(Spec):
 
     dense: Microseconds = Field(0.0, description="a dense GEMM, us")
     sparse: Microseconds = Field(0.0, description="a GEMM with a compressed operand, us")
+    operation: Microseconds = Field(0.0, description="a kernel beside GEMMs, us")
 
 
 class Stack(Spec):
@@ -60,9 +62,42 @@ class Stack(Spec):
         "timed as the GEMMs that they are, and rows say so"
     )
     host_us: HostCalls = Field(HostCalls(), description="of a call on the host; none: hidden")
+    fusion: Fusing = Field(
+        "chains",
+        description="what becomes of operations between GEMMs: none: a kernel each; chains: those "
+        "of a chain are one pass over memory; epilogues: that, and in inference the GEMM before "
+        "them does what its kernel's epilogue can",
+    )
+    autocast: bool = Field(
+        False,
+        description="under 16-bit GEMMs weights and what joins blocks have 32 bits, and are cast "
+        "for each",
+    )
+    zeroes_gradients: bool = Field(
+        False, description="gradients are set to zero before a step, and added up in it"
+    )
+    unscales: bool = Field(
+        False, description="16-bit gradients are of a scaled loss, and are divided by its scale"
+    )
+    operations: tuple[Operation, ...] = Field(
+        (), description="operations that run otherwise than `elementwise` of the machine says"
+    )
     packing: Annotated[float, Field(ge=1, le=100)] = Field(
         1.0, description="times that packing an operand takes of what its bytes take"
     )
+
+    @property
+    def calling(self) -> Calling:
+        """How it calls what is no GEMM."""
+        return Calling(
+            fusion=self.fusion,
+            autocast=self.autocast,
+            zeroes=self.zeroes_gradients,
+            unscales=self.unscales,
+            operation_us=self.host_us.operation,
+            gemm_us=self.host_us.dense,
+            operations=self.operations,
+        )
 
     def libraries(self, role: Role | None) -> tuple[str, ...]:
         """Libraries for a mask of an operand (None: of no network's), in order; (): any."""
@@ -93,13 +128,14 @@ def _facts(name: str) -> Facts:
     fields = [
         (field, f"{_said(getattr(stack, field))}   [{info.description}]")
         for field, info in type(stack).model_fields.items()
-        if info.description and field != "sparse"
+        if info.description and field not in ("sparse", "operations")
     ]
     head = [("name", name), ("summary", stack.summary), ("source", stack.source)]
     return [
         *head,
         *(served or [("masks of any operand", "the fastest that the machine has")]),
         *fields,
+        *((f"operation {one.made_by}", one.source) for one in stack.operations),
     ]
 
 
@@ -109,7 +145,7 @@ def _operands(service: Service) -> str:
 
 def _said(value: object) -> str:
     if isinstance(value, HostCalls):
-        return f"dense {value.dense:g}, sparse {value.sparse:g}"
+        return f"dense {value.dense:g}, sparse {value.sparse:g}, operation {value.operation:g}"
     return str(value)
 
 

@@ -1,0 +1,1 @@
+"""Measured times of whole steps of networks, training and inference: a table, and predictions."""
