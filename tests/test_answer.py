@@ -69,6 +69,8 @@ def parts(table, whole):
         "are offered no mask": us(lambda row: not masked(row) and row["kind"] != "attention"),
         "are not used": us(lambda row: masked(row) and not used(row)),
         "Making masks": whole["mask_us"],
+        "Elementwise work": whole["elementwise_us"] or 0.0,
+        "Waiting for the host": whole["host_wait_us"] or 0.0,
         "Communication": whole["communication_us"] or 0.0,
         "Putting images": whole["scatter_us"] or 0.0,
     }

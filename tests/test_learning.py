@@ -31,8 +31,8 @@ def block(prefix, **more):
     attention = {"name": f"{prefix}.attn", "type": "attention", "heads": 2, "head_dim": 16}
     return [
         linear("q", WIDTH, WIDTH, input="norm"),
-        linear("k", WIDTH, WIDTH, input="norm", beside=q),
-        linear("v", WIDTH, WIDTH, input="norm", beside=q),
+        linear("k", WIDTH, WIDTH, input="norm", input_of=q),
+        linear("v", WIDTH, WIDTH, input="norm", input_of=q),
         {**attention, "causal": True, **more},
         linear("o", WIDTH, WIDTH),
         linear("up", WIDTH, INNER, input="norm"),

@@ -226,6 +226,7 @@ def _why(rows: Sequence[Row]) -> str:
 _BESIDE = {
     "mask_us": "Making masks takes {share} of the step.",
     "elementwise_us": "Elementwise work, estimated, takes {share} of the step.",
+    "host_wait_us": "Waiting for the host, estimated, takes {share} of the step.",
     "communication_us": "Communication, estimated, takes {share} of the step.",
     "scatter_us": "Putting images together takes {share} of the step.",
 }
