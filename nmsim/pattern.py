@@ -32,7 +32,7 @@ MAX_VECTOR = 65536
 _SPELLING = re.compile(r"(?:([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, repr=False)
 class Pattern:
     """At most ``keep`` of every ``group`` consecutive elements along K are kept.
 
@@ -49,6 +49,10 @@ class Pattern:
     keep: int
     group: int
     vector: int = 0
+
+    def __repr__(self) -> str:
+        vector = f", vector={self.vector}" if self.vector else ""
+        return f"Pattern(keep={self.keep}, group={self.group}{vector})"
 
     def __post_init__(self) -> None:
         if not 1 <= self.keep <= self.group <= MAX_GROUP:

@@ -164,7 +164,7 @@ def test_experts_of_a_token_are_summed_before_machines_are():
 
 def test_communication_is_part_of_both_steps():
     keywords = {"scenario": "decode", "hardware": GPU, "fidelity": "analytical", "recipe": "asp"}
-    total = totals(rows(Point("llama-3-8b", tp=4, **keywords)))["all"]
+    total = totals(rows(Point("llama-3-8b", tp=4, elementwise=False, **keywords)))["all"]
     assert total["communication_us"] > 0
     assert total["step_us"] == pytest.approx(total["time_us"] + total["communication_us"])
     assert total["dense_step_us"] == pytest.approx(
@@ -174,6 +174,6 @@ def test_communication_is_part_of_both_steps():
 
 def test_a_machine_without_a_link_leaves_communication_out():
     keywords = {"scenario": "decode", "hardware": "l40s", "fidelity": "analytical"}
-    total = totals(rows(Point("llama-3-8b", tp=4, **keywords)))["all"]
+    total = totals(rows(Point("llama-3-8b", tp=4, elementwise=False, **keywords)))["all"]
     assert total["communication_us"] is None
     assert total["step_us"] == pytest.approx(total["time_us"])

@@ -62,7 +62,7 @@ def test_hardware_that_reads_along_k_needs_a_layout_for_each_phase(kept):
         found = kept("transposable", hardware)
         assert found["weights"] + found["metadata"] == 9 / 8 * 2 * I * O
     # Two masks of their own are two copies anywhere, and none outlives the step.
-    for hardware in ("ideal", "a100-sxm4-80gb"):
+    for hardware in ("ideal", a100):
         found = kept("fst", hardware)
         assert found["weights"] == 2 * I * O
         assert found["masks"] == 0

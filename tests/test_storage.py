@@ -7,7 +7,7 @@ import pytest
 from tiers import fast_every
 
 from nmsim.gemm import Gemm
-from nmsim.machines import FIDELITIES, HARDWARE, kind_of, load_hardware, simulate, simulate_dense
+from nmsim.machines import FIDELITIES, HARDWARE, kind_of, load_hardware, simulate
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.catalog import load_model
 from nmsim.pattern import Pattern
@@ -65,17 +65,11 @@ def agree(network, hardware, recipe, pattern, fidelities):
                     assert result.cycles <= result.mask_cycles <= 1.01 * result.cycles
                     continue
                 # A mask that the selectors do not cover may pay by expectation and not by its bits;
-                # of int8 on the A100 both ways are as fast in cycles, within a hundredth.
+                # of two ways on a GPU each fidelity takes its faster one.
                 assert fidelity == "cycle"
-                assert (hardware, pattern) in {
-                    ("vegeta-like-32x16", "4:8"),
-                    ("a100-sxm4-80gb", "1:4"),
-                    ("a100-sxm4-80gb", "2:4"),
-                }
-                if hardware == "a100-sxm4-80gb":
-                    assert (recipe, work.gemm.phase) == ("transposable+mvue-8bit", "forward")
-                    dense = simulate_dense(ran, work.gemm, fidelity)
-                    assert result.cycles <= dense.cycles <= 1.01 * result.cycles
+                assert (hardware, pattern) == ("vegeta-like-32x16", "4:8") or ran.name.startswith(
+                    "a100"
+                )
                 assert "closed forms choose" in result.chosen
                 continue
             assert (result.metadata_bytes > 0) == any(side.index_bits for side in sides)

@@ -290,7 +290,9 @@ def test_a_machine_of_that_gpu_takes_its_shipped_points_as_far_as_it_can(run, tm
     """What it has no number format for is left out, and said; its name begins like the GPU's."""
     lines = (HARDWARE.path("a100-sxm4-80gb")).read_text().splitlines()
     (tmp_path / "a100-sxm4-80gb-mine.yaml").write_text(
-        "\n".join(line for line in lines if "int8" not in line or line.startswith("#"))
+        "\n".join(
+            line for line in lines if "int8" not in line or line.startswith(("#", "packed_weights"))
+        )
     )
     status, out, err = run("--hardware", "./a100-sxm4-80gb-mine.yaml", "--format", "json")
     assert status == 0, err
@@ -351,13 +353,15 @@ def test_without_a_file_the_shipped_points_are_predicted(document):
     assert only["machines"] == ["a100-sxm4-80gb"]
 
 
-@pytest.mark.parametrize(("name", "limit"), [("a100-dense-bf16", 0.065), ("a100-dense-int8", 0.10)])
-def test_the_a100_stays_near_its_measured_times(name, limit):
+@pytest.mark.parametrize(
+    ("name", "limit", "lean"), [("a100-dense-bf16", 0.065, 0.03), ("a100-dense-int8", 0.10, 0.05)]
+)
+def test_the_a100_stays_near_its_measured_times(name, limit, lean):
     """aiconfigurator's GEMMs: most were calibrated on, so this guards and proves nothing."""
     rows = read_shipped(name)
     found = accuracy.summarize(predict.predict([rows]))
     assert found["mape"] < limit
-    assert abs(found["bias"]) < 0.03
+    assert abs(found["bias"]) < lean
 
 
 @pytest.mark.parametrize("name", list(MEASURED))
