@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import engines
-from nmsim.machines.systolic.pipeline import contention, events
+from nmsim.machines.systolic.pipeline import channel, events, memory, periods
 from nmsim.machines.systolic.pipeline.contention import contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
@@ -24,6 +23,7 @@ from nmsim.machines.systolic.several.outcome import reduction
 from nmsim.machines.systolic.several.shares import Split, own_part, shares, splits
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
+from nmsim.pattern import Pattern
 from nmsim.windows import Axis, Windows
 
 LINE = Axis(size=8, windows=8, taps=3, first=-1)
@@ -162,13 +162,32 @@ def test_shared_buffers_hold_what_is_common_once_and_a_part_of_the_rest():
         assert own_part(private, Split(by, 4)) == private
 
 
-def test_the_last_share_of_results_is_not_repeated():
-    """Of 4 that are left, two at a time: once, as the last is not like those before it."""
-    array = SimpleNamespace(progress=SimpleNamespace(left=4), step=contention._SHARES)
-    assert contention._Array._owed_alike(array, 6) == 1
-    assert contention._Array._owed_alike(array, 5) == 3
-    array.step = contention._EMPTIES
-    assert contention._Array._owed_alike(array, 6) == 0
+def test_parts_that_read_one_mask_whole_are_alike():
+    """Where bits of B decide the time, arrays with as many rows of A each are one share."""
+    machine = load_hardware("systolic-128x128-2to4", arrays=4, order="fixed")
+    bits = np.zeros((512, 64), bool)
+    bits[:, ::8] = bits[:, 1::8] = bits[:, 2::8] = bits[:, 3::8] = True
+    work = SparseGemm(Gemm(512, 512, 64), Mask.dense(512, 64), Mask.of(bits, Pattern.parse("4:8")))
+    (placement,) = with_masks(machine, work)
+    assert placement.needs_bits(machine)
+    counts = {by: [one.arrays for one in shares(machine, placement, Split(by, 4))] for by in "mn"}
+    assert counts == {"m": [4], "n": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("left", "owed", "times"),
+    [
+        (6, 1, 1),  # of 4 that are left, two at a time: but for the last one
+        (5, 1, 3),
+        (4, 0, 2**62),
+        (3, 1, 0),  # more are left than were
+        (5, 0, 0),  # others have become owed
+    ],
+)
+def test_shares_are_repeated_but_for_the_last(left, owed, times):
+    world = channel.World(np.zeros((1, channel.SIZE), np.int64), *np.zeros((2, 9), np.int64))
+    world.arrays[0, memory.LEFT], world.arrays[0, channel.OWED] = 4, 1
+    assert periods._owed_alike(world, 0, left, owed) == times
 
 
 def test_sums_of_parts_of_k_are_written_read_and_added_up_by_hand():
