@@ -37,17 +37,19 @@ DEEP = 8
 class Timed:
     """A placement and its cycles, all copies and repeats; what else it costs is found out if asked.
 
-    Most placements are timed to be passed over, by their cycles alone.
+    Most placements are timed to be passed over, by their cycles alone. ``shared_out`` says what each
+    of several arrays has a part of.
     """
 
     placement: Placement
     cycles: int
     write: Callable[[], Result]
+    shared_out: str = ""
 
     @classmethod
     def told(cls, placement: Placement, result: Result) -> "Timed":
         """A placement of which all is known."""
-        return cls(placement, result.cycles, lambda: result)
+        return cls(placement, result.cycles, lambda: result, result.partition)
 
     @cached_property
     def result(self) -> Result:
@@ -246,9 +248,9 @@ def _way(timed: Timed) -> str:
 
     And what each of several arrays has a part of.
     """
-    placement, shared_out = timed.placement, timed.result.partition
+    placement = timed.placement
     order = "B.A^T" if placement.transposed else "A.B^T"
-    order += f" by {shared_out}" if shared_out else ""
+    order += f" by {timed.shared_out}" if timed.shared_out else ""
     if not placement.selected:
         return f"{'packed' if placement.uses_masks else 'dense'} as {order}"
     turned = {"a": "B", "b": "A"}
