@@ -66,16 +66,18 @@ def _column(name: str, values: list[Any]) -> Any:
     if name in INTEGERS:
         return _integers(values, name in OPTIONAL)
     if name in REALS:
-        return np.array([math.nan if missing(v) else float(v) for v in values], np.float64)
+        return np.array(
+            [math.nan if v is None or missing(v) else float(v) for v in values], np.float64
+        )
     if name in FLAGS:
         return np.array([not missing(v) and bool(v) for v in values], np.bool_)
     if name in TEXTS:
-        return pd.array(["" if missing(v) else str(v) for v in values], dtype="str")
+        return pd.array(["" if v is None or missing(v) else str(v) for v in values], dtype="str")
     return pd.Series(values)
 
 
 def _integers(values: list[Any], optional: bool) -> Any:
-    absent = [missing(v) for v in values]
+    absent = [v is None or missing(v) for v in values]
     counts = [0 if gone else int(v) for v, gone in zip(values, absent, strict=True)]
     if counts and not -(2**63) <= min(counts) <= max(counts) < 2**63:
         known = [None if gone else v for v, gone in zip(counts, absent, strict=True)]

@@ -189,10 +189,16 @@ def _chosen(
 
 @lru_cache(maxsize=8192)
 def _without_masks(machine: SystolicArray, dense: Promised, clock: Clock) -> tuple[Timed, ...]:
-    timed, refused = _timed(machine, without_masks(machine, dense.work.gemm), clock)
+    timed, refused = _timed(machine, _unmasked(machine, dense), clock)
     if not timed:
         raise refused[0]
     return tuple(timed)
+
+
+@lru_cache(maxsize=8192)
+def _unmasked(machine: SystolicArray, dense: Promised) -> tuple[Placement, ...]:
+    """Placements of a GEMM with nothing pruned, the same ones for every clock."""
+    return tuple(without_masks(machine, dense.gemm))
 
 
 def _timed(

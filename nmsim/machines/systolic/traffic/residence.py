@@ -416,25 +416,6 @@ def _all_blocks(
 
 
 @compiled
-def _touched(geometry: Numbers) -> int:
-    """Elements of a tensor that some window reads."""
-    touched = geometry[IMAGES] * geometry[CHANNELS]
-    for axis in range(3):
-        size, windows, taps, stride, step, first = geometry[4 + 6 * axis : 10 + 6 * axis]
-        seen = np.zeros(size, np.int64)
-        for window in range(windows):
-            for tap in range(taps):
-                at = first + window * stride + tap * step
-                if 0 <= at < size:
-                    seen[at] = 1
-        found = 0
-        for at in range(size):
-            found += seen[at]
-        touched *= found
-    return int(touched)
-
-
-@compiled
 def _finds_all(geometry: Numbers, plan: _Plan, room: int) -> bool:
     """Whether a pass surely finds what it touched before, if it takes windows in order.
 
@@ -482,8 +463,7 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     blocks, slices = (p_count, q_count) if along else (q_count, p_count)
     in_order = walk.once or walk.by_block if along else walk.once and blocks == 1
     if in_order and plan.whole and _finds_all(geometry, plan, room):
-        first = _touched(geometry)
-        return max(int(elements), first), 0 if walk.by_block else first
+        return int(elements), 0 if walk.by_block else int(elements)
     held = _held(geometry, plan, room, 2 * blocks * slices)
     if walk.by_block:
         first, again = _by_block(held, geometry, plan, blocks, slices, walk.once)
