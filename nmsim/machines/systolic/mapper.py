@@ -37,8 +37,8 @@ DEEP = 8
 class Timed:
     """A placement and its cycles, all copies and repeats; what else it costs is found out if asked.
 
-    Most placements are timed to be passed over, by their cycles alone. ``shared_out`` says what each
-    of several arrays has a part of.
+    Most placements are timed to be passed over, by their cycles alone. ``shared_out`` says what
+    each of several arrays has a part of.
     """
 
     placement: Placement
