@@ -1,4 +1,4 @@
-"""The folds of a GEMM one by one, in the order of ``nmsim.machines.systolic.pipeline.folds``.
+"""The folds of a GEMM one by one, in the order in which the kernels add them up.
 
 Kernels add folds up; here they are told, for who looks at single ones or lets several arrays run
 beside each other. A test holds what they come to as events against the kernels' sums.
