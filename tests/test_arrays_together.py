@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from test_array_timeline import irregular, told
+from test_memory import plain
 from test_monotone import cases
 
 from nmsim import load_model
@@ -14,8 +15,8 @@ from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import engines
-from nmsim.machines.systolic.pipeline import channel, events, memory, periods
-from nmsim.machines.systolic.pipeline.contention import contend
+from nmsim.machines.systolic.pipeline import channel, contention, events, memory, periods
+from nmsim.machines.systolic.pipeline.contention import Program, contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
@@ -172,6 +173,27 @@ def test_parts_that_read_one_mask_whole_are_alike():
     assert placement.needs_bits(machine)
     counts = {by: [one.arrays for one in shares(machine, placement, Split(by, 4))] for by in "mn"}
     assert counts == {"m": [4], "n": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["PIECE", "STEP", "DOING", "DUE", "TURN", "QUEUED", "FIRST_COMES", "RUN", "RELEASED"],
+)
+def test_arrays_stand_otherwise_if_anything_differs_that_comes_to_bear(number):
+    """Two arrays wait until one time; each number by itself makes another state of it."""
+    one = plain(1, 9, y=1, y_loads=True)
+    folds = [one, one._replace(y=2)]
+    programs = contention._table([Program.of(folds)] * 2)
+    world = channel.world_of(programs)
+    world.arrays[:, channel.DUE] = world.shared[channel.NOW] = 5
+    at, numbers = getattr(channel, number), np.empty((2, 2 * periods._WIDTH + 1), np.int64)
+    periods._stand(numbers[0], world, programs)
+    if number == "RELEASED":
+        world.shared[at] = 1
+    else:
+        world.arrays[0, at] += 1 if number == "RUN" else 3
+    periods._stand(numbers[1], world, programs)
+    assert (numbers[0] != numbers[1]).any()
 
 
 @pytest.mark.parametrize(
