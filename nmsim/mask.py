@@ -199,6 +199,12 @@ class Promise(NamedTuple):
     tighter: Pattern | None
     known_kept: int | None
 
+    @property
+    def mask(self) -> "Mask":
+        """A mask that promises this and has no bits: to ask for them is an error."""
+        counts = self.pattern, self.rows, self.k, self.regular
+        return Mask(*counts, _no_bits, self.fits, self.indexed, self.tighter, self.known_kept)
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:
@@ -266,9 +272,7 @@ class Mask:
     @property
     def bare(self) -> "Mask":
         """A mask that promises the same and has no bits: to ask for them is an error."""
-        p = self.promise
-        counts = p.pattern, p.rows, p.k, p.regular
-        return Mask(*counts, _no_bits, p.fits, p.indexed, p.tighter, p.known_kept)
+        return self.promise.mask
 
     def obeys(self, pattern: Pattern) -> bool:
         """Whether every group of every mask of this kind obeys another pattern."""
@@ -464,18 +468,30 @@ class Promised:
 
     Parameters
     ----------
-    promise
-        Sizes, and the promises of both masks; whatever the GEMM is called.
-    work
-        One of those GEMMs, its masks without bits. What is remembered of them must not depend on
-        its name either.
+    sizes
+        The GEMM's, whatever it is called.
+    a, b
+        What its masks promise.
+    gemm, note, number_format, dense_as
+        Those of one such sparse GEMM. What is remembered must not depend on them either.
     """
 
-    promise: tuple[object, ...]
-    work: SparseGemm = field(compare=False)
+    sizes: tuple[object, ...]
+    a: Promise
+    b: Promise
+    gemm: Gemm = field(compare=False)
+    note: str = field(compare=False)
+    number_format: str = field(compare=False)
+    dense_as: Share | None = field(compare=False)
 
     @classmethod
     def of(cls, work: SparseGemm) -> Self:
-        """A sparse GEMM, to be looked up."""
-        promise = (work.gemm.sizes, work.a.promise, work.b.promise)
-        return cls(promise, replace(work, a=work.a.bare, b=work.b.bare))
+        """A sparse GEMM, to be looked up: its masks' bits are not kept."""
+        told = work.note, work.number_format, work.dense_as
+        return cls(work.gemm.sizes, work.a.promise, work.b.promise, work.gemm, *told)
+
+    @cached_property
+    def work(self) -> SparseGemm:
+        """That sparse GEMM, its masks without bits."""
+        told = self.note, self.number_format, self.dense_as
+        return SparseGemm(self.gemm, self.a.mask, self.b.mask, *told)

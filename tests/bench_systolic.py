@@ -38,6 +38,7 @@ REMEMBERED = (
     simulation.simulate_dense,
     mapper._remembered,
     mapper._without_masks,
+    mapper._unmasked,
     gathering._geometry,
     gathering._found,
     slots._expected_slots,

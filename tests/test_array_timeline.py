@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from test_memory import plain
 from test_monotone import cases
 from test_timeline import nested
 
@@ -16,7 +17,7 @@ from nmsim.machines import load_hardware
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.pipeline import events
-from nmsim.machines.systolic.pipeline.memory import TICKS
+from nmsim.machines.systolic.pipeline.memory import EXPOSED, TICKS, Timing
 from nmsim.machines.systolic.placement import with_masks
 from nmsim.machines.systolic.timeline import chrome_trace, program, spans_of
 from nmsim.mask import Mask, SparseGemm
@@ -122,6 +123,16 @@ def test_spans_of_a_gemm():
     assert last <= run.cycles <= last + machine.rows + machine.fill_cycles + 1
     assert facts["spans"] == f"written {sum(map(len, threads.values())) - 20:,}"
     assert len(threads[1, "folds"]) == 5 * 4
+
+
+def test_what_an_engine_does_ahead_of_its_pieces_is_no_matter_of_the_limit():
+    """Nothing is loaded until two pieces before a fold; a program that ends there has no load."""
+    timing = Timing(EXPOSED, held=False, shift=0, fill=0, latency=0)
+    folds = [plain(1, 5 * TICKS)] * 6 + [plain(1, 5 * TICKS, y=TICKS, y_loads=True)] * 3
+    whole = spans_of([iter(folds)], timing, ALL)[0]
+    assert [span.what for span in whole[4:7]] == ["load", "stream", "load"]
+    for limit in range(1, len(whole)):
+        assert spans_of([iter(folds)], timing, limit)[0] == whole[:limit]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 40])

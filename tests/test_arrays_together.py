@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_array_timeline import irregular, told
+from test_memory import plain
 from test_monotone import cases
 
 from nmsim import load_model
@@ -15,8 +15,8 @@ from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import engines
-from nmsim.machines.systolic.pipeline import contention, events
-from nmsim.machines.systolic.pipeline.contention import contend
+from nmsim.machines.systolic.pipeline import channel, contention, events, memory, periods
+from nmsim.machines.systolic.pipeline.contention import Program, contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
@@ -24,6 +24,7 @@ from nmsim.machines.systolic.several.outcome import reduction
 from nmsim.machines.systolic.several.shares import Split, own_part, shares, splits
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
+from nmsim.pattern import Pattern
 from nmsim.windows import Axis, Windows
 
 LINE = Axis(size=8, windows=8, taps=3, first=-1)
@@ -162,13 +163,53 @@ def test_shared_buffers_hold_what_is_common_once_and_a_part_of_the_rest():
         assert own_part(private, Split(by, 4)) == private
 
 
-def test_the_last_share_of_results_is_not_repeated():
-    """Of 4 that are left, two at a time: once, as the last is not like those before it."""
-    array = SimpleNamespace(progress=SimpleNamespace(left=4), step=contention._SHARES)
-    assert contention._Array._owed_alike(array, 6) == 1
-    assert contention._Array._owed_alike(array, 5) == 3
-    array.step = contention._EMPTIES
-    assert contention._Array._owed_alike(array, 6) == 0
+def test_parts_that_read_one_mask_whole_are_alike():
+    """Where bits of B decide the time, arrays with as many rows of A each are one share."""
+    machine = load_hardware("systolic-128x128-2to4", arrays=4, order="fixed")
+    bits = np.zeros((512, 64), bool)
+    bits[:, ::8] = bits[:, 1::8] = bits[:, 2::8] = bits[:, 3::8] = True
+    work = SparseGemm(Gemm(512, 512, 64), Mask.dense(512, 64), Mask.of(bits, Pattern.parse("4:8")))
+    (placement,) = with_masks(machine, work)
+    assert placement.needs_bits(machine)
+    counts = {by: [one.arrays for one in shares(machine, placement, Split(by, 4))] for by in "mn"}
+    assert counts == {"m": [4], "n": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["PIECE", "STEP", "DOING", "DUE", "TURN", "QUEUED", "FIRST_COMES", "RUN", "RELEASED"],
+)
+def test_arrays_stand_otherwise_if_anything_differs_that_comes_to_bear(number):
+    """Two arrays wait until one time; each number by itself makes another state of it."""
+    one = plain(1, 9, y=1, y_loads=True)
+    folds = [one, one._replace(y=2)]
+    programs = contention._table([Program.of(folds)] * 2)
+    world = channel.world_of(programs)
+    world.arrays[:, channel.DUE] = world.shared[channel.NOW] = 5
+    at, numbers = getattr(channel, number), np.empty((2, 2 * periods._WIDTH + 1), np.int64)
+    periods._stand(numbers[0], world, programs)
+    if number == "RELEASED":
+        world.shared[at] = 1
+    else:
+        world.arrays[0, at] += 1 if number == "RUN" else 3
+    periods._stand(numbers[1], world, programs)
+    assert (numbers[0] != numbers[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("left", "owed", "times"),
+    [
+        (6, 1, 1),  # of 4 that are left, two at a time: but for the last one
+        (5, 1, 3),
+        (4, 0, 2**62),
+        (3, 1, 0),  # more are left than were
+        (5, 0, 0),  # others have become owed
+    ],
+)
+def test_shares_are_repeated_but_for_the_last(left, owed, times):
+    world = channel.World(np.zeros((1, channel.SIZE), np.int64), *np.zeros((2, 9), np.int64))
+    world.arrays[0, memory.LEFT], world.arrays[0, channel.OWED] = 4, 1
+    assert periods._owed_alike(world, 0, left, owed) == times
 
 
 def test_sums_of_parts_of_k_are_written_read_and_added_up_by_hand():

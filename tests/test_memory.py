@@ -328,11 +328,7 @@ def run_fold(
     for piece in range(pieces):
         left = one.ticks - (pieces - 1) * part if piece == pieces - 1 else part
         memory._piece(state, timing, one, left, piece == 0)
-    if timing.period == memory.BACK_TO_BACK and not timing.held:
-        memory._drain(state, timing, one)
-    state[memory.LAST_TICKS] = one.ticks
-    state[memory.FOLDS] += 1
-    memory._owe(state, timing, one)
+    memory.close(state, timing, one)
     state[memory.STREAMED] += streamed * T
     state[memory.PATH] += wait + late
     sums = (0, issued, x, y, x_read, y_read, sums_in, sums_out, outputs)

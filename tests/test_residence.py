@@ -63,6 +63,29 @@ def test_the_kernel_loads_what_sets_of_addresses_do(by_block):
     assert partly > 30
 
 
+@pytest.mark.parametrize("along", ["rows", "k"])
+def test_a_pass_in_order_over_many_images_loads_each_element_once_or_as_sets_do(along):
+    """Half of a buffer that holds some images of many: windows between two of one element fit."""
+    rng, finds = np.random.default_rng(7), 0
+    for _ in range(150):
+        windows = replace(drawn_windows(rng, 100), images=int(rng.integers(6, 12)), along=along)
+        if windows.elements == windows.pixels * windows.reads:
+            continue
+        few = int(rng.integers(1, 2 + windows.pixels // windows.images))
+        reads = int(rng.choice([rng.integers(1, windows.reads + 3), windows.reads]))
+        block, part = (few, reads) if along == "rows" else (reads, few)
+        room = int(windows.elements * rng.uniform(0.5, 0.99))
+        once, by_block = (bool(rng.integers(2)) for _ in range(2))
+        found = loads(kernel_geometry(windows), Walk(block, part, room, by_block, once), ALL)
+        if once:  # of passes that do not come, nothing is asked
+            found = found[0], found[0]
+        each = passes(folds(addresses(windows), block, part), 1 if once else 2, by_block)
+        truth = loaded(each, room)
+        assert found == (truth[0], truth[0 if once else 1]), (windows, block, part, room)
+        finds += windows.elements == found[0]
+    assert finds > 50
+
+
 def placed_loads(machine, placement, rows):
     """Elements that both operands load, as the placement's folds come: one copy, by addresses."""
     gemm, held = placement.work.gemm, placement.dataflow.preloads

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nmsim.errors import SpecError
@@ -58,28 +59,34 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
     """A table of the named columns, each of the type that its values have in results."""
-    return pd.DataFrame({name: _series(name, [row.get(name) for row in rows]) for name in names})
+    return pd.DataFrame({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
-def _series(name: str, values: list[Any]) -> "pd.Series[Any]":
-    present = [None if missing(value) else value for value in values]
+def _column(name: str, values: list[Any]) -> Any:
+    """Values as an array of pandas or numpy: a table of arrays has no indexes to compare."""
     if name in INTEGERS:
-        return _integers([None if v is None else int(v) for v in present], name in OPTIONAL)
+        return _integers(values, name in OPTIONAL)
     if name in REALS:
-        return pd.Series([math.nan if v is None else float(v) for v in present], dtype="float64")
+        return np.array(
+            [math.nan if v is None or missing(v) else float(v) for v in values], np.float64
+        )
     if name in FLAGS:
-        return pd.Series([bool(v) for v in present], dtype="bool")
+        return np.array([not missing(v) and bool(v) for v in values], np.bool_)
     if name in TEXTS:
-        return pd.Series(["" if v is None else str(v) for v in present], dtype="str")
+        return pd.array(["" if v is None or missing(v) else str(v) for v in values], dtype="str")
     return pd.Series(values)
 
 
-def _integers(values: list[int | None], optional: bool) -> "pd.Series[Any]":
-    if any(v is not None and not -(2**63) <= v < 2**63 for v in values):
-        return pd.Series(values, dtype="object")
-    if optional or None in values:
-        return pd.Series(values, dtype="Int64")
-    return pd.Series(values, dtype="int64")
+def _integers(values: list[Any], optional: bool) -> Any:
+    absent = [v is None or missing(v) for v in values]
+    counts = [0 if gone else int(v) for v, gone in zip(values, absent, strict=True)]
+    if counts and not -(2**63) <= min(counts) <= max(counts) < 2**63:
+        known = [None if gone else v for v, gone in zip(counts, absent, strict=True)]
+        return pd.array(known, dtype="object")
+    numbers = np.array(counts, np.int64)
+    if optional or any(absent):
+        return pd.arrays.IntegerArray(numbers, np.array(absent, np.bool_))
+    return numbers
 
 
 def missing(value: Any) -> bool:

@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
     def times(self, count: int) -> "Part":
         """So many rectangles alike."""
-        return Part._make(count * value for value in self)
+        return self if count == 1 else Part._make([count * value for value in self])
 
 
 def total(parts: Iterable[Part]) -> Part:

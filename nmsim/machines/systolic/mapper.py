@@ -37,17 +37,19 @@ DEEP = 8
 class Timed:
     """A placement and its cycles, all copies and repeats; what else it costs is found out if asked.
 
-    Most placements are timed to be passed over, by their cycles alone.
+    Most placements are timed to be passed over, by their cycles alone. ``shared_out`` says what
+    each of several arrays has a part of.
     """
 
     placement: Placement
     cycles: int
     write: Callable[[], Result]
+    shared_out: str = ""
 
     @classmethod
     def told(cls, placement: Placement, result: Result) -> "Timed":
         """A placement of which all is known."""
-        return cls(placement, result.cycles, lambda: result)
+        return cls(placement, result.cycles, lambda: result, result.partition)
 
     @cached_property
     def result(self) -> Result:
@@ -187,10 +189,16 @@ def _chosen(
 
 @lru_cache(maxsize=8192)
 def _without_masks(machine: SystolicArray, dense: Promised, clock: Clock) -> tuple[Timed, ...]:
-    timed, refused = _timed(machine, without_masks(machine, dense.work.gemm), clock)
+    timed, refused = _timed(machine, _unmasked(machine, dense), clock)
     if not timed:
         raise refused[0]
     return tuple(timed)
+
+
+@lru_cache(maxsize=8192)
+def _unmasked(machine: SystolicArray, dense: Promised) -> tuple[Placement, ...]:
+    """Placements of a GEMM with nothing pruned, the same ones for every clock."""
+    return tuple(without_masks(machine, dense.gemm))
 
 
 def _timed(
@@ -246,9 +254,9 @@ def _way(timed: Timed) -> str:
 
     And what each of several arrays has a part of.
     """
-    placement, shared_out = timed.placement, timed.result.partition
+    placement = timed.placement
     order = "B.A^T" if placement.transposed else "A.B^T"
-    order += f" by {shared_out}" if shared_out else ""
+    order += f" by {timed.shared_out}" if timed.shared_out else ""
     if not placement.selected:
         return f"{'packed' if placement.uses_masks else 'dense'} as {order}"
     turned = {"a": "B", "b": "A"}

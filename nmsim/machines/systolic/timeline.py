@@ -25,8 +25,9 @@ from nmsim.result import Parts, Result
 
 __all__ = ["chrome_trace", "program", "spans_of", "timeline"]
 
-MARGIN = 8
-"""Pieces beyond those that are told: without a next piece results leave sooner than they would."""
+AHEAD = 2
+"""Pieces beyond those that are told. An engine works so many ahead of what streams: where a program
+is cut short, the first that it does otherwise comes when the last piece but one starts."""
 
 
 def timeline(machine: SystolicArray, work: SparseGemm, limit: int) -> Timeline:
@@ -91,7 +92,7 @@ def spans_of(programs: Sequence[Iterator[Pieces]], timing: Timing, limit: int) -
     limit
         Spans of all of them that are told, at most.
     """
-    ran = events.run([list(_first(one, limit + MARGIN)) for one in programs], timing)
+    ran = events.run([list(_first(one, limit + AHEAD)) for one in programs], timing)
     starts = sorted((span.start, i) for i, times in enumerate(ran) for span in times.spans)
     told = [i for _, i in starts[:limit]]
     return [times.spans[: told.count(i)] for i, times in enumerate(ran)]

@@ -30,9 +30,8 @@ from nmsim.machines.systolic.pipeline.folds import (
     Room,
     Sums,
     Work,
-    sum_k_in_time,
-    sum_k_on_rows,
 )
+from nmsim.machines.systolic.pipeline.in_time import sum_k_in_time
 from nmsim.machines.systolic.pipeline.memory import (
     BACK_TO_BACK,
     EXPOSED,
@@ -47,6 +46,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     State,
     stall_free,
 )
+from nmsim.machines.systolic.pipeline.on_rows import sum_k_on_rows
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 
 __all__ = ["UNSEEN", "Sight", "gathered", "sum_cut", "sum_folds"]

@@ -26,20 +26,37 @@ from nmsim.jit import compiled, compiled_uncounted
 
 __all__ = [
     "BACK_TO_BACK",
+    "CHANNEL_FREE",
+    "COUNTED",
     "EXPOSED",
     "HIDDEN",
     "KEPT",
+    "LEFT",
+    "SLOTS_BEFORE",
+    "STARTED",
+    "STARTED_BEFORE",
     "TICKS",
     "UNCOUNTED",
+    "Arrivals",
     "Pieces",
     "State",
     "Timing",
+    "all_left",
+    "begin",
+    "close",
+    "end",
     "finish",
     "fold",
+    "is_time",
+    "leave",
+    "load",
+    "loads_x",
     "note",
+    "owe",
     "repeat",
     "repeats",
     "stall_free",
+    "stream",
 ]
 
 TICKS = 1024
@@ -104,6 +121,18 @@ class Timing(NamedTuple):
     latency: int
 
 
+class Arrivals(NamedTuple):
+    """When the first and the last word come of what a piece holds, and of what streams; 0: none.
+
+    All times of the pipeline are 0 at the start, so that a 0 delays nothing.
+    """
+
+    held_first: int
+    held_last: int
+    first: int
+    last: int
+
+
 class Pieces(NamedTuple):
     """A fold as the pipeline takes it: so many pieces, and channel time in ticks.
 
@@ -146,14 +175,28 @@ class Pieces(NamedTuple):
 
 
 @compiled_uncounted
-def _load(state: State, timing: Timing, one: Pieces, opens: bool) -> tuple[int, int, int, int]:
+def begin(state: State) -> int:
+    """The step of a piece begins: how long the engine was busy since it might have, ticks."""
+    asked = state[STARTED_BEFORE]
+    state[CHANNEL_FREE] = max(state[CHANNEL_FREE], asked)
+    return int(state[CHANNEL_FREE] - asked)
+
+
+@compiled_uncounted
+def loads_x(timing: Timing, one: Pieces, opens: bool) -> bool:
+    """Whether a piece loads x: what is held comes with the first piece of its fold."""
+    return one.x_loads and (opens or not timing.held)
+
+
+@compiled_uncounted
+def load(state: State, timing: Timing, one: Pieces, opens: bool) -> Arrivals:
     """Step 1: when the first and the last of what is held, and of what streams, have arrived.
 
     What streams of two operands comes row by row of both.
     """
-    x_loads = one.x_loads and (opens or not timing.held)
+    x_loads = loads_x(timing, one, opens)
     if not x_loads and not one.y_loads:
-        return 0, 0, 0, 0
+        return Arrivals(0, 0, 0, 0)
     x = one.x if x_loads else 0
     y = one.y if one.y_loads else 0
     begins = state[CHANNEL_FREE]
@@ -161,16 +204,17 @@ def _load(state: State, timing: Timing, one: Pieces, opens: bool) -> tuple[int, 
     last = state[CHANNEL_FREE] + timing.latency
     rows = (one.x_row if x_loads else 0) + (one.y_row if one.y_loads else 0)
     if not timing.held:
-        return 0, 0, begins + rows + timing.latency, last
+        return Arrivals(0, 0, begins + rows + timing.latency, last)
     y_first = begins + x + one.y_row + timing.latency
     x_first, x_last = begins + one.x_row + timing.latency, begins + x + timing.latency
     if not x_loads:
-        return 0, 0, y_first, last
-    return x_first, x_last, y_first if one.y_loads else 0, last if one.y_loads else 0
+        return Arrivals(0, 0, y_first, last)
+    streams = one.y_loads
+    return Arrivals(x_first, x_last, y_first if streams else 0, last if streams else 0)
 
 
 @compiled_uncounted
-def _leave(state: State, shares: int) -> None:
+def leave(state: State, shares: int) -> None:
     """So many shares of the results that are owed leave, at most as many as there are."""
     if state[LEFT] > 0:
         gone = min(shares, state[LEFT])
@@ -182,16 +226,23 @@ def _leave(state: State, shares: int) -> None:
 
 
 @compiled_uncounted
-def _store(state: State, opens: bool) -> None:
-    """Step 2: results of the piece before the last become owed, and a share of what is leaves."""
+def owe(state: State) -> None:
+    """Results of the piece before the last become owed: what was owed before has left."""
     if state[SLOTS_BEFORE] > 0:
-        _leave(state, state[LEFT])
         state[CHANNEL_FREE] = max(state[CHANNEL_FREE], state[FIRST_BEFORE])
         state[LEFT], state[SHARE] = state[SLOTS_BEFORE], state[SHARES_BEFORE]
     state[SLOTS_BEFORE], state[SHARES_BEFORE] = state[SLOTS], state[SHARES]
     state[FIRST_BEFORE] = state[FIRST]
     state[SLOTS] = state[SHARES] = 0
-    _leave(state, state[LEFT] if opens else 1)
+
+
+@compiled_uncounted
+def _store(state: State, opens: bool) -> None:
+    """Step 2: results of the piece before the last become owed, and a share of what is leaves."""
+    if state[SLOTS_BEFORE] > 0:
+        leave(state, state[LEFT])
+    owe(state)
+    leave(state, state[LEFT] if opens else 1)
 
 
 @compiled_uncounted
@@ -271,22 +322,34 @@ def _waits(state: State, latency: int, before: int, after: int, opens: bool) -> 
 
 
 @compiled_uncounted
-def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -> None:
-    """One step of the program, and what it streams."""
-    asked = state[STARTED_BEFORE]
-    state[CHANNEL_FREE] = max(state[CHANNEL_FREE], asked)
-    queued = state[CHANNEL_FREE] - asked
-    x_first, x_last, first, last = _load(state, timing, one, opens)
-    _store(state, opens and one.opens)
+def _settle(state: State) -> None:
+    """What the last fold has waited is counted."""
+    state[BANDWIDTH] += state[OWN_BANDWIDTH]
+    state[LATENCY] += state[OWN_LATENCY]
+    state[OWN_BANDWIDTH] = state[OWN_LATENCY] = 0
+
+
+@compiled_uncounted
+def stream(
+    state: State,
+    timing: Timing,
+    one: Pieces,
+    ticks: int,
+    opens: bool,
+    queued: int,
+    comes: Arrivals,
+) -> None:
+    """Step 3: the piece streams as soon as all that it waits for is there.
+
+    ``queued`` is how long its load waited for its turn since it might have been asked for.
+    """
     ready = wanted = state[ENDED]
     if opens:
-        ready, wanted = _open(state, timing, one, x_first, x_last)
-        state[BANDWIDTH] += state[OWN_BANDWIDTH]
-        state[LATENCY] += state[OWN_LATENCY]
-        state[OWN_BANDWIDTH] = state[OWN_LATENCY] = 0
-    wanted = max(wanted, first)
+        ready, wanted = _open(state, timing, one, comes.held_first, comes.held_last)
+        _settle(state)
+    wanted = max(wanted, comes.first)
     start = max(wanted, state[STORED]) if opens and one.opens else wanted
-    end = max(start + ticks, last)
+    end = max(start + ticks, comes.last)
     late = max(0, timing.latency - queued)  # what waits in the queue waits for bandwidth
     _waits(state, late, wanted - ready, end - start - ticks, opens and timing.held)
     state[WRITE_BACK] += start - wanted
@@ -301,6 +364,15 @@ def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -
         state[WARM] = min(2, state[WARM] + 1)
     if one.spilled > 0:
         state[SLOTS], state[SHARES], state[FIRST] = 1, one.spilled, start + timing.shift
+
+
+@compiled_uncounted
+def _piece(state: State, timing: Timing, one: Pieces, ticks: int, opens: bool) -> None:
+    """One step of the program, and what it streams."""
+    queued = begin(state)
+    comes = load(state, timing, one, opens)
+    _store(state, opens and one.opens)
+    stream(state, timing, one, ticks, opens, queued, comes)
 
 
 @compiled_uncounted
@@ -342,16 +414,19 @@ def fold(state: State, before: State, timing: Timing, one: Pieces) -> None:
             for i in range(_PIECE):
                 state[i] += alike * (state[i] - before[i])
             done += alike
+    close(state, timing, one)
+
+
+@compiled_uncounted
+def close(state: State, timing: Timing, one: Pieces) -> None:
+    """A fold has streamed: its results, and what shifts behind it.
+
+    Times that no longer matter are brought up to its end, so that folds recur.
+    """
     if timing.period == BACK_TO_BACK and not timing.held:
         _drain(state, timing, one)
     state[LAST_TICKS] = one.ticks
     state[FOLDS] += 1
-    _owe(state, timing, one)
-
-
-@compiled_uncounted
-def _owe(state: State, timing: Timing, one: Pieces) -> None:
-    """A fold has streamed: its results. Times that no longer matter are brought up to its end."""
     ended = state[ENDED]
     first = state[FOLD_STARTED] + timing.shift
     if not timing.held:
@@ -370,17 +445,27 @@ def _owe(state: State, timing: Timing, one: Pieces) -> None:
         state[FIRST_BEFORE] = ended
 
 
+@compiled_uncounted
+def end(state: State, timing: Timing) -> None:
+    """All folds have streamed: what is waited for from now on is for results to leave."""
+    if state[WARM] > 1 and timing.period == HIDDEN and not timing.held:
+        _shown(state, timing)
+    _settle(state)
+
+
 @compiled
 def finish(state: State, timing: Timing) -> int:
     """The time at which the last fold has ended and all results have left, ticks."""
-    if state[WARM] > 1 and timing.period == HIDDEN and not timing.held:
-        _shown(state, timing)
-    state[BANDWIDTH] += state[OWN_BANDWIDTH]
-    state[LATENCY] += state[OWN_LATENCY]
-    state[OWN_BANDWIDTH] = state[OWN_LATENCY] = 0
+    end(state, timing)
     _store(state, True)
     state[CHANNEL_FREE] = max(state[CHANNEL_FREE], state[STARTED])
     _store(state, True)
+    return all_left(state)
+
+
+@compiled_uncounted
+def all_left(state: State) -> int:
+    """The last results have left: when the array is done, ticks."""
     left = max(state[FINISHED], state[CHANNEL_FREE])
     state[WRITE_BACK] += left - state[FINISHED]
     return int(left)
@@ -399,6 +484,12 @@ def stall_free(state: State, timing: Timing) -> int:
     return int(own + (shift if timing.period == HIDDEN else 0))
 
 
+@compiled_uncounted
+def is_time(number: int) -> bool:
+    """Whether a number that the pipeline remembers is a time."""
+    return number < LEFT or FOLD_STARTED <= number <= DRAINED
+
+
 @compiled
 def repeats(before: State, after: State) -> int:
     """How often a piece of work may be repeated that moved all times by one amount.
@@ -408,8 +499,7 @@ def repeats(before: State, after: State) -> int:
     """
     shift = after[ENDED] - before[ENDED]
     for i in range(KEPT):
-        is_time = i < LEFT or FOLD_STARTED <= i <= DRAINED
-        if i != LEFT and after[i] - before[i] != (shift if is_time else 0):
+        if i != LEFT and after[i] - before[i] != (shift if is_time(i) else 0):
             return 0
     gone = before[LEFT] - after[LEFT]
     if gone == 0:

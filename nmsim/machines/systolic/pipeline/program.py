@@ -1,11 +1,11 @@
-"""The folds of a GEMM one by one, in the order of ``nmsim.machines.systolic.pipeline.folds``.
+"""The folds of a GEMM one by one, in the order in which the kernels add them up.
 
 Kernels add folds up; here they are told, for who looks at single ones or lets several arrays run
 beside each other. A test holds what they come to as events against the kernels' sums.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -146,9 +146,11 @@ class _Nest(NamedTuple):
         widths = [min(array.cols, work.x_lanes - at) for at in range(0, work.x_lanes, array.cols)]
         of_x = [slots[tile if work.x_selected else 0] for tile in range(len(widths))]
         held = sum(width * (work.x_k or length) for width, length in zip(widths, of_x, strict=True))
+        runs = _alike(widths, of_x) if spent is None else [(i, 1) for i in range(len(widths))]
         for row, top in enumerate(range(0, work.y_lanes, array.rows)):
             high = min(array.rows, work.y_lanes - top)
-            for tile, width in enumerate(widths):
+            for tile, times in runs:
+                width = widths[tile]
                 length = slots[row] if work.y_selected else of_x[tile]
                 x, y = width * (work.x_k or length), high * (work.y_k or length)
                 steps = -(-length // array.dot_width) if spent is None else spent[row][tile]
@@ -166,4 +168,14 @@ class _Nest(NamedTuple):
                     shares=pieces,
                     opens=True,
                 )
-                yield Run(fold, 1, (row > 0, tile > 0))
+                yield Run(fold, times, (row > 0, tile > 0))
+
+
+def _alike(widths: Sequence[int], lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """The first of each run of tiles alike, and how many there are; the very first is on its own.
+
+    It loads what the others of its row find.
+    """
+    places = ((i == 0, *both) for i, both in enumerate(zip(widths, lengths, strict=True)))
+    counts = [len(list(run)) for _, run in groupby(places)]
+    return list(zip([0, *accumulate(counts)], counts, strict=False))

@@ -129,8 +129,10 @@ def shares(machine: SystolicArray, placement: Placement, split: Split) -> list[S
         return [Share(placement, 1)]
     found: list[Share] = []
     sizes: list[int] = []
+    # Parts of one size are alike, but where time depends on bits that the partition cuts.
+    differ = placement.needs_bits(machine) and common(split) != placement.selected
     for start, stop in _spans(machine, placement, split):
-        if sizes and sizes[-1] == stop - start and not placement.needs_bits(machine):
+        if sizes and sizes[-1] == stop - start and not differ:
             found[-1] = found[-1]._replace(arrays=found[-1].arrays + 1)
             continue
         found.append(Share(_part(machine, placement, split.by, start, stop), 1))

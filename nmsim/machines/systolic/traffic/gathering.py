@@ -151,12 +151,13 @@ def reach_of(
     half
         Stored elements that half of its buffer holds.
     """
-    bits, row = (one(machine, placement, position) for one in (element_bits, least_bits))
+    bits = element_bits(machine, placement, position)
     windows = windows_of(machine, placement, position)
     if windows is None:
-        return Reach(bits, bits, half, row)
+        return Reach(bits, bits, half, bits)
     first, again = _loads(windows, walk_of(machine, placement, position, rows))
-    per_element = bits / (placement.rows_of(position) * placement.work.k)
+    size = placement.rows_of(position) * placement.work.k
+    per_element, row = bits / size, bits * windows.elements / size
     if not again:
         return Reach(first * per_element, first * per_element, float("inf"), row)
     return Reach(first * per_element, again * per_element, -1.0, row)

@@ -416,6 +416,24 @@ def _all_blocks(
 
 
 @compiled
+def _finds_all(geometry: Numbers, plan: _Plan, room: int) -> bool:
+    """Whether a pass surely finds what it touched before, if it takes windows in order.
+
+    Windows that read one element are no farther apart than they are along the axes, so that the
+    folds between two that touch it belong to so many windows, and to two blocks (or slices) of
+    them. It does find them where half of the buffer holds all images that these may belong to.
+    """
+    one, between = geometry[WINDOWS].prod(), 2 * plan.windows
+    inner = 1
+    for axis in range(2, -1, -1):
+        taps, stride, step = geometry[6 + 6 * axis : 9 + 6 * axis]
+        between += (taps - 1) * abs(step) // stride * inner
+        inner *= geometry[WINDOWS][axis]
+    images = min(geometry[IMAGES], (between - 1) // one + 2)
+    return bool(images * geometry[SIZE].prod() * geometry[CHANNELS] <= room)
+
+
+@compiled
 def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     """Elements that the first pass over an operand loads, and every later one: one copy.
 
@@ -441,7 +459,11 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     plan = _plan(geometry, walk, budget)
     p_count = (plan.counted + plan.windows - 1) // plan.windows + int(plan.rest > 0)
     q_count = (geometry[CHANNELS] * geometry[TAPS].prod() + plan.step - 1) // plan.step
-    blocks, slices = (p_count, q_count) if geometry[ALONG_ROWS] > 0 else (q_count, p_count)
+    along = geometry[ALONG_ROWS] > 0
+    blocks, slices = (p_count, q_count) if along else (q_count, p_count)
+    in_order = walk.once or walk.by_block if along else walk.once and blocks == 1
+    if in_order and plan.whole and _finds_all(geometry, plan, room):
+        return int(elements), 0 if walk.by_block else int(elements)
     held = _held(geometry, plan, room, 2 * blocks * slices)
     if walk.by_block:
         first, again = _by_block(held, geometry, plan, blocks, slices, walk.once)
