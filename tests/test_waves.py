@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wave_events import TileWork, ends
 
 from nmsim.errors import ShapeError
-from nmsim.machines.gpu.slots import schedule
+from nmsim.machines.gpu.sm.slots import schedule
 
 runs = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, max_size=5)
 

@@ -1,6 +1,6 @@
 """Tiles over the slots of a GPU as events (simpy): the oracle of ``waves``, and what it cannot do.
 
-Tiles that ask nothing of the channel take exactly the times of ``nmsim.machines.gpu.slots``.
+Tiles that ask nothing of the channel take exactly the times of ``nmsim.machines.gpu.sm.slots``.
 Otherwise the tiles under way contend for it, first come first served, a slice of K at a time.
 """
 

@@ -1,16 +1,34 @@
-"""A machine whose multipliers have one width, as it runs operands of another number format.
+"""Widths: of metadata, and of operands where a machine's multipliers have one width.
 
-It keeps its multipliers: narrower operands take fewer bytes in memory, buffers and on the way to
-the multipliers, and no fewer cycles; wider ones do not fit and run as the machine's own.
+Such a machine keeps its multipliers: narrower operands take fewer bytes in memory, buffers and on
+the way to the multipliers, and no fewer cycles; wider ones do not fit and run as the machine's own.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from nmsim.formats import WEIGHTS_ALONE, format_bits
 from nmsim.machines.kind import Ran
+from nmsim.pattern import Pattern, PatternField
+from nmsim.spec import Spec
 
-__all__ = ["in_own_width"]
+__all__ = ["IndexWidth", "in_own_width", "index_width"]
+
+
+class IndexWidth(Spec):
+    """Metadata of one pattern where it is not ceil(log2 M) bits for each kept element."""
+
+    pattern: PatternField
+    bits: Annotated[int, Field(ge=0, le=64)] = Field(description="bits per kept element")
+
+
+def index_width(widths: Iterable[IndexWidth], pattern: Pattern) -> int:
+    """Bits of metadata of a kept element: a machine's own for the pattern, or ceil(log2 M)."""
+    own = [width.bits for width in widths if width.pattern == pattern]
+    return own[0] if own else pattern.metadata_bits
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.machines.gpu import direct, slots
+from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve
 from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STREAM_K, TM, TN, Chip, Form, Size
 from nmsim.machines.gpu.choice import MARGIN, at_least, choose, considered, rules_of
@@ -23,6 +23,7 @@ from nmsim.machines.gpu.launch import BOUNDS as WORDS
 from nmsim.machines.gpu.launch import SLOTS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.sm import slots
 from nmsim.machines.gpu.sm.program import Tile
 from nmsim.machines.gpu.tile import core_of, instruction_of, packing_of, tile_of
 from nmsim.machines.gpu.waves import (

@@ -9,7 +9,7 @@ from nmsim.errors import SpecError
 from nmsim.gemm import Gemm, Phase
 from nmsim.machines.gpu.stacks import Masks
 from nmsim.machines.kind import Machine, Ran
-from nmsim.machines.metadata import IndexWidth, index_width
+from nmsim.machines.width import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from nmsim.machines.kind import Machine
-from nmsim.machines.metadata import IndexWidth, index_width
 from nmsim.machines.systolic.dataflow import dataflow_of
 from nmsim.machines.systolic.pe.shape import Passes, Pe, Selection
+from nmsim.machines.width import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
 from nmsim.spec import Spec
 
