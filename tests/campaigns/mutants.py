@@ -160,8 +160,8 @@ SYSTOLIC = (
     ),
 )
 SELECTIONS = {
-    "nmsim/machines/gpu/sm/*.py": MULTIPROCESSOR,
     "nmsim/machines/gpu/sm/slots.py": WAVES,
+    "nmsim/machines/gpu/sm/*.py": MULTIPROCESSOR,
     "nmsim/machines/gpu/*.py": GPU,
     "nmsim/machines/systolic/intersect/*.py": INTERSECTING,
     "nmsim/machines/systolic/pe/selectors.py": of("cost"),
