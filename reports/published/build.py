@@ -106,25 +106,25 @@ def page(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> str:
 def _verdicts(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> Safe:
     heads = [
         Head("figure"),
-        Head("of"),
         Head("printed", number=True),
         Head("computed", number=True),
-        Head("conditions"),
         Head("verdict"),
+        Head("conditions"),
     ]
     known = [*(row["known"] for row in rows), "yes"]
     cells = [
         [
-            Cell(v.statement),
-            Cell(v.where),
+            Cell(f"{v.statement} ({v.where})"),
             Cell(v.printed),
             Cell(v.computed),
+            Cell("holds", style="reproduced")
+            if v.reproduced
+            else Cell(f"does not hold: {v.because}", style="differs"),
             Cell("known" if told == "yes" else "not all known"),
-            Cell("holds" if v.reproduced else f"does not hold: {v.because}"),
         ]
         for v, told in zip(verdicts, known, strict=True)
     ]
-    return sheet(heads, cells, "")
+    return sheet(heads, cells, "verdicts")
 
 
 def _times(rows: Iterable[Figures]) -> Safe:
@@ -140,12 +140,12 @@ def _times(rows: Iterable[Figures]) -> Safe:
             Cell(row["what"]),
             Cell(_size(row)),
             *(Cell(f"{row[name]:,.2f}", key=row[name]) for name in numbers),
-            Cell(row["conditions"]),
-            Cell(row["source"]),
+            Cell(row["conditions"], style="why"),
+            Cell(row["source"], style="why"),
         ]
         for row in rows
     ]
-    return sheet(heads, cells, "")
+    return sheet(heads, cells, "sortable")
 
 
 def main(arguments: list[str]) -> None:
