@@ -88,6 +88,9 @@ def page(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> str:
             el("p", _LEAD, class_="lead"),
         ),
         _verdicts(rows, verdicts),
+        el("h2", "What would have to hold"),
+        *_would_hold(rows),
+        el("p", el("strong", verdicts[-1].statement), f": {verdicts[-1].because or 'it is'}."),
         el("h2", "Times and conditions"),
         el(
             "p",
@@ -119,12 +122,26 @@ def _verdicts(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> Safe:
             Cell(v.computed),
             Cell("holds", style="reproduced")
             if v.reproduced
-            else Cell(f"does not hold: {v.because}", style="differs"),
+            else Cell(f"does not hold{off}", style="differs"),
             Cell("known" if told == "yes" else "not all known"),
         ]
-        for v, told in zip(verdicts, known, strict=True)
+        for v, told, off in zip(verdicts, known, [*map(_off, rows), ""], strict=True)
     ]
     return sheet(heads, cells, "verdicts")
+
+
+def _off(row: Figures) -> str:
+    return f": {row['ratio'] - 1:+.0%}"
+
+
+def _would_hold(rows: Iterable[Figures]) -> Iterable[Safe]:
+    """Each reason once, with the figures that do not hold for it."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        if abs(row["ratio"] - 1) > TOLERANCE:
+            of.setdefault(row["otherwise"], []).append(f"{row['what']} ({_size(row)})")
+    for why, figures in of.items():
+        yield el("p", el("strong", "; ".join(figures)), f": {why}.")
 
 
 def _times(rows: Iterable[Figures]) -> Safe:

@@ -83,7 +83,8 @@ def page(figures: Figures, verdicts: list[Verdict]) -> str:
         el("h2", "What to believe of it"),
         el(
             "p",
-            f"{_BELIEVE} The median of those on one GPU is off by {error(judged_rows(figures['printed'])):.1%}.",
+            f"{_BELIEVE} The median of those on one GPU is off by "
+            f"{error(judged_rows(figures['printed'])):.1%}.",
             class_="lead",
         ),
         _table(figures["printed"], _OF_PRINTED),
