@@ -157,6 +157,7 @@ BIASED = {
     "gpt2": "transformer.h.",
     "mobilenet-v2": "classifier",
     "r3d-18": "fc",
+    "sam-vit-h": ("patch_embed", "blocks"),
     "swinv2-base": ("features.0", "head", *(
         f"features.{stage}.*.{name}" for stage in (1, 3, 5, 7)
         for name in ("attn.cpb_mlp.0", "attn.qkv", "attn.proj", "mlp")

@@ -16,8 +16,13 @@ MODELS = {"llama-3-8b": 1, "llama-3-70b": 4}
 
 MACHINES = ("a100-sxm4-80gb", "h100-sxm")
 
-WEIGHTS = {"dense": "dense", "2:4": "asp"}
-"""How weights stand in memory, and the recipe that leaves them so; a row more is an entry more."""
+WEIGHTS: Mapping[str, Mapping[str, Any]] = {
+    "16 bits": {"recipe": "dense"},
+    "2:4": {"recipe": "asp"},
+    "int4": {"recipe": "dense", "overrides": {"dtype": "w4a16"}},
+    "2:4 + int4": {"recipe": "asp", "overrides": {"dtype": "w4a16"}},
+}
+"""How weights stand in memory, and what leaves them so; a row more is an entry more."""
 
 STEPS: Mapping[str, Mapping[str, Any]] = {
     "decode, 1 sequence": {"scenario": "decode", "context": 2048, "batch": 1},
@@ -53,9 +58,9 @@ def _where(models: Mapping[str, int]) -> Iterator[tuple[Figures, Figures]]:
     """Every network, machine and sort of weights: what a row says of it, and keywords of a run."""
     for model, tp in models.items():
         for hardware in MACHINES:
-            for weights, recipe in WEIGHTS.items():
+            for weights, asked in WEIGHTS.items():
                 said = {"model": model, "hardware": hardware, "gpus": tp, "weights": weights}
-                yield said, {"hardware": hardware, "tp": tp, "recipe": recipe}
+                yield said, {"hardware": hardware, "tp": tp, **asked}
 
 
 def _steps(models: Mapping[str, int]) -> Iterator[Figures]:
@@ -92,7 +97,7 @@ def _requests(models: Mapping[str, int]) -> Iterator[Figures]:
 
 
 def printed() -> list[dict[str, str]]:
-    """Figures that others printed of dense networks, each with its source."""
+    """Figures that others printed of dense networks, each with source, stack and conditions."""
     with _PRINTED.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -106,10 +111,22 @@ def _beside(row: Mapping[str, str]) -> Figures:
     return {**row, **sizes, "value": value, "computed": found, "speed_ratio": speed}
 
 
+def _conditions(row: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """What the machine of a printed figure has that ours has not."""
+    if row["dtype"] not in ("fp16", "bf16"):
+        yield "dtype", row["dtype"]
+    if row["dram_gbps"]:
+        yield "dram.gbps", float(row["dram_gbps"])
+
+
 def _computed(row: Mapping[str, str], sizes: Mapping[str, int]) -> float:
-    keywords: Figures = {"hardware": row["hardware"], "tp": sizes["tp"], "batch": sizes["batch"]}
-    if row["dtype"] == "fp8":
-        keywords["overrides"] = {"dtype": "fp8"}
+    keywords: Figures = {
+        "hardware": row["hardware"],
+        "stack": row["stack"],
+        "tp": sizes["tp"],
+        "batch": sizes["batch"],
+        "overrides": dict(_conditions(row)),
+    }
     if row["what"] == "prefill":
         asked = {"scenario": "prefill", "tokens": sizes["prompt"]}
         found = nmsim.simulate(row["model"], **keywords, **asked, **_USUAL)

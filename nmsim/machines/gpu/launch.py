@@ -387,6 +387,9 @@ def _chosen(
 ) -> Launch:
     g = work.gemm
     found = _forced(machine, call)
+    generated = _generates(machine, call, g)
+    if generated:
+        found = _generated(found)
     if not g.launches:  # a part of a launch that another part has paid
         paid, ran = (one._replace(launch=0.0) for one in (found.chip, found.cycle_chip))
         found = replace(found, chip=paid, cycle_chip=ran)
@@ -395,9 +398,31 @@ def _chosen(
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
     row, split, _ = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
+    if generated:
+        note = "; ".join(filter(None, (note, _GENERATED)))
     cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call, g) else ""
     said = "; ".join(filter(None, (note, found.note, cast)))
     return Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
+
+
+_GENERATED = "one row: a kernel that the stack generates"
+
+
+def _generates(machine: Gpu, call: Call, gemm: Gemm) -> bool:
+    """Whether the stack makes a kernel of its own of a dense GEMM, whose user named no other."""
+    named = machine.kernel or call.library
+    one = gemm.m == 1 and gemm.count == 1 and call.pattern.is_dense
+    return one and not named and call.dtype in stack_of(machine).generates_rows
+
+
+def _generated(found: Resolved) -> Resolved:
+    """A call whose matrix-vector kernel is generated: it reads B as fast as device memory sends it.
+
+    Whole rows are read, as no tile does: of DRAM's bandwidth the cycle model has no share for them.
+    """
+    read = found.chip.dram
+    chip, ran = (one._replace(gemv=read) for one in (found.chip, found.cycle_chip))
+    return replace(found, vector_rows=1, chip=chip, cycle_chip=ran)
 
 
 def _forced(machine: Gpu, call: Call) -> Resolved:

@@ -68,6 +68,11 @@ class Stack(Spec):
         "of a chain are one pass over memory; epilogues: that, and in inference the GEMM before "
         "them does what its kernel's epilogue can",
     )
+    generates_rows: tuple[str, ...] = Field(
+        (),
+        description="number formats in which a dense GEMM of one row is a kernel that the stack "
+        "generates, which reads B as fast as device memory sends it, and no library's",
+    )
     autocast: bool = Field(
         False,
         description="under 16-bit GEMMs weights and what joins blocks have 32 bits, and are cast "

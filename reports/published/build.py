@@ -1,0 +1,182 @@
+"""What did 2:4 gain where others measured it? ``python reports/published/build.py``.
+
+``index.html`` shows it, ``results.json`` has every figure and verdict. Half a minute on one core.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from published_figures import HERE, TOLERANCE, measure
+
+from nmsim import __version__
+from nmsim.files import write_folder
+from nmsim.report.claims import Verdict, judged, reproduced
+from nmsim.report.markup import Cell, Head, Safe, el, joined, sheet
+from nmsim.report.page import document
+
+COMMAND = "python reports/published/build.py"
+QUESTION = "What did 2:4 gain where others measured it?"
+_LEAD = (
+    "Speed-ups that others printed beside those that nmsim computes, "
+    f"each to hold within {TOLERANCE:.0%}, too high or too low. No constant was fitted to any of "
+    "them. Where conditions are not all known, a row that holds is no proof, and one that does "
+    "not says what would have to be so."
+)
+Figures = Mapping[str, Any]
+
+
+def judge(rows: Iterable[Figures]) -> list[Verdict]:
+    """A verdict for every printed speed-up, and one on the order of the two of SAM."""
+    found = list(rows)
+    return [*map(_within, found), _order(found)]
+
+
+def _within(row: Figures) -> Verdict:
+    off = row["ratio"] - 1
+    wrong = [] if abs(off) <= TOLERANCE else [f"{off:+.1%}. {row['otherwise']}"]
+    return judged(row["what"], _size(row), f"{row['printed']:.2f}", f"{row['computed']:.2f}", wrong)
+
+
+def _size(row: Figures) -> str:
+    tokens = f"{row['tokens']} tokens" if row["tokens"] else ""
+    return ", ".join(filter(None, (f"batch {row['batch']}", tokens)))
+
+
+def _order(rows: Sequence[Figures]) -> Verdict:
+    mlps, all_linear = (row for row in rows if row["network"] == "sam-vit-h")
+    wrong = [all_linear["otherwise"]] if all_linear["computed"] >= mlps["computed"] else []
+    return judged(
+        "SAM ViT-H: with attention sparse too, the network is slower than with its MLPs alone",
+        "batch 32",
+        f"{mlps['printed']:.2f} to {all_linear['printed']:.2f}",
+        f"{mlps['computed']:.2f} to {all_linear['computed']:.2f}",
+        wrong,
+    )
+
+
+def stored(rows: Iterable[Figures], verdicts: Iterable[Verdict]) -> str:
+    """Every figure and verdict as strict JSON."""
+    content = {
+        "question": QUESTION,
+        "command": COMMAND,
+        "nmsim": __version__,
+        "figures": list(rows),
+        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def page(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> str:
+    """The whole page: verdicts by row, then times and conditions."""
+    known = [v for v, row in zip(verdicts, rows, strict=False) if row["known"] == "yes"]
+    parts = [
+        el(
+            "header",
+            el("div", f"nmsim {__version__} · published", class_="eyebrow"),
+            el("h1", QUESTION),
+            el(
+                "p",
+                f"{reproduced(verdicts)} hold; of those whose conditions are known "
+                f"{reproduced(known)}.",
+                class_="answer",
+            ),
+            el("p", _LEAD, class_="lead"),
+        ),
+        _verdicts(rows, verdicts),
+        el("h2", "What would have to hold"),
+        *_would_hold(rows),
+        el("p", el("strong", verdicts[-1].statement), f": {verdicts[-1].because or 'it is'}."),
+        el("h2", "Times and conditions"),
+        el(
+            "p",
+            "Milliseconds of a step, dense and 2:4. Of SAM they are the image encoder's here and "
+            "the whole pipeline's in print.",
+            class_="lead",
+        ),
+        _times(rows),
+        el("h2", "How to get it again"),
+        el("pre", el("code", COMMAND)),
+        el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
+    ]
+    return document(QUESTION, joined(parts))
+
+
+def _verdicts(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> Safe:
+    heads = [
+        Head("figure"),
+        Head("printed", number=True),
+        Head("computed", number=True),
+        Head("verdict"),
+        Head("conditions"),
+    ]
+    known = [*(row["known"] for row in rows), "yes"]
+    cells = [
+        [
+            Cell(f"{v.statement} ({v.where})"),
+            Cell(v.printed),
+            Cell(v.computed),
+            Cell("holds", style="reproduced")
+            if v.reproduced
+            else Cell(f"does not hold{off}", style="differs"),
+            Cell("known" if told == "yes" else "not all known"),
+        ]
+        for v, told, off in zip(verdicts, known, [*map(_off, rows), ""], strict=True)
+    ]
+    return sheet(heads, cells, "verdicts")
+
+
+def _off(row: Figures) -> str:
+    return f": {row['ratio'] - 1:+.0%}"
+
+
+def _would_hold(rows: Iterable[Figures]) -> Iterable[Safe]:
+    """Each reason once, with the figures that do not hold for it."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        if abs(row["ratio"] - 1) > TOLERANCE:
+            of.setdefault(row["otherwise"], []).append(f"{row['what']} ({_size(row)})")
+    for why, figures in of.items():
+        yield el("p", el("strong", "; ".join(figures)), f": {why}.")
+
+
+def _times(rows: Iterable[Figures]) -> Safe:
+    numbers = ("printed_dense_ms", "printed_sparse_ms", "dense_ms", "sparse_ms")
+    heads = [Head("figure"), Head("of")]
+    heads += [
+        Head(name, number=True)
+        for name in ("dense printed", "2:4 printed", "dense computed", "2:4 computed")
+    ]
+    heads += [Head("conditions"), Head("source")]
+    cells = [
+        [
+            Cell(row["what"]),
+            Cell(_size(row)),
+            *(Cell(f"{row[name]:,.2f}", key=row[name]) for name in numbers),
+            Cell(row["conditions"], style="why"),
+            Cell(row["source"], style="why"),
+        ]
+        for row in rows
+    ]
+    return sheet(heads, cells, "sortable")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    parser = argparse.ArgumentParser(description=QUESTION)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    folder = parser.parse_args(arguments).out
+    rows = measure()
+    verdicts = judge(rows)
+    write_folder(
+        folder, {"results.json": stored(rows, verdicts), "index.html": page(rows, verdicts)}
+    )
+    print(f"{folder / 'index.html'}: {reproduced(verdicts)} hold")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
