@@ -6,33 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from nmsim.errors import SpecError
-from nmsim.machines import COLUMNS
+from nmsim.run.columns import FLAGS, INTEGERS, OPTIONAL, REALS, TEXTS, named, typed_value
 
-__all__ = ["FLAGS", "INTEGERS", "OPTIONAL", "REALS", "TEXTS", "frame", "missing", "typed_frame"]
-
-_COUNTED = {
-    "elements",
-    "cycles",
-    "folds",
-    "MACs",
-    "bytes",
-    "bits",
-    "bit-ops",
-    "muxes",
-    "levels",
-    "threadblocks",
-    "words",
-    "sums",
-    "kernels",
-}
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
-INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
-REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
-FLAGS = {"transposed"}
-OPTIONAL = {c.name for c in COLUMNS if c.optional}
-TEXTS = {c.name for c in COLUMNS} - INTEGERS - REALS - FLAGS
-TEXTS |= {"model", "recipe", "pattern", "fidelity"}
+__all__ = ["frame", "missing", "typed_frame"]
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -48,12 +24,7 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if the first row lacks a column that is not optional.
     """
     table = list(rows)
-    known = [column.name for column in COLUMNS]
-    extra = [name for name in table[0] if name not in known] if table else []
-    for name in known:
-        if table and name not in table[0] and name not in OPTIONAL:
-            raise SpecError(f"results: no column {name!r}")
-    return typed_frame([*extra, *known], table)
+    return typed_frame(named(table), table)
 
 
 def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
@@ -62,15 +33,15 @@ def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame
 
 
 def _series(name: str, values: list[Any]) -> "pd.Series[Any]":
-    present = [None if missing(value) else value for value in values]
+    typed = [typed_value(name, None if missing(value) else value) for value in values]
     if name in INTEGERS:
-        return _integers([None if v is None else int(v) for v in present], name in OPTIONAL)
+        return _integers(typed, name in OPTIONAL)
     if name in REALS:
-        return pd.Series([math.nan if v is None else float(v) for v in present], dtype="float64")
+        return pd.Series([math.nan if v is None else v for v in typed], dtype="float64")
     if name in FLAGS:
-        return pd.Series([bool(v) for v in present], dtype="bool")
+        return pd.Series(typed, dtype="bool")
     if name in TEXTS:
-        return pd.Series(["" if v is None else str(v) for v in present], dtype="str")
+        return pd.Series(typed, dtype="str")
     return pd.Series(values)
 
 
