@@ -24,6 +24,8 @@ def main() -> None:
     except NmsimError as error:  # of the folders in which kinds of machine are looked for
         sys.stderr.write(f"nmsim: {error}\n")
         sys.exit(2)
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":
