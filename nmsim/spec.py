@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import ruamel.yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -18,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.files import once_per_content, rests_on
+from nmsim.kept import kept
 from nmsim.registry import unknown_name
 
 __all__ = [
@@ -75,7 +77,14 @@ S = TypeVar("S", bound=BaseModel)
 @once_per_content
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """The mapping in a YAML 1.2 file, parsed once and shared: to be read, not to be changed."""
-    return _mapping(path, read_text(path), YAML(typ="safe", pure=True))
+    text = read_text(path)
+    document: Mapping[str, Any] = kept(
+        _HOW, text.encode(), lambda: _mapping(path, text, YAML(typ="safe", pure=True))
+    )
+    return document
+
+
+_HOW = f"YAML {ruamel.yaml.__version__}"
 
 
 def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:

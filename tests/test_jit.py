@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import nmsim
-from nmsim import jit
+from nmsim import jit, kept
 from nmsim.jit import cache, closure
 
 TOY = {
@@ -261,7 +261,7 @@ def test_no_kernel_depends_on_pages_or_commands():
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_PACKAGE", tmp_path / "nmsim")
+    monkeypatch.setattr(kept, "_PACKAGE", tmp_path / "nmsim")
     monkeypatch.setattr(cache._CONFIG, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     return tmp_path

@@ -5,6 +5,7 @@ interruption. Progress goes to stderr, and only to a terminal. One module per fa
 loaded when one of them is called: all together take a second and more to load.
 """
 
+import gc
 import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
@@ -110,6 +111,7 @@ class _Commands(TyperGroup):
             return None
         home = _COMMANDS[cmd_name]
         found = getattr(import_module(f"nmsim.cli.{home.module}"), home.function)
+        _collect_garbage()
         return typer.main.get_command(found if isinstance(found, typer.Typer) else _alone(found))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -119,6 +121,13 @@ class _Commands(TyperGroup):
             formatter.write_dl(
                 [(name, one.get_short_help_str(limit)) for name, one in self.commands.items()]
             )
+
+
+def _collect_garbage() -> None:
+    """Look for garbage from now on, if the start of the command did not: not in what it loaded."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _alone(function: Callable[..., None]) -> typer.Typer:

@@ -1,6 +1,6 @@
 """The command ``nmsim simulate``: a model on a machine, a row a GEMM."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -8,11 +8,9 @@ from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
 from nmsim.run.answer import answer, sums
+from nmsim.run.columns import typed_rows
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["simulate"]
 
@@ -26,21 +24,22 @@ def simulate(
     """Simulate MODEL: one row per GEMM of forward, backward and update."""
     refuse_file(out)
     about = manifest(point, command_line()).document()
-    table = report.frame(steps(rows(point), "simulating"))
+    found = typed_rows(steps(rows(point), "simulating"))
     if out is not None:
-        report.write_report(out, table, about)
-    _print_result(table, about, point.asked.learning.told, form)
+        report.write_report(out, report.frame(found), about)
+    _print_result(found, about, point.asked.learning.told, form)
     if out is not None:
         tell(f"wrote {out / 'index.html'}, results.csv and manifest.json")
 
 
-def _print_result(table: "pd.DataFrame", about: dict[str, Any], step: str, form: Output) -> None:
-    rows = report.records(table)
+def _print_result(
+    rows: list[dict[str, Any]], about: dict[str, Any], step: str, form: Output
+) -> None:
     totals = sums(rows, about)
     if form is Output.JSON:
-        write(report.to_json(about, table, totals, answer(rows, about)))
+        write(report.to_json(about, rows, totals, answer(rows, about)))
     elif form is Output.CSV:
-        write(report.to_csv(table))
+        write(report.to_csv(rows))
     else:
         title = (
             f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}{step}, "
@@ -49,7 +48,7 @@ def _print_result(table: "pd.DataFrame", about: dict[str, Any], step: str, form:
         write(report.headline(f"{answer(rows, about)}\n{title}", about))
         show_tables(
             [
-                *report.render(table, totals, width()),
+                *report.render(rows, totals, width()),
                 report.step_table(totals, report.step_name(about)),
             ]
         )

@@ -10,8 +10,9 @@ messages, two seconds), ``np.sort``, and reductions of arrays.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, update_wrapper
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from nmsim.jit.loading import with_numba
 
 if TYPE_CHECKING:
     from nmsim.jit.dispatch import Compiled
@@ -34,9 +35,7 @@ class Kernel:
     @cached_property
     def dispatcher(self) -> "Compiled":
         """The function as numba has it; itself where NUMBA_DISABLE_JIT is set."""
-        made: Compiled = import_module("nmsim.jit.dispatch").made(
-            vars(self)["__wrapped__"], self._options
-        )
+        made: Compiled = with_numba().made(vars(self)["__wrapped__"], self._options)
         return made
 
     def __call__(self, *args: Any) -> Any:
@@ -85,5 +84,5 @@ def map_blocks(work: Callable[[int, int], None], rows: int, block: int) -> None:
 
 
 def _threads() -> int:
-    count: int = import_module("nmsim.jit.dispatch").CONFIG.NUMBA_NUM_THREADS
+    count: int = with_numba().CONFIG.NUMBA_NUM_THREADS
     return count

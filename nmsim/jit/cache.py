@@ -33,6 +33,7 @@ import numba.core.serialize
 import numpy as np
 
 from nmsim.jit.closure import Unknown, closure_hash
+from nmsim.kept import places, writable_folder
 
 __all__ = ["KernelCache", "Store", "cache_folder", "shared_store"]
 
@@ -40,34 +41,8 @@ _CONFIG: Any = numba.core.config
 _CompileResult: Any = numba.core.compiler.CompileResult
 _dumps: Any = numba.core.serialize.dumps
 
-_PACKAGE = Path(__file__).parents[1]
 _KEPT = 4
 _DIGEST = hashlib.sha256().digest_size
-
-
-def _user_cache() -> Path:
-    if "XDG_CACHE_HOME" in os.environ:
-        return Path(os.environ["XDG_CACHE_HOME"])
-    if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
-        return Path(os.environ["LOCALAPPDATA"])
-    home = Path("~").expanduser()
-    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{uuid.uuid4().hex}"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _bases() -> list[Path]:
-    bases = [_PACKAGE / "__pycache__", _user_cache() / "nmsim"]
-    return [Path(_CONFIG.CACHE_DIR) / "nmsim", *bases] if _CONFIG.CACHE_DIR else bases
 
 
 def cache_folder() -> Path | None:
@@ -76,7 +51,7 @@ def cache_folder() -> Path | None:
     In ``NUMBA_CACHE_DIR`` if set, else beside the package, else (the package is read-only) in the
     user's cache folder; None if none of them can be written.
     """
-    return next((base / "kernels" for base in _bases() if _writable(base / "kernels")), None)
+    return writable_folder("kernels", _CONFIG.CACHE_DIR)
 
 
 def _setting() -> str:
@@ -133,7 +108,7 @@ class Store:
         if "<" in function.__qualname__:  # made by another function, perhaps from its variables
             return None
         if self.folder is None:
-            tried = ", ".join(map(str, _bases()))
+            tried = ", ".join(map(str, places(_CONFIG.CACHE_DIR)))
             self.tell(f"kernels are compiled anew in every run: none of {tried} can be written")
             return None
         try:

@@ -17,6 +17,8 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nmsim.kept import kept
+
 __all__ = ["Unknown", "closure_hash", "files_of"]
 
 _PACKAGE = __name__.partition(".")[0]
@@ -67,20 +69,35 @@ def _source(file: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _imports(file: str, package: str) -> tuple[str, ...]:
     """Names of all modules that a file may import: ``from a import b`` may mean ``a.b``."""
+    source = _source(file)
     try:
-        tree = ast.parse(_source(file))
+        found = kept(_HOW, source, lambda: _statements(source))
     except (SyntaxError, ValueError) as error:
         raise Unknown(f"{file}: {error}") from error
-    return tuple(name for node in ast.walk(tree) for name in _named(node, package))
+    return tuple(name for one in found for name in _named(*one, package))
 
 
-def _named(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        source = resolve_name("." * node.level + (node.module or ""), package)
-        yield source
-        yield from (f"{source}.{alias.name}" for alias in node.names)
+_HOW = f"imports {sys.version}"
+
+
+def _statements(source: bytes) -> list[list[Any]]:
+    """Of every import in a source: dots before it, the module (None: of a bare one), its names."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bare = [n for n in nodes if isinstance(n, ast.Import)]
+    from_ = [n for n in nodes if isinstance(n, ast.ImportFrom)]
+    return [
+        *([0, None, [alias.name for alias in n.names]] for n in bare),
+        *([n.level, n.module or "", [alias.name for alias in n.names]] for n in from_),
+    ]
+
+
+def _named(level: int, module: str | None, names: list[str], package: str) -> Iterator[str]:
+    if module is None:
+        yield from names
+        return
+    source = resolve_name("." * level + module, package)
+    yield source
+    yield from (f"{source}.{name}" for name in names)
 
 
 def files_of(module: str, file: str, package: str) -> dict[str, str]:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
     from nmsim.report.reasons import policy_said
+    from nmsim.report.rows import records, to_csv, to_json
     from nmsim.report.serving import render_serving
     from nmsim.report.step import step_name, step_table
     from nmsim.report.summary import SWEPT, phase_summary, point_summaries
-    from nmsim.report.table import read_results, records, to_csv, to_json
+    from nmsim.report.table import read_results
     from nmsim.report.terminal import render, render_sweep
     from nmsim.report.training import render_training, segments_csv, write_training
     from nmsim.report.training_file import RUN, read_training
@@ -76,7 +77,7 @@ _HOMES = {
     "policy_said": "nmsim.report.reasons",
     "read_results": "nmsim.report.table",
     "read_training": "nmsim.report.training_file",
-    "records": "nmsim.report.table",
+    "records": "nmsim.report.rows",
     "render": "nmsim.report.terminal",
     "render_attention": "nmsim.report.validation_terminal",
     "render_memory": "nmsim.report.memory_table",
@@ -88,8 +89,8 @@ _HOMES = {
     "segments_csv": "nmsim.report.training",
     "step_name": "nmsim.report.step",
     "step_table": "nmsim.report.step",
-    "to_csv": "nmsim.report.table",
-    "to_json": "nmsim.report.table",
+    "to_csv": "nmsim.report.rows",
+    "to_json": "nmsim.report.rows",
     "write_report": "nmsim.report.page",
     "write_training": "nmsim.report.training",
 }

@@ -13,6 +13,7 @@ from nmsim.report.evidence import evidence_said, measured_on
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.reasons import policy_said
+from nmsim.report.rows import manifest_json, records, to_csv
 from nmsim.report.sections import (
     best_points,
     glossary,
@@ -23,7 +24,7 @@ from nmsim.report.sections import (
     totals_table,
 )
 from nmsim.report.step import step_name, step_sheet
-from nmsim.report.table import MANIFEST, RESULTS, manifest_json, records, to_csv
+from nmsim.report.table import MANIFEST, RESULTS
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums

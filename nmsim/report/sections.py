@@ -18,6 +18,7 @@ from nmsim.report.notation import (
     significant,
     trimmed,
 )
+from nmsim.report.rows import records
 from nmsim.report.summary import (
     SWEPT,
     bound_shares,
@@ -32,7 +33,7 @@ from nmsim.report.summary import (
     step_words,
 )
 from nmsim.report.sums import amounts, costs, speedups
-from nmsim.report.table import RESULTS, records
+from nmsim.report.table import RESULTS
 from nmsim.result import Column
 
 __all__ = [

@@ -3,13 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nmsim.report.reasons import counted, passed_over
-from nmsim.report.table import records
+from nmsim.report.rows import Rows, records
 from nmsim.result import macs_left, totals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "SWEPT",
@@ -32,7 +33,7 @@ SWEPT = ("model", "recipe", "pattern", "hardware", "batch", "fidelity", "seed")
 _SUMS = ("compute_cycles", "stall_cycles", "sram_read_bytes", "metadata_bytes", "scatter_bytes")
 
 
-def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
+def gemm_rows(rows: Rows) -> list[dict[str, Any]]:
     """The rows with ``speedup_ideal`` and ``mask_speedup``, as `nmsim.result.totals` has them."""
     return [
         {
@@ -40,7 +41,7 @@ def gemm_rows(df: pd.DataFrame) -> list[dict[str, Any]]:
             "speedup_ideal": quotient(row["macs_dense"], macs_left(row)),
             "mask_speedup": quotient(row["dense_cycles"], row["mask_cycles"]),
         }
-        for row in records(df)
+        for row in records(rows)
     ]
 
 
@@ -60,7 +61,7 @@ def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def point_summaries(
-    df: pd.DataFrame, by: Sequence[str] = SWEPT
+    df: "pd.DataFrame", by: Sequence[str] = SWEPT
 ) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
     """For every point of a sweep, in order of appearance: its columns and its `phase_summary`."""
     names = [name for name in by if name in df]

@@ -1,12 +1,10 @@
-"""The result table: made from rows, written to a folder and read back from one."""
+"""The result table as it is read back from a folder."""
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nmsim.csv_table import Rules, Table, read_csv
@@ -14,18 +12,11 @@ from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.validation_table import read_validation
-from nmsim.run.frame import FLAGS, INTEGERS, OPTIONAL, REALS, frame, missing, typed_frame
+from nmsim.run.columns import FLAGS, INTEGERS, OPTIONAL, REALS
+from nmsim.run.frame import frame, typed_frame
 from nmsim.run.manifest import check_manifest
 
-__all__ = [
-    "MANIFEST",
-    "RESULTS",
-    "manifest_json",
-    "read_results",
-    "records",
-    "to_csv",
-    "to_json",
-]
+__all__ = ["MANIFEST", "RESULTS", "read_results"]
 
 RESULTS = "results.csv"
 MANIFEST = "manifest.json"
@@ -35,58 +26,6 @@ _RULES = Rules(
     missing="no column {!r}",
     ended=True,
 )
-
-
-def records(df: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as plain Python values, None for what is missing, as `nmsim.result.totals` reads."""
-    columns = {
-        str(name): [None if missing(value) else value for value in df[name].tolist()]
-        for name in df.columns
-    }
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-
-
-def to_csv(df: pd.DataFrame) -> str:
-    """The table as CSV, floats in full precision, nothing where a value is missing."""
-    return df.to_csv(index=False, lineterminator="\n")
-
-
-def to_json(
-    manifest: Mapping[str, Any],
-    df: pd.DataFrame,
-    totals: Mapping[str, Mapping[str, Any]],
-    answer: str = "",
-) -> str:
-    """One strict JSON document: ``{"answer", "manifest", "rows": [...], "total": {...}}``.
-
-    Missing and non-finite values are null.
-    """
-    return _dump({"answer": answer, "manifest": manifest, "rows": records(df), "total": totals})
-
-
-def manifest_json(manifest: Mapping[str, Any], df: pd.DataFrame) -> str:
-    """The manifest as it is stored: with the number of rows, so that a cut table shows."""
-    return _dump({**manifest, "rows": len(df)}) + "\n"
-
-
-def _dump(document: Any) -> str:
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if value is None or value is pd.NA or isinstance(value, bool | int | str):
-        return None if value is pd.NA else value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
 
 
 def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:

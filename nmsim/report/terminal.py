@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from nmsim.gemm import PHASES
 from nmsim.report.evidence import evidence_cell, tells
 from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, ratio, shorten
 from nmsim.report.reasons import passed_over, reasons, told_once
+from nmsim.report.rows import Rows, records
 from nmsim.report.summary import (
     SWEPT,
     gemm_rows,
@@ -22,7 +22,9 @@ from nmsim.report.summary import (
     step_counts,
     step_words,
 )
-from nmsim.report.table import records
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["render", "render_sweep"]
 
@@ -41,12 +43,12 @@ class _Shown:
     shrinks_to: int = 0
 
 
-def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Table]:
+def render(table: Rows, totals: Mapping[str, Row], width: int) -> list[Table]:
     """A run for people: one line per GEMM, then one per phase and one for all.
 
     Parameters
     ----------
-    df
+    table
         The rows.
     totals
         What `nmsim.result.totals` says of them.
@@ -59,7 +61,7 @@ def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Tabl
     list of rich tables
         the rows, and the notes that they refer to, if there are any.
     """
-    rows = gemm_rows(df)
+    rows = gemm_rows(table)
     sums = phase_summary(rows)
     lines = [
         {**sums[phase], **total, "layer": "total", "phase": phase}
@@ -71,11 +73,11 @@ def render(df: pd.DataFrame, totals: Mapping[str, Row], width: int) -> list[Tabl
     numbered = [
         {**row, "told": _numbers((told[said] for said in reasons(row)), notes)} for row in rows
     ]
-    table = _table(_run_columns([*numbered, *lines], notes), numbered, lines, width)
-    return [table, _notes(notes)] if notes else [table]
+    shown = _table(_run_columns([*numbered, *lines], notes), numbered, lines, width)
+    return [shown, _notes(notes)] if notes else [shown]
 
 
-def render_sweep(df: pd.DataFrame, width: int) -> list[Table]:
+def render_sweep(df: "pd.DataFrame", width: int) -> list[Table]:
     """A sweep for people: one line per point with its speed-ups, and the reasons for them.
 
     Columns of the point that never change stand in the caption; reasons in a table of their own.
@@ -188,7 +190,7 @@ def _once() -> _Shown:
     return _Shown("once", "packing ms", cell, 1)
 
 
-def _rows_of_points(df: pd.DataFrame) -> list[list[dict[str, Any]]]:
+def _rows_of_points(df: "pd.DataFrame") -> list[list[dict[str, Any]]]:
     """The rows of every point, in the order of `point_summaries`."""
     names = [name for name in SWEPT if name in df]
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}

@@ -7,33 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nmsim.errors import SpecError
-from nmsim.machines import COLUMNS
+from nmsim.run.columns import FLAGS, INTEGERS, OPTIONAL, REALS, TEXTS, named, typed_value
 
-__all__ = ["FLAGS", "INTEGERS", "OPTIONAL", "REALS", "TEXTS", "frame", "missing", "typed_frame"]
-
-_COUNTED = {
-    "elements",
-    "cycles",
-    "folds",
-    "MACs",
-    "bytes",
-    "bits",
-    "bit-ops",
-    "muxes",
-    "levels",
-    "threadblocks",
-    "words",
-    "sums",
-    "kernels",
-}
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
-INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
-REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
-FLAGS = {"transposed"}
-OPTIONAL = {c.name for c in COLUMNS if c.optional}
-TEXTS = {c.name for c in COLUMNS} - INTEGERS - REALS - FLAGS
-TEXTS |= {"model", "recipe", "pattern", "fidelity"}
+__all__ = ["frame", "missing", "typed_frame"]
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -49,12 +25,7 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if the first row lacks a column that is not optional.
     """
     table = list(rows)
-    known = [column.name for column in COLUMNS]
-    extra = [name for name in table[0] if name not in known] if table else []
-    for name in known:
-        if table and name not in table[0] and name not in OPTIONAL:
-            raise SpecError(f"results: no column {name!r}")
-    return typed_frame([*extra, *known], table)
+    return typed_frame(named(table), table)
 
 
 def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame:
@@ -64,16 +35,15 @@ def typed_frame(names: list[str], rows: list[Mapping[str, Any]]) -> pd.DataFrame
 
 def _column(name: str, values: list[Any]) -> Any:
     """Values as an array of pandas or numpy: a table of arrays has no indexes to compare."""
+    typed = [typed_value(name, None if missing(value) else value) for value in values]
     if name in INTEGERS:
-        return _integers(values, name in OPTIONAL)
+        return _integers(typed, name in OPTIONAL)
     if name in REALS:
-        return np.array(
-            [math.nan if v is None or missing(v) else float(v) for v in values], np.float64
-        )
+        return np.array([math.nan if v is None else v for v in typed], np.float64)
     if name in FLAGS:
-        return np.array([not missing(v) and bool(v) for v in values], np.bool_)
+        return np.array(typed, np.bool_)
     if name in TEXTS:
-        return pd.array(["" if v is None or missing(v) else str(v) for v in values], dtype="str")
+        return pd.array(typed, dtype="str")
     return pd.Series(values)
 
 

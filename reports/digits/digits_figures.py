@@ -8,8 +8,8 @@ from typing import Any
 
 from nmsim.pattern import Pattern
 from nmsim.recipes.statistics import violation_probability
+from nmsim.report.rows import records
 from nmsim.report.summary import phase_summary
-from nmsim.report.table import records
 from nmsim.run.simulation import simulate
 from nmsim.run.trace import load
 

@@ -1,0 +1,52 @@
+"""Loading numba, when the first kernel is called, without what no kernel of ours needs.
+
+numba asks while it loads whether scipy's linear algebra is there, by loading it, which takes longer
+than all of nmsim. That it is there we know: scipy is a dependency. So the question is answered with
+an empty module, which is gone when numba is loaded: a kernel that multiplies matrices finds scipy's.
+"""
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+__all__ = ["with_numba"]
+
+_ASKED = "scipy.linalg.cython_blas"
+
+
+@lru_cache(maxsize=1)
+def with_numba() -> ModuleType:
+    """The module `nmsim.jit.dispatch`, and numba with it."""
+    with _no_garbage(), _no_linear_algebra():
+        import_module("numba.np.arraymath")
+        return import_module("nmsim.jit.dispatch")
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Imports make objects that stay: not to look for garbage among them halves their time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
+def _no_linear_algebra() -> Iterator[None]:
+    if _ASKED in sys.modules or "numba" in sys.modules or find_spec("scipy") is None:
+        yield
+        return
+    sys.modules[_ASKED] = stands_in = ModuleType(_ASKED)
+    try:
+        yield
+    finally:
+        if sys.modules.get(_ASKED) is stands_in:
+            del sys.modules[_ASKED]

@@ -1,0 +1,87 @@
+"""The rows of a result as plain values, as CSV and as JSON: of a table, or as they were run.
+
+A command that prints rows makes no table of them: pandas takes longer to load than many a run.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from nmsim.machines import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Rows", "manifest_json", "records", "to_csv", "to_json"]
+
+Rows: TypeAlias = "pd.DataFrame | Sequence[Mapping[str, Any]]"
+"""A table, or rows with every column in order (`nmsim.run.columns.typed_rows`)."""
+
+
+def records(rows: Rows) -> list[dict[str, Any]]:
+    """The rows as plain Python values, None for what is missing, as `nmsim.result.totals` reads."""
+    if isinstance(rows, Sequence):
+        return [dict(row) for row in rows]
+    columns = {
+        str(name): [
+            None if gone else value
+            for value, gone in zip(rows[name].tolist(), rows[name].isna(), strict=True)
+        ]
+        for name in rows.columns
+    }
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def to_csv(rows: Rows) -> str:
+    """The rows as CSV, floats in full precision, nothing where a value is missing."""
+    if not isinstance(rows, Sequence):
+        return rows.to_csv(index=False, lineterminator="\n")
+    names = list(rows[0]) if rows else [column.name for column in COLUMNS]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([row[name] for name in names] for row in rows)
+    return out.getvalue()
+
+
+def to_json(
+    manifest: Mapping[str, Any],
+    rows: Rows,
+    totals: Mapping[str, Mapping[str, Any]],
+    answer: str = "",
+) -> str:
+    """One strict JSON document: ``{"answer", "manifest", "rows": [...], "total": {...}}``.
+
+    Missing and non-finite values are null.
+    """
+    return _dump({"answer": answer, "manifest": manifest, "rows": records(rows), "total": totals})
+
+
+def manifest_json(manifest: Mapping[str, Any], rows: Rows) -> str:
+    """The manifest as it is stored: with the number of rows, so that a cut table shows."""
+    return _dump({**manifest, "rows": len(rows)}) + "\n"
+
+
+def _dump(document: Any) -> str:
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
