@@ -28,7 +28,7 @@ from nmsim.residual.trees import Growth, Trees, perfect
 
 __all__ = ["fit_residual", "learned_of"]
 
-GROWTH = Growth(trees=200, depth=7, rate=0.12, share=0.6, least=5, bound=0.1)
+GROWTH = Growth(trees=400, depth=7, rate=0.06, share=0.6, least=5, bound=0.1)
 """How trees are grown, chosen on weight shapes of calibration."""
 
 OTHER_RUN = 0.03
