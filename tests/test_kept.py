@@ -31,7 +31,12 @@ class Made:
         return self.result
 
 
-DOCUMENT = {"pattern": "2:4", "sizes": [1, 2.5, None, True], "name": "\u00d7\ud800", "deep": {"a": {}}}
+DOCUMENT = {
+    "pattern": "2:4",
+    "sizes": [1, 2.5, None, True],
+    "name": "\u00d7\ud800",
+    "deep": {"a": {}},
+}
 
 
 def test_a_text_is_worked_out_once(folder):
