@@ -1,6 +1,6 @@
 """What is kept of texts is what would be made of them, and commands can do without it."""
 
-import datetime
+import datetime as dt
 import errno
 import os
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_another_text_or_another_way_is_worked_out_anew(folder):
 
 @pytest.mark.parametrize(
     "made",
-    [{8: "eight"}, datetime.date(2026, 1, 1), float("nan"), float("inf"), (1, 2), {1}, b"bytes"],
+    [{8: "eight"}, dt.date(2026, 1, 1), float("nan"), float("inf"), (1, 2), {1}, b"bytes"],
     ids=str,
 )
 def test_what_json_gives_back_otherwise_is_not_kept(folder, made):

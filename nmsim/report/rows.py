@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,7 +81,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return _plain(value.item())
-    if value is None or isinstance(value, bool | int | str):
+    # Who holds pandas' NA has loaded pandas; None stands for it where nobody has.
+    if value is None or value is getattr(sys.modules.get("pandas"), "NA", None):
+        return None
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
