@@ -82,10 +82,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     # Who holds pandas' NA has loaded pandas; None stands for it where nobody has.
-    if value is None or value is getattr(sys.modules.get("pandas"), "NA", None):
+    absent = value is getattr(sys.modules.get("pandas"), "NA", None)
+    if absent or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int | str | float):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     return str(value)
