@@ -35,6 +35,7 @@ __all__ = [
     "parse_scalar",
     "read_text",
     "read_yaml",
+    "summary_of",
     "validate",
     "yaml_value",
 ]
@@ -395,6 +396,20 @@ def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path
     raise unknown_name(kind, text, files)
 
 
+def summary_of(path: Path) -> str:
+    """The ``summary`` of a YAML file, of which nothing else is validated.
+
+    Raises
+    ------
+    SpecError
+        if it is no text.
+    """
+    summary = read_yaml(path).get("summary", "")
+    if not isinstance(summary, str):
+        raise SpecError(f"{path}: summary is {_shown(summary)}, expected a text")
+    return summary
+
+
 @once_per_content
 def catalog_files(folder: Path) -> Mapping[str, Path]:
     """The YAML files of a folder by stem, in alphabetical order; listed anew once it changes.
@@ -439,6 +454,10 @@ class Catalog(Generic[S]):
     def document(self, name: str | Path) -> Mapping[str, Any]:
         """The fields of an entry or file, not yet validated; shared, not to be changed."""
         return read_yaml(self.path(name))
+
+    def summary(self, name: str) -> str:
+        """What an entry says of itself in a line, which its other fields need not be right for."""
+        return summary_of(self.path(name))
 
     def load(self, name: str | Path) -> S:
         """Read and validate an entry or file; the same object until the file is edited."""

@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import pkgutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -291,3 +292,30 @@ def test_blocks_cover_all_rows_once_on_any_number_of_threads(monkeypatch):
 
         jit.map_blocks(work, 103, 10)
         assert (seen == 1).all()
+
+
+LINEAR = """
+import gc, sys
+import numpy as np
+from nmsim.jit import compiled
+
+@compiled
+def doubled(x):
+    return 2 * x
+
+def product(a, b):
+    return np.dot(a, b)
+
+assert doubled(3) == 6
+assert "numba" in sys.modules and gc.isenabled()
+assert not {"scipy.linalg", "scipy.linalg.cython_blas"} & set(sys.modules)
+print(compiled(product)(np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]])).tolist())
+print(hasattr(sys.modules["scipy.linalg.cython_blas"], "__pyx_capi__"))
+"""
+
+
+def test_linear_algebra_is_loaded_by_the_kernel_that_uses_it(tmp_path):
+    program = tmp_path / "linear.py"
+    program.write_text(LINEAR)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[[1.0, 2.0], [3.0, 4.0]]\nTrue\n", "")

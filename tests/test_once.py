@@ -199,6 +199,52 @@ def test_what_takes_long_to_load_is_loaded_when_it_is_used():
     assert done.stdout.split() == [module for module, _ in steps]
 
 
+TABLES = ("pandas", "plotly")
+LOADED = {
+    ("--version",): ("numpy", "pydantic", "rich.table", "numba", "scipy.linalg", *TABLES),
+    ("--help",): ("numpy", "pydantic", "rich.table", "numba", "scipy.linalg", *TABLES),
+    ("list", "models"): ("numba", "scipy.linalg", *TABLES),
+    ("list", "hardware"): ("numba", "scipy.linalg", *TABLES),
+    ("show", "hardware", "a100-sxm4-80gb"): ("numba", "scipy.linalg", *TABLES),
+    ("simulate", "nosuch"): ("numba", "scipy.linalg", *TABLES),
+    ("simulate", "gemm:64x64x64", "--hardware", "ideal"): ("scipy.linalg", *TABLES),
+    ("simulate", "gemm:64x64x64", "--format", "json"): ("scipy.linalg", *TABLES),
+    ("simulate", "gemm:64x64x64", "--format", "csv", "--hardware", "a100-sxm4-80gb"): (
+        "scipy.linalg",
+        *TABLES,
+    ),
+}
+"""What commands do without, of what takes long to load."""
+
+COMMANDS = """
+import contextlib, io, os, sys
+from nmsim.__main__ import main
+for arguments, heavy in {commands!r}:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        continue
+    sys.argv = ["nmsim", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code
+    print(*arguments, status or 0, *[one for one in heavy if one in sys.modules], flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_command_loads_what_it_uses():
+    check = COMMANDS.format(commands=list(LOADED.items()))
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    statuses = [2 if "nosuch" in arguments else 0 for arguments in LOADED]
+    assert done.stdout.splitlines() == [
+        " ".join([*arguments, str(status)])
+        for arguments, status in zip(LOADED, statuses, strict=True)
+    ]
+
+
 def test_the_list_of_commands_says_what_each_says_of_itself():
     group = typer.main.get_command(cli.app)
     context = typer.Context(group)

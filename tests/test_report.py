@@ -31,6 +31,7 @@ from nmsim.machines import COLUMNS
 from nmsim.report import markup, notation, plots, sweep_plots
 from nmsim.report.page import page as page_of
 from nmsim.result import totals
+from nmsim.run.columns import typed_rows
 from nmsim.run.frame import frame
 
 NAMES = [column.name for column in COLUMNS]
@@ -178,6 +179,15 @@ class TestFrame:
             for row in made
         ]
         assert type(report.records(frame(network()))[0]["cycles"]) is int
+
+    @pytest.mark.parametrize("rows", [network(), uncompared(network()), on_a_gpu(), []])
+    def test_typed_rows_are_the_records_of_their_table(self, rows):
+        typed, df = typed_rows(rows), frame(rows)
+        kinds = [[*map(type, one.values())] for one in typed]
+        assert typed == report.records(df)
+        assert kinds == [[*map(type, one.values())] for one in report.records(df)]
+        assert report.to_csv(typed) == report.to_csv(df)
+        assert report.to_json(MANIFEST, typed, {}) == report.to_json(MANIFEST, df, {})
 
     def test_records_feed_totals(self):
         total = totals(report.records(frame(uncompared(network()))))

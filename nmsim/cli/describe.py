@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from nmsim.cli.console import show_facts, write
 from nmsim.cli.machine import machine_facts, machine_schema
-from nmsim.machines import ENGINES, HARDWARE, KINDS, load_hardware
+from nmsim.machines import ENGINES, HARDWARE, KINDS
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES
 from nmsim.measured.tables import MEASURED, MeasuredFile
@@ -121,16 +121,16 @@ def _about(file: MeasuredFile) -> Facts:
 
 
 LISTINGS: dict[str, Listing] = {
-    "models": Listing(lambda: MODELS, lambda name: load_model(name).summary, _model),
-    "hardware": Listing(lambda: HARDWARE, lambda name: load_hardware(name).summary, machine_facts),
+    "models": Listing(lambda: MODELS, MODELS.summary, _model),
+    "hardware": Listing(lambda: HARDWARE, HARDWARE.summary, machine_facts),
     "recipes": Listing(lambda: RECIPES, lambda name: load_recipe(name).summary, _recipe),
     "pruners": Listing(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
     "engines": Listing(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
     **{plural: one for kind in KINDS for plural, one in KINDS[kind].listings.items()},
-    "measured": Listing(lambda: MEASURED, lambda name: MEASURED.load(name).summary, _measured),
+    "measured": Listing(lambda: MEASURED, MEASURED.summary, _measured),
     "measured-attention": Listing(
         lambda: ATTENTION_TABLES,
-        lambda name: ATTENTION_TABLES.load(name).summary,
+        ATTENTION_TABLES.summary,
         lambda name: [("name", name), *_about(ATTENTION_TABLES.load(name))],
     ),
 }

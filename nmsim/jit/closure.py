@@ -74,7 +74,9 @@ def _imports(file: str, package: str) -> tuple[str, ...]:
         found = kept(_HOW, source, lambda: _statements(source))
     except (SyntaxError, ValueError) as error:
         raise Unknown(f"{file}: {error}") from error
-    return tuple(name for one in found for name in _named(*one, package))
+    return tuple(
+        name for level, module, names in found for name in _named(level, module, names, package)
+    )
 
 
 _HOW = f"imports {sys.version}"

@@ -1,8 +1,8 @@
 """Loading numba, when the first kernel is called, without what no kernel of ours needs.
 
-numba asks while it loads whether scipy's linear algebra is there, by loading it, which takes longer
-than all of nmsim. That it is there we know: scipy is a dependency. So the question is answered with
-an empty module, which is gone when numba is loaded: a kernel that multiplies matrices finds scipy's.
+numba asks while it loads whether scipy's linear algebra is there, by loading it: a tenth of a
+second and more. That it is there we know, as scipy is a dependency. So the question is answered by
+an empty module, which is gone when numba is loaded: a kernel that multiplies matrices has it.
 """
 
 import gc

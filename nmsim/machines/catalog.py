@@ -15,7 +15,15 @@ from nmsim.machines.measured_as import letters
 from nmsim.machines.step import usual
 from nmsim.registry import unknown_name
 from nmsim.residual.file import beside
-from nmsim.spec import catalog_files, catalog_path, override, read_text, read_yaml, validate
+from nmsim.spec import (
+    catalog_files,
+    catalog_path,
+    override,
+    read_text,
+    read_yaml,
+    summary_of,
+    validate,
+)
 
 __all__ = ["HARDWARE", "Hardware", "load_hardware", "residual_path", "with_residual"]
 
@@ -59,6 +67,10 @@ class Hardware:
             raise UnknownName(
                 f"unknown hardware {str(name)!r}, expected one of {', '.join(sorted(meant))}"
             ) from error
+
+    def summary(self, name: str) -> str:
+        """What a machine says of itself in a line, whatever it is based on."""
+        return summary_of(self.path(name))
 
     def called(self) -> Iterator[tuple[str, set[str]]]:
         """Of every machine, in letters and digits alone, what it is called."""

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,8 +81,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return _plain(value.item())
-    if value is None or isinstance(value, bool | int | str):
+    # Who holds pandas' NA has loaded pandas; None stands for it where nobody has.
+    absent = value is getattr(sys.modules.get("pandas"), "NA", None)
+    if absent or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if value is None or isinstance(value, bool | int | str | float):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     return str(value)
