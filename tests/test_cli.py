@@ -461,7 +461,7 @@ def test_what_stops_a_run_is_told_in_one_line(run, monkeypatch, tmp_path, error,
     def stop(*_):
         raise error
 
-    monkeypatch.setattr("nmsim.cli.simulation.rows", stop)
+    monkeypatch.setattr("nmsim.cli.commands.simulation.rows", stop)
     monkeypatch.setattr(cli, "discard_stdout", lambda: None)
     code, out, err = run(*SMALL, "--out", "results")
     assert (code, out) == (status, "")

@@ -10,9 +10,9 @@ from nmsim.errors import SpecError
 from nmsim.report import read_results, to_csv, write_report
 from nmsim.report.page import page
 from nmsim.run.experiment import read_experiment, run
-from nmsim.run.frame import frame
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.point import Point, rows
+from nmsim.run.rows.frame import frame
 
 YAML = """
 title: A test

@@ -14,7 +14,6 @@ from nmsim.cli import app
 from nmsim.errors import SpecError
 from nmsim.report.page import page as page_of
 from nmsim.result import totals
-from nmsim.run.frame import frame
 from nmsim.run.manifest import (
     SCHEMA,
     TABLES,
@@ -25,6 +24,7 @@ from nmsim.run.manifest import (
     Weighed,
     check_manifest,
 )
+from nmsim.run.rows.frame import frame
 
 SMALL = ("gemm:8x8x16", "--hardware", "systolic-16x16")
 

@@ -187,8 +187,8 @@ def test_what_takes_long_to_load_is_loaded_when_it_is_used():
     steps = (
         ("nmsim.cli", ("numpy", "pydantic", "ruamel.yaml", "rich", *HEAVY)),
         ("nmsim.cli.describe", HEAVY),
-        ("nmsim.cli.memory", ("pandas", "plotly", "numba")),
-        ("nmsim.cli.simulation", ("plotly", "numba", "pandas")),
+        ("nmsim.cli.commands.memory", ("pandas", "plotly", "numba")),
+        ("nmsim.cli.commands.simulation", ("plotly", "numba", "pandas")),
     )
     check = "import importlib, sys\n" + "".join(
         f"importlib.import_module({module!r})\n"

@@ -11,8 +11,8 @@ from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS
 from nmsim.report import records, step_table
 from nmsim.result import totals
-from nmsim.run.frame import frame
 from nmsim.run.point import Point, rows
+from nmsim.run.rows.frame import frame
 from nmsim.step.elementwise import beside, elementwise_columns
 
 A100 = load_hardware("a100-sxm4-80gb-documented", masks="always")

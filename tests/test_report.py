@@ -31,8 +31,8 @@ from nmsim.machines import COLUMNS
 from nmsim.report import markup, notation, plots, sweep_plots
 from nmsim.report.page import page as page_of
 from nmsim.result import totals
-from nmsim.run.columns import typed_rows
-from nmsim.run.frame import frame
+from nmsim.run.rows.columns import typed_rows
+from nmsim.run.rows.frame import frame
 
 NAMES = [column.name for column in COLUMNS]
 NASTY = "</script><script>alert(1)</script><b>&amp;"

@@ -13,7 +13,7 @@ from nmsim.report import plots, sweep_plots, theme
 from nmsim.report.page import page as page_of
 from nmsim.report.reasons import PASSED_OVER, counted, passed_over, reasons, told_once
 from nmsim.result import totals
-from nmsim.run.frame import frame
+from nmsim.run.rows.frame import frame
 
 CHOSEN = "dense as A.B^T; 2:4 of B as A.B^T would take 1.20 times the cycles"
 

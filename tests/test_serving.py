@@ -10,9 +10,9 @@ from nmsim.errors import NmsimError
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.scenario import SCENARIOS
 from nmsim.result import totals
-from nmsim.run.growing import summed
 from nmsim.run.point import Point, rows
 from nmsim.run.serving import serve
+from nmsim.run.serving.growing import summed
 
 GPU = "a100-sxm4-80gb"
 

@@ -239,7 +239,7 @@ def test_an_interrupted_write_leaves_what_was_there(run, monkeypatch, tmp_path):
         path.write_text("half a li")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmsim.cli.validation._write_text", stop)
+    monkeypatch.setattr("nmsim.cli.commands.validation._write_text", stop)
     assert run("t.csv", "--predictions", "p.csv") == (130, "", "nmsim: interrupted\n")
     assert (tmp_path / "p.csv").read_text() == "older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "t.csv"]

@@ -110,7 +110,7 @@ class _Commands(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         home = _COMMANDS[cmd_name]
-        found = getattr(import_module(f"nmsim.cli.{home.module}"), home.function)
+        found = getattr(import_module(f"nmsim.cli.commands.{home.module}"), home.function)
         _collect_garbage()
         return typer.main.get_command(found if isinstance(found, typer.Typer) else _alone(found))
 

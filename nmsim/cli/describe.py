@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from nmsim.cli.commands.machine import machine_facts, machine_schema
 from nmsim.cli.console import show_facts, write
-from nmsim.cli.machine import machine_facts, machine_schema
 from nmsim.machines import ENGINES, HARDWARE, KINDS
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES

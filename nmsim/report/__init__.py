@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nmsim.report.training import render_training, segments_csv, write_training
     from nmsim.report.training_file import RUN, read_training
     from nmsim.report.validation_terminal import render_attention, render_validation
-    from nmsim.run.frame import frame
+    from nmsim.run.rows.frame import frame
 
 __all__ = [
     "RUN",
@@ -69,7 +69,7 @@ _HOMES = {
     "document": "nmsim.report.page",
     "evidence_said": "nmsim.report.evidence",
     "figures": "nmsim.report.plots",
-    "frame": "nmsim.run.frame",
+    "frame": "nmsim.run.rows.frame",
     "headline": "nmsim.report.capacity",
     "on": "nmsim.report.capacity",
     "phase_summary": "nmsim.report.summary",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "manifest_json", "records", "to_csv", "to_json"]
 
 Rows: TypeAlias = "pd.DataFrame | Sequence[Mapping[str, Any]]"
-"""A table, or rows with every column in order (`nmsim.run.columns.typed_rows`)."""
+"""A table, or rows with every column in order (`nmsim.run.rows.columns.typed_rows`)."""
 
 
 def records(rows: Rows) -> list[dict[str, Any]]:

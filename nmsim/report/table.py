@@ -12,9 +12,9 @@ from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.validation_table import read_validation
-from nmsim.run.columns import FLAGS, INTEGERS, OPTIONAL, REALS
-from nmsim.run.frame import frame, typed_frame
 from nmsim.run.manifest import check_manifest
+from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
+from nmsim.run.rows.frame import frame, typed_frame
 
 __all__ = ["MANIFEST", "RESULTS", "read_results"]
 

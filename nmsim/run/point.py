@@ -32,9 +32,9 @@ from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.run.estimate import ESTIMATED, estimate, no_estimate
 from nmsim.run.keyword import Keyword, check
-from nmsim.run.row import Dense, row_of
+from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
+from nmsim.run.rows.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.communication import communication_us
 from nmsim.step.fusion import as_run

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from nmsim.run.answer import answer, sums
-from nmsim.run.frame import frame
 from nmsim.run.keyword import taking
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
+from nmsim.run.rows.frame import frame
 
 __all__ = ["Simulation", "simulate"]
 

@@ -8,9 +8,9 @@ from nmsim import report
 from nmsim.cli.console import show_tables, steps, tell, width, write
 from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
 from nmsim.run.answer import answer, sums
-from nmsim.run.columns import typed_rows
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
+from nmsim.run.rows.columns import typed_rows
 
 __all__ = ["simulate"]
 

@@ -11,12 +11,12 @@ from nmsim.errors import SpecError
 from nmsim.network.scenario import SCENARIOS
 from nmsim.result import totals
 from nmsim.run.asked import counted
-from nmsim.run.decoding import Steps, of_job
 from nmsim.run.keyword import Keyword, taking
 from nmsim.run.manifest import manifest
 from nmsim.run.memory import held
 from nmsim.run.point import Job, Point, rows
-from nmsim.run.served import Served, Stage
+from nmsim.run.serving.decoding import Steps, of_job
+from nmsim.run.serving.served import Served, Stage
 
 __all__ = ["Requests", "serve", "served"]
 

@@ -24,9 +24,9 @@ from nmsim.report import (
     write_training,
 )
 from nmsim.run.experiment import read_experiment, run
-from nmsim.run.frame import frame
 from nmsim.run.manifest import sweep_manifest
 from nmsim.run.point import Point
+from nmsim.run.rows.frame import frame
 
 __all__ = ["report", "sweep"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nmsim.run.columns import FLAGS, INTEGERS, OPTIONAL, REALS, TEXTS, named, typed_value
+from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS, TEXTS, named, typed_value
 
 __all__ = ["frame", "missing", "typed_frame"]
 

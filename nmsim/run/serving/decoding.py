@@ -1,7 +1,7 @@
 """Decode steps, one after the other, whose context grows by a token each.
 
 What does not depend on the context is simulated once; what does (attention over the cache, keys
-that are made anew of a latent) by pieces (``nmsim.run.growing``).
+that are made anew of a latent) by pieces (``nmsim.run.serving.growing``).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmsim.result import totals
-from nmsim.run.growing import summed
 from nmsim.run.keyword import keywords
 from nmsim.run.point import Job, Point, rows
-from nmsim.run.served import Stage
+from nmsim.run.serving.growing import summed
+from nmsim.run.serving.served import Stage
 from nmsim.run.workload import Workload
 
 __all__ = ["Steps", "of_job"]

@@ -1,7 +1,7 @@
 """The columns of result rows: of which type each is, and rows whose values are of these types.
 
-Apart from the table that pandas makes of them (`nmsim.run.frame`), which takes longer to load than
-many a run.
+Apart from the table that pandas makes of them (`nmsim.run.rows.frame`), which takes longer to load
+than many a run.
 """
 
 import math

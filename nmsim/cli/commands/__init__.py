@@ -1,0 +1,1 @@
+"""The commands of ``nmsim``, those of a kind a module, loaded when they are called."""
