@@ -10,9 +10,11 @@ from numbers import Integral
 from typing import NamedTuple
 
 from nmsim.errors import ShapeError
-from nmsim.size import MAX_SIZE
 
-__all__ = ["STATISTIC_BYTES", "Attention", "Product", "Traffic"]
+__all__ = ["MAX_SIZE", "STATISTIC_BYTES", "Attention", "Product", "Traffic"]
+
+MAX_SIZE = 1 << 31
+"""The largest size or count of a GEMM, and of an attention."""
 
 STATISTIC_BYTES = 4
 """Bytes of a row's statistic, the logarithm of its sum of exponentials, in fp32."""

@@ -6,9 +6,8 @@ from functools import cached_property
 from numbers import Integral
 from typing import Any, Literal, get_args
 
-from nmsim.attention import Attention
+from nmsim.attention import MAX_SIZE, Attention
 from nmsim.errors import ShapeError
-from nmsim.size import MAX_SIZE
 from nmsim.windows import Windows
 
 __all__ = ["MAX_SIZE", "PHASES", "Gemm", "Kind", "Phase"]

@@ -2,7 +2,8 @@
 
 To parse YAML and Python takes longer than most that a command does. What came of a text is kept as
 JSON in a file named by a hash of the text and of how it was read, so that an edited file has
-another; nothing is kept that JSON gives back otherwise (a date, a key that is a number, NaN). A
+another; nothing is kept that JSON gives back otherwise (a date, a key that is a number, NaN, a list
+that stands in two places). A
 damaged file is removed and written anew; a folder that cannot be written, or a full disk, is not
 worth a line: the text is there.
 """
@@ -103,8 +104,24 @@ def _read(path: Path) -> Any:
     return json.loads(data)
 
 
+def _is_tree(made: Any) -> bool:
+    """Whether no list or mapping stands in two places: written out, aliases of aliases explode."""
+    seen, open_to = set(), [made]
+    while open_to:
+        one = open_to.pop()
+        if not isinstance(one, dict | list | tuple):
+            continue
+        if id(one) in seen:
+            return False
+        seen.add(id(one))
+        open_to += one.values() if isinstance(one, dict) else one
+    return True
+
+
 def _write(path: Path, made: Any) -> None:
     """Write a file aside, then rename it; nothing is left behind if it cannot be."""
+    if not _is_tree(made):
+        return
     try:
         data = json.dumps(made, allow_nan=False, separators=(",", ":")).encode()
         if json.loads(data) != made:

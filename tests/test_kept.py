@@ -74,6 +74,15 @@ def test_what_goes_round_in_a_circle_is_not_kept(folder):
     assert not list(folder.iterdir())
 
 
+def test_aliases_of_aliases_are_not_written_out(folder):
+    """Each list stands twice in the next: 2^60 items, if they were."""
+    made = ["x"]
+    for _ in range(60):
+        made = [made, made]
+    assert kept.kept("how", b"text", lambda: made) is made
+    assert not list(folder.glob("*.json"))
+
+
 def test_an_error_is_raised_each_time(folder):
     def refuse():
         raise SpecError("no")

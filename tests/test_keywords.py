@@ -198,7 +198,7 @@ def test_type_checkers_see_the_keywords(tmp_path):
     )
     said = r"(?m)^user\.py:(\d+): (?:error: |note: Revealed )(.*)$"
     lines = re.findall(said, done.stdout)
-    expected = ["DataFrame", '"batch"', '"batchs"', "Too many positional", '"steps"', '"fidelity"']
+    expected = ["Simulation", '"batch"', '"batchs"', "Too many positional", '"steps"', '"fidelity"']
     assert [int(number) for number, _ in lines] == [4, 5, 6, 7, 8, 9], done.stdout
     for (_, text), word in zip(lines, expected, strict=True):
         assert word in text
