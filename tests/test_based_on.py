@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from nmsim import cli
-from nmsim.cli.describe import describe, schema
+from nmsim.cli.commands.describe import describe, schema
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, KINDS, load_hardware
 from nmsim.machines.document import OWN

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import differential_evolution
 
 from nmsim import cli
-from nmsim.cli import fitting
+from nmsim.cli.commands import fitting
 from nmsim.errors import MissingExtra, SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.fit import Calibration

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nmsim.cli.describe import LISTINGS, SCHEMAS, catalog, describe, schema
+from nmsim.cli.commands.describe import LISTINGS, SCHEMAS, catalog, describe, schema
 from nmsim.formats import FORMATS
 from nmsim.gemm import PHASES, Gemm
 from nmsim.machines import (

@@ -3,7 +3,7 @@
 import pytest
 
 import nmsim
-from nmsim.cli.describe import describe
+from nmsim.cli.commands.describe import describe
 from nmsim.cost import Multiplexer
 from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import fan_in

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nmsim
-from nmsim.cli.describe import schema
+from nmsim.cli.commands.describe import schema
 from nmsim.errors import NmsimError
 from nmsim.machines import KINDS, load_hardware
 

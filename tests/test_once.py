@@ -186,7 +186,7 @@ HEAVY = ("numba", "pandas", "plotly", "scipy.optimize")
 def test_what_takes_long_to_load_is_loaded_when_it_is_used():
     steps = (
         ("nmsim.cli", ("numpy", "pydantic", "ruamel.yaml", "rich", *HEAVY)),
-        ("nmsim.cli.describe", HEAVY),
+        ("nmsim.cli.commands.describe", HEAVY),
         ("nmsim.cli.commands.memory", ("pandas", "plotly", "numba")),
         ("nmsim.cli.commands.simulation", ("plotly", "numba", "pandas")),
     )

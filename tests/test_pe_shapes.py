@@ -15,7 +15,7 @@ from tiers import fast_first
 
 import nmsim
 from nmsim import machines
-from nmsim.cli.describe import describe
+from nmsim.cli.commands.describe import describe
 from nmsim.errors import CapacityError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmsim.cli.describe import describe, schema
+from nmsim.cli.commands.describe import describe, schema
 from nmsim.errors import RecipeError, SpecError
 from nmsim.formats import FORMATS, format_bits
 from nmsim.gemm import PHASES, Gemm

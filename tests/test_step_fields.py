@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 import nmsim
-from nmsim.cli.describe import describe
+from nmsim.cli.commands.describe import describe
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, KINDS, load_hardware
 from nmsim.network.layer import Conv, Linear
