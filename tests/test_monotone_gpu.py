@@ -146,7 +146,8 @@ def test_a_library_chooses_no_worse_than_by_its_margin_on_more(fidelity):
 @pytest.mark.slow
 @pytest.mark.parametrize("fidelity", MODELS)
 def test_a_library_chooses_no_worse_than_by_its_margin_in_many_cases(fidelity):
-    assert not slower(range(FREE[fidelity].stop, MANY), fidelity, chooses=True)
+    many = MANY if fidelity == "analytical" else MANY // 5  # a choice runs several kernels
+    assert not slower(range(FREE[fidelity].stop, many), fidelity, chooses=True)
 
 
 def test_more_multiprocessors_never_leave_less_to_choose_from():

@@ -28,8 +28,9 @@ from nmsim import Gemm, NmsimError, load_model
 from nmsim.pruning import pruner
 
 table = nmsim.simulate("resnet18", recipe="asp", pattern="2:4", batch=8, phases=["forward"])
-assert_type(table, pd.DataFrame)
-assert_type(nmsim.simulate([Gemm(64, 64, 128, layer="mine")], compare=False), pd.DataFrame)
+frame: pd.DataFrame = table
+assert_type(table.answer, str)
+other: pd.DataFrame = nmsim.simulate([Gemm(64, 64, 128, layer="mine")], compare=False)
 
 array = nmsim.load_hardware(Path("mine.yaml"), rows=32, **{"dram.gbps": 100})
 nmsim.simulate("bert-base", hardware=array)

@@ -70,11 +70,17 @@ class _Network:
     layers: Sequence[Layer]
     batch: int
     scenario: Scenario
+    others: Sequence[Layer] = ()
+
+    @property
+    def whole(self) -> tuple[Layer, ...]:
+        """All its layers, those that do not run among them."""
+        return (*self.layers, *self.others)
 
     @property
     def says(self) -> bool:
         """Whether its layers say what stands between GEMMs."""
-        return any(one.before or one.then for one in self.layers)
+        return any(one.before or one.then for one in self.whole)
 
     def style(self) -> Style:
         """How its operations run."""
@@ -96,7 +102,7 @@ class _Network:
         """Whether norms or embeddings make what joins its blocks as wide as they are."""
         if style.wide == style.narrow:
             return False
-        names = {made.name for one in self.layers for made in (*self.before(one), *_then(one))}
+        names = {made.name for one in self.whole for made in (*self.before(one), *_then(one))}
         found = map(style.operation, names)
         norms = (one for one in found if one is not None and one.made_by.endswith("_norm"))
         return any(one.widths == "float32" for one in norms)
@@ -118,7 +124,11 @@ def _then(layer: Layer) -> tuple[Made, ...]:
 
 
 def beside(
-    machine: Machine, layers: Iterable[Layer | Bare], batch: int, scenario: Scenario = TRAINING
+    machine: Machine,
+    layers: Iterable[Layer | Bare],
+    batch: int,
+    scenario: Scenario = TRAINING,
+    others: Sequence[Layer] = (),
 ) -> Beside:
     """What a machine does beside the GEMMs of layers, by layer and phase.
 
@@ -128,9 +138,11 @@ def beside(
     ----------
     layers
         All that run, in their order.
+    others
+        Those of the network that do not: what they say tells how to read the rest.
     """
     own = [layer for layer in layers if not isinstance(layer, Bare)]
-    network = _Network(machine, own, batch, scenario)
+    network = _Network(machine, own, batch, scenario, others)
     style = network.style()
     found: dict[tuple[str, Phase], list[_Charged]] = {}
     waiting: list[tuple[Phase, _Charged]] = []

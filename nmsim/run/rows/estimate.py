@@ -35,7 +35,7 @@ def estimate(workload: Workload, samples: int) -> Estimate:
 
     @lru_cache(maxsize=8)
     def found(machine: Machine) -> Beside:
-        return beside(machine, layers, samples, workload.scenario)
+        return beside(machine, layers, samples, workload.scenario, workload.idle)
 
     def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
         run = elementwise_columns(machine, found(machine), work.gemm)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nmsim.network.layer import Bare
 from nmsim.result import totals
 from nmsim.run.keyword import keywords
 from nmsim.run.point import Job, Point, rows
@@ -108,12 +109,19 @@ class Steps:
 
 
 def _only(workload: Workload, layers: Sequence[Any]) -> Workload:
-    """The workload with some of its layers alone."""
+    """The workload with some of its layers alone; the others are idle."""
+    running = {layer.name for layer in layers}
+    idle = [
+        layer
+        for layer in workload.layers
+        if not isinstance(layer, Bare) and layer.name not in running
+    ]
     return Workload(
         workload.name,
         workload.source,
         layers,
         scenario=workload.scenario,
+        idle=[*workload.idle, *idle],
         sequence=workload.sequence,
         splits=workload.splits,
     )
