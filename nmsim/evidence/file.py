@@ -9,7 +9,6 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.files import write_file
+from nmsim.files import once_per_content, rests_on, write_file
 
 __all__ = [
     "AttentionRecord",
@@ -219,6 +218,7 @@ def _without(record: Record | AttentionRecord, array: str) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name != array}
 
 
+@once_per_content
 def read_evidence(path: Path) -> Evidence:
     """Read evidence; a file that was read before is not read again.
 
@@ -227,19 +227,13 @@ def read_evidence(path: Path) -> Evidence:
     SpecError
         naming the file, and what of it is not as evidence has it.
     """
-    try:
-        stat = path.stat()
-        return _read(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-@lru_cache(maxsize=32)
-def _read(path: Path, _time: int, _size: int) -> Evidence:
+    rests_on(path)
     try:
         # Opened here: numpy leaves a file open that is cut short.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _evidence(arrays)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         why = next(iter(str(error).splitlines()), "")
         raise SpecError(

@@ -8,7 +8,6 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
-from nmsim.files import write_file
+from nmsim.files import once_per_content, rests_on, write_file
 from nmsim.residual.region import Region
 from nmsim.residual.trees import Trees, predicted
 
@@ -112,6 +111,7 @@ def write_residual(path: Path, residual: Residual) -> None:
     write_file(path, write)
 
 
+@once_per_content
 def read_residual(path: Path) -> Residual:
     """Read a residual; a file that was read before is not read again.
 
@@ -120,18 +120,13 @@ def read_residual(path: Path) -> Residual:
     SpecError
         naming the file, and what of it is not as a residual has it.
     """
+    rests_on(path)
     try:
-        stat = path.stat()
-        return _read(path, stat.st_mtime_ns, stat.st_size)
+        # Opened here: numpy leaves a file open that is cut short.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _residual(arrays)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-@lru_cache(maxsize=32)
-def _read(path: Path, _time: int, _size: int) -> Residual:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _residual(arrays)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         why = next(iter(str(error).splitlines()), "")
         raise SpecError(
