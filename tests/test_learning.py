@@ -225,6 +225,18 @@ def test_masks_of_weights_and_the_optimizer_come_once_a_step(path):
     assert twice[1] > 1.5 * once[1]  # every micro-batch has gradients of its own
 
 
+def test_what_is_no_gemm_runs_as_often_as_its_gemm(path):
+    def forward(**step):
+        run = {"hardware": "a100-sxm4-80gb", "fidelity": "analytical", "layers": "*up"}
+        (row,) = rows(Point(path, batch=4, compare=False, phases=("forward",), **run, **step))
+        return row["repeat"], row["elementwise_bytes"], row["elementwise_launches"]
+
+    once, again = forward(), forward(recompute="*")
+    assert again[0] == 2 * once[0]
+    assert again[1:] == tuple(2 * one for one in once[1:])
+    assert all(once)
+
+
 def test_a_frozen_weight_has_no_optimizer_and_its_mask_is_made_once_for_all(path):
     whole, head = (summed(path, "transposable+mvue", **step) for step in ({}, {"learn": "head"}))
     # It hands no gradient on, so that nothing is packed for its backward.

@@ -159,7 +159,8 @@ def _states(
         learns = _has_weight(layer) and (
             layer.name in adapters or any(any_matches(learning.learn, name) for name in names)
         )
-        beside = found.get((getattr(layer, "input_of", ""), block))
+        shared = layer.input_of if isinstance(layer, WeightedSpec) else ""
+        beside = found.get((shared, block))
         # A norm in front of a layer has a scale: it learns where the whole of its block does.
         norm = layer.input == "norm" and any_matches(learning.learn, _norm_of(layer, block))
         live = beside.live if beside is not None else before or norm
