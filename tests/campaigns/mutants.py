@@ -83,6 +83,8 @@ GPU = (
     *of("gpu_constants"),
     *of("preparation"),
     *of("l2"),
+    without("l2", "no_launch_reads_less_than_on_chip_storage_allows"),
+    without("l2", "a_large_gemm_reads_what_does_not_stay"),
     *of(
         "tensor_core",
         "a_last_wave_reads_again_by_its_share",
