@@ -129,10 +129,10 @@ def test_what_an_engine_does_ahead_of_its_pieces_is_no_matter_of_the_limit():
     """Nothing is loaded until two pieces before a fold; a program that ends there has no load."""
     timing = Timing(EXPOSED, held=False, shift=0, fill=0, latency=0)
     folds = [plain(1, 5 * TICKS)] * 6 + [plain(1, 5 * TICKS, y=TICKS, y_loads=True)] * 3
-    whole = spans_of([iter(folds)], timing, ALL)[0]
+    whole = spans_of([iter(folds)], timing, ALL, [9])[0]
     assert [span.what for span in whole[4:7]] == ["load", "stream", "load"]
     for limit in range(1, len(whole)):
-        assert spans_of([iter(folds)], timing, limit)[0] == whole[:limit]
+        assert spans_of([iter(folds)], timing, limit, [9])[0] == whole[:limit]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 40])
@@ -141,7 +141,7 @@ def test_a_limit_takes_the_first_spans_of_the_whole_run(limit):
     placement = cycle.choice(machine, SparseGemm.dense(Gemm(300, 60, 70))).best.placement
     cut, timing = cycle.count(machine, placement)[0].cut, cycle.array_of(machine, placement).timing
     whole, first = (
-        spans_of([program(machine, placement, cut)], timing, most) for most in (ALL, limit)
+        spans_of([program(machine, placement, cut)], timing, most, [1]) for most in (ALL, limit)
     )
     assert first[0] == whole[0][:limit]
 
@@ -151,7 +151,7 @@ def test_two_arrays_contend_for_one_channel():
     placement = cycle.choice(machine, SparseGemm.dense(Gemm(64, 32, 64))).best.placement
     cut, timing = cycle.count(machine, placement)[0].cut, cycle.array_of(machine, placement).timing
     programs = [list(program(machine, placement, cut)) for _ in range(2)]
-    found = spans_of([iter(one) for one in programs], timing, ALL)
+    found = spans_of([iter(one) for one in programs], timing, ALL, [1, 1])
     trace = chrome_trace(found, machine.clock_mhz)
     assert {row["args"]["name"] for row in trace if row["name"] == "process_name"} == {
         "DRAM channel",
@@ -162,9 +162,9 @@ def test_two_arrays_contend_for_one_channel():
     ends = sorted((row["args"]["cycle"], row["args"]["cycles"]) for row in moves)
     assert all(a + long <= b + 1 / TICKS for (a, long), (b, _) in pairwise(ends))
     assert {row["args"]["array"] for row in moves} == {0, 1}
-    few = spans_of([iter(one) for one in programs], timing, 9)
+    few = spans_of([iter(one) for one in programs], timing, 9, [1, 1])
     assert sum(map(len, few)) == 9
-    alone = spans_of([iter(programs[0])], timing, ALL)[0]
+    alone = spans_of([iter(programs[0])], timing, ALL, [1])[0]
     assert found[0][-1].end > 1.5 * alone[-1].end
 
 

@@ -86,31 +86,22 @@ def test_shares_that_leave_one_by_one_are_skipped_but_for_the_last(n, shares, fo
 def test_several_arrays_are_what_the_processes_of_events_give(program, n, data):
     """Two programs of one hardware: an engine and an array that tell each other, or one process.
 
-    Where two arrays ask for the channel at one time, either may be first, and both are right.
+    Folds of the arrays are as many or not, and differ in what they load and store.
     """
     timing, folds = program
     given_out = []
     for i in range(n):
-        odd = data.draw(st.integers(1, 900))
+        odd, again = data.draw(st.integers(-1, 900)), data.draw(st.integers(1, 3))
+        turned = folds[i % len(folds) :] + folds[: i % len(folds)]
         given_out.append(
             [
-                one._replace(
-                    y=one.y + odd + i, y_loads=True, share=one.share and one.share + 3 * odd
-                )
-                for one in folds[i % len(folds) :] + folds[: i % len(folds)]
+                one._replace(y=one.y + odd, y_loads=True, share=one.share and one.share + 3 * odd)
+                for one in turned * again
             ]
+            if odd > 0
+            else folds * again
         )
-    asked, transfer = [], events._Pipeline._transfer
-
-    def spy(array, *moves):
-        asked.append(int(array.env.now))
-        yield from transfer(array, *moves)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events._Pipeline, "_transfer", spy)
-        told = events.run(given_out, timing)
-    later = [due for due in asked if due]
-    assume(len(set(later)) == len(later) and asked.count(0) == n)
+    told = events.run(given_out, timing)
     found = contend([Program.of(one) for one in given_out], timing, remembered=0)
     assert [one.at for one in found.arrays] == [one.finished for one in told]
     for one, of in zip(found.arrays, told, strict=True):
@@ -280,7 +271,7 @@ def test_a_program_is_what_the_kernels_run(case):
             found = [
                 way
                 for split in splits(machine, placement)[:4]
-                for way in several._ways(machine, placement, split)
+                for way in several._parts(machine, placement, split).likely()
             ]
         except CapacityError:
             continue
@@ -321,18 +312,13 @@ def test_one_of_them_may_do_all_and_twice_as_many_do_no_worse(case, fidelity):
     assert one.cycles <= run.cycles * n * 2 + 1e9 * (fields["partition"] == "k")
 
 
-ANOMALY = 0.02
-"""How much a faster channel may cost: first come, first served may put a long load first."""
-
-
 @settings(max_examples=60)
 @given(cases(), st.sampled_from([1.1, 1.5, 4]))
 def test_bandwidth_pays(case, times):
     name, fields, work, n = case
     slow = ran(name, fields, work, n)
     fast = ran(name, fields, work, n, **{"dram.gbps": fields["dram.gbps"] * times})
-    most = slow.cycles * (1 + ANOMALY if fields["buffers"] == "private" else 1)
-    assert fast.cycles <= most + 1
+    assert fast.cycles <= slow.cycles
 
 
 @lru_cache

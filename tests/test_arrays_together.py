@@ -15,7 +15,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware, simulate
 from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import engines
-from nmsim.machines.systolic.pipeline import channel, contention, events, memory, periods
+from nmsim.machines.systolic.pipeline import contention, events, memory, periods, turns
 from nmsim.machines.systolic.pipeline.contention import Program, contend
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import with_masks, without_masks
@@ -44,7 +44,7 @@ def convolution(images, channels=16, filters=32):
 def ways(machine, placement):
     for split in splits(machine, placement)[:5]:
         try:
-            yield from several._ways(machine, placement, split)
+            yield from several._parts(machine, placement, split).likely()
         except CapacityError:
             continue
 
@@ -176,23 +176,21 @@ def test_parts_that_read_one_mask_whole_are_alike():
 
 
 @pytest.mark.parametrize(
-    "number",
-    ["PIECE", "STEP", "DOING", "DUE", "TURN", "QUEUED", "FIRST_COMES", "RUN", "RELEASED"],
+    "number", ["PIECE", "STEP", "PASSED", "QUEUED", "FIRST_COMES", "RUN", "FREE"]
 )
 def test_arrays_stand_otherwise_if_anything_differs_that_comes_to_bear(number):
-    """Two arrays wait until one time; each number by itself makes another state of it."""
+    """Two arrays at one time; each number by itself makes another state of it."""
     one = plain(1, 9, y=1, y_loads=True)
     folds = [one, one._replace(y=2)]
     programs = contention._table([Program.of(folds)] * 2)
-    world = channel.world_of(programs)
-    world.arrays[:, channel.DUE] = world.shared[channel.NOW] = 5
-    at, numbers = getattr(channel, number), np.empty((2, 2 * periods._WIDTH + 1), np.int64)
-    periods._stand(numbers[0], world, programs)
-    if number == "RELEASED":
-        world.shared[at] = 1
+    world = turns.world_of(programs)
+    at, numbers = getattr(turns, number), np.empty((2, 2 * periods._WIDTH), np.int64)
+    periods._stand(numbers[0], world, programs, 0)
+    if number == "FREE":
+        world.channel[at] = 1
     else:
-        world.arrays[0, at] += 1 if number == "RUN" else 3
-    periods._stand(numbers[1], world, programs)
+        world.arrays[1, at] += 1
+    periods._stand(numbers[1], world, programs, 0)
     assert (numbers[0] != numbers[1]).any()
 
 
@@ -207,8 +205,8 @@ def test_arrays_stand_otherwise_if_anything_differs_that_comes_to_bear(number):
     ],
 )
 def test_shares_are_repeated_but_for_the_last(left, owed, times):
-    world = channel.World(np.zeros((1, channel.SIZE), np.int64), *np.zeros((2, 9), np.int64))
-    world.arrays[0, memory.LEFT], world.arrays[0, channel.OWED] = 4, 1
+    world = turns.World(np.zeros((1, turns.SIZE), np.int64), np.zeros(3, np.int64))
+    world.arrays[0, memory.LEFT], world.arrays[0, turns.OWED] = 4, 1
     assert periods._owed_alike(world, 0, left, owed) == times
 
 

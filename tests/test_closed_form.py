@@ -22,7 +22,7 @@ WAVE, DRAM, LAUNCH, SUMS = 5, 6, 7, 8
 
 
 def kernel(m, n, k, stages=3, ctas=1, warp=(32, 32)):
-    """A row of a table: tiles launched as square as can be, alone, for every size, K not dealt out."""
+    """A row of a table: waves as square as can be, no cluster, for every size, K not dealt out."""
     every = (AS_SQUARE, 1, 1, *(0, 0, 0), *(np.inf, np.inf), *(1, 1, 0))
     return np.array([m, n, k, stages, ctas, *warp, *every], np.float64)
 

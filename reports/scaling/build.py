@@ -30,8 +30,7 @@ CAPTIONS = {
     "size of one array's: what arrays have in common comes once, and each has its part of the C "
     "buffer, so that it takes shorter chunks and more folds. How the GEMM is shared out (under the "
     "pointer), and how many arrays have a part, is chosen by time.",
-    "waits": "Arrays stand in line for the channel, first come, first served; that is waiting for "
-    "the channel. Idle: the array is done before the last one, or has no part. Waits for results "
+    "waits": "Each array moves in its turn; until then it waits for the channel. Idle: the array is done before the last one, or has no part. Waits for results "
     "include adding up the sums of parts of K.",
 }
 _LEAD = (

@@ -28,7 +28,7 @@ DOWN, ACROSS, LEAST_M, LEAST_N, LEAST_K, MOST_M, MOST_N = range(ORDER + 1, ORDER
 """Columns of a kernel table: threadblocks of a cluster, and the sizes that a kernel is for."""
 
 CAST_DOWN, CAST_ACROSS, STREAM_K = range(MOST_N + 1, MOST_N + 4)
-"""Columns of a kernel table: multicast, in cycles alone, and whether slices of K are dealt evenly."""
+"""Columns of a kernel table: multicast, of the cycle model, and whether slices of K are dealt."""
 
 AS_SQUARE, ALONG_ROWS, ALONG_COLUMNS = 0.0, 1.0, 2.0
 """Orders in which tiles of C are launched: waves as square as they can be, or line after line."""

@@ -40,22 +40,24 @@ def timeline(machine: SystolicArray, work: SparseGemm, limit: int) -> Timeline:
     """
     best = choice(machine, work).best
     placement = best.placement
-    programs, told = (_alone if machine.arrays == 1 else _beside)(machine, placement)
+    programs, pieces, told = (_alone if machine.arrays == 1 else _beside)(machine, placement)
     timing = cycle.array_of(machine, placement).timing
-    found = spans_of(programs, timing, limit)
+    found = spans_of(programs, timing, limit, pieces)
     trace = chrome_trace(found, machine.clock_mhz)
     facts = [*_facts(machine, best.result, placement), *told, *_spent(best.result, work.gemm)]
     return Timeline(trace, [*facts, ("spans", f"written {sum(map(len, found)):,}")])
 
 
-Told = tuple[list[Iterator[Pieces]], Facts]
-"""Folds of each array, and what is told of them."""
+Told = tuple[list[Iterator[Pieces]], list[int], Facts]
+"""Folds of each array, how many pieces they have, and what is told of them."""
 
 
 def _alone(machine: SystolicArray, placement: Placement) -> Told:
     """One array runs a placement."""
-    cut = cycle.count(machine, placement)[0].cut
-    return [program(machine, placement, cut)], [("cut", _cut(placement, cut))]
+    sums = cycle.count(machine, placement)[0]
+    cut = sums.cut
+    pieces = [sums.folds * cut.pieces]
+    return [program(machine, placement, cut)], pieces, [("cut", _cut(placement, cut))]
 
 
 def _beside(machine: SystolicArray, placement: Placement) -> Told:
@@ -68,7 +70,7 @@ def _beside(machine: SystolicArray, placement: Placement) -> Told:
         ("shared out", f"{by or 'not at all'}, {among}"),
         ("cut", _cut(way.loops[0].share.placement, way.sums[0].cut)),
     ]
-    return way.programs(), told
+    return way.programs(), way.pieces, told
 
 
 def program(machine: SystolicArray, placement: Placement, cut: Cut) -> Iterator[Pieces]:
@@ -84,15 +86,19 @@ def program(machine: SystolicArray, placement: Placement, cut: Cut) -> Iterator[
         yield from repeat(one, times)
 
 
-def spans_of(programs: Sequence[Iterator[Pieces]], timing: Timing, limit: int) -> list[list[Span]]:
+def spans_of(
+    programs: Sequence[Iterator[Pieces]], timing: Timing, limit: int, pieces: Sequence[int]
+) -> list[list[Span]]:
     """What arrays that share a channel do, each with its own program: spans in order of start.
 
     Parameters
     ----------
     limit
         Spans of all of them that are told, at most.
+    pieces
+        Of each program, which decides whose turn on the channel is when.
     """
-    ran = events.run([list(_first(one, limit + AHEAD)) for one in programs], timing)
+    ran = events.run([list(_first(one, limit + AHEAD)) for one in programs], timing, pieces)
     starts = sorted((span.start, i) for i, times in enumerate(ran) for span in times.spans)
     told = [i for _, i in starts[:limit]]
     return [times.spans[: told.count(i)] for i, times in enumerate(ran)]

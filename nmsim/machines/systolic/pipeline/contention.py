@@ -1,13 +1,12 @@
-"""Several arrays that share a DRAM channel, event by event: first come, first served.
+"""Several arrays that share a DRAM channel: each moves what it has to in its turn.
 
 Each array walks its program of loads and stores as the recurrence of
-``nmsim.machines.systolic.pipeline.memory`` does, and asks the channel for every transfer when that
-recurrence says that its engine is free. The channel belongs to one transfer at a time, at its full
-bandwidth; who has asked for it first has it next. One array alone gives exactly the recurrence.
+``nmsim.machines.systolic.pipeline.memory`` does. The channel belongs to one transfer at a time, at
+its full bandwidth, in an order that the programs alone decide (``pipeline.turns``). One array alone
+gives exactly the recurrence; of several, more of a resource costs none of them time.
 
-Events are a kernel's (``pipeline.channel``), and what repeats itself is not run
-(``pipeline.periods``): both are exact. Time and memory are bounded: behind so many pieces each
-array is taken to go on at the pace that it has had.
+What repeats itself is not run (``pipeline.periods``), which is exact. Time and memory are bounded:
+behind so many pieces each array is taken to go on at the pace that it has had.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,39 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.machines.systolic.pipeline.channel import (
-    AT,
-    CARRIED,
-    DOING,
-    DONE,
-    DUE,
-    FOLD,
-    GRANTED,
-    NOW,
-    OPENS,
-    PIECE,
-    RELEASED,
-    RUN,
-    SKIPPED,
-    STANDS,
-    STEPS,
-    Programs,
-    World,
-    advance,
-    carry,
-    give_on,
-    next_event,
-    stand_in_line,
-    world_of,
-)
 from nmsim.machines.systolic.pipeline.memory import (
     BANDWIDTH,
+    ENDED,
     LATENCY,
     WRITE_BACK,
     Pieces,
     Timing,
 )
 from nmsim.machines.systolic.pipeline.periods import NUMBERS, Seen, nothing_seen, observe
+from nmsim.machines.systolic.pipeline.turns import (
+    AT,
+    CARRIED,
+    DONE,
+    FOLD,
+    LOADS,
+    PIECE,
+    RUN,
+    SKIPPED,
+    STEP,
+    STEPS,
+    Programs,
+    World,
+    next_turn,
+    take_turn,
+    world_of,
+)
 
 __all__ = ["MOST", "Contended", "Finished", "Program", "contend"]
 
@@ -72,6 +64,12 @@ class Program(NamedTuple):
     folds: NDArray[np.int64]
     counts: NDArray[np.int64]
 
+    @property
+    def pieces(self) -> int:
+        """Pieces of all folds."""
+        each = np.array([one.pieces for one in self.kinds], np.int64)
+        return int(each[self.folds] @ self.counts)
+
     @classmethod
     def of(cls, folds: Sequence[Pieces]) -> "Program":
         """The program of some folds, one after the other."""
@@ -90,8 +88,8 @@ class Program(NamedTuple):
 class Finished(NamedTuple):
     """When an array's last result has left, what it waited for, and what it moved: ticks.
 
-    ``bandwidth``, ``latency`` and ``write_back`` are its waits by cause: standing in line for the
-    channel is waiting for bandwidth. ``carried`` is the time that the channel was its own.
+    ``bandwidth``, ``latency`` and ``write_back`` are its waits by cause: waiting for its turn is
+    waiting for bandwidth. ``carried`` is the time that the channel was its own.
     """
 
     at: int
@@ -124,14 +122,14 @@ def contend(
     """
     table = _table(programs)
     world = _run(table, timing, most, nothing_seen(len(programs), remembered))
-    exact = bool((world.arrays[:, DOING] == DONE).all())
+    exact = bool((world.arrays[:, STEP] == DONE).all())
     finished = [
         _finished(world, i)
-        if world.arrays[i, DOING] == DONE
+        if world.arrays[i, STEP] == DONE
         else _at_its_pace(world, table, timing, i)
         for i in range(len(programs))
     ]
-    return Contended(finished, int(world.shared[STEPS]), exact)
+    return Contended(finished, int(world.channel[STEPS]), exact)
 
 
 def _table(programs: Sequence[Program]) -> Programs:
@@ -142,39 +140,27 @@ def _table(programs: Sequence[Program]) -> Programs:
     lengths = np.cumsum([0, *(len(one.folds) for one in distinct)])
     which = {id(one): i for i, one in enumerate(distinct)}
     own = np.array([which[id(one)] for one in programs])
+    pieces = np.array([one.pieces for one in distinct], np.int64)
     return Programs(
         kinds.reshape(-1, len(Pieces._fields)),
         np.concatenate([one.folds + at for one, at in zip(distinct, offsets, strict=False)]),
         np.concatenate([one.counts for one in distinct]),
         lengths[own],
         lengths[own + 1],
+        pieces[own] // np.gcd.reduce(pieces),
     )
 
 
 @compiled
 def _run(programs: Programs, timing: Timing, most: int, seen: Seen) -> World:
-    """Event after event, the earliest first, until all arrays are done."""
+    """Turn after turn until all arrays are done."""
     world = world_of(programs)
-    shared, arrays = world.shared, world.arrays
-    while shared[STEPS] < most:
-        i = next_event(world)
-        if i < 0:
-            break
-        if i == len(arrays):
-            shared[RELEASED] = -1
-            give_on(world)
-            continue
-        own = arrays[i]
-        shared[NOW] = own[DUE]
-        if own[DOING] == GRANTED:
-            carry(shared, programs, timing, own)
-            continue
-        now = advance(shared, programs, timing, own)
-        while now == OPENS:
+    i = next_turn(world)
+    while i >= 0 and world.channel[STEPS] < most:
+        if world.arrays[i, STEP] == LOADS and world.arrays[i, PIECE] == 0:
             observe(seen, world, programs, i)
-            now = advance(shared, programs, timing, own)
-        if now == STANDS:
-            stand_in_line(world, own, i)
+        take_turn(world, programs, timing, i)
+        i = next_turn(world)
     return world
 
 
@@ -198,7 +184,7 @@ def _at_its_pace(world: World, programs: Programs, timing: Timing, i: int) -> Fi
     if run < len(folds):
         done += takes[run] * (fold + piece / kinds["pieces"][folds[run]])
     pace = float(takes @ counts) / max(1.0, done)
-    now, so_far = int(world.shared[NOW] + world.shared[SKIPPED]), _finished(world, i)
+    now, so_far = int(world.arrays[i, ENDED] + world.channel[SKIPPED]), _finished(world, i)
     return Finished(
         int(pace * now),
         int(pace * so_far.bandwidth),

@@ -49,10 +49,11 @@ from nmsim.machines.systolic.pipeline.memory import (
 from nmsim.machines.systolic.pipeline.on_rows import sum_k_on_rows
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 
-__all__ = ["UNSEEN", "Sight", "gathered", "sum_cut", "sum_folds"]
+__all__ = ["UNSEEN", "Sight", "cuts_below", "gathered", "sum_cut", "sum_folds"]
 
-TOTAL, COMPUTE, ROWS, PIECES = range(STATE_SIZE, STATE_SIZE + 4)
-"""Of the fastest run: its end, what it would have taken without memory, and how it was cut."""
+TOTAL, COMPUTE, ROWS, PIECES, LISTED = range(STATE_SIZE, STATE_SIZE + 5)
+"""Of the fastest run: its end, what it would have taken without memory, and how it was cut; and how
+many cuts are listed."""
 
 
 class Sight(NamedTuple):
@@ -82,6 +83,29 @@ UNSEEN = Sight(
 )
 """That of an operand that is not gathered."""
 
+
+class Search(NamedTuple):
+    """Which cuts are looked for: the fastest, or all that are listed.
+
+    Parameters
+    ----------
+    below
+        Cycles: no cut is looked for that takes as many or more.
+    arrays
+        That move as much over the channel at the same time.
+    listed
+        Room for rows and pieces of every cut that is below; without any, the fastest is wanted.
+    """
+
+    below: int
+    arrays: float
+    listed: NDArray[np.int64]
+
+
+_FASTEST = Search(2**62, 1.0, np.empty((0, 2), np.int64))
+
+_LADDER = 2**13
+"""Cuts that are listed at most: 156 numbers of chunks of 2^40 rows, each with 40 of pieces."""
 
 NO_CYCLES: NDArray[np.int64] = np.zeros((1, 1, 0), np.int64)
 """Those of folds that take as many as they have words."""
@@ -142,6 +166,7 @@ def _least_cycles(
     last: int,
     same: bool,
     sight: Sight,
+    search: Search,
 ) -> int:
     """What a GEMM takes at least, however its folds are cut into pieces.
 
@@ -162,7 +187,8 @@ def _least_cycles(
     if timing.held:
         leaving = state[LAST_TICKS] + timing.fill - timing.shift
     busy = compute + state[HEAD] + (max(0, out - leaving) if same else 0)
-    busy = max(busy, int(loads + stores), int(loads) + timing.latency + timing.fill)
+    moved = int(search.arrays * (loads + stores))
+    busy = max(busy, moved, int(loads) + timing.latency + timing.fill)
     return int((busy + TICKS - 1) // TICKS)
 
 
@@ -178,11 +204,22 @@ def _answered(array: Array, work: Work, pieces: int) -> int:
 
 
 @compiled
-def _keep(best: State, state: State, total: int, compute: int, cut: Cut) -> None:
-    """Remember a run that was the fastest so far."""
+def _found(
+    search: Search, best: State, state: State, total: int, compute: int, cut: Cut, least: int
+) -> int:
+    """Remember a run that is below the least so far, or list its cut; the least from now on."""
+    cycles = (total + TICKS - 1) // TICKS
+    if cycles >= least:
+        return least
+    if len(search.listed) > 0:
+        if best[LISTED] < len(search.listed):
+            search.listed[best[LISTED], 0], search.listed[best[LISTED], 1] = cut.rows, cut.pieces
+            best[LISTED] += 1
+        return least
     for i in range(STATE_SIZE):
         best[i] = state[i]
     best[TOTAL], best[COMPUTE], best[ROWS], best[PIECES] = total, compute, cut.rows, cut.pieces
+    return int(cycles)
 
 
 _next_count = compiled(next_count)
@@ -213,14 +250,15 @@ def _best_k_on_rows(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
     sight: Sight,
+    search: Search,
 ) -> State:
-    """The fastest way to cut the folds of a GEMM with K on the rows.
+    """Ways to cut the folds of a GEMM with K on the rows.
 
     Numbers of chunks in increasing order, and of pieces for each: a larger buffer adds smaller ones
     to the numbers that are tried. None is tried that cannot be faster than the best so far.
     """
-    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
-    least, deep, loading, done, count, own = 2**62, 0, 0, 0, ONCE, buffers
+    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 5, np.int64)
+    least, deep, loading, done, count, own = search.below, 0, 0, 0, ONCE, buffers
     while done != 1:
         rows = (work.y_lanes + count - 1) // count
         count = _next_count(count) if rows > 1 else count
@@ -231,7 +269,7 @@ def _best_k_on_rows(
         last = (work.y_lanes - (chunks - 1) * rows) * ((work.x_lanes - 1) % array.cols + 1)
         if deep > 0:
             compute = _deep_compute(state, array, work, deep, rows)
-            bound = _least_cycles(state, array, own, compute, last, NO, sight)
+            bound = _least_cycles(state, array, own, compute, last, NO, sight, search)
             if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
         pieces, own = _least_pieces(buffers.spill, room, rows), gathered(buffers, sight, rows)
@@ -239,10 +277,8 @@ def _best_k_on_rows(
             cut = Cut(rows, pieces)
             total = sum_k_on_rows(state, array, own, work, cut, slots, cycles)
             compute = stall_free(state, array.timing)
-            if (total + TICKS - 1) // TICKS < least:
-                least = (total + TICKS - 1) // TICKS
-                _keep(best, state, total, compute, cut)
-            bound = _least_cycles(state, array, own, compute, last, YES, sight)
+            least = _found(search, best, state, total, compute, cut, least)
+            bound = _least_cycles(state, array, own, compute, last, YES, sight, search)
             bound = max(bound, _answered(array, work, 2 * pieces * state[LOADING]))
             if pieces >= rows or bound >= least:
                 break
@@ -263,21 +299,20 @@ def _best_k_in_time(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
     sight: Sight,
+    search: Search,
 ) -> State:
-    """The fastest way to cut the folds of a GEMM with K in time: how many pieces each."""
-    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 4, np.int64)
+    """Ways to cut the folds of a GEMM with K in time: how many pieces each."""
+    state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 5, np.int64)
     last = ((work.y_lanes - 1) % array.rows + 1) * ((work.x_lanes - 1) % array.cols + 1)
-    least, pieces = 2**62, _least_pieces(buffers.spill, room, 0)
+    least, pieces = search.below, _least_pieces(buffers.spill, room, 0)
     while True:
         cut = Cut(0, pieces)
         total = sum_k_in_time(state, array, buffers, work, cut, slots, cycles)
         compute = stall_free(state, array.timing)
-        if (total + TICKS - 1) // TICKS < least:
-            least = (total + TICKS - 1) // TICKS
-            _keep(best, state, total, compute, cut)
+        least = _found(search, best, state, total, compute, cut, least)
         if pieces >= max(room.x_size, room.y_size):
             return best
-        bound = _least_cycles(state, array, buffers, compute, last, YES, sight)
+        bound = _least_cycles(state, array, buffers, compute, last, YES, sight, search)
         late = state[LOADING] * ((2 * pieces - 1) // 2) * array.timing.latency // TICKS
         if max(bound, late) >= least:
             return best
@@ -292,10 +327,11 @@ def _cut_and_sum(
     slots: NDArray[np.int64],
     cycles: NDArray[np.int64],
     sight: Sight,
+    search: Search = _FASTEST,
 ) -> State:
     """Times and sums at the end of a GEMM; only the nest of loops that it needs is compiled."""
     nest = _best_k_on_rows if array.timing.held else _best_k_in_time
-    return nest(array, buffers, work, room, slots, cycles, sight)
+    return nest(array, buffers, work, room, slots, cycles, sight, search)
 
 
 def sum_folds(
@@ -326,6 +362,30 @@ def sum_folds(
     state = _cut_and_sum(array, buffers, work, room, slots, spent, sight).tolist()
     cut = Cut(state[ROWS], state[PIECES])
     return _told(state, state[TOTAL], state[COMPUTE], cut)
+
+
+def cuts_below(
+    array: Array,
+    buffers: Buffers,
+    work: Work,
+    room: Room,
+    slots: NDArray[np.int64],
+    cycles: NDArray[np.int64] | None,
+    sight: Sight,
+    within: tuple[int, int],
+) -> list[Cut]:
+    """All cuts of those that are tried whose folds alone take fewer cycles than so many.
+
+    Parameters
+    ----------
+    within
+        The cycles, and how many arrays share the channel and move as much as this one.
+    """
+    spent = NO_CYCLES if cycles is None else cycles
+    below, arrays = within
+    search = Search(below, float(arrays), np.empty((_LADDER, 2), np.int64))
+    state = _cut_and_sum(array, buffers, work, room, slots, spent, sight, search)
+    return [Cut(*one) for one in search.listed[: state[LISTED]].tolist()]
 
 
 def sum_cut(

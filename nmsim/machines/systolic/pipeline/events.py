@@ -3,7 +3,8 @@
 An array is two processes: its DMA engine, which runs a program of loads and stores in order, and
 its rows of PEs, which stream piece after piece. One array alone gives exactly the times of
 ``nmsim.machines.systolic.pipeline.memory``. Several arrays may share the channel: an engine holds
-it only while a transfer moves, and then they contend for it, first come first served.
+it only while a transfer moves, and has it in its turn. Turns are those of ``pipeline.turns``,
+written down beforehand: by the part of its pieces that an array has passed.
 """
 
 from collections import defaultdict, deque
@@ -43,11 +44,22 @@ class Times(NamedTuple):
     spans: list[Span]
 
 
-def run(arrays: Sequence[Sequence[Pieces]], timing: Timing) -> list[Times]:
-    """Take the folds of each array, in order, through one channel that all of them share."""
+def run(
+    arrays: Sequence[Sequence[Pieces]], timing: Timing, pieces: Sequence[int] | None = None
+) -> list[Times]:
+    """Take the folds of each array, in order, through one channel that all of them share.
+
+    Parameters
+    ----------
+    pieces
+        Of the whole of each array's program, if only its first folds are given.
+    """
     env = simpy.Environment()
-    channel = simpy.Resource(env, capacity=1)
-    pipelines = [_Pipeline(env, channel, folds, timing) for folds in arrays]
+    steps = [list(_steps(folds)) for folds in arrays]
+    channel = _Channel(
+        env, steps, [len(one) for one in steps] if pieces is None else pieces, timing
+    )
+    pipelines = [_Pipeline(env, channel, i, one, timing) for i, one in enumerate(steps)]
     env.run()
     return [
         Times(max(one.array_done, one.engine_done), sorted(one.spans, key=lambda s: s.start))
@@ -74,18 +86,56 @@ class _Owed(NamedTuple):
     number: int
 
 
+class _Channel:
+    """A channel that is each array's in its turn, and waits for none that it need not wait for."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        arrays: Sequence[Sequence[_Step]],
+        pieces: Sequence[int],
+        timing: Timing,
+    ) -> None:
+        turns = [
+            (turn / of, array)
+            for array, (steps, of) in enumerate(zip(arrays, pieces, strict=True))
+            for turn in _turns(steps, timing)
+        ]
+        self.env = env
+        self.order = deque(array for _, array in sorted(turns))
+        self.waiting: dict[int, simpy.Event] = {}
+        self.held = False
+
+    def take(self, array: int) -> simpy.Event:
+        """The array's next turn: an event."""
+        turn = self.waiting[array] = self.env.event()
+        self._pass_on()
+        return turn
+
+    def give_back(self) -> None:
+        """The transfer has ended."""
+        self.held = False
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if not self.held and self.order and self.order[0] in self.waiting:
+            self.held = True
+            self.waiting.pop(self.order.popleft()).succeed()
+
+
 class _Pipeline:
     """One array: what its engine and its PEs tell each other, piece by piece."""
 
     def __init__(
         self,
         env: simpy.Environment,
-        channel: simpy.Resource,
-        folds: Sequence[Pieces],
+        channel: _Channel,
+        number: int,
+        steps: Sequence[_Step],
         timing: Timing,
     ) -> None:
-        self.env, self.channel, self.timing = env, channel, timing
-        self.steps = list(_steps(folds))
+        self.env, self.channel, self.number, self.timing = env, channel, number, timing
+        self.steps = steps
         self.spans: list[Span] = []
         self.array_done = self.engine_done = 0
         self.events: dict[tuple[str, int], simpy.Event] = defaultdict(env.event)
@@ -115,12 +165,12 @@ class _Pipeline:
 
     def _transfer(self, what: str, number: int, ticks: int, marks: Sequence[Any] = ()) -> Events:
         """Hold the channel for a transfer; marks are events some time after it began."""
-        with self.channel.request() as turn:
-            yield turn
-            start = int(self.env.now)
-            for after, name, piece in marks:
-                self._later(after, name, piece)
-            yield self.env.timeout(ticks)
+        yield self.channel.take(self.number)
+        start = int(self.env.now)
+        for after, name, piece in marks:
+            self._later(after, name, piece)
+        yield self.env.timeout(ticks)
+        self.channel.give_back()
         self.spans.append(Span(what, number, start, int(self.env.now)))
 
     def _engine(self) -> Events:
@@ -275,3 +325,29 @@ def _steps(folds: Sequence[Pieces]) -> Generator[_Step, None, None]:
             last = piece == one.pieces - 1
             ticks = one.ticks - (one.pieces - 1) * part if last else part
             yield _Step(number, one, piece == 0, last, ticks)
+
+
+def _turns(steps: Sequence[_Step], timing: Timing) -> Generator[int, None, None]:
+    """At which turns, three to a piece, an array moves anything: loads, what is owed, a share."""
+    left = 0
+    for q in range(len(steps) + 2):
+        step = steps[q] if q < len(steps) else None
+        if step is not None:
+            x_loads = step.fold.x_loads and (step.first or not timing.held)
+            if x_loads or step.fold.y_loads:
+                yield 3 * q
+        owed = _owed(steps[q - 2]) if q > 1 else 0
+        if owed:
+            if left:
+                yield 3 * q + 1
+            left = owed
+        if left:
+            yield 3 * q + 2
+        left = 0 if step is None or (step.first and step.fold.opens) else max(0, left - 1)
+
+
+def _owed(step: _Step) -> int:
+    """Shares of results that a piece owes."""
+    if step.last and step.fold.share:
+        return step.fold.shares
+    return int(step.fold.spilled > 0)

@@ -1,9 +1,10 @@
 """Arrays on one channel that stand as they stood before: what lies between repeats itself.
 
-All that the future depends on is how the arrays and the channel stand, times as seen from now, and
-what follows in every program. If all of it is as it was some time ago, what has happened since
-happens again, and is added up instead of run, as often as every program goes on alike. Shares of
-results that leave one by one only make one number smaller: that is a repeat, too, but for the last.
+All that the future depends on is how the arrays and the channel stand, times as seen from when the
+channel is free, whose turns come next, and what follows in every program. If all of it is as it was
+some time ago, what has happened since happens again, and is added up instead of run, as often as
+every program goes on alike. Shares of results that leave one by one only make one number smaller:
+that is a repeat, too, but for the last.
 
 What has been seen is kept in a table of bounded size, each in one place that what it is decides;
 newer drives out older. A period of many more states than the table has places is seldom found.
@@ -15,32 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled, compiled_uncounted
-from nmsim.machines.systolic.pipeline.channel import (
-    CARRIED,
-    DOING,
-    DONE,
-    DUE,
-    FIRST_COMES,
-    FOLD,
-    NOW,
-    OWED,
-    PIECE,
-    QUEUED,
-    RELEASED,
-    RUN,
-    SKIPPED,
-    STEP,
-    TURN,
-    Programs,
-    World,
-)
 from nmsim.machines.systolic.pipeline.memory import (
     BANDWIDTH,
+    CHANNEL_FREE,
     KEPT,
     LATENCY,
     LEFT,
     WRITE_BACK,
     is_time,
+)
+from nmsim.machines.systolic.pipeline.turns import (
+    CARRIED,
+    DONE,
+    FIRST_COMES,
+    FOLD,
+    FREE,
+    OUT_OF,
+    OWED,
+    PASSED,
+    PIECE,
+    QUEUED,
+    RUN,
+    SKIPPED,
+    STEP,
+    Programs,
+    World,
 )
 
 __all__ = ["NUMBERS", "Seen", "nothing_seen", "observe"]
@@ -50,15 +50,15 @@ Numbers = NDArray[np.int64]
 NUMBERS = 2**20
 """Numbers that a table of what has been seen has room for, about: 8 MiB."""
 
-_OWN = 11
+_OWN = 9
 """Numbers of how an array stands that the recurrence does not keep, the first ones of its part."""
 
 _WIDTH = _OWN + KEPT
 
-_NOBODY, _NEVER = -1, -(2**62)
+_NOBODY, _NEVER, _NOT_YET = -1, -(2**62), 2**62
 
-_RUN, _FOLD, _LEFT, _OWED, _BANDWIDTH, _LATENCY, _WRITE_BACK, _CARRIED = range(8)
-_TOLD = 8
+_RUN, _FOLD, _PASSED, _LEFT, _OWED, _BANDWIDTH, _LATENCY, _WRITE_BACK, _CARRIED = range(9)
+_TOLD = 9
 """What is noted of an array beside how it stands: where in its program, what is owed, sums."""
 
 _ALWAYS = 2**62
@@ -90,7 +90,7 @@ class Seen(NamedTuple):
 
 def nothing_seen(arrays: int, numbers: int = NUMBERS) -> Seen:
     """A table for so many arrays, of so many numbers or a few more; of none, nothing is skipped."""
-    width = arrays * _WIDTH + 1
+    width = arrays * _WIDTH
     places = -(-numbers // width)
     return Seen(
         np.full(places, -1, np.int64),
@@ -106,12 +106,12 @@ def observe(seen: Seen, world: World, programs: Programs, who: int) -> None:
     if len(seen.when) == 0:
         return
     for i in range(who):
-        if world.arrays[i, DOING] != DONE:
+        if world.arrays[i, STEP] != DONE:
             return
-    place = _stand(seen.now, world, programs) % len(seen.when)
+    place = _stand(seen.now, world, programs, who) % len(seen.when)
     if seen.when[place] >= 0 and _same(seen, place):
         _skip(seen, place, world, programs)
-    seen.when[place] = world.shared[NOW] + world.shared[SKIPPED]
+    seen.when[place] = world.channel[FREE] + world.channel[SKIPPED]
     for k in range(len(seen.now)):
         seen.stood[place, k] = seen.now[k]
     _tell(seen.told, place, world)
@@ -126,14 +126,19 @@ def _same(seen: Seen, place: int) -> bool:
 
 
 @compiled_uncounted
-def _stand(now: Numbers, world: World, programs: Programs) -> int:
-    """Write down how all arrays stand, times as seen from now: a number of it, for a table."""
-    for i in range(len(world.arrays)):
-        _stand_of(now, world, programs, i)
-    shared, behind = world.shared, _NOBODY
-    if shared[RELEASED] >= 0:
-        behind = _before(world, shared[NOW], shared[RELEASED])
-    now[len(now) - 1] = behind
+def _stand(now: Numbers, world: World, programs: Programs, who: int) -> int:
+    """Write down how all arrays stand, times as seen from now: a number of it, for a table.
+
+    Now is when the channel is free; no transfer begins before the first engine is, too.
+    """
+    arrays, channel = world.arrays, world.channel
+    engines = _NOT_YET
+    for i in range(len(arrays)):
+        if arrays[i, STEP] != DONE:
+            engines = min(engines, arrays[i, CHANNEL_FREE])
+    channel[FREE] = max(channel[FREE], engines)
+    for i in range(len(arrays)):
+        _stand_of(now, world, programs, who, i)
     mixed = 0
     for k in range(len(now)):
         mixed = ((mixed & 0x7FFFFFFF) * 1000003) ^ (mixed >> 31) ^ (now[k] & 0x3FFFFFFF)
@@ -141,31 +146,20 @@ def _stand(now: Numbers, world: World, programs: Programs) -> int:
 
 
 @compiled_uncounted
-def _before(world: World, due: int, turn: int) -> int:
-    """How many arrays' events at a time were asked for before a turn."""
-    arrays, before = world.arrays, 0
-    for i in range(len(arrays)):
-        if arrays[i, DOING] != DONE and arrays[i, DUE] == due and arrays[i, TURN] < turn:
-            before += 1
-    return before
-
-
-@compiled_uncounted
-def _stand_of(now: Numbers, world: World, programs: Programs, i: int) -> None:
-    place, at, time = world.arrays, i * _WIDTH, world.shared[NOW]
-    if place[i, DOING] == DONE:
+def _stand_of(now: Numbers, world: World, programs: Programs, who: int, i: int) -> None:
+    place, at, time = world.arrays, i * _WIDTH, world.channel[FREE]
+    if place[i, STEP] == DONE:
         for k in range(at, at + _WIDTH):
-            now[k] = DONE
+            now[k] = _NEVER
         return
     run = place[i, RUN]
     now[at] = programs.folds[run] if run < programs.ends[i] else _NOBODY
-    now[at + 1], now[at + 2], now[at + 3] = place[i, PIECE], place[i, STEP], place[i, DOING]
-    now[at + 4] = place[i, DUE] - time
-    now[at + 5] = _before(world, place[i, DUE], place[i, TURN])
-    now[at + 6] = place[i, QUEUED]
+    now[at + 1], now[at + 2], now[at + 3] = place[i, PIECE], place[i, STEP], place[i, QUEUED]
+    # Where all have passed one part of their pieces since, turns come in the same order again.
+    now[at + 4] = place[i, PASSED] * place[who, OUT_OF] - place[who, PASSED] * place[i, OUT_OF]
     for k in range(4):
         comes = place[i, FIRST_COMES + k]
-        now[at + 7 + k] = comes - time if comes > 0 else _NEVER
+        now[at + 5 + k] = comes - time if comes > 0 else _NEVER
     at += _OWN
     for k in range(KEPT):
         now[at + k] = world.arrays[i, k] - (time if is_time(k) else 0)
@@ -179,6 +173,7 @@ def _tell(told: Numbers, row: int, world: World) -> None:
     for i in range(len(arrays)):
         at = i * _TOLD
         told[row, at + _RUN], told[row, at + _FOLD] = arrays[i, RUN], arrays[i, FOLD]
+        told[row, at + _PASSED] = arrays[i, PASSED]
         told[row, at + _LEFT], told[row, at + _OWED] = arrays[i, LEFT], arrays[i, OWED]
         told[row, at + _BANDWIDTH] = arrays[i, BANDWIDTH]
         told[row, at + _LATENCY] = arrays[i, LATENCY]
@@ -218,7 +213,7 @@ def _agree(programs: Programs, i: int, run: int, later: int, reach: int) -> int:
 def _alike(seen: Seen, place: int, world: World, programs: Programs, i: int, reach: int) -> int:
     """How often what an array did since may be repeated, by its program and what it owes."""
     at, told = i * _TOLD, seen.told
-    if world.arrays[i, DOING] == DONE:
+    if world.arrays[i, STEP] == DONE:
         return _ALWAYS
     run, fold = told[place, at + _RUN], told[place, at + _FOLD]
     now, now_fold = world.arrays[i, RUN], world.arrays[i, FOLD]
@@ -257,14 +252,15 @@ def _skip(seen: Seen, place: int, world: World, programs: Programs) -> None:
         more = _all_alike(seen, place, world, programs, reach)
     if times == 0:
         return
-    shared, told = world.shared, seen.told
-    shared[SKIPPED] += times * (shared[NOW] + shared[SKIPPED] - seen.when[place])
+    channel, told = world.channel, seen.told
+    channel[SKIPPED] += times * (channel[FREE] + channel[SKIPPED] - seen.when[place])
     for i in range(len(world.arrays)):
         own, at = world.arrays, i * _TOLD
         if own[i, RUN] == told[place, at + _RUN]:
             own[i, FOLD] += times * (own[i, FOLD] - told[place, at + _FOLD])
         else:
             own[i, RUN] += times * (own[i, RUN] - told[place, at + _RUN])
+        own[i, PASSED] += times * (own[i, PASSED] - told[place, at + _PASSED])
         own[i, CARRIED] += times * (own[i, CARRIED] - told[place, at + _CARRIED])
         own[i, OWED] += times * (own[i, OWED] - told[place, at + _OWED])
         own[i, LEFT] -= times * (told[place, at + _LEFT] - own[i, LEFT])

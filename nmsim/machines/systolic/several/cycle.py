@@ -2,10 +2,9 @@
 
 With private buffers each array has a program of its own, and all programs go through one channel
 (``nmsim.machines.systolic.pipeline.contention``). How a GEMM is shared out, and how the folds of
-each part are cut, is chosen by the time that this takes: of each partition two cuts are tried, the
-one that would be fastest if the array had the channel to itself, and the one that would be if every
-transfer took as many times longer as arrays share it. A way that cannot be the fastest is not run:
-none takes less than its slowest array alone, nor than the channel for all its bytes.
+each part are cut, is chosen by the time that this takes: of each partition all cuts that one array
+alone would try, the same for all parts. A way that cannot be the fastest is not run: none takes
+less than its slowest array alone, nor than the channel for all its bytes.
 
 With shared buffers one engine serves all arrays, fold by fold, so that nothing contends: what each
 fold loads and stores is that of all arrays together, in the recurrence of one.
@@ -30,10 +29,16 @@ from nmsim.machines.systolic.cycle import (
     slots_of,
     work_of,
 )
-from nmsim.machines.systolic.pipeline.capacity import halves, room
+from nmsim.machines.systolic.pipeline.capacity import halves, least_pieces, room
 from nmsim.machines.systolic.pipeline.contention import Contended, Finished, Program, contend
-from nmsim.machines.systolic.pipeline.cutting import Sight, gathered, sum_cut, sum_folds
-from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Sums, Work
+from nmsim.machines.systolic.pipeline.cutting import (
+    Sight,
+    cuts_below,
+    gathered,
+    sum_cut,
+    sum_folds,
+)
+from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import TICKS, Pieces
 from nmsim.machines.systolic.pipeline.program import pieces_of
 from nmsim.machines.systolic.placement import Placement
@@ -87,13 +92,27 @@ class _Loops(NamedTuple):
         sight = sight._replace(ticks=y * sight.ticks, least=y * sight.least)
         return self._replace(buffers=buffers, sight=sight)
 
-    def cut(self, machine: SystolicArray) -> Cut:
-        """The fastest cut alone on the channel."""
-        placement, loops = self.share.placement, (self.array, self.buffers, self.work)
-        extremes = int(self.slots.min()), int(self.slots.max())
+    def room(self, machine: SystolicArray) -> Room:
+        """What half of each buffer holds; what does not fit it, or 64 bits, is refused."""
+        placement, extremes = self.share.placement, (int(self.slots.min()), int(self.slots.max()))
         space = room(machine, placement, halves(machine, placement), extremes)
         refuse_beyond_64_bits(machine, placement, self.array, self.buffers, space)
+        return space
+
+    def cut(self, space: Room) -> Cut:
+        """The fastest cut alone on the channel."""
+        loops = self.array, self.buffers, self.work
         return sum_folds(*loops, space, self.slots, self.beats, self.sight).cut
+
+    def cuts_below(self, space: Room, cycles: int) -> list[Cut]:
+        """All cuts that may take fewer cycles, as many arrays beside it as have such a share."""
+        folds = self.array, self.buffers, self.work, space, self.slots, self.beats, self.sight
+        return cuts_below(*folds, (cycles, self.share.arrays))
+
+    def holds(self, space: Room, cut: Cut) -> bool:
+        """Whether the buffers hold two pieces of folds that are cut so."""
+        least = least_pieces(self.buffers.spill, space, cut.rows)
+        return cut.rows <= space.sum_rows and cut.pieces >= least
 
     def sums(self, cut: Cut) -> Sums:
         """What the folds add up to, cut so, alone on the channel."""
@@ -133,6 +152,14 @@ class Way(NamedTuple):
     def least(self) -> float:
         """What it takes at least, ticks."""
         return self.alone + (TICKS * (self.adds.cycles + self.adds.latency) if self.adds else 0.0)
+
+    @property
+    def pieces(self) -> list[int]:
+        """How many pieces each of ``programs`` has."""
+        each = [one.folds * one.cut.pieces for one in self.sums]
+        if self.together is not None:
+            return each[:1]
+        return [n for one, n in zip(self.loops, each, strict=True) for _ in range(one.share.arrays)]
 
     def programs(self) -> list[Iterator[Pieces]]:
         """The folds of each array that has work, one by one; of arrays in lock-step, of all."""
@@ -194,36 +221,84 @@ def _loops(machine: SystolicArray, share: Share, sums_leave: bool) -> _Loops:
     )
 
 
+class _Parts(NamedTuple):
+    """A GEMM that is shared out, and what half of the buffers of each share's arrays hold."""
+
+    split: Split
+    loops: Sequence[_Loops]
+    rooms: Sequence[Room]
+    adds: Reduction | None
+
+    @property
+    def lead(self) -> int:
+        """The largest share: its cut decides that of the others."""
+        sizes = [(one.work.y_lanes, one.work.x_lanes, one.share.placement.k) for one in self.loops]
+        return max(range(len(sizes)), key=lambda i: sizes[i])
+
+    def way(self, cut: Cut) -> Way | None:
+        """All shares in as many chunks and pieces as the largest, cut so; None: one has no room."""
+        chunks = -(-self.loops[self.lead].work.y_lanes // cut.rows) if cut.rows else 0
+        cuts = [
+            Cut(-(-one.work.y_lanes // chunks) if chunks else 0, cut.pieces) for one in self.loops
+        ]
+        each = list(zip(self.loops, cuts, strict=True))
+        if not all(one.holds(has, of) for (one, of), has in zip(each, self.rooms, strict=True)):
+            return None
+        sums = [one.sums(of) for one, of in each]
+        return Way(self.split, self.loops, sums, self.adds, _least(self.loops, sums))
+
+    def likely(self) -> list[Way]:
+        """Cuts that are fastest alone, and if every transfer took as long as all arrays' do."""
+        lead, space = self.loops[self.lead], self.rooms[self.lead]
+        at_work = sum(one.share.arrays for one in self.loops)
+        cuts = {lead.slower(n, n, n).cut(space) for n in (1, at_work)}
+        return [way for cut in sorted(cuts) if (way := self.way(cut))]
+
+    def below(self, cycles: int) -> list[Way]:
+        """All ways that may take fewer cycles."""
+        adds = int(self.adds.cycles + self.adds.latency) if self.adds else 0
+        lead, space = self.loops[self.lead], self.rooms[self.lead]
+        cuts = lead.cuts_below(space, cycles - adds + 1)
+        return [way for cut in cuts if (way := self.way(cut))]
+
+
+def _parts(machine: SystolicArray, placement: Placement, split: Split) -> _Parts:
+    given_out = shares(machine, placement, split)
+    at_work = sum(share.arrays for share in given_out)
+    adds = reduction(machine, placement, at_work) if split.by == "k" else None
+    loops = [_loops(machine, share, adds is not None) for share in given_out]
+    return _Parts(split, loops, [one.room(machine) for one in loops], adds)
+
+
 def _contending(
     machine: SystolicArray, placement: Placement, open_to_it: Sequence[Split]
 ) -> list[tuple[Result, Way]]:
-    """Results of those ways that may be the fastest; each array with buffers of its own."""
-    ways = sorted(
-        possible(partial(_ways, machine, placement, one) for one in open_to_it),
-        key=lambda way: way.least,
+    """Results of those ways that may be the fastest; each array with buffers of its own.
+
+    Likely ones come first, so that few others have to be run.
+    """
+    parts = possible(
+        partial(lambda one: [_parts(machine, placement, one)], one) for one in open_to_it
     )
-    found: list[tuple[Result, Way]] = []
-    for way in ways:
+    ran: list[tuple[Result, Way]] = []
+    _run_all(machine, placement, [way for one in parts for way in one.likely()], ran)
+    least = min((one.cycles for one, _ in ran), default=_NEVER) // placement.work.gemm.repeat
+    _run_all(machine, placement, [way for one in parts for way in one.below(least)], ran)
+    return ran
+
+
+_NEVER = 2**62
+"""Cycles that nothing takes."""
+
+
+def _run_all(
+    machine: SystolicArray, placement: Placement, ways: list[Way], ran: list[tuple[Result, Way]]
+) -> None:
+    """Run ways that may be faster than those that ran; they join these."""
+    for way in sorted(ways, key=lambda one: one.least):
         least = math.ceil(way.least / TICKS) * placement.work.gemm.repeat
-        if not found or least < min(one.cycles for one, _ in found):
-            found.append((_contended(machine, placement, way), way))
-    return found
-
-
-def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[Way]:
-    parts = shares(machine, placement, split)
-    at_work = sum(share.arrays for share in parts)
-    adds = reduction(machine, placement, at_work) if split.by == "k" else None
-    loops = [_loops(machine, share, adds is not None) for share in parts]
-    tried: set[tuple[Cut, ...]] = set()
-    found = []
-    for times in (1, at_work):
-        cuts = tuple(one.slower(times, times, times).cut(machine) for one in loops)
-        if cuts not in tried:
-            tried.add(cuts)
-            sums = [one.sums(cut) for one, cut in zip(loops, cuts, strict=True)]
-            found.append(Way(split, loops, sums, adds, _least(loops, sums)))
-    return found
+        if least < min((one.cycles for one, _ in ran), default=_NEVER):
+            ran.append((_contended(machine, placement, way), way))
 
 
 def _least(loops: Sequence[_Loops], sums: Sequence[Sums]) -> float:
@@ -315,7 +390,7 @@ def _in_lock_step(machine: SystolicArray, placement: Placement, split: Split) ->
     own = own_part(machine, split)
     loops = [_loops(own, share, adds is not None) for share in parts]
     lead = _all_together(loops, common(split))
-    cut = lead.cut(own)
+    cut = lead.cut(lead.room(own))
     together, sums = lead.sums(cut), [one.sums(cut) for one in loops]
     waits = (together.bandwidth, together.latency, together.write_back)
     bandwidth, latency, write_back = (ticks / TICKS for ticks in waits)
