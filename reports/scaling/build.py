@@ -30,8 +30,9 @@ CAPTIONS = {
     "size of one array's: what arrays have in common comes once, and each has its part of the C "
     "buffer, so that it takes shorter chunks and more folds. How the GEMM is shared out (under the "
     "pointer), and how many arrays have a part, is chosen by time.",
-    "waits": "Each array moves in its turn; until then it waits for the channel. Idle: the array is done before the last one, or has no part. Waits for results "
-    "include adding up the sums of parts of K.",
+    "waits": "Each array moves in its turn; until then it waits for the channel. Idle: the array "
+    "is done before the last one, or has no part. Waits for results include adding up the sums of "
+    "parts of K.",
 }
 _LEAD = (
     "A convolution of 32 images, which computes, and a layer with 128 tokens, which loads its "
