@@ -3,6 +3,8 @@
 The choice of the array is included: the order of operands, the mask, and how folds are cut.
 """
 
+import os
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
 FEW, MANY = 100, 10_000
+# Of several arrays; by hand NMSIM_DRAWN_ARRAYS=10000 takes a quarter of an hour.
+FEW_TOGETHER, MANY_TOGETHER = 25, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "500"))
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")
 
 
@@ -68,17 +72,24 @@ def better(rng, machine, work):
     return field, load_hardware(machine, **{field: getattr(getattr(machine, group), name) * times})
 
 
-def cases(seeds):
+def cases(seeds, buffers=""):
+    """Cases of one array, or of several with private or shared buffers."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
         machine, work = drawn(rng)
+        if buffers:
+            fields = {
+                "arrays": some(rng, 2, 2, 3, 4, 8),
+                "partition": some(rng, "best", "best", "m", "n", "k", "copies"),
+            }
+            machine = load_hardware(machine, buffers=buffers, **fields)
         yield seed, work, machine, *better(rng, machine, work)
 
 
-def slower(seeds, fidelity):
+def slower(seeds, fidelity, buffers=""):
     """Cases that took longer with more, and how many there were in which anything could run."""
     found, ran = [], 0
-    for seed, work, machine, field, more in cases(seeds):
+    for seed, work, machine, field, more in cases(seeds, buffers):
         try:
             before = machines.simulate(machine, work, fidelity).cycles
         except CapacityError:
@@ -101,6 +112,22 @@ def test_more_of_a_resource_never_costs_time(fidelity):
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
 def test_more_of_a_resource_never_costs_time_in_many_cases(fidelity):
     found, _ = slower(range(FEW, FEW + MANY), fidelity)
+    assert not found
+
+
+@pytest.mark.parametrize("buffers", ["private", "shared"])
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+def test_more_of_a_resource_never_costs_several_arrays_time(fidelity, buffers):
+    found, ran = slower(range(FEW_TOGETHER), fidelity, buffers)
+    assert not found
+    assert ran > FEW_TOGETHER / 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buffers", ["private", "shared"])
+@pytest.mark.parametrize("fidelity", machines.FIDELITIES)
+def test_more_of_a_resource_never_costs_several_arrays_time_in_many_cases(fidelity, buffers):
+    found, _ = slower(range(FEW_TOGETHER, FEW_TOGETHER + MANY_TOGETHER), fidelity, buffers)
     assert not found
 
 

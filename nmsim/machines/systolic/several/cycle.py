@@ -281,24 +281,49 @@ def _contending(
         partial(lambda one: [_parts(machine, placement, one)], one) for one in open_to_it
     )
     ran: list[tuple[Result, Way]] = []
-    _run_all(machine, placement, [way for one in parts for way in one.likely()], ran)
+    likely = [way for one in parts for way in one.likely()]
+    left, _ = _run_all(machine, placement, likely, ran, SEARCHED)
     least = min((one.cycles for one, _ in ran), default=_NEVER) // placement.work.gemm.repeat
-    _run_all(machine, placement, [way for one in parts for way in one.below(least)], ran)
-    return ran
+    below = [way for one in parts for way in one.below(least)]
+    _, every = _run_all(machine, placement, below, ran, left)
+    if every:
+        return ran
+    return [(noted(machine, [], one, _NOT_EVERY), way) for one, way in ran]
 
 
 _NEVER = 2**62
 """Cycles that nothing takes."""
 
+SEARCHED, _SET_UP = 2**22, 2**12
+"""Folds and pieces that are run to find the fastest way, about; behind them no other is tried. To
+set up a way counts as so many of them."""
+
+_NOT_EVERY = "arrays on one channel: not every way to cut the folds was tried"
+
 
 def _run_all(
-    machine: SystolicArray, placement: Placement, ways: list[Way], ran: list[tuple[Result, Way]]
-) -> None:
-    """Run ways that may be faster than those that ran; they join these."""
-    for way in sorted(ways, key=lambda one: one.least):
+    machine: SystolicArray,
+    placement: Placement,
+    ways: Sequence[Way],
+    ran: list[tuple[Result, Way]],
+    left: int,
+) -> tuple[int, bool]:
+    """Run ways that may be faster than those that ran, and let them join these.
+
+    Returns
+    -------
+    How many folds and pieces may still be run, and whether every such way was.
+    """
+    for way in sorted(ways, key=lambda one: (one.least, sum(one.pieces))):
         least = math.ceil(way.least / TICKS) * placement.work.gemm.repeat
-        if least < min((one.cycles for one, _ in ran), default=_NEVER):
-            ran.append((_contended(machine, placement, way), way))
+        if least >= min((one.cycles for one, _ in ran), default=_NEVER):
+            break
+        if left < 0:
+            return left, False
+        result, pieces = _contended(machine, placement, way)
+        ran.append((result, way))
+        left -= _SET_UP + pieces + sum(of.folds for of in way.sums)
+    return left, True
 
 
 def _least(loops: Sequence[_Loops], sums: Sequence[Sums]) -> float:
@@ -320,21 +345,21 @@ def _channel_ticks(buffers: Buffers, sums: Sums) -> float:
     )
 
 
-def _contended(machine: SystolicArray, placement: Placement, way: Way) -> Result:
-    """What a way takes with all arrays on one channel."""
+def _contended(machine: SystolicArray, placement: Placement, way: Way) -> tuple[Result, int]:
+    """What a way takes with all arrays on one channel, and how many pieces were run to see it."""
     which = [i for i, one in enumerate(way.loops) for _ in range(one.share.arrays)]
-    ran = _events(machine, way, which)
+    ran = _turns(machine, way, which)
     owns = []
     for i, finished in zip(which, ran.arrays, strict=True):
         own = Own.of(machine, way.loops[i].share.placement, way.sums[i], 1)
         bandwidth, latency, write_back = (ticks / TICKS for ticks in finished[1:4])
         owns.append(own._replace(bandwidth=bandwidth, latency=latency, write_back=write_back))
     if ran.exact:
-        return _told(machine, placement, way, owns)
+        return _told(machine, placement, way, owns), ran.steps
     last = max(range(len(owns)), key=lambda i: owns[i].cycles)
     short = max(0.0, way.alone / TICKS - owns[last].cycles)
     owns[last] = owns[last]._replace(bandwidth=owns[last].bandwidth + short)
-    return _told(machine, placement, way, owns, _STEADY)
+    return _told(machine, placement, way, owns, _STEADY), ran.steps
 
 
 _STEADY = "arrays on one channel: not every fold was run, some were taken to be like others"
@@ -343,7 +368,7 @@ UNEVEN = 20_000
 """Folds of an array that may each differ; of more of them the tiles' mean stands for all."""
 
 
-def _events(machine: SystolicArray, way: Way, which: Sequence[int]) -> Contended:
+def _turns(machine: SystolicArray, way: Way, which: Sequence[int]) -> Contended:
     """When each array is done; alone if the channel has no limit or nobody else is there."""
     if machine.dram.gbps is None or len(which) == 1:
         alone = [
