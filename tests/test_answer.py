@@ -89,7 +89,7 @@ def check_limit(said, table, whole):
 
 
 CASES = [
-    ("gpt2", "decode", 1, FEW, ("asp",)),
+    ("gpt2", "decode", 1, (GPU,), ("asp",)),
     ("vit-tiny", "infer", 1, FEW, ("asp", "activations")),
     ("vit-tiny", "train", 1, FEW, ("asp", "transposable")),
     ("llama-3-8b", "decode", 4, (GPU, "l40s"), ("asp",)),

@@ -112,6 +112,7 @@ def test_the_command_holds_a_table_of_attention(file, tmp_path):
     assert out.read_text().startswith(f"{HEADER},predicted_us\n")
 
 
+@pytest.mark.slow
 def test_shipped_figures_name_attention_beside_gemms():
     done = CliRunner().invoke(
         app, ["validate", "--hardware", "h200", "--format", "json"], catch_exceptions=False

@@ -145,7 +145,7 @@ def test_fit_recovers_known_constants_from_any_start(seed):
 @pytest.fixture(scope="module")
 def fitted():
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
-    return calibrate(a100(), [noisy], source="made", holdouts=4, generations=40)
+    return calibrate(a100(), [noisy], source="made", holdouts=4, generations=20)
 
 
 def test_report_adds_up(fitted):
@@ -185,6 +185,7 @@ def test_held_out_rows_are_not_fitted():
     assert overall.held_out_mape == pytest.approx(2 * late[0] / len(sizes), rel=0.05)
 
 
+@pytest.mark.slow
 def test_weight_shapes_are_held_out_whole():
     # One weight shape takes ten times as long: only its own fold may not know.
     rows = synthetic(a100())
@@ -203,7 +204,7 @@ def test_fit_repeats_itself(fitted):
         MeasuredRoutine(DENSE, noisy.sizes[part], noisy.times_us[part])
         for part in (slice(40), slice(40, None))
     ]
-    again = calibrate(a100(), halves, source="made", holdouts=4, generations=40)
+    again = calibrate(a100(), halves, source="made", holdouts=4, generations=20)
     assert again == fitted
 
 

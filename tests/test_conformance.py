@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiers import fast_every
 
 from nmsim.cli.commands.describe import LISTINGS, SCHEMAS, catalog, describe, schema
 from nmsim.formats import FORMATS
@@ -27,7 +28,7 @@ from nmsim.recipes.recipe import RECIPES, load_recipe
 from nmsim.run.point import Point, rows
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", fast_every(list(RECIPES), 3))
 def test_a_recipe_runs_a_layer_of_each_kind(name):
     named = any(offer.layers != "*" for offer in load_recipe(name).operands)
     kinds = [("bert-base", "encoder.layer.*.attention.*"), ("resnet18", "layer2.0.conv1")]
@@ -136,7 +137,7 @@ def test_a_model_has_one_launch_a_layer_and_phase_in_either_lowering(name):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", fast_every(list(MODELS), 5))
 def test_a_model_runs_on_every_kind_of_machine(name, kind):
     hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import fast_every, fast_first
 
 import nmsim
 from nmsim import cli, machines
@@ -69,7 +70,7 @@ def adds_up(one):
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
-@pytest.mark.parametrize("hardware", list(HARDWARE))
+@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 3))
 def test_every_machine_explains_in_numbers_that_add_up(hardware, fidelity):
     (one,) = explain(point(hardware=hardware, layers="layer2.0.conv1", fidelity=fidelity))
     adds_up(one)
@@ -83,7 +84,7 @@ def test_every_machine_explains_in_numbers_that_add_up(hardware, fidelity):
 
 
 @pytest.mark.parametrize("phase", ["forward", "backward", "update"])
-@pytest.mark.parametrize("recipe", ["fst", "transposable+mvue", "mdgf-linear"])
+@pytest.mark.parametrize("recipe", fast_first(["fst", "transposable+mvue", "mdgf-linear"], 1))
 def test_recipes_with_more_masks_and_other_formats_add_up(recipe, phase):
     for hardware in ("systolic-128x128-2to4", "a100-sxm4-80gb", "systolic-128x128-intersecting"):
         fields = {"recipe": recipe, "phases": (phase,), "hardware": hardware}
@@ -344,7 +345,7 @@ def test_a_loss_that_nothing_mends_is_said(run):
 # ---- what kinds offer
 
 
-@pytest.mark.parametrize("hardware", list(HARDWARE))
+@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 3))
 def test_mends_name_fields_that_there_are(hardware):
     """A value may be one that the machine cannot have; a field may not be unknown."""
     machine, work = load_hardware(hardware), weights(64, 48, 96)
@@ -388,7 +389,9 @@ def test_a_kind_that_offers_nothing_tells_work_and_waiting(monkeypatch):
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
-@pytest.mark.parametrize("hardware", ["a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100"])
+@pytest.mark.parametrize(
+    "hardware", fast_first(["a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100"], 2)
+)
 def test_parts_of_a_gpu_add_up_before_they_are_rounded(hardware, fidelity, monkeypatch):
     """What rounding gives to a part is less than a cycle: no part takes what nobody counted."""
     shared = []

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from tiers import fast_every
 
 from nmsim.attention import Attention
 from nmsim.errors import ShapeError, SpecError
@@ -119,7 +120,7 @@ def test_a_training_step_has_a_row_a_phase_timed_as_its_kernel(hardware, fidelit
         assert row["speedup"] == 1
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", fast_every(list(SCENARIOS), 3))
 @pytest.mark.parametrize("hardware", FUSING)
 def test_slots_hold_what_is_useful_and_fit_the_cycles(hardware, scenario):
     for row in attention_rows("llama-3-8b", hardware, scenario=scenario, batch=2):
@@ -335,7 +336,7 @@ def test_every_array_may_fuse(name):
 # ---- what reads the rows
 
 
-@pytest.mark.parametrize("name", GPUS)
+@pytest.mark.parametrize("name", fast_every(list(GPUS), 2))
 def test_every_gpu_decodes(name, command):
     status, shown, _ = command(
         "simulate", "llama-3-8b", "--scenario", "decode", "--hardware", name,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiers import fast_every
 
 from nmsim import cli
 from nmsim.errors import SpecError, UnknownName
@@ -249,7 +250,7 @@ SPARSE_BESIDE = {"a100-2to4-fp16"}
 """Timed from a host, at another clock."""
 
 
-@pytest.mark.parametrize(("name", "source", "_said", "error", "bias"), PAIRS)
+@pytest.mark.parametrize(("name", "source", "_said", "error", "bias"), fast_every(PAIRS, 3))
 def test_the_error_with_constants_of_another_gpu_is_the_documented_one(
     name, source, _said, error, bias
 ):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fast_every
 
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
@@ -123,7 +124,7 @@ def test_many_folds_of_long_rows(k, group, lookahead):
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 2, 70, 300, 1030, 1100, None])
-@pytest.mark.parametrize("group", [1, 3, 8, 12, 64])
+@pytest.mark.parametrize("group", fast_every([1, 3, 8, 12, 64], 2))
 def test_long_sums_do_not_overflow(group, lookahead):
     # K of 1200 group elements; a full row meets full columns, others wait for it
     k = 1200 * group
@@ -241,7 +242,7 @@ PAIRS = [((2, 4), (2, 4)), ((1, 4), (2, 4)), ((1, 4), (1, 4)), ((4, 8), (2, 8)),
 
 
 @pytest.mark.parametrize("lookahead", LOOKAHEADS)
-@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize(("a", "b"), fast_every(PAIRS, 2))
 def test_expected_cycles_are_within_their_stated_error(a, b, lookahead):
     rng = np.random.default_rng(7)
     k, group = 1152, a[1]

@@ -314,6 +314,7 @@ print(hasattr(sys.modules["scipy.linalg.cython_blas"], "__pyx_capi__"))
 """
 
 
+@pytest.mark.slow
 def test_linear_algebra_is_loaded_by_the_kernel_that_uses_it(tmp_path):
     program = tmp_path / "linear.py"
     program.write_text(LINEAR)

@@ -10,6 +10,7 @@ import os
 import numpy as np
 import pytest
 from test_monotone_gpu import MODELS, free_us, held, held_us, size, some
+from tiers import fast_every
 
 from nmsim import Gemm, simulate
 from nmsim.machines import HARDWARE, load_hardware
@@ -104,7 +105,7 @@ def test_nothing_is_faster_than_its_bytes_and_its_macs(fidelity):
     assert below_least(range(FEW), fidelity) == []
 
 
-@pytest.mark.parametrize("hardware", GPUS)
+@pytest.mark.parametrize("hardware", fast_every(GPUS, 3))
 def test_rows_move_no_more_bytes_than_memory_has_time_for(hardware):
     machine = load_hardware(hardware)
     rng = np.random.default_rng(5)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiers import fast_first
 
 from nmsim import machines
 from nmsim.errors import CapacityError
@@ -143,9 +144,10 @@ def test_nothing_that_was_passed_over_is_faster(seed):
         assert dense.cycles <= cycle.run(machine, placement).cycles
 
 
-def test_arrays_that_intersect_choose_too():
+@pytest.mark.parametrize("draws", fast_first([12, 40], 1))
+def test_arrays_that_intersect_choose_too(draws):
     rng = np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(draws):
         fields = {"rows": int(rng.integers(1, 20)), "cols": int(rng.integers(1, 20))}
         if rng.random() < 0.5:
             fields["cols"] = fields["rows"]  # one order's folds are those of the other, turned

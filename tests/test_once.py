@@ -235,6 +235,7 @@ for arguments, heavy in {commands!r}:
 """
 
 
+@pytest.mark.slow
 def test_a_command_loads_what_it_uses():
     check = COMMANDS.format(commands=list(LOADED.items()))
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

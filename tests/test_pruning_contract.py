@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 import pytest
+from tiers import fast_every
 
 from nmsim.errors import PatternError, ShapeError, SpecError, UnknownName
 from nmsim.mask import unpack
@@ -30,7 +31,7 @@ def tensor(seed=0, shape=(3, 10, 26)):
     return values
 
 
-@pytest.mark.parametrize(("name", "pattern"), CASES)
+@pytest.mark.parametrize(("name", "pattern"), fast_every(CASES, 2))
 def test_shapes_zeros_and_counts(name, pattern):
     values, traits = tensor(), PRUNERS[name]
     pruned = prune(values, pattern, name, seed=3)
@@ -48,7 +49,7 @@ def test_shapes_zeros_and_counts(name, pattern):
         assert pruned.mask.all()
 
 
-@pytest.mark.parametrize(("name", "pattern"), CASES)
+@pytest.mark.parametrize(("name", "pattern"), fast_every(CASES, 2))
 def test_structured_masks_obey_the_pattern(name, pattern):
     if not PRUNERS[name].structured:
         pytest.skip("does not promise to")
@@ -59,7 +60,7 @@ def test_structured_masks_obey_the_pattern(name, pattern):
         assert counts.max() <= Pattern.parse(pattern).keep
 
 
-@pytest.mark.parametrize(("name", "pattern"), CASES)
+@pytest.mark.parametrize(("name", "pattern"), fast_every(CASES, 2))
 def test_blocks_threads_and_streams_change_nothing(name, pattern, monkeypatch):
     values = tensor(1)
     whole = prune(values, pattern, name, seed=5)

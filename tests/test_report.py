@@ -24,6 +24,7 @@ from fabricated import (
     sweep,
 )
 from rich.console import Console
+from tiers import fast_every, fast_first
 
 from nmsim import report
 from nmsim.errors import SpecError
@@ -222,14 +223,17 @@ class TestJson:
 class TestStored:
     @pytest.mark.parametrize(
         ("rows", "manifest"),
-        [
-            (network()[:40], MANIFEST),
-            (uncompared(network()[:9]), MANIFEST),
-            (network()[:1], MANIFEST),
-            ([], MANIFEST),
-            ([row(NASTY + ',"\n\r x', "forward", 10**9, 10**9, 10**9)], MANIFEST),
-            (sweep(1), SWEEP_MANIFEST),
-        ],
+        fast_first(
+            [
+                (network()[:40], MANIFEST),
+                (uncompared(network()[:9]), MANIFEST),
+                (network()[:1], MANIFEST),
+                ([], MANIFEST),
+                ([row(NASTY + ',"\n\r x', "forward", 10**9, 10**9, 10**9)], MANIFEST),
+                (sweep(1), SWEEP_MANIFEST),
+            ],
+            3,
+        ),
     )
     def test_comes_back_as_it_was(self, tmp_path, rows, manifest):
         df = frame(rows)
@@ -359,7 +363,7 @@ class TestStored:
 
 
 class TestTerminal:
-    @pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 200])
+    @pytest.mark.parametrize("width", fast_every([50, 60, 80, 100, 120, 200], 2))
     @pytest.mark.parametrize(
         "rows",
         [
@@ -616,15 +620,18 @@ class TestFigures:
 class TestPage:
     @pytest.mark.parametrize(
         ("rows", "manifest"),
-        [
-            (network()[:1], MANIFEST),
-            (attention(), MANIFEST),
-            (uncompared(network()[:9]), MANIFEST),
-            ([], MANIFEST),
-            (sweep(2), SWEEP_MANIFEST),
-            (uncompared(sweep(1)), SWEEP_MANIFEST),
-            ([], SWEEP_MANIFEST),
-        ],
+        fast_first(
+            [
+                (network()[:1], MANIFEST),
+                (attention(), MANIFEST),
+                (uncompared(network()[:9]), MANIFEST),
+                ([], MANIFEST),
+                (sweep(2), SWEEP_MANIFEST),
+                (uncompared(sweep(1)), SWEEP_MANIFEST),
+                ([], SWEEP_MANIFEST),
+            ],
+            3,
+        ),
     )
     def test_stands_alone(self, rows, manifest):
         self.alone(page_of(frame(rows), manifest))
