@@ -145,7 +145,7 @@ def test_fit_recovers_known_constants_from_any_start(seed):
 @pytest.fixture(scope="module")
 def fitted():
     noisy = synthetic(a100(**{"timing.launch_us": 4.0}), noise=0.05)
-    return calibrate(a100(), [noisy], source="made", holdouts=4, generations=20)
+    return calibrate(a100(), [noisy], source="made", holdouts=2, generations=20)
 
 
 def test_report_adds_up(fitted):
@@ -204,7 +204,7 @@ def test_fit_repeats_itself(fitted):
         MeasuredRoutine(DENSE, noisy.sizes[part], noisy.times_us[part])
         for part in (slice(40), slice(40, None))
     ]
-    again = calibrate(a100(), halves, source="made", holdouts=4, generations=20)
+    again = calibrate(a100(), halves, source="made", holdouts=2, generations=20)
     assert again == fitted
 
 

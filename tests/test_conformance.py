@@ -137,7 +137,7 @@ def test_a_model_has_one_launch_a_layer_and_phase_in_either_lowering(name):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("name", fast_every(list(MODELS), 5))
+@pytest.mark.parametrize("name", fast_every(list(MODELS), 8))
 def test_a_model_runs_on_every_kind_of_machine(name, kind):
     hardware = min(KINDS[kind].catalog.glob("*.yaml"))
     point = Point(model=name, hardware=hardware, fidelity="analytical", recipe="asp", compare=False)

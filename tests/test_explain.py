@@ -70,7 +70,7 @@ def adds_up(one):
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
-@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 3))
+@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 5))
 def test_every_machine_explains_in_numbers_that_add_up(hardware, fidelity):
     (one,) = explain(point(hardware=hardware, layers="layer2.0.conv1", fidelity=fidelity))
     adds_up(one)
@@ -345,7 +345,7 @@ def test_a_loss_that_nothing_mends_is_said(run):
 # ---- what kinds offer
 
 
-@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 3))
+@pytest.mark.parametrize("hardware", fast_every(list(HARDWARE), 5))
 def test_mends_name_fields_that_there_are(hardware):
     """A value may be one that the machine cannot have; a field may not be unknown."""
     machine, work = load_hardware(hardware), weights(64, 48, 96)

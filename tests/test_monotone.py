@@ -15,7 +15,7 @@ from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
-FEW, MANY = 100, 10_000
+FEW, MANY = 60, 10_000
 # Of several arrays; by hand NMSIM_DRAWN_ARRAYS=10000 takes a quarter of an hour.
 FEW_TOGETHER, MANY_TOGETHER = 25, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "500"))
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")

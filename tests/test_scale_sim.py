@@ -89,7 +89,7 @@ def assert_utilization(row, run):
 
 def parts(table):
     """A part of a table, that of every sort of row, for the fast tests; all of it for the slow."""
-    return pytest.mark.parametrize("table", fast_first([table[::5], table], 1), ids=["part", "all"])
+    return pytest.mark.parametrize("table", fast_first([table[::9], table], 1), ids=["part", "all"])
 
 
 @parts(DENSE)
