@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nmsim.errors import NmsimError
     from nmsim.gemm import Gemm
     from nmsim.machines import load_hardware
+    from nmsim.mask import Mask, SparseGemm
     from nmsim.network.catalog import load_model
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from nmsim.run.memory import memory_footprint
     from nmsim.run.serving import serve
     from nmsim.run.simulation import simulate
+    from nmsim.run.trace import Trace
     from nmsim.run.training import train
 
     __version__: str
 
 __all__ = [
     "Gemm",
+    "Mask",
     "NmsimError",
     "Pattern",
+    "SparseGemm",
+    "Trace",
     "load_hardware",
     "load_model",
     "memory_footprint",
@@ -41,6 +46,9 @@ __all__ = [
 
 _HOMES = {
     "Gemm": "nmsim.gemm",
+    "Mask": "nmsim.mask",
+    "SparseGemm": "nmsim.mask",
+    "Trace": "nmsim.run.trace",
     "NmsimError": "nmsim.errors",
     "Pattern": "nmsim.pattern",
     "load_hardware": "nmsim.machines",

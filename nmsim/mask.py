@@ -6,17 +6,17 @@ regular mask (every group keeps exactly its quota) answers every count without t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.errors import ShapeError
+from nmsim.errors import PatternError, ShapeError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.jit import compiled
-from nmsim.pattern import COLUMNS_KEPT, DENSE, Pattern
+from nmsim.pattern import COLUMNS_KEPT, DENSE, UNSTRUCTURED, Pattern
 
 __all__ = [
     "WORD_FIELDS",
@@ -203,14 +203,62 @@ class Promise(NamedTuple):
     def mask(self) -> "Mask":
         """A mask that promises this and has no bits: to ask for them is an error."""
         counts = self.pattern, self.rows, self.k, self.regular
-        return Mask(*counts, _no_bits, self.fits, self.indexed, self.tighter, self.known_kept)
+        return Mask.promising(
+            *counts,
+            _no_bits,
+            fits=self.fits,
+            indexed=self.indexed,
+            tighter=self.tighter,
+            known_kept=self.known_kept,
+        )
 
 
-@dataclass(frozen=True, eq=False)
+class _More(TypedDict, total=False):
+    """Fields of a mask that say nothing new of most."""
+
+    fits: bool
+    indexed: bool
+    tighter: Pattern | None
+    known_kept: int | None
+
+
+_MORE: _More = {"fits": True, "indexed": True, "tighter": None, "known_kept": None}
+
+
+@dataclass(frozen=True, eq=False, init=False)
 class Mask:
     """Which elements of an operand of rows x K are kept.
 
+    ``Mask(bits, "2:4")`` is a mask that was made elsewhere, and checks what it promises;
+    ``Mask(bits, None)`` promises nothing, as unstructured pruning or the zeros of a ReLU do.
+
     Parameters
+    ----------
+    bits
+        Booleans or zeros and ones, K last: an array, a tensor, or lists. Leading axes are rows.
+    pattern
+        At most N of every M along K are kept: "2:4" or another N:M, V:N:M, "dense", or None.
+
+    Raises
+    ------
+    PatternError
+        if a group keeps more than the pattern allows; the first one is named.
+    ShapeError
+        if there are no bits, or fewer than two axes.
+    SpecError
+        if elements are neither booleans nor zeros and ones.
+
+    Examples
+    --------
+    >>> mask = Mask([[1, 0, 0, 1], [0, 1, 0, 0]], "2:4")
+    >>> mask.kept
+    3
+    >>> Mask([[1, 1, 0, 1]], "2:4")
+    Traceback (most recent call last):
+    ...
+    nmsim.errors.PatternError: mask of 1 x 4: row 0 keeps 3 of columns 0 to 3, expected at most 2...
+
+    Attributes
     ----------
     pattern
         What the mask promises: at most ``keep`` in every ``group`` along K. DENSE: all kept.
@@ -242,21 +290,60 @@ class Mask:
     k: int
     regular: bool
     source: Callable[[], Words]
-    fits: bool = True
-    indexed: bool = True
-    tighter: Pattern | None = None
-    known_kept: int | None = None
+    fits: bool
+    indexed: bool
+    tighter: Pattern | None
+    known_kept: int | None
+
+    def __init__(self, bits: Any, pattern: "str | Pattern | tuple[int, int] | None") -> None:
+        matrix = _matrix(bits)
+        promised = UNSTRUCTURED if pattern is None else Pattern.parse(pattern)
+        if pattern is not None:
+            _keep_promise(matrix, promised)
+        made = Mask.of(matrix, promised)
+        for one in fields(self):
+            object.__setattr__(self, one.name, getattr(made, one.name))
+        object.__setattr__(self, "fits", pattern is not None)
+
+    @classmethod
+    def promising(
+        cls,
+        pattern: Pattern,
+        rows: int,
+        k: int,
+        regular: bool,
+        source: Callable[[], Words],
+        **more: Unpack[_More],
+    ) -> Self:
+        """A mask by what it says of itself: its bits are made, and believed, when asked for."""
+        mask = cls.__new__(cls)
+        values = {"pattern": pattern, "rows": rows, "k": k, "regular": regular, "source": source}
+        for name, value in {**_MORE, **values, **more}.items():
+            object.__setattr__(mask, name, value)
+        return mask
+
+    def but(self, **changes: Any) -> "Mask":
+        """The same mask with other values of some fields."""
+        mask = Mask.__new__(Mask)
+        own = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, value in {**own, **changes}.items():
+            object.__setattr__(mask, name, value)
+        return mask
 
     @classmethod
     def dense(cls, rows: int, k: int) -> Self:
         """A mask of rows x K that keeps every element."""
-        return cls(DENSE, rows, k, regular=True, source=lambda: pack(np.ones((rows, k), np.bool_)))
+
+        def source() -> Words:
+            return pack(np.ones((rows, k), np.bool_))
+
+        return cls.promising(DENSE, rows, k, regular=True, source=source)
 
     @classmethod
     def of(cls, bits: NDArray[np.bool_], pattern: Pattern) -> Self:
-        """The mask of a matrix of booleans, rows x K."""
-        words = pack(bits)
-        return cls(pattern, bits.shape[0], bits.shape[1], regular=False, source=lambda: words)
+        """The mask of a matrix of booleans, rows x K, whose promise is believed."""
+        words, (rows, k) = pack(bits), bits.shape
+        return cls.promising(pattern, rows, k, regular=False, source=lambda: words)
 
     @property
     def is_dense(self) -> bool:
@@ -346,6 +433,54 @@ class Mask:
     def column_counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """How many elements each of the K columns keeps, over rows ``start`` to ``stop``."""
         return _column_counts(self.words, start, stop, self.k)
+
+
+def _matrix(bits: Any) -> NDArray[np.bool_]:
+    """Booleans of rows x K of whatever holds zeros and ones, K last."""
+    there = bits.detach().cpu() if hasattr(bits, "detach") else bits
+    try:
+        array = np.asarray(there)
+    except ValueError as error:
+        raise SpecError(f"mask: expected rows of one length, K last ({error})") from error
+    if array.ndim < 2 or not array.size:
+        raise ShapeError(f"mask: shape is {array.shape}, expected rows x K, K last")
+    if array.dtype != np.bool_:
+        if array.dtype.kind not in "iuf" or not ((array == 0) | (array == 1)).all():
+            raise SpecError(f"mask: expected booleans or zeros and ones, not {array.dtype}")
+        array = array != 0
+    return array.reshape(-1, array.shape[-1])
+
+
+def _keep_promise(bits: NDArray[np.bool_], pattern: Pattern) -> None:
+    """Refuse bits, rows x K, that keep too much; V:N:M by whole matrices of V rows."""
+    rows, k = bits.shape
+    starts = np.arange(0, k, pattern.group)
+    kept = np.add.reduceat(bits, starts, axis=1, dtype=np.int64)
+    lengths = np.minimum(pattern.group, k - starts)
+    least = lengths if pattern.is_dense else np.full(len(starts), 0)
+    row, group = _first((kept > pattern.keep) | (kept < least))
+    where = f"mask of {rows} x {k}"
+    along = f"({pattern} along K, the last axis; None promises nothing)"
+    if row >= 0:
+        start, stop = starts[group], starts[group] + lengths[group] - 1
+        most = "all" if pattern.is_dense else f"at most {pattern.keep}"
+        raise PatternError(
+            f"{where}: row {row} keeps {kept[row, group]} of columns {start} to {stop}, "
+            f"expected {most} {along}"
+        )
+    if pattern.vector and (broken := _broken_vectors(bits, pattern)):
+        raise PatternError(
+            f"{where}: {broken} groups of {pattern.vector} rows keep anything of more than "
+            f"{COLUMNS_KEPT} columns, expected {COLUMNS_KEPT} {along}"
+        )
+
+
+def _first(wrong: NDArray[np.bool_]) -> tuple[int, int]:
+    """Row and column of the first that is set; -1 twice if none is."""
+    if not wrong.any():
+        return -1, -1
+    row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    return int(row), int(column)
 
 
 def _broken_vectors(bits: NDArray[np.bool_], pattern: Pattern) -> int:

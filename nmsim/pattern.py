@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from nmsim.errors import PatternError
 
-__all__ = ["COLUMNS_KEPT", "DENSE", "MAX_GROUP", "Pattern", "PatternField"]
+__all__ = ["COLUMNS_KEPT", "DENSE", "MAX_GROUP", "UNSTRUCTURED", "Pattern", "PatternField"]
 
 MAX_GROUP = 1024
 """The largest M: what patterns allow is worked out over common periods of two groups."""
@@ -67,8 +67,8 @@ class Pattern:
             )
 
     @classmethod
-    def parse(cls, text: "str | Pattern") -> Self:
-        """Read a pattern from a text such as "2:4", "64:2:8" or "dense".
+    def parse(cls, text: "str | Pattern | tuple[int, int]") -> Self:
+        """Read a pattern from a text such as "2:4", "64:2:8" or "dense", or from (2, 4).
 
         Examples
         --------
@@ -81,6 +81,8 @@ class Pattern:
             return cls(text.keep, text.group, text.vector)
         if text == "dense":
             return cls(1, 1)
+        if isinstance(text, tuple) and len(text) == 2 and all(type(one) is int for one in text):
+            return cls(*text)
         match = _SPELLING.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise PatternError(
@@ -94,6 +96,11 @@ class Pattern:
     def __str__(self) -> str:
         rows = f"{self.vector}:" if self.vector else ""
         return "dense" if self.is_dense else f"{rows}{self.keep}:{self.group}"
+
+    @property
+    def is_unstructured(self) -> bool:
+        """Whether it stands for a mask that promises nothing."""
+        return False
 
     @property
     def plain(self) -> "Pattern":
@@ -227,6 +234,25 @@ def _parse(text: Any) -> Pattern:
 
 
 DENSE = Pattern(1, 1)
+
+
+class _Unstructured(Pattern):
+    """Of a mask that promises nothing: hardware must look at its bits, or run it dense."""
+
+    @property
+    def is_unstructured(self) -> bool:
+        """It does."""
+        return True
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+    def __repr__(self) -> str:
+        return "UNSTRUCTURED"
+
+
+UNSTRUCTURED: Pattern = _Unstructured(MAX_GROUP - 1, MAX_GROUP)
+"""No pattern that any hardware runs; masks under it say that it does not hold (``fits``)."""
 
 PatternField = Annotated[
     Pattern,

@@ -136,7 +136,9 @@ def test_like_masks_are_stored_alike(name):
     dense = Mask.dense(128, 512)
     for pattern in ("2:4", "1:4", "4:8"):
         for fits in (True, False):
-            mask = Mask(Pattern.parse(pattern), 256, 512, regular=True, source=None, fits=fits)
+            mask = Mask.promising(
+                Pattern.parse(pattern), 256, 512, regular=True, source=None, fits=fits
+            )
             work = SparseGemm(gemm, mask, dense)
             assert stored(machine, work) == kind_of(machine).stored(machine, work)
     whole = SparseGemm.dense(gemm)

@@ -39,7 +39,7 @@ def study(m, n, k, group, metadata):
 
 
 def weights(m, n, k, pattern):
-    mask = Mask(pattern, n, k, regular=True, source=lambda: pytest.fail("needs no bits"))
+    mask = Mask.promising(pattern, n, k, regular=True, source=lambda: pytest.fail("needs no bits"))
     return SparseGemm(Gemm(m, n, k), Mask.dense(m, k), mask)
 
 
@@ -272,7 +272,7 @@ def test_misfits_are_groups_that_selectors_do_not_cover(fidelity):
     """36 of the 70 ways to keep 4 of 8 hold two in each half, as 2:4 selectors need."""
     rng = np.random.default_rng(0)
     bits = rng.permuted(np.tile(np.arange(8) < 4, (256 * 64, 1)), axis=1).reshape(256, 512)
-    mask = Mask(Pattern(4, 8), 256, 512, regular=True, source=lambda: pack(bits))
+    mask = Mask.promising(Pattern(4, 8), 256, 512, regular=True, source=lambda: pack(bits))
     work = SparseGemm(Gemm(64, 256, 512), Mask.dense(64, 512), mask)
     run = machines.simulate(load_hardware("systolic-128x128-2to4"), work, fidelity)
     spread = 0.0 if fidelity == "analytical" else 0.01
@@ -285,7 +285,9 @@ def test_one_pruned_operand_needs_the_other_faster_and_two_do_not():
     pattern = Pattern(1, 4)
     both = SparseGemm(
         Gemm(256, 256, 1024),
-        Mask(pattern, 256, 1024, regular=True, source=lambda: pytest.fail("needs no bits")),
+        Mask.promising(
+            pattern, 256, 1024, regular=True, source=lambda: pytest.fail("needs no bits")
+        ),
         weights(256, 256, 1024, pattern).b,
     )
     one = machines.simulate(machine, weights(256, 256, 1024, pattern))

@@ -84,7 +84,7 @@ def test_what_is_depthwise():
 def test_no_direct_kernel_follows_a_mask(fidelity):
     gemm = depthwise(kernel=4)["forward"]
     pattern = Pattern(2, 4)
-    masked = Mask(pattern, gemm.n * gemm.count, gemm.k, regular=True, source=lambda: None)
+    masked = Mask.promising(pattern, gemm.n * gemm.count, gemm.k, regular=True, source=lambda: None)
     work = SparseGemm(gemm, Mask.dense(gemm.m * gemm.count, gemm.k), masked)
     machine = load_hardware("a100-sxm4-80gb")
     found, whole = simulate(machine, work, fidelity), simulate(machine, dense(gemm), fidelity)

@@ -51,7 +51,9 @@ def point(model="resnet18", **fields):
 
 
 def weights(m, n, k, pattern="2:4"):
-    mask = Mask(Pattern.parse(pattern), n, k, regular=True, source=lambda: pytest.fail("no bits"))
+    mask = Mask.promising(
+        Pattern.parse(pattern), n, k, regular=True, source=lambda: pytest.fail("no bits")
+    )
     return SparseGemm(Gemm(m, n, k), Mask.dense(m, k), mask)
 
 

@@ -369,7 +369,9 @@ def test_cuda_cores_need_no_copy_that_brings_k_last(phase):
     machine = load_hardware("a100-sxm4-80gb", dtype="fp32", masks="always")
     work = SparseGemm(
         nmsim.Gemm(256, 256, 512, kind="linear", phase=phase),
-        Mask(Pattern(2, 4), 256, 512, regular=True, source=lambda: pytest.fail("no bits")),
+        Mask.promising(
+            Pattern(2, 4), 256, 512, regular=True, source=lambda: pytest.fail("no bits")
+        ),
         Mask.dense(256, 512),
     )
     moved = {

@@ -161,7 +161,9 @@ def test_two_masks_leave_pairs_of_kept_elements_or_the_sparser_mask_s_slots():
 def test_a_mask_that_breaks_its_pattern_gains_nothing():
     bits = np.zeros((6, 16), np.bool_)
     bits[:, :3] = True
-    mask = Mask(TWO_FOUR, 6, 16, regular=False, source=Mask.of(bits, TWO_FOUR).source, fits=False)
+    mask = Mask.promising(
+        TWO_FOUR, 6, 16, regular=False, source=Mask.of(bits, TWO_FOUR).source, fits=False
+    )
     run = machines.simulate(IDEAL, SparseGemm(Gemm(4, 6, 16), Mask.dense(4, 16), mask))
     assert run.macs_issued == 4 * 6 * 16
     assert run.misfit_share == 0.25
@@ -170,7 +172,7 @@ def test_a_mask_that_breaks_its_pattern_gains_nothing():
 
 
 def test_bytes_are_compulsory_traffic_and_take_no_time():
-    b = Mask(TWO_FOUR, 6, 18, regular=True, source=lambda: np.zeros((6, 1), np.uint64))
+    b = Mask.promising(TWO_FOUR, 6, 18, regular=True, source=lambda: np.zeros((6, 1), np.uint64))
     run = machines.simulate(IDEAL, SparseGemm(Gemm(4, 6, 18), Mask.dense(4, 18), b))
     kept_b = 6 * 10
     assert run.metadata_bytes == kept_b * 2 / 8

@@ -181,7 +181,7 @@ def test_groups_without_survivors_take_no_cycle():
 
 def test_bits_beyond_k_are_never_read():
     words = np.full((2, 1), ~np.uint64(0))
-    mask = Mask(Pattern(1, 1), 2, 10, regular=False, source=lambda: words)
+    mask = Mask.promising(Pattern(1, 1), 2, 10, regular=False, source=lambda: words)
     assert fold_cycles(mask, mask, 1, Fabric(2, 2, 4, 0)).item() == 10
     assert fold_cycles(mask, mask, 1, Fabric(2, 2, 4, None)).item() == 10
 

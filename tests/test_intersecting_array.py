@@ -193,8 +193,10 @@ def test_dense_operands_need_no_bits():
     def bits():
         raise AssertionError("no bits are needed")
 
-    one = Mask(Pattern(2, 4), 64, 256, regular=True, source=bits)
-    work = SparseGemm(Gemm(64, 64, 256), one, Mask(Pattern.parse("dense"), 64, 256, True, bits))
+    one = Mask.promising(Pattern(2, 4), 64, 256, regular=True, source=bits)
+    work = SparseGemm(
+        Gemm(64, 64, 256), one, Mask.promising(Pattern.parse("dense"), 64, 256, True, bits)
+    )
     assert machines.simulate(unlimited(drain="uncounted"), work).compute_cycles == 128
     assert (
         machines.simulate(unlimited(drain="uncounted"), SparseGemm.dense(work.gemm)).cycles == 256
@@ -205,7 +207,7 @@ def test_dense_operands_need_no_bits():
 def test_bits_are_asked_for_where_groups_of_mask_and_array_differ(group):
     one = random_pair(32, 32, 240, Pattern(2, 4))
     words = one.a.words
-    regular = Mask(Pattern(2, 4), 32, 240, regular=True, source=lambda: words)
+    regular = Mask.promising(Pattern(2, 4), 32, 240, regular=True, source=lambda: words)
     machine = with_lookahead(0, drain="uncounted", **{"intersecting.group": group})
     known, counted = (
         machines.simulate(machine, SparseGemm(one.gemm, mask, Mask.dense(32, 240))).cycles

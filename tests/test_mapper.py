@@ -44,11 +44,13 @@ def mask(rng, rows, k, pattern, how):
     if how == "unfit":
         turned = prune(rng.normal(size=(k, rows)), pattern, "random").mask.T
         bits = np.ascontiguousarray(turned)
-        return Mask(pattern, rows, k, regular=False, source=lambda: pack(bits), fits=False)
+        return Mask.promising(
+            pattern, rows, k, regular=False, source=lambda: pack(bits), fits=False
+        )
     bits = prune(rng.normal(size=(rows, k)), pattern, "random", seed=int(rng.integers(99))).mask
     if how == "fewer":
         bits = bits & (rng.random(bits.shape) < 0.6)
-    return Mask(pattern, rows, k, regular=how == "regular", source=lambda: pack(bits))
+    return Mask.promising(pattern, rows, k, regular=how == "regular", source=lambda: pack(bits))
 
 
 def masked_gemm(rng, gemm, which=("", "a", "b", "ab"), patterns=PATTERNS):
@@ -384,7 +386,9 @@ def test_a_short_last_group_takes_what_it_keeps():
     """3:4 under 1:4 selectors: three slots a group, and all of the last three elements of 147."""
     machine = load_hardware("vegeta-like-32x16", masks="always")
     stem = Gemm(12544, 64, 147)
-    pruned = Mask(Pattern(3, 4), 64, 147, regular=True, source=lambda: pytest.fail("no bits"))
+    pruned = Mask.promising(
+        Pattern(3, 4), 64, 147, regular=True, source=lambda: pytest.fail("no bits")
+    )
     work = SparseGemm(stem, Mask.dense(12544, 147), pruned)
     run = machines.simulate(machine, work, "analytical")
     assert run.macs_issued == work.macs_useful == 12544 * 64 * (36 * 3 + 3)

@@ -55,7 +55,9 @@ def drawn(rng):
     work = SparseGemm.dense(gemm)
     if rng.random() < 0.4:
         pattern, rows = Pattern.parse(some(rng, "2:4", "1:4")), gemm.count * gemm.n
-        mask = Mask(pattern, rows, gemm.k, regular=True, source=lambda: pytest.fail("no bits"))
+        mask = Mask.promising(
+            pattern, rows, gemm.k, regular=True, source=lambda: pytest.fail("no bits")
+        )
         work = SparseGemm(gemm, work.a, mask)
     return machine, work
 

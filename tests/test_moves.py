@@ -129,7 +129,7 @@ def test_moves_with_selectors_are_those_of_the_oracle(seen, dataflow, shape, sel
     rng = np.random.default_rng(3)
     bits = np.tile([True, False, True, False], ({"a": m, "b": n}[selected], k // 4))
     masks = {"a": Mask.dense(m, k), "b": Mask.dense(n, k)}
-    masks[selected] = Mask(Pattern(2, 4), len(bits), k, regular=True, source=lambda: bits)
+    masks[selected] = Mask.promising(Pattern(2, 4), len(bits), k, regular=True, source=lambda: bits)
     machine = array(*shape, dataflow)
     work = SparseGemm(Gemm(m, n, k), masks["a"], masks["b"])
     (placement,) = [one for one in with_masks(machine, work) if one.selected == selected]
@@ -209,7 +209,7 @@ def test_tiles_alike_are_told_together():
     slots = np.full((2, 1), 20)
     assert moves.tiles_of(machine, placement, slots) == [(4, 4, 7, 20, 20), (2, 2, 7, 20, 20)]
     bits = np.ones((20, 20), bool)
-    mask = Mask(Pattern(4, 8), 20, 20, regular=False, source=lambda: bits)
+    mask = Mask.promising(Pattern(4, 8), 20, 20, regular=False, source=lambda: bits)
     masked = SparseGemm(work.gemm, work.a, mask)
     (one,) = [way for way in with_masks(machine, masked) if way.selected == "b"]
     found = moves.tiles_of(machine, one, np.array([[20, 18, 20], [20, 18, 16]]))

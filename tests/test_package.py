@@ -16,8 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = [
     "Gemm",
+    "Mask",
     "NmsimError",
     "Pattern",
+    "SparseGemm",
+    "Trace",
     "load_hardware",
     "load_model",
     "memory_footprint",

@@ -26,7 +26,9 @@ BITS = {"w4a16": (4, 4 + 1 / 8), "w8a16": (8, 8 + 1 / 8)}
 
 
 def weights(m, n, k, side="b", **fields):
-    mask = Mask(Pattern(2, 4), n if side == "b" else m, k, regular=True, source=pytest.fail)
+    mask = Mask.promising(
+        Pattern(2, 4), n if side == "b" else m, k, regular=True, source=pytest.fail
+    )
     gemm, dense = Gemm(m, n, k, **fields), Mask.dense(m if side == "b" else n, k)
     return SparseGemm(gemm, *((dense, mask) if side == "b" else (mask, dense)))
 

@@ -109,7 +109,7 @@ def test_columns_of_a_table_add_up():
 
 
 def weights(m, n, k, pattern):
-    mask = Mask(pattern, n, k, regular=True, source=lambda: pytest.fail("no bits"))
+    mask = Mask.promising(pattern, n, k, regular=True, source=lambda: pytest.fail("no bits"))
     return SparseGemm(Gemm(m, n, k), Mask.dense(m, k), mask)
 
 

@@ -149,7 +149,7 @@ def test_folds_are_as_deep_as_rows_and_multipliers(sizes, array, pattern):
 def weights(gemm, pattern):
     parsed = Pattern.parse(pattern)
     rows = gemm.n * gemm.count
-    mask = Mask(parsed, rows, gemm.k, regular=True, source=lambda: pytest.fail("no bits"))
+    mask = Mask.promising(parsed, rows, gemm.k, regular=True, source=lambda: pytest.fail("no bits"))
     return SparseGemm(gemm, Mask.dense(gemm.m * gemm.count, gemm.k), mask)
 
 
@@ -383,7 +383,7 @@ def test_only_masks_that_all_lanes_share_run_without_a_choice_in_every_pe(pe):
     machine = load_hardware("systolic-128x128-2to4", native=("1:2",), pe=pe, **FREE)
     gemm = Gemm(256, 256, 1024)
     drawn = weights(gemm, "1:2")
-    mask = Mask(
+    mask = Mask.promising(
         Pattern(1, 2), 256, 1024, regular=True, source=lambda: pytest.fail("no bits"), indexed=False
     )
     known = SparseGemm(gemm, drawn.a, mask)

@@ -37,7 +37,7 @@ def on(**fields):
 
 
 def masked(rows, k, pattern=TWO_FOUR):
-    return Mask(pattern, rows, k, regular=True, source=lambda: pytest.fail("no bits"))
+    return Mask.promising(pattern, rows, k, regular=True, source=lambda: pytest.fail("no bits"))
 
 
 def weights(m, n, k, **gemm):

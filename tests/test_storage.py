@@ -142,7 +142,7 @@ def test_storage_is_asked_of_promises_not_of_bits(name):
 
     machine = load_hardware(name)
     for fits in (True, False):
-        mask = Mask(Pattern(4, 8), 64, 64, regular=True, source=never, fits=fits)
+        mask = Mask.promising(Pattern(4, 8), 64, 64, regular=True, source=never, fits=fits)
         kind_of(machine).stored(machine, SparseGemm(Gemm(64, 64, 64), mask, mask))
 
 

@@ -203,7 +203,7 @@ def test_expected_slots_are_the_mean_over_random_masks():
         ]
         expected = expected_slots(Mask.dense(lanes, k), native, lanes, k)
         assert expected == k
-        mask = Mask(pattern, lanes, k, regular=True, source=lambda: None)
+        mask = Mask.promising(pattern, lanes, k, regular=True, source=lambda: None)
         expected = expected_slots(mask, native, lanes, k)
         slots = np.concatenate(drawn)
         error = slots.std() / math.sqrt(len(slots)) * k / native.group
@@ -336,8 +336,10 @@ def test_a_turned_convolution_reads_the_same_pixels():
 def test_a_second_mask_that_breaks_its_pattern_is_stored_dense():
     one = weights(GEMM, "2:4")
     bits = prune(np.random.default_rng(2).normal(size=(GEMM.m, GEMM.k)), "2:4").mask
-    fits = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits))
-    unfit = Mask(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits), fits=False)
+    fits = Mask.promising(Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits))
+    unfit = Mask.promising(
+        Pattern(2, 4), *bits.shape, regular=False, source=lambda: pack(bits), fits=False
+    )
     alone = machines.simulate(FIXED, one)
     assert (
         machines.simulate(FIXED, SparseGemm(GEMM, unfit, one.b)).dram_read_bytes
@@ -440,7 +442,7 @@ def test_closed_forms_count_what_the_folds_count_with_masks(
 
 def regular(rows, k, pattern):
     """A mask that is known by its pattern alone; asking for its bits is an error."""
-    return Mask(pattern, rows, k, regular=True, source=lambda: 1 / 0)
+    return Mask.promising(pattern, rows, k, regular=True, source=lambda: 1 / 0)
 
 
 @pytest.mark.parametrize("name", fast_first(["resnet18", "vit-b16", "resnet50", "bert-base"], 2))

@@ -443,7 +443,9 @@ def test_a_step_says_per_gemm_why_it_takes_what_it_takes():
 
 def test_the_note_on_two_masks_names_the_operand_that_gains_nothing():
     def masked(rows):
-        return Mask(Pattern(2, 4), rows, 512, regular=True, source=lambda: pytest.fail("no bits"))
+        return Mask.promising(
+            Pattern(2, 4), rows, 512, regular=True, source=lambda: pytest.fail("no bits")
+        )
 
     work = SparseGemm(Gemm(512, 512, 512, phase="update"), masked(512), masked(512))
     result = simulate(load_hardware("a100-sxm4-80gb"), work, "analytical")
@@ -477,7 +479,9 @@ def test_a_copy_that_brings_k_last_comes_before_the_gemm(fidelity):
 
 
 def packed(rows, k):
-    return Mask(Pattern(2, 4), rows, k, regular=True, source=lambda: pytest.fail("no bits"))
+    return Mask.promising(
+        Pattern(2, 4), rows, k, regular=True, source=lambda: pytest.fail("no bits")
+    )
 
 
 @pytest.mark.parametrize("fidelity", ["analytical", "cycle"])

@@ -219,7 +219,7 @@ def test_a_missing_tensor_is_refused(refused, tmp_path, recorded):
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
-        (lambda d: d.update(schema=2), "schema is 2, expected 1 or older: upgrade nmsim"),
+        (lambda d: d.update(schema=3), "schema is 3, expected 2 or older: upgrade nmsim"),
         (lambda d: d.update(schema="1"), "schema is '1'"),
         (lambda d: d.update(schema=True), "schema is True"),
         (lambda d: d.update(schema=0), "schema is 0"),

@@ -77,7 +77,8 @@ def test_rows_restart_at_every_matrix_and_blocks_make_no_difference():
     flat = np.random.default_rng(1).normal(size=(70, 16))
     words = mask_words(iter(np.split(flat, [3, 11, 40])), 70, 16, Pattern(2, 8, 4), "magnitude", 0)
     assert (
-        Mask(Pattern(2, 8, 4), 70, 16, True, lambda: words).bits() == prune(flat, "4:2:8").mask
+        Mask.promising(Pattern(2, 8, 4), 70, 16, True, lambda: words).bits()
+        == prune(flat, "4:2:8").mask
     ).all()
     large = np.random.default_rng(2).normal(size=(2048, 512))
     assert (prune(large, "64:2:8").mask[64:128] == prune(large[64:128], "64:2:8").mask).all()
@@ -236,7 +237,7 @@ def test_a_mask_without_kernels_is_not_slower_for_being_told_more(fidelity):
     machine = load_hardware("a100-sxm4-80gb")
 
     def cycles(pattern):
-        mask = Mask(Pattern.parse(pattern), 512, 512, regular=True, source=pytest.fail)
+        mask = Mask.promising(Pattern.parse(pattern), 512, 512, regular=True, source=pytest.fail)
         work = SparseGemm(Gemm(512, 512, 512), Mask.dense(512, 512), mask)
         return simulate(machine, work, fidelity).cycles
 

@@ -189,7 +189,7 @@ class _Maker:
             return dense, f"{self.offer.role} runs dense: no mask is made of rows sent to experts"
         inside = operand.transposed or windows is None or windows.inside
         inside &= dense.k == gemm.k or not operand.taps
-        home = Mask(
+        home = Mask.promising(
             self.pattern,
             dense.rows,
             dense.k,
@@ -204,7 +204,7 @@ class _Maker:
             return home, "" if home.fits else self._misfit(home, gemm)
         overlapping = self._per_pixel and windows is not None
         fits = self._pruner.transposable and not overlapping
-        turned = replace(home, regular=False, fits=fits, known_kept=None)
+        turned = home.but(regular=False, fits=fits, known_kept=None)
         return turned, "" if fits else self._misfit(turned, gemm)
 
     def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
@@ -228,7 +228,7 @@ class _Maker:
         if among is None:
             return self._seen(operand, windows, dense)
         every = self.layer.copies
-        whole = replace(dense, rows=dense.rows // len(among) * every)
+        whole = dense.but(rows=dense.rows // len(among) * every)
         parts = np.split(self._seen(operand, windows, whole), every)
         return np.concatenate([parts[copy] for copy in among])
 

@@ -71,7 +71,7 @@ class ProductMaker:
                 )
             made = f"made along K of {offer.phases[0]}"
             return dense, f"{runs_dense}: its {offer.pruner} mask is {made}, not along both axes"
-        return Mask(
+        return Mask.promising(
             self.pattern,
             dense.rows,
             dense.k,

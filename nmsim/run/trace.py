@@ -1,15 +1,16 @@
 """Traces: the GEMMs of a step with their masks, in one safetensors file.
 
 Each masked operand is a ``uint8`` tensor, rows x ceil(K / 8), eight elements a byte, the lowest bit
-first. The GEMM table and the provenance are JSON in the header's metadata. A digest covers the
-header and each tensor: the header is checked when a trace is opened, masks one at a time when they
-are simulated; they are held in memory only if an engine asks for their bits.
+first. The GEMM table and the provenance are JSON in the header's metadata, with every field of each
+sparse GEMM: a trace that is read again is what was recorded. A digest covers the header and each
+tensor: the header is checked when a trace is opened, masks one at a time when they are simulated;
+they are held in memory only if an engine asks for their bits.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +23,15 @@ from safetensors.numpy import save_file
 from nmsim.errors import TraceError, reason
 from nmsim.files import write_file
 from nmsim.gemm import MAX_SIZE, Gemm
-from nmsim.mask import Mask, SparseGemm, Words, words_per_row
-from nmsim.pattern import PatternField
+from nmsim.mask import Mask, Share, SparseGemm, Words, words_per_row
+from nmsim.pattern import UNSTRUCTURED, Pattern, PatternField
 from nmsim.spec import Spec, first_error
 
 __all__ = ["SCHEMA", "Trace", "check", "load", "record", "verify"]
 
-SCHEMA = 1
-"""Version of the layout; a file of a newer one is refused."""
+SCHEMA = 2
+"""Version of the layout; a file of a newer one is refused. Files of version 1 name no number
+format, share, tighter pattern or known count, which are then those of a GEMM that has none."""
 
 _NO_DIGEST = "0" * 64
 
@@ -37,11 +39,27 @@ _NO_DIGEST = "0" * 64
 class _Operand(Spec):
     """A mask in the GEMM table; ``sha256`` is that of its tensor, None if nothing is masked."""
 
-    pattern: PatternField
+    pattern: PatternField | None
     regular: bool
     fits: bool
     indexed: bool
+    tighter: PatternField | None = None
+    known_kept: int | None = None
     sha256: str | None = None
+
+    @property
+    def promised(self) -> Pattern:
+        """The pattern; of a mask that promises nothing none that hardware runs."""
+        return UNSTRUCTURED if self.pattern is None else self.pattern
+
+
+class _Share(Spec):
+    """The GEMM of whose dense run a GEMM has a share, and from where to where of how many."""
+
+    gemm: Gemm
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(ge=0)]
+    whole: Annotated[int, Field(ge=1)]
 
 
 class _Entry(Spec):
@@ -52,6 +70,8 @@ class _Entry(Spec):
     k: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     a: _Operand
     b: _Operand
+    number_format: str = ""
+    dense_as: _Share | None = None
 
 
 class _Document(Spec):
@@ -65,11 +85,39 @@ class _Document(Spec):
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace that was opened: provenance, and GEMMs whose masks are read when needed."""
+    """GEMMs with their masks, and what made them.
 
-    path: Path
-    provenance: Mapping[str, Any]
-    gemms: tuple[SparseGemm, ...]
+    Parameters
+    ----------
+    gemms
+        Of one that was opened, masks are read when they are needed.
+    provenance
+        Model, recipe, pattern, seed, tensor source, version: JSON values.
+    path
+        The file that was opened; None: it is in memory.
+
+    Examples
+    --------
+    >>> import nmsim
+    >>> mask = nmsim.Mask([[1, 0, 0, 1], [0, 1, 0, 0]], "2:4")
+    >>> gemm = nmsim.SparseGemm(nmsim.Gemm(8, 2, 4), nmsim.Mask.dense(8, 4), mask)
+    >>> Trace([gemm]).gemms[0].b.kept
+    3
+    """
+
+    gemms: Sequence[SparseGemm]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, whole or not at all.
+
+        Raises
+        ------
+        TraceError
+            if there is no GEMM, or the file cannot be written.
+        """
+        record(Path(path), self.gemms, self.provenance)
 
 
 def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any]) -> int:
@@ -91,13 +139,12 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
     table = []
     for index, work in enumerate(gemms):
         entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
+        entry["number_format"] = work.number_format
+        if work.dense_as is not None:
+            share = work.dense_as
+            entry["dense_as"] = {**share._asdict(), "gemm": share.gemm.as_dict()}
         for position, mask in (("a", work.a), ("b", work.b)):
-            entry[position] = {
-                "pattern": str(mask.pattern),
-                "regular": mask.regular,
-                "fits": mask.fits,
-                "indexed": mask.indexed,
-            }
+            entry[position] = _told(mask)
             if not mask.is_dense:
                 octets = _octets(mask)
                 tensors[f"{index}.{position}"] = octets
@@ -124,6 +171,18 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
 
     write_file(path, write)
     return len(table)
+
+
+def _told(mask: Mask) -> dict[str, Any]:
+    """What a mask says of itself, as JSON values."""
+    return {
+        "pattern": None if mask.pattern.is_unstructured else str(mask.pattern),
+        "regular": mask.regular,
+        "fits": mask.fits,
+        "indexed": mask.indexed,
+        "tighter": None if mask.tighter is None else str(mask.tighter),
+        "known_kept": mask.known_kept,
+    }
 
 
 def _octets(mask: Mask) -> NDArray[np.uint8]:
@@ -188,7 +247,7 @@ def load(path: Path) -> Trace:
     if document.sha256 != _header_digest(_header(path)):
         raise TraceError(f"{path}: header does not match its digest: the file was altered")
     gemms = tuple(_gemm(path, index, entry, tensors) for index, entry in enumerate(document.gemms))
-    return Trace(path, document.provenance, gemms)
+    return Trace(gemms, document.provenance, path)
 
 
 def _stored_as(tensor: Any) -> str:
@@ -203,7 +262,7 @@ def _gemm(path: Path, index: int, entry: _Entry, tensors: Mapping[str, str]) -> 
         (entry.a, "a", gemm.m * gemm.count),
         (entry.b, "b", gemm.n * gemm.count),
     ):
-        if of.pattern.is_dense:
+        if of.promised.is_dense:
             masks.append(Mask.dense(rows, entry.k))
             continue
         name, expected = f"{index}.{position}", f"{rows} x {-(-entry.k // 8)} of U8"
@@ -213,8 +272,13 @@ def _gemm(path: Path, index: int, entry: _Entry, tensors: Mapping[str, str]) -> 
                 f"{tensors.get(name, 'missing')}, expected {expected}"
             )
         source = _Stored(path, name, entry.k, of.sha256)
-        masks.append(Mask(of.pattern, rows, entry.k, of.regular, source, of.fits, of.indexed))
-    return SparseGemm(gemm, masks[0], masks[1], entry.note)
+        mask = Mask.promising(of.promised, rows, entry.k, regular=of.regular, source=source)
+        masks.append(
+            mask.but(fits=of.fits, indexed=of.indexed, tighter=of.tighter, known_kept=of.known_kept)
+        )
+    share = entry.dense_as
+    dense_as = None if share is None else Share(share.gemm, share.start, share.stop, share.whole)
+    return SparseGemm(gemm, masks[0], masks[1], entry.note, entry.number_format, dense_as)
 
 
 @dataclass(frozen=True)

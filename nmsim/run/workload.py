@@ -1,11 +1,11 @@
 """What is simulated: a network, a trace, a table of GEMMs, or one GEMM; as sparse GEMMs."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import ShapeError, SpecError
@@ -23,7 +23,7 @@ from nmsim.run.trace import load as load_trace
 
 __all__ = ["Model", "Workload", "load_workload", "read_gemms"]
 
-Model = str | Path | Sequence[Gemm]
+Model = str | Path | Trace | Sequence[Gemm] | Sequence[SparseGemm]
 """A network's name, a path (YAML, CSV, safetensors), ``gemm:MxNxK``, or GEMMs."""
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
@@ -201,10 +201,10 @@ def _told(scenario: Scenario) -> str:
 
 def _given(model: Model) -> Workload | None:
     """What brings GEMMs of its own; None: it is a network."""
+    if isinstance(model, Trace):
+        return Workload("trace", "a trace", trace=model)
     if not isinstance(model, str | Path):
-        if not model or not all(isinstance(gemm, Gemm) for gemm in model):
-            raise SpecError("model: expected a name, a path, or a list of one Gemm or more")
-        return Workload("gemms", "given as GEMMs", [Bare(gemm) for gemm in model])
+        return _listed(model)
     text = str(model)
     if text.startswith("gemm:"):
         return Workload(text, "given as M x N x K", [Bare(_one_gemm(text))])
@@ -215,6 +215,19 @@ def _given(model: Model) -> Workload | None:
         trace = load_trace(Path(text))
         return Workload(text, "a trace", trace=trace)
     return None
+
+
+def _listed(model: Any) -> Workload:
+    """GEMMs in memory: by size, or all of them with masks."""
+    gemms = list(model) if isinstance(model, Iterable) else []
+    if gemms and all(isinstance(one, Gemm) for one in gemms):
+        return Workload("gemms", "given as GEMMs", [Bare(gemm) for gemm in gemms])
+    if gemms and all(isinstance(one, SparseGemm) for one in gemms):
+        return Workload("gemms", "given with masks", trace=Trace(gemms))
+    raise SpecError(
+        "model: expected a name, a path, a Trace, or a list of Gemm or of SparseGemm, "
+        f"one at least, not {type(model).__name__}"
+    )
 
 
 def _one_gemm(text: str) -> Gemm:

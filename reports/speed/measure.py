@@ -60,9 +60,9 @@ def _operand(
     if pattern.is_dense:
         return lambda: Mask.dense(rows, k)
     if not bits:
-        return lambda: Mask(pattern, rows, k, regular=True, source=_no_bits)
+        return lambda: Mask.promising(pattern, rows, k, regular=True, source=_no_bits)
     words = _words(rng, rows, k, pattern)
-    return lambda: Mask(pattern, rows, k, regular=True, source=lambda: words)
+    return lambda: Mask.promising(pattern, rows, k, regular=True, source=lambda: words)
 
 
 def _times(call: Callable[[], object]) -> list[float]:

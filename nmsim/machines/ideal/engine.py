@@ -14,6 +14,7 @@ import math
 from nmsim.machines.ideal.schema import IdealMachine
 from nmsim.machines.kind import Sample, Stored
 from nmsim.mask import Mask, SparseGemm
+from nmsim.pattern import Pattern
 from nmsim.result import Result
 
 __all__ = ["simulate", "stored"]
@@ -26,7 +27,8 @@ def stored(machine: IdealMachine, work: SparseGemm) -> tuple[Stored, Stored]:
 
 def _stored(machine: IdealMachine, mask: Mask) -> Stored:
     if mask.is_dense or not mask.fits:
-        why = "" if mask.is_dense else f"the mask breaks {mask.pattern}"
+        broken = "promises nothing" if mask.pattern.is_unstructured else f"breaks {mask.pattern}"
+        why = "" if mask.is_dense else f"the mask {broken}"
         return Stored.dense(mask.k, machine.operand_bits, why)
     index = machine.metadata_bits(mask.pattern) if mask.indexed else 0
     return Stored(mask.pattern, machine.operand_bits, index, mask.pattern.stored(mask.k))
@@ -62,16 +64,25 @@ def simulate(machine: IdealMachine, work: SparseGemm, _sample: Sample | None = N
         compressed="".join(used),
         mask_cycles=cycles if used else None,
         note="; ".join(
-            f"runs dense: {share:.1%} of the groups of {name.upper()} break {masked[name].pattern}"
+            _runs_dense(name.upper(), masked[name].pattern, share)
             for name, share in shares.items()
             if name not in used
         ),
     )
 
 
+def _runs_dense(name: str, pattern: Pattern, share: float) -> str:
+    """Why the mask of an operand gains nothing."""
+    if pattern.is_unstructured:
+        return f"runs dense: the mask of {name} promises nothing"
+    return f"runs dense: {share:.1%} of the groups of {name} break {pattern}"
+
+
 def _misfit_share(mask: Mask) -> float:
     """Share of the groups that keep more than the pattern allows."""
-    return 0.0 if mask.fits else mask.broken_groups() / mask.groups
+    if mask.fits or mask.pattern.is_unstructured:
+        return 0.0
+    return mask.broken_groups() / mask.groups
 
 
 def _issued(machine: IdealMachine, work: SparseGemm, used: list[Mask]) -> int:

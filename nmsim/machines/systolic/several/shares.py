@@ -242,7 +242,7 @@ def _scaled(elements: int | None, part: int, whole: int) -> int | None:
 def _sliced(mask: Mask, rows: int, k: int, source: Callable[[], Words]) -> Mask:
     if mask.is_dense:
         return Mask.dense(rows, k)
-    return replace(mask, rows=rows, k=k, source=source)
+    return mask.but(rows=rows, k=k, source=source, known_kept=None)
 
 
 def _rows(mask: Mask, copies: int, start: int, stop: int) -> Mask:
