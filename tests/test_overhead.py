@@ -290,3 +290,14 @@ def test_the_step_is_printed_side_by_side(step):
     assert printed["speed-up of the step"][-1] == f"{found['all']['step_speedup']:.2f}"
     assert printed["masks, of the step"][0] == f"{100 * found['forward']['mask_share']:.1f}"
     assert "beside GEMMs, estimated" in printed
+
+
+def test_the_gradient_of_pruned_weights_is_masked_in_a_pass_of_its_own(step, tmp_path):
+    operand = (
+        "{role: weight, phases: [forward, backward], pruner: transposable-greedy, pattern: '2:4'"
+    )
+    kept = step(recipe(tmp_path, operand + "}"))
+    masked = step(recipe(tmp_path, operand + ", masks_gradient: true}"))
+    assert kept["update"]["mask_us"] == 0
+    assert masked["update"]["mask_us"] == pytest.approx(gpu(2 * W + W / 8, 2 * W))
+    assert masked["forward"] == kept["forward"]

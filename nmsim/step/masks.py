@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmsim.errors import SpecError
+from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
@@ -163,7 +164,11 @@ def mask_steps(
         Elements of the layer's weight, which a part of a launch does not say.
     """
     g = work.gemm
-    if not g.launches or (work.a.is_dense and work.b.is_dense):
+    if not g.launches:
+        return
+    if g.phase == "update" and recipe.masks_gradient(g.layer):
+        yield _gradient_masked(machine, g, weights)
+    if work.a.is_dense and work.b.is_dense:
         return
     sides = stored(machine, work)
     for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
@@ -306,6 +311,13 @@ def _elements(work: SparseGemm, position: str, weights: int | None) -> float:
     if g.part and windows:
         return float(windows.tensor * g.count)
     return float(distinct * g.count if distinct is not None and per_pixel else mask.rows * g.k)
+
+
+def _gradient_masked(machine: Machine, gemm: Gemm, weights: int | None) -> MaskStep:
+    """The gradient of a pruned weight, read with the mask and written with zeros, in each pass."""
+    elements = float(weights if gemm.part and weights else gemm.m * gemm.n * gemm.count)
+    size = elements * kind_of(machine).operand_bits(machine) / 8
+    return MaskStep("weight", Pass("mask the gradient", size + elements / 8, size), 1, gemm.repeat)
 
 
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:
