@@ -256,7 +256,9 @@ def test_gradients_are_masked_of_pruned_weights_alone():
     with pytest.raises(SpecError, match="masks_gradient is for weights, not for the gradient"):
         offers(offer("gradient", "backward", pruner="mvue", masks_gradient=True))
     document = {
-        **{"summary": "s", "source": "s", "leave_dense": {"first": True}},
+        "summary": "s",
+        "source": "s",
+        "leave_dense": {"first": True},
         "operands": [{"role": "weight", "phases": ["forward"], "pruner": "magnitude"}],
     }
     validate(Recipe, document, "a recipe")
