@@ -9,6 +9,7 @@ from nmsim.errors import SpecError
 from nmsim.measured.steps.predict import predict_steps, summarize_steps
 from nmsim.measured.steps.tables import COLUMNS, STEP_TABLES, read_steps, shipped_steps
 from nmsim.network.catalog import MODELS
+from nmsim.report import steps_page
 
 STEPS = shipped_steps()
 
@@ -33,7 +34,7 @@ def test_steps_are_as_near_as_the_docs_say(summary):
     """No constant was fitted to any of these rows: a change that moves them moves the docs."""
     assert summary["rows"] == 42
     assert summary["median_ape"] < 0.15
-    assert abs(summary["bias"]) < 0.10
+    assert -0.13 < summary["bias"] < 0  # three of BERT at a wrong length, too long, hid it (-8.4 %)
     groups = {one["group"]: one for one in summary["groups"]}
     images = groups["rtx3090, infer, fp16, pytorch"]
     assert images["rows"] == 11
@@ -111,9 +112,29 @@ def test_the_command_holds_a_table_of_one_s_own_and_refuses_what_it_cannot_do(tm
     assert document["steps"][0]["measured_ms"] == 1.5
     assert document["steps"][0]["predicted_ms"] > document["steps"][0]["gemms_ms"]
     for more, why in (
-        (("--by", "dtype"), "expected --hardware and --format alone"),
+        (("--by", "dtype"), "expected --hardware, --out and --format alone"),
         (("--steps",), "expected no file"),
     ):
         status, _, err = command("validate", path, *more)
         assert (status, err.count("\n")) == (2, 1)
         assert why in err
+
+
+def test_the_page_of_steps_has_every_step_its_parts_and_its_source(tmp_path, command):
+    path = table(tmp_path, note="a note of one's own")
+    status, _, err = command("validate", path, "--out", tmp_path / "page")
+    assert status == 0
+    assert err.endswith("index.html\n")
+    (row,) = json.loads((tmp_path / "page" / "steps.json").read_text())["steps"]
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert len(page) < 100_000  # no plotly.js
+    assert page.index("By network") < page.index("Every step")
+    assert "a note of one&#x27;s own" in page
+    longest = max(row["predicted_ms"], row["measured_ms"])
+    widths = [100 * row[name] / longest for name in ("gemms_ms", "beside_ms", "wait_ms")]
+    assert all(f"width:{width:.2f}%" in page for width in widths)
+    assert f"left:{100 * row['measured_ms'] / longest:.2f}%" in page
+    shipped = steps_page(
+        summarize_steps(STEPS, []), {n: STEP_TABLES.load(n).model_dump() for n in STEP_TABLES}
+    )
+    assert "DeepLearningExamples" in shipped

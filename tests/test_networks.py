@@ -72,6 +72,7 @@ CLOSED_FORMS = {
     "gpt2": 12 * encoder(768, 3072, 1024) + 1024 * 768 * 50257,
     # a gated MLP has three matrices
     "llama-2-7b": 32 * encoder(4096, 3 * 11008 // 2, 4096) + 4096 * 4096 * 32000,
+    "llama-2-70b": 80 * decoder_only(8192, 64, 8, 28672, 4096) + 4096 * 8192 * 32000,
     "llama-3-70b": 80 * decoder_only(8192, 64, 8, 28672, 8192) + 8192 * 8192 * 128256,
     "llama-3-8b": 32 * decoder_only(4096, 32, 8, 14336, 8192) + 8192 * 4096 * 128256,
     "mask-rcnn-r50-fpn": 134_379_721_216 + masks_of(100),

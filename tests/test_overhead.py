@@ -69,19 +69,31 @@ def test_a_mask_made_in_every_step_is_packed_by_its_own_kernel(step):
     assert found["update"]["mask_work"].startswith("gradient: mvue and compress ")
 
 
-def test_a_mask_in_two_phases_is_searched_for_once_and_packed_for_each(step, tmp_path):
+def test_a_mask_in_two_phases_is_searched_for_once_and_packed_for_both_by_one_kernel(
+    step, tmp_path
+):
     operand = "{role: weight, phases: [forward, backward], pruner: transposable-2approx"
     found = step(recipe(tmp_path, operand + ", refresh: 40}"))
     # 16 elements in a bitonic network: depth 4, 5 comparisons of two operations; 4 to visit.
     search = gpu(2 * W, W / 8, W * 14)
-    pack = gpu(2 * W + W / 8, 2 * W * PACKED, packing=PACKING)
-    assert found["forward"]["mask_us"] == pytest.approx(search / 40 + pack)
-    assert found["backward"]["mask_us"] == pytest.approx(pack)
+    one, both = (gpu(2 * W + W / 8, n * 2 * W * PACKED, packing=PACKING) for n in (1, 2))
+    assert found["forward"]["mask_us"] == pytest.approx(search / 40 + one)
+    assert found["backward"]["mask_us"] == pytest.approx(both - one)
     assert found["update"]["mask_us"] == 0
-    # Anew in every step: searching packs, and leaves the mask for backward.
+    # Anew in every step: searching packs for both, and leaves the mask for who else wants it.
     fresh = step(recipe(tmp_path, operand + "}"))
-    assert fresh["forward"]["mask_us"] == gpu(2 * W, 2 * W * PACKED + W / 8, W * 14, PACKING)
-    assert fresh["backward"]["mask_us"] == pytest.approx(pack)
+    one, both = (gpu(2 * W, n * 2 * W * PACKED + W / 8, W * 14, PACKING) for n in (1, 2))
+    assert fresh["forward"]["mask_us"] == one
+    assert fresh["backward"]["mask_us"] == pytest.approx(both - one)
+    assert "compress in the forward kernel" in fresh["backward"]["mask_work"]
+
+
+def test_a_later_phase_that_runs_dense_has_no_copy(step, tmp_path):
+    operand = "{role: weight, phases: [forward, backward], pruner: magnitude, allow_unfit: true}"
+    found = step(recipe(tmp_path, operand), seed=1)
+    assert found["forward"]["compressed"]
+    assert not found["backward"]["compressed"]
+    assert found["backward"]["mask_us"] == 0
 
 
 def test_the_optimal_transposable_mask_is_solved_on_the_host(step):
@@ -278,3 +290,14 @@ def test_the_step_is_printed_side_by_side(step):
     assert printed["speed-up of the step"][-1] == f"{found['all']['step_speedup']:.2f}"
     assert printed["masks, of the step"][0] == f"{100 * found['forward']['mask_share']:.1f}"
     assert "beside GEMMs, estimated" in printed
+
+
+def test_the_gradient_of_pruned_weights_is_masked_in_a_pass_of_its_own(step, tmp_path):
+    operand = (
+        "{role: weight, phases: [forward, backward], pruner: transposable-greedy, pattern: '2:4'"
+    )
+    kept = step(recipe(tmp_path, operand + "}"))
+    masked = step(recipe(tmp_path, operand + ", masks_gradient: true}"))
+    assert kept["update"]["mask_us"] == 0
+    assert masked["update"]["mask_us"] == pytest.approx(gpu(2 * W + W / 8, 2 * W))
+    assert masked["forward"] == kept["forward"]

@@ -253,6 +253,21 @@ def test_options_are_checked_whether_or_not_bits_are_made(fields, message):
         masked(offers(offer("gradient", "backward", **fields)), ODD[0], "backward")
 
 
+def test_gradients_are_masked_of_pruned_weights_alone():
+    with pytest.raises(SpecError, match="masks_gradient is for weights, not for the gradient"):
+        offers(offer("gradient", "backward", pruner="mvue", masks_gradient=True))
+    document = {
+        "summary": "s",
+        "source": "s",
+        "leave_dense": {"first": True},
+        "operands": [{"role": "weight", "phases": ["forward"], "pruner": "magnitude"}],
+    }
+    validate(Recipe, document, "a recipe")
+    document["operands"][0]["masks_gradient"] = True
+    with pytest.raises(SpecError, match="expected no leave_dense beside it"):
+        validate(Recipe, document, "a recipe")
+
+
 def test_two_offers_of_one_role_draw_apart():
     chosen = offers(
         offer("gradient", "backward", pruner="random"), offer("gradient", "update", pruner="random")

@@ -162,3 +162,23 @@ def test_a_machine_without_a_host_refuses_masks_that_take_one(machine):
     assert masks_us(alone, "asp")[1].endswith("no host to solve for optimal transposable masks")
     ideal = nmsim.simulate("gemm:64x64x64", hardware="ideal", recipe="transposable")
     assert set(ideal["mask_us"]) == {0}
+
+
+def test_a_step_without_an_optimizer_has_all_but_its_passes():
+    def update(**fields):
+        (row,) = rows(
+            Point(
+                "resnet18",
+                hardware=load_hardware("a100-sxm4-80gb", stack="compiled", **fields),
+                batch=1,
+                phases=("update",),
+                layers="layer1.0.conv1",
+                fidelity="analytical",
+            )
+        )
+        return row["elementwise_work"]
+
+    assert "optimizer" in update()
+    without = update(**{"elementwise.optimizer": None})
+    assert "optimizer" not in without
+    assert "gradient cast" in without

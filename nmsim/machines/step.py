@@ -96,7 +96,7 @@ class Elementwise(Spec):
     """What is no GEMM in a step, in tensors that pass through memory."""
 
     operations: tuple[Operation, ...] = Field(description="by what networks call them")
-    optimizer: Optimizer
+    optimizer: Optimizer | None = Field(description="null: a step without one")
 
     @field_validator("operations")
     @classmethod

@@ -78,6 +78,11 @@ class Offer(Spec):
     allow_unfit: bool = Field(
         False, description="offer the mask even where it breaks the pattern along K"
     )
+    masks_gradient: bool = Field(
+        False,
+        description="of weights: their gradient is pruned by the same mask, in a pass over it "
+        "behind the update GEMM, which runs dense",
+    )
     withheld: bool = Field(
         False, description="prune, but offer the mask to no hardware: the operand runs dense"
     )
@@ -110,6 +115,12 @@ class Offer(Spec):
         axes = {_TRANSPOSED[self.role, phase] for phase in self.phases}
         if len(axes) > 1 and not pruner.metadata:
             raise ValueError(f"a {self.pruner} mask is made for K of one axis: offer one per phase")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_gradient(self) -> Self:
+        if self.masks_gradient and self.role != "weight":
+            raise ValueError(f"masks_gradient is for weights, not for the {self.role}")
         return self
 
     @model_validator(mode="after")
@@ -240,6 +251,12 @@ class Recipe(Spec):
                 raise ValueError(f"schedule.roles: {role}, of which operands offer no mask")
         return self
 
+    @model_validator(mode="after")
+    def _gradients_of_what_is_pruned(self) -> Self:
+        if self.leave_dense != LeaveDense() and any(one.masks_gradient for one in self.operands):
+            raise ValueError("masks_gradient: expected no leave_dense beside it; name layers")
+        return self
+
     @field_validator("formats")
     @classmethod
     def _weights_stay(cls, formats: dict[Phase, NumberFormat]) -> dict[Phase, NumberFormat]:
@@ -271,6 +288,10 @@ class Recipe(Spec):
             if offer.role == role and gemm.phase in offer.phases and offer.names(gemm.layer)
         )
         return next(found, None)
+
+    def masks_gradient(self, layer: str) -> bool:
+        """Whether the gradient of a layer's weight is pruned by its mask."""
+        return any(one.masks_gradient and one.names(layer) for one in self.operands)
 
     def on(self, layer: Layer | Bare) -> Self:
         """The recipe as one layer meets it: without the offers whose rule passes the layer over."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
     from nmsim.report.evidence import evidence_said
     from nmsim.report.measured_steps import render_steps
+    from nmsim.report.measured_steps_page import steps_page
     from nmsim.report.memory_table import render_memory
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
@@ -57,6 +58,7 @@ __all__ = [
     "segments_csv",
     "step_name",
     "step_table",
+    "steps_page",
     "to_csv",
     "to_json",
     "write_report",
@@ -89,6 +91,7 @@ _HOMES = {
     "segments_csv": "nmsim.report.training",
     "step_name": "nmsim.report.step",
     "step_table": "nmsim.report.step",
+    "steps_page": "nmsim.report.measured_steps_page",
     "to_csv": "nmsim.report.rows",
     "to_json": "nmsim.report.rows",
     "write_report": "nmsim.report.page",

@@ -136,10 +136,11 @@ def _validation(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def document(title: str, *parts: Safe) -> str:
+def document(title: str, *parts: Safe, drawn: bool = True) -> str:
     """A page of parts in the look of every page, with what draws its figures and sorts its tables.
 
-    It needs no network and no other file: styles, scripts and plotly.js stand in it.
+    It needs no network and no other file: styles, scripts and plotly.js stand in it, the last where
+    figures are ``drawn``.
     """
     head = el(
         "head",
@@ -147,7 +148,7 @@ def document(title: str, *parts: Safe) -> str:
         Safe('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         el("title", f"nmsim: {title}"),
         Safe(f"<style>{_STYLE}</style>"),
-        script(get_plotlyjs()),
+        *([script(get_plotlyjs())] if drawn else []),
         script(_SCRIPT),
     )
     body = el("body", el("main", *parts))

@@ -221,8 +221,6 @@ def _of_weights(style: Style, layer: Layer) -> Iterator[tuple[Phase, Work]]:
         yield "forward", Work("weights cast", weights * style.wide, weights * style.narrow)
     if not style.trains:
         return
-    own = style.known.optimizer
-    states = own.tensors * own.bits / 8 * weights
     gradient = weights * (style.wide if casts else style.results)
     if casts and gemms:
         yield "update", Work("gradient cast", weights * style.narrow, gradient)
@@ -232,6 +230,10 @@ def _of_weights(style: Style, layer: Layer) -> Iterator[tuple[Phase, Work]]:
         yield "update", Work("gradient zeroed, added to", 2 * gradient, 2 * gradient)
     if style.calling.unscales and casts:
         yield "update", Work("gradient unscaled", gradient, gradient)
+    own = style.known.optimizer
+    if own is None:
+        return
+    states = own.tensors * own.bits / 8 * weights
     copy = 0.0 if casts else weights * style.narrow
     yield "update", Work("optimizer", states + gradient, states + copy)
 

@@ -2,9 +2,13 @@
 
 A mask is searched for once in ``refresh`` steps, in the first phase that it is offered in, and the
 search is spread over those steps. Values change in every step, so an operand that the machine reads
-compressed is packed in every step and for every phase: from the values and the mask (one bit an
-element) if the mask is older, in the search's own kernel if it is made anew. What is pruned but
-runs dense is written back with zeros.
+compressed is packed in every step: from the values and the mask (one bit an element) if the mask is
+older, in the search's own kernel if it is made anew. One kernel packs for all phases that the mask
+is offered in: it reads the values once and writes a copy for each, whose K runs along another axis,
+as ``torch._sparse_semi_structured_tile`` and ``_sparse_semi_structured_apply`` do (PyTorch,
+aten/src/ATen/native/sparse/cuda/SparseSemiStructuredTile.cu and SparseSemiStructuredApply.cu). The
+first phase has the kernel, a later one what its copy takes more. What is pruned but runs dense is
+written back with zeros.
 
 In inference weights do not change: their masks are searched for and they are packed once, before
 the first step, and no step holds any of it (``once_us``). Activations are new in every step, and so
@@ -23,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmsim.errors import SpecError
+from nmsim.gemm import Gemm
 from nmsim.machines import Machine, Pass, Stored, kind_of, stored
 from nmsim.mask import Mask, SparseGemm
 from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
@@ -60,6 +65,8 @@ class MaskStep:
         Launches each time.
     core_ns
         Time of one launch on a core of the host, nanoseconds; 0 if the machine does it itself.
+    inside
+        The kernel that does it besides, which another phase has; None: one of its own.
     """
 
     role: Role
@@ -67,6 +74,7 @@ class MaskStep:
     refresh: int
     repeat: int
     core_ns: float = 0.0
+    inside: Pass | None = None
 
     def us(self, machine: Machine) -> float:
         """Microseconds of a training step, spread over those that share the mask.
@@ -86,10 +94,21 @@ class MaskStep:
         SpecError
             if it takes a host, and the machine has none.
         """
-        kind = kind_of(machine)
-        on_host = self.core_ns and kind.host
-        once = self._host_us(machine) if on_host else kind.pass_us(machine, self.work)
+        on_host = self.core_ns and kind_of(machine).host
+        once = self._host_us(machine) if on_host else self._own_us(machine)
         return once * self.repeat
+
+    def _own_us(self, machine: Machine) -> float:
+        """Microseconds on the machine: of a kernel, or what the one that it is part of takes more.
+
+        No kernel that does more is the faster one, though one that packs is paced otherwise.
+        """
+        pass_us = kind_of(machine).pass_us
+        if self.inside is None:
+            return pass_us(machine, self.work)
+        return max(
+            0.0, pass_us(machine, _both(self.inside, self.work)) - pass_us(machine, self.inside)
+        )
 
     def _host_us(self, machine: Machine) -> float:
         """Microseconds on the host: there over the link, solved on its cores, and back."""
@@ -101,6 +120,17 @@ class MaskStep:
             )
         moved = self.work.read_bytes + self.work.written_bytes
         return moved / (host.link_gbps * 1e3) + self.core_ns * 1e-3 / host.cores
+
+
+def _both(one: Pass, other: Pass) -> Pass:
+    """Two passes as one kernel."""
+    return Pass(
+        one.what,
+        one.read_bytes + other.read_bytes,
+        one.written_bytes + other.written_bytes,
+        one.operations + other.operations,
+        one.packs or other.packs,
+    )
 
 
 def basis(machine: Machine) -> str:
@@ -134,7 +164,11 @@ def mask_steps(
         Elements of the layer's weight, which a part of a launch does not say.
     """
     g = work.gemm
-    if not g.launches or (work.a.is_dense and work.b.is_dense):
+    if not g.launches:
+        return
+    if g.phase == "update" and recipe.masks_gradient(g.layer):
+        yield _gradient_masked(machine, g, weights)
+    if work.a.is_dense and work.b.is_dense:
         return
     sides = stored(machine, work)
     for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
@@ -279,6 +313,13 @@ def _elements(work: SparseGemm, position: str, weights: int | None) -> float:
     return float(distinct * g.count if distinct is not None and per_pixel else mask.rows * g.k)
 
 
+def _gradient_masked(machine: Machine, gemm: Gemm, weights: int | None) -> MaskStep:
+    """The gradient of a pruned weight, read with the mask and written with zeros, in each pass."""
+    elements = float(weights if gemm.part and weights else gemm.m * gemm.n * gemm.count)
+    size = elements * kind_of(machine).operand_bits(machine) / 8
+    return MaskStep("weight", Pass("mask the gradient", size + elements / 8, size), 1, gemm.repeat)
+
+
 def _fixed(of: _Matrix) -> Iterator[MaskStep]:
     """A mask that is known: every kept column is copied; FST's gradient makes up for the others.
 
@@ -300,17 +341,23 @@ def _searched(of: _Matrix) -> Iterator[MaskStep]:
     offer = of.offer
     effort = pruner_of(offer.pruner, of.mask.pattern).effort(of.mask.pattern, offer.options)
     operations, reads = effort.operations * of.elements, effort.reads * of.bytes
+    anew = offer.refresh == 1 and not effort.host_ns
     pack = "compress" if of.compressed else "apply"
-    if of.first and offer.epilogue:
-        yield of.step(Pass(f"{offer.pruner} in the epilogue", 0.0, 0.0, operations))
+    kernel = Pass(pack, of.bytes + of.flags, of.written, packs=of.compressed)
+    if offer.epilogue:
+        search = Pass(f"{offer.pruner} in the epilogue", 0.0, 0.0, operations)
+        if of.first or of.compressed:
+            yield of.step(search if of.first else kernel)
         return
-    if of.first and offer.refresh == 1 and not effort.host_ns:
+    if anew:
         flags = of.flags if len(offer.phases) > 1 else 0.0
         name = f"{offer.pruner} and {pack}"
-        yield of.step(Pass(name, reads, of.written + flags, operations, of.compressed))
-        return
-    if of.first:
+        kernel = Pass(name, reads, of.written + flags, operations, of.compressed)
+    if of.first and not anew:
         search = Pass(offer.pruner, reads, of.flags, operations)
         yield of.step(search, offer.refresh, of.elements * effort.host_ns)
-    if of.first or of.compressed:
-        yield of.step(Pass(pack, of.bytes + of.flags, of.written, packs=of.compressed))
+    if of.first:
+        yield of.step(kernel)
+    elif of.compressed:
+        copy = Pass(f"{pack} in the {offer.phases[0]} kernel", 0.0, of.written, packs=True)
+        yield MaskStep(offer.role, copy, 1, of.repeat, inside=kernel)

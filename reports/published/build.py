@@ -1,6 +1,6 @@
 """What did 2:4 gain where others measured it? ``python reports/published/build.py``.
 
-``index.html`` shows it, ``results.json`` has every figure and verdict. Half a minute on one core.
+``index.html`` shows it, ``results.json`` has every figure and verdict. A minute on one core.
 """
 
 import argparse

@@ -68,7 +68,10 @@ def _eight_bits(figures: Figures) -> Verdict:
 
 
 def _four_bits(figures: Figures) -> Verdict:
-    because = "they ran tinygemm, of which nothing is known here; computed are Marlin's kernels"
+    because = (
+        "a warp of tinygemm loads weights only after it has multiplied the last ones; computed are "
+        "loads that come in meanwhile"
+    )
     return _each(figures, "The same with weights of 4 bits", ("w4a16",), because)
 
 

@@ -117,6 +117,14 @@ def _conditions(row: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
         yield "dtype", row["dtype"]
     if row["dram_gbps"]:
         yield "dram.gbps", float(row["dram_gbps"])
+    if row["group"]:  # weights that share a scale and a zero, 16 bits each
+        yield "packed_weights.w4a16.group", int(row["group"])
+        yield "packed_weights.w4a16.scale_bits", 32
+
+
+def _model(name: str) -> str:
+    """A network of the catalog, or a file of this folder."""
+    return str(_PRINTED.with_name(name)) if name.endswith(".yaml") else name
 
 
 def _computed(row: Mapping[str, str], sizes: Mapping[str, int]) -> float:
@@ -129,10 +137,14 @@ def _computed(row: Mapping[str, str], sizes: Mapping[str, int]) -> float:
     }
     if row["what"] == "prefill":
         asked = {"scenario": "prefill", "tokens": sizes["prompt"]}
-        found = nmsim.simulate(row["model"], **keywords, **asked, **_USUAL)
+        found = nmsim.simulate(_model(row["model"]), **keywords, **asked, **_USUAL)
         return float(found.total["all"]["step_us"]) / 1e3
     served = nmsim.serve(
-        row["model"], tokens=sizes["prompt"], generate=sizes["generated"], **keywords, **_USUAL
+        _model(row["model"]),
+        tokens=sizes["prompt"],
+        generate=sizes["generated"],
+        **keywords,
+        **_USUAL,
     )
     if row["what"] == "decode":
         return 1e6 * sizes["batch"] / served.per_token.us

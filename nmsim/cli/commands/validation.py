@@ -11,7 +11,7 @@ import typer
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Out, command_line, refuse_file
 from nmsim.errors import SpecError
-from nmsim.files import write_file
+from nmsim.files import write_file, write_folder
 from nmsim.machines import Fidelity
 from nmsim.measured.accuracy import speedup_rows, summarize
 from nmsim.measured.attention.predict import (
@@ -23,7 +23,7 @@ from nmsim.measured.attention.tables import is_attention, read_attention, shippe
 from nmsim.measured.evidence.earned import earned, earned_attention
 from nmsim.measured.predict import Predicted, predict, shipped
 from nmsim.measured.steps.predict import predict_steps, summarize_steps
-from nmsim.measured.steps.tables import is_steps, read_steps, shipped_steps
+from nmsim.measured.steps.tables import STEP_TABLES, is_steps, read_steps, shipped_steps
 from nmsim.measured.tables import (
     MEASURED,
     MeasuredTable,
@@ -33,7 +33,13 @@ from nmsim.measured.tables import (
     shipped_path,
     with_predictions,
 )
-from nmsim.report import render_attention, render_steps, render_validation, write_report
+from nmsim.report import (
+    render_attention,
+    render_steps,
+    render_validation,
+    steps_page,
+    write_report,
+)
 from nmsim.run.manifest import Validated, origin
 
 __all__ = ["validate"]
@@ -100,8 +106,8 @@ def validate(
     """Hold predicted against measured times of GEMMs, of fused attention, of whole steps."""
     refuse_file(out)
     if steps or any(is_steps(path) for path in measured or ()):
-        given = (by, predictions, out, residual, strict, fidelity != "analytical")
-        _steps(measured or [], hardware, form, refused=any(given), shipped=steps)
+        given = (by, predictions, residual, strict, fidelity != "analytical")
+        _steps(measured or [], hardware, form, out, refused=any(given), shipped=steps)
         return
     if any(is_attention(path) for path in measured or ()):
         _of_gemms_alone(strict=strict, residual=residual, evidence=evidence)
@@ -154,22 +160,39 @@ def _left_out(
 
 
 def _steps(
-    paths: Sequence[Path], hardware: str | None, form: Form, *, refused: bool, shipped: bool
+    paths: Sequence[Path],
+    hardware: str | None,
+    form: Form,
+    out: Path | None,
+    *,
+    refused: bool,
+    shipped: bool,
 ) -> None:
     """Hold tables of steps, among which no other table may be; the closed form predicts."""
     if refused:
-        raise SpecError("steps of networks: expected --hardware and --format alone")
+        raise SpecError("steps of networks: expected --hardware, --out and --format alone")
     if shipped and paths:
         raise SpecError("--steps: holds the steps that ship with nmsim, expected no file")
     tables = [(str(path), read_steps(path)) for path in paths] or [("steps.csv", shipped_steps())]
     found = [one for file, own in tables for one in predict_steps(own, hardware, file)]
     summary = summarize_steps([step for _, own in tables for step in own], found)
+    if out is not None:
+        _write_steps(out, summary, own=bool(paths))
     if form is Form.JSON:
         _write_json(summary)
         return
     for table in render_steps(summary):
         show_tables([table])
         write("")
+
+
+def _write_steps(out: Path, summary: dict[str, Any], *, own: bool) -> None:
+    """The page of steps, and all that it says as JSON; sources are those of shipped tables."""
+    tables = () if own else tuple(STEP_TABLES)
+    sources = {name: STEP_TABLES.load(name).model_dump() for name in tables}
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_folder(out, {"steps.json": text, "index.html": steps_page(summary, sources)})
+    tell(f"wrote {out / 'index.html'}")
 
 
 def _of_gemms_alone(*, strict: bool, residual: bool, evidence: bool) -> None:

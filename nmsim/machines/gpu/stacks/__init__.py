@@ -49,6 +49,11 @@ class Stack(Spec):
         description="which libraries run masked GEMMs, the first entry that names the operand; "
         "none: the fastest that the machine has",
     )
+    packed: str = Field(
+        "",
+        description="the library that runs GEMMs whose weights alone have fewer bits, where it "
+        "takes the format; none: the machine's first",
+    )
     masks: Masks = Field(
         description="where_they_pay: a mask is not followed where the dense kernel is faster; "
         "always: it is, as one that has been packed must be"

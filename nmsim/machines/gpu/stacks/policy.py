@@ -64,7 +64,8 @@ def sparse_libraries(machine: Gpu, role: Role | None) -> tuple[str, ...]:
 def dense_library(machine: Gpu) -> str:
     """The library that a dense GEMM is to run by; "" where nobody says."""
     check(machine)
-    return machine.library if machine.library in _names(machine, sparse=False) else ""
+    own = _names(machine, sparse=False)
+    return next((name for name in (machine.library, stack_of(machine).packed) if name in own), "")
 
 
 def _names(machine: Gpu, *, sparse: bool) -> tuple[str, ...]:
