@@ -209,10 +209,22 @@ def test_a_choice_waits_once_for_the_first_stage():
 )
 def test_what_paces_a_wave_by_hand(place, slow, clocks):
     """Two tiles one after the other, of one warp per 32 x 32 and three stages."""
-    found = shares(CHIP._replace(**slow), TILE, 1, 256, 64, 4096)
+    run = estimate(CHIP._replace(**slow), FORM, TILE, 1.0, size(256, 64, 4096))
+    found = run.shares
     assert found[place] == pytest.approx(2 * clocks)
     others = [found[other] for other in range(5) if other != place]
     assert others == pytest.approx([0.0] * 4, abs=1e-12)
+    assert run.clocks == pytest.approx(2 * clocks + found[WAVE])
+
+
+@pytest.mark.parametrize(("wave", "clocks"), [(1.5, 2.0), (2.0, 2.5)])
+def test_l2_feeds_the_waves_of_a_launch_as_a_whole(wave, clocks):
+    """Four tiles at once, then one: L2 takes longer for the four, and a quarter for the last."""
+    tile = 128 * 64 * 4096
+    asked = 4 * (128 * 2 + 64 * 3) * 4096
+    chip = CHIP._replace(macs=1.0, sms=4.0, l2=asked / (wave * tile))
+    run = estimate(chip, FORM, TILE, 1.0, size(640, 64, 4096))
+    assert run.clocks == pytest.approx(clocks * tile)
 
 
 def test_a_gpu_that_multiplies_half_of_the_time_is_throttled_half_as_much():

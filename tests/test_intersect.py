@@ -342,6 +342,21 @@ def test_sampling_is_seeded_and_says_how_much_it_ran(layer):
     assert first.half_width > 0
 
 
+@pytest.mark.parametrize(
+    ("lookahead", "cycles"), [(0, 16), (1, 12), (2, 8), (3, 8), (4, 8), (None, 8)]
+)
+def test_a_pe_waits_for_the_others_where_its_lookahead_ends(lookahead, cycles):
+    """By hand: products in the first two of four groups in one row, in the last two in the other.
+
+    One group ahead, the second row's third group begins when the first row's first one has ended,
+    at 4, and its fourth when the second one has, at 8.
+    """
+    bits = np.zeros((2, 16), bool)
+    bits[0, :8] = bits[1, 8:] = True
+    a, b = Mask.of(bits, UNPATTERNED), Mask.dense(1, 16)
+    assert fold_cycles(a, b, 1, Fabric(2, 1, 4, lookahead)).tolist() == [[[cycles]]]
+
+
 def test_folds_do_not_reach_across_copies():
     rng = np.random.default_rng(0)
     a, b = scattered(rng, 10, 8, 0.5), scattered(rng, 6, 8, 0.5)

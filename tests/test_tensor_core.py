@@ -542,6 +542,13 @@ def test_l2_and_device_memory_serve_the_launch_as_a_whole():
     assert grid(read=1e9).missed == 1
 
 
+def test_a_load_waits_for_device_memory_as_often_as_l2_has_it_not():
+    """Half of what tiles load comes from 600 clocks away, and never sooner than from L2."""
+    chip = resolve(A100, BF16).cycle_chip._replace(near=200.0, latency=600.0)
+    assert waves.idle_latency(chip, grid()) == 400
+    assert waves.idle_latency(chip._replace(latency=100.0), grid()) == 200
+
+
 @pytest.mark.parametrize("busy", [0.25, 0.5, 1.0])
 def test_latency_settles_where_memory_is_as_busy_as_it_says(busy):
     """Tiles that take 50,000 clocks and 20 more for each clock of latency."""
