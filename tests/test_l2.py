@@ -8,11 +8,14 @@ import pytest
 
 from nmsim import Gemm, simulate
 from nmsim.machines import load_hardware
+from nmsim.machines.gpu import launch
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import CTAS, TM, TN
 from nmsim.machines.gpu.l2.bound import most_read, streams_rows
 from nmsim.machines.gpu.l2.lru import Cut, read_bytes
+from nmsim.machines.gpu.launch import launch_of
 from nmsim.machines.kind import Call
+from nmsim.mask import SparseGemm
 
 MIB = 2.0**20
 GPUS = ("a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100")
@@ -68,6 +71,18 @@ def test_reads_by_hand():
     assert read_bytes(cut, 12.0) == 2 * 16 + 16  # a strip stays, the other operand comes twice
     assert read_bytes(cut, 0.0) == 8 * (4 + 8)  # a wave keeps nothing for the next
     assert read_bytes(cut._replace(at_once=256), 0.0) == 32  # one wave
+
+
+def test_a_launch_reads_what_its_tiles_do_of_each_copy():
+    """Two products of 4200 x 6200 x 1024, of which 4 MiB hold little: ragged tiles count whole."""
+    machine = load_hardware("a100-sxm4-80gb", **{"l2.mib": 4.0})
+    one = launch_of(machine, SparseGemm.dense(Gemm(4200, 6200, 1024, 2)))
+    row, chip = one.table_row, one.resolved.chip
+    a, b = 4200 * 1024 * 2.0, 6200 * 1024 * 2.0
+    down, across = math.ceil(4200 / row[TM]), math.ceil(6200 / row[TN])
+    each = read_bytes(Cut(a, b, down, across, int(chip.sms * row[CTAS])), chip.l2_bytes)
+    assert one.split == 1
+    assert launch._read(one, math.inf) == 2 * each > 2 * (a + b)
 
 
 def test_a_large_gemm_reads_what_does_not_stay():

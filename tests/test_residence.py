@@ -17,6 +17,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.placement import without_masks
+from nmsim.machines.systolic.traffic import residence
 from nmsim.machines.systolic.traffic.gathering import geometry_of
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 from nmsim.mask import SparseGemm
@@ -199,6 +200,25 @@ def test_what_is_counted_in_part_is_near_what_is_counted_whole():
     # What the buffer nearly holds is told apart by one image more or less.
     assert all(walk.room / windows.elements > 0.8 for windows, walk, _, _ in far), far
     assert len(far) <= 1
+
+
+def test_blocks_of_a_line_stand_for_those_that_follow():
+    """200 windows of three taps, ten a fold: twelve elements each, of which a buffer holds five.
+
+    30 touches are ten windows, fewer than two blocks: one until it settles, and one for the rest.
+    """
+    geometry = kernel_geometry(Windows(1, (Axis(202, 200, 3),), 1, "rows"))
+    walk = Walk(10, 3, 5, False, False)
+    plan = residence._plan(geometry, walk, 30)
+    assert (plan.settled, plan.counted, plan.whole) == (10, 20, False)
+    assert loads(geometry, walk, 30) == loads(geometry, walk, ALL) == (240, 240)
+
+
+def test_of_an_image_four_rows_of_windows_are_counted_at_least():
+    """Fifty rows of eight windows of 3 x 3: 32 windows are more than 90 touches and two blocks."""
+    geometry = kernel_geometry(Windows(1, (Axis(52, 50, 3), Axis(10, 8, 3)), 1, "rows"))
+    plan = residence._plan(geometry, Walk(10, 9, 5, False, False), 90)
+    assert (plan.settled, plan.counted) == (20, 40)
 
 
 def test_a_larger_buffer_never_loads_more():

@@ -521,6 +521,18 @@ def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, 
     )
 
 
+def test_the_dense_operand_of_every_group_is_copied():
+    """Three groups of 768 x 1024 elements of two bytes, read and written."""
+    gemm = Gemm(512, 768, 1024, 3, kind="linear", phase="update")
+    masks = packed(3 * 512, 1024), Mask.dense(3 * 768, 1024)
+    launch = launch_of(FOLLOWS, SparseGemm(gemm, *masks))
+    chip, moved = launch.resolved.chip, 3 * 768 * 1024 * 2
+    assert launch.call.sparse_operand == "a"
+    assert copy_clocks(launch) == pytest.approx(
+        chip.launch + moved / chip.dram + moved / chip.write
+    )
+
+
 def grid(**update):
     """128 tiles on 108 multiprocessors of two slots; half of what they load is in L2."""
     sizes = {"down": 8, "across": 16, "copies": 1, "split": 1, "slices": 4, "slots": 216}

@@ -91,6 +91,7 @@ LAUNCH = (
         "l2_and_device_memory_serve_the_launch_as_a_whole",
         "a_load_waits_for_device_memory_as_often_as_l2_has_it_not",
         "latency_settles_where_memory_is_as_busy_as_it_says",
+        "the_dense_operand_of_every_group_is_copied",
         "a_launch_is_cut_into_tiles_by_hand",
     ),
     *of(
@@ -167,6 +168,9 @@ INTERSECTING = (
         "survivors_and_their_histogram_are_those_of_the_oracle",
         "groups_without_survivors_take_no_cycle",
         "bits_beyond_k_are_never_read",
+        "a_pe_waits_for_the_others_where_its_lookahead_ends",
+        "lock_step_waits_for_the_luckier_of_two_rows",
+        "a_mask_that_breaks_its_pattern_is_expected_group_by_group",
         "mean_survivors_of_independent_masks[2-2-4]",
         "expected_survivors_of_two_four_are_hypergeometric",
         "group_counts",
@@ -223,6 +227,7 @@ FOLDS = (
 TRAFFIC = (
     *but(
         "residence",
+        "a_trace_of_before_loads_each_pixel_once_a_pass_and_says_so",
         "arrays_load_what_sets_of_addresses_do",
         "what_is_counted_in_part_is_near_what_is_counted_whole",
         "more_of_a_buffer_never_costs_a_convolution_time",
@@ -235,6 +240,8 @@ SLOTS = (
         "pe_shapes",
         "more_of_a_resource_never_costs_time_in_any_shape",
         "gains_of_vegetas_array_beside_what_is_printed",
+        "the_page_says_what_vegetas_array_gains",
+        "why_the_gains_of_vegetas_array_differ",
     ),
     *of("slots_words"),
 )
@@ -262,12 +269,16 @@ EXPLAINED = (
     ),
 )
 SYSTOLIC = (
+    *of("counts"),
     *of("systolic_oracle"),
     *MOVES,
     *PATH,
     *EXPLAINED,
+    *of("pe_shapes", "what_does_not_go_together_is_refused_in_a_line"),
+    *of("memory", "closed_forms_count_what_the_folds_count", "recurrence_is_what_events_give"),
     *of(
         "intersecting_array",
+        "two_regular_masks_take_the_products_that_their_bits_leave",
         "rows_of_tiles_are_alike_only_as_far_as_their_folds_are",
         "a_fold_takes_at_least_what_its_words_take_on_the_path",
     ),
@@ -344,8 +355,14 @@ SELECTIONS = {
     ),
     "nmsim/network/im2col.py": (*of("layer"), *of("tensors")),
     "nmsim/network/lowering.py": (*of("layer"), *of("tensors"), *of("networks")),
-    "nmsim/recipes/masking.py": but(
-        "masking", "about_seven_tenths_of_transposed_groups_happen_to_fit"
+    "nmsim/recipes/masking.py": (
+        *but("masking", "about_seven_tenths_of_transposed_groups_happen_to_fit"),
+        *of(
+            "recipes",
+            "fst_prunes_weights_apart_and_every_other_column_of_each_sample",
+            "samples_of_one_column_are_not_padded_each",
+            "only_padded_columns_are_irregular",
+        ),
     ),
     "nmsim/step/m*.py": (
         *of("step_memory"),
