@@ -1,6 +1,7 @@
 """Several arrays on one channel: one is the recurrence, bytes are kept, bounds are bounds."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -154,6 +155,15 @@ def tiny(**fields):
         output_bits=16,
         **{"dram.gbps": 2, "dram.latency_ns": 0, **fields},
     )
+
+
+def test_of_equals_the_way_that_moves_fewer_bytes_is_taken():
+    machine = load_hardware("systolic-16x16", arrays=2)
+    run, _ = several.chosen(machine, without_masks(machine, Gemm(32, 16, 16))[0])
+    assert run.dram_write_bytes > 8
+    fewer = replace(run, dram_read_bytes=run.dram_read_bytes + 8, dram_write_bytes=0)
+    slower = replace(fewer, stall_cycles=run.stall_cycles + 1)
+    assert several._rank(fewer) < several._rank(run) < several._rank(slower)
 
 
 def test_two_arrays_by_hand():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmsim.machines.gpu.analytical import estimate, fastest, launched
+from nmsim.machines.gpu.analytical import SPENT, estimate, fastest, launched
 from nmsim.machines.gpu.chip import AS_SQUARE, MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, choose, considered
 
@@ -36,6 +36,24 @@ def size(m, n, k, copies=1):
 
 def shares(chip, row, split, *sizes, form=FORM):
     return estimate(chip, form, row, float(split), size(*sizes)).shares
+
+
+@pytest.mark.parametrize(
+    ("sizes", "split"), [((640, 64, 4096), 1), ((640, 64, 4096), 3), ((1, 64, 4096), 0)]
+)
+def test_what_clocks_go_to_adds_up(sizes, split):
+    """Of tiles, of parts of K, and of a matrix-vector kernel, with all that costs time at once."""
+    slow = {"macs": 9.0, "l2": 70.0, "port": 90.0, "dram": 40.0, "write": 20.0, "store": 30.0}
+    waits = {"launch": 500.0, "load": 60.0, "wave": 20.0, "overlap": 0.3, "reduce": 70.0}
+    chip = CHIP._replace(**slow, **waits, gemv=30.0, sms=4.0, throttle=0.2)
+    if split:
+        run = estimate(chip, FORM, TILE, float(split), size(*sizes))
+    else:
+        run = fastest(chip, FORM, TILE[None], 0, 1.0, 4, size(*sizes))
+        assert run.kernel == MATRIX_VECTOR
+    assert len(run.spent) == len(SPENT)
+    assert run.spent.sum() == pytest.approx(run.clocks - run.shares[LAUNCH] - run.shares[SUMS])
+    assert (run.shares[SUMS] > 0) == (split > 1)
 
 
 def test_an_edge_of_a_wave_fills_a_slice_waits_and_stores():

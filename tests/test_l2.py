@@ -73,6 +73,22 @@ def test_reads_by_hand():
     assert read_bytes(cut._replace(at_once=256), 0.0) == 32  # one wave
 
 
+@pytest.mark.parametrize(
+    ("cut", "capacity", "read"),
+    [
+        # A streams twice and sets 7 apart; its strip comes seven more times, half of B each.
+        ((16.0, 16.0, 16, 16, 32), 12.0, 2 * 16 + 7 + 16 * (1 + 7 / 2)),
+        # All of A passes while a strip stays: half of B comes again to waves that begin within.
+        ((16.0, 16.0, 16, 16, 128), 12.0, 2 * 16 + 16 * (1 + 1 / 2 * 15 / 16)),
+        # A stays, and comes twice, beside B and most of a strip of it.
+        ((16.0, 16.0, 16, 32, 32), 28.0, 16 + 2 * 16 + 4 * 15 / 16),
+    ],
+)
+def test_most_that_is_read_by_hand(cut, capacity, read):
+    """Tiles in strips of eight; a row of A and a column of B are a byte, or half of one."""
+    assert most_read(*cut, capacity) == pytest.approx(read)
+
+
 def test_a_launch_reads_what_its_tiles_do_of_each_copy():
     """Two products of 4200 x 6200 x 1024, of which 4 MiB hold little: ragged tiles count whole."""
     machine = load_hardware("a100-sxm4-80gb", **{"l2.mib": 4.0})

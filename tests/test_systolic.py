@@ -1,6 +1,7 @@
 """What an array must do with masks: gains, misfits, and the distance of its two models."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tiers import fast_first
 
 from nmsim import machines
+from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic import cycle
@@ -279,6 +281,14 @@ def test_bytes_of_a_convolution_by_hand():
     assert run.sram_read_bytes == 112 * 112 * 147 * 2 + chunks * slots * 18 // 8
     explicit = machines.simulate(load_hardware(TWO_FOUR, im2col="explicit"), work)
     assert explicit.dram_read_bytes - run.dram_read_bytes == (112 * 112 * 147 - pixels) * 2
+
+
+def test_copies_too_many_to_count_are_refused():
+    """2^30 products of 2^33 MACs: 2^63, where one of them is counted."""
+    gemm = Gemm(2048, 2048, 2048)
+    assert machines.simulate_dense(load_hardware("scale-sim"), gemm).macs_issued == 2**33
+    with pytest.raises(ShapeError, match="too large to count in 64 bits"):
+        machines.simulate_dense(load_hardware("scale-sim"), replace(gemm, count=2**30))
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)
