@@ -1,10 +1,16 @@
 """What folds count in closed form, by hand: an array of 4 x 3, K of 10 on the rows."""
 
+import numpy as np
 import pytest
 
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
+from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.counts import on_rows, shape, total
+from nmsim.machines.systolic.cycle import PERIODS
+from nmsim.machines.systolic.pipeline import cutting
+from nmsim.machines.systolic.pipeline.folds import STATE_SIZE
+from nmsim.machines.systolic.pipeline.memory import STREAMED, TICKS
 from nmsim.machines.systolic.placement import without_masks
 
 
@@ -42,3 +48,28 @@ def test_folds_stream_every_row_and_issue_every_slot():
     assert both.issued == 20 * 5 * 10
     assert (both.x_read, both.y_read) == (3 * 50, 2 * 200)
     assert (both.outputs, both.sums) == (20 * 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("period", "least"),
+    [
+        ("exposed", 1000 + 12 * (2 + 4)),
+        ("hidden", 1000 + 12 * 2 + 4),
+        ("uncounted", 1000 + 12 * 2),
+        # Of twelve folds in line, eight begin no sooner than the four cycles that a chunk shifts.
+        ("back_to_back", 1000 + 8 * (4 - 3) + 4 + 1 + 2),
+    ],
+)
+def test_the_least_that_deep_folds_take_by_hand(period, least):
+    """Four chunks of three rows at most and three folds along K: 1000 cycles in which rows stream.
+
+    An array of four rows shifts four cycles, and is filled in two.
+    """
+    machine = load_hardware("gemmini", rows=4, cols=3, dataflow="ws")
+    placement = without_masks(machine, Gemm(10, 3, 10))[0]
+    array, work = cycle.array_of(machine, placement), cycle.work_of(machine, placement)
+    timing = array.timing._replace(period=PERIODS[period], shift=4 * TICKS, fill=2 * TICKS)
+    state = np.zeros(STATE_SIZE, np.int64)
+    state[STREAMED] = 1000 * TICKS
+    found = cutting._deep_compute(state, array._replace(timing=timing), work, 3, 3)
+    assert found == least * TICKS

@@ -268,6 +268,31 @@ def test_more_of_a_buffer_never_costs_a_convolution_time(fidelity, drawn):
     assert ran > drawn / 2
 
 
+@pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
+@pytest.mark.parametrize(("along", "kib"), [("rows", 0.25), ("k", 1.0), ("k", 0.25)])
+def test_a_slow_channel_takes_as_long_as_what_it_moves(dataflow, along, kib):
+    """A first pass loads other pixels than later ones: each takes its own time, 20 cycles a byte.
+
+    Beside the channel only the last fold takes time, and the first byte's way in.
+    """
+    axis = Axis(size=9, windows=7, taps=3)
+    windows = Windows(1, (axis, axis), 8, along)
+    rows, k = windows.shape
+    gemm = (
+        Gemm(rows, 20, k, a_windows=windows)
+        if along == "rows"
+        else Gemm(20, rows, k, b_windows=windows)
+    )
+    slow = {"dram.gbps": 0.05, "dram.latency_ns": 0.0}
+    small = {"sram.a_kib": kib, "sram.b_kib": kib, "sram.c_kib": 1.0}
+    machine = load_hardware("gemmini", rows=8, cols=8, dataflow=dataflow, **slow, **small)
+    for placement in without_masks(machine, gemm):
+        run = cycle.run(machine, placement)
+        taken = 20 * (run.dram_read_bytes + run.dram_write_bytes)
+        assert taken <= run.cycles + 1
+        assert run.cycles < taken + 200
+
+
 def test_a_trace_of_before_loads_each_pixel_once_a_pass_and_says_so():
     rows = nmsim.simulate(OLD_TRACE, hardware="systolic-16x16", compare=False)
     convolved = rows[(rows.kind == "conv") & (rows.phase == "forward")]
