@@ -221,6 +221,13 @@ def test_of_an_image_four_rows_of_windows_are_counted_at_least():
     assert (plan.settled, plan.counted) == (20, 40)
 
 
+def test_an_axis_of_two_windows_is_the_outermost_that_rows_are_counted_along():
+    """Four rows of 200 are more than the two there are: all is counted."""
+    geometry = kernel_geometry(Windows(1, (Axis(4, 2, 3), Axis(202, 200, 3)), 1, "rows"))
+    plan = residence._plan(geometry, Walk(10, 9, 5, False, False), 90)
+    assert (plan.settled, plan.counted) == (0, 400)
+
+
 def test_a_larger_buffer_never_loads_more():
     rng = np.random.default_rng(8)
     for _ in range(60):

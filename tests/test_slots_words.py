@@ -26,6 +26,15 @@ def test_fuller_fields_by_counting(width):
             assert found.bit_count() == sum(told)
 
 
+def test_kept_values_stand_in_their_groups_slots_in_order():
+    """Two slots of a group of four, one of two; an empty one names its group's first element."""
+    values = np.arange(10.0, 22.0).reshape(2, 6)
+    bits = np.array([[0, 1, 0, 1, 0, 1], [0, 0, 1, 0, 0, 0]], bool)
+    out, index = slots.compress(values, pack(bits), 0, 2, np.array([2, 1]), 4)
+    assert out.tolist() == [[11, 13, 15], [18, 0, 0]]
+    assert index.tolist() == [[1, 3, 5], [2, 0, 4]]
+
+
 def test_slots_expected_of_a_mask_that_breaks_its_pattern_by_hand():
     """Six elements, each kept by a coin: four of a group, then two and the padding, one a slot.
 

@@ -272,6 +272,21 @@ def test_a_run_says_what_bound_it():
     assert {large.bound, thin.bound, tiny.bound} <= set(cycle.BOUNDS)
 
 
+@pytest.mark.parametrize(
+    ("waited", "memory_cycles", "told"),
+    [
+        ("tensor", 0, "compute"),
+        ("store", 0, "wave overhead"),
+        ("memory", 880, "load latency"),
+        ("memory", 881, "sm port"),
+    ],
+)
+def test_what_a_main_loop_waits_for(waited, memory_cycles, told):
+    """The port is what memory waits for if it is busy in more than 80 % of 100 and 1000 clocks."""
+    time = types.SimpleNamespace(bound=waited, memory_cycles=memory_cycles, prologue=100, main=1000)
+    assert cycle.loop_bound(types.SimpleNamespace(tile=time)) == told
+
+
 def mutant(module, formula, other, monkeypatch):
     """A copy of a module, run as plain Python, with one formula changed."""
     source = inspect.getsource(module)

@@ -91,6 +91,7 @@ LAUNCH = (
         "a_load_waits_for_device_memory_as_often_as_l2_has_it_not",
         "latency_settles_where_memory_is_as_busy_as_it_says",
         "the_dense_operand_of_every_group_is_copied",
+        "what_a_main_loop_waits_for",
         "a_launch_is_cut_into_tiles_by_hand",
     ),
     *of(
@@ -305,6 +306,7 @@ MAPPER = (
         "mapper",
         "a_short_last_group_takes_what_it_keeps",
         "a_single_pe_that_intersects_takes_a_cycle_for_every_product",
+        "what_takes_long_to_run_is_tried_if_it_is_foreseen_near",
         "nothing_that_was_passed_over_is_faster",
     ),
     *of("arrays", "two_arrays_by_hand"),
