@@ -5,7 +5,7 @@ import pytest
 
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
-from nmsim.machines.systolic import cycle
+from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.counts import on_rows, shape, total
 from nmsim.machines.systolic.cycle import PERIODS
 from nmsim.machines.systolic.pipeline import cutting
@@ -73,3 +73,14 @@ def test_the_least_that_deep_folds_take_by_hand(period, least):
     state[STREAMED] = 1000 * TICKS
     found = cutting._deep_compute(state, array._replace(timing=timing), work, 3, 3)
     assert found == least * TICKS
+
+
+@pytest.mark.parametrize("m", [1, 3, 4])
+def test_results_of_a_single_tile_leave_behind_it(m):
+    """Eight cycles for a row of four results, of which four pass while they shift off the array."""
+    slow = {"dram.gbps": 0.5, "dram.latency_ns": 0.0}
+    machine = load_hardware("gemmini", rows=4, cols=4, dataflow="os", drain="exposed", **slow)
+    placement = without_masks(machine, Gemm(m, 4, 200))[0]
+    cut = cycle.count(machine, placement).sums.cut
+    for run in (cycle.run(machine, placement), analytical.estimate(machine, placement, cut)):
+        assert run.parts.writeback_wait == 8 * m - 4
