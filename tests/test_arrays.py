@@ -1,6 +1,7 @@
 """Several arrays on one channel: one is the recurrence, bytes are kept, bounds are bounds."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,9 +20,10 @@ from nmsim.machines.systolic.pipeline.contention import Program, contend
 from nmsim.machines.systolic.pipeline.memory import Timing
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.several import cycle as several
-from nmsim.machines.systolic.several.shares import Split, shares, splits
+from nmsim.machines.systolic.several.shares import Split, _behind, shares, splits
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
+from nmsim.windows import Axis, Windows
 
 T = memory.TICKS
 PLAIN = Timing(memory.EXPOSED, False, 0, 0, 0)
@@ -156,6 +158,15 @@ def tiny(**fields):
     )
 
 
+def test_of_equals_the_way_that_moves_fewer_bytes_is_taken():
+    machine = load_hardware("systolic-16x16", arrays=2)
+    run, _ = several.chosen(machine, without_masks(machine, Gemm(32, 16, 16))[0])
+    assert run.dram_write_bytes > 8
+    fewer = replace(run, dram_read_bytes=run.dram_read_bytes + 8, dram_write_bytes=0)
+    slower = replace(fewer, stall_cycles=run.stall_cycles + 1)
+    assert several._rank(fewer) < several._rank(run) < several._rank(slower)
+
+
 def test_two_arrays_by_hand():
     """Two copies of 2 x 2 x 4: each loads 16 elements, streams 4 cycles and stores 4 elements.
 
@@ -168,6 +179,36 @@ def test_two_arrays_by_hand():
     assert (run.dram_read_bytes, run.dram_write_bytes) == (64, 16)
     wide = simulate(tiny(arrays=2, partition="copies", **{"dram.gbps": None}), work)
     assert (wide.cycles, wide.stall_cycles, wide.partition) == (4, 0, "copies")
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize("buffers", ["shared", "private"])
+@pytest.mark.parametrize("partition", ["m", "n", "copies"])
+def test_a_slow_channel_takes_as_long_as_what_all_arrays_move(partition, buffers, fidelity):
+    """Twenty cycles a byte, read or written, and at most a fold of each array beside it.
+
+    Nearly all that moves is read: hardly anything waits for results to leave.
+    """
+    fields = {"buffers": buffers, "partition": partition, "dram.gbps": 0.05, "dram.latency_ns": 0.0}
+    machine = load_hardware("gemmini", rows=8, cols=8, arrays=2, **fields)
+    run = simulate(machine, SparseGemm.dense(Gemm(16, 16, 200, 2)), fidelity)
+    taken = 20 * (run.dram_read_bytes + run.dram_write_bytes)
+    assert taken <= run.cycles + 1
+    assert run.cycles < 1.02 * taken
+    assert run.parts.dram_wait > 0.8 * run.stall_cycles > 4 * run.parts.writeback_wait
+
+
+@pytest.mark.parametrize(("along", "side"), [("rows", "pixels"), ("k", "reads")])
+def test_shares_to_the_end_of_windows_have_theirs(along, side):
+    axis = Axis(size=9, windows=7, taps=3)
+    windows = Windows(1, (axis, axis), 8, "rows")
+    gemm = Gemm(49, 20, 72, a_windows=windows)
+    end = windows.shape[along == "k"]
+    start = end - 3 * (7 if along == "rows" else 8)
+    found = _behind(gemm, "a", along, (start, end), end)
+    part = windows.part(side, start, end)
+    assert part is not None
+    assert found == {"a_windows": part, "a_elements": part.elements}
 
 
 NAMES = ["systolic-128x128", "systolic-16x16", "gemmini", "systolic-128x128-2to4"]

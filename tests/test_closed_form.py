@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nmsim.machines.gpu.analytical import estimate, fastest, launched
+from nmsim.machines.gpu.analytical import SPENT, estimate, fastest, launched
 from nmsim.machines.gpu.chip import AS_SQUARE, MATRIX_VECTOR, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, choose, considered
 
@@ -36,6 +36,24 @@ def size(m, n, k, copies=1):
 
 def shares(chip, row, split, *sizes, form=FORM):
     return estimate(chip, form, row, float(split), size(*sizes)).shares
+
+
+@pytest.mark.parametrize(
+    ("sizes", "split"), [((640, 64, 4096), 1), ((640, 64, 4096), 3), ((1, 64, 4096), 0)]
+)
+def test_what_clocks_go_to_adds_up(sizes, split):
+    """Of tiles, of parts of K, and of a matrix-vector kernel, with all that costs time at once."""
+    slow = {"macs": 9.0, "l2": 70.0, "port": 90.0, "dram": 40.0, "write": 20.0, "store": 30.0}
+    waits = {"launch": 500.0, "load": 60.0, "wave": 20.0, "overlap": 0.3, "reduce": 70.0}
+    chip = CHIP._replace(**slow, **waits, gemv=30.0, sms=4.0, throttle=0.2)
+    if split:
+        run = estimate(chip, FORM, TILE, float(split), size(*sizes))
+    else:
+        run = fastest(chip, FORM, TILE[None], 0, 1.0, 4, size(*sizes))
+        assert run.kernel == MATRIX_VECTOR
+    assert len(run.spent) == len(SPENT)
+    assert run.spent.sum() == pytest.approx(run.clocks - run.shares[LAUNCH] - run.shares[SUMS])
+    assert (run.shares[SUMS] > 0) == (split > 1)
 
 
 def test_an_edge_of_a_wave_fills_a_slice_waits_and_stores():
@@ -209,10 +227,22 @@ def test_a_choice_waits_once_for_the_first_stage():
 )
 def test_what_paces_a_wave_by_hand(place, slow, clocks):
     """Two tiles one after the other, of one warp per 32 x 32 and three stages."""
-    found = shares(CHIP._replace(**slow), TILE, 1, 256, 64, 4096)
+    run = estimate(CHIP._replace(**slow), FORM, TILE, 1.0, size(256, 64, 4096))
+    found = run.shares
     assert found[place] == pytest.approx(2 * clocks)
     others = [found[other] for other in range(5) if other != place]
     assert others == pytest.approx([0.0] * 4, abs=1e-12)
+    assert run.clocks == pytest.approx(2 * clocks + found[WAVE])
+
+
+@pytest.mark.parametrize(("wave", "clocks"), [(1.5, 2.0), (2.0, 2.5)])
+def test_l2_feeds_the_waves_of_a_launch_as_a_whole(wave, clocks):
+    """Four tiles at once, then one: L2 takes longer for the four, and a quarter for the last."""
+    tile = 128 * 64 * 4096
+    asked = 4 * (128 * 2 + 64 * 3) * 4096
+    chip = CHIP._replace(macs=1.0, sms=4.0, l2=asked / (wave * tile))
+    run = estimate(chip, FORM, TILE, 1.0, size(640, 64, 4096))
+    assert run.clocks == pytest.approx(clocks * tile)
 
 
 def test_a_gpu_that_multiplies_half_of_the_time_is_throttled_half_as_much():

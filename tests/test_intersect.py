@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -343,6 +344,21 @@ def test_sampling_is_seeded_and_says_how_much_it_ran(layer):
     assert first.half_width > 0
 
 
+@pytest.mark.parametrize(
+    ("lookahead", "cycles"), [(0, 16), (1, 12), (2, 8), (3, 8), (4, 8), (None, 8)]
+)
+def test_a_pe_waits_for_the_others_where_its_lookahead_ends(lookahead, cycles):
+    """By hand: products in the first two of four groups in one row, in the last two in the other.
+
+    One group ahead, the second row's third group begins when the first row's first one has ended,
+    at 4, and its fourth when the second one has, at 8.
+    """
+    bits = np.zeros((2, 16), bool)
+    bits[0, :8] = bits[1, 8:] = True
+    a, b = Mask.of(bits, UNPATTERNED), Mask.dense(1, 16)
+    assert fold_cycles(a, b, 1, Fabric(2, 1, 4, lookahead)).tolist() == [[[cycles]]]
+
+
 def test_folds_do_not_reach_across_copies():
     rng = np.random.default_rng(0)
     a, b = scattered(rng, 10, 8, 0.5), scattered(rng, 6, 8, 0.5)
@@ -378,6 +394,23 @@ def test_folds_short_of_rows_are_a_stratum_of_their_own():
 def test_a_short_group_is_expected_to_hold_what_it_has():
     a, b = Mask.dense(1, 5), Mask.dense(1, 5)
     assert expected_fold_cycles(a, b, 1, Fabric(1, 1, 4, 0)).cycles.item() == pytest.approx(5)
+
+
+def test_lock_step_waits_for_the_luckier_of_two_rows():
+    """By hand: each of two rows of 1:2 meets the column of 1:2 in half of the groups, by itself."""
+    a, b = (Mask.of(np.tile([True, False], (rows, 40)), Pattern(1, 2)) for rows in (2, 1))
+    found = {d: expected_fold_cycles(a, b, 1, Fabric(2, 1, 2, d)).cycles.item() for d in (0, 1)}
+    assert found[0] == pytest.approx(40 * 3 / 4)
+    assert 40 / 2 < found[1] < 0.98 * found[0]
+
+
+def test_a_mask_that_breaks_its_pattern_is_expected_group_by_group():
+    """Two rows that keep all of one group of eight each, in turn: one of them is always busy."""
+    bits = np.zeros((2, 16), bool)
+    bits[0, :8] = bits[1, 8:] = True
+    a, b = replace(Mask.of(bits, Pattern(2, 4)), fits=False), Mask.dense(1, 16)
+    found = expected_fold_cycles(a, b, 1, Fabric(2, 1, 8, 0))
+    assert found.cycles.item() == pytest.approx(16)
 
 
 def test_bounds_of_limited_look_ahead():

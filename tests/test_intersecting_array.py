@@ -1,6 +1,7 @@
 """Arrays that skip products with a zero, as a user meets them: machine, rows, sampling, bounds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def unlimited(**fields):
 
 def with_lookahead(lookahead, **fields):
     return unlimited(**{"intersecting.lookahead": lookahead}, **fields)
+
+
+KEPT = np.array([True, True, False, False])
+
+
+@pytest.mark.parametrize(("other", "products"), [([1, 1, 0, 0], 16), ([0, 0, 1, 1], 0)])
+def test_two_regular_masks_take_the_products_that_their_bits_leave(other, products):
+    """Eight groups of 2:4 in both operands: masks that agree leave two products each, or none."""
+
+    def run(kept):
+        a, b = (
+            replace(Mask.of(np.tile(one, (3, 8)), Pattern(2, 4)), regular=True)
+            for one in (KEPT, kept)
+        )
+        work = SparseGemm(Gemm(3, 3, 32), a, b)
+        return machines.simulate(with_lookahead(0, rows=4, cols=4), work).compute_cycles
+
+    assert run(np.array(other) > 0) - run(~KEPT) == products
 
 
 def test_cycles_of_576_groups_of_two_random_masks():

@@ -8,11 +8,14 @@ import pytest
 
 from nmsim import Gemm, simulate
 from nmsim.machines import load_hardware
+from nmsim.machines.gpu import launch
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import CTAS, TM, TN
 from nmsim.machines.gpu.l2.bound import most_read, streams_rows
 from nmsim.machines.gpu.l2.lru import Cut, read_bytes
+from nmsim.machines.gpu.launch import launch_of
 from nmsim.machines.kind import Call
+from nmsim.mask import SparseGemm
 
 MIB = 2.0**20
 GPUS = ("a100-sxm4-80gb", "h100-sxm", "rtx3090", "v100")
@@ -68,6 +71,34 @@ def test_reads_by_hand():
     assert read_bytes(cut, 12.0) == 2 * 16 + 16  # a strip stays, the other operand comes twice
     assert read_bytes(cut, 0.0) == 8 * (4 + 8)  # a wave keeps nothing for the next
     assert read_bytes(cut._replace(at_once=256), 0.0) == 32  # one wave
+
+
+@pytest.mark.parametrize(
+    ("cut", "capacity", "read"),
+    [
+        # A streams twice and sets 7 apart; its strip comes seven more times, half of B each.
+        ((16.0, 16.0, 16, 16, 32), 12.0, 2 * 16 + 7 + 16 * (1 + 7 / 2)),
+        # All of A passes while a strip stays: half of B comes again to waves that begin within.
+        ((16.0, 16.0, 16, 16, 128), 12.0, 2 * 16 + 16 * (1 + 1 / 2 * 15 / 16)),
+        # A stays, and comes twice, beside B and most of a strip of it.
+        ((16.0, 16.0, 16, 32, 32), 28.0, 16 + 2 * 16 + 4 * 15 / 16),
+    ],
+)
+def test_most_that_is_read_by_hand(cut, capacity, read):
+    """Tiles in strips of eight; a row of A and a column of B are a byte, or half of one."""
+    assert most_read(*cut, capacity) == pytest.approx(read)
+
+
+def test_a_launch_reads_what_its_tiles_do_of_each_copy():
+    """Two products of 4200 x 6200 x 1024, of which 4 MiB hold little: ragged tiles count whole."""
+    machine = load_hardware("a100-sxm4-80gb", **{"l2.mib": 4.0})
+    one = launch_of(machine, SparseGemm.dense(Gemm(4200, 6200, 1024, 2)))
+    row, chip = one.table_row, one.resolved.chip
+    a, b = 4200 * 1024 * 2.0, 6200 * 1024 * 2.0
+    down, across = math.ceil(4200 / row[TM]), math.ceil(6200 / row[TN])
+    each = read_bytes(Cut(a, b, down, across, int(chip.sms * row[CTAS])), chip.l2_bytes)
+    assert one.split == 1
+    assert launch._read(one, math.inf) == 2 * each > 2 * (a + b)
 
 
 def test_a_large_gemm_reads_what_does_not_stay():

@@ -5,9 +5,9 @@ import pytest
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
-from nmsim.mask import pack
+from nmsim.mask import pack, unpack
 from nmsim.network.catalog import Network, load_model
-from nmsim.network.im2col import column_bits, column_values
+from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import Bare, Linear, Matmul
 from nmsim.network.lowering import Lowering
 from nmsim.spec import validate
@@ -64,6 +64,16 @@ def test_columns_are_the_windows(fields):
     np.testing.assert_array_equal(
         column_bits(pack(bits), w, g), pack(by_copy.reshape(g * t, -1) > 0)
     )
+
+
+@pytest.mark.parametrize(("channels", "pitch"), [(3, 4), (64, 64), (130, 136)])
+def test_a_weights_mask_is_read_tap_by_tap(channels, pitch):
+    """Two copies of five rows at three taps, of which two are read, the last one first."""
+    bits = np.random.default_rng(channels).random((2, 3, 5, channels)) < 0.5
+    found = unpack(tap_bits(pack(bits.reshape(30, -1)), (2, 0), 3, 2, channels, pitch), 2 * pitch)
+    padded = np.pad(bits, [(0, 0)] * 3 + [(0, pitch - channels)])
+    wanted = np.concatenate([padded[:, 2], padded[:, 0]], axis=2)
+    np.testing.assert_array_equal(found, wanted.reshape(10, -1))
 
 
 @pytest.mark.parametrize("fields", CONVS)

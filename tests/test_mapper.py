@@ -223,6 +223,17 @@ def test_a_placement_far_beyond_the_closed_forms_best_is_not_run(monkeypatch):
     assert sum(one is work.b for one in tried) == 1
 
 
+@pytest.mark.parametrize(("expected", "kept"), [(100, [100, 130]), (50, [100]), (200, None)])
+def test_what_takes_long_to_run_is_tried_if_it_is_foreseen_near(expected, kept, monkeypatch):
+    """Up to 1.3 times the dense run's cycles, and in any case the fastest of them."""
+    monkeypatch.setattr(mapper, "_is_long", lambda *_: True)
+    foreseen = [mapper.Timed(cycles, cycles, None) for cycles in (100, 130, 131)]
+    tried = mapper._worth_a_try(None, foreseen, mapper.Timed(None, expected, None))
+    assert tried == (kept or [100, 130, 131])
+    monkeypatch.setattr(mapper, "_is_long", lambda _, cycles: cycles == 100)
+    assert mapper._worth_a_try(None, foreseen, foreseen[0]) == [100, 130, 131]
+
+
 def without_words(result):
     return replace(result, note="", chosen="", mask_cycles=None, misfit_share=None)
 

@@ -296,6 +296,20 @@ def test_groups_of_channels_count_per_copy():
     assert work.a.kept == work.a.rows * 4  # 2 of 4, and the 2 of a short group
 
 
+def test_strided_pixels_of_one_tap_keep_their_own_groups_when_they_are_turned():
+    """Six channels a pixel, a group of four and one of two: K of update runs over pixels."""
+    strided = {**LAYERS[2], "in_channels": 6, "stride": 2}
+    layers = validate(Network, {"layers": [strided]}, "test").layers
+    chosen = recipe(offer("activation", "forward", "update", allow_unfit=True))
+    implicit = replace(setting(chosen), lowering=Lowering.parse("implicit"))
+    forward, update = (
+        next(iter(sparse_gemms(layers, implicit, phases=[phase])))
+        for phase in ("forward", "update")
+    )
+    assert not forward.a.is_dense
+    np.testing.assert_array_equal(update.b.bits(), forward.a.bits().T)
+
+
 def test_padding_is_not_kept():
     work = only(recipe(offer("activation", "forward")), "forward")["plain"]
     assert work.a.kept == work.a.bits().sum() < work.a.rows * work.a.k // 2

@@ -349,6 +349,17 @@ def test_bytes_and_slots_are_conserved(launch):
         assert run.dram_gbps <= (machine.dram.gbps or np.inf) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("gbps", [5.0, 100.0])
+@pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
+def test_operands_that_stay_are_loaded_once_for_each_copy(dataflow, gbps):
+    """Where a copy begins as the one before did, its first tile is no tile like the others."""
+    fields = {"dataflow": dataflow, "dram.gbps": gbps, "dram.latency_ns": 0.0}
+    machine = load_hardware("gemmini", rows=4, cols=4, **fields)
+    for placement in without_masks(machine, Gemm(20, 64, 8, 4)):
+        sums = cycle.count(machine, placement).sums
+        assert sums.x_loaded + sums.y_loaded == 4 * (20 + 64) * 8
+
+
 @settings(max_examples=200)
 @given(launches())
 def test_closed_forms_count_what_the_folds_count(launch):

@@ -67,6 +67,7 @@ def test_a_mask_made_in_every_step_is_packed_by_its_own_kernel(step):
     assert found["update"]["mask_us"] == found["update"]["mask_gradient_us"] == expected
     assert found["update"]["mask_weight_us"] == 0
     assert found["update"]["mask_work"].startswith("gradient: mvue and compress ")
+    assert "steps" not in found["update"]["mask_work"]
 
 
 def test_a_mask_in_two_phases_is_searched_for_once_and_packed_for_both_by_one_kernel(

@@ -188,6 +188,7 @@ def test_whole_numbers_by_largest_remainder(shares, more):
     assert sum(found) == total
     assert all(abs(one - share) <= 2 for one, share in zip(found, shares, strict=True))
     assert whole([0.5, 1.5, 0.0, 2.0], 4) == [0, 2, 0, 2]
+    assert whole([0.6, 2.5], 2) == [0, 2]  # roundings took what remainders would
 
 
 def test_waits_are_what_memory_adds():

@@ -481,6 +481,15 @@ def test_words_that_a_pe_holds_and_passes(fields, words):
     assert (own.held, own.passed) == words
 
 
+@pytest.mark.parametrize(("group", "bits"), [(0, 2), (4, 2), (5, 3), (8, 3), (9, 4), (17, 5)])
+def test_an_index_names_an_element_of_the_widest_group(group, bits):
+    """Of 2:4, and of groups of any density: the held operand's one slot has an index."""
+    machine = load_hardware(
+        "systolic-128x128-2to4", flexible_group=group, sparse_operand="b", dataflow="ws"
+    )
+    assert registers_of(machine).metadata_bits == bits
+
+
 def test_shapes_are_told():
     shapes = {
         "systolic-128x128": "dense",

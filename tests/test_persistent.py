@@ -70,6 +70,12 @@ def test_slices_are_dealt_out_evenly(down, across, each, blocks, slices, turns):
     assert waves._kinds(cut) == [waves._Kind(1, blocks, slices, turns)]
 
 
+def test_a_stay_of_two_tiles_is_half_of_the_tiles_at_once():
+    """145 tiles on 132 SMs, two turns: 72.5 of them on average."""
+    cut = grid(256 * 5, 128 * 29, 1024, persistent=True, dealt=0)
+    assert waves._kinds(cut) == [waves._Kind(1, 72.5, 2 * 16, 2)]
+
+
 def test_sums_of_others_come_through_the_port():
     cut = grid(256, 128, 1024)
     assert waves._mending(TILE, CHIP, cut) == 0

@@ -116,6 +116,14 @@ def test_an_even_sample_is_not_padded():
     assert update.note == ""
 
 
+def test_samples_of_one_column_are_not_padded_each():
+    """Every other of the batch's samples is kept, not one of each and as many zeros."""
+    (layer,) = layers_of({"name": "l", "type": "linear", "in_features": 8, "out_features": 4})
+    _, _, update = sparse_gemms([layer], setting("fst"))
+    assert update.k == update.gemm.k == BATCH
+    assert update.b.bits().sum(axis=1).tolist() == [-(-BATCH // 2)] * 8
+
+
 def test_traces_keep_what_recipes_pad_and_do_not_index(tmp_path):
     path = tmp_path / "t.safetensors"
     trace.record(path, sparse_gemms(ODD, setting("fst")), {})

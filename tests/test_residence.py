@@ -17,6 +17,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.placement import without_masks
+from nmsim.machines.systolic.traffic import residence
 from nmsim.machines.systolic.traffic.gathering import geometry_of
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 from nmsim.mask import SparseGemm
@@ -201,6 +202,32 @@ def test_what_is_counted_in_part_is_near_what_is_counted_whole():
     assert len(far) <= 1
 
 
+def test_blocks_of_a_line_stand_for_those_that_follow():
+    """200 windows of three taps, ten a fold: twelve elements each, of which a buffer holds five.
+
+    30 touches are ten windows, fewer than two blocks: one until it settles, and one for the rest.
+    """
+    geometry = kernel_geometry(Windows(1, (Axis(202, 200, 3),), 1, "rows"))
+    walk = Walk(10, 3, 5, False, False)
+    plan = residence._plan(geometry, walk, 30)
+    assert (plan.settled, plan.counted, plan.whole) == (10, 20, False)
+    assert loads(geometry, walk, 30) == loads(geometry, walk, ALL) == (240, 240)
+
+
+def test_of_an_image_four_rows_of_windows_are_counted_at_least():
+    """Fifty rows of eight windows of 3 x 3: 32 windows are more than 90 touches and two blocks."""
+    geometry = kernel_geometry(Windows(1, (Axis(52, 50, 3), Axis(10, 8, 3)), 1, "rows"))
+    plan = residence._plan(geometry, Walk(10, 9, 5, False, False), 90)
+    assert (plan.settled, plan.counted) == (20, 40)
+
+
+def test_an_axis_of_two_windows_is_the_outermost_that_rows_are_counted_along():
+    """Four rows of 200 are more than the two there are: all is counted."""
+    geometry = kernel_geometry(Windows(1, (Axis(4, 2, 3), Axis(202, 200, 3)), 1, "rows"))
+    plan = residence._plan(geometry, Walk(10, 9, 5, False, False), 90)
+    assert (plan.settled, plan.counted) == (0, 400)
+
+
 def test_a_larger_buffer_never_loads_more():
     rng = np.random.default_rng(8)
     for _ in range(60):
@@ -246,6 +273,31 @@ def test_more_of_a_buffer_never_costs_a_convolution_time(fidelity, drawn):
         assert machines.simulate_dense(more, gemm, fidelity).cycles <= before, (machine, more, gemm)
         ran += 1
     assert ran > drawn / 2
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
+@pytest.mark.parametrize(("along", "kib"), [("rows", 0.25), ("k", 1.0), ("k", 0.25)])
+def test_a_slow_channel_takes_as_long_as_what_it_moves(dataflow, along, kib):
+    """A first pass loads other pixels than later ones: each takes its own time, 20 cycles a byte.
+
+    Beside the channel only the last fold takes time, and the first byte's way in.
+    """
+    axis = Axis(size=9, windows=7, taps=3)
+    windows = Windows(1, (axis, axis), 8, along)
+    rows, k = windows.shape
+    gemm = (
+        Gemm(rows, 20, k, a_windows=windows)
+        if along == "rows"
+        else Gemm(20, rows, k, b_windows=windows)
+    )
+    slow = {"dram.gbps": 0.05, "dram.latency_ns": 0.0}
+    small = {"sram.a_kib": kib, "sram.b_kib": kib, "sram.c_kib": 1.0}
+    machine = load_hardware("gemmini", rows=8, cols=8, dataflow=dataflow, **slow, **small)
+    for placement in without_masks(machine, gemm):
+        run = cycle.run(machine, placement)
+        taken = 20 * (run.dram_read_bytes + run.dram_write_bytes)
+        assert taken <= run.cycles + 1
+        assert run.cycles < taken + 200
 
 
 def test_a_trace_of_before_loads_each_pixel_once_a_pass_and_says_so():

@@ -1,5 +1,7 @@
 """Slots and misfits counted a word at a time are those counted bit by bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from nmsim import mask as masks
 from nmsim.machines.systolic.pe import slots
-from nmsim.mask import WORD_FIELDS, fuller, pack
+from nmsim.mask import WORD_FIELDS, Mask, fuller, pack
+from nmsim.pattern import Pattern
 
 
 @pytest.mark.parametrize("width", WORD_FIELDS)
@@ -21,6 +24,27 @@ def test_fuller_fields_by_counting(width):
             told = [(found >> start) & 1 for start in range(0, 64, width)]
             assert told == [int(count > keep) for count in counts]
             assert found.bit_count() == sum(told)
+
+
+def test_kept_values_stand_in_their_groups_slots_in_order():
+    """Two slots of a group of four, one of two; an empty one names its group's first element."""
+    values = np.arange(10.0, 22.0).reshape(2, 6)
+    bits = np.array([[0, 1, 0, 1, 0, 1], [0, 0, 1, 0, 0, 0]], bool)
+    out, index = slots.compress(values, pack(bits), 0, 2, np.array([2, 1]), 4)
+    assert out.tolist() == [[11, 13, 15], [18, 0, 0]]
+    assert index.tolist() == [[1, 3, 5], [2, 0, 4]]
+
+
+def test_slots_expected_of_a_mask_that_breaks_its_pattern_by_hand():
+    """Six elements, each kept by a coin: four of a group, then two and the padding, one a slot.
+
+    A slot at least, and one more for each that is kept beyond the first: a mean of what is kept,
+    2 and 1, and one more where nothing is, 1/16 and 1/4 of the time.
+    """
+    bits = np.zeros((2, 6), bool)
+    bits[0, :3] = bits[1, 3:] = True
+    mask = replace(Mask.of(bits, Pattern(2, 4)), fits=False)
+    assert slots.expected_slots(mask, Pattern(1, 4), 1, 8) == pytest.approx(33 / 16 + 5 / 4)
 
 
 @settings(max_examples=300)

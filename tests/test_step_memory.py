@@ -76,6 +76,8 @@ def test_masks_are_kept_for_later_steps_and_phases(kept, tmp_path):
     assert kept(fresh)["masks"] == I * O / 8
     once = own(tmp_path, "{role: weight, phases: [forward], pruner: magnitude}")
     assert kept(once)["masks"] == 0
+    twice = own(tmp_path, "{role: weight, phases: [forward], pruner: magnitude, refresh: 2}")
+    assert kept(twice)["masks"] == I * O / 8
 
 
 def test_a_phase_that_runs_dense_needs_dense_weights(kept):

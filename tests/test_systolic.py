@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiers import fast_first
 
 from nmsim import machines
+from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, load_hardware
 from nmsim.machines.systolic import cycle
@@ -279,6 +280,12 @@ def test_bytes_of_a_convolution_by_hand():
     assert run.sram_read_bytes == 112 * 112 * 147 * 2 + chunks * slots * 18 // 8
     explicit = machines.simulate(load_hardware(TWO_FOUR, im2col="explicit"), work)
     assert explicit.dram_read_bytes - run.dram_read_bytes == (112 * 112 * 147 - pixels) * 2
+
+
+def test_copies_too_many_to_count_are_refused():
+    """2^20 products of 2^43 MACs each."""
+    with pytest.raises(ShapeError, match=r"1048576 x .* too large to count in 64 bits"):
+        machines.simulate_dense(load_hardware("scale-sim"), Gemm(64, 64, 2**31, 2**20))
 
 
 @pytest.mark.parametrize("fidelity", machines.FIDELITIES)

@@ -272,6 +272,21 @@ def test_a_run_says_what_bound_it():
     assert {large.bound, thin.bound, tiny.bound} <= set(cycle.BOUNDS)
 
 
+@pytest.mark.parametrize(
+    ("waited", "memory_cycles", "told"),
+    [
+        ("tensor", 0, "compute"),
+        ("store", 0, "wave overhead"),
+        ("memory", 880, "load latency"),
+        ("memory", 881, "sm port"),
+    ],
+)
+def test_what_a_main_loop_waits_for(waited, memory_cycles, told):
+    """The port is what memory waits for if it is busy in more than 80 % of 100 and 1000 clocks."""
+    time = types.SimpleNamespace(bound=waited, memory_cycles=memory_cycles, prologue=100, main=1000)
+    assert cycle.loop_bound(types.SimpleNamespace(tile=time)) == told
+
+
 def mutant(module, formula, other, monkeypatch):
     """A copy of a module, run as plain Python, with one formula changed."""
     source = inspect.getsource(module)
@@ -525,6 +540,18 @@ def test_a_dense_operand_that_is_copied_is_read_and_written_once_more(fidelity, 
     )
 
 
+def test_the_dense_operand_of_every_group_is_copied():
+    """Three groups of 768 x 1024 elements of two bytes, read and written."""
+    gemm = Gemm(512, 768, 1024, 3, kind="linear", phase="update")
+    masks = packed(3 * 512, 1024), Mask.dense(3 * 768, 1024)
+    launch = launch_of(FOLLOWS, SparseGemm(gemm, *masks))
+    chip, moved = launch.resolved.chip, 3 * 768 * 1024 * 2
+    assert launch.call.sparse_operand == "a"
+    assert copy_clocks(launch) == pytest.approx(
+        chip.launch + moved / chip.dram + moved / chip.write
+    )
+
+
 def grid(**update):
     """128 tiles on 108 multiprocessors of two slots; half of what they load is in L2."""
     sizes = {"down": 8, "across": 16, "copies": 1, "split": 1, "slices": 4, "slots": 216}
@@ -544,6 +571,13 @@ def test_l2_and_device_memory_serve_the_launch_as_a_whole():
     for held in (grid(written=1e6), grid(split=2)):
         assert waves.drained(chip, held) == 0
     assert grid(read=1e9).missed == 1
+
+
+def test_a_load_waits_for_device_memory_as_often_as_l2_has_it_not():
+    """Half of what tiles load comes from 600 clocks away, and never sooner than from L2."""
+    chip = resolve(A100, BF16).cycle_chip._replace(near=200.0, latency=600.0)
+    assert waves.idle_latency(chip, grid()) == 400
+    assert waves.idle_latency(chip._replace(latency=100.0), grid()) == 200
 
 
 @pytest.mark.parametrize("busy", [0.25, 0.5, 1.0])
