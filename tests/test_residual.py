@@ -15,6 +15,7 @@ from nmsim.errors import MissingExtra, SpecError
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, Call, kind_of, load_hardware, residual_path, with_residual
 from nmsim.machines import simulate as simulate_gemm
+from nmsim.machines.gpu.analytical import BLOCK
 from nmsim.mask import SparseGemm
 from nmsim.measured.predict import IN_TURN, predict
 from nmsim.measured.residual import fit_residual
@@ -59,10 +60,12 @@ def walked(trees, row):
     return said
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 7, 1030])
-def test_the_kernel_walks_every_tree_as_python_does(rows):
+@pytest.mark.parametrize(
+    ("rows", "depth"), [(1, 4), (3, 4), (7, 4), (1030, 4), (40, 0), (40, 2), (40, 3), (40, 7)]
+)
+def test_the_kernel_walks_every_tree_as_python_does(rows, depth):
     draw = np.random.default_rng(rows)
-    trees = drawn_trees(draw)
+    trees = drawn_trees(draw, depth=depth)
     features = draw.normal(size=(rows, 6)).astype(np.float32)
     own = range(0, rows, max(1, rows // 9))
     found = predicted(trees, features)
@@ -81,6 +84,20 @@ def test_a_grown_tree_says_the_same_once_it_is_perfect():
     rows = np.array([[1, 9], [1.5, 0.1], [1.5, 0.0], [1.5, 0.2]], np.float32)
     # np.float32(0.1) is above 0.1 in 64 bits: on the right, as in the tree that was grown.
     assert predicted(trees, rows).tolist() == [-1.0, 2.5, 1.5, 2.5]
+
+
+def test_many_gemms_are_told_as_each_of_them_alone():
+    """Blocks of rows go to threads, each with its own part of what comes out."""
+    draw = np.random.default_rng(1)
+    sizes = np.ones((2 * BLOCK + 5, 4))
+    sizes[:, :3] = 2 ** np.round(draw.uniform(6, 13, (len(sizes), 3)))
+    machine = corrected()
+    times, learned = kind_of(machine).routines.times, kind_of(machine).learned.factors
+    many = times(machine, CALL, sizes, "analytical"), learned(machine, CALL, sizes)
+    for i in (0, 1, BLOCK - 1, BLOCK, 2 * BLOCK, len(sizes) - 1):
+        one = sizes[i : i + 1]
+        alone = times(machine, CALL, one, "analytical"), learned(machine, CALL, one)
+        assert [found[i] for found in many] == [*alone[0], *alone[1]]
 
 
 def test_a_region_is_whole_within_its_rows_and_nothing_a_margin_beyond():

@@ -6,8 +6,8 @@ Sizes are in octaves, times as shares of the whole. No measured time is among th
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import compiled
-from nmsim.machines.gpu.analytical import launched
+from nmsim.jit import compiled, map_blocks
+from nmsim.machines.gpu.analytical import BLOCK, launched
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import TK, TM, TN, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, rules_of
@@ -93,17 +93,14 @@ def describe(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Described:
         GEMMs x 4: M, N, K and copies in one launch.
     """
     found = resolve(machine, call)
+    own = (found.chip, found.form, found.table, found.splits, rules_of(found), found.vector_rows)
     features = np.empty((len(sizes), len(FEATURES)), np.float32)
-    _describe(
-        found.chip,
-        found.form,
-        found.table,
-        found.splits,
-        rules_of(found),
-        found.vector_rows,
-        np.ascontiguousarray(sizes, np.float64),
-        features,
-    )
+    asked = np.ascontiguousarray(sizes, np.float64)
+
+    def block(start: int, stop: int) -> None:
+        _describe(*own, asked[start:stop], features[start:stop])
+
+    map_blocks(block, len(sizes), BLOCK)
     features[:, _US] -= np.log2(machine.clock_mhz)
     waves = features[:, _WAVES, None].astype(np.float64)
     return Described(features, np.concatenate([sizes_in_octaves(sizes), waves], axis=1))
