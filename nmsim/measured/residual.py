@@ -18,6 +18,7 @@ from nmsim.errors import SpecError
 from nmsim.extras import extra
 from nmsim.machines import Call, Machine, kind_of
 from nmsim.machines.kind import Learned
+from nmsim.measured.conditions import runs
 from nmsim.measured.predict import call_of, impossible
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MeasuredTable
@@ -30,13 +31,6 @@ __all__ = ["fit_residual", "learned_of"]
 
 GROWTH = Growth(trees=400, depth=7, rate=0.06, share=0.6, least=5, bound=0.1)
 """How trees are grown, chosen on weight shapes of calibration."""
-
-OTHER_RUN = 0.03
-"""Mean difference of log time by which two tables of the same GEMMs are not of one run: the noise
-of two runs under the same conditions averages out over their common GEMMs."""
-
-COMMON = 30
-"""GEMMs that two tables must have in common for that to be judged."""
 
 FEWEST = 100
 """Rows that a residual can be learned from; half as many must be held out."""
@@ -166,29 +160,8 @@ def _joined(tables: Sequence[MeasuredTable], parts: Sequence[_Part]) -> _Rows:
         whole,
         table,
         tuple(tables[number].file for number in used),
-        _runs(sizes, whole, table)[table],
+        runs(sizes, whole, table)[0][table],
     )
-
-
-def _runs(sizes: Values, times: Values, table: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The run that each table is of: 0, or one of its own if it differs from tables of run 0."""
-    runs = np.zeros(int(table.max(initial=0)) + 1, np.intp)
-    known = _by_size(sizes, times, table == 0)
-    for number in range(1, len(runs)):
-        own = _by_size(sizes, times, table == number)
-        both = [size for size in own if size in known]
-        differs = [np.log(own[size] / known[size]) for size in both]
-        if len(both) >= COMMON and abs(np.mean(differs)) > OTHER_RUN:
-            runs[number] = runs.max() + 1
-        else:
-            known |= own
-    return runs
-
-
-def _by_size(
-    sizes: Values, times: Values, own: NDArray[np.bool_]
-) -> dict[tuple[float, ...], float]:
-    return dict(zip(map(tuple, sizes[own].tolist()), times[own].tolist(), strict=True))
 
 
 def _fit(
