@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled, map_blocks
 
-__all__ = ["Grown", "Growth", "Trees", "perfect", "predicted"]
+__all__ = ["Grown", "Growth", "Histograms", "Trees", "perfect", "predicted"]
 
 BLOCK = 512
 """GEMMs whose features stay in a core's cache while all trees pass over them."""
@@ -63,6 +63,32 @@ class Growth(NamedTuple):
     share: float
     least: int
     bound: float
+
+
+class Histograms(NamedTuple):
+    """How trees of the best thresholds are grown, one after another.
+
+    Parameters
+    ----------
+    trees, depth, leaves
+        How many, how deep at most, and with how many leaves.
+    rate
+        Share of what a tree says that counts.
+    share
+        Of the features, drawn anew for each node.
+    least
+        Rows of a leaf.
+    penalty
+        On squares of leaves' values.
+    """
+
+    trees: int
+    depth: int
+    leaves: int
+    rate: float
+    share: float
+    least: int
+    penalty: float
 
 
 class Grown(NamedTuple):
