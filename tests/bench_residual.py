@@ -1,4 +1,4 @@
-"""What a learned residual costs: the closed form and its correction, on one core."""
+"""What a learned residual costs: the closed form and its correction, on all cores."""
 
 import numpy as np
 import pytest

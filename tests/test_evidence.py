@@ -33,10 +33,11 @@ from nmsim.machines import HARDWARE, Call, kind_of, load_hardware
 from nmsim.machines import simulate as simulate_gemm
 from nmsim.machines.attention import AttentionCalls
 from nmsim.machines.gpu import evidence as of_gpus
+from nmsim.machines.gpu.routines import call_times
 from nmsim.mask import SparseGemm
 from nmsim.measured.evidence.earned import earned, order
 from nmsim.measured.evidence.gather import evidence_of, gather
-from nmsim.measured.predict import shipped
+from nmsim.measured.predict import IN_TURN, shipped
 from nmsim.measured.tables import COLUMNS, read_measured, read_shipped, shipped_path
 from nmsim.report.evidence import evidence_said
 from nmsim.result import totals
@@ -419,7 +420,7 @@ HEADER = ",".join(COLUMNS)
 
 def table_of(path, rows, gpu="A100", library="cublas"):
     head = f"mine,{gpu},SXM4-80GB,{library},dense,,bf16,fp32"
-    lines = [f"{head},{m},{n},{k},1,{t}" for m, n, k, t in rows]
+    lines = [f"{head},{m:.0f},{n:.0f},{k:.0f},1,{t}" for m, n, k, t in rows]
     path.write_text("\n".join([HEADER, *lines]) + "\n")
     return path
 
@@ -461,6 +462,21 @@ def test_an_order_holds_is_broken_or_cannot_be_told():
     assert said(mean(0.04), mean(0.05), mean(0.0495)) == "cannot be told"
     assert said(mean(0.04), mean(0.05), mean(0.01, rows=3)) == "holds"
     assert said(mean(0.04, rows=3), mean(None, rows=0, error=None), mean(0.01)) == "cannot be told"
+
+
+def test_a_run_that_was_slow_as_a_whole_is_held_to_its_own_pace(tmp_path):
+    """Each is missed by what its GEMMs differ in, not by how slow a day it was."""
+    machine, call = load_hardware(A100), Call("bf16", library="cublas", in_turn=IN_TURN)
+    sizes = np.array([(2**m, 512 * n, 1024) for m in range(6, 12) for n in range(1, 8)], float)
+    times = call_times(machine, call, np.column_stack([sizes, np.ones(len(sizes))]))
+    paces = {"a": np.ones(len(sizes)), "b": np.where(np.arange(len(sizes)) % 2, 1.16, 1.24)}
+    tables = [
+        read_measured(table_of(tmp_path / f"{name}.csv", np.column_stack([sizes, times * pace])))
+        for name, pace in paces.items()
+    ]
+    first, second = (one["near"] for one in earned(machine, tables))
+    assert first["mape"] < 1e-3
+    assert second["mape"] == pytest.approx(0.04 / 1.2, rel=0.05)
 
 
 def test_errors_grow_with_the_distance_from_what_was_measured_on_an_rtx3090():

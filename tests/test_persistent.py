@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from nmsim.machines import load_hardware
+from nmsim.gemm import Gemm
+from nmsim.machines import load_hardware, simulate
 from nmsim.machines.gpu import analytical, cycle, waves
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import CAST_ACROSS, CAST_DOWN, STREAM_K, TM, TN, Size
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
 from nmsim.machines.kind import Call
+from nmsim.mask import SparseGemm
 
 H100 = load_hardware("h100-sxm")
 BF16 = Call("bf16")
@@ -95,10 +97,19 @@ def test_a_tile_over_a_full_wave_costs_less_where_slices_are_dealt():
 
 def test_dealt_slices_are_no_parts_of_k():
     found = cycle.run_kernel(H100, BF16, FOUND, LARGE, 3, (3072, 1536, 768, 1))
-    assert (found.split, found.tiles) == (1, 144)
+    assert (found.split, found.dealt, found.tiles) == (1, 1, 144)
     assert "split-k reduction" not in found.shares
     alone = cycle.run_kernel(H100, BF16, FOUND, FOUND.table[-1], 8, (32, 512, 8192, 1))
-    assert alone.split == 8
+    assert (alone.split, alone.dealt) == (8, 0)
+
+
+def test_a_row_says_that_slices_are_dealt_out_and_to_how_many():
+    def kernel(*sizes):
+        work = SparseGemm.dense(Gemm(*sizes, layer="mine", kind="linear"))
+        return simulate(H100, work, "cycle").kernel
+
+    assert kernel(3072, 1536, 1024).endswith(" stream-k 1")
+    assert "stream-k" not in kernel(256 * 12, 128 * 11, 1024)
 
 
 def test_what_a_cluster_shares_is_asked_of_l2_once():

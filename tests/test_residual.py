@@ -12,17 +12,20 @@ import pytest
 import nmsim
 from nmsim import cli
 from nmsim.errors import MissingExtra, SpecError
+from nmsim.extras import extra
 from nmsim.gemm import Gemm
 from nmsim.machines import HARDWARE, Call, kind_of, load_hardware, residual_path, with_residual
 from nmsim.machines import simulate as simulate_gemm
+from nmsim.machines.gpu.analytical import BLOCK
 from nmsim.mask import SparseGemm
+from nmsim.measured import residual
 from nmsim.measured.predict import IN_TURN, predict
 from nmsim.measured.residual import fit_residual
 from nmsim.measured.tables import COLUMNS, read_measured, read_shipped
 from nmsim.measured.weight_shapes import held_out
 from nmsim.residual.file import read_residual, write_residual
 from nmsim.residual.region import MARGIN, Region, sizes_in_octaves
-from nmsim.residual.trees import Grown, Trees, perfect, predicted
+from nmsim.residual.trees import Grown, Histograms, Trees, perfect, predicted
 
 A100 = "a100-sxm4-80gb"
 SHIPPED = [name for name in HARDWARE if residual_path(name).is_file()]
@@ -59,10 +62,12 @@ def walked(trees, row):
     return said
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4, 7, 1030])
-def test_the_kernel_walks_every_tree_as_python_does(rows):
+@pytest.mark.parametrize(
+    ("rows", "depth"), [(1, 4), (3, 4), (7, 4), (1030, 4), (40, 0), (40, 2), (40, 3), (40, 7)]
+)
+def test_the_kernel_walks_every_tree_as_python_does(rows, depth):
     draw = np.random.default_rng(rows)
-    trees = drawn_trees(draw)
+    trees = drawn_trees(draw, depth=depth)
     features = draw.normal(size=(rows, 6)).astype(np.float32)
     own = range(0, rows, max(1, rows // 9))
     found = predicted(trees, features)
@@ -81,6 +86,20 @@ def test_a_grown_tree_says_the_same_once_it_is_perfect():
     rows = np.array([[1, 9], [1.5, 0.1], [1.5, 0.0], [1.5, 0.2]], np.float32)
     # np.float32(0.1) is above 0.1 in 64 bits: on the right, as in the tree that was grown.
     assert predicted(trees, rows).tolist() == [-1.0, 2.5, 1.5, 2.5]
+
+
+def test_many_gemms_are_told_as_each_of_them_alone():
+    """Blocks of rows go to threads, each with its own part of what comes out."""
+    draw = np.random.default_rng(1)
+    sizes = np.ones((2 * BLOCK + 5, 4))
+    sizes[:, :3] = 2 ** np.round(draw.uniform(6, 13, (len(sizes), 3)))
+    machine = corrected()
+    times, learned = kind_of(machine).routines.times, kind_of(machine).learned.factors
+    many = times(machine, CALL, sizes, "analytical"), learned(machine, CALL, sizes)
+    for i in (0, 1, BLOCK - 1, BLOCK, 2 * BLOCK, len(sizes) - 1):
+        one = sizes[i : i + 1]
+        alone = times(machine, CALL, one, "analytical"), learned(machine, CALL, one)
+        assert [found[i] for found in many] == [*alone[0], *alone[1]]
 
 
 def test_a_region_is_whole_within_its_rows_and_nothing_a_margin_beyond():
@@ -398,6 +417,30 @@ def test_without_the_library_a_fit_says_what_to_install(monkeypatch):
         fit_residual(load_hardware(A100), [table()])
 
 
+@pytest.mark.slow
+def test_trees_of_the_best_thresholds_say_what_the_library_says_of_them():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    boosting = extra("calibrate", "nmsim.measured.boosting")
+    draw = np.random.default_rng(2)
+    features = draw.normal(size=(300, 5)).astype(np.float32)
+    target = features[:, 0] * features[:, 1] + 7
+    growth = Histograms(trees=6, depth=4, leaves=9, rate=0.5, share=1.0, least=5, penalty=1.0)
+    trees = perfect(boosting.grow_by_histograms(features, target, np.ones(300), growth, 3), 4, 0.5)
+    own = ensemble.HistGradientBoostingRegressor(
+        loss="absolute_error",
+        max_iter=6,
+        max_depth=4,
+        learning_rate=0.5,
+        max_leaf_nodes=9,
+        min_samples_leaf=5,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=3,
+    ).fit(features, target, sample_weight=np.ones(300))
+    assert 2 * predicted(trees, features) == pytest.approx(own.predict(features), rel=1e-5)
+    assert np.abs(own.predict(features) - target).mean() < np.abs(target - 7).mean()
+
+
 def test_few_rows_are_too_few():
     with pytest.raises(SpecError, match=r"expected 100 dense rows or more .* found fp16"):
         fit_residual(load_hardware(A100), [read_shipped("a100-2to4-fp16")])
@@ -423,6 +466,17 @@ def test_a_fit_sees_no_row_of_a_held_out_weight_shape():
     for left, right in zip(one.trees, two.trees, strict=True):
         np.testing.assert_array_equal(left, right)
     np.testing.assert_array_equal(one.region.points, two.region.points)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sklearn")
+@pytest.mark.parametrize("way", residual.WAYS)
+def test_trees_are_grown_in_the_way_that_misses_less_on_calibration_shapes(way, monkeypatch):
+    monkeypatch.setattr(residual, "_missed", lambda *asked: float(asked[3] != way))
+    found = fit_residual(load_hardware(A100), [table()])
+    assert found.report["of"] == {"bf16": way}
+    most = kind_of(load_hardware(A100)).learned.account
+    assert (found.corrections["bf16"].trees.feature.max() < most) == (way == "account")
 
 
 @pytest.mark.slow

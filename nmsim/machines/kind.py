@@ -381,6 +381,8 @@ class Learned:
         was learned of.
     features
         Names of the features of ``describe``.
+    account
+        So many of the first are the closed form's own account; others follow from sizes alone.
     describe
         From a machine, a call and sizes to its account of them.
     """
@@ -390,6 +392,7 @@ class Learned:
     factors: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
     applied: Callable[[Any, Correction, Call, NDArray[np.float64]], NDArray[np.float64]]
     features: tuple[str, ...]
+    account: int
     describe: Callable[[Any, Call, NDArray[np.float64]], Described]
 
 

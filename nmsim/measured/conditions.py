@@ -2,16 +2,27 @@
 
 ``conditions`` is what the clock did: ``free`` (it starts at its highest and comes down under load),
 ``sustained`` (long work had brought it down already) or ``locked`` (it stood still). ``host_us`` is
-what the host adds to every time, ``floor_us`` the shortest time that a timer can show.
+what the host adds to every time, ``floor_us`` the shortest time that a timer can show. How fast a
+GPU was that day, which no table says, shows in GEMMs that two have in common (``runs``).
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-__all__ = ["CONDITIONS", "clocks", "floors"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CONDITIONS", "clocks", "floors", "runs"]
 
 CONDITIONS = ("free", "sustained", "locked")
+
+OTHER_RUN = 0.03
+"""Mean difference of log time by which two tables of the same GEMMs are not of one run: the noise
+of two runs under the same conditions averages out over their common GEMMs."""
+
+COMMON = 30
+"""GEMMs that two tables must have in common for that to be judged."""
 
 _BACK_TO_BACK = re.compile(r"host[- ]?(side|timer)|back[- ]to[- ]back", re.IGNORECASE)
 
@@ -57,3 +68,39 @@ def _floor_of_note(note: str) -> str:
     """The largest time that a note's "floor" names."""
     found = _FLOOR.search(note)
     return found[2] or found[1] if found else ""
+
+
+def runs(
+    sizes: NDArray[np.float64], times: NDArray[np.float64], table: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The run that each table is of, and how slow that run is.
+
+    Parameters
+    ----------
+    sizes, times, table
+        Rows x 4 (M, N, K and copies), and of each row its time and its table's number.
+
+    Returns
+    -------
+    intp array, float64 array
+        By table: 0, or a number of its own if it differs from tables of run 0; and the mean of log
+        time beyond theirs, over GEMMs in common, 0 of run 0.
+    """
+    count = int(table.max(initial=0)) + 1
+    found, slower = np.zeros(count, np.intp), np.zeros(count)
+    known = _by_size(sizes, times, table == 0)
+    for number in range(1, count):
+        own = _by_size(sizes, times, table == number)
+        both = [size for size in own if size in known]
+        differs = np.array([np.log(own[size] / known[size]) for size in both])
+        if len(both) >= COMMON and abs(differs.mean()) > OTHER_RUN:
+            found[number], slower[number] = found.max() + 1, differs.mean()
+        else:
+            known |= own
+    return found, slower
+
+
+def _by_size(
+    sizes: NDArray[np.float64], times: NDArray[np.float64], own: NDArray[np.bool_]
+) -> dict[tuple[float, ...], float]:
+    return dict(zip(map(tuple, sizes[own].tolist()), times[own].tolist(), strict=True))

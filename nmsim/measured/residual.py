@@ -18,25 +18,32 @@ from nmsim.errors import SpecError
 from nmsim.extras import extra
 from nmsim.machines import Call, Machine, kind_of
 from nmsim.machines.kind import Learned
+from nmsim.measured.conditions import runs
 from nmsim.measured.predict import call_of, impossible
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MeasuredTable
-from nmsim.measured.weight_shapes import held_out
+from nmsim.measured.weight_shapes import dealt, held_out
 from nmsim.residual.file import Correction, Residual
 from nmsim.residual.region import Region
-from nmsim.residual.trees import Growth, Trees, perfect
+from nmsim.residual.trees import Grown, Growth, Histograms, Trees, perfect, predicted
 
 __all__ = ["fit_residual", "learned_of"]
 
-GROWTH = Growth(trees=400, depth=7, rate=0.06, share=0.6, least=5, bound=0.1)
-"""How trees are grown, chosen on weight shapes of calibration."""
+ALONE = Growth(trees=400, depth=7, rate=0.06, share=0.6, least=5, bound=0.1)
+HALF = Growth(trees=200, depth=7, rate=0.12, share=0.6, least=5, bound=0.1)
+BEST = Histograms(trees=200, depth=7, leaves=63, rate=0.1, share=0.2, least=10, penalty=1.0)
+"""How trees are grown: randomised ones alone, or as one half of a mean whose other half are those
+of the best thresholds. Chosen on weight shapes of calibration."""
 
-OTHER_RUN = 0.03
-"""Mean difference of log time by which two tables of the same GEMMs are not of one run: the noise
-of two runs under the same conditions averages out over their common GEMMs."""
+WAYS = ("account", "all")
+"""What trees are grown of: ``ALONE`` of the closed form's account, or ``HALF`` and ``BEST`` of all
+features. Which it is for a number format is decided on its weight shapes of calibration."""
 
-COMMON = 30
-"""GEMMs that two tables must have in common for that to be judged."""
+EARNED = 0.02
+"""Share of the error that the second must take off the first's there to be taken."""
+
+PARTS = 2
+"""Parts that these are dealt to for that, each told by trees of the others."""
 
 FEWEST = 100
 """Rows that a residual can be learned from; half as many must be held out."""
@@ -116,11 +123,13 @@ def fit_residual(
     """
     learned = learned_of(machine)
     machine = machine.model_copy(update={"residual": ""})
-    corrections, report = {}, {}
+    corrections, report, ways = {}, {}, {}
     parts = _dense(machine, tables)
     for rows in (one for one in parts if one.enough):
-        found, errors = _fit(machine, learned, rows, all_shapes=all_shapes, seed=seed)
-        corrections[rows.call.dtype], report[rows.call.dtype] = found, errors
+        dtype = rows.call.dtype
+        corrections[dtype], report[dtype], ways[dtype] = _fit(
+            machine, learned, rows, all_shapes=all_shapes, seed=seed
+        )
     if not corrections:
         counts = ", ".join(f"{one.call.dtype} {one.seen} and {one.held.sum()}" for one in parts)
         raise SpecError(
@@ -131,7 +140,12 @@ def fit_residual(
         machine.name,
         learned.features,
         corrections,
-        {"shapes": "all" if all_shapes else "calibration", "seed": seed, "errors": report},
+        {
+            "shapes": "all" if all_shapes else "calibration",
+            "seed": seed,
+            "of": ways,
+            "errors": report,
+        },
     )
 
 
@@ -166,44 +180,27 @@ def _joined(tables: Sequence[MeasuredTable], parts: Sequence[_Part]) -> _Rows:
         whole,
         table,
         tuple(tables[number].file for number in used),
-        _runs(sizes, whole, table)[table],
+        runs(sizes, whole, table)[0][table],
     )
-
-
-def _runs(sizes: Values, times: Values, table: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The run that each table is of: 0, or one of its own if it differs from tables of run 0."""
-    runs = np.zeros(int(table.max(initial=0)) + 1, np.intp)
-    known = _by_size(sizes, times, table == 0)
-    for number in range(1, len(runs)):
-        own = _by_size(sizes, times, table == number)
-        both = [size for size in own if size in known]
-        differs = [np.log(own[size] / known[size]) for size in both]
-        if len(both) >= COMMON and abs(np.mean(differs)) > OTHER_RUN:
-            runs[number] = runs.max() + 1
-        else:
-            known |= own
-    return runs
-
-
-def _by_size(
-    sizes: Values, times: Values, own: NDArray[np.bool_]
-) -> dict[tuple[float, ...], float]:
-    return dict(zip(map(tuple, sizes[own].tolist()), times[own].tolist(), strict=True))
 
 
 def _fit(
     machine: Machine, learned: Learned, rows: _Rows, *, all_shapes: bool, seed: int
-) -> tuple[Correction, list[dict[str, Any]]]:
+) -> tuple[Correction, list[dict[str, Any]], str]:
+    """The correction of a number format, its errors, and which of ``WAYS`` it was grown in."""
     seen = ~rows.held
     physics = routines_of(machine).times(machine, rows.call, rows.sizes, "analytical")
     features, where = learned.describe(machine, rows.call, rows.sizes)
+    known = {"account": features[:, : learned.account], "all": features}
     target = np.log(rows.times / physics)
+    missed = {one: _missed(known[one], target, rows, one, seed) for one in WAYS}
+    way = "all" if missed["all"] < (1 - EARNED) * missed["account"] else "account"
 
     def corrected(fit: NDArray[np.bool_]) -> Correction:
         probe = np.flatnonzero(fit)[:: max(1, int(fit.sum()) // PROBES)]
         return Correction(
             rows.call.library,
-            _grown(features, target, rows, fit, seed),
+            _grown(known[way], target, rows, fit, way, seed),
             Region.of(where[fit]),
             rows.call.in_turn,
             np.column_stack([rows.sizes[probe], physics[probe]]),
@@ -214,7 +211,22 @@ def _fit(
     factors = learned.applied(machine, found, rows.call, rows.sizes)
     errors = _errors(rows, ratio, ratio * factors)
     _require_gain(machine, rows, errors)
-    return corrected(np.ones(len(seen), bool)) if all_shapes else found, errors
+    return corrected(np.ones(len(seen), bool)) if all_shapes else found, errors, way
+
+
+def _missed(
+    features: NDArray[np.float32], target: Values, rows: _Rows, way: str, seed: int
+) -> float:
+    """Mean absolute error of the first run's calibration rows, by trees of other weight shapes."""
+    seen = ~rows.held
+    part = np.full(len(seen), -1)
+    part[seen] = dealt(rows.sizes[seen, 1], rows.sizes[seen, 2], PARTS)
+    missed = []
+    for number in range(PARTS):
+        told = (part == number) & (rows.run == 0)
+        trees = _grown(features, target, rows, seen & (part != number), way, seed)
+        missed.append(np.abs(np.exp(predicted(trees, features[told]) - target[told]) - 1))
+    return float(np.concatenate(missed).mean())
 
 
 def _grown(
@@ -222,27 +234,33 @@ def _grown(
     target: Values,
     rows: _Rows,
     fit: NDArray[np.bool_],
+    way: str,
     seed: int,
 ) -> Trees:
     """The trees, in which questions after the run are answered: it is the first."""
     known = features.shape[1]
     others = [rows.run == run for run in range(1, int(rows.run.max(initial=0)) + 1)]
     asked = np.column_stack([features, *others]).astype(np.float32)
-    grown = extra("calibrate", "nmsim.measured.boosting").grow(
-        asked[fit],
-        target[fit],
-        _weights(rows)[fit],
-        GROWTH,
-        seed,
-    )
-    told = [
+    boosting = extra("calibrate", "nmsim.measured.boosting")
+    seen = asked[fit], target[fit], _weights(rows)[fit]
+    if way == "account":
+        return perfect(_told(boosting.grow_randomised(*seen, ALONE, seed), known), ALONE.depth, 1.0)
+    grown = [
+        *boosting.grow_randomised(*seen, HALF, seed),
+        *boosting.grow_by_histograms(*seen, BEST, seed),
+    ]
+    return perfect(_told(grown, known), max(HALF.depth, BEST.depth), 0.5)
+
+
+def _told(grown: Sequence[Grown], known: int) -> list[Grown]:
+    """Trees whose questions after a run, those of features from ``known`` on, are answered no."""
+    return [
         tree._replace(
             feature=np.where(tree.feature < known, tree.feature, 0),
             threshold=np.where(tree.feature < known, tree.threshold, np.inf),
         )
         for tree in grown
     ]
-    return perfect(told, GROWTH.depth, GROWTH.rate)
 
 
 def _weights(rows: _Rows) -> Values:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled, map_blocks
 
-__all__ = ["Grown", "Growth", "Trees", "perfect", "predicted"]
+__all__ = ["Grown", "Growth", "Histograms", "Trees", "perfect", "predicted"]
 
 BLOCK = 512
 """GEMMs whose features stay in a core's cache while all trees pass over them."""
@@ -65,6 +65,32 @@ class Growth(NamedTuple):
     bound: float
 
 
+class Histograms(NamedTuple):
+    """How trees of the best thresholds are grown, one after another.
+
+    Parameters
+    ----------
+    trees, depth, leaves
+        How many, how deep at most, and with how many leaves.
+    rate
+        Share of what a tree says that counts.
+    share
+        Of the features, drawn anew for each node.
+    least
+        Rows of a leaf.
+    penalty
+        On squares of leaves' values.
+    """
+
+    trees: int
+    depth: int
+    leaves: int
+    rate: float
+    share: float
+    least: int
+    penalty: float
+
+
 class Grown(NamedTuple):
     """A tree as libraries grow it, by node: ``left`` is -1 at a leaf, which has ``value``."""
 
@@ -105,38 +131,61 @@ def _rounded_down(value: float) -> np.float32:
 
 
 @compiled
+def _below_three(
+    feature: NDArray[np.uint8],
+    threshold: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    at: NDArray[np.uint32],
+) -> None:
+    """Where each GEMM is three levels down a tree: all seven questions are asked of all of them.
+
+    So each question is asked of many at once, and no GEMM waits for an answer to know the next.
+    """
+    x, y, z = columns[feature[0]], columns[feature[1]], columns[feature[2]]
+    yy, yz = columns[feature[3]], columns[feature[4]]
+    zy, zz = columns[feature[5]], columns[feature[6]]
+    for i in range(len(at)):
+        left = np.uint32(yy[i] > threshold[3])
+        if y[i] > threshold[1]:
+            left = np.uint32(2) + np.uint32(yz[i] > threshold[4])
+        right = np.uint32(4) + np.uint32(zy[i] > threshold[5])
+        if z[i] > threshold[2]:
+            right = np.uint32(6) + np.uint32(zz[i] > threshold[6])
+        at[i] = np.uint32(7) + (right if x[i] > threshold[0] else left)
+
+
+@compiled
 def _add(
     feature: NDArray[np.uint8],
     threshold: NDArray[np.float32],
     leaf: NDArray[np.float32],
     depth: int,
-    features: NDArray[np.float32],
+    columns: NDArray[np.float32],
     out: NDArray[np.float64],
 ) -> None:
-    """Add what all trees say of each row of features.
+    """Add what all trees say of each GEMM, of which ``columns`` has features x GEMMs.
 
-    Four rows go down a tree together, as a step waits for what it loads and four need not wait for
-    each other. Every path is as long as the tree is deep: no branch is to be guessed.
+    All GEMMs go down a tree level by level, none waiting for another. Every path is as long as the
+    tree is deep: no branch is to be guessed. Places are unsigned, as numba else asks of each
+    whether it counts from the end.
     """
-    rows, nodes = len(features), threshold.shape[1]
-    four = rows - rows % 4
+    rows, nodes = np.uint32(columns.shape[1]), np.uint32(threshold.shape[1])
+    flat, at = columns.reshape(-1), np.empty(columns.shape[1], np.uint32)
     for t in range(len(feature)):
-        for i in range(0, four, 4):
-            a = b = c = d = np.int64(0)
-            for _ in range(depth):
-                a = 2 * a + 1 + np.int64(features[i, feature[t, a]] > threshold[t, a])
-                b = 2 * b + 1 + np.int64(features[i + 1, feature[t, b]] > threshold[t, b])
-                c = 2 * c + 1 + np.int64(features[i + 2, feature[t, c]] > threshold[t, c])
-                d = 2 * d + 1 + np.int64(features[i + 3, feature[t, d]] > threshold[t, d])
-            out[i] += leaf[t, a - nodes]
-            out[i + 1] += leaf[t, b - nodes]
-            out[i + 2] += leaf[t, c - nodes]
-            out[i + 3] += leaf[t, d - nodes]
-        for i in range(four, rows):
-            a = np.int64(0)
-            for _ in range(depth):
-                a = 2 * a + 1 + np.int64(features[i, feature[t, a]] > threshold[t, a])
-            out[i] += leaf[t, a - nodes]
+        asked, over, level = feature[t], threshold[t], 0
+        if depth >= 3:
+            _below_three(asked, over, columns, at)
+            level = 3
+        else:
+            for i in range(len(at)):
+                at[i] = 0
+        for _ in range(level, depth):
+            for i in range(len(at)):
+                node = at[i]
+                above = flat[np.uint32(asked[node]) * rows + np.uint32(i)] > over[node]
+                at[i] = np.uint32(2) * node + np.uint32(1) + np.uint32(above)
+        for i in range(len(at)):
+            out[i] += leaf[t, at[i] - nodes]
 
 
 def predicted(trees: Trees, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -150,11 +199,11 @@ def predicted(trees: Trees, features: NDArray[np.float32]) -> NDArray[np.float64
     rows, known = features.shape
     if trees.feature.size and trees.feature.max() >= known:
         raise ShapeError(f"{known} features: a tree looks at number {trees.feature.max()}")
-    features = np.ascontiguousarray(features, np.float32)
     out = np.zeros(rows)
 
     def block(start: int, stop: int) -> None:
-        _add(*trees, trees.depth, features[start:stop], out[start:stop])
+        columns = np.ascontiguousarray(features[start:stop].T, np.float32)
+        _add(*trees, trees.depth, columns, out[start:stop])
 
     map_blocks(block, rows, BLOCK)
     return out

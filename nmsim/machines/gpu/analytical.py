@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import compiled
+from nmsim.jit import compiled, compiled_uncounted, map_blocks
 from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import (
@@ -33,13 +33,13 @@ from nmsim.machines.gpu.chip import (
     Chip,
     Form,
     Size,
-    held_share,
     read_by_lines,
     sharing,
 )
-from nmsim.machines.gpu.choice import MARGIN, Rules, at_least, choose, considered, rules_of
+from nmsim.machines.gpu.choice import MARGIN, Rules, at_least, considered, first_of, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.l2.bound import most_read
+from nmsim.machines.gpu.l2.resident import load_clocks, resident
 from nmsim.machines.gpu.launch import BOUNDS, SLOTS, Launch, launch_of, writeup
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
@@ -48,6 +48,7 @@ from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
 __all__ = [
+    "BLOCK",
     "BOUNDS",
     "SPENT",
     "Estimate",
@@ -58,6 +59,7 @@ __all__ = [
     "launched",
     "run_work",
     "simulate",
+    "timed",
     "times",
 ]
 
@@ -84,6 +86,9 @@ LOADS = 2048.0
 ROUNDS = 8.0
 """Rounds that it has under way: a later one is waited for by so much less."""
 
+BLOCK = 2048
+"""GEMMs that a thread estimates at a time: some milliseconds."""
+
 
 class Estimate(NamedTuple):
     """One GEMM: clocks in all, row of the kernel table or ``MATRIX_VECTOR``, parts of K, and more.
@@ -103,101 +108,228 @@ class Estimate(NamedTuple):
     spent: NDArray[np.float64]
 
 
-@compiled
-def _resident(chip: Chip, form: Form, size: Size) -> tuple[float, float, float]:
-    """Shares of A and of B that L2 holds when the launch starts, and of C when it ends.
+class Cut(NamedTuple):
+    """A GEMM cut into tiles of a kernel: what all its waves have in common.
 
-    A line is lost by what is moved between two of its uses (``held_share``). That is one launch for
-    A, and all B of the series for B.
+    Parameters
+    ----------
+    down, across
+        Tiles of C, rows and columns of them.
+    tiles, slots
+        Threadblocks in all, and those that the GPU holds at once.
+    depth
+        Of a threadblock's part of K, in whole slices.
+    fed, ported
+        Bytes that a tile asks L2 for, and those of a step along K that pass its SM's port.
+    fill, load, stored
+        Clocks of the first slice through the port, until a stage arrives, and of a tile's results.
     """
-    if form.in_turn == 0:
-        return 0.0, 0.0, 0.0
-    m, n, k, copies = size
-    a, b, c = m * k * form.a * form.a_once, n * k * form.b * form.b_once, m * n * form.out
-    held_a = held_share(chip, copies * (a + b + c))
-    held_b = held_share(chip, copies * (a + form.in_turn * b + c))
-    # A series writes the same C: what is still there is written over, not out.
-    return held_a, held_b, held_a if chip.l2_kept > 0 else 0.0
+
+    down: float
+    across: float
+    tiles: float
+    slots: float
+    depth: float
+    fed: float
+    ported: float
+    fill: float
+    load: float
+    stored: float
 
 
-@compiled
-def _load(chip: Chip, held: float) -> float:
-    """Clocks until a stage arrives of which L2 holds a share; from there it comes no later."""
-    return chip.load + (min(chip.near, chip.load) - chip.load) * held
-
-
-@compiled
-def _asked(form: Form, row: NDArray[np.float64], size: Size, split: float) -> tuple[float, float]:
-    """Bytes that a tile asks L2 for, and those of a step along K that pass its SM's port.
+@compiled_uncounted
+def _cut(
+    chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size, load: float
+) -> Cut:
+    """Cut a GEMM into tiles, and its K into parts.
 
     Rows and columns beyond C are computed but not loaded from L2.
     """
     m, n, k, copies = size
     down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
+    grid = down * across * copies
     along_a, along_b = sharing(row, down, across)
     a, b = form.a / along_a, form.b / along_b
     whole = k * copies * (m * a * across + n * b * down)
-    return whole / (down * across * copies * split), row[TM] * a + row[TN] * b
+    rows, cols = min(row[TM], m), min(row[TN], n)
+    out = form.out if split == 1 else 4.0
+    return Cut(
+        down,
+        across,
+        grid * split,
+        chip.sms * row[CTAS],
+        np.ceil(np.ceil(k / row[TK]) / split) * row[TK],
+        whole / (down * across * copies * split),
+        row[TM] * a + row[TN] * b,
+        row[TK] * (rows * form.a + cols * form.b) / chip.port,
+        load,
+        out * rows * cols / chip.store,
+    )
+
+
+class Wave(NamedTuple):
+    """Waves of one kind, the full ones or the rest, and one of them in clocks.
+
+    Parameters
+    ----------
+    before, waves
+        How many are over before them, and how many there are.
+    deepest, running
+        Threadblocks of the fullest SM, and of all.
+    multiplied, shared, l2, latency, port
+        What each part alone would take.
+    slowest
+        The most of these that is an SM's own: L2 serves all of them.
+    around
+        Outside the main loop.
+    """
+
+    before: float
+    waves: float
+    deepest: float
+    running: float
+    multiplied: float
+    shared: float
+    l2: float
+    latency: float
+    port: float
+    slowest: float
+    around: float
+
+
+@compiled_uncounted
+def _wave(chip: Chip, form: Form, row: NDArray[np.float64], cut: Cut, last: bool) -> Wave:
+    """The full waves of a launch, or the rest of its threadblocks as the last wave."""
+    tiles, slots, depth, fed = cut.tiles, cut.slots, cut.depth, cut.fed
+    full = np.floor(tiles / slots)
+    rest = tiles - full * slots
+    if last:
+        before, waves, deepest, running = full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest
+    else:
+        before, waves, deepest, running = 0.0, full, row[CTAS], slots
+    area = row[TM] * row[TN]
+    loaded = row[TM] * form.a + row[TN] * form.b
+    # Beside multiplying, CUDA cores unpack a tile's weights.
+    multiplied = deepest * depth * max(area / chip.macs, row[TN] * chip.unpack)
+    fragments = area * (form.a / row[WN] + form.b / row[WM])
+    shared = deepest * (fragments + loaded) * depth / chip.shared
+    latency = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * cut.load
+    port = deepest * cut.ported * depth / chip.port
+    return Wave(
+        before,
+        waves,
+        deepest,
+        running,
+        multiplied,
+        shared,
+        running * fed / chip.l2,
+        latency,
+        port,
+        max(multiplied, shared, latency, port),
+        cut.fill + cut.load + chip.wave + deepest * cut.stored,
+    )
 
 
 @compiled
-def _paces(
+def _spend(spent: NDArray[np.float64], wave: Wave, chip: Chip, cut: Cut) -> None:
+    """Add what waves of one kind take to ``spent``, of the SMs' mean.
+
+    ``own`` is the mean SM's share of the fullest one's threadblocks: what is left is the tail.
+    """
+    own = wave.waves * (wave.running / max(1.0, wave.deepest * chip.sms))
+    after = wave.deepest * cut.stored
+    # Of equals the first counts.
+    pace, slowest = 0, wave.slowest
+    if wave.multiplied < slowest:
+        pace = 1 if wave.shared == slowest else 3 if wave.latency == slowest else 4
+    spent[0] += own * wave.multiplied
+    spent[pace] += own * (slowest - wave.multiplied)
+    spent[5] += own * (wave.around - after)
+    spent[9] += own * after
+    spent[7] += (wave.waves - own) * (slowest + wave.around)
+
+
+@compiled_uncounted
+def _reads(
     chip: Chip,
     form: Form,
     row: NDArray[np.float64],
-    depth: float,
-    asked: tuple[float, float],
-    deepest: float,
-    running: float,
-    load: float,
-) -> NDArray[np.float64]:
-    """Clocks of each part for one wave of ``running`` tiles, ``deepest`` on the fullest SM."""
-    area = row[TM] * row[TN]
-    loaded = row[TM] * form.a + row[TN] * form.b
-    fed, ported = asked
-    paces = np.empty(5)
-    # Beside multiplying, CUDA cores unpack a tile's weights.
-    paces[0] = deepest * depth * max(area / chip.macs, row[TN] * chip.unpack)
-    fragments = area * (form.a / row[WN] + form.b / row[WM])
-    paces[1] = deepest * (fragments + loaded) * depth / chip.shared
-    paces[2] = running * fed / chip.l2
-    paces[3] = max(0.0, depth / ((row[STAGES] - 1) * row[TK]) - 1) * load
-    paces[4] = deepest * ported * depth / chip.port
-    return paces
-
-
-@compiled
-def _spend(
-    spent: NDArray[np.float64],
-    paces: NDArray[np.float64],
-    edges: tuple[float, float],
-    waves: float,
-    even: float,
-) -> None:
-    """Add what waves of one kind take to ``spent``, of the SMs' mean.
-
-    ``edges`` are clocks outside the main loop, and those of them after it.
-    ``even`` is the mean SM's share of the fullest one's threadblocks: what is left is the tail.
-    """
-    own = waves * even
-    spent[0] += own * paces[0]
-    spent[np.argmax(paces)] += own * (paces.max() - paces[0])
-    spent[5] += own * (edges[0] - edges[1])
-    spent[9] += own * edges[1]
-    spent[7] += (waves - own) * (paces.max() + edges[0])
-
-
-@compiled
-def _reads(
-    chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size, held: float
+    cut: Cut,
+    split: float,
+    size: Size,
+    held: float,
 ) -> float:
     """Bytes of one copy from DRAM, part of K after part, ``held`` of them found in L2 before."""
-    m, n, k, _ = size
-    a, b = (m * form.a * form.a_once, n * form.b * form.b_once)
-    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
-    deep, slots = k / split, chip.sms * row[CTAS]
-    read: float = split * most_read(a * deep, b * deep, down, across, slots, chip.l2_bytes) - held
-    return read
+    a, b = (size.m * form.a * form.a_once, size.n * form.b * form.b_once)
+    deep = size.k / split
+    most = most_read(a * deep, b * deep, cut.down, cut.across, cut.slots, chip.l2_bytes)
+    return max(split * most - held, read_by_lines(chip, form, row, size))
+
+
+class Timed(NamedTuple):
+    """The clocks of a GEMM on a kernel, and what they are made of.
+
+    Parameters
+    ----------
+    clocks, lasting, cool
+        In all, without the launch and the reduction, and also before the clock comes down.
+    own, l2, around
+        Of all waves: main loops at the slowest of what is an SM's own, what L2 alone would take,
+        and what is outside of main loops.
+    read, dram, reduced
+        Bytes from DRAM, the clocks of these and of results, and those of adding up parts of K.
+    """
+
+    clocks: float
+    lasting: float
+    cool: float
+    own: float
+    l2: float
+    around: float
+    read: float
+    dram: float
+    reduced: float
+
+
+@compiled_uncounted
+def timed(
+    chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size
+) -> tuple[Timed, Cut]:
+    """How long a GEMM takes on a kernel, K in ``split`` parts.
+
+    After each kind of wave, full ones and then the rest, ``own`` is the time of main loops so far,
+    each at the slowest of what is an SM's own, and ``hidden`` is what the first of them take with
+    their overheads, the next one weighing sqrt(2) - 1, and so on. All are sums and maxima of what
+    more SMs, bandwidth or cache, or less latency, do not make longer. No memory is asked for: a
+    library's choice runs this for every kernel that it considers.
+    """
+    m, n, k, copies = size
+    held_a, held_b, held_c = resident(chip, form, size)
+    cut = _cut(chip, form, row, split, size, load_clocks(chip, held_b))
+    own = hidden = l2 = around = 0.0
+    for last in (False, True):
+        wave = _wave(chip, form, row, cut, last)
+        if wave.waves == 0:
+            continue
+        l2 += wave.waves * wave.l2
+        around += wave.waves * wave.around
+        own += wave.waves * wave.slowest
+        weight = np.sqrt(wave.before + wave.waves) - np.sqrt(wave.before)
+        hidden += weight * (wave.slowest + wave.around)
+    busy = max(own, l2) + around
+    held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
+    read = copies * _reads(chip, form, row, cut, split, size, held * k)
+    dram = read / chip.dram + copies * m * n * form.out * (1 - held_c) / chip.write
+    cool = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
+    multiplying = cut.tiles * row[TM] * row[TN] * cut.depth / (chip.macs * chip.sms) / cool
+    lasting = cool * (1 + chip.throttle * multiplying * cool / (cool + chip.throttle_half))
+    reduced = 0.0
+    if split > 1:
+        sums = copies * m * n * (4.0 * split + form.out)
+        reduced = chip.reduce + sums / (chip.sms * chip.store)
+    total = chip.launch + lasting + reduced
+    found = Timed(total, lasting, cool, own, l2, around, read, dram, reduced)
+    return found, cut
 
 
 @compiled
@@ -208,66 +340,26 @@ def estimate(
     split: float,
     size: Size,
 ) -> Estimate:
-    """Clocks of a GEMM on a kernel, K in ``split`` parts.
+    """Clocks of a GEMM on a kernel, K in ``split`` parts, and what they go to.
 
-    After each kind of wave, full ones and then the rest, ``own`` is the time of main loops so far,
-    each at the slowest of what is an SM's own, and ``hidden`` is what the first of them take with
-    their overheads, the next one weighing sqrt(2) - 1, and so on; ``shares`` are what every pace
-    alone would have taken. All are sums and maxima of what more SMs, bandwidth or cache, or less
-    latency, do not make longer.
+    ``shares`` are what every pace alone would have taken.
     """
-    m, n, k, copies = size
-    down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
-    grid = down * across * copies
-    tiles, slots = grid * split, chip.sms * row[CTAS]
-    depth = np.ceil(np.ceil(k / row[TK]) / split) * row[TK]
-    asked = _asked(form, row, size, split)
-    rows, cols = min(row[TM], m), min(row[TN], n)
-    out = form.out if split == 1 else 4.0
-    stored = out * rows * cols / chip.store
-    fill = row[TK] * (rows * form.a + cols * form.b) / chip.port
-    held_a, held_b, held_c = _resident(chip, form, size)
-    load = _load(chip, held_b)
-    full = np.floor(tiles / slots)
-    rest = tiles - full * slots
+    found, cut = timed(chip, form, row, split, size)
     shares, spent = np.zeros(9), np.zeros(10)
-    own = hidden = 0.0
-    for before, waves, deepest, running in (
-        (0.0, full, row[CTAS], slots),
-        (full, np.float64(rest > 0), np.ceil(rest / chip.sms), rest),
-    ):
-        paces = _paces(chip, form, row, depth, asked, deepest, running, load)
-        overhead = fill + load + chip.wave + deepest * stored
-        shares[:5] += waves * paces
-        shares[5] += waves * overhead
-        paces[2] = 0.0
-        own += waves * paces.max()
-        hidden += (np.sqrt(before + waves) - np.sqrt(before)) * (paces.max() + overhead)
-        _spend(
-            spent,
-            paces,
-            (overhead, deepest * stored),
-            waves,
-            running / max(1.0, deepest * chip.sms),
-        )
-    busy = max(own, shares[2]) + shares[5]
-    spent[2] = max(0.0, shares[2] - own)
-    held = held_a * m * form.a * form.a_once + held_b * n * form.b * form.b_once
-    read = copies * max(
-        _reads(chip, form, row, split, size, held * k), read_by_lines(chip, form, row, size)
-    )
-    dram = read / chip.dram + copies * m * n * form.out * (1 - held_c) / chip.write
-    clocks = max(busy + chip.overlap * dram, dram + chip.overlap * hidden)
-    spent[6], spent[8] = clocks - busy, -clocks
-    multiplying = tiles * row[TM] * row[TN] * depth / (chip.macs * chip.sms) / clocks
-    clocks *= 1 + chip.throttle * multiplying * clocks / (clocks + chip.throttle_half)
-    spent[8] += clocks
-    shares[6], shares[7] = dram, chip.launch
-    if split > 1:
-        sums = copies * m * n * (4.0 * split + form.out)
-        shares[8] = chip.reduce + sums / (chip.sms * chip.store)
-    total = chip.launch + clocks + shares[8]
-    return Estimate(total, 0, split, tiles, tiles / slots, read, shares, spent)
+    for last in (False, True):
+        wave = _wave(chip, form, row, cut, last)
+        shares[0] += wave.waves * wave.multiplied
+        shares[1] += wave.waves * wave.shared
+        shares[3] += wave.waves * wave.latency
+        shares[4] += wave.waves * wave.port
+        _spend(spent, wave, chip, cut)
+    shares[2], shares[5] = found.l2, found.around
+    shares[6], shares[7], shares[8] = found.dram, chip.launch, found.reduced
+    busy = max(found.own, found.l2) + found.around
+    spent[2] = max(0.0, found.l2 - found.own)
+    spent[6], spent[8] = found.cool - busy, found.lasting - found.cool
+    waves = cut.tiles / cut.slots
+    return Estimate(found.clocks, 0, split, cut.tiles, waves, found.read, shares, spent)
 
 
 @compiled
@@ -336,18 +428,19 @@ def launched(
 
     Faster on a GPU whose L2 holds nothing of earlier launches, and on this one.
     """
-    chosen, split, _ = choose(chip, form, table, splits, rules, size)
+    offered = considered(chip, table, splits, rules, size)
+    chosen, split, _ = first_of(chip, form, table, offered, rules, size)
     found = fastest(chip, form, table, chosen, split, vector_rows, size)
     cold = _cold(form)
-    most = estimate(chip, cold, table[chosen], split, size).clocks / MARGIN
+    most = timed(chip, cold, table[chosen], split, size)[0].clocks / MARGIN
     rival, parts = -1, 1.0
-    for one in considered(chip, table, splits, rules, size):
-        row = table[int(one[0])]
-        if at_least(chip, form, row, one[1], size) >= most:
+    for one in range(len(offered)):
+        row, split = table[int(offered[one, 0])], offered[one, 1]
+        if at_least(chip, form, row, split, size) >= most:
             continue
-        clocks = estimate(chip, cold, row, one[1], size).clocks
+        clocks = timed(chip, cold, row, split, size)[0].clocks
         if clocks < most:
-            rival, parts, most = int(one[0]), one[1], clocks
+            rival, parts, most = int(offered[one, 0]), split, clocks
     if rival < 0:
         return found
     other = fastest(chip, form, table, rival, parts, vector_rows, size)
@@ -397,17 +490,14 @@ def estimates(
         ``TILES``, ``WAVES`` and ``BOUND`` (place in ``BOUNDS``).
     """
     found = resolve(machine, call)
+    own = (found.chip, found.form, found.table, found.splits, rules_of(found), found.vector_rows)
     out = np.empty((len(sizes), SHARES + len(BOUNDS) * shares))
-    _many(
-        found.chip,
-        found.form,
-        found.table,
-        found.splits,
-        rules_of(found),
-        found.vector_rows,
-        np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64),
-        out,
-    )
+    seen = np.ascontiguousarray(sizes * np.array([1, 1, found.shrink, 1]), np.float64)
+
+    def block(start: int, stop: int) -> None:
+        _many(*own, seen[start:stop], out[start:stop])
+
+    map_blocks(block, len(sizes), BLOCK)
     out[:, CLOCKS] += cast_us(machine, found.library.casts, call.dtype, sizes) * machine.clock_mhz
     return out
 

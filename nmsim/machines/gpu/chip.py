@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import compiled
+from nmsim.jit import compiled_uncounted
 from nmsim.machines.gpu.schema import Constants, Gpu, Library
 
 __all__ = [
@@ -131,7 +131,7 @@ class Size(NamedTuple):
     copies: float
 
 
-@compiled
+@compiled_uncounted
 def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) -> float:
     """Bytes of one copy from DRAM where tiles are launched line after line; 0: they are not.
 
@@ -224,7 +224,7 @@ def chip_of(
     )
 
 
-@compiled
+@compiled_uncounted
 def takes(row: NDArray[np.float64], m: float, n: float, k: float) -> bool:
     """Whether a row of a kernel table is for GEMMs of a size."""
     deep = k >= row[LEAST_K]
@@ -232,7 +232,7 @@ def takes(row: NDArray[np.float64], m: float, n: float, k: float) -> bool:
     return found
 
 
-@compiled
+@compiled_uncounted
 def sharing(row: NDArray[np.float64], down: float, across: float) -> tuple[float, float]:
     """Threadblocks that a load of A, and of B, arrives in at once (multicast in a cluster).
 
@@ -241,7 +241,7 @@ def sharing(row: NDArray[np.float64], down: float, across: float) -> tuple[float
     return min(row[ACROSS], across), min(row[DOWN], down)
 
 
-@compiled
+@compiled_uncounted
 def held_share(chip: Chip, passed: float) -> float:
     """Share of what was read that L2 still holds once so many bytes have passed through it.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import compiled
+from nmsim.jit import compiled, compiled_uncounted
 from nmsim.machines.gpu.call import Resolved
 from nmsim.machines.gpu.chip import (
     CTAS,
@@ -29,7 +29,7 @@ from nmsim.machines.gpu.chip import (
     takes,
 )
 
-__all__ = ["MARGIN", "Rules", "at_least", "choose", "considered", "rules_of"]
+__all__ = ["MARGIN", "Rules", "at_least", "choose", "considered", "first_of", "rules_of"]
 
 SHARED = 128.0
 """Bytes per clock of shared memory by which the rule ranks: those of every GPU that the kernel sets
@@ -63,7 +63,7 @@ def rules_of(resolved: Resolved) -> Rules:
     )
 
 
-@compiled
+@compiled_uncounted
 def _slice_clocks(row: NDArray[np.float64], chip: Chip, form: Form, shared: float) -> float:
     """A tile's slice of K, alone on an SM: multiplying, or moving through shared memory."""
     area = row[TM] * row[TN]
@@ -114,7 +114,7 @@ def considered(
     return found[:count]
 
 
-@compiled
+@compiled_uncounted
 def at_least(chip: Chip, form: Form, row: NDArray[np.float64], split: float, size: Size) -> float:
     """Clocks below which neither fidelity has a kernel: what it multiplies, or moves, and launches.
 
@@ -144,7 +144,21 @@ def choose(
     rules: Rules,
     size: Size,
 ) -> tuple[int, float, float]:
-    """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb.
+    """Row of the kernel table, parts that K is split into, and clocks by the rule of thumb."""
+    offered = considered(chip, table, splits, rules, size)
+    return first_of(chip, form, table, offered, rules, size)
+
+
+@compiled
+def first_of(
+    chip: Chip,
+    form: Form,
+    table: NDArray[np.float64],
+    offered: NDArray[np.float64],
+    rules: Rules,
+    size: Size,
+) -> tuple[int, float, float]:
+    """What the rule of thumb puts first of what is ``considered``, and its clocks.
 
     ``least`` is the time of the best kernel and split so far, of equals the first.
     """
@@ -152,8 +166,8 @@ def choose(
     once = (m * form.a * form.a_once + n * form.b * form.b_once) * k
     dram = copies * (once / chip.dram + m * n * form.out / chip.write)
     chosen, parts, least = 0, 1.0, np.inf
-    for one in considered(chip, table, splits, rules, size):
-        row, split = table[int(one[0])], one[1]
+    for one in range(len(offered)):
+        row, split = table[int(offered[one, 0])], offered[one, 1]
         down, across = np.ceil(m / row[TM]), np.ceil(n / row[TN])
         tiles, slots = down * across * copies * split, chip.sms * row[CTAS]
         clocks = _slice_clocks(row, chip, form, rules.shared)
@@ -173,5 +187,5 @@ def choose(
             sums = copies * m * n * (4.0 * split + form.out)
             time += chip.reduce + sums / (chip.sms * chip.store)
         if time < least:
-            chosen, parts, least = int(one[0]), split, time
+            chosen, parts, least = int(offered[one, 0]), split, time
     return chosen, float(parts), least

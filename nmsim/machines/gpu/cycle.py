@@ -98,6 +98,8 @@ class Outcome(NamedTuple):
         Clocks that come to those, by what memory is late with.
     split
         Parts of K; slices that are dealt out are none.
+    dealt
+        Threadblocks for each tile that slices are dealt out to; 0: whole tiles.
     """
 
     clocks: float
@@ -109,6 +111,7 @@ class Outcome(NamedTuple):
     own: float
     late: dict[str, float]
     split: int = 1
+    dealt: int = 0
 
     @property
     def bound(self) -> str:
@@ -307,7 +310,7 @@ def _run(
         clocks += shares["split-k reduction"]
     total = chip.launch + clocks
     split = 1 if dealt else split
-    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late, split)
+    return Outcome(total, grid.tiles, ran, multiplying, grid.read, shares, own, late, split, dealt)
 
 
 def _matrix_vector(chip: Chip, form: Form, sizes: Sizes) -> Outcome:
@@ -446,7 +449,8 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
     """
     launch = launch_of(machine, work)
     outcome, row, split = launched(machine, launch.call, launch.resolved, launch.size, launch.form)
-    return replace(launch, row=row, split=float(split)), outcome
+    launch = replace(launch, row=row, split=float(split), dealt=outcome.dealt)
+    return launch, outcome
 
 
 def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:

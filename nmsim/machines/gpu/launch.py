@@ -95,6 +95,8 @@ class Launch:
         Of the operand that is copied so that K comes last, 0 if none is.
     misfit_share
         Of the masked operand's groups, those that no native pattern covers; None without a mask.
+    dealt
+        Threadblocks for each tile that slices of K are dealt out to (stream-K); 0: whole tiles.
     """
 
     work: SparseGemm
@@ -107,6 +109,7 @@ class Launch:
     copied_bytes: float
     misfit_share: float | None
     note: str
+    dealt: int = 0
 
     @property
     def table_row(self) -> NDArray[np.float64]:
@@ -116,11 +119,12 @@ class Launch:
 
     @property
     def kernel(self) -> str:
-        """Library, kernel and split as a row shows them."""
+        """Library, kernel, and how K is split or its slices dealt out, as a row shows them."""
         library = self.resolved.library.library
         if self.row == MATRIX_VECTOR:
             return f"{library} matrix-vector"
         parts = f" split {int(self.split)}" if self.split > 1 else ""
+        parts += f" stream-k {self.dealt}" if self.dealt else ""
         return f"{library} {kernel_name(self.table_row)}{parts}"
 
 

@@ -2,9 +2,11 @@
 
 Of every set of constants, one table is left out at a time, or, where only one has it, a fourth of
 the weight shapes; where its rows stand among the others is held against how far their times are
-missed. The constants stand as they are: few were fitted to many rows. An order holds where means
-grow from near to beyond; two whose difference is under twice its standard error cannot be told
-apart, and neither can those of fewer than ``FEWEST`` rows.
+missed. The constants stand as they are: few were fitted to many rows. A run that was slow as a
+whole, by GEMMs that it has in common with others, is held to its own pace, which says nothing of
+where a GEMM stands. An order holds where means grow from near to beyond; two whose difference is
+under twice its standard error cannot be told apart, and neither can those of fewer than ``FEWEST``
+rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from nmsim.evidence.standing import STANDINGS, Places
 from nmsim.machines import Machine
 from nmsim.machines.attention import AttentionCalls
+from nmsim.measured.conditions import runs
 from nmsim.measured.evidence.gather import Gathered, evidence_of, gathered
 from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MeasuredTable
@@ -82,19 +85,21 @@ def earned(machine: Machine, tables: Sequence[MeasuredTable]) -> list[dict[str, 
 
 def _rows(machine: Machine, tables: Sequence[MeasuredTable], parts: Sequence[Gathered]) -> _Rows:
     routines, offered = routines_of(machine), evidence_of(machine)
-    missed = []
+    sizes = np.concatenate([one.sizes for one in parts])
+    table = np.concatenate([np.full(len(one.rows), one.table) for one in parts])
+    measured = np.concatenate([tables[one.table].time_us[one.rows] for one in parts])
+    predicted = []
     for one in parts:
         held = routines.under(machine, one.conditions)
         times = routines.times(held, one.call, one.sizes, "analytical")
-        table = tables[one.table]
-        predicted = times + table.host_us[one.rows]
-        missed.append(np.abs(predicted / table.time_us[one.rows] - 1))
+        predicted.append(times + tables[one.table].host_us[one.rows])
+    _, slower = runs(sizes, measured, table)
     return _Rows(
         parts[0].constants.key,
         Places.joined([offered.places(machine, one.call, one.sizes) for one in parts]),
-        np.concatenate(missed),
-        np.concatenate([one.sizes for one in parts]),
-        np.concatenate([np.full(len(one.rows), one.table) for one in parts]),
+        np.abs(np.concatenate(predicted) * np.exp(slower[table]) / measured - 1),
+        sizes,
+        table,
     )
 
 

@@ -14,7 +14,7 @@ from these on exceeds: so more multiprocessors, like more L2, never make a launc
 
 import numpy as np
 
-from nmsim.jit import compiled
+from nmsim.jit import compiled, compiled_uncounted
 
 __all__ = ["SWIZZLE", "most_read", "streams_rows"]
 
@@ -22,7 +22,7 @@ SWIZZLE = 8.0
 """Tiles beside each other in a strip, at most."""
 
 
-@compiled
+@compiled_uncounted
 def _streaming(
     a: float, b: float, down: float, across: float, at_once: float, capacity: float
 ) -> float:
@@ -58,7 +58,7 @@ def streams_rows(
     return along <= turned
 
 
-@compiled
+@compiled_uncounted
 def most_read(
     a: float, b: float, down: float, across: float, at_once: float, capacity: float
 ) -> float:

@@ -16,7 +16,7 @@ from nmsim.errors import SpecError
 from nmsim.files import remembered
 from nmsim.machines.gpu.analytical import times
 from nmsim.machines.gpu.call import resolve
-from nmsim.machines.gpu.learned.features import FEATURES, describe
+from nmsim.machines.gpu.learned.features import ACCOUNT, FEATURES, describe
 from nmsim.machines.gpu.routines import least_times
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Learned, Sample
@@ -167,6 +167,7 @@ LEARNED = Learned(
     factors=factors,
     applied=applied,
     features=FEATURES,
+    account=len(ACCOUNT),
     describe=describe,
 )
 """What learned residuals ask of a GPU."""
