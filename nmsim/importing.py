@@ -5,6 +5,8 @@ network, a table of GEMMs and a machine are each read through the fields of nmsi
 are found by scanning that folder when the first file is met that is named in place of a name.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,6 +23,8 @@ __all__ = [
     "Imported",
     "Importer",
     "Unused",
+    "as_yaml",
+    "import_document",
     "importer_of",
     "imported",
     "importers",
@@ -181,6 +185,32 @@ def _called(gives: Gives) -> str:
     return {"network": "a network", "gemms": "GEMMs", "machine": "a machine"}[gives]
 
 
+def import_document(path: Path, name: str, sizes: Mapping[str, int]) -> tuple[Gives, Imported]:
+    """The fields of the YAML that a file of another tool stands for, GEMMs as layers of a network.
+
+    Parameters
+    ----------
+    name
+        Of the importer; empty: the one that knows the content.
+    sizes
+        Of axes that have names instead.
+
+    Raises
+    ------
+    UnknownName, SpecError
+        if no importer knows the file, or it cannot be read as what it is.
+    """
+    importer = importer_of(path, name)
+    if importer is None:
+        if not _is_file(path):
+            raise SpecError(f"{path}: cannot be read (no such file)")
+        known = ", ".join(importers())
+        raise SpecError(f"{path}: no format knows its content, expected one of {known}")
+    if importer.network is not None:
+        return "network", importer.network(path)
+    return importer.gives, importer.read(path, sizes)
+
+
 def told_of(names: Iterable[object]) -> list[str]:
     """What importers say of files that are named as a model or a machine, a line each."""
     paths = [Path(name) for name in names if isinstance(name, str | Path)]
@@ -193,3 +223,42 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_NOT_TEXT = re.compile(r"(?i:true|false|null|yes|no|on|off|y|n|[.]inf|[.]nan)")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+def as_yaml(document: Mapping[str, Any], told: Iterable[str] = ()) -> str:
+    """Fields as YAML 1.2: a line each, of a list of groups a line for each group.
+
+    Parameters
+    ----------
+    told
+        What is said above them, as comments.
+    """
+    lines = [f"# {' '.join(line.split())}" for line in told]
+    for name, value in document.items():
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines += [f"{name}:", *(f"  - {_inline(one)}" for one in value)]
+        else:
+            lines.append(f"{name}: {_inline(value)}")
+    return "\n".join((*lines, ""))
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {_inline(one)}' for name, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.fullmatch(value) and not _NOT_TEXT.fullmatch(value):
+        return value
+    return _UNPRINTABLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
