@@ -25,8 +25,8 @@ __all__ = [
     "Unused",
     "as_yaml",
     "import_document",
-    "importer_of",
     "imported",
+    "importer_of",
     "importers",
     "told_of",
 ]
@@ -138,7 +138,9 @@ def importer_of(path: Path, name: str = "") -> Importer | None:
     head = _head(path)
     every = [known[one] for one in known]
     found = [one for one in every if head and one.knows(head)]
-    return next(iter([*found, *(one for one in every if path.suffix.lower() in one.suffixes)]), None)
+    return next(
+        iter([*found, *(one for one in every if path.suffix.lower() in one.suffixes)]), None
+    )
 
 
 def _head(path: Path) -> bytes:
@@ -227,7 +229,9 @@ def _is_file(path: Path) -> bool:
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _NOT_TEXT = re.compile(r"(?i:true|false|null|yes|no|on|off|y|n|[.]inf|[.]nan)")
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 
 
 def as_yaml(document: Mapping[str, Any], told: Iterable[str] = ()) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from nmsim.csv_table import Rules, Table, csv_text, delimiter_of, parse_csv
 from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.formats import WEIGHTS_ALONE, NumberFormat
-from nmsim.gemm import PHASES, Gemm
+from nmsim.gemm import PHASES, Gemm, Phase
 from nmsim.importing import IMPORTERS, Imported, Importer, Unused
 from nmsim.network.layer import Bare
 from nmsim.network.operand import OPERANDS, Brought, Role
@@ -116,7 +116,7 @@ def _gemms(table: Table, sizes: Mapping[str, list[int]]) -> Iterator[Bare]:
 
 def _gemm(layer: str, row: Mapping[str, str], *sizes: int) -> Bare:
     m, n, k, count, repeat, batch = sizes
-    phase = _one_of("phase", row.get("phase", "").lower() or "forward", PHASES)
+    phase = _phase(row.get("phase", "").lower() or "forward")
     dtype = row.get("dtype", "").lower()
     if dtype:
         _one_of("dtype", dtype, get_args(NumberFormat))
@@ -129,17 +129,21 @@ def _gemm(layer: str, row: Mapping[str, str], *sizes: int) -> Bare:
     return Bare(gemm, masks=_masks(row, phase), number_format=dtype, batched=batch > 1)
 
 
+def _phase(text: str) -> Phase:
+    return PHASES[PHASES.index(_one_of("phase", text, PHASES))]
+
+
 def _one_of(name: str, value: T, known: tuple[T, ...]) -> T:
     if value not in known:
         raise unknown_name(name, str(value), map(str, known))
     return value
 
 
-def _masks(row: Mapping[str, str], phase: Any) -> tuple[Brought, ...]:
+def _masks(row: Mapping[str, str], phase: Phase) -> tuple[Brought, ...]:
     """Masks of a row: of A, of B, by whichever of two names its pattern stands there."""
     if row.get("sparsity") and row.get("b_pattern"):
         raise ShapeError("b_pattern and sparsity: expected one of them, as both are b's")
-    a, b = OPERANDS[PHASES[PHASES.index(phase)]]
+    a, b = OPERANDS[phase]
     found = []
     for name, operand in (("a_pattern", a), ("b_pattern", b), ("sparsity", b)):
         if text := row.get(name):

@@ -172,7 +172,14 @@ def _layer(line: _Line, names: Unused) -> dict[str, Any]:
         "pattern": _pattern(line),
         "note": "; ".join(_notes(line, groups, rounded=padding is not None)),
     }
-    usual = {"stride": [1, 1], "padding": None, "groups": 1, "images": 1, "pattern": None, "note": ""}
+    usual = {
+        "stride": [1, 1],
+        "padding": None,
+        "groups": 1,
+        "images": 1,
+        "pattern": None,
+        "note": "",
+    }
     return {name: value for name, value in found.items() if value != usual.get(name, ())}
 
 

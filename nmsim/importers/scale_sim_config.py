@@ -8,7 +8,7 @@ does not model is refused by name; what SCALE-Sim reads and never uses in such a
 
 import configparser
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def read_config(path: Path) -> Imported:
     document = {
         "based_on": "scale-sim",
         "summary": f"{config.text('general', 'run_name', path.stem)}, as SCALE-Sim counts",
-        "source": f"imported from {path.name}, a configuration of SCALE-Sim; the rest is scale-sim's",
+        "source": f"imported from {path.name}, a configuration of SCALE-Sim, based on scale-sim",
         "rows": config.size(_ARCHITECTURE, "ArrayHeight"),
         "cols": config.size(_ARCHITECTURE, "ArrayWidth"),
         "dataflow": config.text(_ARCHITECTURE, "Dataflow").lower(),
@@ -101,7 +101,9 @@ class _Config:
         try:
             parser.read_string(csv_text(path), str(path))
         except configparser.Error as error:
-            raise SpecError(f"{path}: not a configuration ({' '.join(str(error).split())})") from error
+            raise SpecError(
+                f"{path}: not a configuration ({' '.join(str(error).split())})"
+            ) from error
         return cls(path, {name: dict(parser[name]) for name in parser.sections()})
 
     def fault(self, section: str, key: str, value: str, expected: str) -> SpecError:
@@ -142,16 +144,17 @@ class _Config:
 
     def size(self, section: str, key: str, default: str | None = None) -> int:
         """A field's positive integer."""
-        return self._sizes(section, key, default, lambda one: [one])[0]
+        return self._sizes(section, key, default, several=False)[0]
 
     def _sizes(
-        self, section: str, key: str, default: str | None, parts: Callable[[str], list[str]]
+        self, section: str, key: str, default: str | None, *, several: bool = True
     ) -> list[int]:
         text = self.text(section, key, default)
-        for one in parts(text):
+        parts = [one.strip() for one in text.split(",")] if several else [text]
+        for one in parts:
             if not (one.isascii() and one.isdecimal() and 1 <= int(one[:14]) <= _MOST):
                 raise self.fault(section, key, text, f"an integer from 1 to {_MOST}")
-        return [int(one) for one in parts(text)]
+        return [int(one) for one in parts]
 
     def bandwidth(self) -> Any:
         """GB/s of the one channel, in place of a port for each operand; None: not limited.
@@ -164,8 +167,7 @@ class _Config:
             return None
         if mode.upper() != "USER":
             raise self.fault("run_presets", "InterfaceBandwidth", mode, "CALC or USER")
-        commas: Callable[[str], list[str]] = lambda text: [one.strip() for one in text.split(",")]
-        written = min(self._sizes(_ARCHITECTURE, "Bandwidth", None, commas))
+        written = min(self._sizes(_ARCHITECTURE, "Bandwidth", None))
         return float(written + sum(self.size(_LAYOUT, key, "10") for key in _BANKS))
 
 

@@ -146,9 +146,7 @@ class Offer(Spec):
 @lru_cache(maxsize=256)
 def _brought(role: Role, phase: Phase, pattern: Pattern) -> Offer:
     """The offer of a mask that a workload brings: it is there before the step, which makes none."""
-    return Offer(
-        role=role, phases=(phase,), pruner="magnitude", pattern=pattern, refresh=1_000_000
-    )
+    return Offer(role=role, phases=(phase,), pruner="magnitude", pattern=pattern, refresh=1_000_000)
 
 
 class LeaveDense(Spec):

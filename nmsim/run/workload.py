@@ -59,6 +59,7 @@ class Workload:
         name: str,
         source: str,
         layers: Sequence[Layer | Bare] = (),
+        *,
         trace: Trace | None = None,
         scenario: Scenario = TRAINING,
         idle: Sequence[Layer] = (),

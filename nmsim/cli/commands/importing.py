@@ -1,4 +1,4 @@
-"""The command ``nmsim import``: another tool's file as nmsim's own YAML, which a person can edit."""
+"""The command ``nmsim import``: another tool's file as YAML that a person can edit."""
 
 from functools import partial
 from pathlib import Path
