@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nmsim.errors import SpecError
 
-__all__ = ["Rules", "Table", "csv_text", "parse_csv", "read_csv"]
+__all__ = ["Rules", "Table", "csv_text", "delimiter_of", "parse_csv", "read_csv"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Rules:
         Rows may be shorter than the header: what is not there is empty.
     ended
         The last line must have its end, or the file was cut short.
+    delimiters
+        What cells may be told apart by; it is the one that the header has most of.
+    loose
+        Names of columns are read in any case; empty cells behind the last column are none.
     """
 
     columns: Collection[str] = ()
@@ -40,6 +44,8 @@ class Rules:
     rows: str = ""
     filled: bool = False
     ended: bool = False
+    delimiters: str = ","
+    loose: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +128,11 @@ def parse_csv(file: str, text: str, rules: Rules) -> Table:
         as ``read_csv``.
     """
     source = list(io.StringIO(text, newline=""))
-    reader = csv.reader(source, strict=True)
+    reader = csv.reader(source, strict=True, delimiter=delimiter_of(text, rules.delimiters))
     shared: dict[str, str] = {}
     rows, ends = [], []
     try:
-        header = tuple(name.strip() for name in next(filter(None, reader), ()))
+        header = _header(next(filter(None, reader), []), rules)
         _check_header(file, reader.line_num, header, rules)
         ends.append(reader.line_num)
         for cells in filter(None, reader):
@@ -143,6 +149,21 @@ def parse_csv(file: str, text: str, rules: Rules) -> Table:
         raise _fault(file, reader.line_num, "cut short, no end of line")
     records = ["".join(source[a:b]).strip("\r\n") for a, b in pairwise([0, *ends])]
     return Table(file, header, rows, ends[1:], records)
+
+
+def delimiter_of(text: str, delimiters: str) -> str:
+    """Of several delimiters the one that the first line with a text has most of."""
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    return max(delimiters, key=first.count)
+
+
+def _header(cells: list[str], rules: Rules) -> tuple[str, ...]:
+    names = [name.strip() for name in cells]
+    if rules.loose:
+        names = [" ".join(name.lower().split()) for name in names]
+        while names and not names[-1]:
+            names.pop()
+    return tuple(names)
 
 
 def _check_header(file: str, line: int, header: tuple[str, ...], rules: Rules) -> None:
@@ -162,6 +183,8 @@ def _problems(header: tuple[str, ...], rules: Rules) -> Iterator[str]:
 
 
 def _cells(cells: list[str], columns: int, rules: Rules) -> list[str]:
+    if rules.loose and len(cells) > columns and not any(map(str.strip, cells[columns:])):
+        return cells[:columns]
     return [*cells, *[""] * (columns - len(cells))] if rules.filled else cells
 
 

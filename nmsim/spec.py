@@ -4,6 +4,7 @@ YAML is version 1.2 (ruamel.yaml), in which an unquoted ``2:4`` is a string; in 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import StringIO
@@ -19,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 
 from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.files import once_per_content, rests_on
+from nmsim.importing import Gives, imported
 from nmsim.kept import kept
 from nmsim.registry import unknown_name
 
@@ -33,6 +35,7 @@ __all__ = [
     "first_error",
     "override",
     "parse_scalar",
+    "read_document",
     "read_text",
     "read_yaml",
     "summary_of",
@@ -86,6 +89,19 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
 
 _HOW = f"YAML {ruamel.yaml.__version__}"
+
+
+def read_document(path: Path, gives: Gives) -> Mapping[str, Any]:
+    """The fields in a YAML file, or those that a file of another tool stands for; shared.
+
+    Raises
+    ------
+    SpecError
+        if it is neither, or holds something else than what is wanted.
+    """
+    found = imported(path, (gives,))
+    document: Mapping[str, Any] = read_yaml(path) if found is None else found.content
+    return document
 
 
 def edit_yaml(path: Path, edit: Callable[[dict[str, Any]], None]) -> str:
@@ -391,9 +407,13 @@ def catalog_path(kind: str, name: str | Path, files: Mapping[str, Path]) -> Path
     text = str(name)
     if text in files:
         return files[text]
-    if Path(text).suffix in (".yaml", ".yml") or os.sep in text:
+    if os.sep in text or _FILE_NAME.fullmatch(text) or os.path.isfile(text):  # noqa: PTH113
         return Path(text)
     raise unknown_name(kind, text, files)
+
+
+_FILE_NAME = re.compile(r".+\.(ya?ml|csv|cfg|json|onnx)", re.IGNORECASE)
+"""What is meant as a file, whether or not it is there."""
 
 
 def summary_of(path: Path) -> str:
@@ -431,12 +451,17 @@ class Catalog(Generic[S]):
         Where the files stand.
     schema
         What they are validated against.
+    gives
+        What a file of another tool must hold to be one of them; None: there is none such.
     """
 
-    def __init__(self, kind: str, folder: Path, schema: type[S]) -> None:
+    def __init__(
+        self, kind: str, folder: Path, schema: type[S], gives: Gives | None = None
+    ) -> None:
         self.kind = kind
         self.folder = folder
         self.schema = schema
+        self.gives = gives
 
     def __iter__(self) -> Iterator[str]:
         return iter(catalog_files(self.folder))
@@ -461,10 +486,11 @@ class Catalog(Generic[S]):
 
     def load(self, name: str | Path) -> S:
         """Read and validate an entry or file; the same object until the file is edited."""
-        loaded: S = _loaded(self.schema, self.path(name))
+        loaded: S = _loaded(self.schema, self.path(name), self.gives)
         return loaded
 
 
 @once_per_content
-def _loaded(schema: type[S], path: Path) -> S:
-    return validate(schema, read_yaml(path), str(path))
+def _loaded(schema: type[S], path: Path, gives: Gives | None) -> S:
+    document = read_yaml(path) if gives is None else read_document(path, gives)
+    return validate(schema, document, str(path))

@@ -85,6 +85,11 @@ _COMMANDS = {
         "measure_gemms",
         "Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`).",
     ),
+    "import": _Home(
+        "importing",
+        "import_file",
+        "Write FILE of another tool as YAML: ONNX, topologies of SCALE-Sim, tables of GEMMs.",
+    ),
     "timeline": _Home(
         "inspection", "tile_timeline", "Write what a machine does for one GEMM, and when."
     ),

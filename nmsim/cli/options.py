@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
+from nmsim.cli.streams import tell
 from nmsim.errors import SpecError
 from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Subject
@@ -67,7 +68,10 @@ def of_keywords(
         @wraps(function)
         def command(**given: Any) -> None:
             values = {one.name: _value(one, given.pop(one.name)) for one in taken}
-            function(kind(**values), **given)
+            subject = kind(**values)
+            for line in subject.told:
+                tell(line)
+            function(subject, **given)
 
         _, *own = inspect.signature(function).parameters.values()
         options = [_option(one, defaults.get(one.name, one.default)) for one in taken]

@@ -19,6 +19,7 @@ from nmsim.spec import (
     catalog_files,
     catalog_path,
     override,
+    read_document,
     read_text,
     read_yaml,
     summary_of,
@@ -116,7 +117,7 @@ class Hardware:
         return self._document(self.path(name), ())
 
     def _document(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-        own = {"name": path.stem, **read_yaml(path)}
+        own = {"name": path.stem, **read_document(path, "machine")}
         based_on = own.get("based_on")
         base = self.base(path, based_on)
         if base is None:

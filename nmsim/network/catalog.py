@@ -59,6 +59,9 @@ class Network(Spec):
     )
     aliases: tuple[str, ...] = Field((), description="what others call it; on one line")
     published: Published | None = None
+    batch: Positive | None = Field(
+        None, description="samples in a step that says nothing of them; default: the scenario's"
+    )
     sequence: Sequence | None = Field(
         None, description="tokens that it reads; a number is short for its `tokens`"
     )
@@ -263,7 +266,7 @@ def _models_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-MODELS: Catalog[Network] = Catalog("model", _models_folder(), Network)
+MODELS: Catalog[Network] = Catalog("model", _models_folder(), Network, "network")
 """The networks that ship with nmsim."""
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.blocks import Runs
 from nmsim.network.layers.attention import AttentionLayer
@@ -14,7 +15,15 @@ from nmsim.network.layers.embedding import Embedding
 from nmsim.network.layers.experts import Experts
 from nmsim.network.layers.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
 from nmsim.network.lowering import IMPLICIT, Lowering
-from nmsim.network.operand import OPERANDS, FileLayout, Input, Lowered, Operand, TensorName
+from nmsim.network.operand import (
+    OPERANDS,
+    Brought,
+    FileLayout,
+    Input,
+    Lowered,
+    Operand,
+    TensorName,
+)
 from nmsim.network.scenario import Reading, Rows
 
 __all__ = [
@@ -161,10 +170,27 @@ Layer = Annotated[
 
 @dataclass(frozen=True)
 class Bare:
-    """A GEMM without a layer: its operands are the tensors, in the roles of its phase."""
+    """A GEMM without a layer: its operands are the tensors, in the roles of its phase.
+
+    Parameters
+    ----------
+    gemm
+        With the sizes of one sample; of a step, if there is one sample in it.
+    input
+        What made its input.
+    masks
+        That its table declares, whatever a recipe offers.
+    number_format
+        That its table declares; empty: the recipe's, or the machine's own.
+    batched
+        Its table says how many samples it is of: they are in its sizes, and no step has more.
+    """
 
     gemm: Gemm
     input: Input = "linear"
+    masks: tuple[Brought, ...] = ()
+    number_format: str = ""
+    batched: bool = False
 
     @property
     def name(self) -> str:
@@ -175,6 +201,11 @@ class Bare:
     def first_block(self) -> int:
         """Number of its first block: none is numbered."""
         return 0
+
+    @property
+    def note(self) -> str:
+        """What is said of its rows: nothing."""
+        return ""
 
     def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
         """Name of the layer that a tensor belongs to: its own."""
@@ -204,13 +235,30 @@ class Bare:
         return 1
 
     def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:  # noqa: ARG002
-        """The GEMM itself, which is not lowered; its sizes hold the whole batch."""
-        checked_batch(batch)
-        return [Lowered(self.gemm, *OPERANDS[self.gemm.phase])]
+        """The GEMM itself, which is not lowered: of several samples, with the rows of them all.
 
-    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
-        """Shape of a tensor: rows of all copies by K, or K by rows where the phase transposes."""
+        Raises
+        ------
+        ShapeError
+            for several samples of a GEMM that says of how many it is, or is gathered from images.
+        """
+        return [Lowered(self._of(checked_batch(batch)), *OPERANDS[self.gemm.phase])]
+
+    def _of(self, batch: int) -> Gemm:
         g = self.gemm
+        if batch == 1:
+            return g
+        elements = (g.a_elements, g.b_elements, g.attention)
+        if self.batched or any(one is not None for one in elements):
+            whose = "its table says its batch" if self.batched else "its operands are of one size"
+            raise ShapeError(f"GEMM {g.layer!r}: batch is {batch}, expected none: {whose}")
+        if g.phase == "update":
+            return replace(g, k=g.k * batch)
+        return replace(g, m=g.m * batch)
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
+        """Shape of a tensor: rows of all copies by K, or K by rows where the phase transposes."""
+        g = self._of(batch)
         a, b = OPERANDS[g.phase]
         operand, rows = (a, g.m) if a.tensor == tensor else (b, g.n)
         return (g.k, rows * g.count) if operand.transposed else (rows * g.count, g.k)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from nmsim.gemm import Gemm, Phase
+from nmsim.pattern import Pattern
 
 __all__ = [
     "ATTENTION_OPERANDS",
@@ -31,6 +32,7 @@ __all__ = [
     "OPERANDS",
     "ROLES",
     "AttentionRole",
+    "Brought",
     "FileLayout",
     "HasTensors",
     "Input",
@@ -103,6 +105,14 @@ class Lowered:
     b: Operand
     pixels: tuple[range, ...] = ()
     among: tuple[int, ...] | None = None
+
+
+class Brought(NamedTuple):
+    """A mask that a workload's own file declares of a tensor, in one phase, by its pattern."""
+
+    role: Role
+    phase: Phase
+    pattern: Pattern
 
 
 class FileLayout(NamedTuple):

@@ -59,6 +59,7 @@ def _is(layer: Layer, name: str) -> bool:
 def fits(layers: Iterable[Layer], declared: Mapping[str, Split]) -> str:
     """Why a declaration cannot be of these layers; empty if it can."""
     known = list(layers)
+    named = {layer.name: layer for layer in known}
     for name in declared:
         if not any(_is(layer, name) for layer in known):
             return f"tensor_parallel: {name!r} is no layer's name"
@@ -67,7 +68,7 @@ def fits(layers: Iterable[Layer], declared: Mapping[str, Split]) -> str:
         if split is not None and not isinstance(layer, _TAKES[split]):
             kinds = " or ".join(_kind(one) for one in _TAKES[split])
             return f"tensor_parallel: {layer.name!r} is {split}, expected of {kinds} alone"
-        owner = next((one for one in known if one.name == getattr(layer, "weight_of", "")), None)
+        owner = named.get(getattr(layer, "weight_of", ""))
         if owner is not None and split_of(owner, declared) != split:
             return (
                 f"tensor_parallel: {layer.name!r} is {split}, expected "

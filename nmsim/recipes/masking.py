@@ -65,13 +65,15 @@ def sparse_gemms(
         if not fnmatchcase(layer.name, names):
             continue
         own = recipe.on(layer)
-        offers = () if layer.name in left else own.operands
+        dense = layer.name in left and not layer.masks
+        offers = () if dense else own.operands
         makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
         for one in _lowered(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
-                work = _in_recipe(work, layer, recipe, left_dense=layer.name in left)
-                yield replace(work, note="; ".join(filter(None, (work.note, _again(work, layer)))))
+                work = _in_recipe(work, layer, recipe, left_dense=dense)
+                notes = (work.note, _again(work, layer), layer.note)
+                yield replace(work, note="; ".join(filter(None, notes)))
 
 
 @lru_cache(maxsize=1024)
@@ -91,7 +93,8 @@ def _in_recipe(
         offered = any(gemm.phase in offer.phases for offer in recipe.operands)
         return replace(work, note="left dense by the recipe" if offered else "")
     note = recipe.why_dense(layer, gemm.phase) or work.note
-    return replace(work, note=note, number_format=recipe.formats.get(gemm.phase, ""))
+    own = layer.number_format if isinstance(layer, Bare) else ""
+    return replace(work, note=note, number_format=own or recipe.formats.get(gemm.phase, ""))
 
 
 def _again(work: SparseGemm, layer: Layer | Bare) -> str:

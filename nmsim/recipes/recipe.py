@@ -10,6 +10,7 @@ Anything else is refused when the mask is made, unless the recipe says ``allow_u
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -153,6 +154,12 @@ class Offer(Spec):
         return covers and self.where is None
 
 
+@lru_cache(maxsize=256)
+def _brought(role: Role, phase: Phase, pattern: Pattern) -> Offer:
+    """The offer of a mask that a workload brings: it is there before the step, which makes none."""
+    return Offer(role=role, phases=(phase,), pruner="magnitude", pattern=pattern, refresh=1_000_000)
+
+
 class LeaveDense(Spec):
     """Layers that nothing is pruned in, and that run in the machine's own number format.
 
@@ -294,15 +301,33 @@ class Recipe(Spec):
         return any(one.masks_gradient and one.names(layer) for one in self.operands)
 
     def on(self, layer: Layer | Bare) -> Self:
-        """The recipe as one layer meets it: without the offers whose rule passes the layer over."""
-        if not any(offer.where for offer in self.operands):
-            return self
-        taken = tuple(offer for offer in self.operands if not offer.why_not(layer))
-        return self.model_copy(update={"operands": taken})
+        """The recipe as one layer meets it: without the offers whose rule passes the layer over.
+
+        Masks that the layer's own file declares come in: at their patterns, by the recipe's pruner
+        if it has one for them, by magnitude if not.
+        """
+        offers = self._offers(layer)
+        if not any(offer.where for offer in offers):
+            return self if offers is self.operands else self._with(offers)
+        return self._with(tuple(offer for offer in offers if not offer.why_not(layer)))
+
+    def _with(self, offers: tuple[Offer, ...]) -> Self:
+        return self.model_copy(update={"operands": offers})
+
+    def _offers(self, layer: Layer | Bare) -> tuple[Offer, ...]:
+        """The recipe's offers, and those of masks that a layer's own file declares."""
+        if not layer.masks:
+            return self.operands
+        patterns = {mask.role: mask.pattern for mask in layer.masks}
+        own = [
+            offer.model_copy(update={"pattern": patterns.get(offer.role, offer.pattern)})
+            for offer in self.operands
+        ]
+        return (*own, *(_brought(*mask) for mask in layer.masks))
 
     def why_dense(self, layer: Layer | Bare, phase: Phase) -> str:
         """Why a phase of a layer has no mask that the recipe offers there; "" if it has one."""
-        offers = [offer for offer in self.operands if phase in offer.phases]
+        offers = [offer for offer in self._offers(layer) if phase in offer.phases]
         named = [offer for offer in offers if offer.names(layer.name)]
         if offers and not named:
             return "the recipe names no operand of this layer"

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
+from nmsim.importing import told_of
 from nmsim.machines import (
     FIDELITIES,
     Machine,
@@ -55,8 +56,8 @@ class Subject:
     model: Annotated[
         Model,
         Keyword(
-            "A network (`nmsim list models`), a YAML file, a trace (.safetensors), a CSV of GEMMs "
-            "(layer,m,n,k[,count]) or gemm:MxNxK.",
+            "A network (`nmsim list models`), a file (YAML, a trace, a CSV of GEMMs, a topology of "
+            "SCALE-Sim, ONNX), known by its content, or gemm:MxNxK.",
             also="or a list of Gemm",
             metavar="MODEL",
             lists="models",
@@ -84,7 +85,7 @@ class Subject:
     hardware: Annotated[
         str | Path | Machine,
         Keyword(
-            "A machine (`nmsim list hardware`) or a YAML file.",
+            "A machine (`nmsim list hardware`), a YAML file or a configuration of SCALE-Sim.",
             also="or what `load_hardware` returns",
             metavar="H",
             lists="hardware",
@@ -125,8 +126,8 @@ class Subject:
         int | None,
         Keyword(
             "Samples in a step; none: 32 to train a network, 1 to infer and prefill, 16 to decode, "
-            "1 for GEMMs that are given (by size, in a CSV, a list or a trace), as these hold "
-            "theirs.",
+            "1 for GEMMs that are given (by size, in a CSV, a list or a trace) and for files of "
+            "other tools, or as a network's file says.",
             least=1,
             lists="batches",
             listed=(None,),
@@ -252,6 +253,11 @@ class Subject:
     def workload(self) -> Workload:
         """What is simulated: all of it, or the part of one of several machines."""
         return load_workload(self.model, self.asked, int(self.tp))
+
+    @property
+    def told(self) -> list[str]:
+        """What importers say of the files of the model and the machine, a line each."""
+        return told_of((self.model, self.hardware))
 
     @property
     def samples(self) -> int:

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-from nmsim.csv_table import Rules, Table, read_csv
-from nmsim.errors import ShapeError, SpecError
+from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
+from nmsim.importing import imported, importer_of
 from nmsim.mask import SparseGemm
-from nmsim.network.catalog import Network, load_model
+from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.network.layer import Bare, Layer
 from nmsim.network.parallel import Split, split_of
 from nmsim.network.scenario import TRAINING, Scenario
@@ -21,19 +21,12 @@ from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
 from nmsim.run.trace import load as load_trace
 
-__all__ = ["Model", "Workload", "load_workload", "read_gemms"]
+__all__ = ["Model", "Workload", "load_workload"]
 
 Model = str | Path | Trace | Sequence[Gemm] | Sequence[SparseGemm]
 """A network's name, a path (YAML, CSV, safetensors), ``gemm:MxNxK``, or GEMMs."""
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
-_RULES = Rules(
-    columns=("k", "layer", "m", "n"),
-    missing="column {!r} is missing (expected layer, m, n, k and optionally count)",
-    rows="GEMM",
-    filled=True,
-)
 
 
 class Workload:
@@ -57,6 +50,8 @@ class Workload:
         Tokens that the network reads; None: it says none.
     splits
         How layers are split, by name, over the machines that share the network; none: one has it.
+    batch
+        Samples of a step that says nothing of them; None: those of the scenario.
     """
 
     def __init__(
@@ -64,11 +59,13 @@ class Workload:
         name: str,
         source: str,
         layers: Sequence[Layer | Bare] = (),
+        *,
         trace: Trace | None = None,
         scenario: Scenario = TRAINING,
         idle: Sequence[Layer] = (),
         sequence: TokenSequence | None = None,
         splits: Mapping[str, Split] = MappingProxyType({}),
+        batch: int | None = None,
     ) -> None:
         self.name = name
         self.source = source
@@ -78,6 +75,7 @@ class Workload:
         self.idle = idle
         self.sequence = sequence
         self.splits = splits
+        self.batch = batch
 
     @property
     def given(self) -> bool:
@@ -87,7 +85,9 @@ class Workload:
     @property
     def default_batch(self) -> int:
         """Samples in a step that says nothing of them; GEMMs that are given hold theirs."""
-        return 1 if self.trace is not None or self.given else self.scenario.samples
+        if self.trace is not None or self.given:
+            return 1
+        return self.batch or self.scenario.samples
 
     def sparse_gemms(
         self, setting: Setting, *, phases: Sequence[str] | None = None, names: str = "*"
@@ -125,6 +125,11 @@ class Workload:
         if self.trace is None:
             yield from sparse_gemms(self.layers, setting, phases=phases, names=names)
             return
+        if setting.batch not in (1, self.trace.provenance.get("batch")):
+            raise SpecError(
+                f"model {self.name}: batch is {setting.batch}, expected none: a trace has the "
+                "samples that it was recorded of"
+            )
         for work in self.trace.gemms:
             wanted = phases is None or work.gemm.phase in phases
             if wanted and fnmatchcase(work.gemm.layer, names):
@@ -190,6 +195,7 @@ def _of_network(network: Network, scenario: Scenario, tp: int) -> Workload:
         idle=network.shared(idle, tp),
         sequence=network.sequence,
         splits={name: split for name, split in splits.items() if split is not None and tp > 1},
+        batch=network.batch,
     )
 
 
@@ -208,13 +214,25 @@ def _given(model: Model) -> Workload | None:
     text = str(model)
     if text.startswith("gemm:"):
         return Workload(text, "given as M x N x K", [Bare(_one_gemm(text))])
-    suffix = Path(text).suffix.lower()
-    if suffix == ".csv":
-        return Workload(text, "a table of GEMMs", [Bare(gemm) for gemm in read_gemms(Path(text))])
-    if suffix == ".safetensors":
-        trace = load_trace(Path(text))
-        return Workload(text, "a trace", trace=trace)
-    return None
+    path = Path(text)
+    if _is_trace(path):
+        return Workload(text, "a trace", trace=load_trace(path))
+    importer = importer_of(path)
+    if importer is None or importer.gives != "gemms" or text in MODELS:
+        return None
+    return Workload(text, "a table of GEMMs", imported(path, ("gemms",)).content)
+
+
+def _is_trace(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a header, and the header, JSON."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (OSError, ValueError):
+        return False
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40
 
 
 def _listed(model: Any) -> Workload:
@@ -236,36 +254,3 @@ def _one_gemm(text: str) -> Gemm:
         raise SpecError(f"model {text!r}: expected gemm:MxNxK, such as gemm:512x512x1024")
     m, n, k = map(int, match.groups())
     return Gemm(m, n, k)
-
-
-def read_gemms(path: Path) -> list[Gemm]:
-    """The forward GEMMs in a CSV file with columns layer, m, n, k and optionally count.
-
-    Raises
-    ------
-    SpecError
-        naming the line and the column.
-    """
-    table = read_csv(path, _RULES)
-    return [_gemm(table, number) for number in range(len(table.rows))]
-
-
-def _gemm(table: Table, number: int) -> Gemm:
-    row = dict(zip(table.header, table.rows[number], strict=True))
-
-    def size(column: str) -> int:
-        text = row.get(column, "").strip()
-        if column == "count" and not text:
-            return 1
-        if not _INTEGER.fullmatch(text):
-            raise table.fault(
-                number, f"{column} is {text[:40]!r}, expected an integer of 1 or more"
-            )
-        return int(text)
-
-    layer = row["layer"].strip() or f"line {table.lines[number]}"
-    sizes = size("m"), size("n"), size("k"), size("count")
-    try:
-        return Gemm(*sizes, layer)
-    except ShapeError as error:
-        raise table.fault(number, str(error)) from error

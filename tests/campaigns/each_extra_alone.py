@@ -45,6 +45,7 @@ CHECKS = {
         ("tests/bench_pruning.py", "-k", "min_cost_flow", "--benchmark-only"),
     ),
     "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
+    "onnx": Check(("onnx",), ("tests/test_import_onnx.py",)),
     "torch": Check(("torch",), ("tests/test_measure.py",)),
     "measure": Check(("torch",), ("tests/test_measure.py",)),
     "reports": Check(("matplotlib",), ("tests/test_report_speed.py",)),

@@ -6,9 +6,10 @@ from pydantic import Field, PrivateAttr
 
 from nmsim.errors import ShapeError
 from nmsim.network.blocks import Runs
-from nmsim.network.operand import FileLayout, Input, TensorName
+from nmsim.network.operand import Brought, FileLayout, Input, TensorName
 from nmsim.network.operations import Chain
 from nmsim.network.scenario import Reading
+from nmsim.pattern import PatternField
 from nmsim.spec import Spec
 
 __all__ = ["INPUT", "LayerSpec", "Positive", "WeightedSpec", "checked_batch"]
@@ -33,6 +34,7 @@ class LayerSpec(Spec):
         (), description="operations that make its input and no other layer's, on its elements"
     )
     then: Chain = Field((), description="operations on its output, in their order")
+    note: str = Field("", description="said of its rows, such as what an importer had to assume")
 
     _runs: Runs | None = PrivateAttr(None)
 
@@ -65,6 +67,11 @@ class LayerSpec(Spec):
         return self
 
     @property
+    def masks(self) -> tuple[Brought, ...]:
+        """Masks that the layer's file declares, whatever a recipe offers: none."""
+        return ()
+
+    @property
     def spatial(self) -> int:
         """How many dimensions its images have: none, its tensors are matrices."""
         return 0
@@ -88,10 +95,20 @@ class WeightedSpec(LayerSpec):
     type: Literal["conv", "conv_transposed", "linear", "experts"]
     input: Input = Field("linear", description=INPUT)
     weight_of: str = Field("", description="layer whose weight this one shares; counted there")
+    pattern: PatternField | None = Field(
+        None,
+        description="to which its weight is pruned, by whatever recipe; forward has the mask under "
+        "every recipe. Default: as the recipe and the run's --pattern say",
+    )
     input_of: str = Field(
         "",
         description="layer before this one that reads the same input, as Q of K and V; kept once",
     )
+
+    @property
+    def masks(self) -> tuple[Brought, ...]:
+        """Masks that the layer's file declares: of its weight, in forward."""
+        return () if self.pattern is None else (Brought("weight", "forward", self.pattern),)
 
     def owner(self, tensor: TensorName) -> str:
         """Name of the layer that a tensor belongs to; a shared weight belongs to another."""

@@ -1,0 +1,64 @@
+"""The command ``nmsim import``: another tool's file as YAML that a person can edit."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmsim.cli.console import tell
+from nmsim.errors import SpecError
+from nmsim.files import write_file
+from nmsim.importing import as_yaml, import_document
+from nmsim.machines import load_hardware
+from nmsim.network.catalog import Network
+from nmsim.spec import validate
+
+__all__ = ["import_file"]
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of another tool.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The YAML file to make.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="FORMAT", help="csv, onnx, scale-sim, ...; none: by its content."
+        ),
+    ] = "",
+    bind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SIZE", help="Size of an axis that has a name instead. May be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Write FILE of another tool as the YAML of a network or a machine, to be looked at and edited.
+
+    What would be refused if it were read is not written.
+    """
+    if out.exists():
+        raise SpecError(f"--out {out}: is there already, expected the name of a file to make")
+    gives, found = import_document(file, form, _sizes(bind or []))
+    if gives == "machine":
+        load_hardware(file.absolute())
+    else:
+        validate(Network, found.content, str(file))
+    text = as_yaml(found.content, found.told).encode("utf-8", "backslashreplace")
+    write_file(out, partial(_fill, text))
+    for line in (*found.told, f"wrote {out}"):
+        tell(line)
+
+
+def _fill(text: bytes, aside: Path) -> None:
+    aside.write_bytes(text)
+
+
+def _sizes(settings: list[str]) -> dict[str, int]:
+    found = {}
+    for setting in settings:
+        name, _, size = setting.rpartition("=")
+        if not (name and size.isascii() and size.isdecimal() and 1 <= int(size[:11]) <= 1 << 31):
+            raise SpecError(f"--bind {setting!r}: expected NAME=SIZE, such as batch=1")
+        found[name] = int(size)
+    return found
