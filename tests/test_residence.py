@@ -277,7 +277,8 @@ def test_more_of_a_buffer_never_costs_a_convolution_time(fidelity, drawn):
 
 @pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
 @pytest.mark.parametrize(("along", "kib"), [("rows", 0.25), ("k", 1.0), ("k", 0.25)])
-def test_a_slow_channel_takes_as_long_as_what_it_moves(dataflow, along, kib):
+@pytest.mark.parametrize("others", [20, 50])
+def test_a_slow_channel_takes_as_long_as_what_it_moves(dataflow, along, kib, others):
     """A first pass loads other pixels than later ones: each takes its own time, 20 cycles a byte.
 
     Beside the channel only the last fold takes time, and the first byte's way in.
@@ -286,9 +287,9 @@ def test_a_slow_channel_takes_as_long_as_what_it_moves(dataflow, along, kib):
     windows = Windows(1, (axis, axis), 8, along)
     rows, k = windows.shape
     gemm = (
-        Gemm(rows, 20, k, a_windows=windows)
+        Gemm(rows, others, k, a_windows=windows)
         if along == "rows"
-        else Gemm(20, rows, k, b_windows=windows)
+        else Gemm(others, rows, k, b_windows=windows)
     )
     slow = {"dram.gbps": 0.05, "dram.latency_ns": 0.0}
     small = {"sram.a_kib": kib, "sram.b_kib": kib, "sram.c_kib": 1.0}
