@@ -20,8 +20,8 @@ from ruamel.yaml.error import YAMLError
 
 from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.files import once_per_content, rests_on
+from nmsim.files.kept import kept
 from nmsim.importing import Gives, imported
-from nmsim.kept import kept
 from nmsim.registry import unknown_name
 
 __all__ = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nmsim import kept
 from nmsim.errors import SpecError
+from nmsim.files import kept
 from nmsim.spec import read_yaml
 
 

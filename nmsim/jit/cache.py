@@ -32,8 +32,8 @@ import numba.core.config
 import numba.core.serialize
 import numpy as np
 
+from nmsim.files.kept import places, writable_folder
 from nmsim.jit.closure import Unknown, closure_hash
-from nmsim.kept import places, writable_folder
 
 __all__ = ["KernelCache", "Store", "cache_folder", "shared_store"]
 

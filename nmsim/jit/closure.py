@@ -17,7 +17,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nmsim.kept import kept
+from nmsim.files.kept import kept
 
 __all__ = ["Unknown", "closure_hash", "files_of"]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 __all__ = ["kept", "places", "writable_folder"]
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 _MOST = 2048
 """Files in the folder, at most; of more the quarter that was used longest ago is removed."""
 
