@@ -390,7 +390,9 @@ def test_a_table_that_cannot_be_is_refused(refused, tmp_path, text, named):
     [
         "layer,m,n,k\na,3,5,9\n",
         "\ufefflayer,m,n,k\r\na,3,5,9\r\n",
-        "k,layer,note,n,m\n 9 ,a,x,5,3",
+        "k,layer,sparsity,n,m\n 9 ,a,,5,3",
+        " K;Layer;n;M;;\n9;a;5;3;;\n",
+        "layer\tm\tn\tk\tphase\tbatch\na\t3\t5\t9\tForward\t\n",
         'layer,m,n,k,count\n"a",3,5,9,\n\n',
     ],
 )

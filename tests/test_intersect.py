@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -408,7 +407,7 @@ def test_a_mask_that_breaks_its_pattern_is_expected_group_by_group():
     """Two rows that keep all of one group of eight each, in turn: one of them is always busy."""
     bits = np.zeros((2, 16), bool)
     bits[0, :8] = bits[1, 8:] = True
-    a, b = replace(Mask.of(bits, Pattern(2, 4)), fits=False), Mask.dense(1, 16)
+    a, b = Mask.of(bits, Pattern(2, 4)).but(fits=False), Mask.dense(1, 16)
     found = expected_fold_cycles(a, b, 1, Fabric(2, 1, 8, 0))
     assert found.cycles.item() == pytest.approx(16)
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import nmsim
-from nmsim import jit, kept
+from nmsim import jit
+from nmsim.files import kept
 from nmsim.jit import cache, closure
 
 TOY = {

@@ -1,7 +1,5 @@
 """Slots and misfits counted a word at a time are those counted bit by bit."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +41,7 @@ def test_slots_expected_of_a_mask_that_breaks_its_pattern_by_hand():
     """
     bits = np.zeros((2, 6), bool)
     bits[0, :3] = bits[1, 3:] = True
-    mask = replace(Mask.of(bits, Pattern(2, 4)), fits=False)
+    mask = Mask.of(bits, Pattern(2, 4)).but(fits=False)
     assert slots.expected_slots(mask, Pattern(1, 4), 1, 8) == pytest.approx(33 / 16 + 5 / 4)
 
 

@@ -116,6 +116,8 @@ def _gemms(table: Table, sizes: Mapping[str, list[int]]) -> Iterator[Bare]:
 
 def _gemm(layer: str, row: Mapping[str, str], *sizes: int) -> Bare:
     m, n, k, count, repeat, batch = sizes
+    if not row and batch == 1:
+        return Bare(Gemm(m, n, k, count, layer, "forward", repeat))
     phase = _phase(row.get("phase", "").lower() or "forward")
     dtype = row.get("dtype", "").lower()
     if dtype:

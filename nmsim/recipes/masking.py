@@ -72,8 +72,9 @@ def sparse_gemms(
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
                 work = _in_recipe(work, layer, recipe, left_dense=dense)
-                notes = (work.note, _again(work, layer), layer.note)
-                yield replace(work, note="; ".join(filter(None, notes)))
+                said = [note for note in (_again(work, layer), layer.note) if note]
+                note = "; ".join(filter(None, (work.note, *said)))
+                yield replace(work, note=note) if said else work
 
 
 @lru_cache(maxsize=1024)
@@ -94,7 +95,10 @@ def _in_recipe(
         return replace(work, note="left dense by the recipe" if offered else "")
     note = recipe.why_dense(layer, gemm.phase) or work.note
     own = layer.number_format if isinstance(layer, Bare) else ""
-    return replace(work, note=note, number_format=own or recipe.formats.get(gemm.phase, ""))
+    wanted = own or recipe.formats.get(gemm.phase, "")
+    if (note, wanted) == (work.note, work.number_format):
+        return work  # most are, and a copy takes as long as all before it
+    return replace(work, note=note, number_format=wanted)
 
 
 def _again(work: SparseGemm, layer: Layer | Bare) -> str:
@@ -115,6 +119,8 @@ def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> Spar
     gemm = lowered.gemm
     if not gemm.macs:
         return replace(SparseGemm.dense(gemm), note="no rows, nothing to multiply")
+    if not makers:
+        return SparseGemm.dense(gemm)
     offered = [
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)

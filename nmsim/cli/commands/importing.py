@@ -33,9 +33,9 @@ def import_file(
         ),
     ] = None,
 ) -> None:
-    """Write FILE of another tool as the YAML of a network or a machine, to be looked at and edited.
+    """Write FILE of another tool as YAML: ONNX, topologies of SCALE-Sim, tables of GEMMs.
 
-    What would be refused if it were read is not written.
+    Configurations of SCALE-Sim too, as a machine. What would be refused is not written.
     """
     if out.exists():
         raise SpecError(f"--out {out}: is there already, expected the name of a file to make")

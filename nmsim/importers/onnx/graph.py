@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import Error as ProtobufError
 from onnx import inliner, shape_inference
 
-from nmsim.errors import SpecError, reason
+from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.importers.onnx.nodes import Graph, Node, Shape
 from nmsim.registry import unknown_name
 
@@ -24,7 +24,11 @@ _SMALL = 1024
 
 _MOST = 1 << 31
 
-_WRONG = (ProtobufError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+_WRONG = (
+    ProtobufError,
+    shape_inference.InferenceError,
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError),
+)
 """What the library raises of a file that is no model, or of a graph that does not fit together."""
 
 
@@ -36,35 +40,29 @@ def read_graph(path: Path, sizes: Mapping[str, int]) -> Graph:
     SpecError
         naming the file, and an axis without a size.
     """
-    model = _model(path)
+    try:
+        return _read(path, sizes)
+    except NmsimError:
+        raise
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
+    except _WRONG as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SpecError(f"{path}: not an ONNX model that can be read ({why})") from error
+
+
+def _read(path: Path, sizes: Mapping[str, int]) -> Graph:
+    model = onnx.load_model_from_string(path.read_bytes())
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    if not model.graph.node:
+        raise SpecError(f"{path}: an ONNX model without operations, expected layers in its graph")
     _bind(path, model.graph, sizes)
     given = tuple(one.name for one in _given(model.graph))
     constants = frozenset(one.name for one in model.graph.initializer)
     _forget_values(model.graph)
-    try:
-        model = shape_inference.infer_shapes(model, data_prop=True)
-    except _WRONG as error:
-        raise _not_a_model(path, error) from error
-    return _graph(model.graph, given, constants)
-
-
-def _not_a_model(path: Path, error: Exception) -> SpecError:
-    why = " ".join(str(error).split())[:200] or type(error).__name__
-    return SpecError(f"{path}: not an ONNX model that can be read ({why})")
-
-
-def _model(path: Path) -> Any:
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-        if model.functions:
-            model = inliner.inline_local_functions(model)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
-    except _WRONG as error:
-        raise _not_a_model(path, error) from error
-    if not model.graph.node:
-        raise SpecError(f"{path}: an ONNX model without operations, expected layers in its graph")
-    return model
+    inferred: Any = shape_inference.infer_shapes(model, data_prop=True)
+    return _graph(inferred.graph, given, constants)
 
 
 def _given(graph: Any) -> list[Any]:
@@ -145,12 +143,13 @@ def _node(node: Any) -> Node:
 
 
 def _value(attribute: Any) -> Any:
-    kinds = {
-        onnx.AttributeProto.INT: lambda: attribute.i,
-        onnx.AttributeProto.INTS: lambda: tuple(attribute.ints),
-        onnx.AttributeProto.STRING: lambda: attribute.s.decode("utf-8", "replace"),
-    }
-    return kinds.get(attribute.type, lambda: None)()
+    if attribute.type == onnx.AttributeProto.INT:
+        return attribute.i
+    if attribute.type == onnx.AttributeProto.INTS:
+        return tuple(attribute.ints)
+    if attribute.type == onnx.AttributeProto.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    return None
 
 
 def _inner(node: Any) -> Iterator[str]:

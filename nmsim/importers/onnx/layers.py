@@ -167,7 +167,7 @@ class _Reader:
         origin = self.origins.get(weight, "")
         if not origin or origin.startswith("onnx::"):
             origin = node.name.strip("/").replace("/", ".") or node.outputs[0]
-            origin = origin.removesuffix(f".{node.op}")
+            origin = origin.removesuffix(f".{node.op}") if weight else origin
         name = self.names.of(origin.removesuffix(".weight") or node.op)
         key = (self.origins.get(weight), *kind)
         first = self.weights.setdefault(key, name) if weight else name
@@ -311,12 +311,15 @@ def _product(reader: _Reader, node: Node, a: Shape, b: Shape) -> Layer:
     if prod(shape[:-2]) != 1:
         raise reader.fault(node, f"has a weight of {shape}, expected one matrix")
     out = n if second else m
+    whole, samples = prod(lead) * rows, reader.graph.batch
+    batched = whole % samples == 0
     return {
         **reader.named(node, weight, ("linear", k, out)),
         "type": "linear",
         "in_features": k,
         "out_features": out,
-        "tokens": reader.per_sample(node, prod(lead) * rows),
+        "tokens": whole // samples if batched else whole,
+        "batched": None if batched else False,
         "input": reader.input(node.inputs[0 if second else 1]),
     }
 

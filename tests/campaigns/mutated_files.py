@@ -1,0 +1,348 @@
+"""Does a damaged file end in the right answer or in one line, never in a traceback or a hang?
+
+``python tests/campaigns/mutated_files.py [--files N] [--seed S]``; 2,000 files take about two
+minutes. Small files of every format that an importer reads, and networks as YAML, are changed at
+random: bytes, cells, numbers, lines. Each is read and its GEMMs are listed, in a process of at most
+4 GiB. What is answered of a table or a topology is held to a plain reading of the same text. The
+line gives how many were answered and refused; what failed is kept and named.
+"""
+
+import argparse
+import csv
+import io
+import multiprocessing
+import random
+import resource
+import tempfile
+from collections import Counter
+from math import ceil, prod
+from pathlib import Path
+
+import onnx_models
+
+from nmsim.errors import NmsimError
+from nmsim.importing import import_document, importer_of
+from nmsim.machines import load_hardware
+from nmsim.network.catalog import Network, load_model
+from nmsim.network.layer import lowered
+from nmsim.run.workload import load_workload
+from nmsim.spec import validate
+
+MEMORY = 4 << 30
+PATIENCE = 20
+"""Bytes that a process may address, and seconds that a file may take."""
+
+TABLE = b"""layer,m,n,k,count,batch,phase,dtype,a_pattern,b_pattern,repeat
+a,64,32,128,1,1,forward,fp16,,2:4,1
+b,8,8,16,4,2,update,,4:8,,3
+"c, quoted",1,2,3,,,,,,,
+"""
+TOPOLOGY = b"""\xef\xbb\xbf\
+Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, \
+Strides, Sparsity,
+Alexnet,
+Conv1, 224, 220, 11, 9, 3, 96, 4, 1:4,
+,,,,,,,,
+DPW, 14, 14, 3, 3, 32, 1, 2, ,
+Conv2_dw, 27, 27, 5, 5, 1, 1, 1,, #dw
+"""
+GEMMS = b"""Layer, M, N, K, Sparsity,
+a, 4, 6, 32, 3:4,
+b, 2, 6, 32, 1:4,
+"""
+CONFIG = b"""[general]
+run_name = a
+
+[architecture_presets]
+ArrayHeight:    12
+ArrayWidth:     14
+IfmapSramSzkB:    36
+FilterSramSzkB:   36
+OfmapSramSzkB:    36
+IfmapOffset:    0
+Dataflow : ws
+Bandwidth : 10
+
+[sparsity]
+SparsitySupport : false
+
+[run_presets]
+InterfaceBandwidth: USER
+"""
+NETWORK = b"""summary: x
+source: x
+batch: 2
+layers:
+  - {name: c, type: conv, in_channels: 4, out_channels: 8, kernel: 3, stride: 2,
+     padding: [[0, 1], 1], input_size: 16}
+  - {name: l, type: linear, in_features: 64, out_features: 32, tokens: 4, pattern: "2:4"}
+  - {name: m, type: matmul, m: 8, n: 8, k: 4, heads: 2}
+"""
+HUGGING = b'{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32}'
+
+FILES = {
+    "table.csv": TABLE,
+    "topology.csv": TOPOLOGY,
+    "gemms.csv": GEMMS,
+    "array.cfg": CONFIG,
+    "network.yaml": NETWORK,
+    "config.json": HUGGING,
+    "windows.onnx": onnx_models.convolutions(2, 48),
+    "attention.onnx": onnx_models.attention(2, 16),
+}
+TOKENS = (
+    *(b"0", b"-1", b"1.5", b"1e9", b"4294967296", b"9" * 40, b"nan", b"", b"\xd9\xa3", b"true"),
+    *(
+        b"2:4",
+        b"5:4",
+        b"0:0",
+        b"#",
+        b"\0",
+        b"\xff",
+        b'"',
+        b"\n",
+        b",",
+        b";",
+        b"\t",
+        b"{",
+        b"[",
+        b":",
+    ),
+    *(b"&a", b"*a", b"<<: *a", b"!!int", b"DP", b"m", b"null", b"\r", b"\xe2\x80\xa8", b"../x"),
+)
+
+
+def mutated(data, draw):
+    """The bytes of a file, changed a few times."""
+    for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
+        data = draw.choices(*zip(*CHANGES, strict=True))[0](data, draw)
+    return data
+
+
+def _place(data, draw):
+    return draw.randrange(len(data) + 1)
+
+
+def _flip(data, draw):
+    at = _place(data, draw)
+    return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
+
+
+def _cut(data, draw):
+    at = _place(data, draw)
+    return data[:at] + data[at + draw.randrange(1, 40) :]
+
+
+def _insert(data, draw):
+    at = _place(data, draw)
+    return data[:at] + draw.choice(TOKENS) + data[at:]
+
+
+def _replace_number(data, draw):
+    return _number(data, draw, draw.choice(TOKENS))
+
+
+def _number(data, draw, instead):
+    digits = [at for at, byte in enumerate(data) if 48 <= byte < 58]
+    if not digits:
+        return data
+    at = end = draw.choice(digits)
+    while end < len(data) and 48 <= data[end] < 58:
+        end += 1
+    return data[:at] + instead + data[end:]
+
+
+def _line(data, draw):
+    lines = data.split(b"\n")
+    first, second = draw.randrange(len(lines)), draw.randrange(len(lines))
+    lines[first], lines[second] = lines[second], lines[first]
+    return b"\n".join(lines)
+
+
+def _double(data, draw):
+    at = _place(data, draw)
+    part = data[at : at + draw.randrange(1, 200)]
+    return data[:at] + part * draw.choice((2, 3, 50)) + data[at + len(part) :]
+
+
+def _end(data, draw):
+    return data[: _place(data, draw)]
+
+
+def _resize(data, draw):
+    """Another number in the place of one: what most files survive."""
+    return _number(data, draw, str(draw.choice((1, 2, 3, 7, 8, 16, 60, 999))).encode())
+
+
+def _case(data, draw):
+    """The first line in another case, or with other blanks."""
+    first, end, rest = data.partition(b"\n")
+    return (
+        draw.choice((first.upper(), first.lower(), b" " + first + b" "))[: len(first) + 2]
+        + end
+        + rest
+    )
+
+
+def _separators(data, draw):
+    return data.replace(b",", draw.choice((b";", b"\t", b" , ")))
+
+
+CHANGES = (
+    *((_flip, 2), (_cut, 1), (_insert, 2), (_replace_number, 2), (_line, 1), (_double, 1)),
+    *((_end, 1), (_resize, 10), (_case, 2), (_separators, 1)),
+)
+"""Changes, and how often each is made."""
+
+
+def answered(path):
+    """Read a file as a model or a machine; what it is, or why not. Raises if it is wrong."""
+    try:
+        importer = importer_of(path)
+        if importer is not None and importer.gives == "machine":
+            load_hardware(path)
+            return "machine"
+        gemms = _gemms(path)
+        if importer is not None:
+            _check(path, importer.name, gemms)
+        if importer is not None and importer.gives == "network":
+            _, found = import_document(path, "", {})
+            validate(Network, found.content, str(path))
+        return f"{len(gemms)} GEMMs"
+    except NmsimError as error:
+        if not str(error) or "\n" in str(error).strip():
+            raise AssertionError(f"not one line: {error}") from error
+        return ""
+
+
+def _gemms(path):
+    workload = load_workload(str(path))
+    every = (one for layer in workload.layers for one in lowered(layer, workload.default_batch))
+    found = [one.gemm for one in every if one.gemm.phase == "forward" or workload.given]
+    if not workload.given:
+        load_model(path)
+    return found
+
+
+def _check(path, name, gemms):
+    """Hold what was answered of a text to a plain reading of its cells."""
+    if name == "scale-sim":
+        wanted = _by_rule(path)
+        found = Counter()
+        for gemm in gemms:
+            found[gemm.layer] += gemm.macs
+        if list(found.values()) != wanted:
+            raise AssertionError(f"MACs are {list(found.values())}, expected {wanted}")
+    if name == "csv":
+        wanted = _by_cells(path)
+        if [gemm.macs for gemm in gemms] != wanted:
+            raise AssertionError(f"MACs are {[gemm.macs for gemm in gemms]}, expected {wanted}")
+
+
+def _by_cells(path):
+    """MACs of each row of a table, as the csv module reads it."""
+    text = path.read_text("utf-8-sig")
+    start = next(line for line in text.splitlines() if line.strip())
+    rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=start.count))
+    header, *rest = ([cell.strip().lower() for cell in row] for row in rows if row)
+    found = []
+    for row in rest:
+        cells = dict(zip(header, row, strict=False))
+        sizes = [cells.get(name) or "1" for name in ("m", "n", "k", "count", "batch", "repeat")]
+        found.append(prod(map(int, sizes)))
+    return found
+
+
+def _by_rule(path):
+    """MACs of each line as SCALE-Sim counts them: fields by place, sizes rounded up."""
+    lines = path.read_text("utf-8-sig").splitlines()
+    start = next(at for at, line in enumerate(lines) if line.strip(" \t,;"))
+    delimiter = max(",;\t", key=lines[start].count)
+    wanted = []
+    for line in lines[start + 1 :]:
+        cells = [cell.strip() for cell in line.split("#")[0].split(delimiter)]
+        if not any(cells[1:]):
+            continue
+        height, width, tall, wide, channels, filters = map(int, cells[1:7])
+        stride = int(cells[7]) if len(cells) > 7 and cells[7] else 1
+        out = ceil((height - tall + stride) / stride) * ceil((width - wide + stride) / stride)
+        wanted.append(out * tall * wide * channels * filters)
+    return wanted
+
+
+def work(folder, seed, numbers, results):
+    """Try files in a process of bounded memory, and send what came of each."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    for number in numbers:
+        draw = random.Random(f"{seed} {number}")
+        name = draw.choice(sorted(FILES))
+        path = folder / f"{number}-{name}"
+        path.write_bytes(mutated(FILES[name], draw))
+        results.send((number, name, None))
+        try:
+            said = answered(path)
+            what = "answered" if said else "refused"
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a finding
+            what = f"{type(error).__name__}: {error}"[:300]
+        results.send((number, name, what))
+        if what in ("answered", "refused"):
+            path.unlink()
+
+
+def campaign(files, seed, folder):
+    """Outcomes by format, and what failed, by number."""
+    outcomes, failed, left = Counter(), {}, list(range(files))
+    context = multiprocessing.get_context("fork")
+    while left:
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(folder, seed, left, send))
+        process.start()
+        send.close()
+        at = None
+        try:
+            while receive.poll(PATIENCE):
+                number, name, what = receive.recv()
+                at = (number, name)
+                if what is None:
+                    continue
+                outcomes[name, what if what in ("answered", "refused") else "failed"] += 1
+                if what not in ("answered", "refused"):
+                    failed[number] = f"{name}: {what}"
+                left.remove(number)
+                at = None
+            why = "hung"
+        except EOFError:
+            why = "died"
+        process.kill()
+        process.join()
+        if at is not None and at[0] in left:
+            failed[at[0]] = f"{at[1]}: {why}"
+            outcomes[at[1], "failed"] += 1
+            left.remove(at[0])
+        elif why == "died" and left and at is None:
+            raise SystemExit("the process died between two files")
+    return outcomes, failed
+
+
+def main():
+    """Run the campaign and print one line, after what failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="mutated-"))
+    outcomes, failed = campaign(asked.files, asked.seed, folder)
+    for number, why in sorted(failed.items()):
+        print(f"{folder}/{number}-{why}")
+    count = Counter()
+    for (_, what), often in outcomes.items():
+        count[what] += often
+    print(
+        f"{asked.files} files, seed {asked.seed}: {count['answered']} answered, "
+        f"{count['refused']} refused, {count['failed']} failed"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,155 @@
+"""Are the layers of an ONNX model those that it was made of, or refused by name?"""
+
+import re
+import sys
+
+import pytest
+
+from nmsim.errors import NmsimError
+from nmsim.importing import import_document
+from nmsim.network.catalog import Network
+from nmsim.network.layer import lowered
+from nmsim.spec import validate
+
+onnx = pytest.importorskip("onnx")
+from onnx_models import attention, convolutions, model, node, weight  # noqa: E402
+
+
+@pytest.fixture
+def layers(tmp_path):
+    """Layers of a model by name, of axes bound to sizes."""
+
+    def read(data, **sizes):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(data)
+        _, found = import_document(path, "", sizes)
+        network = validate(Network, found.content, str(path))
+        return network, {layer["name"]: layer for layer in found.content["layers"]}, found.told
+
+    return read
+
+
+def forward(network, batch):
+    every = (one.gemm for layer in network.layers for one in lowered(layer, batch))
+    return [(g.layer, g.m, g.n, g.k, g.count) for g in every if g.phase == "forward"]
+
+
+def test_windows_are_the_models_own(layers):
+    network, found, told = layers(convolutions(), N=2, W=48)
+    assert (network.batch, list(found)) == (2, ["stem", "dw", "up", "fc", "head"])
+    assert found["stem"] == {
+        "name": "stem",
+        "type": "conv",
+        "in_channels": 3,
+        "out_channels": 16,
+        "kernel": [3, 3],
+        "stride": [2, 2],
+        "padding": [1, 1],
+        "input_size": [32, 48],
+        "input": "data",
+    }
+    assert (found["dw"]["groups"], found["dw"]["dilation"]) == (16, [1, 2])
+    assert (found["dw"]["padding"], found["dw"]["input"]) == ([[0, 1], 1], "relu")
+    assert found["up"]["output_padding"] == [1, 1]
+    assert network.layers[2].output_size == (30, 44)
+    assert forward(network, 2)[-2:] == [("fc", 2, 10, 8, 1), ("head", 2, 7, 10, 1)]
+    assert re.search("3 operations without two matrices: Relu 1, GlobalAveragePool 1", told[0])
+
+
+def test_attention_is_products_of_activations(layers):
+    network, found, _ = layers(attention(), batch=3, T=10)
+    assert list(found) == ["q", "k", "v", "attn.MatMul", "attn.MatMul_1", "out"]
+    assert forward(network, 3) == [
+        *((name, 30, 32, 32, 1) for name in "qkv"),
+        ("attn.MatMul", 10, 10, 8, 12),
+        ("attn.MatMul_1", 10, 8, 10, 12),
+        ("out", 30, 32, 32, 1),
+    ]
+    assert found["attn.MatMul_1"]["input"] == "softmax"
+
+
+def test_a_weight_on_the_left_and_one_used_twice(layers):
+    nodes = [
+        node("MatMul", "w x", "a"),
+        node("Relu", "a", "b"),
+        node("MatMul", "w b", "c"),
+        node("Gemm", "c v", "y", transA=1),
+    ]
+    data = model(nodes, [("x", [8, 5])], [weight("w", 8, 8), weight("v", 8, 4)])
+    network, found, _ = layers(data)
+    assert found["w#2"]["weight_of"] == "w"
+    assert [(g.in_features, g.out_features) for g in network.layers] == [(8, 8), (8, 8), (8, 4)]
+
+
+@pytest.mark.parametrize(
+    ("auto", "stride", "padding", "output"),
+    [("SAME_UPPER", 2, [[0, 1]], 8), ("SAME_LOWER", 2, [[1, 0]], 8), ("VALID", 2, None, 7)],
+)
+def test_automatic_padding_is_worked_out(layers, auto, stride, padding, output):
+    nodes = [node("Conv", "x w", "y", auto_pad=auto, strides=[stride])]
+    network, found, _ = layers(model(nodes, [("x", [1, 4, 16])], [weight("w", 2, 4, 3)]))
+    assert found["w"].get("padding") == padding
+    assert network.layers[0].output_size == (output,)
+
+
+def test_an_output_shape_says_the_padding(layers):
+    nodes = [node("ConvTranspose", "x w", "y", strides=[2], output_shape=[15])]
+    network, _, _ = layers(model(nodes, [("x", [1, 4, 8])], [weight("w", 4, 2, 3)]))
+    assert network.layers[0].output_size == (15,)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "named"),
+    [
+        ([node("Einsum", "x w", "y", equation="bi,ij->bj", name="e1")], "Einsum 'e1' multiplies"),
+        ([node("MatMulInteger", "x w", "y")], "MatMulInteger 'y' multiplies matrices"),
+        ([node("Fused", "x w", "y", domain="own")], "own.Fused 'y' has two matrices"),
+        ([node("MatMul", "x cube", "y")], "MatMul 'y' has a weight of (3, 8, 8)"),
+        (
+            [node("Unknown", "x", "a", domain="own"), node("MatMul", "a w", "y")],
+            "no shape is known",
+        ),
+        ([node("Relu", "x", "y")], "without matrix products"),
+    ],
+)
+def test_what_is_no_layer_is_refused_by_name(layers, nodes, named):
+    data = model(nodes, [("x", [1, 8])], [weight("w", 8, 8), weight("cube", 3, 8, 8)])
+    with pytest.raises(NmsimError, match=re.escape(named)):
+        layers(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"\x08\x07", "an ONNX model without operations"),
+        (b"\x08\x07\x3a\x7f", "not an ONNX model that can be read"),
+    ],
+)
+def test_what_is_no_model_is_refused(layers, data, named):
+    with pytest.raises(NmsimError, match=named):
+        layers(data)
+
+
+def test_axes_without_a_size_are_named(layers):
+    with pytest.raises(NmsimError, match="axis 'W' of input 'x' has no size: bind it"):
+        layers(convolutions())
+    with pytest.raises(NmsimError, match="unknown axis 'H'"):
+        layers(convolutions(), H=3, W=48)
+
+
+def test_sizes_are_bound_on_the_command_line(command, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(attention())
+    arguments = ("import", tmp_path / "m.onnx", "--out", tmp_path / "m.yaml", "--bind")
+    assert "--bind 'T': expected NAME=SIZE" in command(*arguments, "T")[2]
+    assert command(*arguments, "T=7")[0] == 0
+    assert "tokens: 7" in (tmp_path / "m.yaml").read_text()
+
+
+def test_without_the_library_a_line_says_what_to_install(command, tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x07")
+    monkeypatch.delitem(sys.modules, "nmsim.importers.onnx.graph", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    status, _, err = command("simulate", tmp_path / "m.onnx")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "an ONNX model" in err
+    assert "pip install 'nmsim[onnx]'" in err
