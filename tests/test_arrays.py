@@ -83,6 +83,17 @@ def test_shares_that_leave_one_by_one_are_skipped_but_for_the_last(n, shares, fo
     assert skipping.arrays == every.arrays
 
 
+def test_unlike_arrays_that_repeat_themselves_are_hardly_run():
+    """Their folds take 5 and 7 cycles; two of three pieces of the third array are of its first."""
+    short, long = plain(1, 5 * T, y=2 * T, y_loads=True), plain(1, 7 * T, y=T, y_loads=True)
+    both = [short, short, long]
+    arrays = [Program.of(each) for each in ([short] * 3000, [long] * 3000, both * 1000)]
+    skipping, every = (contend(arrays, PLAIN, remembered=r) for r in (periods.NUMBERS, 0))
+    assert skipping.arrays == every.arrays
+    assert every.steps == 9000
+    assert skipping.steps < 200
+
+
 @settings(max_examples=200)
 @given(programs(), st.integers(2, 4), st.data())
 def test_several_arrays_are_what_the_processes_of_events_give(program, n, data):
