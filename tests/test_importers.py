@@ -166,9 +166,15 @@ def test_titles_blanks_and_comments_are_skipped_and_counted(written):
     path = written(text)
     assert sizes(path) == [("FC", 1, 4, 8, 1), ("FC#2", 1, 2, 4, 1)]
     assert told_of([path]) == [
-        f"{path}: skipped 1 title line without figures and 2 comments after #",
+        f"{path}: skipped 1 title line without figures, 2 comments after #",
         "1 layer has the name of one before: the second of a name is called NAME#2",
     ]
+
+
+def test_what_stands_behind_the_last_comma_is_skipped_as_the_source_does(written):
+    path = written(f"{CONV}\nc, 9, 9, 3, 3, 1, 1, 2, 2\nd, 9, 9, 3, 3, 1, 1, 2\n")
+    assert sizes(path) == [("c", 16, 1, 9, 1), ("d", 16, 1, 9, 1)]
+    assert "skipped 1 cell behind a line's last comma" in told_of([path])[0]
 
 
 def test_depthwise_layers_are_what_the_source_counts(written):
@@ -232,6 +238,13 @@ def test_a_configuration_is_a_machine(written):
     assert (machine.name, machine.rows, machine.cols, machine.dataflow) == ("a", 12, 14, "os")
     assert (machine.sram.a_kib, machine.sram.b_kib, machine.sram.c_kib) == (36, 37, 38)
     assert (machine.dram.gbps, machine.flexible_group) == (None, 32)
+
+
+def test_a_configuration_of_the_first_version_is_read_too(written):
+    text = CONFIG.replace("SramSzkB", "SramSz").replace("mine", '"mine"').split("[sparsity]")[0]
+    machine = load_hardware(written(text, "a.cfg"))
+    assert (machine.sram.a_kib, machine.dram.gbps) == (36, None)
+    assert machine.summary == "mine, as SCALE-Sim counts"
 
 
 def test_bandwidth_is_of_all_ports_and_support_for_masks_as_said(written):

@@ -6,6 +6,7 @@ of ceil((H - R + S) / S) pixels a dimension, which here is a pixel of padding be
 the division leaves a rest; a layer whose name has DP in it once for every channel, depthwise.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ _FIELDS = (
     *("channels", "num filter", "strides"),
 )
 _MOST = 1 << 31
+
+_TITLE, _COMMENT = "title line* without figures", "comment* after #"
+_LAST = "cell* behind a line's last comma, which SCALE-Sim does not read"
 
 _BEHIND = {
     "sparsity": "sparsity",
@@ -102,7 +106,8 @@ class _Rows:
 
     @classmethod
     def of(cls, path: Path, text: str, behind: list[str]) -> "_Rows":
-        lines, titles, comments, first = [], 0, 0, True
+        lines, first, skipped = [], True, Counter[str]()
+        columns = len(_FIELDS) + 1 + len(behind)
         delimiter = delimiter_of(text, ",;\t")
         for number, line in enumerate(text.splitlines(), 1):
             fields, hash_, comment = line.partition("#")
@@ -110,20 +115,25 @@ class _Rows:
             if first:
                 first = not cells
                 continue
-            comments += bool(hash_)
-            if len(cells) == 1:
-                titles += 1
-            elif cells:
+            skipped[_COMMENT] += bool(hash_)
+            skipped[_TITLE] += len(cells) == 1
+            if len(cells) == columns + 1 and not fields.rstrip().endswith(delimiter):
+                cells.pop()
+                skipped[_LAST] += 1
+            if len(cells) > 1:
                 lines.append(_line(path, number, cells, behind, comment.strip()))
         if not lines:
             raise SpecError(f"{path}: no rows, expected at least one layer")
-        return cls(lines, _skipped(path, titles, comments))
+        return cls(lines, _skipped(path, skipped))
 
 
-def _skipped(path: Path, titles: int, comments: int) -> tuple[str, ...]:
-    counts = ((titles, "title line", "without figures"), (comments, "comment", "after #"))
-    said = [f"{count} {what}{'s' * (count > 1)} {where}" for count, what, where in counts if count]
-    return (f"{path}: skipped {' and '.join(said)}",) if said else ()
+def _skipped(path: Path, counts: Counter[str]) -> tuple[str, ...]:
+    told = [
+        f"{counts[what]} {what.replace('*', 's' * (counts[what] > 1))}"
+        for what in (_TITLE, _COMMENT, _LAST)
+        if counts[what]
+    ]
+    return (f"{path}: skipped {', '.join(told)}",) if told else ()
 
 
 def _line(path: Path, number: int, cells: list[str], behind: list[str], comment: str) -> _Line:

@@ -51,6 +51,9 @@ _READ = {
     "run_presets": ("InterfaceBandwidth",),
 }
 
+_KILO = re.compile(r"(ifmapsram|filtersram|ofmapsram)sz$")
+"""Sizes as the first version of SCALE-Sim calls them, in kB too."""
+
 _MOST = 1 << 40
 
 
@@ -104,7 +107,11 @@ class _Config:
             raise SpecError(
                 f"{path}: not a configuration ({' '.join(str(error).split())})"
             ) from error
-        return cls(path, {name: dict(parser[name]) for name in parser.sections()})
+        sections = {
+            section: {_KILO.sub(r"\1szkb", key): text for key, text in parser[section].items()}
+            for section in parser.sections()
+        }
+        return cls(path, sections)
 
     def fault(self, section: str, key: str, value: str, expected: str) -> SpecError:
         return SpecError(f"{self.path}: [{section}] {key} is {value[:40]!r}, expected {expected}")
@@ -130,7 +137,7 @@ class _Config:
 
     def text(self, section: str, key: str, default: str | None = None) -> str:
         """A field's text; SpecError if it is missing and has no default."""
-        found = self.sections.get(section, {}).get(key.lower(), "").strip()
+        found = self.sections.get(section, {}).get(key.lower(), "").strip().strip('"')
         if found or default is not None:
             return found or str(default)
         raise SpecError(f"{self.path}: [{section}] {key} is missing")

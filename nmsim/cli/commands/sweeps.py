@@ -15,6 +15,7 @@ import typer
 
 from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import command_line, refuse_file
+from nmsim.importing import told_of
 from nmsim.report import (
     RUN,
     read_results,
@@ -57,6 +58,8 @@ def sweep(
     )
     about = sweep_manifest(plan, command_line()).document()
     points = plan.points()
+    for line in told_of(dict.fromkeys(one for p in points for one in (p.model, p.hardware))):
+        tell(line)
     order = {point: index for index, point in enumerate(map(str, points))}
     found: list[tuple[int, list[dict[str, Any]]]] = []
     with (
