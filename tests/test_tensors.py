@@ -1,12 +1,18 @@
 """Tensors: seeded by layer and role, distributed as their docstring says, or read from a file."""
 
+import json
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import nmsim
 from nmsim.errors import NmsimError
 from nmsim.network.catalog import Network, load_model
-from nmsim.network.tensors import Synthetic, TensorFile
+from nmsim.network.tensors import Synthetic
+from nmsim.network.tensors.files import TensorFile
 from nmsim.spec import validate
 
 CONV, LINEAR = validate(
@@ -163,3 +169,126 @@ def test_a_checkpoints_names_of_blocks_packed_projections_and_experts_are_found(
     save_file(stored, path)
     with pytest.raises(NmsimError, match=r"unknown tensor 'h\.2\.mlp\.weight'"):
         whole(TensorFile(path), BLOCKS[1], "weight")
+
+
+ROOT = Path(__file__).parents[1]
+
+# ---- files as checkpoints are published
+
+
+def written(path, tensors, cut=0):
+    """A safetensors file of arrays of bytes, each with a type and a shape of its own."""
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        words = np.ascontiguousarray(values).tobytes()
+        header[name] = {
+            "dtype": dtype,
+            "shape": shape,
+            "data_offsets": [len(data), len(data) + len(words)],
+        }
+        data += words
+    text = json.dumps(header).encode()
+    path.write_bytes((len(text).to_bytes(8, "little") + text + data)[: -cut or None])
+    return path
+
+
+ONE = validate(
+    Network,
+    {"layers": [{"name": "fc", "type": "linear", "in_features": 4, "out_features": 3}]},
+    "test",
+).layers[0]  # fmt: skip
+WEIGHT = np.array([[1, -2.5, 0, 448], [0.015625, 3, -0.5, 1], [2, -1, 0.25, 8]], np.float32)
+
+
+def bf16(values):
+    return (values.view(np.uint32) >> 16).astype(np.uint16)
+
+
+def e4m3(values):
+    """Bytes by hand: sign, four bits of exponent with a bias of 7, three of the fraction."""
+    fraction, exponent = np.frexp(np.abs(values))
+    bits = (exponent + 6).astype(int) * 8 + np.round((2 * fraction - 1) * 8).astype(int)
+    return np.where(values == 0, 0, bits + 128 * (values < 0)).astype(np.uint8)
+
+
+def e5m2(values):
+    return (values.astype(np.float16).view(np.uint16) >> 8).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"), [("BF16", bf16), ("F8_E4M3", e4m3), ("F8_E5M2", e5m2), ("F32", np.array)]
+)
+def test_checkpoints_are_read_in_the_types_that_they_have(tmp_path, dtype, words):
+    values = WEIGHT.copy()
+    if dtype == "F8_E5M2":
+        values[0, 3] = 512
+    path = written(tmp_path / "t.safetensors", {"fc.weight": (dtype, [3, 4], words(values))})
+    np.testing.assert_array_equal(whole(TensorFile(path), ONE, "weight"), values)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("fc.weight_scale", np.float32(0.5)),
+        ("fc.weight_scale", np.array([1, 2, 4], np.float32)),
+        ("fc.weight_scale_inv", np.array([[1], [2], [4]], np.float32)),
+        ("fc.weight_scale_inv", np.array([[1, 2], [3, 4]], np.float32)),
+    ],
+)
+def test_a_scale_beside_a_tensor_multiplies_it_whole_by_rows_or_by_blocks(tmp_path, name, scale):
+    stored = {
+        "fc.weight": ("F8_E4M3", [3, 4], e4m3(WEIGHT)),
+        name: ("F32", list(scale.shape), scale),
+    }
+    factors = scale.reshape(-1, 1) if scale.ndim == 1 else scale
+    if scale.shape == (2, 2):
+        factors = np.kron(scale, np.ones((2, 2), np.float32))[:3]
+    found = whole(TensorFile(written(tmp_path / "t.safetensors", stored)), ONE, "weight")
+    np.testing.assert_array_equal(found, WEIGHT * factors)
+    wrong = {**stored, name: ("F32", [5], np.ones(5, np.float32))}
+    with pytest.raises(NmsimError, match=r"_scale(_inv)? is 5, expected one number, one a row"):
+        whole(TensorFile(written(tmp_path / "u.safetensors", wrong)), ONE, "weight")
+
+
+def lying(path):
+    """An npz file of some bytes whose array claims a million million numbers."""
+    with zipfile.ZipFile(path, "w") as archive, archive.open("fc.weight.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+        )
+    return path
+
+
+REFUSED = {
+    "truncated": (lambda p: written(p / "t.safetensors", GOOD, cut=3), "not fully covered"),
+    "another shape": (
+        lambda p: written(p / "t.safetensors", {"fc.weight": ("F32", [4, 3], WEIGHT)}),
+        "fc.weight is 4 x 3, expected 3 x 4",
+    ),
+    "names": (
+        lambda p: written(p / "t.safetensors", {"model.fc.weight": GOOD["fc.weight"]}),
+        "unknown tensor 'fc.weight'",
+    ),
+    "claims": (lambda p: lying(p / "t.npz"), "more than the file holds of it"),
+    "no file of tensors": (lambda p: ROOT / "README.md", "expected tensors in safetensors or npz"),
+    "packed": (
+        lambda p: written(p / "t.safetensors", {"fc.weight": ("F4", [3, 4], WEIGHT[:, :2])}),
+        "t.safetensors: ",
+    ),
+}
+GOOD = {"fc.weight": ("F32", [3, 4], WEIGHT)}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_file_is_matched_before_anything_runs_though_no_bit_is_needed(tmp_path, what):
+    (tmp_path / "one.yaml").write_text(
+        "layers: [{name: fc, type: linear, in_features: 4, out_features: 3}]"
+    )
+    model, options = tmp_path / "one.yaml", {"recipe": "transposable", "hardware": "ideal"}
+    good = written(tmp_path / "good.safetensors", GOOD)
+    assert len(nmsim.simulate(model, tensors=good, **options)) == 3
+    make, said = REFUSED[what]
+    with pytest.raises(NmsimError) as refused:
+        nmsim.simulate(model, tensors=make(tmp_path), **options)
+    assert said in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1

@@ -61,9 +61,10 @@ def sparse_gemms(
     whole, recipe = list(layers), setting.recipe
     recipe.check_names(whole)
     left = recipe.leave_dense.names(whole)
-    for layer in whole:
-        if not fnmatchcase(layer.name, names):
-            continue
+    named = [layer for layer in whole if fnmatchcase(layer.name, names)]
+    masked = (layer for layer in named if layer.name not in left or layer.masks)
+    setting.tensors.check(_pruned_weights(masked, setting), "weight", setting.batch)
+    for layer in named:
         own = recipe.on(layer)
         dense = layer.name in left and not layer.masks
         offers = () if dense else own.operands
@@ -75,6 +76,16 @@ def sparse_gemms(
                 said = [note for note in (_again(work, layer), layer.note) if note]
                 note = "; ".join(filter(None, (work.note, *said)))
                 yield replace(work, note=note) if said else work
+
+
+def _pruned_weights(layers: Iterable[Layer | Bare], setting: Setting) -> Iterator[Layer | Bare]:
+    """Layers whose weight a recipe offers a mask of, in whatever phase."""
+    for layer in layers:
+        own = setting.recipe.on(layer)
+        gemms = _lowered(layer, setting.batch, setting.lowering)
+        operands = [(one.gemm, operand.tensor) for one in gemms for operand in (one.a, one.b)]
+        if any(of == "weight" and own.offer_for(of, gemm) for gemm, of in operands):
+            yield layer
 
 
 @lru_cache(maxsize=1024)

@@ -29,7 +29,8 @@ from nmsim.network.layer import AttentionLayer, Bare
 from nmsim.network.learning import Learning, Step
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
-from nmsim.network.tensors import Synthetic, TensorFile, TensorSource
+from nmsim.network.tensors import Synthetic, TensorSource
+from nmsim.network.tensors.files import TensorFile
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe

@@ -1,4 +1,4 @@
-"""Where values come from: drawn by role from the distributions of the literature, or from a file.
+"""Where values come from: drawn by role from the distributions of the literature, or from files.
 
 A tensor comes as consecutive blocks along its first axis, channels last, so that no tensor need be
 held whole. Synthetic tensors are drawn from ``default_rng([seed, crc32(layer), crc32(tensor)])``:
@@ -7,22 +7,17 @@ every phase sees the same W, X and dY, and adding a layer changes no other layer
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-from nmsim.errors import ShapeError, SpecError
 from nmsim.jit import compiled
 from nmsim.network.operand import HasTensors, TensorName
-from nmsim.registry import unknown_name
 
-__all__ = ["Rectified", "Synthetic", "TensorFile", "TensorSource"]
+__all__ = ["Rectified", "Synthetic", "TensorSource", "spans"]
 
 Block = NDArray[np.float32]
 
@@ -43,6 +38,9 @@ class TensorSource(Protocol):
 
     def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``."""
+
+    def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
+        """Refuse now what could not be read later: a tensor of these layers, or its shape."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,9 @@ class Synthetic:
         made_by = layer.input if tensor in ("activation", "probabilities") else "linear"
         return _activations(rng, shape, made_by, spatial=layer.spatial)
 
+    def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
+        """Every tensor can be drawn."""
+
 
 @dataclass(frozen=True)
 class Rectified:
@@ -100,8 +101,12 @@ class Rectified:
         for block in self.source.blocks(layer, tensor, batch):
             yield np.maximum(block, 0) if tensor == "activation" else block
 
+    def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
+        """Refuse what the other source does."""
+        self.source.check(layers, tensor, batch)
 
-def _spans(shape: tuple[int, ...]) -> Iterator[int]:
+
+def spans(shape: tuple[int, ...]) -> Iterator[int]:
     """Lengths of consecutive blocks along the first axis, about a million elements each."""
     row = int(np.prod(shape[1:], dtype=np.int64))
     step = max(1, _BLOCK_ELEMENTS // row)
@@ -111,14 +116,14 @@ def _spans(shape: tuple[int, ...]) -> Iterator[int]:
 
 def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[Block]:
     scale = np.float32(np.sqrt(2.0 / np.prod(shape[1:], dtype=np.int64)))
-    for rows in _spans(shape):
+    for rows in spans(shape):
         yield rng.standard_normal((rows, *shape[1:]), np.float32) * scale
 
 
 def _gradients(rng: np.random.Generator, shape: tuple[int, ...]) -> Iterator[Block]:
     # The bit generator of the signs is its own, so that blocks of any size draw the same tensor.
     signs = np.random.default_rng(rng.integers(1 << 63))
-    for rows in _spans(shape):
+    for rows in spans(shape):
         block = rng.standard_normal((rows, *shape[1:]), np.float32)
         np.exp(block * np.float32(_GRADIENT_SIGMA), out=block)
         yield np.where(signs.random(block.shape, np.float32) < 0.5, -block, block)
@@ -130,7 +135,7 @@ def _activations(
     gain = np.exp(rng.standard_normal(shape[-1], np.float32) * np.float32(_CHANNEL_SIGMA))
     # The bit generator of the second branch is its own, as that of a gradient's signs.
     branch = np.random.default_rng(rng.integers(1 << 63)) if made_by == "swiglu" else None
-    for rows in _spans(shape):
+    for rows in spans(shape):
         block = rng.standard_normal((rows, *shape[1:]), np.float32)
         for axis in range(1, 1 + spatial):
             flat = block.reshape(math.prod(shape[1:axis]) * rows, shape[axis], -1)
@@ -165,102 +170,3 @@ def _correlate(x: NDArray[np.float32], rho: np.float32) -> None:
         for h in range(1, size):
             for c in range(inner):
                 x[b, h, c] = rho * x[b, h - 1, c] + fresh * x[b, h, c]
-
-
-@dataclass(frozen=True)
-class TensorFile:
-    """Tensors of a safetensors or npz file, named ``<layer>.<tensor>``.
-
-    A convolution's tensors are laid out as PyTorch does (weight OIHW, of a transposed one IOHW,
-    activation and gradient NCHW, with as many dimensions as it has), so that a saved ``state_dict``
-    can be read as it is; all others have features last. A weight may also be called
-    ``<layer>_weight`` (packed projections) or ``<layer>`` (experts). Of identical blocks it is the
-    first one's tensors that are read.
-
-    Raises
-    ------
-    SpecError
-        if the file cannot be read or lacks a tensor.
-    ShapeError
-        if a tensor is not of the layer's shape.
-    """
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """What a manifest calls it."""
-        return str(self.path)
-
-    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
-        """A tensor as consecutive blocks along its first axis, channels last."""
-        shape = layer.shape(tensor, batch)
-        with _open(self.path) as tensors:
-            key, *others = _keys(layer, tensor)
-            key = next((other for other in others if other in tensors), key)
-            if key not in tensors:
-                raise SpecError(f"{self.path}: {unknown_name('tensor', key, tensors)}")
-            array = tensors[key]
-        layout = layer.in_file(tensor, batch)
-        stored = layout.shape if layout else shape
-        batched = array.ndim > 2 and array.shape[-1] == shape[-1] and array.size == np.prod(shape)
-        if array.shape != stored and (layout or not batched):
-            raise ShapeError(
-                f"{self.path}: {key} is {_sizes(array.shape)}, expected {_sizes(stored)}"
-            )
-        if layout:
-            array = array.reshape(layout.split).transpose(layout.order)
-        array = array.reshape(shape)
-        start = 0
-        for rows in _spans(shape):
-            yield np.ascontiguousarray(array[start : start + rows])
-            start += rows
-
-
-def _keys(layer: HasTensors, tensor: TensorName) -> list[str]:
-    """What a file may call a tensor of a layer, the usual name first."""
-    owner = layer.owner(tensor).replace("*", str(layer.first_block))
-    others = [f"{owner}_{tensor}", owner] if tensor == "weight" else []
-    return [f"{owner}.{tensor}", *others]
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
-class _Lazy(Mapping[str, NDArray[Any]]):
-    """The tensors of an open safetensors file, read one at a time."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self._names = set(file.keys())
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = self._file.get_tensor(name)
-        return array
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
-    try:
-        if path.suffix == ".npz":
-            with np.load(path) as archive:
-                yield archive
-        else:
-            with safe_open(path, framework="numpy") as file:
-                yield _Lazy(file)
-    except (OSError, SafetensorError, ValueError, TypeError, EOFError) as error:
-        if isinstance(error, ShapeError | SpecError):
-            raise
-        raise SpecError(
-            f"{path}: expected tensors in safetensors or npz ({str(error).splitlines()[0]})"
-        ) from error
