@@ -34,6 +34,10 @@ __all__ = [
 Gives = Literal["network", "gemms", "machine"]
 """What a file of another tool holds."""
 
+_OWN_SUFFIXES = ("", ".yaml", ".yml")
+_FIELDS = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[a-z_]+:(?:[ \r\n]|$)")
+"""How YAML begins that is fields: comments, and a name with its colon."""
+
 Sizes = tuple[tuple[str, int], ...]
 
 _HEAD = 8192
@@ -126,17 +130,22 @@ def importers() -> Registry[Importer]:
 def importer_of(path: Path, name: str = "") -> Importer | None:
     """The importer of a file: by name, or the one that knows its content; None if nobody does.
 
+    A name is of all formats that begin with it: ``scale-sim`` of topologies and configurations.
+
     Raises
     ------
     UnknownName
         if there is no importer of that name.
     """
-    known = importers()
-    if name:
-        return known[name]
     rests_on(path)
     head = _head(path)
-    every = [known[one] for one in known]
+    if not name and path.suffix.lower() in _OWN_SUFFIXES and (not head or _FIELDS.match(head)):
+        return None  # a name, or nmsim's own YAML: most are, and importers take time to load
+    known = importers()
+    every = [known[one] for one in known if not name or one.startswith(f"{name}-")]
+    if name:
+        own = known[name]
+        return next((one for one in every if one.knows(head) and not own.knows(head)), own)
     found = [one for one in every if head and one.knows(head)]
     return next(
         iter([*found, *(one for one in every if path.suffix.lower() in one.suffixes)]), None

@@ -7,7 +7,7 @@ import pytest
 
 from nmsim.errors import NmsimError
 from nmsim.importing import import_document
-from nmsim.network.catalog import Network
+from nmsim.network.catalog import Network, load_model
 from nmsim.network.layer import lowered
 from nmsim.spec import validate
 
@@ -79,6 +79,43 @@ def test_a_weight_on_the_left_and_one_used_twice(layers):
     network, found, _ = layers(data)
     assert found["w#2"]["weight_of"] == "w"
     assert [(g.in_features, g.out_features) for g in network.layers] == [(8, 8), (8, 8), (8, 4)]
+
+
+PER_DIMENSION = ("kernel", "stride", "padding", "dilation", "input_size")
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v2", "deeplabv3-resnet50", "densenet121"])
+def test_convolutions_of_a_network_are_what_they_were(layers, name):
+    """Each convolution of a catalog network, written to ONNX and read again, field by field."""
+    wanted = [one for one in load_model(name).layers if one.type == "conv"]
+    nodes, inputs, weights = [], [], []
+    for one in wanted:
+        sides = [side if isinstance(side, tuple) else (side, side) for side in one.each("padding")]
+        pads = [before for before, _ in sides] + [after for _, after in sides]
+        inputs.append((f"x{one.name}", [3, one.in_channels, *one.image]))
+        weights.append(weight(f"{one.name}.weight", one.out_channels, one.inputs, *one.window))
+        nodes.append(
+            node(
+                *("Conv", f"x{one.name} {one.name}.weight", f"y{one.name}"),
+                strides=one.each("stride"),
+                dilations=one.each("dilation"),
+                group=one.groups,
+                pads=pads,
+            )
+        )
+    network, _, _ = layers(model(nodes, inputs, weights))
+    assert [one.name for one in network.layers] == [one.name for one in wanted]
+    for found, one in zip(network.layers, wanted, strict=True):
+        for field in ("in_channels", "out_channels", "groups", "output_size"):
+            assert getattr(found, field) == getattr(one, field), (one.name, field)
+        for field in PER_DIMENSION:
+            assert found.each(field) == one.each(field), (one.name, field)
+    assert forward(network, 3) == [
+        (g.layer, g.m, g.n, g.k, g.count)
+        for one in wanted
+        for g in (own.gemm for own in lowered(one, 3))
+        if g.phase == "forward"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,17 @@ def test_what_no_layer_says_is_refused_by_import(written, command, tmp_path, col
     assert f"GEMM 'a': {column} is" in err
 
 
+def test_a_tools_name_is_of_all_its_formats(written, command, tmp_path):
+    texts = (CONFIG, "Layer, M, N, K,\na, 2, 3, 4,\n", f"{CONV}\na, 1, 2, 1, 1, 4, 3, 1,\n")
+    for number, (text, read) in enumerate(
+        zip(texts, (load_hardware, load_model, load_model), strict=True)
+    ):
+        out = tmp_path / f"{number}.yaml"
+        assert command("import", written(text), "--as", "scale-sim", "--out", out)[0] == 0
+        read(out)
+    assert sizes(tmp_path / "1.yaml") == sizes(tmp_path / "2.yaml") == [("a", 2, 3, 4, 1)]
+
+
 def test_import_says_what_it_knows(written, command, tmp_path):
     path = written("summary: x\n", "a.yaml")
     assert "no format knows its content" in command("import", path, "--out", tmp_path / "b")[2]

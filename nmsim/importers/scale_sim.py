@@ -14,7 +14,7 @@ from typing import Any
 
 from nmsim.csv_table import csv_text, delimiter_of
 from nmsim.errors import NmsimError, SpecError
-from nmsim.importers.gemm_table import cells_of, header_of, read_gemms
+from nmsim.importers.gemm_table import as_network, cells_of, header_of
 from nmsim.importing import IMPORTERS, Imported, Importer, Unused
 from nmsim.pattern import Pattern
 
@@ -45,7 +45,7 @@ def _knows(head: bytes) -> bool:
 
 
 def read_topology(path: Path) -> Imported:
-    """The fields of a network's YAML that a topology stands for, or its GEMMs.
+    """The fields of a network's YAML that a topology stands for, in M, N and K too.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_topology(path: Path) -> Imported:
     text = csv_text(path)
     header = header_of(text.encode())
     if {"m", "n", "k"} <= set(header):
-        return read_gemms(path)
+        return as_network(path)
     if not _knows(text.encode()):
         raise SpecError(f"{path}: expected a header of SCALE-Sim: Layer name, {', '.join(_FIELDS)}")
     rows = _Rows.of(path, text, _behind(path, header))
