@@ -261,6 +261,8 @@ def as_yaml(document: Mapping[str, Any], told: Iterable[str] = ()) -> str:
 
 
 def _inline(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{name}: {_inline(one)}' for name, one in value.items())}}}"
     if isinstance(value, list | tuple):

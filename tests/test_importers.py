@@ -339,6 +339,14 @@ def test_what_no_layer_says_is_refused_by_import(written, command, tmp_path, col
     assert f"GEMM 'a': {column} is" in err
 
 
+def test_a_layer_far_down_a_table_is_told_by_its_place(written, command, tmp_path):
+    rows_ = [f"a{number},4,8,{1 << 20},1" for number in range(1030)]
+    path = written("\n".join(["layer,m,n,k,count", *rows_, f"b,4,8,{1 << 20},4096", ""]))
+    status, _, err = command("import", path, "--out", tmp_path / "made.yaml")
+    assert (status, "layers[1030].in_channels" in err) == (2, True)
+    assert not (tmp_path / "made.yaml").exists()
+
+
 def test_a_tools_name_is_of_all_its_formats(written, command, tmp_path):
     texts = (CONFIG, "Layer, M, N, K,\na, 2, 3, 4,\n", f"{CONV}\na, 1, 2, 1, 1, 4, 3, 1,\n")
     for number, (text, read) in enumerate(

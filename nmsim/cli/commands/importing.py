@@ -1,8 +1,9 @@
 """The command ``nmsim import``: another tool's file as YAML that a person can edit."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,11 +44,28 @@ def import_file(
     if gives == "machine":
         load_hardware(file.absolute())
     else:
-        validate(Network, found.content, str(file))
+        _check(found.content, str(file))
     text = as_yaml(found.content, found.told).encode("utf-8", "backslashreplace")
     write_file(out, partial(_fill, text))
     for line in (*found.told, f"wrote {out}"):
         tell(line)
+
+
+def _check(document: Mapping[str, Any], where: str) -> None:
+    """Refuse fields that are no network's; layers that name no other one are checked in parts."""
+    layers = document["layers"]
+    alone = not any("weight_of" in layer for layer in layers)
+    most = _AT_ONCE if alone else len(layers)
+    try:
+        for start in range(0, len(layers), most):
+            validate(Network, {**document, "layers": layers[start : start + most]}, where)
+    except SpecError:
+        validate(Network, document, where)  # which layer it is, counted from the first
+        raise
+
+
+_AT_ONCE = 1024
+"""Layers of a long table that stand in memory as they would be run."""
 
 
 def _fill(text: bytes, aside: Path) -> None:
