@@ -159,6 +159,7 @@ def test_what_is_no_layer_is_refused_by_name(layers, nodes, named):
     ("data", "named"),
     [
         (b"\x08\x07", "an ONNX model without operations"),
+        (convolutions(1, 8).replace(b"Relu", b"Re\xfeu"), "shape is known"),
         (b"\x08\x07\x3a\x7f", "not an ONNX model that can be read"),
     ],
 )

@@ -6,6 +6,7 @@ The library ``onnx`` is an extra: without it a model is known and a line says wh
 from collections.abc import Mapping
 from pathlib import Path
 
+from nmsim.errors import MissingExtra
 from nmsim.extras import extra
 from nmsim.importers.onnx.layers import network_of
 from nmsim.importing import IMPORTERS, Imported, Importer
@@ -48,8 +49,11 @@ def read_model(path: Path, sizes: Mapping[str, int]) -> Imported:
     SpecError
         for a file that is none, an axis without a size, or a product of matrices that no layer is.
     """
-    graph = extra("onnx", "nmsim.importers.onnx.graph").read_graph(path, sizes)
-    return network_of(path, graph)
+    try:
+        reader = extra("onnx", "nmsim.importers.onnx.graph")
+    except MissingExtra as error:
+        raise MissingExtra(f"{path}: {error}") from error
+    return network_of(path, reader.read_graph(path, sizes))
 
 
 IMPORTERS.add(

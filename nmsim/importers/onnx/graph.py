@@ -58,8 +58,8 @@ def _read(path: Path, sizes: Mapping[str, int]) -> Graph:
     if not model.graph.node:
         raise SpecError(f"{path}: an ONNX model without operations, expected layers in its graph")
     _bind(path, model.graph, sizes)
-    given = tuple(one.name for one in _given(model.graph))
-    constants = frozenset(one.name for one in model.graph.initializer)
+    given = tuple(_text(one.name) for one in _given(model.graph))
+    constants = frozenset(_text(one.name) for one in model.graph.initializer)
     _forget_values(model.graph)
     inferred: Any = shape_inference.infer_shapes(model, data_prop=True)
     return _graph(inferred.graph, given, constants)
@@ -79,7 +79,7 @@ def _bind(path: Path, graph: Any, sizes: Mapping[str, int]) -> None:
             if axis.HasField("dim_value"):
                 size = axis.dim_value
             else:
-                name = axis.dim_param or f"{given.name}.{number}"
+                name = _text(axis.dim_param) or f"{_text(given.name)}.{number}"
                 names.add(name)
                 size = sizes.get(name, 0 if number else 1)
                 if not size:
@@ -117,8 +117,8 @@ def _forget_values(graph: Any) -> None:
 
 def _graph(graph: Any, given: tuple[str, ...], constants: frozenset[str]) -> Graph:
     infos = (*graph.input, *graph.value_info, *graph.output)
-    shapes = {one.name: shape for one in infos if (shape := _shape(one.type)) is not None}
-    shapes |= {one.name: tuple(one.dims) for one in graph.initializer}
+    shapes = {_text(one.name): shape for one in infos if (shape := _shape(one.type)) is not None}
+    shapes |= {_text(one.name): tuple(one.dims) for one in graph.initializer}
     first = shapes.get(given[0], ()) if given else ()
     nodes = tuple(map(_node, graph.node))
     return Graph(nodes, shapes, constants, given, first[0] if first else 1)
@@ -135,11 +135,16 @@ def _shape(type_: Any) -> Shape | None:
 
 
 def _node(node: Any) -> Node:
-    own = node.domain in ("", "ai.onnx")
-    op = node.op_type if own else f"{node.domain}.{node.op_type}"
-    attributes = {one.name: _value(one) for one in node.attribute}
-    inner = tuple(_inner(node))
-    return Node(op, node.name, tuple(node.input), tuple(node.output), attributes, inner)
+    op, domain = _text(node.op_type), _text(node.domain)
+    called = op if domain in ("", "ai.onnx") else f"{domain}.{op}"
+    attributes = {_text(one.name): _value(one) for one in node.attribute}
+    inputs, outputs = tuple(map(_text, node.input)), tuple(map(_text, node.output))
+    return Node(called, _text(node.name), inputs, outputs, attributes, tuple(_inner(node)))
+
+
+def _text(name: str | bytes) -> str:
+    """A name; what is no UTF-8 the library gives as it stands in the file."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def _value(attribute: Any) -> Any:
@@ -157,5 +162,5 @@ def _inner(node: Any) -> Iterator[str]:
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for one in graph.node:
-                yield one.op_type
+                yield _text(one.op_type)
                 yield from _inner(one)
