@@ -17,7 +17,7 @@ from nmsim.pattern import Pattern
 
 FEW, MANY = 60, 10_000
 # Of several arrays; by hand NMSIM_DRAWN_ARRAYS=10000 takes a quarter of an hour.
-FEW_TOGETHER, MANY_TOGETHER = 25, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "500"))
+FEW_TOGETHER, MANY_TOGETHER = 25, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "150"))
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")
 
 
