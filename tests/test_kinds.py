@@ -100,6 +100,7 @@ def test_it_sweeps_keeps_memory_and_trains(with_it):
 def test_it_passes_the_conformance_suite(with_it):
     told = with_it(
         "pytest", "-v", "-v", "-p", "no:cacheprovider", "-n0", "-k", "outer or engines",
+        "-m", "slow or not slow",
         "tests/test_conformance.py", cwd=PACKAGE.parent,
     )  # fmt: skip
     passed = {line.partition("::")[2].partition(" ")[0] for line in told.splitlines()

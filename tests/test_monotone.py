@@ -15,9 +15,9 @@ from nmsim.machines import load_hardware
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
-FEW, MANY = 60, 10_000
-# Of several arrays; by hand NMSIM_DRAWN_ARRAYS=10000 takes a quarter of an hour.
-FEW_TOGETHER, MANY_TOGETHER = 25, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "150"))
+# Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_ARRAYS=10000 takes longer.
+FEW, MANY = 60, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "3000"))
+FEW_TOGETHER, MANY_TOGETHER = 25, MANY // 20
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")
 
 
