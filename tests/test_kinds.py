@@ -126,6 +126,9 @@ def test_the_other_kinds_stand_without_one(gone, tmp_path):
     for name in ("nmsim", "models", "tests"):
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(root / "pyproject.toml", tmp_path)
+    kernels = Path("nmsim", "__pycache__", "kernels")  # of sources that are the same
+    if (root / kernels).is_dir():
+        shutil.copytree(root / kernels, tmp_path / kernels)
     shutil.rmtree(tmp_path / "nmsim" / "machines" / gone)
     suites = {
         "systolic": ["test_systolic.py", "test_systolic_oracle.py", "test_intersect.py"],
