@@ -75,7 +75,17 @@ def grow_by_histograms(
     growth: Histograms,
     seed: int,
 ) -> list[Grown]:
-    """Trees of the best thresholds, whose sum is near the target; arguments as above."""
+    """Trees of the best thresholds, whose sum is near the target.
+
+    Parameters
+    ----------
+    features, target, weight
+        Rows x features, and of each row what is to be learned and how much it counts.
+    growth
+        How many trees, and how each is grown.
+    seed
+        Of the features that each node sees.
+    """
     grower = HistGradientBoostingRegressor(
         loss="absolute_error",
         max_iter=growth.trees,

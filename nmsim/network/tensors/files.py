@@ -110,7 +110,7 @@ class _Held(NamedTuple):
 
 
 class _File:
-    """An open file: what it holds, and each tensor as an array."""
+    """What a file holds, and each tensor as an array: of npz, or of safetensors."""
 
     def __init__(self, path: Path, held: Mapping[str, _Held]) -> None:
         self.path, self.held = path, held

@@ -5,7 +5,7 @@ piece loads, stores what was owed before, stores a share of what is owed now, an
 of all arrays are in one order, by the share of its pieces that an array has passed: the steps of
 arrays with as many pieces follow each other, and one with half as many has every other turn. A
 turn without a transfer takes nothing; one with a transfer begins when the array's engine and the
-channel are free, and the channel waits for nobody else meanwhile.
+channel are free, and until it has begun the channel waits, whoever else might use it.
 
 The order does not depend on any time, so that all times are maxima of sums in a fixed order, as
 those of one array are: with more bandwidth, less latency or fewer bytes no time grows.

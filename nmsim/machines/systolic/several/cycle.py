@@ -3,8 +3,9 @@
 With private buffers each array has a program of its own, and all programs go through one channel
 (``nmsim.machines.systolic.pipeline.contention``). How a GEMM is shared out, and how the folds of
 each part are cut, is chosen by the time that this takes: of each partition all cuts that one array
-alone would try, the same for all parts. A way that cannot be the fastest is not run: none takes
-less than its slowest array alone, nor than the channel for all its bytes.
+alone would try, the same for all parts, the likely ones first. A way that cannot be the fastest is
+not run: none takes less than its slowest array alone, nor than the channel for all its bytes. A
+search that grows too long ends, and the row's note says so (``SEARCHED``).
 
 With shared buffers one engine serves all arrays, fold by fold, so that nothing contends: what each
 fold loads and stores is that of all arrays together, in the recurrence of one.
