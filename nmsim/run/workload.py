@@ -24,8 +24,8 @@ from nmsim.run.trace import load as load_trace
 __all__ = ["Model", "Workload", "load_workload"]
 
 Model = str | Path | Trace | Sequence[Gemm] | Sequence[SparseGemm]
-"""A network's name, a path (YAML, a trace, a file of another tool), ``gemm:MxNxK``, a trace in memory,
-or GEMMs, all without masks or all with them."""
+"""A network's name, a path (YAML, a trace, a file of another tool), ``gemm:MxNxK``, a trace in
+memory, or GEMMs, all without masks or all with them."""
 
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
 
