@@ -33,6 +33,6 @@ def _column(path: Path, name: str, cells: list[str]) -> "pd.Series[Any]":
     if name not in (*_INTEGERS, *_REALS):
         return texts
     try:
-        return pd.to_numeric(texts).astype("int64" if name in _INTEGERS else "float64")
+        return texts.astype("int64" if name in _INTEGERS else "float64")
     except (ValueError, TypeError) as error:
         raise SpecError(f"{path}: column {name}: {error}") from error
