@@ -8,7 +8,7 @@ from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, Call, load_hardware
 from nmsim.machines.gpu import schema as declared
 from nmsim.machines.gpu.call import resolve
-from nmsim.machines.gpu.chip import resolved
+from nmsim.machines.gpu.chip import chip_of, resolved
 from nmsim.machines.gpu.tile import core_of, instruction_of
 from nmsim.spec import edit_yaml
 
@@ -112,3 +112,30 @@ def test_selecting_takes_what_a_sparse_rate_leaves_beside_registers():
     assert core.register_reads == 2
     assert core.selection_cycles == pytest.approx(16 * 8 * 32 * 4 / 1979 - 13 / 2)
     assert core_of(a100(), "fp32").selection_cycles == 0
+
+
+@pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
+@pytest.mark.parametrize("field", ["timing.throttle", "cycle.throttle", "libraries.*.throttle"])
+def test_conditions_of_the_clock_override_what_a_load_does_wherever_it_is_said(fidelity, field):
+    """A short GEMM is slowed under sustained conditions; none is where the clock is locked."""
+    if field == "libraries.*.throttle":
+        own = library(a100(), INT8)
+        timing = own.timing.model_copy(update={"throttle": 0.05})
+        machine = a100().model_copy(
+            update={"libraries": (own.model_copy(update={"timing": timing}),)}
+        )
+        machine = load_hardware(machine, dtype="int8")
+    else:
+        machine = a100(**{field: 0.05})
+    held = {
+        one: chip_of(machine.under(one), machine.libraries[0], 1024, fidelity)
+        for one in ("free", "sustained", "locked")
+    }
+    assert held["sustained"][:2] == held["locked"][:2]
+    throttles = {one: chip.throttle for one, chip in held.items()}
+    assert throttles["sustained"] == 0.11
+    assert throttles["locked"] == 0.0
+    assert 0 < throttles["free"] < 0.11
+    assert held["sustained"].throttle_half == held["locked"].throttle_half == 0.0
+    above = load_hardware(machine, **{"timing.sustained_throttle": 0.0}).under("sustained")
+    assert chip_of(above, machine.libraries[0], 1024, fidelity).throttle == throttles["free"]

@@ -349,3 +349,40 @@ def test_gemms_by_size_have_nothing_beside_them_and_no_estimate_can_be_asked_off
     assert row["elementwise_us"] is row["host_us"] is None
     found = run("resnet18", layers="layer1.0*", elementwise=False)
     assert totals(found)["all"]["elementwise_us"] is None
+
+
+def test_eager_products_of_attention_copy_their_heads_each_way(tmp_path):
+    """Queries, keys, values and results, 2 bytes of 3 samples, 8 tokens, heads of 4 and 16."""
+    path = tmp_path / "heads.yaml"
+    path.write_text(
+        "sequence: 8\nlayers:\n"
+        "  - {name: a, type: attention, heads: 4, kv_heads: 2, head_dim: 16}\n"
+    )
+    own = {"batch": 3, "layers": "a"}
+    eager = {"stack": "pytorch", "fused_attention": False}
+    found = {row["phase"]: row for row in run(path, load_hardware(A100, **eager), **own)[::-1]}
+    queries, keys, scores = 3 * 8 * 4 * 16 * 2, 3 * 8 * 16 * 2, 3 * 4 * 8 * 8
+    copies = 2 * queries + 2 * 2 * keys + 2 * queries + 2 * 4 * keys
+    # Scores: scaled in 16 bits, cast, softmax in 32, cast back.
+    assert found["forward"]["elementwise_bytes"] == copies + scores * (4 + 6 + 8 + 6)
+    assert "heads" in found["backward"]["elementwise_work"]
+    for other in ({"stack": "pytorch"}, {"stack": "best", "fused_attention": False}):
+        told = [row["elementwise_work"] for row in run(path, load_hardware(A100, **other), **own)]
+        assert not any("heads" in one for one in told)
+
+
+def test_causal_attention_adds_its_mask_to_the_scores_and_nothing_on_the_way_back(tmp_path):
+    path = tmp_path / "causal.yaml"
+    path.write_text(
+        "sequence: 8\nlayers:\n"
+        "  - {name: a, type: attention, heads: 4, head_dim: 16, causal: true}\n"
+        "  - {name: b, type: attention, heads: 4, head_dim: 16}\n"
+    )
+    found = {
+        (row["layer"], row["phase"]): row["elementwise_bytes"]
+        for row in run(path, ARRAY)
+        if row["elementwise_bytes"]
+    }
+    scores = 4 * 8 * 8 * ARRAY.operand_bits // 8
+    assert found["a", "forward"] - found["b", "forward"] == 2 * scores
+    assert found["a", "backward"] == found["b", "backward"]

@@ -30,7 +30,7 @@ from nmsim.machines.simulation import (
     simulate,
     simulate_dense,
 )
-from nmsim.machines.step import Calling, Elementwise, Operation
+from nmsim.machines.step import Calling, Elementwise, Operation, Tensors
 from nmsim.machines.storage import stored
 from nmsim.result import COMMON_COLUMNS, Column
 
@@ -53,6 +53,7 @@ __all__ = [
     "Ran",
     "Sample",
     "Stored",
+    "Tensors",
     "attention_time",
     "dense_run",
     "kind_of",

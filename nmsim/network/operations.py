@@ -33,8 +33,10 @@ OperationName = Literal[
     "layer_scale",
     "gate",
     "scaling",
+    "score_bias",
     "softmax",
     "dropout",
+    "heads",
     "rotary",
     "max_pool",
     "mean",
@@ -46,7 +48,9 @@ OperationName = Literal[
 """What a network does between its GEMMs. ``residual`` adds a tensor that goes on beside (its
 gradients are added on the way back), ``sum`` two that were made for it; ``gate`` multiplies
 channels by another branch, ``layer_scale`` by parameters, ``scaling`` by a number; ``bias`` is of a
-GEMM, ``conv_bias`` of a convolution."""
+GEMM, ``conv_bias`` of a convolution; ``score_bias`` is what attention adds to its scores: a causal
+mask, one of padding, a bias of positions; ``heads`` puts the rows of a head one after the other, as
+a product of each head reads them (of every attention, no network says it)."""
 
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 

@@ -14,7 +14,7 @@ from math import prod
 from typing import NamedTuple
 
 from nmsim.gemm import Gemm, Phase
-from nmsim.machines import Machine, Pass, kind_of
+from nmsim.machines import Machine, Pass, Tensors, kind_of
 from nmsim.network.layer import AttentionLayer, Bare, Embedding, Layer
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.layers.layer_fields import WeightedSpec
@@ -34,6 +34,7 @@ ELEMENTWISE_COLUMNS = (
 """Columns of a row that tell of what runs beside its GEMM."""
 
 _SCORES = (Made("scaling"), Made("softmax"))
+_CAUSAL = (Made("scaling"), Made("score_bias"), Made("softmax"))
 """What stands between the two products of an attention that says nothing else."""
 
 _WIDE_INPUTS = ("norm", "embedding")
@@ -110,7 +111,7 @@ class _Network:
     def before(self, layer: Layer) -> tuple[Made, ...]:
         """Operations that make a layer's input and are charged to it."""
         if isinstance(layer, AttentionLayer):
-            return chain_of(layer.before) or _SCORES
+            return chain_of(layer.before) or (_CAUSAL if layer.causal else _SCORES)
         if layer.before or self.says or isinstance(layer, Embedding):
             return chain_of(layer.before)
         if not isinstance(layer, WeightedSpec):  # a product of activations
@@ -173,6 +174,8 @@ def _of_layer(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[P
                 yield phase, _Charged(work, layer.repeat, scores and part == "before")
     for phase, work in _turned(network, style, layer):
         yield phase, _Charged(work, layer.repeat)
+    for phase, work in _heads(network, style, layer):
+        yield phase, _Charged(work, layer.repeat, scores=True)
     for phase, work in _of_weights(style, layer):
         yield phase, _Charged(work, layer.repeat, fresh=phase == "update")
 
@@ -257,6 +260,28 @@ def _turned(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[Pha
         yield "update", both
     if style.trains and layer.input != "data":
         yield "backward", both
+
+
+def _heads(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[Phase, Work]]:
+    """Queries, keys, values and results are copied to and from rows of a head, where they are.
+
+    Keys and values that heads share are copied for each of them. In a cache they stand by heads.
+    """
+    operation = style.operation("heads")
+    if operation is None or not isinstance(layer, AttentionLayer) or not operation.forward.reads:
+        return
+    one = layer.attention(network.batch)
+    cached = network.scenario.generates and layer.causal
+    queries = one.batch * one.queries * one.heads * (one.head_dim + one.v_head_dim)
+    keys = 0 if cached else one.batch * one.keys * (one.head_dim + one.v_head_dim)
+    given = (queries + keys * one.kv_heads) * style.narrow
+    made = (queries + keys * one.heads) * style.narrow
+    kernels = 2 if cached else 4
+    ways: list[tuple[Phase, Tensors]] = [("forward", operation.forward)]
+    ways += [("backward", operation.backward)] if style.trains else []
+    for phase, way in ways:
+        read, written = (given, made) if phase == "forward" else (made, given)
+        yield phase, Work("heads", way.reads * read, way.writes * written, kernels * way.kernels)
 
 
 def elementwise_columns(

@@ -194,6 +194,7 @@ def chip_of(
         Clocks of an SM for each weight that is unpacked.
     """
     said = resolved(machine, library, fidelity)
+    said |= _throttling(machine, said)
     clock = machine.clock_mhz
     return Chip(
         sms=float(machine.sms),
@@ -222,6 +223,17 @@ def chip_of(
         l2_kept=machine.l2.mib * 2**20 * machine.l2.kept_share,
         unpack=unpack,
     )
+
+
+def _throttling(machine: Gpu, said: dict[str, float]) -> dict[str, float]:
+    """What a load slows the clock down by, under the conditions that a machine is under."""
+    if machine.conditions == "free":
+        return {}
+    lasting = max(said["throttle"], said["sustained_throttle"])
+    return {
+        "throttle": lasting if machine.conditions == "sustained" else 0.0,
+        "throttle_us": 0.0,
+    }
 
 
 @compiled_uncounted

@@ -320,6 +320,12 @@ class Gpu(Machine):
         description="of images in memory: with channels first a convolution on tensor cores, which "
         "reads channels last, has a pass over what it reads and one over what it writes",
     )
+    conditions: Literal["free", "sustained", "locked"] = Field(
+        "free",
+        description="what its clock does: it starts at its highest and comes down under load "
+        "(free), long work has brought it down already, as in training (sustained), or no load "
+        "brings it down (locked)",
+    )
     timing: Timing
     cycle: Cycle = Field(
         Cycle(), description="what the cycle model takes beside or instead of `timing`"
@@ -373,11 +379,7 @@ class Gpu(Machine):
         After long work the clock has come down, however short the next kernel is; a locked one
         stays where it is.
         """
-        if conditions == "free":
-            return self
-        throttle = self.timing.sustained_throttle if conditions == "sustained" else 0.0
-        timing = self.timing.model_copy(update={"throttle": throttle, "throttle_us": 0.0})
-        return self.model_copy(update={"timing": timing})
+        return self.model_copy(update={"conditions": conditions})
 
     @property
     def dtypes(self) -> tuple[str, ...]:

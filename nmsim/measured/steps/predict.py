@@ -93,13 +93,14 @@ def _predicted(step: MeasuredStep, hardware: str | None, file: str) -> Predicted
 
 
 def _machine(step: MeasuredStep, hardware: str | None) -> Machine:
-    """The machine of a row, in its number format and under its conditions."""
+    """The machine of a row, in its number format, its clock as long work has left it."""
     machine: Machine = load_hardware(hardware or step.hardware)
     own = {
         "dtype": step.dtype,
         "stack": step.stack,
         "layout": step.layout,
         "fused_attention": step.attention == "fused",
+        "conditions": "sustained",
     }
     known = {name: value for name, value in own.items() if name in type(machine).model_fields}
     states = _STATES[step.optimizer]
