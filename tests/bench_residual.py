@@ -18,8 +18,8 @@ def test_two_hundred_thousand_gemms_a_second(benchmark, name):
     kind, call = kind_of(machine), Call("bf16", library="cublas", in_turn=IN_TURN)
 
     def corrected():
-        times = kind.routines.times(machine, call, sizes, "analytical")
-        return times * kind.learned.factors(machine, call, sizes)
+        found = kind.learned.corrected(machine, call, sizes)
+        return found.physics * found.factors
 
     found = benchmark.pedantic(corrected, rounds=5, warmup_rounds=1)
     assert (found > 0).all()

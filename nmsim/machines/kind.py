@@ -37,6 +37,7 @@ __all__ = [
     "Call",
     "CarriedOver",
     "Constants",
+    "Corrected",
     "Described",
     "Engine",
     "Facts",
@@ -357,10 +358,20 @@ class Described(NamedTuple):
         GEMMs x features, none of them measured.
     where
         GEMMs x coordinates of a region (`nmsim.residual.region`), octaves.
+    us
+        Microseconds that the closed form takes each to be.
     """
 
     features: NDArray[np.float32]
     where: NDArray[np.float64]
+    us: NDArray[np.float64]
+
+
+class Corrected(NamedTuple):
+    """Microseconds of GEMMs by a closed form, and what a residual multiplies them by."""
+
+    physics: NDArray[np.float64]
+    factors: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -373,9 +384,9 @@ class Learned:
         From a machine and the file of a residual to the machine that is corrected by it.
     corrects
         Whether something was learned of a call of such a machine.
-    factors
-        From such a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to what the closed form's
-        times are multiplied by; 1 where nothing was learned.
+    corrected
+        From such a machine, a call and sizes (GEMMs x 4: M, N, K, copies) to the closed form's
+        times and what they are multiplied by; 1 where nothing was learned.
     applied
         The same of a correction (`nmsim.residual.file`) that is not attached, and a call that it
         was learned of.
@@ -389,7 +400,7 @@ class Learned:
 
     attach: Callable[[Any, Path], Any]
     corrects: Callable[[Any, Call], bool]
-    factors: Callable[[Any, Call, NDArray[np.float64]], NDArray[np.float64]]
+    corrected: Callable[[Any, Call, NDArray[np.float64]], Corrected]
     applied: Callable[[Any, Correction, Call, NDArray[np.float64]], NDArray[np.float64]]
     features: tuple[str, ...]
     account: int

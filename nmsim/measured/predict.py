@@ -329,7 +329,7 @@ class _OfFile:
         physics = routines.times(held, call, sizes, self.fidelity)
         self.times[at] = physics + rows.host_us[at]
         if self.fidelity == "analytical" and routine.conditions == "free":
-            self._correct(machine, call, at, physics)
+            self._correct(machine, call, at)
         for column, values in routines.account(held, call, sizes).items():
             self.accounts.setdefault(column, np.empty(len(rows), values.dtype))[at] = values
         self.names[at] = machine.name
@@ -338,9 +338,7 @@ class _OfFile:
             least = routines.least(machine, call, sizes)
             self.impossible |= faster_than_possible(rows, at, least, machine.name)
 
-    def _correct(
-        self, machine: Machine, call: Call, at: NDArray[np.intp], physics: NDArray[np.float64]
-    ) -> None:
+    def _correct(self, machine: Machine, call: Call, at: NDArray[np.intp]) -> None:
         """Set the corrected times of rows, if a residual was learned of their call."""
         learned = kind_of(machine).learned
         try:
@@ -352,8 +350,8 @@ class _OfFile:
             self.notes[note] = self.notes.get(note, 0) + len(at)
             return
         if learned and learned.corrects(machine, call):
-            factors = learned.factors(machine, call, self.rows.sizes[at])
-            self.corrected[at] = physics * factors + self.rows.host_us[at]
+            found = learned.corrected(machine, call, self.rows.sizes[at])
+            self.corrected[at] = found.physics * found.factors + self.rows.host_us[at]
 
     def _table(self, judged: NDArray[np.intp], physics: NDArray[np.float64]) -> pd.DataFrame:
         whole = {**self.rows.columns, **_derived(self.rows, self.times), **self.accounts}

@@ -20,7 +20,6 @@ from nmsim.machines import Call, Machine, kind_of
 from nmsim.machines.kind import Learned
 from nmsim.measured.conditions import runs
 from nmsim.measured.predict import call_of, impossible
-from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import MeasuredTable
 from nmsim.measured.weight_shapes import dealt, held_out
 from nmsim.residual.file import Correction, Residual
@@ -189,8 +188,7 @@ def _fit(
 ) -> tuple[Correction, list[dict[str, Any]], str]:
     """The correction of a number format, its errors, and which of ``WAYS`` it was grown in."""
     seen = ~rows.held
-    physics = routines_of(machine).times(machine, rows.call, rows.sizes, "analytical")
-    features, where = learned.describe(machine, rows.call, rows.sizes)
+    features, where, physics = learned.describe(machine, rows.call, rows.sizes)
     known = {"account": features[:, : learned.account], "all": features}
     target = np.log(rows.times / physics)
     missed = {one: _missed(known[one], target, rows, one, seed) for one in WAYS}

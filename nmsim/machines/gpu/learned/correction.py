@@ -19,12 +19,20 @@ from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.learned.features import ACCOUNT, FEATURES, describe
 from nmsim.machines.gpu.routines import least_times
 from nmsim.machines.gpu.schema import Gpu
-from nmsim.machines.kind import Call, Learned, Sample
+from nmsim.machines.kind import Call, Corrected, Described, Learned, Sample
 from nmsim.mask import SparseGemm
 from nmsim.residual.file import Correction, Residual, read_residual
 from nmsim.result import Column, Result, optional_column
 
-__all__ = ["COLUMNS", "LEARNED", "applied", "attach", "corrected", "factors", "physics_alone"]
+__all__ = [
+    "COLUMNS",
+    "LEARNED",
+    "applied",
+    "attach",
+    "corrected",
+    "physics_alone",
+    "times_corrected",
+]
 
 Simulate = Callable[[Gpu, SparseGemm, Sample | None], Result]
 
@@ -82,8 +90,8 @@ def _correction(machine: Gpu, call: Call) -> Correction | None:
     return one if one and resolve(machine, call).library.library == one.library else None
 
 
-def factors(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By what the closed form's times of GEMMs of a call are corrected.
+def times_corrected(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Corrected:
+    """The closed form's times of GEMMs of a call, microseconds, and by what they are corrected.
 
     1 where nothing was learned of the call, and beyond the region of what was.
 
@@ -93,21 +101,28 @@ def factors(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[np.
         GEMMs x 4: M, N, K and copies in one launch.
     """
     one = _correction(machine, call)
-    return np.ones(len(sizes)) if one is None else applied(machine, one, call, sizes)
+    if one is None:
+        return Corrected(times(machine, call, sizes), np.ones(len(sizes)))
+    seen = _call(call.dtype, one)
+    described = describe(machine, seen, sizes)
+    physics = described.us if call == seen else times(machine, call, sizes)
+    return Corrected(physics, _factors(machine, one, seen, sizes, described))
 
 
 def applied(
     machine: Gpu, one: Correction, call: Call, sizes: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The factors of a correction that was learned of a call.
-
-    No corrected time is shorter than bytes and MACs allow.
-    """
+    """The factors of a correction that was learned of a call."""
     seen = _call(call.dtype, one)
-    features, where = describe(machine, seen, sizes)
-    found = one.factors(features, where)
-    share = least_times(machine, seen, sizes) / 2 ** features[:, FEATURES.index("log us")]
-    floor: NDArray[np.float64] = np.minimum(1.0, share)
+    return _factors(machine, one, seen, sizes, describe(machine, seen, sizes))
+
+
+def _factors(
+    machine: Gpu, one: Correction, seen: Call, sizes: NDArray[np.float64], described: Described
+) -> NDArray[np.float64]:
+    """A correction's factors; no corrected time is shorter than bytes and MACs allow."""
+    found = one.factors(described.features, described.where)
+    floor: NDArray[np.float64] = np.minimum(1.0, least_times(machine, seen, sizes) / described.us)
     return np.maximum(found, floor)
 
 
@@ -145,7 +160,7 @@ def _of_dense(machine: Gpu, work: SparseGemm) -> float:
 @remembered(maxsize=65536)
 def _factor(machine: Gpu, size: tuple[int, int, int, int]) -> float:
     call = Call(machine.dtype, accumulator=machine.accumulator)
-    return float(factors(machine, call, np.array([size], np.float64))[0])
+    return float(times_corrected(machine, call, np.array([size], np.float64)).factors[0])
 
 
 def physics_alone(engine: Simulate) -> Simulate:
@@ -164,7 +179,7 @@ def physics_alone(engine: Simulate) -> Simulate:
 LEARNED = Learned(
     attach=attach,
     corrects=lambda machine, call: _correction(machine, call) is not None,
-    factors=factors,
+    corrected=times_corrected,
     applied=applied,
     features=FEATURES,
     account=len(ACCOUNT),

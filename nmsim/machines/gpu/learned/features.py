@@ -3,6 +3,8 @@
 Sizes are in octaves, times as shares of the whole. No measured time is among them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +96,13 @@ def _of_sizes(chip: Chip, form: Form, size: Size, out: NDArray[np.float32]) -> N
     out[at + 6], out[at + 7], out[at + 8] = np.log2(n / k), np.log2(m / n), np.log2(m / k)
 
 
+class _Told(NamedTuple):
+    """What is filled in: GEMMs x features, and the clocks of each GEMM."""
+
+    features: NDArray[np.float32]
+    clocks: NDArray[np.float64]
+
+
 @compiled
 def _describe(
     chip: Chip,
@@ -103,12 +112,14 @@ def _describe(
     rules: Rules,
     vector_rows: int,
     sizes: NDArray[np.float64],
-    out: NDArray[np.float32],
+    told: _Told,
 ) -> None:
-    """Fill a row of features for each GEMM, in the order of ``FEATURES``; time is in clocks."""
+    """Fill in the clocks of each GEMM, and a row of features in the order of ``FEATURES``."""
+    out = told.features
     for i in range(len(sizes)):
         size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
         found = launched(chip, form, table, splits, rules, vector_rows, size)
+        told.clocks[i] = found.clocks
         m, n, k = sizes[i, 0], sizes[i, 1], sizes[i, 2]
         row = table[max(0, found.kernel)]
         tiled = found.tiles > 0
@@ -140,13 +151,14 @@ def describe(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Described:
     """
     found = resolve(machine, call)
     own = (found.chip, found.form, found.table, found.splits, rules_of(found), found.vector_rows)
-    features = np.empty((len(sizes), len(FEATURES)), np.float32)
+    features, clocks = np.empty((len(sizes), len(FEATURES)), np.float32), np.empty(len(sizes))
     asked = np.ascontiguousarray(sizes, np.float64)
 
     def block(start: int, stop: int) -> None:
-        _describe(*own, asked[start:stop], features[start:stop])
+        _describe(*own, asked[start:stop], _Told(features[start:stop], clocks[start:stop]))
 
     map_blocks(block, len(sizes), BLOCK)
     features[:, _US] -= np.log2(machine.clock_mhz)
     waves = features[:, _WAVES, None].astype(np.float64)
-    return Described(features, np.concatenate([sizes_in_octaves(sizes), waves], axis=1))
+    where = np.concatenate([sizes_in_octaves(sizes), waves], axis=1)
+    return Described(features, where, clocks / machine.clock_mhz)
