@@ -8,6 +8,7 @@ import pytest
 import nmsim
 from nmsim.errors import SpecError
 from nmsim.network.scenario import Scenario
+from nmsim.report.step import step_table
 from nmsim.run.answer import answer, evidence_said, sums
 from nmsim.run.asked import asked
 from nmsim.run.manifest import manifest
@@ -166,6 +167,9 @@ def test_tokens_per_second_are_those_of_a_step():
     assert whole["tokens_per_s"] == pytest.approx(8e6 / whole["step_us"])
     assert whole["dense_tokens_per_s"] == pytest.approx(8e6 / whole["dense_step_us"])
     assert whole["ms_per_token"] == pytest.approx(whole["step_us"] / 1e3)
+    columns = [list(map(str, one.cells)) for one in step_table(sums(table, about)).columns]
+    shown = dict(zip(columns[0], columns[2], strict=True))
+    assert float(shown["tokens"].replace(",", "")) == pytest.approx(whole["tokens_per_s"], rel=0.01)
     table, about = run("gpt2", scenario="prefill", tokens=512, batch=3)
     whole = sums(table, about)["all"]
     assert whole["tokens_per_s"] == pytest.approx(3 * 512e6 / whole["step_us"])

@@ -59,7 +59,7 @@ def step_table(totals: Totals, name: str = _STEPS["train"]) -> Table:
     for phase in phases:
         table.add_column(Text(_headed(phase, phases)), justify="right", no_wrap=True, min_width=10)
     for line in _lines(totals):
-        cells = (line.written(totals[phase].get(line.key)) for phase in phases)
+        cells = (line.written(_of(totals, phase, phases).get(line.key)) for phase in phases)
         table.add_row(Text(line.name), Text(line.unit), *map(Text, cells))
     return table
 
@@ -70,7 +70,7 @@ def step_sheet(totals: Totals) -> Safe:
     heads = [Head("figure"), Head("unit"), *(_head(phase, phases) for phase in phases)]
     rows = []
     for line in _lines(totals):
-        values = [totals[phase].get(line.key) for phase in phases]
+        values = [_of(totals, phase, phases).get(line.key) for phase in phases]
         cells = (
             Cell(line.written(value), MISSING if value is None else f"{value:,}", value)
             for value in values
@@ -91,6 +91,11 @@ def _phases(totals: Totals) -> list[str]:
     """The phases there are, and all of them if there is more than one."""
     found = [str(phase) for phase in PHASES if phase in totals]
     return [*found, "all"] if len(found) > 1 else found
+
+
+def _of(totals: Totals, phase: str, phases: Sequence[str]) -> Total:
+    """The figures of a phase; where there is one, those of the whole step, such as its tokens."""
+    return totals["all" if len(phases) == 1 else phase]
 
 
 def _lines(totals: Totals) -> list[_Line]:
