@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
     from nmsim.recipes import schedules, statistics
+    from nmsim.report.simulation import simulate
     from nmsim.run.memory import memory_footprint
     from nmsim.run.serving import serve
-    from nmsim.run.simulation import simulate
     from nmsim.run.trace import Trace
     from nmsim.run.training import train
 
@@ -56,7 +56,7 @@ _HOMES = {
     "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
     "serve": "nmsim.run.serving",
-    "simulate": "nmsim.run.simulation",
+    "simulate": "nmsim.report.simulation",
     "train": "nmsim.run.training",
 }
 

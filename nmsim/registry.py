@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -14,12 +15,46 @@ __all__ = ["Registry", "unknown_name"]
 T = TypeVar("T")
 
 
+_FEW = 12
+"""So many names are told whole; of more, those that are near."""
+
+_LISTED = {
+    "hardware": "nmsim list hardware",
+    "model": "nmsim list models",
+    "pruner": "nmsim list pruners",
+    "recipe": "nmsim list recipes",
+}
+"""Commands that list what there is of a kind."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for a miss: says what exists and, when one name is close, which was meant."""
+    """The error for a miss: what was meant where one name is close, and what exists.
+
+    Of more than a dozen names those of the same family are told, and how to list them all.
+
+    Examples
+    --------
+    >>> str(unknown_name("fidelity", "cylce", ["analytical", "cycle"]))
+    "unknown fidelity 'cylce'; did you mean 'cycle'? (known: analytical, cycle)"
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UnknownName(f"unknown {kind} {name!r}{hint} (known: {', '.join(names) or 'none'})")
+    return UnknownName(f"unknown {kind} {name[:80]!r}{hint} ({_told(kind, name, names, close)})")
+
+
+def _told(kind: str, name: str, names: list[str], close: list[str]) -> str:
+    """Names that there are: all if they are few, else those of the family of the missed one."""
+    if len(names) <= _FEW:
+        return f"known: {', '.join(names) or 'none'}"
+    family = re.split(r"[-_.:@ ]", name.lower(), maxsplit=1)[0]
+    akin = [one for one in names if family and family in one.lower() and one not in close]
+    if not akin and not close:
+        akin = difflib.get_close_matches(name.lower(), names, n=4, cutoff=0.4)
+    told = [one for one in akin if one not in close][:6]
+    among = f"among them {', '.join(told)}" if told else ""
+    where = f"see {_LISTED[kind]}" if kind in _LISTED else ""
+    return ", ".join(filter(None, (f"{len(names)} are known", among, where)))
 
 
 class Registry(Generic[T]):

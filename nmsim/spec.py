@@ -212,14 +212,48 @@ def validate(cls: type[S], document: Mapping[str, Any], where: str) -> S:
 
 
 def first_error(cls: type[BaseModel], error: ValidationError) -> str:
-    """What is first wrong with a document, in one line: the field and what was expected."""
+    """What is first wrong with a document, in one line; other fields that are wrong by name."""
     found = error.errors(include_url=False)
     # A list whose only entry is wrong is called empty too.
     found = [one for one in found if one["type"] != "too_short" or not _holds_another(one, found)]
-    rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     # A misspelt field is an unknown one and a missing one: the former says more.
-    errors = sorted(found, key=lambda e: e["type"] != "extra_forbidden")
-    return f"{_explain(cls, errors[0])}{rest}"
+    first, *others = sorted(found, key=_says_little)
+    if first["type"] == "missing":
+        return _missing([_place(cls, one) for one in found])
+    also = list(dict.fromkeys(_place(cls, one) or "the whole" for one in others))
+    rest = f" (and {len(also)} more: {_few(also)})" if also else ""
+    return f"{_explain(cls, first)}{rest}"
+
+
+def _says_little(error: Any) -> int:
+    """How late an error is told: misspelt fields first, missing ones last."""
+    return {"extra_forbidden": 0, "missing": 2}.get(error["type"], 1)
+
+
+def _missing(fields: list[str]) -> str:
+    """Every field that a document lacks, in one line."""
+    *most, last = dict.fromkeys(fields)
+    return f"{', '.join(most)} and {last} are missing" if most else f"{last} is missing"
+
+
+def _few(names: list[str]) -> str:
+    """Names one after the other; of more than a dozen the first."""
+    return ", ".join(names[:12] + ["..."] * (len(names) > 12))
+
+
+def _place(cls: type[BaseModel], error: Any) -> str:
+    """The field that an error is of, as it stands in a file; "" for fields together."""
+    return _field(_location(cls, error))
+
+
+def _location(cls: type[BaseModel], error: Any) -> list[Any]:
+    """Where an error is; a union's tags, and the names of checks, do not stand in the file."""
+    place = [None, *error["loc"]]
+    return [
+        part
+        for before, part in pairwise(place)
+        if not (isinstance(before, int) and part in _tags(cls))
+    ]
 
 
 def _holds_another(one: Any, found: Sequence[Any]) -> bool:
@@ -228,20 +262,12 @@ def _holds_another(one: Any, found: Sequence[Any]) -> bool:
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
-    # Tags of a discriminated union stand in the location but not in the file.
-    place = [None, *error["loc"]]
-    location = [
-        part
-        for before, part in pairwise(place)
-        if not (isinstance(before, int) and part in _tags(cls))
-    ]
+    location = _location(cls, error)
     field = _field(location) or ("" if error["type"] == "value_error" else "the file")
     if error["type"] == "extra_forbidden":
         own = str(location[-1])
         text = str(unknown_name("field", own, _siblings(cls, error["loc"])))
         return text.replace(repr(own), repr(field), 1)
-    if error["type"] == "missing":
-        return f"{field} is missing"
     if error["type"].startswith("union_tag"):
         return _explain_tag(field, error["ctx"])
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -253,7 +279,27 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
         return f"{field}: {message}"
     if isinstance(value, tuple):  # a list in the file
         value, message = [_as_in_file(one) for one in value], message.replace("tuple", "list")
+    expected = message.removeprefix("input should be ")
+    if expected != message:
+        return f"{field} is {_shown(value)}, expected {_said(expected)}"
     return f"{field} is {_shown(value)}: {message}"
+
+
+_WORDS = (
+    (r"^a valid (?=[aeiou])", "an "),
+    (r"^a valid ", "a "),
+    (r"greater than or equal to (\S+)", r"\1 or more"),
+    (r"less than or equal to (\S+)", r"\1 at most"),
+    (r"greater than (\S+)", r"more than \1"),
+    (r"^a dictionary", "fields and their values"),
+)
+"""What a validator expects, as the rest of the messages say it."""
+
+
+def _said(expected: str) -> str:
+    for pattern, words in _WORDS:
+        expected = re.sub(pattern, words, expected)
+    return expected
 
 
 def _explain_tag(field: str, about: Mapping[str, str]) -> str:

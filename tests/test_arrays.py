@@ -524,13 +524,13 @@ def test_one_array_runs_as_ever():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"arrays": 0}, "arrays is 0: input should be"),
-        ({"arrays": 2.5}, "arrays is 2.5: input should be"),
+        ({"arrays": 0}, "arrays is 0, expected"),
+        ({"arrays": 2.5}, "arrays is 2.5, expected"),
         (
             {"partition": "rows"},
-            "partition is 'rows': input should be 'best', 'm', 'n', 'k' or 'copies'",
+            "partition is 'rows', expected 'best', 'm', 'n', 'k' or 'copies'",
         ),
-        ({"buffers": "common"}, "buffers is 'common': input should be 'private' or 'shared'"),
+        ({"buffers": "common"}, "buffers is 'common', expected 'private' or 'shared'"),
     ],
 )
 def test_bad_fields_get_a_line(fields, told):

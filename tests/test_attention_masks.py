@@ -225,7 +225,9 @@ def test_decode_prunes_along_the_keys_of_the_cache():
 def test_a_role_that_there_is_not_names_those_that_there_are():
     document = {"summary": "s", "source": "t"}
     offer = {"role": "keys", "phases": ["forward"], "pruner": "magnitude"}
-    with pytest.raises(SpecError, match=r"operands\[0\].role is 'keys': .*'query', 'key', 'value'"):
+    with pytest.raises(
+        SpecError, match=r"operands\[0\].role is 'keys', expected .*'query', 'key', 'value'"
+    ):
         validate(Recipe, document | {"operands": [offer]}, "mine.yaml")
 
 

@@ -206,12 +206,12 @@ def test_a_circle_of_bases_is_refused(machine, tmp_path):
 @pytest.mark.parametrize("field", ["summary", "source"])
 def test_a_file_says_itself_what_it_is(machine, field):
     about = "".join(line for line in ABOUT.splitlines(True) if not line.startswith(field))
-    with pytest.raises(SpecError, match=f"{field} is missing"):
-        machine("based_on: ideal\n", about=about)
+    assert getattr(load_hardware("ideal"), field)
+    assert getattr(machine("based_on: ideal\n", about=about), field) == ""
 
 
 def test_only_a_file_is_based_on_something():
-    with pytest.raises(SpecError, match="ideal: based_on is read from a file"):
+    with pytest.raises(SpecError, match="ideal with based_on=v100: based_on is read"):
         load_hardware(load_hardware("ideal"), based_on="v100")
 
 
@@ -247,10 +247,9 @@ def test_a_replaced_field_is_refused_with_what_says_it_now(machine, tmp_path):
 
 
 def test_a_replaced_field_is_refused_as_a_keyword_and_as_an_option():
-    path = HARDWARE.path(ARRAY)
-    assert refused(lambda: load_hardware(ARRAY, may_transpose=True)) == f"{path}: {IS_NOW}"
-    said = refused(lambda: load_hardware(load_hardware(ARRAY), may_transpose=True))
-    assert said == f"{ARRAY}: {IS_NOW}"
+    for given in (ARRAY, load_hardware(ARRAY)):
+        said = refused(lambda given=given: load_hardware(given, may_transpose=True))
+        assert said == f"{ARRAY} with may_transpose=True: {IS_NOW}"
     with pytest.raises(ValidationError, match=re.escape(IS_NOW)):
         type(load_hardware(ARRAY))(may_transpose=True)
     run = CliRunner().invoke(
@@ -258,7 +257,7 @@ def test_a_replaced_field_is_refused_as_a_keyword_and_as_an_option():
         ["simulate", "gemm:8x8x8", "--hardware", ARRAY, "--set", "may_transpose=false"],
         standalone_mode=False,
     )
-    assert str(run.exception) == f"{path}: {IS_NOW}"
+    assert str(run.exception) == f"{ARRAY} with may_transpose=False: {IS_NOW}"
 
 
 def test_what_replaces_a_field_stands_in_the_schema():
@@ -340,7 +339,7 @@ def test_a_schema_says_what_a_file_with_a_base_may_leave_out(kind):
     found = json.loads(schema(kind))
     assert found["if"] == {"required": ["based_on"]}
     assert "based_on" in found["description"]
-    assert set(found["then"]["required"]) == {"summary", "source"}
+    assert found["then"]["required"] == []
     required = {n for n, f in KINDS[kind].schema.model_fields.items() if f.is_required()}
     assert set(found["else"]["required"]) == required - {"host", "elementwise"}
     for way in ("then", "else"):

@@ -302,7 +302,7 @@ def test_machine_that_cannot_be_fitted_is_refused_in_one_line(hardware, fields, 
 
 @pytest.mark.parametrize("report", [7, ["folds"], "as before"])
 def test_a_report_that_is_none_is_refused_in_one_line(report):
-    with pytest.raises(SpecError, match=r"calibration is .*: input should be a valid dictionary"):
+    with pytest.raises(SpecError, match=r"calibration is .*, expected fields and their values"):
         load_hardware(A100, calibration=report)
 
 

@@ -18,8 +18,8 @@ from nmsim.network.catalog import load_model
 from nmsim.network.layer import Conv, Linear
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import load_recipe
+from nmsim.report.simulation import simulate
 from nmsim.run.point import Point
-from nmsim.run.simulation import simulate
 from nmsim.run.trace import check
 
 ROOT = Path(__file__).parents[1]

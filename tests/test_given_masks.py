@@ -171,7 +171,7 @@ def test_gemms_with_masks_run_from_memory(tmp_path):
     work = nmsim.SparseGemm(Gemm(512, 128, 256, layer="own"), dense, nmsim.Mask(mask, "2:4"))
     table = nmsim.simulate([work])
     assert (table.layer[0], table.b_pattern[0]) == ("own", "2:4")
-    assert table.speedup[0] > 1.2
+    assert table["speedup"][0] > 1.2
     kept = nmsim.Trace([work])
     kept.save(tmp_path / "here.safetensors")
     kept.save(tmp_path / "there.safetensors")

@@ -94,7 +94,7 @@ def test_a_split_of_ones_own_network(tmp_path):
     for wrong, said in (
         ("{sideways: rows}", "'sideways' is no layer's name"),
         ("{up: heads}", "'up' is heads, expected of attention or matmul alone"),
-        ("{up: across}", "input should be 'columns', 'rows'"),
+        ("{up: across}", "expected 'columns', 'rows'"),
     ):
         path.write_text(text.format(f"tensor_parallel: {wrong}\n"))
         with pytest.raises(NmsimError) as raised:

@@ -88,8 +88,8 @@ class Machine(Spec):
 
     kind: str = Field(description="which folder of nmsim.machines runs it")
     name: str = Field("", description="filled in from the file's name")
-    summary: str = Field(description="one line")
-    source: str = Field(description="where the figures come from")
+    summary: str = Field("", description="one line")
+    source: str = Field("", description="where the figures come from")
     aliases: tuple[str, ...] = Field(
         (), description="other names of it; of all names letters and digits alone are compared"
     )

@@ -164,7 +164,10 @@ def prune(
     >>> prune([3.0, -1.0, 0.5, 2.0], "2:4").values
     array([3., 0., 0., 2.])
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ShapeError("values are rows of unlike lengths, expected an array") from None
     if array.ndim == 0:
         raise ShapeError("values are a single number, expected an array with a last axis K")
     job = _job(array.shape, Pattern.parse(pattern), pruner, seed, options)

@@ -237,8 +237,8 @@ class Recipe(Spec):
     """Which operands are pruned in a training step; layers without weights run dense."""
 
     name: str = Field("", description="filled in from the file's name")
-    summary: str = Field(description="one line")
-    source: str = Field(description="author, venue, section")
+    summary: str = Field("", description="one line")
+    source: str = Field("", description="author, venue, section")
     operands: tuple[Offer, ...] = Field(description="the masks; none: everything is dense")
     leave_dense: LeaveDense = Field(LeaveDense(), description="layers that nothing is pruned in")
     formats: dict[Phase, NumberFormat] = Field(

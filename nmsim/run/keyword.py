@@ -6,7 +6,7 @@ Python's functions (`taking`), the command line and the file of an experiment re
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import lru_cache, wraps
 from numbers import Integral
@@ -117,7 +117,8 @@ def check(run: Any) -> None:
         if one.keyword.least is not None and not (value is None and one.default is None):
             _check_integer(one, value, one.keyword.least)
         if one.keyword.choices:
-            for name in value if isinstance(one.default, tuple) else (value,):
+            several = isinstance(one.default, tuple) and not isinstance(value, str)
+            for name in value if several else (value,):
                 if name not in one.keyword.choices:
                     raise unknown_name(one.option, str(name), one.keyword.choices)
 
@@ -153,16 +154,32 @@ def taking(made: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]
     """
 
     def turn(function: Callable[[T], R]) -> Callable[P, R]:
+        signature = _signature(made)
+
         @wraps(function)
         def call(*args: P.args, **given: P.kwargs) -> R:
+            _check_given(function.__name__, signature, args, given)
             return function(made(*args, **given))
 
         returned = inspect.signature(function).return_annotation
-        vars(call)["__signature__"] = _signature(made).replace(return_annotation=returned)
+        vars(call)["__signature__"] = signature.replace(return_annotation=returned)
         call.__doc__ = _documented(inspect.getdoc(function) or "", made)
         return call
 
     return turn
+
+
+def _check_given(
+    name: str, signature: inspect.Signature, args: Sequence[Any], given: Mapping[str, Any]
+) -> None:
+    """Refuse keywords that there are not, and values without a keyword, in one line."""
+    for keyword in given:
+        if keyword not in signature.parameters:
+            raise SpecError(f"{name}: {unknown_name('keyword', keyword, signature.parameters)}")
+    try:
+        signature.bind(*args, **given)
+    except TypeError as error:
+        raise SpecError(f"{name}: {error}") from None
 
 
 def _signature(made: Any) -> inspect.Signature:

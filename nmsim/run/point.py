@@ -381,6 +381,7 @@ class Point(Job):
         Sequence[str],
         Keyword(
             "forward, backward or update; none: all that the scenario has.",
+            also="or one of them",
             option="phase",
             metavar="PHASE",
             choices=PHASES,
@@ -445,7 +446,8 @@ class Point(Job):
     @property
     def wanted(self) -> tuple[str, ...]:
         """The phases that are asked for and that the scenario has."""
-        return tuple(self.phases) or self.asked.phases
+        named = (self.phases,) if isinstance(self.phases, str) else tuple(self.phases)
+        return named or self.asked.phases
 
 
 def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:

@@ -243,6 +243,11 @@ def _listed(model: Any) -> Workload:
         return Workload("gemms", "given as GEMMs", [Bare(gemm) for gemm in gemms])
     if gemms and all(isinstance(one, SparseGemm) for one in gemms):
         return Workload("gemms", "given with masks", trace=Trace(gemms))
+    if any(one.__module__.partition(".")[0] == "torch" for one in type(model).__mro__):
+        raise SpecError(
+            f"model: {type(model).__name__} is a module of PyTorch, expected what it multiplies: "
+            "nmsim.torch.record(step, model) makes a network of a step"
+        )
     raise SpecError(
         "model: expected a name, a path, a Trace, or a list of Gemm or of SparseGemm, "
         f"one at least, not {type(model).__name__}"

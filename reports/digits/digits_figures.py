@@ -9,8 +9,8 @@ from typing import Any
 from nmsim.pattern import Pattern
 from nmsim.recipes.statistics import violation_probability
 from nmsim.report.rows import records
+from nmsim.report.simulation import simulate
 from nmsim.report.summary import phase_summary
-from nmsim.run.simulation import simulate
 from nmsim.run.trace import load
 
 __all__ = [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nmsim
-from nmsim.run.simulation import Simulation
+from nmsim.report.simulation import Simulation
 
 __all__ = ["HERE", "TOLERANCE", "beside", "measure", "printed"]
 

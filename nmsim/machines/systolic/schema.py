@@ -75,9 +75,9 @@ class SystolicArray(Machine):
     rows: Annotated[int, Field(ge=1, le=65536)] = Field(description="R, processing elements")
     cols: Annotated[int, Field(ge=1, le=65536)] = Field(description="C, processing elements")
     dataflow: str = Field(description="what stays in the array: `nmsim list dataflows`")
-    operand_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of A and B")
-    accumulator_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of sums")
-    output_bits: Annotated[int, Field(ge=1, le=64)] = Field(description="width of C in DRAM")
+    operand_bits: Annotated[int, Field(ge=1, le=64)] = Field(16, description="width of A and B")
+    accumulator_bits: Annotated[int, Field(ge=1, le=64)] = Field(32, description="width of sums")
+    output_bits: Annotated[int, Field(ge=1, le=64)] = Field(16, description="width of C in DRAM")
     dot_width: Annotated[int, Field(ge=1, le=1024)] = Field(
         1, description="products along K that a PE sums per cycle: its multipliers"
     )
