@@ -175,3 +175,10 @@ def test_the_page_on_kinds_names_every_field_of_the_contract():
         if field.default is MISSING and field.default_factory is MISSING
     ]
     assert len(needed) == 9 == named.index("host")
+
+
+def test_no_page_has_what_a_merge_left_open():
+    pages = [ROOT / "README.md", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))], page
