@@ -90,6 +90,11 @@ _COMMANDS = {
         "import_file",
         "Write FILE of another tool as YAML: ONNX, topologies of SCALE-Sim, tables of GEMMs.",
     ),
+    "export": _Home(
+        "importing",
+        "export_results",
+        "Write the results that are stored in DIR as files of another tool.",
+    ),
     "timeline": _Home(
         "inspection", "tile_timeline", "Write what a machine does for one GEMM, and when."
     ),

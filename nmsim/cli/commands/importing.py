@@ -1,4 +1,4 @@
-"""The command ``nmsim import``: another tool's file as YAML that a person can edit."""
+"""Files of other tools: ``nmsim import`` makes YAML of them, ``nmsim export`` writes results so."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,15 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from nmsim import report
 from nmsim.cli.console import tell
+from nmsim.cli.options import refuse_file
 from nmsim.errors import SpecError
-from nmsim.files import write_file
+from nmsim.exporters import EXPORTERS
+from nmsim.files import write_file, write_folder
 from nmsim.importing import as_yaml, import_document
 from nmsim.machines import load_hardware
 from nmsim.network.catalog import Network
 from nmsim.spec import validate
 
-__all__ = ["import_file"]
+__all__ = ["export_results", "import_file"]
 
 
 def import_file(
@@ -49,6 +52,22 @@ def import_file(
     write_file(out, partial(_fill, text))
     for line in (*found.told, f"wrote {out}"):
         tell(line)
+
+
+def export_results(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results: --out of simulate.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files are written.")],
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="scale-sim, timeline.")],
+) -> None:
+    """Write the results that are stored in DIR as files of another tool.
+
+    scale-sim: its reports, of a systolic array. timeline: a step in the Trace Event Format.
+    """
+    exporter = EXPORTERS[form]
+    refuse_file(out)
+    texts = exporter.texts(*report.read_results(folder))
+    write_folder(out, texts)
+    tell(f"wrote {', '.join(str(out / name) for name in texts)}")
 
 
 def _check(document: Mapping[str, Any], where: str) -> None:
