@@ -112,6 +112,17 @@ def test_one_phase_may_be_a_text():
     assert nmsim.simulate("resnet18", phases="update", **LAYER)["phase"].tolist() == ["update"]
 
 
+@pytest.mark.parametrize("hardware", ["ideal", "systolic-128x128-2to4", "a100-sxm4-80gb"])
+def test_gemms_that_are_alike_have_the_rows_that_each_has_alone(hardware):
+    sizes = [(64, 64, 128, 1), (64, 64, 128, 1), (64, 128, 64, 1), (64, 64, 128, 2)]
+    gemms = [nmsim.Gemm(m, n, k, count, layer=str(i)) for i, (m, n, k, count) in enumerate(sizes)]
+    for recipe in ("dense", "asp"):
+        own = {"hardware": hardware, "recipe": recipe}
+        together = nmsim.simulate(gemms, **own)
+        alone = pd.concat([nmsim.simulate([gemm], **own).rows for gemm in gemms])
+        pd.testing.assert_frame_equal(together.rows, alone.reset_index(drop=True))
+
+
 def test_few_names_are_told_whole_and_of_many_the_family():
     assert str(unknown_name("phase", "x", ["a", "b"])) == "unknown phase 'x' (known: a, b)"
     many = [*(f"layer{i}" for i in range(20)), "a100-one", "a100-two"]

@@ -72,9 +72,12 @@ def typed_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     SpecError
         if the first row lacks a column that is not optional.
     """
-    table = list(rows)
-    names = named(table)
-    return [{name: typed_value(name, row.get(name)) for name in names} for row in table]
+    found: list[dict[str, Any]] = []
+    names: list[str] = []
+    for row in rows:  # one by one: a hundred thousand twice would be a gigabyte
+        names = names or named([row])
+        found.append({name: typed_value(name, row.get(name)) for name in names})
+    return found
 
 
 def typed_value(name: str, value: Any) -> Any:
