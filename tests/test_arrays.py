@@ -178,17 +178,18 @@ def test_of_equals_the_way_that_moves_fewer_bytes_is_taken():
     assert several._rank(fewer) < several._rank(run) < several._rank(slower)
 
 
-def test_two_arrays_by_hand():
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_two_arrays_by_hand(fidelity):
     """Two copies of 2 x 2 x 4: each loads 16 elements, streams 4 cycles and stores 4 elements.
 
     The channel carries 2 . 20 elements, one a cycle, and is never idle. One array would load its
     second copy behind the first one, and need as long.
     """
     work = SparseGemm.dense(Gemm(2, 2, 4, count=2))
-    run = simulate(tiny(arrays=2, partition="copies"), work)
+    run = simulate(tiny(arrays=2, partition="copies"), work, fidelity)
     assert run.cycles == 40
     assert (run.dram_read_bytes, run.dram_write_bytes) == (64, 16)
-    wide = simulate(tiny(arrays=2, partition="copies", **{"dram.gbps": None}), work)
+    wide = simulate(tiny(arrays=2, partition="copies", **{"dram.gbps": None}), work, fidelity)
     assert (wide.cycles, wide.stall_cycles, wide.partition) == (4, 0, "copies")
 
 

@@ -185,12 +185,12 @@ def test_arrays_stand_otherwise_if_anything_differs_that_comes_to_bear(number):
     programs = contention._table([Program.of(folds)] * 2)
     world = turns.world_of(programs)
     at, numbers = getattr(turns, number), np.empty((2, 2 * periods._WIDTH), np.int64)
-    periods._stand(numbers[0], world, programs, 0)
+    periods._stand(numbers[0], world, programs)
     if number == "FREE":
         world.channel[at] = 1
     else:
         world.arrays[1, at] += 1
-    periods._stand(numbers[1], world, programs, 0)
+    periods._stand(numbers[1], world, programs)
     assert (numbers[0] != numbers[1]).any()
 
 

@@ -265,6 +265,17 @@ def test_nothing_promised_is_held_against_the_peak():
     assert "no mask is offered" in explanation_text(one.document())
 
 
+def test_the_least_that_a_gpu_may_take_is_told_beside_the_parts():
+    """Products at 1024 a cycle of 108 SMs; three matrices of 16 bits, each moved once."""
+    machine, work = load_hardware("a100-sxm4-80gb"), SparseGemm.dense(Gemm(512, 768, 1024))
+    result = machines.simulate(machine, work, "analytical")
+    facts = dict(OF_GPUS.facts(machine, work, result, "analytical"))
+    assert facts["least by peak"].startswith(f"{512 * 768 * 1024 / (108 * 1024):,.0f} cycles")
+    moved = 2 * (512 * 1024 + 768 * 1024 + 512 * 768)
+    cycles = moved * 1410 / (machine.dram.gbps * 1e3)
+    assert facts["least by DRAM"].startswith(f"{cycles:,.0f} cycles: {moved:,} bytes")
+
+
 # ---- why a mask is not used
 
 

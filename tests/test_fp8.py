@@ -10,7 +10,7 @@ import pytest
 import nmsim
 from nmsim.errors import SpecError
 from nmsim.gemm import Gemm
-from nmsim.machines import Call, load_hardware
+from nmsim.machines import FIDELITIES, Call, load_hardware
 from nmsim.machines.gpu import analytical
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import ACROSS, DOWN, Size
@@ -18,6 +18,7 @@ from nmsim.machines.gpu.choice import choose, rules_of
 from nmsim.machines.gpu.kernels import KernelSet, load_kernels
 from nmsim.machines.gpu.launch import cast_clocks, kernel_name, launch_of
 from nmsim.machines.gpu.preparation import cast_us
+from nmsim.machines.gpu.routines import call_times
 from nmsim.mask import SparseGemm
 from nmsim.measured.accuracy import errors
 from nmsim.measured.predict import predict
@@ -175,6 +176,14 @@ def test_a_simulated_gemm_casts_its_a_with_masks_or_without():
         assert "cast" not in bare.note
         clocks = cast(4096, 4096) * H100.clock_mhz
         assert row.cycles - bare.cycles == pytest.approx(clocks, abs=1)
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_call_takes_its_cast_and_its_gemm(fidelity):
+    bare = load_hardware(H100, **{f"libraries.{SET}.casts": None})
+    sizes = np.array([[4096, 1024, 2048, 1]], np.float64)
+    own, without = (call_times(machine, FP8, sizes, fidelity) for machine in (H100, bare))
+    assert own - without == pytest.approx(cast(4096, 2048))
 
 
 @pytest.mark.parametrize(("kind", "casts"), [("linear", 1), ("conv", 1), ("matmul", 0)])

@@ -178,6 +178,8 @@ def test_bytes_are_compulsory_traffic_and_take_no_time():
     assert run.metadata_bytes == kept_b * 2 / 8
     assert run.dram_read_bytes == 4 * 18 * 2 + kept_b * 18 / 8
     assert run.dram_write_bytes == 4 * 6 * 2
+    groups = machines.simulate(IDEAL, SparseGemm.dense(Gemm(4, 6, 18, count=3)))
+    assert groups.dram_read_bytes == 3 * (4 + 6) * 18 * 2
     assert (run.cycles, run.stall_cycles, run.utilization) == (4 * 6 * 10, 0, 1.0)
     faster = load_hardware("ideal", macs_per_cycle=5, clock_mhz=500)
     slow = machines.simulate(faster, SparseGemm.dense(Gemm(4, 6, 18, repeat=3)))

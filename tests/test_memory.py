@@ -11,6 +11,7 @@ from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.pipeline import events, folds, memory
+from nmsim.machines.systolic.pipeline.capacity import least_pieces, next_count
 from nmsim.machines.systolic.pipeline.cutting import gathered
 from nmsim.machines.systolic.placement import without_masks
 from nmsim.windows import Axis, Windows
@@ -408,3 +409,46 @@ def test_a_buffer_that_is_too_small_is_refused_with_the_least_that_would_do(
     said = float(str(refused.value).split("at least ")[1].split()[0])
     assert least <= said < least + 2**-10
     fidelity(load_hardware(machine, **{field: said}), given)
+
+
+def small(**fields):
+    """An array of 8 x 8 whose buffers hold 64 elements of K of two pieces each."""
+    buffers = {f"sram.{name}_kib": 1.0 for name in "abc"}
+    return load_hardware("gemmini", rows=8, cols=8, **buffers, **fields)
+
+
+def test_the_closed_form_asks_for_two_pieces_at_a_time():
+    """Of each of 64 folds four pieces of K, whose requests of 3000 cycles nothing hides."""
+    machine = small(dataflow="os", **{"dram.latency_ns": 3000.0})
+    for placement in without_masks(machine, Gemm(64, 64, 256)):
+        run = estimate(machine, placement)
+        assert run.cycles == pytest.approx(64 * 4 / 2 * 3000, rel=1e-3)
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
+def test_the_closed_form_takes_as_long_as_what_a_slow_channel_moves(dataflow):
+    """Twenty cycles a byte."""
+    machine = small(dataflow=dataflow, **{"dram.gbps": 0.05, "dram.latency_ns": 0.0})
+    for placement in without_masks(machine, Gemm(64, 64, 256)):
+        run = estimate(machine, placement)
+        moved = run.dram_read_bytes + run.dram_write_bytes
+        assert run.cycles == pytest.approx(20 * moved, rel=1e-3)
+
+
+def test_chunks_are_tried_one_by_one_and_then_four_in_an_octave():
+    counts = [1]
+    while counts[-1] < 32:
+        counts.append(next_count(counts[-1]))
+    assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+
+
+def test_a_fold_is_cut_until_its_buffers_hold_two_pieces():
+    """K of 100 and 60 elements in time; or sixty rows that stream, of which 70 or 30 sums fit."""
+    room = folds.Room(sum_rows=99, spill_rows=70, x_size=100, y_size=60, x_room=30, y_room=20)
+    assert least_pieces(True, room, 0) == 4
+    assert least_pieces(True, room._replace(y_room=7), 0) == 16
+    assert least_pieces(True, room, 60) == 4
+    wide = room._replace(y_room=60)
+    assert least_pieces(True, wide, 60) == 1
+    few = wide._replace(spill_rows=30)
+    assert [least_pieces(spills, few, 60) for spills in (False, True)] == [1, 4]

@@ -3,6 +3,8 @@
 import pytest
 from rich.console import Console
 
+import nmsim
+from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.preparation import Pass, timed
 from nmsim.machines.gpu.stacks import load_stack
@@ -164,6 +166,14 @@ def test_windows_are_masked_as_pixels_in_forward_and_as_columns_in_update(
     size = 4 * elements * 2
     assert found["compressed"]
     assert found["mask_us"] == gpu(size, size * PACKED, 4 * elements * 3, PACKING)
+
+
+def test_what_stands_once_behind_columns_is_masked_once_in_forward(tmp_path):
+    """A GEMM of 100 x 72 columns of 800 pixels, which says so and not how it gathers them."""
+    gemm = Gemm(100, 16, 72, layer="c", kind="conv", a_elements=800)
+    masks = recipe(tmp_path, "{role: activation, phases: [forward], pruner: magnitude}")
+    [found] = nmsim.simulate([gemm], recipe=masks, hardware=A100)["mask_us"]
+    assert found == gpu(1600, 1600 * PACKED, 800 * 3, PACKING)
 
 
 def test_a_machine_without_limits_is_charged_nothing(step):

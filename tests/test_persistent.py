@@ -135,6 +135,7 @@ def test_two_warpgroups_have_rows_of_their_own_and_the_widest_instruction():
         assert {row[TM], row[TN]} == {256, 128}
         tile = tile_of(row, instruction_of(H100, "bf16", FOUND), 16, swapped=False)
         assert (tile.m, tile.n, tile.warps_m, tile.warps_n) == (128, 256, 8, 1)
+        assert tile.instruction.n == 256
     square = tile_of(FOUND.table[2], instruction_of(H100, "bf16", FOUND), 16, swapped=False)
     assert (square.instruction.n, square.warps) == (128, 8)
 

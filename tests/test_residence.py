@@ -228,6 +228,30 @@ def test_an_axis_of_two_windows_is_the_outermost_that_rows_are_counted_along():
     assert (plan.settled, plan.counted) == (0, 400)
 
 
+def test_whole_images_stand_for_all_where_windows_are_along_k():
+    """Eight images of ten windows; 45 touches by three taps are fifteen windows: two images."""
+    geometry = kernel_geometry(Windows(8, (Axis(12, 10, 3),), 1, "k"))
+    plan = residence._plan(geometry, Walk(3, 5, 4, False, False), 45)
+    assert (plan.images, plan.counted, plan.whole) == (2, 20, False)
+
+
+def test_blocks_that_stand_for_all_end_where_an_image_does():
+    """Of images of ten windows five blocks of four are two, whatever of them is wanted."""
+    assert [residence._blocks(10, 4, least, 100) for least in (1, 20, 21, 40)] == [5, 5, 10, 10]
+    assert residence._blocks(10, 4, 9, 19) == 3  # five are too many
+
+
+def test_a_fold_of_whole_pixels_stands_for_those_of_a_channel_each():
+    """Three windows of two taps, then one; a buffer that holds eleven of fifteen elements.
+
+    Of three folds of a channel each, those before have touched theirs of the others' pixels.
+    """
+    geometry = kernel_geometry(Windows(1, (Axis(5, 4, 2),), 3, "rows"))
+    walk = Walk(3, 1, 11, False, False)
+    assert residence._plan(geometry, walk, 1).reads == 3
+    assert loads(geometry, walk, 1) == loads(geometry, walk, ALL) == (15, 15)
+
+
 def test_a_larger_buffer_never_loads_more():
     rng = np.random.default_rng(8)
     for _ in range(60):

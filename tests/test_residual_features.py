@@ -56,6 +56,26 @@ def test_features_of_a_gemm_by_hand(size):
     assert {**wanted, **shares, **alignment} == pytest.approx(found, rel=1e-5, abs=1e-6)
 
 
+def test_features_of_sizes_alone_by_hand():
+    """Nine tiles of 256 x 128 on 108 SMs, three quarters of 128 columns; K of 4095 in 64 slices."""
+    m, n, k = 640, 96, 4095
+    found, _ = told(m, n, k, 3)
+    wanted = {
+        "log waves of 256 x 128": log2(9 / 108),
+        "fill of 256 x 128": 9 / 108,
+        "log operands over l2": log2((m * k * 2 + n * k * 2) / (40 * 2**20)),
+        "log elements": log2(m * k + n * k + m * n),
+        "log slices of 64": 6,
+        "fill of 64 down": 1,
+        "fill of 16 down": 1,
+        "fill of 128 across": 0.75,
+        "log n over k": log2(n / k),
+        "log m over n": log2(m / n),
+        "log m over k": log2(m / k),
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
+
+
 def test_alignment_is_the_twos_of_a_size_up_to_ten():
     found, _ = told(8192, 96, 125, 1)
     assert [found[f"alignment of {side}"] for side in "mnk"] == [10, 5, 0]

@@ -366,6 +366,14 @@ def test_of_two_native_patterns_the_sparsest_that_covers_is_used():
     assert FLEXIBLE.native_for(Pattern(1, 64)) == Pattern(1, 32)
 
 
+def test_a_pattern_of_the_flexible_group_is_taken_as_it_is():
+    """Twelve elements of K are three slots; in groups of eight they would be two and two."""
+    machine = load_hardware(FLEXIBLE, flexible_group=4, native=["2:8"])
+    assert machine.native_for(Pattern(1, 4)) == Pattern(1, 4)
+    short = Gemm(8, 8, 12)
+    assert machines.simulate(machine, weights(short, "1:4")).macs_issued == 8 * 8 * 3
+
+
 def test_copies_whose_masks_differ_take_what_each_needs():
     """Misfit masks, four copies of differing density: the sum of single runs."""
     gemm, machine = Gemm(9, 20, 40, count=4), load_hardware(FIXED, rows=8, cols=6)

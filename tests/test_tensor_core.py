@@ -17,7 +17,7 @@ from nmsim.machines.gpu.call import Call, resolve
 from nmsim.machines.gpu.chip import CTAS, STAGES, TM, TN
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.launch import copy_clocks, launch_of
-from nmsim.machines.gpu.routines import call_times
+from nmsim.machines.gpu.routines import call_times, least_times
 from nmsim.machines.gpu.sm.multiprocessor import mma_ticks, rate
 from nmsim.machines.gpu.sm.state import TICKS
 from nmsim.machines.gpu.tile import core_of, instruction_of, tile_of
@@ -75,6 +75,15 @@ def test_no_gemm_beats_tensor_cores_memory_or_launch():
     once = 2 * (m * k + n * k) / (A100.dram.gbps * 1e3)
     assert (us >= once).all()
     assert (us >= A100.timing.launch_us).all()
+
+
+def test_what_no_gemm_beats_by_hand():
+    """Half of the products at the peak, or A, and half of B without its metadata, from memory."""
+    sizes = np.array([[4096, 4096, 4096, 1], [16, 4096, 4096, 2]], np.float64)
+    a, b = 2 * 16 * 4096, 2 * 4096 * 4096 // 2
+    assert least_times(A100, SPARSE, sizes) == pytest.approx(
+        [4096**3 / 2 / (108 * 1024 * 1410), 2 * (a + b) / (A100.dram.gbps * 1e3)]
+    )
 
 
 def test_a_large_gemm_comes_near_the_peak():
@@ -517,6 +526,8 @@ def test_counts_of_a_launch_by_hand(fidelity):
     assert run.dram_write_bytes == m * n * 2 * times
     # Four warps of 64 x 64 read each row of A, and each column of B, twice.
     assert run.sram_read_bytes == (a * (6 * 2) + b * (4 * 2)) * times
+    # No SM has two of 72 tiles: its tensor cores work hardly longer than at their peak.
+    assert run.compute_cycles == pytest.approx(128 * 128 * k // 2 / 1024 * repeat, rel=0.05)
 
 
 @pytest.mark.parametrize("fidelity", ["analytical", "cycle"])
@@ -567,6 +578,7 @@ def test_l2_and_device_memory_serve_the_launch_as_a_whole():
     taken = {"l2 bandwidth": 128 * 1e5 / 5000, "dram bandwidth": 6.4e6 / 1300}
     assert waves.served(chip, grid()) == pytest.approx(taken)
     assert waves.drained(chip, grid()) == pytest.approx(3e6 / 800)
+    assert cycle._moving(chip, grid()) == pytest.approx(6.4e6 / 1300 + 3e6 / 800)
     # What fits in L2, and sums of parts of K, it does not take.
     for held in (grid(written=1e6), grid(split=2)):
         assert waves.drained(chip, held) == 0

@@ -36,7 +36,7 @@ WORKERS = 2
 EXAMPLES = "10"  # of a property; enough where a wrong token shows in most of the inputs
 SLOWER = 4  # times what the unchanged tree takes: a mutant that takes longer is killed
 KERNEL = {"compiled", "compiled_uncounted"}
-COPIED = ("nmsim", "tests", "models", "pyproject.toml")
+COPIED = ("nmsim", "tests", "models", "docs", "pyproject.toml")
 SWAPS = (
     {"+": "-", "-": "+", "*": "//", "//": "*", "/": "*", "+=": "-=", "-=": "+="}
     | {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
@@ -93,7 +93,9 @@ LAUNCH = (
         "the_dense_operand_of_every_group_is_copied",
         "what_a_main_loop_waits_for",
         "a_launch_is_cut_into_tiles_by_hand",
+        "what_no_gemm_beats_by_hand",
     ),
+    *of("fp8", "a_call_takes_its_cast_and_its_gemm"),
     *of(
         "gpu_machines",
         "a_hypothetical_core_takes_its_own_patterns_each_at_its_rate",
@@ -189,6 +191,7 @@ INTERSECTING = (
         "a_pe_of_its_own_waits_for_nobody",
         "a_short_group_holds_what_it_has_where_rows_differ",
         "rows_that_keep_alike_meet_one_that_does_not",
+        "many_folds_of_long_rows[579-12-None]",
     ),
     *of("systolic_oracle", "arrays_that_intersect_are_the_oracles"),
 )
@@ -277,7 +280,13 @@ SYSTOLIC = (
     *PATH,
     *EXPLAINED,
     *of("pe_shapes", "what_does_not_go_together_is_refused_in_a_line"),
-    *of("memory", "closed_forms_count_what_the_folds_count", "recurrence_is_what_events_give"),
+    *of(
+        "memory",
+        "closed_forms_count_what_the_folds_count",
+        "recurrence_is_what_events_give",
+        "the_closed_form_asks_for_two_pieces_at_a_time",
+        "the_closed_form_takes_as_long_as_what_a_slow_channel_moves",
+    ),
     *of(
         "intersecting_array",
         "two_regular_masks_take_the_products_that_their_bits_leave",
@@ -313,10 +322,17 @@ MAPPER = (
 )
 SELECTIONS = {
     "nmsim/machines/gpu/attention/*.py": ATTENTION,
-    "nmsim/machines/gpu/explained/*.py": of(
-        "gpu_parts",
-        "parts_add_up_whatever_runs_wherever[seeds0-analytical]",
-        "the_tail_is_what_slots_are_idle_in_the_last_wave",
+    "nmsim/machines/gpu/explained/*.py": (
+        *of(
+            "gpu_parts",
+            "parts_add_up_whatever_runs_wherever[seeds0-analytical]",
+            "the_tail_is_what_slots_are_idle_in_the_last_wave",
+        ),
+        *of(
+            "explain",
+            "the_least_that_a_gpu_may_take_is_told_beside_the_parts",
+            "parts_of_a_gpu_are_where_they_arise",
+        ),
     ),
     "nmsim/machines/gpu/l2/*.py": (*L2, *CLOSED_FORM),
     "nmsim/machines/gpu/learned/*.py": LEARNED,
@@ -324,7 +340,22 @@ SELECTIONS = {
     "nmsim/machines/gpu/sm/*.py": MULTIPROCESSOR,
     "nmsim/machines/gpu/stacks/*.py": STACK,
     "nmsim/machines/gpu/preparation.py": of("preparation"),
-    "nmsim/machines/gpu/[cltw]*.py": (*CLOSED_FORM, *LAUNCH, *L2, *STACK, *LIBRARIES, *STAYING),
+    "nmsim/machines/gpu/direct.py": of("depthwise"),
+    "nmsim/machines/gpu/evidence.py": of(
+        "evidence",
+        "a_measured_size_is_near_and_a_size_without_like_is_beyond",
+        "a_machine_from_a_data_sheet_is_beyond_with_its_band_named",
+        "a_file_based_on_a_measured_gpu_is_another",
+    ),
+    "nmsim/machines/gpu/[cltw]*.py": (
+        *CLOSED_FORM,
+        *LAUNCH,
+        *L2,
+        *STACK,
+        *LIBRARIES,
+        *STAYING,
+        *of("in_turn", "the_held_share_is_what_series_leave_of_the_cache"),
+    ),
     "nmsim/machines/gpu/*.py": (*CLOSED_FORM, *LAUNCH, *of("preparation")),
     "nmsim/machines/systolic/intersect/*.py": INTERSECTING,
     "nmsim/machines/systolic/pe/selectors.py": of("cost"),
@@ -366,6 +397,10 @@ SELECTIONS = {
             "samples_of_one_column_are_not_padded_each",
             "only_padded_columns_are_irregular",
         ),
+        *of(
+            "masks_through_windows",
+            "channels_that_groups_do_not_divide_are_padded_where_taps_follow_one_another",
+        ),
     ),
     "nmsim/step/m*.py": (
         *of("step_memory"),
@@ -373,6 +408,7 @@ SELECTIONS = {
             "overhead",
             "a_mask_made_in_every_step_is_packed_by_its_own_kernel",
             "fst_gathers_kept_columns_and_shifts_the_gradient",
+            "what_stands_once_behind_columns_is_masked_once_in_forward",
         ),
     ),
 }

@@ -227,8 +227,8 @@ def _makespan(grid: Vector, pace: _Pace, rates: _Rates, *, sorted_first: bool) -
     least = np.maximum(mean, ended(grid[:, SHORTEST], rounds))
     for k in range(RANKS + 1):
         blocks = grid[:, LONGEST if k == 0 else 7 + k]
-        started = (k == 0) | (blocks > 0)
-        least = np.where(started, np.maximum(least, ended(blocks, np.full(len(grid), k))), least)
+        later = np.maximum(least, ended(blocks, np.full(len(grid), k)))
+        least = np.where(blocks > 0, later, least)
     late = mean + (0.0 if sorted_first else UNSORTED) * (longest - shortest)
     return np.minimum(np.maximum(least, late), ended(grid[:, LONGEST], rounds))
 

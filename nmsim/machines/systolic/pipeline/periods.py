@@ -102,13 +102,13 @@ def nothing_seen(arrays: int, numbers: int = NUMBERS) -> Seen:
 
 @compiled
 def observe(seen: Seen, world: World, programs: Programs, who: int) -> None:
-    """A fold of an array opens: skip what repeats itself, if that is the first one at work."""
-    if len(seen.when) == 0:
+    """A fold of an array opens: skip what repeats itself, if that is the first of them.
+
+    As turns come, it is done no sooner than nothing is left to load for any other.
+    """
+    if who > 0 or len(seen.when) == 0:
         return
-    for i in range(who):
-        if world.arrays[i, STEP] != DONE:
-            return
-    place = _stand(seen.now, world, programs, who) % len(seen.when)
+    place = _stand(seen.now, world, programs) % len(seen.when)
     if seen.when[place] >= 0 and _same(seen, place):
         _skip(seen, place, world, programs)
     seen.when[place] = world.channel[FREE] + world.channel[SKIPPED]
@@ -126,7 +126,7 @@ def _same(seen: Seen, place: int) -> bool:
 
 
 @compiled_uncounted
-def _stand(now: Numbers, world: World, programs: Programs, who: int) -> int:
+def _stand(now: Numbers, world: World, programs: Programs) -> int:
     """Write down how all arrays stand, times as seen from now: a number of it, for a table.
 
     Now is when the channel is free; no transfer begins before the first engine is, too.
@@ -138,7 +138,7 @@ def _stand(now: Numbers, world: World, programs: Programs, who: int) -> int:
             engines = min(engines, arrays[i, CHANNEL_FREE])
     channel[FREE] = max(channel[FREE], engines)
     for i in range(len(arrays)):
-        _stand_of(now, world, programs, who, i)
+        _stand_of(now, world, programs, i)
     mixed = 0
     for k in range(len(now)):
         mixed = ((mixed & 0x7FFFFFFF) * 1000003) ^ (mixed >> 31) ^ (now[k] & 0x3FFFFFFF)
@@ -146,7 +146,7 @@ def _stand(now: Numbers, world: World, programs: Programs, who: int) -> int:
 
 
 @compiled_uncounted
-def _stand_of(now: Numbers, world: World, programs: Programs, who: int, i: int) -> None:
+def _stand_of(now: Numbers, world: World, programs: Programs, i: int) -> None:
     place, at, time = world.arrays, i * _WIDTH, world.channel[FREE]
     if place[i, STEP] == DONE:
         for k in range(at, at + _WIDTH):
@@ -156,7 +156,7 @@ def _stand_of(now: Numbers, world: World, programs: Programs, who: int, i: int) 
     now[at] = programs.folds[run] if run < programs.ends[i] else _NOBODY
     now[at + 1], now[at + 2], now[at + 3] = place[i, PIECE], place[i, STEP], place[i, QUEUED]
     # Where all have passed one part of their pieces since, turns come in the same order again.
-    now[at + 4] = place[i, PASSED] * place[who, OUT_OF] - place[who, PASSED] * place[i, OUT_OF]
+    now[at + 4] = place[i, PASSED] * place[0, OUT_OF] - place[0, PASSED] * place[i, OUT_OF]
     for k in range(4):
         comes = place[i, FIRST_COMES + k]
         now[at + 5 + k] = comes - time if comes > 0 else _NEVER

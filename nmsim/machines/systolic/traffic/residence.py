@@ -212,8 +212,7 @@ def _touch(held: _Held, geometry: Numbers, p: tuple[int, int], q: tuple[int, int
 def _classes(channels: int, reads: int, step: int, most: int) -> tuple[Numbers, Numbers]:
     """Channels at which a rectangle may begin or end, and the class of each of them."""
     index = np.zeros(channels + 1, np.int64)
-    index[0] = index[channels] = 1
-    start = 0
+    index[channels], start = 1, 0
     while start < most:
         index[start % channels] = index[(start + reads) % channels] = 1
         start += step
