@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled
-from nmsim.machines.systolic.pe.slots import compress, group_slots
+from nmsim.machines.systolic.pe.slots import group_slots
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.pattern import DENSE
 
-__all__ = ["multiply"]
+__all__ = ["compress", "multiply"]
 
 Matrix = NDArray[np.float64]
 
@@ -87,6 +87,51 @@ def _tile(
     kept, index = compress(values, mask.words, first, last, slots, native.group)
     depth = machine.rows if placement.dataflow.rows == "k" else max(1, kept.shape[1])
     return np.asarray(_sum_folds(kept, index, np.ascontiguousarray(other), depth))
+
+
+@compiled
+def compress(
+    values: Matrix,
+    words: NDArray[np.uint64],
+    first: int,
+    last: int,
+    slots: NDArray[np.int64],
+    group: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Values and metadata of lanes ``first`` to ``last``, as the array loads them.
+
+    Parameters
+    ----------
+    values, words
+        The operand, rows x K, and its packed mask.
+    slots
+        Slots of every group.
+    group
+        Native group.
+
+    Returns
+    -------
+    values, index
+        lanes x slots: kept values in order, and their positions along K; an empty slot holds zero
+        and the position of its group's first element.
+    """
+    k = values.shape[1]
+    total = slots.sum()
+    out = np.zeros((last - first, total))
+    index = np.zeros((last - first, total), np.int64)
+    for lane in range(last - first):
+        offset = 0
+        for g in range(len(slots)):
+            start, stop = g * group, min((g + 1) * group, k)
+            index[lane, offset : offset + slots[g]] = start
+            used = offset
+            for i in range(start, stop):
+                if (words[first + lane, i >> 6] >> np.uint64(i & 63)) & np.uint64(1):
+                    out[lane, used] = values[first + lane, i]
+                    index[lane, used] = i
+                    used += 1
+            offset += slots[g]
+    return out, index
 
 
 @compiled

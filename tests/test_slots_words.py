@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from product import compress
 
 from nmsim import mask as masks
 from nmsim.machines.systolic.pe import slots
@@ -28,7 +29,7 @@ def test_kept_values_stand_in_their_groups_slots_in_order():
     """Two slots of a group of four, one of two; an empty one names its group's first element."""
     values = np.arange(4.0, 22.0).reshape(3, 6)
     bits = np.array([[1, 0, 0, 0, 1, 0], [0, 1, 0, 1, 0, 1], [0, 0, 1, 0, 0, 0]], bool)
-    out, index = slots.compress(values, pack(bits), 1, 3, np.array([2, 1]), 4)
+    out, index = compress(values, pack(bits), 1, 3, np.array([2, 1]), 4)
     assert out.tolist() == [[11, 13, 15], [18, 0, 0]]
     assert index.tolist() == [[1, 3, 5], [2, 0, 4]]
 

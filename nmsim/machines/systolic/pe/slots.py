@@ -8,7 +8,7 @@ least: a mask that obeys the native pattern takes N slots a group, whatever its 
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from nmsim.mask import WORD_FIELDS, Mask, Words, fuller, popcount
 from nmsim.pattern import Pattern
 
 __all__ = [
-    "compress",
     "expected_misfit_share",
     "expected_slots",
     "group_laws",
@@ -174,46 +173,6 @@ def expected_misfit_share(mask: Mask, native: Pattern) -> float:
     kept = mask.pattern.keep
     fits = float(fitting[kept]) if kept < len(fitting) else 0.0
     return 1.0 - fits / math.comb(span, kept)
-
-
-@compiled
-def compress(
-    values: NDArray[Any], words: Words, first: int, last: int, slots: Counts, group: int
-) -> tuple[NDArray[np.float64], Counts]:
-    """Values and metadata of lanes ``first`` to ``last``, as the array loads them.
-
-    Parameters
-    ----------
-    values, words
-        The operand, rows x K, and its packed mask.
-    slots
-        Slots of every group.
-    group
-        Native group.
-
-    Returns
-    -------
-    values, index
-        lanes x slots: kept values in order, and their positions along K; an empty slot holds zero
-        and the position of its group's first element.
-    """
-    k = values.shape[1]
-    total = slots.sum()
-    out = np.zeros((last - first, total))
-    index = np.zeros((last - first, total), np.int64)
-    for lane in range(last - first):
-        offset = 0
-        for g in range(len(slots)):
-            start, stop = g * group, min((g + 1) * group, k)
-            index[lane, offset : offset + slots[g]] = start
-            used = offset
-            for i in range(start, stop):
-                if (words[first + lane, i >> 6] >> np.uint64(i & 63)) & np.uint64(1):
-                    out[lane, used] = values[first + lane, i]
-                    index[lane, used] = i
-                    used += 1
-            offset += slots[g]
-    return out, index
 
 
 def expected_slots(mask: Mask, native: Pattern, lanes: int, k: int) -> float:
