@@ -19,6 +19,7 @@ import nmsim
 from nmsim import cli
 from nmsim.__main__ import main as start_of_command
 from nmsim.machines import COLUMNS
+from nmsim.report import read_results
 
 SMALL = ("simulate", "gemm:4x5x8", "--hardware", "systolic-16x16")
 ONE_LAYER = ("simulate", "resnet18", "--layer", "fc", "--phase", "forward")
@@ -472,13 +473,13 @@ def test_what_stops_a_run_is_told_in_one_line(run, monkeypatch, tmp_path, error,
     assert not list(tmp_path.iterdir())
 
 
-def start(*arguments, stdout):
+def start(*arguments, stdout, stderr=subprocess.PIPE):
     """The command in a session of its own, as a terminal starts it."""
     return subprocess.Popen(
         [sys.executable, "-m", "nmsim", *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(nmsim.__file__).parents[1])},
         stdout=stdout,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
@@ -491,6 +492,34 @@ def test_a_closed_pipe_is_no_error():
     process = start("show", "schema", "ideal", stdout=writer)
     os.close(writer)
     assert (process.communicate()[1], process.returncode) == ("", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_for_messages_is_a_status():
+    with Path("/dev/full").open("w") as full:
+        process = start("simulate", "nope", stdout=-1, stderr=full)
+        assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode == 2
+
+
+def test_what_a_spreadsheet_would_compute_is_text_and_comes_back_as_it_was(run, tmp_path):
+    names = ["=1+1", "@x", "-y", "'=z", "fc"]
+    table = tmp_path / "gemms.csv"
+    table.write_text("layer,m,n,k\n" + "".join(f"{name},8,8,8\n" for name in names))
+    assert run("simulate", table, "--out", tmp_path / "run")[0] == 0
+    lines = (tmp_path / "run" / "results.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in lines] == ["'=1+1", "'@x", "'-y", "''=z", "fc"]
+    assert read_results(tmp_path / "run")[0]["layer"].tolist() == names
+    printed = run("simulate", table, "--format", "csv")[1].splitlines()[1:]
+    assert printed == lines
+
+
+def test_without_a_kind_or_a_name_there_is_a_list(run):
+    _, kinds, _ = run("list")
+    assert re.search(r"^models +\d+ *$", kinds, re.MULTILINE)
+    assert run("show") == run("list")
+    assert run("show", "hardware") == run("list", "hardware")
+    assert run("show", "schema")[1].split()[-1] == "hardware"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
@@ -550,7 +579,9 @@ def test_the_workers_of_a_killed_sweep_end(tmp_path):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_ends_without_a_traceback(number, tmp_path):
+    """Ctrl-C goes to every process of a terminal, a request to end to the command alone."""
     plan = tmp_path / "e.yaml"
     plan.write_text(
         "title: t\nmodels: [resnet50]\nhardware: [systolic-128x128-2to4]\n"
@@ -560,9 +591,10 @@ def test_an_interrupted_sweep_ends_without_a_traceback(tmp_path):
         *("sweep", str(plan), "--out", str(tmp_path / "r"), "--workers", "2"), stdout=-1
     )
     wait_for_children(process.pid, 2)
-    os.killpg(process.pid, signal.SIGINT)
+    end = os.killpg if number is signal.SIGINT else os.kill
+    end(process.pid, number)
     out, error = process.communicate(timeout=60)
-    assert (out, error, process.returncode) == ("", "nmsim: interrupted\n", 130)
+    assert (out, error, process.returncode) == ("", "nmsim: interrupted\n", 128 + number)
     assert sorted(tmp_path.iterdir()) == [plan]
 
 

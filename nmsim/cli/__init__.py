@@ -1,14 +1,18 @@
 """The command line: what it takes, and how a mistake or an interruption ends it.
 
 Status 0 is success; 2 a mistake that the user can mend, told in one line on stderr; 130 an
-interruption. Progress goes to stderr, and only to a terminal. One module per family of commands,
-loaded when one of them is called: all together take a second and more to load.
+interruption, 129 the end of a terminal, 143 a request to end. Progress goes to stderr, and only to
+a terminal. One module per family of commands, loaded when one of them is called: all together take
+a second and more to load.
 """
 
 import gc
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +21,7 @@ from typer.core import TyperGroup
 from typer.exceptions import Exit, TyperException
 
 import nmsim
-from nmsim.cli.streams import discard_stdout, open_streams, tell, write
+from nmsim.cli.streams import discard_stdout, open_streams, tell_if_possible, write
 from nmsim.errors import NmsimError, reason
 
 __all__ = ["app", "main"]
@@ -178,11 +182,35 @@ def _options(
     pass
 
 
+class _EndedError(KeyboardInterrupt):
+    """A signal that ends a command, as Ctrl-C does."""
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what runs as Ctrl-C does, unless somebody has them ignored."""
+
+    def end(number: int, _: Any) -> None:
+        raise _EndedError(number)
+
+    wanted = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    held = threading.current_thread() is threading.main_thread()
+    taken = [one for one in wanted if held and one and signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and status 2."""
     open_streams()
     try:
-        status = _run(sys.argv[1:])
+        with _signals_interrupt():
+            status = _run(sys.argv[1:])
         sys.stdout.flush()
     except NmsimError as error:
         status = _fail(str(error))
@@ -190,9 +218,9 @@ def main() -> None:
         status = _fail(_usage(error))
     except Exit as stop:
         status = stop.exit_code
-    except KeyboardInterrupt:
-        tell("nmsim: interrupted")
-        status = 130
+    except KeyboardInterrupt as stop:
+        tell_if_possible("nmsim: interrupted")
+        status = 128 + (stop.args[0] if isinstance(stop, _EndedError) else signal.SIGINT)
     except BrokenPipeError:
         discard_stdout()
         status = 0
@@ -221,5 +249,5 @@ def _usage(error: TyperException) -> str:
 
 
 def _fail(why: str) -> int:
-    tell(f"nmsim: {' '.join(why.split())}")
+    tell_if_possible(f"nmsim: {' '.join(why.split())}")
     return 2

@@ -3,8 +3,9 @@
 import io
 import os
 import sys
+from contextlib import suppress
 
-__all__ = ["discard_stdout", "open_streams", "tell", "write"]
+__all__ = ["discard_stdout", "open_streams", "tell", "tell_if_possible", "write"]
 
 
 def write(text: str) -> None:
@@ -15,6 +16,12 @@ def write(text: str) -> None:
 def tell(text: str) -> None:
     """Print a line to stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def tell_if_possible(text: str) -> None:
+    """Print a last line to stderr; the status says what it would, where nothing can be written."""
+    with suppress(OSError):
+        tell(text)
 
 
 def open_streams() -> None:

@@ -18,7 +18,7 @@ from nmsim.machines import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rows", "manifest_json", "records", "to_csv", "to_json"]
+__all__ = ["Rows", "manifest_json", "quoted", "records", "to_csv", "to_json", "unquoted"]
 
 Rows: TypeAlias = "pd.DataFrame | Sequence[Mapping[str, Any]]"
 """A table, or rows with every column in order (`nmsim.run.rows.columns.typed_rows`)."""
@@ -41,15 +41,42 @@ def records(rows: Rows) -> list[dict[str, Any]]:
 
 
 def to_csv(rows: Rows) -> str:
-    """The rows as CSV, floats in full precision, nothing where a value is missing."""
+    """The rows as CSV, floats in full precision, nothing where a value is missing.
+
+    A text that a spreadsheet would take for a formula is quoted (``quoted``).
+    """
     if not isinstance(rows, Sequence):
-        return rows.to_csv(index=False, lineterminator="\n")
+        texts = {
+            name: rows[name].map(quoted, na_action="ignore")
+            for name in rows.select_dtypes(include=["object", "string"]).columns
+        }
+        return rows.assign(**texts).to_csv(index=False, lineterminator="\n")
     names = list(rows[0]) if rows else [column.name for column in COLUMNS]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([row[name] for name in names] for row in rows)
+    writer.writerows([quoted(row[name]) for name in names] for row in rows)
     return out.getvalue()
+
+
+_FORMULAS = ("=", "+", "-", "@", "'")
+"""How a cell begins that a spreadsheet computes, or that was quoted so that it does not."""
+
+
+def quoted(value: Any) -> Any:
+    """A text with a quote before it where a spreadsheet would take it for a formula.
+
+    Examples
+    --------
+    >>> quoted("=1+1"), unquoted("'=1+1"), quoted("conv1"), quoted(-1.0)
+    ("'=1+1", '=1+1', 'conv1', -1.0)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
+
+
+def unquoted(text: str) -> str:
+    """A text as it was before ``quoted``."""
+    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULAS) else text
 
 
 def to_json(

@@ -11,6 +11,7 @@ from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
+from nmsim.report.rows import unquoted
 from nmsim.report.validation_table import read_validation
 from nmsim.run.manifest import check_manifest
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
@@ -119,7 +120,7 @@ def _value(name: str, cell: str) -> Any:
         return _number(cell, int, "an integer")
     if name in REALS:
         return _number(cell, float, "a number")
-    return cell
+    return unquoted(cell)
 
 
 def _flag(cell: str) -> bool:

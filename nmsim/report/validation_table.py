@@ -7,6 +7,7 @@ import pandas as pd
 
 from nmsim.csv_table import Rules, read_csv
 from nmsim.errors import SpecError
+from nmsim.report.rows import unquoted
 
 __all__ = ["read_validation"]
 
@@ -29,7 +30,7 @@ def read_validation(path: Path) -> pd.DataFrame:
 
 
 def _column(path: Path, name: str, cells: list[str]) -> "pd.Series[Any]":
-    texts = pd.Series(cells, dtype="str")
+    texts = pd.Series(list(map(unquoted, cells)), dtype="str")
     if name not in (*_INTEGERS, *_REALS):
         return texts
     try:

@@ -158,6 +158,11 @@ def _listing(name: str) -> Listing:
     return LISTINGS[plural]
 
 
+def kinds() -> Facts:
+    """Kinds of things, and how many there are of each."""
+    return [(name, f"{len(list(one.names()))}") for name, one in LISTINGS.items()]
+
+
 def catalog(kind: str) -> Facts:
     """Name and summary of everything of a kind."""
     found = _listing(kind)
@@ -181,20 +186,30 @@ def schema(kind: str) -> str:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(LISTINGS))],
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help=" | ".join(LISTINGS))] = "",
 ) -> None:
-    """List models, hardware, recipes, pruners, dataflows, engines or measured files."""
-    show_facts(catalog(kind))
+    """List models, hardware, recipes, pruners, dataflows, engines or measured files.
+
+    Without a kind, which kinds there are and how many of each.
+    """
+    show_facts(catalog(kind) if kind else kinds())
 
 
 def show(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join((*LISTINGS, "schema")))],
+    kind: Annotated[
+        str, typer.Argument(metavar="[KIND]", help=" | ".join((*LISTINGS, "schema")))
+    ] = "",
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help=f"For schema: {' | '.join(SCHEMAS)}.")
-    ],
+        str, typer.Argument(metavar="[NAME]", help=f"For schema: {' | '.join(SCHEMAS)}.")
+    ] = "",
 ) -> None:
-    """Show everything about one of them: fields, source, formula; or the schema of its YAML."""
+    """Show everything about one of them: fields, source, formula; or the schema of its YAML.
+
+    Without a name, which there are; without a kind, which kinds.
+    """
     if kind == "schema":
-        write(schema(name))
+        write(schema(name) if name else "\n".join((*SCHEMAS, "hardware")))
+    elif not name:
+        list_(kind)
     else:
         show_facts(describe(kind, name))
