@@ -357,6 +357,9 @@ class Job(Subject):
             if there is no file of tensors where one was named.
         """
         source: TensorSource = Synthetic(self.seed)
+        recipe = load_recipe(self.recipe)
+        if recipe.brought and self.tensors is None:
+            raise SpecError(f"recipe {recipe.name!r}: masks are given, expected tensors of a file")
         if self.tensors is not None:
             source = TensorFile(Path(self.tensors))
             if not Path(self.tensors).is_file():
@@ -364,7 +367,7 @@ class Job(Subject):
             if self.tp > 1:
                 raise SpecError(f"tensors {self.tensors}: expected none, tp is {self.tp}: drawn")
         return Setting(
-            load_recipe(self.recipe),
+            recipe,
             Pattern.parse(self.pattern),
             source,
             self.at_once,
