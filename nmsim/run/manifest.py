@@ -234,7 +234,10 @@ def _basis(workload: Workload, machine: Machine) -> str:
     return "a trace does not say how its masks came about" if workload.trace else basis(machine)
 
 
-_OF_MASKS = ("recipe", "pattern", "batch", "seed", "lowering", "tensors", "recipe_source")
+_OF_MASKS = (
+    *("recipe", "pattern", "batch", "seed", "lowering", "tensors", "tensor_names"),
+    "recipe_source",
+)
 
 
 def _recorded(workload: Workload) -> Row:

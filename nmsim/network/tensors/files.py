@@ -85,17 +85,19 @@ class TensorFile:
 
         Another shape, a value that is not finite, or one that two layers would both read.
         """
-        owners: dict[Part, str] = {}
+        read: dict[str, list[tuple[str, Part]]] = {}
         with _refusing(self.path):
             for layer in layers:
                 for block in _blocks(layer, tensor):
                     owner = _called(layer, tensor, block)
                     for part in self.parts(layer, tensor, batch, block):
-                        if owners.setdefault(part, owner) != owner:
-                            raise SpecError(
-                                f"{self.path}: {part.key} would be the {tensor} of "
-                                f"{owners[part]} and of {owner}, expected one, by tensor_names"
-                            )
+                        for other, theirs in read.setdefault(part.key, []):
+                            if other != owner and part.overlaps(theirs):
+                                raise SpecError(
+                                    f"{self.path}: {part.key} would be the {tensor} of {other} "
+                                    f"and of {owner}, expected one, by tensor_names"
+                                )
+                        read[part.key].append((owner, part))
                         _refuse_not_finite(self.path, self.tensor_names, part.key)
 
     def blocks(
@@ -176,7 +178,7 @@ def _shape_of(archive: Archive, parts: tuple[Part, ...]) -> tuple[int, ...]:
         shape = archive.held[part.key].shape
         shape = shape[::-1] if part.turned else shape
         if part.rows is not None:
-            shape = (part.rows.stop - part.rows.start, *shape[1:])
+            shape = (len(part.rows), *shape[1:])
         shapes.append(shape)
     first = shapes[0]
     if len(shapes) > 1 and all(shape and shape[1:] == first[1:] for shape in shapes):
@@ -190,8 +192,9 @@ def _rows(archive: Archive, part: Part) -> Iterator[NDArray[Any]]:
         yield np.ascontiguousarray(_all(archive, part))
         return
     shape = archive.held[part.key].shape
-    first, last, _ = (part.rows or slice(None)).indices(shape[0])
-    for count in spans((last - first, *shape[1:])):
+    rows = range(shape[0]) if part.rows is None else part.rows
+    first = rows.start
+    for count in spans((len(rows), *shape[1:])):
         yield scaled(archive, part.key, slice(first, first + count))
         first += count
 
@@ -199,7 +202,7 @@ def _rows(archive: Archive, part: Part) -> Iterator[NDArray[Any]]:
 def _all(archive: Archive, part: Part) -> NDArray[Any]:
     array = scaled(archive, part.key)
     array = array.T if part.turned else array
-    return array if part.rows is None else array[part.rows]
+    return array if part.rows is None else array[part.rows.start : part.rows.stop]
 
 
 def _laid_out(

@@ -53,8 +53,14 @@ class Part(NamedTuple):
     """
 
     key: str
-    rows: slice | None = None
+    rows: range | None = None
     turned: bool = False
+
+    def overlaps(self, other: "Part") -> bool:
+        """Whether another part of the same tensor has some of its rows."""
+        if self.rows is None or other.rows is None:
+            return True
+        return self.rows.start < other.rows.stop and other.rows.start < self.rows.stop
 
 
 class Wanted(NamedTuple):
@@ -229,7 +235,7 @@ class Names:
             if self.held[key].shape != (2 * rows, wanted.shape[1]):
                 raise _another_shape(key, self.held[key].shape, (2 * rows, wanted.shape[1]))
             start = rows * halves.index(leaf)
-            yield (Part(key, slice(start, start + rows)),)
+            yield (Part(key, range(start, start + rows)),)
 
     def _packed(self, parent: str, leaf: str) -> str | None:
         name = f"{parent}.{leaf}" if parent else leaf
@@ -245,7 +251,7 @@ class Names:
         if not fits or stored[1:] != wanted.shape[1:]:
             raise _another_shape(key, has, (3 * rows, *wanted.shape[1:]))
         start = (0, whole - 2 * rows, whole - rows)[which]
-        return (Part(key, slice(start, start + rows), turned),)
+        return (Part(key, range(start, start + rows), turned),)
 
     def _gathered(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
         """The parts of a projection that the network has packed, where the file has them apart."""
