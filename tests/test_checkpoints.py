@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
 import nmsim
+from nmsim.cli import app
 from nmsim.errors import NmsimError, SpecError
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors.files import TensorFile
@@ -101,12 +103,12 @@ def vit_transformers():
     return drawn(shapes)
 
 
+ENCODER = "encoder.layers.encoder_layer_*"
 VIT_NAMES = (
-    "vit.encoder.layer.*.attention.attention.*=encoder.layers.encoder_layer_*.self_attention.*",
-    "vit.encoder.layer.*.attention.output.dense.*="
-    "encoder.layers.encoder_layer_*.self_attention.out_proj.*",
-    "vit.encoder.layer.*.intermediate.dense.*=encoder.layers.encoder_layer_*.mlp.0.*",
-    "vit.encoder.layer.*.output.dense.*=encoder.layers.encoder_layer_*.mlp.3.*",
+    f"vit.encoder.layer.*.attention.attention.*={ENCODER}.self_attention.*",
+    f"vit.encoder.layer.*.attention.output.dense.*={ENCODER}.self_attention.out_proj.*",
+    f"vit.encoder.layer.*.intermediate.dense.*={ENCODER}.mlp.0.*",
+    f"vit.encoder.layer.*.output.dense.*={ENCODER}.mlp.3.*",
     "vit.embeddings.patch_embeddings.projection.*=conv_proj.*",
     "classifier.*=heads.head.*",
 )
@@ -197,7 +199,7 @@ def test_packed_projections_are_taken_apart_and_put_together(tmp_path):
     ]
     np.testing.assert_array_equal(found, np.concatenate([vit[key] for key in apart]))
     stored[f"{at}.qkv_proj.weight"] = np.concatenate([q[:100], k])
-    with pytest.raises(NmsimError, match="qkv_proj.weight is 164 x 256, expected 192 x 256"):
+    with pytest.raises(NmsimError, match=r"qkv_proj\.weight is 164 x 256, expected 192 x 256"):
         held("llama-3-8b", stored, tmp_path, "model.layers.*.self_attn.v_proj", block=1)
     stored[f"{at}.qkv_proj.weight"] = np.concatenate([q, k])
     save_file(stored, tmp_path / "model.safetensors")
@@ -222,7 +224,7 @@ def test_a_head_that_shares_the_embedding_is_read_from_it(tmp_path):
 
 def test_what_could_be_two_tensors_is_refused(tmp_path):
     stored = bert("a.") | bert("b.")
-    with pytest.raises(SpecError, match="may be a.encoder.* or b.encoder.*by tensor_names"):
+    with pytest.raises(SpecError, match=r"may be a\.encoder.* or b\.encoder.*by tensor_names"):
         held("bert-base", stored, tmp_path, "encoder.layer.*.output.dense")
     rules = ("b.*=*",)
     found = held("bert-base", stored, tmp_path, "encoder.layer.*.output.dense", rules)
@@ -331,13 +333,84 @@ def test_shards_that_do_not_fit_their_index_are_refused(tmp_path, change):
 
 
 def test_a_folder_without_tensors_or_with_one_twice_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="expected model.safetensors.index.json or files"):
-        TensorFile(tmp_path)._opened  # noqa: B018, SLF001
+    with pytest.raises(SpecError, match=r"expected model\.safetensors\.index\.json or files"):
+        TensorFile(tmp_path)._opened  # noqa: B018
     for name in ("a", "b"):
         save_file(drawn({"x.weight": (2, 2)}), tmp_path / f"{name}.safetensors")
     with pytest.raises(SpecError, match=r"x\.weight is in a\.safetensors and b\.safetensors"):
-        TensorFile(tmp_path)._opened  # noqa: B018, SLF001
+        TensorFile(tmp_path)._opened  # noqa: B018
     for name in ("a", "b"):
         Path(tmp_path / f"{name}.safetensors.index.json").write_text("{")
     with pytest.raises(SpecError, match="expected one index of tensors"):
-        TensorFile(tmp_path)._opened  # noqa: B018, SLF001
+        TensorFile(tmp_path)._opened  # noqa: B018
+
+
+# ---- what is said of a file
+
+
+@pytest.mark.parametrize(
+    ("bad", "block", "said"),
+    [
+        (np.nan, 0, r"encoder\.layer\.0\.output\.dense\.weight\[3, 7\] is nan, expected finite"),
+        (np.inf, 1, r"encoder\.layer\.1\.output\.dense\.weight\[3, 7\] is inf, expected finite"),
+    ],
+)
+def test_a_value_that_is_not_finite_refuses_the_run_though_no_bit_is_needed(
+    tmp_path, bad, block, said
+):
+    stored = bert("")
+    stored[f"encoder.layer.{block}.output.dense.weight"][3, 7] = bad
+    save_file(stored, tmp_path / "w.safetensors")
+    with pytest.raises(SpecError, match=said):
+        nmsim.simulate(
+            shrunk("bert-base", tmp_path),
+            recipe="sparsegpt",
+            tensors=tmp_path / "w.safetensors",
+            hardware="ideal",
+            batch=1,
+        )
+
+
+def test_a_manifest_says_whose_values_were_read_and_counts_what_nobody_uses(tmp_path):
+    stored = bert()
+    save_file(stored, tmp_path / "w.safetensors")
+    model = shrunk("bert-base", tmp_path)
+    options = {"recipe": "sparsegpt", "hardware": "ideal", "batch": 1, "phases": ("forward",)}
+    about = nmsim.simulate(model, tensors=tmp_path / "w.safetensors", **options).manifest
+    said = about["layer_values"]
+    assert said["encoder.layer.*.output.dense"] == "read"
+    assert said["pooler.dense"] == said["embeddings.word_embeddings"] == "not needed"
+    unused = {name for name in stored if "LayerNorm" in name or name.startswith("cls.")}
+    assert about["tensors_unused"] == len(unused) == 3
+    drawn = nmsim.simulate(model, **options).manifest
+    assert drawn["layer_values"]["encoder.layer.*.output.dense"] == "synthetic"
+    assert "tensors_unused" not in drawn
+
+
+def test_tensors_are_listed_with_their_layers_and_those_that_nobody_uses(tmp_path, capsys):
+    stored = bert()
+    stored["bert.pooler.dense.mask"] = np.ones((48, 48), np.float32)
+    save_file(stored, tmp_path / "w.safetensors")
+    model, tensors = shrunk("bert-base", tmp_path), str(tmp_path / "w.safetensors")
+    simulated = CliRunner().invoke(
+        app, ["simulate", str(model), "--tensors", tensors, "--recipe", "asp", "--list-tensors"]
+    )
+    shown = " ".join(simulated.output.split()) + capsys.readouterr().out
+    assert "pooler.dense read: bert.pooler.dense.weight, bert.pooler.dense.mask" in shown
+    assert "embeddings.position_embeddings not needed: -" in shown
+    assert "3 tensors that nobody uses:" in shown
+    assert "cls.predictions.transform.dense.weight" in shown
+    refused = CliRunner().invoke(app, ["simulate", str(model), "--list-tensors"])
+    assert "expected --tensors" in str(refused.exception)
+
+
+def test_a_matrix_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("nmsim.network.tensors._BLOCK_ELEMENTS", 96)
+    stored = bert("")
+    layer = "encoder.layer.*.intermediate.dense"
+    key = "encoder.layer.0.intermediate.dense.weight"
+    np.testing.assert_array_equal(held("bert-base", stored, tmp_path, layer), stored[key])
+    network = load_model(tmp_path / "bert-base.yaml")
+    own = next(one for one in network.layers if one.name == layer)
+    pieces = list(TensorFile(tmp_path / "model.safetensors").blocks(own, "weight", 1))
+    assert [len(piece) for piece in pieces] == [2] * 96

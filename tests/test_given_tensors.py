@@ -99,7 +99,7 @@ def test_masks_of_all_blocks_must_obey_and_the_first_stands_for_them(tmp_path):
 
 
 def test_masks_are_given_by_a_file(tmp_path):
-    with pytest.raises(NmsimError, match="recipe 'given': masks are given, expected tensors$"):
+    with pytest.raises(NmsimError, match=r"recipe 'given': masks are given, expected tensors$"):
         works(network(tmp_path), recipe="given")
 
 

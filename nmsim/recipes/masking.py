@@ -22,7 +22,7 @@ from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer, lowered
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.lowering import Lowering
-from nmsim.network.operand import Lowered, Operand
+from nmsim.network.operand import Lowered, Operand, Role
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, Pruner, mask_words, prune, pruner_of
@@ -31,7 +31,7 @@ from nmsim.recipes.recipe import Offer, Recipe
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Axis, Windows
 
-__all__ = ["Setting", "mask_seed", "sparse_gemms"]
+__all__ = ["Setting", "mask_seed", "pruned_roles", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -83,7 +83,8 @@ def _check_weights(layers: Iterable[Layer | Bare], setting: Setting) -> None:
     made: list[Layer | Bare] = []
     brought: list[Layer | Bare] = []
     for layer in layers:
-        pruners = [PRUNERS[offer.pruner] for offer in _offers_of_weight(layer, setting)]
+        offers = (offer for offer in _offers_on(layer, setting) if offer.role == "weight")
+        pruners = [PRUNERS[offer.pruner] for offer in offers]
         if any(pruner.brought for pruner in pruners):
             brought.append(layer)
         if not all(pruner.brought for pruner in pruners):
@@ -92,14 +93,25 @@ def _check_weights(layers: Iterable[Layer | Bare], setting: Setting) -> None:
     setting.tensors.masks.check(brought, "weight", setting.batch)
 
 
-def _offers_of_weight(layer: Layer | Bare, setting: Setting) -> Iterator[Offer]:
-    """The masks that a recipe offers of a layer's weight, in whatever phase."""
+def _offers_on(layer: Layer | Bare, setting: Setting) -> Iterator[Offer]:
+    """The masks that a recipe offers of a layer's tensors, in whatever phase."""
     own = setting.recipe.on(layer)
     for one in _lowered(layer, setting.batch, setting.lowering):
         for operand in (one.a, one.b):
             offer = own.offer_for(operand.tensor, one.gemm)
-            if offer is not None and operand.tensor == "weight":
+            if offer is not None:
                 yield offer
+
+
+def pruned_roles(layers: Iterable[Layer | Bare], setting: Setting) -> dict[str, frozenset[Role]]:
+    """Which of its tensors a recipe prunes of each layer, by name; of most layers none."""
+    whole = list(layers)
+    left = setting.recipe.leave_dense.names(whole)
+    return {
+        layer.name: frozenset(offer.role for offer in _offers_on(layer, setting))
+        for layer in whole
+        if layer.name not in left or layer.masks
+    }
 
 
 @lru_cache(maxsize=1024)

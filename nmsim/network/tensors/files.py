@@ -8,8 +8,9 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from nmsim.network.tensors import spans
 from nmsim.network.tensors.archive import Archive, Rows, named_shape
 from nmsim.network.tensors.names import Names, Part, Wanted, renamed
 from nmsim.network.tensors.npz_file import open_npz
-from nmsim.network.tensors.packed import refuse_words, scaled, unpacked
+from nmsim.network.tensors.packed import SCALES, refuse_words, scaled, unpacked
 from nmsim.network.tensors.safetensors_file import open_safetensors
 from nmsim.network.tensors.sharded import is_index, of_folder, of_index
 from nmsim.network.tensors.torch_file import is_torch, open_torch
@@ -86,19 +87,39 @@ class TensorFile:
         Another shape, a value that is not finite, or one that two layers would both read.
         """
         read: dict[str, list[tuple[str, Part]]] = {}
+        for layer, block in ((one, block) for one in layers for block in _blocks(one, tensor)):
+            owner = _called(layer, tensor, block)
+            for part in self.parts(layer, tensor, batch, block):
+                for other, theirs in read.setdefault(part.key, []):
+                    if other != owner and part.overlaps(theirs):
+                        raise SpecError(
+                            f"{self.path}: {part.key} would be the {tensor} of {other} and of "
+                            f"{owner}, expected one, by tensor_names"
+                        )
+                read[part.key].append((owner, part))
         with _refusing(self.path):
-            for layer in layers:
-                for block in _blocks(layer, tensor):
-                    owner = _called(layer, tensor, block)
-                    for part in self.parts(layer, tensor, batch, block):
-                        for other, theirs in read.setdefault(part.key, []):
-                            if other != owner and part.overlaps(theirs):
-                                raise SpecError(
-                                    f"{self.path}: {part.key} would be the {tensor} of {other} "
-                                    f"and of {owner}, expected one, by tensor_names"
-                                )
-                        read[part.key].append((owner, part))
-                        _refuse_not_finite(self.path, self.tensor_names, part.key)
+            for key in read:
+                _refuse_not_finite(self.path, self.tensor_names, key)
+
+    @property
+    def held(self) -> Iterable[str]:
+        """The names of its tensors."""
+        return self._opened.archive.held
+
+    def owned(self, layer: HasTensors, tensors: Iterable[TensorName], batch: int) -> list[str]:
+        """The names of a layer's tensors and of what stands beside them, masks and scales.
+
+        Of those that are asked for, which the file may lack.
+        """
+        held, found = self._opened.archive.held, dict[str, None]()
+        for tensor in tensors:
+            blocks = _blocks(layer, tensor)
+            for source, block in product((self, self.masks), blocks):
+                with suppress(SpecError, ShapeError):
+                    parts = source.parts(layer, tensor, batch, block)
+                    found |= dict.fromkeys(part.key for part in parts)
+        beside = [key + end for key in found for end in (*SCALES, "_zero_point")]
+        return [*found, *(key for key in beside if key in held)]
 
     def blocks(
         self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
