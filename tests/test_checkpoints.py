@@ -1,6 +1,8 @@
 """Checkpoints under the names that they are published by, on the catalog's networks."""
 
+import importlib
 import json
+import random
 import re
 from pathlib import Path
 
@@ -414,3 +416,20 @@ def test_a_matrix_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     own = next(one for one in network.layers if one.name == layer)
     pieces = list(TensorFile(tmp_path / "model.safetensors").blocks(own, "weight", 1))
     assert [len(piece) for piece in pieces] == [2] * 96
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_a_damaged_checkpoint_gives_its_own_mask_or_is_refused_in_a_line(tmp_path, number):
+    pytest.importorskip("onnx")
+    campaign = importlib.import_module("mutated_files")
+    draw = random.Random(number)
+    (tmp_path / "one.yaml").write_text(campaign.ONE)
+    shard = {"fc.weight": RNG.random((8, 16), np.float32), "fc.bias": np.zeros(8, np.float32)}
+    shard["fc.weight"][:, ::2] = 0
+    save_file(shard, tmp_path / campaign.SHARD)
+    name = draw.choice(sorted(campaign.CHECKPOINTS))
+    path = tmp_path / f"0-{name}"
+    path.write_bytes(campaign.FILES[name])
+    assert campaign.answered(path).endswith("kept")
+    path.write_bytes(campaign.mutated(campaign.FILES[name], draw))
+    assert campaign.answered(path).partition(" ")[2] in ("", "kept")

@@ -1,5 +1,6 @@
 """Tensors of a file of ``torch.save``, which PyTorch itself must read: the extra ``torch``."""
 
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -69,7 +70,8 @@ def open_torch(path: Path) -> Archive:
 def _tensors(torch: ModuleType, path: Path) -> Mapping[str, Any]:
     """The tensors by name, wherever the file keeps them."""
     try:
-        with torch.serialization.safe_globals(_semi_structured(torch)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_semi_structured(torch)):
+            warnings.simplefilter("ignore")  # of prototypes, and of damaged files
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
@@ -89,8 +91,8 @@ def _flat(torch: ModuleType, path: Path, state: Mapping[str, Any]) -> Iterator[t
             yield name, one
         elif one.packed is None or one.meta is None:
             raise SpecError(
-                f"{path}: {name} is a {type(one).__name__} packed for cuSPARSELt, expected one of "
-                "CUTLASS, or dense: save its to_dense()"
+                f"{path}: {name} is a {type(one).__name__}, whose order depends on the GPU that "
+                "packed it, expected CUTLASS' or a dense one: save its to_dense()"
             )
         else:
             yield f"{name}.packed", one.packed
