@@ -19,19 +19,19 @@ from nmsim.errors import PatternError, RecipeError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.network.im2col import column_bits, column_values, tap_bits
-from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer, lowered
+from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
 from nmsim.network.layers.convolution import Convolution
-from nmsim.network.lowering import Lowering
-from nmsim.network.operand import Lowered, Operand, Role
+from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import PRUNERS, Pruner, mask_words, prune, pruner_of
+from nmsim.pruning import Pruner, mask_words, prune, pruner_of
+from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Axis, Windows
 
-__all__ = ["Setting", "mask_seed", "pruned_roles", "sparse_gemms"]
+__all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
 
@@ -63,61 +63,19 @@ def sparse_gemms(
     left = recipe.leave_dense.names(whole)
     named = [layer for layer in whole if fnmatchcase(layer.name, names)]
     masked = (layer for layer in named if layer.name not in left or layer.masks)
-    _check_weights(masked, setting)
+    check_weights(masked, setting)
     for layer in named:
         own = recipe.on(layer)
         dense = layer.name in left and not layer.masks
         offers = () if dense else own.operands
         makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
-        for one in _lowered(layer, setting.batch, setting.lowering):
+        for one in lowered_once(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
                 work = _in_recipe(work, layer, recipe, left_dense=dense)
                 said = [note for note in (_again(work, layer), layer.note) if note]
                 note = "; ".join(filter(None, (work.note, *said)))
                 yield replace(work, note=note) if said else work
-
-
-def _check_weights(layers: Iterable[Layer | Bare], setting: Setting) -> None:
-    """Refuse now what could not be read later of the weights that a recipe prunes."""
-    made: list[Layer | Bare] = []
-    brought: list[Layer | Bare] = []
-    for layer in layers:
-        offers = (offer for offer in _offers_on(layer, setting) if offer.role == "weight")
-        pruners = [PRUNERS[offer.pruner] for offer in offers]
-        if any(pruner.brought for pruner in pruners):
-            brought.append(layer)
-        if not all(pruner.brought for pruner in pruners):
-            made.append(layer)
-    setting.tensors.check(made, "weight", setting.batch)
-    setting.tensors.masks.check(brought, "weight", setting.batch)
-
-
-def _offers_on(layer: Layer | Bare, setting: Setting) -> Iterator[Offer]:
-    """The masks that a recipe offers of a layer's tensors, in whatever phase."""
-    own = setting.recipe.on(layer)
-    for one in _lowered(layer, setting.batch, setting.lowering):
-        for operand in (one.a, one.b):
-            offer = own.offer_for(operand.tensor, one.gemm)
-            if offer is not None:
-                yield offer
-
-
-def pruned_roles(layers: Iterable[Layer | Bare], setting: Setting) -> dict[str, frozenset[Role]]:
-    """Which of its tensors a recipe prunes of each layer, by name; of most layers none."""
-    whole = list(layers)
-    left = setting.recipe.leave_dense.names(whole)
-    return {
-        layer.name: frozenset(offer.role for offer in _offers_on(layer, setting))
-        for layer in whole
-        if layer.name not in left or layer.masks
-    }
-
-
-@lru_cache(maxsize=1024)
-def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
-    """A layer's GEMMs, made once for a run's rows and for its memory."""
-    return tuple(lowered(layer, batch, lowering))
 
 
 def _in_recipe(

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from nmsim.network.layer import AttentionLayer, Bare, Layer, Matmul
 from nmsim.network.operand import ATTENTION_ROLES, Role, TensorName
 from nmsim.network.tensors.files import TensorFile
-from nmsim.recipes.masking import pruned_roles
+from nmsim.recipes.offered import pruned_roles
 from nmsim.recipes.setting import Setting
 from nmsim.run.workload import Workload
 
@@ -48,7 +48,7 @@ def values(workload: Workload, setting: Setting, names: str = "*") -> dict[str, 
     drawn = not isinstance(file, TensorFile)
     if workload.trace is not None or (drawn and workload.given):
         return {}
-    pruned = pruned_roles(workload.layers, setting)
+    pruned = pruned_roles(workload.layers, setting, names)
     states = {
         layer.name: _state(layer, pruned, drawn=drawn)
         for layer in workload.layers
@@ -66,7 +66,7 @@ def listed(
     file = setting.tensors
     if not isinstance(file, TensorFile):
         return [], []
-    pruned, batch = pruned_roles(workload.layers, setting), setting.batch
+    pruned, batch = pruned_roles(workload.layers, setting, names), setting.batch
     rows = [
         Listed(one.name, _state(one, pruned, drawn=False), file.owned(one, _tensors(one), batch))
         for one in workload.layers

@@ -5,30 +5,24 @@ runs; no number in a header decides what is allocated, until the file has been s
 """
 
 import math
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
-from nmsim.errors import NmsimError, ShapeError, SpecError, reason
-from nmsim.files import once_per_content, rests_on
+from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.network.operand import FileLayout, HasTensors, TensorName
 from nmsim.network.tensors import spans
-from nmsim.network.tensors.archive import Archive, Rows, named_shape
-from nmsim.network.tensors.names import Names, Part, Wanted, renamed
-from nmsim.network.tensors.npz_file import open_npz
-from nmsim.network.tensors.packed import SCALES, refuse_words, scaled, unpacked
-from nmsim.network.tensors.safetensors_file import open_safetensors
-from nmsim.network.tensors.sharded import is_index, of_folder, of_index
-from nmsim.network.tensors.torch_file import is_torch, open_torch
+from nmsim.network.tensors.archive import Archive, named_shape
+from nmsim.network.tensors.names import Part, Wanted
+from nmsim.network.tensors.opening import Opened, opened, refuse_not_finite, refusing
+from nmsim.network.tensors.packed import SCALES, refuse_words, scaled
+from nmsim.registry import unknown_name
 
 __all__ = ["TensorFile"]
 
@@ -97,9 +91,9 @@ class TensorFile:
                             f"{owner}, expected one, by tensor_names"
                         )
                 read[part.key].append((owner, part))
-        with _refusing(self.path):
+        with refusing(self.path):
             for key in read:
-                _refuse_not_finite(self.path, self.tensor_names, key)
+                refuse_not_finite(self.path, self.tensor_names, key)
 
     @property
     def held(self) -> Iterable[str]:
@@ -116,7 +110,7 @@ class TensorFile:
             blocks = _blocks(layer, tensor)
             for source, block in product((self, self.masks), blocks):
                 with suppress(SpecError, ShapeError):
-                    parts = source.parts(layer, tensor, batch, block)
+                    parts = source._found(layer, tensor, batch, block)  # noqa: SLF001
                     found |= dict.fromkeys(part.key for part in parts)
         beside = [key + end for key in found for end in (*SCALES, "_zero_point")]
         return [*found, *(key for key in beside if key in held)]
@@ -133,7 +127,7 @@ class TensorFile:
         """
         shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
         number = _blocks(layer, tensor)[block]
-        with _refusing(self.path):
+        with refusing(self.path):
             parts = self.parts(layer, tensor, batch, number)
             archive = self._opened.archive
             straight = layout is None and len(shape) == 2
@@ -158,16 +152,27 @@ class TensorFile:
         SpecError, ShapeError
             if it does not have it, or in another shape.
         """
+        if found := self._found(layer, tensor, batch, block):
+            return found
+        archive, names = self._opened
+        name = _called(layer, tensor, block)
+        refuse_words(archive, name)
+        raise SpecError(f"{self.path}: {unknown_name('tensor', f'{name}.{tensor}', names.known)}")
+
+    def _found(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int
+    ) -> tuple[Part, ...]:
+        """The same, or nothing where it does not have it."""
         shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
         stored = layout.shape if layout else shape
-        name = _called(layer, tensor, block)
         archive, names = self._opened
         try:
-            parts = names.parts(Wanted(name, tensor, stored, self.as_masks))
+            parts = names.parts(
+                Wanted(_called(layer, tensor, block), tensor, stored, self.as_masks)
+            )
         except NmsimError as error:
-            refuse_words(archive, name)
             raise type(error)(f"{self.path}: {error}") from error
-        has = _shape_of(archive, parts)
+        has = _shape_of(archive, parts) if parts else stored
         batched = len(has) > 2 and has[-1] == shape[-1] and math.prod(has) == math.prod(shape)
         if has != stored and (layout or not batched):
             expected = named_shape(stored)
@@ -177,9 +182,9 @@ class TensorFile:
         return parts
 
     @property
-    def _opened(self) -> "_Opened":
-        with _refusing(self.path):
-            return _opened(self.path, self.tensor_names)
+    def _opened(self) -> Opened:
+        with refusing(self.path):
+            return opened(self.path, self.tensor_names)
 
 
 def _blocks(layer: HasTensors, tensor: TensorName) -> range:
@@ -232,68 +237,3 @@ def _laid_out(
     if layout:
         array = array.reshape(layout.split).transpose(layout.order)
     return array.reshape(shape)
-
-
-# ---- opening
-
-
-class _Opened(NamedTuple):
-    archive: Archive
-    names: Names
-
-
-@once_per_content
-def _opened(path: Path, rules: tuple[str, ...]) -> _Opened:
-    archive = unpacked(_raw(path))
-    return _Opened(archive, Names(archive.held, renamed(archive.held, rules)))
-
-
-def _raw(path: Path) -> Archive:
-    rests_on(path)
-    if path.is_dir():
-        return of_folder(path, _raw)
-    if is_index(path):
-        return of_index(path, _raw)
-    if is_torch(path):
-        return open_torch(path)
-    with _refusing(path):
-        return open_npz(path) if path.suffix == ".npz" else open_safetensors(path)
-
-
-@once_per_content
-def _refuse_not_finite(path: Path, rules: tuple[str, ...], key: str) -> None:
-    """Refuse a tensor with a NaN or an infinity, naming the first one."""
-    archive = _opened(path, rules).archive
-    shape = archive.held[key].shape
-    if not math.prod(shape):
-        raise SpecError(f"{path}: {key} is {named_shape(shape)}, expected numbers in it")
-    start = 0
-    for count in spans(shape or (1,)):
-        rows: Rows = slice(start, start + count) if shape else None
-        values = scaled(archive, key, rows)
-        if values.dtype.kind not in "fiub":
-            raise SpecError(f"{path}: {key} is {values.dtype}, expected real numbers")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            at = np.unravel_index(int(np.argmin(np.isfinite(values))), values.shape)
-            place = ", ".join(map(str, (int(at[0]) + start, *map(int, at[1:]))))
-            raise SpecError(f"{path}: {key}[{place}] is {values[at]}, expected finite numbers")
-        start += count
-
-
-@contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """What is no file of tensors, or a truncated one, is refused in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
-    except (
-        *(SafetensorError, zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, TypeError),
-        *(EOFError, KeyError, NotImplementedError, RuntimeError, zlib.error),
-    ) as error:
-        if isinstance(error, NmsimError):
-            raise
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SpecError(
-            f"{path}: expected tensors in safetensors, npz or of torch.save ({why})"
-        ) from error

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.network.tensors.archive import Held, named_shape
-from nmsim.registry import unknown_name
 
 __all__ = ["Names", "Part", "Wanted", "renamed"]
 
@@ -172,19 +171,16 @@ class Names:
         return self.known.get(shorter) if fits else None
 
     def parts(self, wanted: Wanted) -> tuple[Part, ...]:
-        """Where a tensor is; its parts follow one another along the first axis.
+        """Where a tensor is; its parts follow one another along the first axis; none: nowhere.
 
         Raises
         ------
         SpecError
-            if the file has it under no name, or may have it under several.
+            if it may be one or another.
         ShapeError
-            if what it has is of another shape.
+            if what is packed with it is of another shape.
         """
-        for found in self._candidates(wanted):
-            if found:
-                return found
-        raise SpecError(str(unknown_name("tensor", wanted.usual, self.known)))
+        return next(filter(None, self._candidates(wanted)), ())
 
     def _candidates(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
         layer, weight = wanted.layer, wanted.tensor == "weight"

@@ -62,7 +62,7 @@ def of_folder(folder: Path, opened: Open) -> Archive:
             names = ", ".join(one.name for one in indexes)
             raise SpecError(f"{folder}: expected one index of tensors, found {names}")
         if indexes:
-            return of_index(indexes[0], opened)
+            return opened(indexes[0])
         if files := sorted(folder.glob(f"*{suffix}")):
             return _together(folder, _each_once(folder, map(opened, files)))
     raise SpecError(f"{folder}: expected model.safetensors.index.json or files of tensors in it")

@@ -72,7 +72,9 @@ def _tensors(torch: ModuleType, path: Path) -> Mapping[str, Any]:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_semi_structured(torch)):
             warnings.simplefilter("ignore")  # of prototypes, and of damaged files
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except Exception as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise SpecError(f"{path}: torch.load(weights_only=True) refuses it ({why})") from error
