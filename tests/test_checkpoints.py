@@ -213,6 +213,29 @@ def test_packed_projections_are_taken_apart_and_put_together(tmp_path):
         list(point.sparse_gemms())
 
 
+@pytest.mark.parametrize(
+    ("gate", "up", "down"), [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")]
+)
+def test_experts_one_by_one_are_put_together(tmp_path, gate, up, down):
+    at = "model.layers.1.block_sparse_moe.experts"
+    shapes = {f"{at}.{e}.{name}.weight": (896, 256) for e in range(8) for name in (gate, up)}
+    shapes |= {f"{at}.{e}.{down}.weight": (256, 896) for e in range(8)}
+    stored, rules = drawn(shapes), ("*.block_sparse_moe.*=*.mlp.*",)
+    both = [stored[f"{at}.{e}.{name}.weight"] for e in range(8) for name in (gate, up)]
+    layer = "model.layers.*.mlp.experts.gate_up_proj"
+    found = held("mixtral-8x7b", stored, tmp_path, layer, rules, block=1)
+    np.testing.assert_array_equal(found, np.concatenate(both))
+    layer = "model.layers.*.mlp.experts.down_proj"
+    found = held("mixtral-8x7b", stored, tmp_path, layer, rules, block=1)
+    downs = [stored[f"{at}.{e}.{down}.weight"] for e in range(8)]
+    np.testing.assert_array_equal(found, np.concatenate(downs))
+    del stored[f"{at}.7.{down}.weight"]
+    with pytest.raises(
+        NmsimError, match=r"experts\.0\..*weight is 1792 x 896, expected 2048 x 896"
+    ):
+        held("mixtral-8x7b", stored, tmp_path, layer, rules, block=1)
+
+
 def test_a_head_that_shares_the_embedding_is_read_from_it(tmp_path):
     stored = llama(head=False)
     found = held("llama-3-8b", stored, tmp_path, "lm_head")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from typing import NamedTuple
 
 from nmsim.errors import ShapeError, SpecError
@@ -29,6 +30,12 @@ _APART = (
     ("to_q", "to_k", "to_v"),
 )
 _HALVES = (("gate_proj", "up_proj"), "gate_up_proj")
+_OF_EXPERTS = {
+    "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
+    "down_proj": (("down_proj",), ("w2",)),
+}
+"""Weights of all experts as one, and what those of each expert are called one by one."""
+
 _HEADS = ("lm_head", "output", "decoder", "embed_out")
 _TABLES = ("embed_tokens", "wte", "word_embeddings", "tok_embeddings", "shared", "embed_in")
 """Last layers, and the embeddings that their weight may be."""
@@ -195,6 +202,7 @@ class Names:
             return
         yield from self._within(wanted)
         yield from self._gathered(wanted)
+        yield from self._of_experts(wanted)
         yield from self._tied(wanted)
 
     def _whole(self, wanted: Wanted, name: str) -> tuple[Part, ...]:
@@ -258,6 +266,19 @@ class Names:
             there = [key for key in keys if key is not None]
             if len(there) == len(names):
                 yield tuple(map(Part, there))
+
+    def _of_experts(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
+        """The experts' weights one by one, where the network has all of them as one."""
+        parent, _, leaf = wanted.layer.rpartition(".")
+        for names in _OF_EXPERTS.get(leaf, ()) if parent.endswith("experts") else ():
+            found: list[Part] = []
+            for expert in count():
+                keys = [self.spelt(f"{parent}.{expert}.{name}.weight") for name in names]
+                there = [Part(key) for key in keys if key is not None]
+                if len(there) < len(names):
+                    break
+                found += there
+            yield tuple(found)
 
     def _tied(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
         """The embedding that a head shares, or the head whose weight an embedding is."""
