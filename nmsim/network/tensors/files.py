@@ -175,9 +175,10 @@ class TensorFile:
         has = _shape_of(archive, parts) if parts else stored
         batched = len(has) > 2 and has[-1] == shape[-1] and math.prod(has) == math.prod(shape)
         if has != stored and (layout or not batched):
-            expected = named_shape(stored)
+            more = f" and {len(parts) - 1} more are" if len(parts) > 1 else " is"
             raise ShapeError(
-                f"{self.path}: {parts[0].key} is {named_shape(has)}, expected {expected}"
+                f"{self.path}: {parts[0].key}{more} {named_shape(has)}, "
+                f"expected {named_shape(stored)}"
             )
         return parts
 
