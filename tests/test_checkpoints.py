@@ -235,6 +235,24 @@ def test_experts_one_by_one_are_put_together(tmp_path, names):
         held("mixtral-8x7b", stored, tmp_path, layer, rules, block=1)
 
 
+def test_masks_stand_beside_the_parts_of_a_projection_and_are_turned_as_it_is(tmp_path):
+    stored, at = vit_transformers(), "vit.encoder.layer.0.attention.attention"
+    masks = {f"{at}.{x}.mask": RNG.random((48, 48)) < 0.5 for x in ("query", "key", "value")}
+    save_file(stored | masks, tmp_path / "w.safetensors")
+    layers = load_model(shrunk("vit-b16", tmp_path)).layers
+    packed = next(one for one in layers if one.name.endswith("in_proj"))
+    file = TensorFile(tmp_path / "w.safetensors", VIT_NAMES).masks
+    found = np.concatenate(list(file.blocks(packed, "weight", 1)))
+    np.testing.assert_array_equal(found, np.concatenate(list(masks.values())))
+    mask = RNG.random((48, 144)) < 0.5
+    save_file(gpt2() | {"h.1.attn.c_attn.mask": mask}, tmp_path / "w.safetensors")
+    layers = load_model(shrunk("gpt2", tmp_path)).layers
+    turned = next(one for one in layers if one.name.endswith("c_attn"))
+    file = TensorFile(tmp_path / "w.safetensors").masks
+    (found,) = file.blocks(turned, "weight", 1, 1)
+    np.testing.assert_array_equal(found, mask.T)
+
+
 def test_a_head_that_shares_the_embedding_is_read_from_it(tmp_path):
     stored = llama(head=False)
     found = held("llama-3-8b", stored, tmp_path, "lm_head")

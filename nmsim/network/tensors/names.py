@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
+from itertools import count, product
 from typing import NamedTuple
 
 from nmsim.errors import ShapeError, SpecError
@@ -81,6 +81,11 @@ class Wanted(NamedTuple):
     def usual(self) -> str:
         """The name that a file usually has for it."""
         return f"{self.layer}.{self.tensor}"
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What names end with behind that of a layer: a mask's, where that is wanted, first."""
+        return (*_MASKS, self.tensor) if self.mask and self.tensor == "weight" else (self.tensor,)
 
 
 def renamed(keys: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
@@ -191,9 +196,7 @@ class Names:
 
     def _candidates(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
         layer, weight = wanted.layer, wanted.tensor == "weight"
-        if wanted.mask and weight:
-            yield from (self._whole(wanted, f"{layer}.{end}") for end in _MASKS)
-        yield self._whole(wanted, wanted.usual)
+        yield from (self._whole(wanted, f"{layer}.{end}") for end in wanted.ends)
         if not weight:
             return
         yield self._whole(wanted, f"{layer}_weight")
@@ -217,7 +220,7 @@ class Names:
 
         Others give layers these names, too, and store outputs first: shapes tell.
         """
-        match = _CONV1D.fullmatch(key.removesuffix(".weight"))
+        match = _CONV1D.fullmatch(key.rpartition(".")[0])
         if match is None or len(self.held[key].shape) != 2:
             return False
         if expected[0] != expected[1]:
@@ -232,18 +235,19 @@ class Names:
         for names in _APART:
             if leaf in names:
                 for packed in _PACKED:
-                    if key := self._packed(parent, packed):
+                    if key := self._packed(parent, packed, wanted):
                         yield self._third(key, names.index(leaf), wanted)
         halves, packed = _HALVES
-        if leaf in halves and (key := self._packed(parent, packed)):
+        if leaf in halves and (key := self._packed(parent, packed, wanted)):
             if self.held[key].shape != (2 * rows, wanted.shape[1]):
                 raise _another_shape(key, self.held[key].shape, (2 * rows, wanted.shape[1]))
             start = rows * halves.index(leaf)
             yield (Part(key, range(start, start + rows)),)
 
-    def _packed(self, parent: str, leaf: str) -> str | None:
+    def _packed(self, parent: str, leaf: str, wanted: Wanted) -> str | None:
         name = f"{parent}.{leaf}" if parent else leaf
-        return self.spelt(f"{name}.weight") or self.spelt(f"{name}_weight")
+        ends = (*(f".{end}" for end in wanted.ends), "_weight")
+        return next(filter(None, (self.spelt(name + end) for end in ends)), None)
 
     def _third(self, key: str, which: int, wanted: Wanted) -> tuple[Part, ...]:
         """Queries, then keys, then values: of keys and values there are as many."""
@@ -261,8 +265,8 @@ class Names:
         """The parts of a projection that the network has packed, where the file has them apart."""
         parent, _, leaf = wanted.layer.rpartition(".")
         groups = _APART if leaf in _PACKED else (_HALVES[0],) if leaf == _HALVES[1] else ()
-        for names in groups:
-            keys = [self.spelt(f"{parent}.{name}.weight".lstrip(".")) for name in names]
+        for names, end in product(groups, wanted.ends):
+            keys = [self.spelt(f"{parent}.{name}.{end}".lstrip(".")) for name in names]
             there = [key for key in keys if key is not None]
             if len(there) == len(names):
                 yield tuple(map(Part, there))
@@ -270,10 +274,11 @@ class Names:
     def _of_experts(self, wanted: Wanted) -> Iterator[tuple[Part, ...]]:
         """The experts' weights one by one, where the network has all of them as one."""
         parent, _, leaf = wanted.layer.rpartition(".")
-        for names in _OF_EXPERTS.get(leaf, ()) if parent.endswith("experts") else ():
+        groups = _OF_EXPERTS.get(leaf, ()) if parent.endswith("experts") else ()
+        for names, end in product(groups, wanted.ends):
             found: list[Part] = []
             for expert in count():
-                keys = [self.spelt(f"{parent}.{expert}.{name}.weight") for name in names]
+                keys = [self.spelt(f"{parent}.{expert}.{name}.{end}") for name in names]
                 there = [Part(key) for key in keys if key is not None]
                 if len(there) < len(names):
                     break
