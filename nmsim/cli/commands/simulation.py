@@ -66,7 +66,7 @@ def _print_result(
         write(report.to_csv(rows))
     else:
         unused = about.get("tensors_unused")
-        beside = f" ({counted(unused, 'tensor')} of it unused)" if unused else ""
+        beside = f" ({unused:,} of its tensors unused)" if unused else ""
         title = (
             f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}{step}, "
             f"{about['fidelity']} model, tensors {about['tensors']}{beside}"
