@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import nmsim
 from nmsim.cli import app
-from nmsim.errors import NmsimError, SpecError
+from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors.files import TensorFile
 from nmsim.network.tensors.names import renamed
@@ -253,6 +253,22 @@ def test_masks_stand_beside_the_parts_of_a_projection_and_are_turned_as_it_is(tm
     np.testing.assert_array_equal(found, mask.T)
 
 
+def test_parts_and_experts_of_other_shapes_are_refused(tmp_path):
+    stored, at = vit_transformers(), "vit.encoder.layer.0.attention.attention"
+    stored[f"{at}.key.weight"] = RNG.normal(size=(48, 24)).astype(np.float32)
+    layer = "encoder.layers.encoder_layer_*.self_attention.in_proj"
+    with pytest.raises(ShapeError, match="and 2 more are 48 x 48, expected 144 x 48"):
+        held("vit-b16", stored, tmp_path, layer, VIT_NAMES)
+    layer = "model.layers.*.mlp.experts.down_proj"
+    for wrong in ((8, 896, 256), (8, 128, 896), (4, 256, 896)):
+        stored = drawn({"model.layers.0.mlp.experts.down_proj": wrong})
+        with pytest.raises(ShapeError, match="expected 2048 x 896"):
+            held("mixtral-8x7b", stored, tmp_path, layer)
+    stored = drawn({"model.layers.0.mlp.experts.down_proj": (8, 256, 896)})
+    found = held("mixtral-8x7b", stored, tmp_path, layer)
+    np.testing.assert_array_equal(found, next(iter(stored.values())).reshape(2048, 896))
+
+
 def test_a_head_that_shares_the_embedding_is_read_from_it(tmp_path):
     stored = llama(head=False)
     found = held("llama-3-8b", stored, tmp_path, "lm_head")
@@ -286,6 +302,8 @@ def test_what_could_be_two_tensors_is_refused(tmp_path):
     ("rule", "said"),
     [
         ("model.*", "expected GLOB=NAME with as many"),
+        ("model.b=", "expected GLOB=NAME with as many"),
+        ("=model.b", "expected GLOB=NAME with as many"),
         ("model.*=x", "expected GLOB=NAME with as many"),
         ("*.*.*.*.*=*.*.*.*.*", "four at most"),
         ("nothing.*=*", "matches no tensor"),

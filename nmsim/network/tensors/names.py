@@ -128,7 +128,7 @@ def renamed(keys: Iterable[str], rules: Sequence[str]) -> dict[str, str]:
 
 def _rule(text: str) -> tuple[re.Pattern[str], str]:
     glob, equals, name = text.partition("=")
-    if not (equals and glob and name) or not 0 <= name.count("*") == glob.count("*") <= 4:
+    if not (equals and glob and name) or not name.count("*") == glob.count("*") <= 4:
         raise SpecError(
             f"tensor_names {text!r}: expected GLOB=NAME with as many * on both sides, four at most"
         )
