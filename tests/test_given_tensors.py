@@ -146,3 +146,30 @@ def test_a_mask_may_be_offered_in_both_directions_each_checked_along_its_own_axi
     save_file({"fc.weight": pruned(64, 32, 0)}, tmp_path / "w.safetensors")
     with pytest.raises(PatternError, match="weight of fc: row"):
         [work.b.words for work in works(model, **options)]
+
+
+def test_a_convolution_is_pruned_along_its_channels_as_pytorch_lays_them_out(tmp_path):
+    path = tmp_path / "conv.yaml"
+    path.write_text(
+        "layers: [{name: c, type: conv, in_channels: 16, out_channels: 8, kernel: 3, "
+        "input_size: 12}]"
+    )
+    along = pruned(8 * 9, 16, 7).reshape(8, 3, 3, 16)
+    stored = np.ascontiguousarray(np.moveaxis(along, -1, 1))
+    save_file({"c.weight": stored}, tmp_path / "w.safetensors")
+    found = forward(path, tmp_path / "w.safetensors")
+    assert found.b.kept == 8 * 9 * 8 - 7
+    assert (found.b.bits() == (along != 0).reshape(8, 9 * 16)).all()
+    stored[2, :3, 1, 0] = 1
+    save_file({"c.weight": stored}, tmp_path / "w.safetensors")
+    with pytest.raises(PatternError, match=r"weight of c: row 2 keeps [34] of columns 48 to 51"):
+        forward(path, tmp_path / "w.safetensors").b.words  # noqa: B018
+
+
+def test_memory_asks_for_no_mask(tmp_path):
+    model = network(tmp_path)
+    weights = {
+        recipe: nmsim.memory_footprint(model, recipe=recipe, hardware="ideal").layers[-1]
+        for recipe in ("given", "asp")
+    }
+    assert weights["given"].weights == weights["asp"].weights
