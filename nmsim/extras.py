@@ -14,7 +14,7 @@ __all__ = ["extra"]
 NEEDS = {
     "calibrate": "calibrating needs cmaes and scikit-learn",
     "onnx": "an ONNX model, which onnx reads",
-    "torch": "measuring needs PyTorch",
+    "torch": "measuring, or reading a file of torch.save, needs PyTorch",
 }
 """What each extra of ``pyproject.toml`` that nmsim itself imports is for, by its name."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "Share",
     "SparseGemm",
     "Words",
+    "broken_promise",
     "field_counts",
     "fuller",
     "lowest_bits",
@@ -454,25 +455,43 @@ def _matrix(bits: Any) -> NDArray[np.bool_]:
 def _keep_promise(bits: NDArray[np.bool_], pattern: Pattern) -> None:
     """Refuse bits, rows x K, that keep too much; V:N:M by whole matrices of V rows."""
     rows, k = bits.shape
+    if broken := broken_promise(bits, pattern):
+        raise PatternError(
+            f"mask of {rows} x {k}: {broken} ({pattern} along K, the last axis; None promises "
+            "nothing)"
+        )
+
+
+def broken_promise(bits: NDArray[np.bool_], pattern: Pattern, first_row: int = 0) -> str:
+    """The first group of bits, rows x K, that breaks a pattern, in words; "" if none does.
+
+    Parameters
+    ----------
+    first_row
+        The index of the first row in the matrix that the bits are of; of V:N:M they are whole
+        vectors.
+    """
+    k = bits.shape[1]
+    if not bits.size:
+        return ""
     starts = np.arange(0, k, pattern.group)
     kept = np.add.reduceat(bits, starts, axis=1, dtype=np.int64)
     lengths = np.minimum(pattern.group, k - starts)
     least = lengths if pattern.is_dense else np.full(len(starts), 0)
     row, group = _first((kept > pattern.keep) | (kept < least))
-    where = f"mask of {rows} x {k}"
-    along = f"({pattern} along K, the last axis; None promises nothing)"
     if row >= 0:
         start, stop = starts[group], starts[group] + lengths[group] - 1
         most = "all" if pattern.is_dense else f"at most {pattern.keep}"
-        raise PatternError(
-            f"{where}: row {row} keeps {kept[row, group]} of columns {start} to {stop}, "
-            f"expected {most} {along}"
+        return (
+            f"row {first_row + row} keeps {kept[row, group]} of columns {start} to {stop}, "
+            f"expected {most}"
         )
     if pattern.vector and (broken := _broken_vectors(bits, pattern)):
-        raise PatternError(
-            f"{where}: {broken} groups of {pattern.vector} rows keep anything of more than "
-            f"{COLUMNS_KEPT} columns, expected {COLUMNS_KEPT} {along}"
+        return (
+            f"{broken} groups of {pattern.vector} rows keep anything of more than "
+            f"{COLUMNS_KEPT} columns, expected {COLUMNS_KEPT}"
         )
+    return ""
 
 
 def _first(wrong: NDArray[np.bool_]) -> tuple[int, int]:

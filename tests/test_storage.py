@@ -131,7 +131,8 @@ def test_everybody_agrees(network, hardware, recipe, pattern):
 @pytest.mark.parametrize("hardware", list(HARDWARE))
 def test_everybody_agrees_on_every_machine_and_recipe(network, hardware, pattern):
     for recipe in RECIPES:
-        if all(offer.layers == "*" for offer in load_recipe(recipe).operands):
+        chosen = load_recipe(recipe)
+        if not chosen.brought and all(offer.layers == "*" for offer in chosen.operands):
             agree(network, hardware, recipe, pattern, ["analytical"])
 
 

@@ -260,18 +260,21 @@ def lying(path):
 REFUSED = {
     "truncated": (
         lambda p: written(p / "t.safetensors", GOOD, cut=3),
-        "t.safetensors: expected tensors in safetensors or npz (",
+        "t.safetensors: expected tensors in safetensors, npz or of torch.save (",
     ),
     "another shape": (
         lambda p: written(p / "t.safetensors", {"fc.weight": ("F32", [4, 3], WEIGHT)}),
         "fc.weight is 4 x 3, expected 3 x 4",
     ),
     "names": (
-        lambda p: written(p / "t.safetensors", {"model.fc.weight": GOOD["fc.weight"]}),
+        lambda p: written(p / "t.safetensors", {"model.other.weight": GOOD["fc.weight"]}),
         "unknown tensor 'fc.weight'",
     ),
     "claims": (lambda p: lying(p / "t.npz"), "more than the file holds of it"),
-    "no file of tensors": (lambda p: Path(__file__), "expected tensors in safetensors or npz"),
+    "no file of tensors": (
+        lambda p: Path(__file__),
+        "expected tensors in safetensors, npz or of torch.save",
+    ),
     "packed": (
         lambda p: written(p / "t.safetensors", {"fc.weight": ("F4", [3, 4], WEIGHT[:, :2])}),
         "t.safetensors: ",

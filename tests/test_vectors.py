@@ -137,7 +137,7 @@ def test_bad_patterns_get_one_line(command, text, why):
 @pytest.mark.parametrize(
     ("recipe", "why"),
     [
-        ("transposable", "prunes N:M, expected magnitude or venom for V:N:M"),
+        ("transposable", "prunes N:M, expected magnitude, venom or given for V:N:M"),
         ("activation", "V:N:M is of weights, expected N:M for the activation"),
         ("probabilities", "V:N:M is of weights, expected N:M for the probabilities"),
     ],

@@ -203,6 +203,11 @@ class Bare:
         return 0
 
     @property
+    def repeat(self) -> int:
+        """How many blocks have tensors of their own: one, however often the GEMM is launched."""
+        return 1
+
+    @property
     def note(self) -> str:
         """What is said of its rows: nothing."""
         return ""

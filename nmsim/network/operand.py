@@ -183,6 +183,10 @@ class HasTensors(Protocol):
         """Number of the first of the blocks that the layer stands for: `*` in names."""
 
     @property
+    def repeat(self) -> int:
+        """How many blocks the layer stands for, each with tensors of its own if it is named so."""
+
+    @property
     def spatial(self) -> int:
         """How many dimensions its images have; 0: its tensors are matrices."""
 

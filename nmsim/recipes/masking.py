@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.errors import RecipeError
+from nmsim.errors import PatternError, RecipeError
 from nmsim.gemm import Gemm
 from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
 from nmsim.network.im2col import column_bits, column_values, tap_bits
-from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer, lowered
+from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
 from nmsim.network.layers.convolution import Convolution
-from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import Pruner, mask_words, prune, pruner_of
+from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
@@ -63,35 +63,19 @@ def sparse_gemms(
     left = recipe.leave_dense.names(whole)
     named = [layer for layer in whole if fnmatchcase(layer.name, names)]
     masked = (layer for layer in named if layer.name not in left or layer.masks)
-    setting.tensors.check(_pruned_weights(masked, setting), "weight", setting.batch)
+    check_weights(masked, setting)
     for layer in named:
         own = recipe.on(layer)
         dense = layer.name in left and not layer.masks
         offers = () if dense else own.operands
         makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
-        for one in _lowered(layer, setting.batch, setting.lowering):
+        for one in lowered_once(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
                 work = _in_recipe(work, layer, recipe, left_dense=dense)
                 said = [note for note in (_again(work, layer), layer.note) if note]
                 note = "; ".join(filter(None, (work.note, *said)))
                 yield replace(work, note=note) if said else work
-
-
-def _pruned_weights(layers: Iterable[Layer | Bare], setting: Setting) -> Iterator[Layer | Bare]:
-    """Layers whose weight a recipe offers a mask of, in whatever phase."""
-    for layer in layers:
-        own = setting.recipe.on(layer)
-        gemms = _lowered(layer, setting.batch, setting.lowering)
-        operands = [(one.gemm, operand.tensor) for one in gemms for operand in (one.a, one.b)]
-        if any(of == "weight" and own.offer_for(of, gemm) for gemm, of in operands):
-            yield layer
-
-
-@lru_cache(maxsize=1024)
-def _lowered(layer: Layer | Bare, batch: int, lowering: Lowering) -> tuple[Lowered, ...]:
-    """A layer's GEMMs, made once for a run's rows and for its memory."""
-    return tuple(lowered(layer, batch, lowering))
 
 
 def _in_recipe(
@@ -178,6 +162,7 @@ class _Maker:
     offer: Offer
     setting: Setting
     counted: bool = True
+    block: int = 0
 
     @property
     def pattern(self) -> Pattern:
@@ -220,12 +205,12 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
-        if operand.transposed == self.offer.transposed:
-            return home, "" if home.fits else self._misfit(home, gemm)
-        overlapping = self._per_pixel and windows is not None
-        fits = self._pruner.transposable and not overlapping
-        turned = home.but(regular=False, fits=fits, known_kept=None)
-        return turned, "" if fits else self._misfit(turned, gemm)
+        if operand.transposed != self.offer.transposed:
+            overlapping = self._per_pixel and windows is not None
+            fits = self._pruner.transposable and not overlapping
+            home = home.but(regular=False, fits=fits, known_kept=None)
+        notes = ("" if home.fits else self._misfit(home, gemm), self._of_blocks)
+        return home, "; ".join(filter(None, notes))
 
     def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
         """Elements kept where every pixel, or every tap of a weight, keeps as many."""
@@ -384,7 +369,22 @@ class _Maker:
 
     @cached_property
     def words(self) -> Words:
-        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase."""
+        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase.
+
+        Of masks that were made elsewhere those of all blocks must obey the pattern; the first is
+        taken.
+        """
+        if self._pruner.brought and self._of_blocks:
+            for block in range(1, self.layer.repeat):
+                replace(self, block=block)._made()  # noqa: SLF001 (its own class)
+        return self._made()
+
+    @property
+    def _of_blocks(self) -> str:
+        """What is said of a tensor that stands for those of several blocks; "": it does not."""
+        return self.setting.tensors.note(self.layer, self.offer.role)
+
+    def _made(self) -> Words:
         layer, shape = self.layer, self._shape
         if self._per_pixel:
             return self._pruned(self._blocks(), math.prod(shape[:-1]), shape[-1])
@@ -399,7 +399,12 @@ class _Maker:
     def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
         seed = mask_seed(self.setting.seed, *self._names)
         chosen = self.offer.pruner
-        return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+        try:
+            return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+        except PatternError as error:  # of a mask that was made elsewhere
+            block = f", block {self.layer.first_block + self.block}" if self._of_blocks else ""
+            where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}{block}"
+            raise PatternError(f"{where}: {error}") from error
 
     def _fixed(self, layer: Layer | Bare) -> Words:
         """A mask that looks at no value: the same columns of every sample, for every feature."""
@@ -420,9 +425,11 @@ class _Maker:
     def _blocks(self) -> Iterator[NDArray[Any]]:
         """The tensor as blocks of a matrix, features last."""
         tensor, source = self.offer.role, self.setting.tensors
+        if self._pruner.brought:
+            source = source.masks
         if self.offer.relu:
             source = Rectified(source)
-        for block in source.blocks(self.layer, tensor, self.setting.batch):
+        for block in source.blocks(self.layer, tensor, self.setting.batch, self.block):
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
 

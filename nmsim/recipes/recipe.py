@@ -296,6 +296,11 @@ class Recipe(Spec):
         )
         return next(found, None)
 
+    @property
+    def brought(self) -> bool:
+        """Whether masks of it are there already, in a file of tensors."""
+        return any(PRUNERS[offer.pruner].brought for offer in self.operands)
+
     def masks_gradient(self, layer: str) -> bool:
         """Whether the gradient of a layer's weight is pruned by its mask."""
         return any(one.masks_gradient and one.names(layer) for one in self.operands)

@@ -256,7 +256,7 @@ def _plots(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
 def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
     sources = [
         (key.replace("_", " "), manifest[key])
-        for key in ("model_source", "recipe_source", "tensors")
+        for key in ("model_source", "recipe_source", "tensors", "tensors_unused")
         if manifest.get(key)
     ]
     files = [el("a", name, href=name) for name in (RESULTS, MANIFEST)]

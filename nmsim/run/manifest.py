@@ -18,6 +18,7 @@ from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
 from nmsim.run.point import CHOSEN, Point
+from nmsim.run.values import values
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
 
@@ -76,6 +77,8 @@ class _OfOneRun(Manifest):
     model_source: str = ""
     recipe_source: str = ""
     tensors: str = ""
+    tensors_unused: int | None = None
+    layer_values: dict[str, str] = {}
     mask_basis: str = ""
     unfitted: str = ""
     evidence: str = ""
@@ -214,6 +217,7 @@ def _said(point: Point) -> Row:
         "model_source": workload.source,
         "recipe_source": setting.recipe.source,
         "tensors": setting.tensors.name,
+        **values(workload, setting, point.layers),
         "mask_basis": _basis(workload, machine),
         "tp": int(point.tp),
         **asked(workload, point.samples, point.wanted, point.layers),
@@ -234,7 +238,10 @@ def _basis(workload: Workload, machine: Machine) -> str:
     return "a trace does not say how its masks came about" if workload.trace else basis(machine)
 
 
-_OF_MASKS = ("recipe", "pattern", "batch", "seed", "lowering", "tensors", "recipe_source")
+_OF_MASKS = (
+    *("recipe", "pattern", "batch", "seed", "lowering", "tensors", "tensor_names"),
+    "recipe_source",
+)
 
 
 def _recorded(workload: Workload) -> Row:

@@ -319,11 +319,21 @@ class Job(Subject):
     tensors: Annotated[
         str | Path | None,
         Keyword(
-            "Read values from this safetensors or npz file, <layer>.weight and so on, instead of "
-            "drawing them.",
+            "Read values from this checkpoint instead of drawing them, <layer>.weight and so on: "
+            "safetensors, a folder or an index of several, npz, a file of torch.save.",
             apart="a file of tensors is of one model and one batch",
         ),
     ] = None
+    tensor_names: Annotated[
+        Sequence[str],
+        Keyword(
+            "Names of the checkpoint's tensors that match the glob are NAME here (vit.layer.*="
+            "blocks.*): a * stands for what that of the glob matches.",
+            also="or one text",
+            metavar="GLOB=NAME",
+            apart="a file of tensors is of one model and one batch",
+        ),
+    ] = ()
 
     residual: Annotated[
         bool,
@@ -356,21 +366,30 @@ class Job(Subject):
         SpecError
             if there is no file of tensors where one was named.
         """
-        source: TensorSource = Synthetic(self.seed)
-        if self.tensors is not None:
-            source = TensorFile(Path(self.tensors))
-            if not Path(self.tensors).is_file():
-                raise SpecError(f"tensors {self.tensors}: no such file")
-            if self.tp > 1:
-                raise SpecError(f"tensors {self.tensors}: expected none, tp is {self.tp}: drawn")
         return Setting(
             load_recipe(self.recipe),
             Pattern.parse(self.pattern),
-            source,
+            self._source,
             self.at_once,
             self.seed,
             self.layout,
         )
+
+    @property
+    def _source(self) -> TensorSource:
+        named, recipe = self.tensor_names, load_recipe(self.recipe)
+        rules = (named,) if isinstance(named, str) else tuple(named)
+        if self.tensors is None:
+            if recipe.brought:
+                raise SpecError(f"recipe {recipe.name!r}: masks are given, expected tensors")
+            if rules:
+                raise SpecError(f"tensor_names {rules[0]!r}: expected tensors, whose names it says")
+            return Synthetic(self.seed)
+        if not Path(self.tensors).exists():
+            raise SpecError(f"tensors {self.tensors}: no such file")
+        if self.tp > 1:
+            raise SpecError(f"tensors {self.tensors}: expected none, tp is {self.tp}: drawn")
+        return TensorFile(Path(self.tensors), rules)
 
 
 @dataclass(frozen=True, kw_only=True)

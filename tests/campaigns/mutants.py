@@ -387,6 +387,12 @@ SELECTIONS = {
             "a_report_may_call_its_holdouts_folds",
         ),
     ),
+    "nmsim/network/tensors/[!_]*.py": (
+        *of("tensors"),
+        *of("checkpoints"),
+        *of("packed_tensors"),
+        *of("given_tensors"),
+    ),
     "nmsim/network/im2col.py": (*of("layer"), *of("tensors")),
     "nmsim/network/lowering.py": (*of("layer"), *of("tensors"), *of("networks")),
     "nmsim/recipes/masking.py": (

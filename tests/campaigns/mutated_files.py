@@ -1,10 +1,12 @@
 """Does a damaged file end in the right answer or in one line, never in a traceback or a hang?
 
 ``python tests/campaigns/mutated_files.py [--files N] [--seed S]``; 10,000 files take half a
-minute. Small files of every format that an importer reads, and networks as YAML, are changed at
-random: bytes, cells, numbers, lines. Each is read and its GEMMs are listed, in a process of at most
-4 GiB. What is answered of a table or a topology is held to a plain reading of the same text. The
-line gives how many were answered and refused; what failed is kept and named.
+minute. Small files of every format that an importer reads, networks as YAML, and checkpoints are
+changed at random: bytes, cells, numbers, lines. Each is read and its GEMMs are listed, in a process
+of at most 4 GiB; a checkpoint gives the mask of a layer that was pruned elsewhere. What is answered
+of a table or a topology is held to a plain reading of the same text, and a mask to one of the
+checkpoint by the library of its format. The line gives how many were answered and refused; what
+failed is kept and named.
 """
 
 import argparse
@@ -18,13 +20,16 @@ from collections import Counter
 from math import ceil, prod
 from pathlib import Path
 
+import numpy as np
 import onnx_models
+import safetensors.numpy
 
 from nmsim.errors import NmsimError
 from nmsim.importing import import_document, importer_of
 from nmsim.machines import load_hardware
 from nmsim.network.catalog import Network, load_model
 from nmsim.network.layer import lowered
+from nmsim.run.point import Point
 from nmsim.run.workload import load_workload
 from nmsim.spec import validate
 
@@ -80,7 +85,66 @@ layers:
 """
 HUGGING = b'{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32}'
 
+ONE = "layers: [{name: fc, type: linear, in_features: 16, out_features: 8}]"
+"""The network that checkpoints are of."""
+
+
+def _weights():
+    """A weight at 2:4 of which some groups keep fewer."""
+    values = np.arange(1, 129, dtype=np.float32).reshape(8, 16)
+    values[:, ::2] = 0
+    values[3, :5] = 0
+    return values
+
+
+def _npz():
+    whole = io.BytesIO()
+    np.savez(whole, **{"fc.weight": _weights(), "fc.bias": np.zeros(8)})
+    return whole.getvalue()
+
+
+def _packed():
+    """The weight as compressed-tensors keeps it."""
+    values = _weights()
+    return {
+        "fc.weight.compressed": values[values != 0],
+        "fc.weight.bitmask": np.packbits(values != 0, axis=1, bitorder="little"),
+        "fc.weight.shape": np.array([8, 16]),
+    }
+
+
+def _torch():
+    """A file of torch.save; without PyTorch there is none to change."""
+    try:
+        import torch  # noqa: PLC0415
+    except ImportError:
+        return {}
+    whole, older = io.BytesIO(), io.BytesIO()
+    state = {"fc.weight": torch.tensor(_weights()), "fc.bias": torch.zeros(8)}
+    torch.save(state, whole)
+    torch.save({"state_dict": state}, older, _use_new_zipfile_serialization=False)
+    return {"weights.pt": whole.getvalue(), "weights-older.bin": older.getvalue()}
+
+
+SHARD = "shard-1.safetensors"
+CHECKPOINTS = {
+    "weights.safetensors": safetensors.numpy.save(
+        {
+            "fc.weight": (_weights() != 0).astype(np.int8),
+            "fc.weight_scale": np.ones((8, 1), np.float32),
+        }
+    ),
+    "mask.safetensors": safetensors.numpy.save({"model.fc.mask": _weights() != 0}),
+    "packed.safetensors": safetensors.numpy.save(_packed()),
+    "weights.npz": _npz(),
+    "weights.safetensors.index.json": b"""{"metadata": {"total_size": 544},
+"weight_map": {"fc.weight": "shard-1.safetensors", "fc.bias": "shard-1.safetensors"}}""",
+    **_torch(),
+}
+"""Files that ``--tensors`` takes."""
+
 FILES = {
+    **CHECKPOINTS,
     "table.csv": TABLE,
     "topology.csv": TOPOLOGY,
     "gemms.csv": GEMMS,
@@ -198,6 +262,8 @@ CHANGES = (
 def answered(path):
     """Read a file as a model or a machine; what it is, or why not. Raises if it is wrong."""
     try:
+        if path.name.partition("-")[2] in CHECKPOINTS:
+            return _given(path)
         importer = importer_of(path)
         if importer is not None and importer.gives == "machine":
             load_hardware(path)
@@ -213,6 +279,38 @@ def answered(path):
         if not str(error) or "\n" in str(error).strip():
             raise AssertionError(f"not one line: {error}") from error
         return ""
+
+
+def _given(path):
+    """The mask that a checkpoint gives of the one layer; it must be what the library reads."""
+    point = Point(path.parent / "one.yaml", recipe="given", tensors=path, phases=("forward",))
+    (work_done,) = point.sparse_gemms()
+    bits = work_done.b.bits()
+    if path.suffix == ".npz":
+        with np.load(path) as archive:
+            wanted = archive["fc.weight"] != 0
+    elif path.suffix == ".safetensors":
+        held = safetensors.numpy.load_file(path)
+        wanted = _kept(held)
+    else:
+        wanted = None
+    if wanted is not None and not (bits == wanted).all():
+        raise AssertionError(f"{np.count_nonzero(bits != wanted)} bits are other than in the file")
+    return f"{np.count_nonzero(bits)} kept"
+
+
+def _kept(held):
+    """The mask of a few arrays, whatever they are called; None where names do not tell."""
+    if "fc.weight.bitmask" in held:
+        kept = np.unpackbits(held["fc.weight.bitmask"], axis=1, bitorder="little").astype(bool)
+        kept[kept] = held["fc.weight.compressed"].reshape(-1) != 0
+        return kept
+    masks = [held[name] != 0 for name in held if name.endswith("fc.mask")]
+    if masks:
+        return masks[0]
+    if "fc.weight" in held and "fc.weight_scale" in held:
+        return held["fc.weight"] * held["fc.weight_scale"].reshape(-1, 1) != 0
+    return None
 
 
 def _gemms(path):
@@ -331,6 +429,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mutated-"))
+    (folder / "one.yaml").write_text(ONE)
+    shard = {"fc.weight": _weights(), "fc.bias": np.zeros(8, np.float32)}
+    safetensors.numpy.save_file(shard, folder / SHARD)
     outcomes, failed = campaign(asked.files, asked.seed, folder)
     for number, why in sorted(failed.items()):
         print(f"{folder}/{number}-{why}")

@@ -24,7 +24,7 @@ __all__ = ["explain_gemms", "tile_timeline"]
 _KEYWORDS = (
     *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context", "tp"),
     *("lowering", "phases", "layers", "overrides", "stack", "library", "kernel", "fidelity"),
-    *("seed", "tensors"),
+    *("seed", "tensors", "tensor_names"),
 )
 """What a GEMM, its masks and its cycles depend on."""
 

@@ -27,6 +27,7 @@ _KEYWORDS = (
     "phases",
     "layers",
     "tensors",
+    "tensor_names",
     "lowering",
 )
 """What masks depend on: no machine is asked."""

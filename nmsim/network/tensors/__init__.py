@@ -36,11 +36,26 @@ class TensorSource(Protocol):
     def name(self) -> str:
         """What a manifest calls it."""
 
-    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
-        """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``."""
+    def blocks(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
+    ) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``.
+
+        Parameters
+        ----------
+        block
+            Of which of the blocks that the layer stands for, from 0 on.
+        """
+
+    def note(self, layer: HasTensors, tensor: TensorName) -> str:
+        """What is to be said of a layer's tensor beside its values; "" if nothing is."""
 
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Refuse now what could not be read later: a tensor of these layers, or its shape."""
+
+    @property
+    def masks(self) -> "TensorSource":
+        """The masks of these tensors where it has them, and the tensors where it has none."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +81,11 @@ class Synthetic:
         """What a manifest calls it."""
         return f"synthetic, seed {self.seed}"
 
-    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[Block]:
-        """A tensor as consecutive blocks of float32 along its first axis."""
+    def blocks(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
+    ) -> Iterator[Block]:
+        """A tensor as consecutive blocks of float32 along its first axis: one for all blocks."""
+        del block
         shape = layer.shape(tensor, batch)
         key = [self.seed, zlib.crc32(layer.owner(tensor).encode()), zlib.crc32(tensor.encode())]
         rng = np.random.default_rng(key)
@@ -78,8 +96,17 @@ class Synthetic:
         made_by = layer.input if tensor in ("activation", "probabilities") else "linear"
         return _activations(rng, shape, made_by, spatial=layer.spatial)
 
+    def note(self, layer: HasTensors, tensor: TensorName) -> str:  # noqa: ARG002
+        """Nothing: blocks differ by their draws alone."""
+        return ""
+
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Every tensor can be drawn."""
+
+    @property
+    def masks(self) -> "Synthetic":
+        """The tensors: none has a mask."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -96,14 +123,25 @@ class Rectified:
         """What a manifest calls it."""
         return f"{self.source.name}, activations rectified"
 
-    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+    def blocks(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
+    ) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis."""
-        for block in self.source.blocks(layer, tensor, batch):
-            yield np.maximum(block, 0) if tensor == "activation" else block
+        for values in self.source.blocks(layer, tensor, batch, block):
+            yield np.maximum(values, 0) if tensor == "activation" else values
+
+    def note(self, layer: HasTensors, tensor: TensorName) -> str:
+        """What the other source says."""
+        return self.source.note(layer, tensor)
 
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Refuse what the other source does."""
         self.source.check(layers, tensor, batch)
+
+    @property
+    def masks(self) -> "Rectified":
+        """The other source's masks: what is set to zero here is what they leave out."""
+        return Rectified(self.source.masks)
 
 
 def spans(shape: tuple[int, ...]) -> Iterator[int]:

@@ -1,25 +1,27 @@
-"""Tensors from a file: safetensors as checkpoints are published, or npz.
+"""Tensors from files: safetensors as checkpoints are published, npz, or those of ``torch.save``.
 
 What a file holds is known from its header, so that it is matched with a network before anything
 runs; no number in a header decides what is allocated, until the file has been seen to hold as much.
 """
 
-import json
 import math
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-from nmsim.errors import ShapeError, SpecError, reason
-from nmsim.network.operand import HasTensors, TensorName
+from nmsim.errors import NmsimError, ShapeError, SpecError
+from nmsim.network.operand import FileLayout, HasTensors, TensorName
 from nmsim.network.tensors import spans
+from nmsim.network.tensors.archive import Archive, named_shape
+from nmsim.network.tensors.names import Part, Wanted
+from nmsim.network.tensors.opening import Opened, opened, refuse_not_finite, refusing
+from nmsim.network.tensors.packed import SCALES, refuse_words, scaled
 from nmsim.registry import unknown_name
 
 __all__ = ["TensorFile"]
@@ -27,225 +29,212 @@ __all__ = ["TensorFile"]
 
 @dataclass(frozen=True)
 class TensorFile:
-    """Tensors of a safetensors or npz file, named ``<layer>.<tensor>``.
+    """Tensors of a file or folder, named ``<layer>.<tensor>`` or as checkpoints name them.
 
     A convolution's tensors are laid out as PyTorch does (weight OIHW, of a transposed one IOHW,
     activation and gradient NCHW, with as many dimensions as it has), so that a saved ``state_dict``
-    can be read as it is; all others have features last. A weight may also be called
-    ``<layer>_weight`` (packed projections) or ``<layer>`` (experts). Of identical blocks it is the
-    first one's tensors that are read. Of safetensors bfloat16 and both formats of 8-bit floating
-    point are read, too; a scale beside a tensor (``_scale``, ``_scale_inv``) multiplies it, whole,
-    by rows or by blocks.
+    can be read as it is; all others have features last. ``nmsim.network.tensors.names`` says what
+    else a weight may be called, ``nmsim.network.tensors.packed`` which packed forms are read. Of
+    identical blocks all are checked, and the first one's tensors are read.
+
+    Parameters
+    ----------
+    path
+        A file, an index of several, or a folder.
+    tensor_names
+        Rules ``GLOB=NAME`` by which its tensors have other names.
+    as_masks
+        Weights are read as masks: those beside them where there are any.
 
     Raises
     ------
     SpecError
-        if the file cannot be read or lacks a tensor.
+        if a file cannot be read, lacks a tensor, or has one that is not finite.
     ShapeError
         if a tensor is not of the layer's shape.
     """
 
     path: Path
+    tensor_names: tuple[str, ...] = ()
+    as_masks: bool = False
 
     @property
     def name(self) -> str:
         """What a manifest calls it."""
         return str(self.path)
 
-    def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
-        """Refuse a file that lacks a tensor of these layers, or has one of another shape."""
-        with _open(self.path) as file:
-            for layer in layers:
-                self._key(file, layer, tensor, batch)
+    @property
+    def masks(self) -> "TensorFile":
+        """The masks that stand beside its weights, and the weights that have none."""
+        return replace(self, as_masks=True)
 
-    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
-        """A tensor as consecutive blocks along its first axis, channels last."""
+    def note(self, layer: HasTensors, tensor: TensorName) -> str:
+        """What is to be said of a layer of several blocks: whose tensor stands for all."""
+        blocks = _blocks(layer, tensor)
+        if len(blocks) == 1:
+            return ""
+        return f"the {tensor} of block {blocks[0]} stands for those of {len(blocks)}"
+
+    def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
+        """Refuse a file that lacks a tensor of these layers, or has another in its place.
+
+        Another shape, a value that is not finite, or one that two layers would both read.
+        """
+        read: dict[str, list[tuple[str, Part]]] = {}
+        for layer, block in ((one, block) for one in layers for block in _blocks(one, tensor)):
+            owner = _called(layer, tensor, block)
+            for part in self.parts(layer, tensor, batch, block):
+                for other, theirs in read.setdefault(part.key, []):
+                    if other != owner and part.overlaps(theirs):
+                        raise SpecError(
+                            f"{self.path}: {part.key} would be the {tensor} of {other} and of "
+                            f"{owner}, expected one, by tensor_names"
+                        )
+                read[part.key].append((owner, part))
+        with refusing(self.path):
+            for key in read:
+                refuse_not_finite(self.path, self.tensor_names, key)
+
+    @property
+    def held(self) -> Iterable[str]:
+        """The names of its tensors."""
+        return self._opened.archive.held
+
+    def owned(self, layer: HasTensors, tensors: Iterable[TensorName], batch: int) -> list[str]:
+        """The names of a layer's tensors and of what stands beside them, masks and scales.
+
+        Of those that are asked for, which the file may lack.
+        """
+        held, found = self._opened.archive.held, dict[str, None]()
+        for tensor in tensors:
+            blocks = _blocks(layer, tensor)
+            for source, block in product((self, self.masks), blocks):
+                with suppress(SpecError, ShapeError):
+                    parts = source._found(layer, tensor, batch, block)  # noqa: SLF001
+                    found |= dict.fromkeys(part.key for part in parts)
+        beside = [key + end for key in found for end in (*SCALES, "_zero_point")]
+        return [*found, *(key for key in beside if key in held)]
+
+    def blocks(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
+    ) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, channels last.
+
+        Parameters
+        ----------
+        block
+            Of which of the blocks that the layer stands for, from 0 on.
+        """
         shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
-        with _open(self.path) as file:
-            key = self._key(file, layer, tensor, batch)
-            array = _scaled(file, key)
-        if layout:
-            array = array.reshape(layout.split).transpose(layout.order)
-        array = array.reshape(shape)
+        number = _blocks(layer, tensor)[block]
+        with refusing(self.path):
+            parts = self.parts(layer, tensor, batch, number)
+            archive = self._opened.archive
+            straight = layout is None and len(shape) == 2
+            if straight and archive.held[parts[0].key].shape[1:] == shape[1:]:
+                for part in parts:
+                    yield from _rows(archive, part)
+                return
+            whole = np.concatenate([_all(archive, part) for part in parts])
+            array = _laid_out(whole, layout, shape)
         start = 0
         for rows in spans(shape):
             yield np.ascontiguousarray(array[start : start + rows])
             start += rows
 
-    def _key(self, file: "_File", layer: HasTensors, tensor: TensorName, batch: int) -> str:
-        """What the file calls a tensor that it has, in the layer's shape."""
-        key, *others = _keys(layer, tensor)
-        key = next((other for other in others if other in file.held), key)
-        if key not in file.held:
-            raise SpecError(f"{self.path}: {unknown_name('tensor', key, file.held)}")
-        shape, layout, has = (
-            layer.shape(tensor, batch),
-            layer.in_file(tensor, batch),
-            file.held[key].shape,
-        )
+    def parts(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int
+    ) -> tuple[Part, ...]:
+        """Where the file has a layer's tensor, in the layer's shape.
+
+        Raises
+        ------
+        SpecError, ShapeError
+            if it does not have it, or in another shape.
+        """
+        if found := self._found(layer, tensor, batch, block):
+            return found
+        archive, names = self._opened
+        name = _called(layer, tensor, block)
+        refuse_words(archive, name)
+        raise SpecError(f"{self.path}: {unknown_name('tensor', f'{name}.{tensor}', names.known)}")
+
+    def _found(
+        self, layer: HasTensors, tensor: TensorName, batch: int, block: int
+    ) -> tuple[Part, ...]:
+        """The same, or nothing where it does not have it."""
+        shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
         stored = layout.shape if layout else shape
+        archive, names = self._opened
+        try:
+            parts = names.parts(
+                Wanted(_called(layer, tensor, block), tensor, stored, self.as_masks)
+            )
+        except NmsimError as error:
+            raise type(error)(f"{self.path}: {error}") from error
+        has = _shape_of(archive, parts) if parts else stored
         batched = len(has) > 2 and has[-1] == shape[-1] and math.prod(has) == math.prod(shape)
         if has != stored and (layout or not batched):
-            raise ShapeError(f"{self.path}: {key} is {_sizes(has)}, expected {_sizes(stored)}")
-        return key
-
-
-def _keys(layer: HasTensors, tensor: TensorName) -> list[str]:
-    """What a file may call a tensor of a layer, the usual name first."""
-    owner = layer.owner(tensor).replace("*", str(layer.first_block))
-    others = [f"{owner}_{tensor}", owner] if tensor == "weight" else []
-    return [f"{owner}.{tensor}", *others]
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "one number"
-
-
-class _Held(NamedTuple):
-    """A tensor in a file: its type as the file spells it, its shape, and where it begins."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int = 0
-
-
-class _File:
-    """What a file holds, and each tensor as an array: of npz, or of safetensors."""
-
-    def __init__(self, path: Path, held: Mapping[str, _Held]) -> None:
-        self.path, self.held = path, held
-
-    def read(self, key: str) -> NDArray[Any]:
-        """A tensor of an npz file, whose member has been seen to hold as much."""
-        with np.load(self.path) as archive:
-            array: NDArray[Any] = archive[key]
-        return array
-
-
-class _Safetensors(_File):
-    def read(self, key: str) -> NDArray[Any]:
-        """A tensor; floating point that numpy lacks is widened."""
-        dtype, shape, offset = self.held[key]
-        if dtype not in _TYPES:
-            raise SpecError(
-                f"{self.path}: {key} is {dtype}, expected one of {', '.join(sorted(_TYPES))}"
+            more = f" and {len(parts) - 1} more are" if len(parts) > 1 else " is"
+            raise ShapeError(
+                f"{self.path}: {parts[0].key}{more} {named_shape(has)}, "
+                f"expected {named_shape(stored)}"
             )
-        stored = np.dtype(_TYPES[dtype])
-        words = np.fromfile(self.path, stored, count=math.prod(shape), offset=offset)
-        return _widened(words, dtype).reshape(shape)
+        return parts
+
+    @property
+    def _opened(self) -> Opened:
+        with refusing(self.path):
+            return opened(self.path, self.tensor_names)
 
 
-_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "F8_E4M3": "u1",
-    "F8_E5M2": "u1",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-    "BOOL": "?",
-}
-"""Types of safetensors that are read, as numpy stores them."""
+def _blocks(layer: HasTensors, tensor: TensorName) -> range:
+    """Numbers of the blocks that have a tensor of their own."""
+    first = layer.first_block
+    return range(first, first + (layer.repeat if "*" in layer.owner(tensor) else 1))
 
 
-def _widened(words: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Values in a type that numpy has: bfloat16 is the upper half of float32, E5M2 of float16."""
-    if dtype == "BF16":
-        return (words.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    if dtype == "F8_E5M2":
-        halves = words.astype(np.uint16) << np.uint16(8)
-        return halves.view(np.float16).astype(np.float32)
-    if dtype == "F8_E4M3":
-        values: NDArray[np.float32] = _e4m3()[words]
-        return values
-    return words
+def _called(layer: HasTensors, tensor: TensorName, block: int) -> str:
+    return layer.owner(tensor).replace("*", str(block))
 
 
-def _e4m3() -> NDArray[np.float32]:
-    """The value of every byte as E4M3 (Micikevicius et al., arXiv:2209.05433): no infinity."""
-    byte = np.arange(256)
-    exponent, mantissa = byte >> 3 & 15, byte & 7
-    size = np.where(exponent > 0, (8 + mantissa) * 2.0 ** (exponent - 10.0), mantissa * 2.0**-9)
-    size[(exponent == 15) & (mantissa == 7)] = np.nan
-    return np.where(byte < 128, size, -size).astype(np.float32)
+def _shape_of(archive: Archive, parts: tuple[Part, ...]) -> tuple[int, ...]:
+    """The shape of parts together; of the first alone if the others do not continue it."""
+    shapes = []
+    for part in parts:
+        shape = archive.held[part.key].shape
+        shape = shape[::-1] if part.turned else shape
+        if part.rows is not None:
+            shape = (len(part.rows), *shape[1:])
+        shapes.append(shape)
+    first = shapes[0]
+    if len(shapes) > 1 and all(shape and shape[1:] == first[1:] for shape in shapes):
+        return (sum(shape[0] for shape in shapes), *first[1:])
+    return first
 
 
-def _scaled(file: _File, key: str) -> NDArray[Any]:
-    """A tensor times the scale that stands beside it, if one does."""
-    array = file.read(key)
-    beside = next((key + end for end in ("_scale", "_scale_inv") if key + end in file.held), None)
-    if beside is None:
-        return array
-    scale = np.atleast_1d(file.read(beside).astype(np.float32))
-    if scale.size == 1:
-        return array * scale.reshape(())
-    if scale.ndim == 1:
-        scale = scale[:, None]
-    blocks = [-(-size // has) for size, has in zip(array.shape, scale.shape, strict=False)]
-    if scale.ndim != array.ndim or any(
-        -(-size // of) != has
-        for size, of, has in zip(array.shape, blocks, scale.shape, strict=False)
-    ):
-        raise ShapeError(
-            f"{file.path}: {beside} is {_sizes(file.held[beside].shape)}, expected one number, "
-            f"one a row or one a block of {_sizes(array.shape)}"
-        )
-    for axis, (size, of) in enumerate(zip(array.shape, blocks, strict=True)):
-        scale = np.repeat(scale, of, axis=axis).take(range(size), axis=axis)
-    return array * scale
+def _rows(archive: Archive, part: Part) -> Iterator[NDArray[Any]]:
+    """A part of two axes as consecutive blocks of rows, none of which is held for long."""
+    if part.turned:
+        yield np.ascontiguousarray(_all(archive, part))
+        return
+    shape = archive.held[part.key].shape
+    rows = range(shape[0]) if part.rows is None else part.rows
+    first = rows.start
+    for count in spans((len(rows), *shape[1:])):
+        yield scaled(archive, part.key, slice(first, first + count))
+        first += count
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[_File]:
-    """What a file holds, by its header; refused in one line if it is none, or truncated."""
-    try:
-        yield _opened(path)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
-    except (SafetensorError, zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
-        if isinstance(error, ShapeError | SpecError):
-            raise
-        raise SpecError(
-            f"{path}: expected tensors in safetensors or npz ({str(error).splitlines()[0]})"
-        ) from error
+def _all(archive: Archive, part: Part) -> NDArray[Any]:
+    array = scaled(archive, part.key)
+    array = array.T if part.turned else array
+    return array if part.rows is None else array[part.rows.start : part.rows.stop]
 
 
-def _opened(path: Path) -> _File:
-    if path.suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            return _File(path, dict(_members(path, archive)))
-    with safe_open(path, framework="numpy"):  # header and length of the file agree
-        pass
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    held = {
-        name: _Held(one["dtype"], tuple(one["shape"]), 8 + length + one["data_offsets"][0])
-        for name, one in header.items()
-    }
-    return _Safetensors(path, held)
-
-
-def _members(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[str, _Held]]:
-    """The arrays of an npz file; one that claims more than it holds is refused."""
-    for info in archive.infolist():
-        with archive.open(info) as file:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(file)
-            begins = file.tell()
-        name = info.filename.removesuffix(".npy")
-        if dtype.hasobject or begins + math.prod(shape) * dtype.itemsize > info.file_size:
-            raise SpecError(
-                f"{path}: {name} is {_sizes(shape)} of {dtype}, more than the file holds of it"
-            )
-        yield name, _Held(str(dtype), shape)
+def _laid_out(
+    array: NDArray[Any], layout: FileLayout | None, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    if layout:
+        array = array.reshape(layout.split).transpose(layout.order)
+    return array.reshape(shape)

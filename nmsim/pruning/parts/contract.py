@@ -108,6 +108,9 @@ class Pruner:
         What must come in one block: a group, a row, V rows, a tile of ``group`` rows, a sample (all
         rows of one index of the first axis), the tensor. If it is a group and K holds whole groups,
         a block has rows of one group.
+    brought
+        Makes no mask: it takes one that was made elsewhere, or a tensor's non-zeros, and refuses
+        those that break the pattern.
     for_vectors
         A pruner, by name, that does to V:N:M what this one does to N:M; "": none does.
     masks_as
@@ -132,6 +135,7 @@ class Pruner:
     rescales: bool = False
     metadata: bool = True
     unit: Unit = "group"
+    brought: bool = False
     for_vectors: str = ""
     masks_as: str = ""
     limits: Callable[[Pattern], str] = _supports_any
@@ -148,7 +152,7 @@ class Pruner:
         """Refuse a pattern beyond the limits, an unknown option, or a value of the wrong type."""
         reason = self.limits(pattern)
         if pattern.vector and self.unit != "vector":
-            reason = "it prunes N:M, expected magnitude or venom for V:N:M"
+            reason = "it prunes N:M, expected magnitude, venom or given for V:N:M"
         if reason:
             raise PatternError(f"pattern {pattern}, pruner {self.name!r}: {reason}")
         hints = get_type_hints(self.fill)
