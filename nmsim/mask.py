@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.arrays import as_array
 from nmsim.errors import PatternError, ShapeError, SpecError
 from nmsim.gemm import Gemm
 from nmsim.jit import compiled
@@ -438,11 +439,7 @@ class Mask:
 
 def _matrix(bits: Any) -> NDArray[np.bool_]:
     """Booleans of rows x K of whatever holds zeros and ones, K last."""
-    there = bits.detach().cpu() if hasattr(bits, "detach") else bits
-    try:
-        array = np.asarray(there)
-    except ValueError as error:
-        raise SpecError(f"mask: expected rows of one length, K last ({error})") from error
+    array = as_array(bits, "mask: bits")
     if array.ndim < 2 or not array.size:
         raise ShapeError(f"mask: shape is {array.shape}, expected rows x K, K last")
     if array.dtype != np.bool_:

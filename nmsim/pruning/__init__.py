@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nmsim.arrays import as_array
 from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
 from nmsim.mask import Words, pack, words_per_row
@@ -164,10 +165,7 @@ def prune(
     >>> prune([3.0, -1.0, 0.5, 2.0], "2:4").values
     array([3., 0., 0., 2.])
     """
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ShapeError("values are rows of unlike lengths, expected an array") from None
+    array = as_array(values)
     if array.ndim == 0:
         raise ShapeError("values are a single number, expected an array with a last axis K")
     job = _job(array.shape, Pattern.parse(pattern), pruner, seed, options)

@@ -31,6 +31,7 @@ from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
 from nmsim.network.tensors import Synthetic, TensorSource
 from nmsim.network.tensors.files import TensorFile
+from nmsim.network.tensors.memory import InMemory
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
@@ -317,10 +318,11 @@ class Job(Subject):
     ] = "cycle"
     seed: Annotated[int, Keyword("Of synthetic tensors and of pruners that draw.", least=0)] = 0
     tensors: Annotated[
-        str | Path | None,
+        str | Path | Mapping[str, Any] | None,
         Keyword(
             "Read values from this checkpoint instead of drawing them, <layer>.weight and so on: "
             "safetensors, a folder or an index of several, npz, a file of torch.save.",
+            also="or arrays or tensors by name, such as a state_dict",
             apart="a file of tensors is of one model and one batch",
         ),
     ] = None
@@ -385,11 +387,15 @@ class Job(Subject):
             if rules:
                 raise SpecError(f"tensor_names {rules[0]!r}: expected tensors, whose names it says")
             return Synthetic(self.seed)
-        if not Path(self.tensors).exists():
-            raise SpecError(f"tensors {self.tensors}: no such file")
+        if isinstance(self.tensors, Mapping):
+            held: Path | InMemory = InMemory(self.tensors)
+        else:
+            held = Path(self.tensors)
+            if not held.exists():
+                raise SpecError(f"tensors {self.tensors}: no such file")
         if self.tp > 1:
-            raise SpecError(f"tensors {self.tensors}: expected none, tp is {self.tp}: drawn")
-        return TensorFile(Path(self.tensors), rules)
+            raise SpecError(f"tensors {held}: expected none, tp is {self.tp}: drawn")
+        return TensorFile(held, rules)
 
 
 @dataclass(frozen=True, kw_only=True)

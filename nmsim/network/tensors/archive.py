@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +41,7 @@ class Archive:
         Reads one of them, or some of its rows where a file can be read so; else all of it.
     """
 
-    path: Path
+    path: Any
     held: Mapping[str, Held]
     load: Callable[[str, Rows], NDArray[Any]]
 

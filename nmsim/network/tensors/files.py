@@ -19,6 +19,7 @@ from nmsim.errors import NmsimError, ShapeError, SpecError
 from nmsim.network.operand import FileLayout, HasTensors, TensorName
 from nmsim.network.tensors import spans
 from nmsim.network.tensors.archive import Archive, named_shape
+from nmsim.network.tensors.memory import InMemory
 from nmsim.network.tensors.names import Part, Wanted
 from nmsim.network.tensors.opening import Opened, opened, refuse_not_finite, refusing
 from nmsim.network.tensors.packed import SCALES, refuse_words, scaled
@@ -40,7 +41,7 @@ class TensorFile:
     Parameters
     ----------
     path
-        A file, an index of several, or a folder.
+        A file, an index of several, a folder, or tensors in memory.
     tensor_names
         Rules ``GLOB=NAME`` by which its tensors have other names.
     as_masks
@@ -54,7 +55,7 @@ class TensorFile:
         if a tensor is not of the layer's shape.
     """
 
-    path: Path
+    path: Path | InMemory
     tensor_names: tuple[str, ...] = ()
     as_masks: bool = False
 

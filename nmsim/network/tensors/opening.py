@@ -15,6 +15,7 @@ from nmsim.errors import NmsimError, SpecError, reason
 from nmsim.files import once_per_content, rests_on
 from nmsim.network.tensors import spans
 from nmsim.network.tensors.archive import Archive, Rows, named_shape
+from nmsim.network.tensors.memory import InMemory
 from nmsim.network.tensors.names import Names, renamed
 from nmsim.network.tensors.npz_file import open_npz
 from nmsim.network.tensors.packed import scaled, unpacked
@@ -32,16 +33,32 @@ class Opened(NamedTuple):
     names: Names
 
 
-@once_per_content
-def opened(path: Path, rules: tuple[str, ...]) -> Opened:
+def opened(path: Path | InMemory, rules: tuple[str, ...]) -> Opened:
     """What a file, an index or a folder holds, with other names by rules ``GLOB=NAME``.
+
+    Of a file once for each content; of tensors in memory, whose owner may change them, for each
+    run.
 
     Raises
     ------
     NmsimError
         for what is no tensors, or parts of it that do not fit together.
     """
-    archive = unpacked(_raw(path))
+    if not isinstance(path, InMemory):
+        return _opened(path, rules)
+    if rules not in path.known:
+        path.known[rules] = _named(path.archive, rules)
+    found: Opened = path.known[rules]
+    return found
+
+
+@once_per_content
+def _opened(path: Path, rules: tuple[str, ...]) -> Opened:
+    return _named(_raw(path), rules)
+
+
+def _named(raw: Archive, rules: tuple[str, ...]) -> Opened:
+    archive = unpacked(raw)
     return Opened(archive, Names(archive.held, renamed(archive.held, rules)))
 
 
@@ -57,10 +74,20 @@ def _raw(path: Path) -> Archive:
         return open_npz(path) if path.suffix == ".npz" else open_safetensors(path)
 
 
-@once_per_content
-def refuse_not_finite(path: Path, rules: tuple[str, ...], key: str) -> None:
+def refuse_not_finite(path: Path | InMemory, rules: tuple[str, ...], key: str) -> None:
     """Refuse a tensor with a NaN or an infinity, naming the first one."""
-    archive = opened(path, rules).archive
+    if isinstance(path, InMemory):
+        _refuse(path, opened(path, rules).archive, key)
+    else:
+        _refuse_in_file(path, rules, key)
+
+
+@once_per_content
+def _refuse_in_file(path: Path, rules: tuple[str, ...], key: str) -> None:
+    _refuse(path, opened(path, rules).archive, key)
+
+
+def _refuse(path: Path | InMemory, archive: Archive, key: str) -> None:
     shape = archive.held[key].shape
     if not math.prod(shape):
         raise SpecError(f"{path}: {key} is {named_shape(shape)}, expected numbers in it")
@@ -78,7 +105,7 @@ def refuse_not_finite(path: Path, rules: tuple[str, ...], key: str) -> None:
 
 
 @contextmanager
-def refusing(path: Path) -> Iterator[None]:
+def refusing(path: object) -> Iterator[None]:
     """What is no file of tensors, or a truncated one, is refused in one line."""
     try:
         yield
