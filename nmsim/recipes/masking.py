@@ -25,7 +25,8 @@ from nmsim.network.lowering import Lowering
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import Pruner, mask_words, prune, pruner_of
+from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
+from nmsim.recipes.context import contexts, told
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
@@ -34,6 +35,8 @@ from nmsim.windows import Axis, Windows
 __all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
+
+_UNASKED = Context()
 
 
 def sparse_gemms(
@@ -220,12 +223,13 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
+        said = told(self.layer, self.offer, self.setting)
         if operand.transposed == self.offer.transposed:
-            return home, "" if home.fits else self._misfit(home, gemm)
+            return home, _noted("" if home.fits else self._misfit(home, gemm), said)
         overlapping = self._per_pixel and windows is not None
         fits = self._pruner.transposable and not overlapping
         turned = home.but(regular=False, fits=fits, known_kept=None)
-        return turned, "" if fits else self._misfit(turned, gemm)
+        return turned, _noted("" if fits else self._misfit(turned, gemm), said)
 
     def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
         """Elements kept where every pixel, or every tap of a weight, keeps as many."""
@@ -391,15 +395,20 @@ class _Maker:
         if self._by_sample:
             return self._fixed(layer)
         rows, k, blocks = self._transposed() if self.offer.transposed else self._natural()
-        if layer.copies == 1 or self._pruner.unit not in ("tile", "vector"):
+        alike = self._pruner.unit not in ("tile", "vector") and not self._pruner.wants
+        if layer.copies == 1 or alike:
             return self._pruned(blocks, rows, k)
         parts = np.split(np.concatenate(list(blocks)), layer.copies)
-        return np.concatenate([self._pruned([part], len(part), k) for part in parts])
+        return np.concatenate(
+            [self._pruned([part], len(part), k, copy) for copy, part in enumerate(parts)]
+        )
 
-    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
+    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int, copy: int = 0) -> Words:
         seed = mask_seed(self.setting.seed, *self._names)
-        chosen = self.offer.pruner
-        return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+        chosen, of = self.offer.pruner, contexts(self.layer, self.offer, self.setting)
+        context = _UNASKED if self._pruner.masks_as else of(copy)
+        options = self.offer.options
+        return mask_words(blocks, rows, k, self.pattern, chosen, seed, context, **options)
 
     def _fixed(self, layer: Layer | Bare) -> Words:
         """A mask that looks at no value: the same columns of every sample, for every feature."""
@@ -482,6 +491,10 @@ class _Maker:
 
 
 _AnyMaker = _Maker | ProductMaker
+
+
+def _noted(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 @lru_cache(maxsize=64)

@@ -9,10 +9,10 @@ forward (along inputs) does so in backward (along outputs) only if its pruner is
 Anything else is refused when the mask is made, unless the recipe says ``allow_unfit: true``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,11 +24,11 @@ from nmsim.network.layer import Bare, Layer
 from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.operand import ATTENTION_OPERANDS, ATTENTION_ROLES, OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
-from nmsim.pruning import PRUNERS
+from nmsim.pruning import PRUNERS, pruner_name, read_plugins
 from nmsim.recipes.schedules import Schedule, State, schedule
 from nmsim.recipes.where import Globs, Where, globs_of, matches
 from nmsim.registry import unknown_name
-from nmsim.spec import Catalog, Spec
+from nmsim.spec import Catalog, Spec, validate
 
 __all__ = ["RECIPES", "LeaveDense", "Offer", "Plan", "Recipe", "load_recipe"]
 
@@ -54,7 +54,10 @@ class Offer(Spec):
     phases: tuple[Phase, ...] = Field(
         min_length=1, description="where the mask is offered; it is made along K of the first"
     )
-    pruner: str = Field(description="from `nmsim list pruners`")
+    pruner: str = Field(
+        description="from `nmsim list pruners`, or a file of one's own: `./wanda.py`, from here"
+    )
+    plugin: str = Field("", description="filled in: the file that the pruner was read from")
     options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="of the pruner: `nmsim show pruners NAME`"
     )
@@ -87,6 +90,18 @@ class Offer(Spec):
     withheld: bool = Field(
         False, description="prune, but offer the mask to no hardware: the operand runs dense"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_from_its_file(cls, given: Any) -> Any:
+        """The pruner by its name, where a file is named; the file is read, so that there is one."""
+        document = dict(given) if isinstance(given, Mapping) else {}
+        name, plugin = document.get("pruner"), document.get("plugin")
+        if isinstance(name, str) and name.endswith(".py"):
+            return {**document, "pruner": pruner_name(name), "plugin": name}
+        if isinstance(plugin, str) and plugin:
+            read_plugins([plugin])
+        return given
 
     @field_validator("pruner")
     @classmethod
@@ -366,11 +381,28 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         for a name that does not exist or a file that does not describe a recipe.
     """
     if isinstance(name, Recipe):
+        read_plugins(offer.plugin for offer in name.operands if offer.plugin)
         return name
     return _loaded(str(name))
 
 
 @once_per_content
 def _loaded(name: str) -> Recipe:
-    recipe = RECIPES.load(name)
-    return recipe.model_copy(update={"name": recipe.name or RECIPES.path(name).stem})
+    path = RECIPES.path(name)
+    recipe = validate(Recipe, _with_plugins(RECIPES.document(name), path.parent), str(path))
+    return recipe.model_copy(update={"name": recipe.name or path.stem})
+
+
+def _with_plugins(document: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The fields of a recipe with the files of pruners, which are named from its own folder."""
+    offers = document.get("operands")
+    if not isinstance(offers, Sequence) or isinstance(offers, str):
+        return document
+    return {**document, "operands": [_from(offer, folder) for offer in offers]}
+
+
+def _from(offer: Any, folder: Path) -> Any:
+    named = offer.get("pruner") if isinstance(offer, Mapping) else None
+    if not isinstance(named, str) or not named.endswith(".py"):
+        return offer
+    return {**offer, "pruner": str(folder / named)}
