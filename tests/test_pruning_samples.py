@@ -9,6 +9,7 @@ from nmsim.network.layer import Conv, Linear
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Samples, prune
+from nmsim.pruning.permuted import column_order, permute
 from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe
 from nmsim.recipes.setting import Setting
@@ -192,3 +193,45 @@ def test_what_is_no_weight_is_met_by_no_samples():
     layer = LAYERS["linear"]
     with pytest.raises(RecipeError, match="asks for norms, expected a mask of the weight"):
         _ = works(layer, role="activation", phases=["forward"])["forward"].a.words
+
+
+def test_swaps_part_large_columns_that_stand_together():
+    values = np.ones((3, 8))
+    values[:, :4] = 10  # in one group two of the four are lost
+    order = column_order(values, Pattern(2, 4))
+    assert sorted(order) == list(range(8))
+    assert prune(values[:, order], "2:4").values.sum() == 3 * 4 * 10
+    found = prune(values, "2:4", "permuted")
+    assert found.mask[:, :4].all()
+    assert not found.mask[:, 4:].any()
+
+
+def test_the_order_keeps_more_and_leaves_a_short_group():
+    values = np.random.default_rng(6).standard_normal((40, 66))
+    plain, better = (
+        np.abs(prune(values, "2:4", n).values).sum() for n in ("magnitude", "permuted")
+    )
+    assert better > 1.02 * plain
+    assert column_order(values, Pattern(2, 4))[64:].tolist() == [64, 65]
+
+
+def test_two_layers_permuted_together_compute_what_they_did():
+    rng = np.random.default_rng(7)
+    before, after, inputs = (rng.standard_normal(s) for s in ((32, 9), (6, 32), (9, 5)))
+    changed = permute(before, after, "2:4")
+    assert (changed.order != np.arange(32)).any()
+    outputs = after @ np.maximum(before @ inputs, 0)
+    assert changed.after @ np.maximum(changed.before @ inputs, 0) == pytest.approx(outputs)
+    with pytest.raises(ShapeError, match="9 inputs: expected as many"):
+        permute(after, before, "2:4")
+
+
+def test_a_run_gets_the_mask_in_its_order_and_says_so():
+    work = works(LAYERS["linear"], pruner="permuted", phases=["forward"])["forward"]
+    assert not work.b.broken_groups()
+    assert "permuted with it" in work.note
+    weight = np.concatenate(list(Synthetic(3).blocks(LAYERS["linear"], "weight", 4)))
+    ordered = weight[:, column_order(weight, Pattern(2, 4))]
+    assert (unpack(work.b.words, work.k) == prune(ordered, "2:4").mask).all()
+    with pytest.raises(RecipeError, match="expected the only mask, of the weight of a linear"):
+        works(LAYERS["conv"], pruner="permuted", phases=["forward"])

@@ -233,10 +233,14 @@ def mask_words(
 ) -> Words:
     """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows.
 
+    It is as hardware gets it: of a pruner that puts columns in another order, in that order.
     Other parameters are those of ``prune``.
     """
     chosen = pruner_of(pruner, pattern)
     chosen.check(pattern, options)
+    if chosen.order is not None:
+        matrix = np.concatenate([np.empty((0, k)), *blocks])
+        blocks = [matrix[:, chosen.order(matrix, pattern, **options)]]
     if chosen.masks_as:
         pruner, options = chosen.masks_as, {}
     job = _job((rows, k), pattern, pruner, seed, context, options)

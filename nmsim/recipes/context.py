@@ -82,6 +82,8 @@ def _tensor(offer: Offer) -> TensorName:
 def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
     """What a row says of what a pruner was told of it; "" if it asks for nothing that is drawn."""
     pruner = PRUNERS[offer.pruner]
+    if pruner.order is not None:
+        return "K in another order: what makes its input has its outputs permuted with it"
     asked = [name for name in pruner.wants if name in _OF_TENSORS]
     if not asked or offer.role != "weight":
         return ""

@@ -139,6 +139,7 @@ def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> Spar
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
     ]
+    _check_orders(lowered, [maker for maker in offered if maker])
     taps = _whole_groups(lowered, [maker for maker in offered if maker])
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
     if k > gemm.k and all(offered):
@@ -157,6 +158,19 @@ def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> Spar
         why = "every tap starts with a group" if taps == k else "every sample with a kept column"
         notes.append(f"K padded from {gemm.k} to {k}: {why}")
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
+
+
+def _check_orders(lowered: Lowered, makers: list["_AnyMaker"]) -> None:
+    """Refuse masks in another order of K beside a second one, or where K is more than channels."""
+    ordered = [m.offer for m in makers if pruner_of(m.offer.pruner, m.pattern).order]
+    if not ordered:
+        return
+    plain = lowered.gemm.kind in ("linear", "gemm") and ordered[0].role == "weight"
+    if len(makers) > 1 or not plain:
+        raise RecipeError(
+            f"layer {lowered.gemm.layer!r}, {lowered.gemm.phase}: a {ordered[0].pruner} mask puts "
+            "K in another order, expected the only mask, of the weight of a linear layer"
+        )
 
 
 def _whole_groups(lowered: Lowered, makers: list["_AnyMaker"]) -> int:

@@ -118,6 +118,9 @@ class Pruner:
     masks_as
         A pruner without options that makes the same masks without these values: who wants the mask
         alone takes that. Empty: none.
+    order
+        Of rows x K values, a pattern and the options: the order of columns in which its masks obey
+        the pattern, and in which hardware gets them, with what meets them; None: as they are.
     limits
         Why a pattern is beyond it; empty if it is not.
     effort
@@ -139,6 +142,7 @@ class Pruner:
     unit: Unit = "group"
     for_vectors: str = ""
     masks_as: str = ""
+    order: Callable[..., NDArray[np.int64]] | None = None
     limits: Callable[[Pattern], str] = _supports_any
     effort: Callable[[Pattern, Mapping[str, Any]], Effort] = ranking
     moments: Callable[..., Moments] | None = None
