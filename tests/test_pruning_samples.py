@@ -235,3 +235,20 @@ def test_a_run_gets_the_mask_in_its_order_and_says_so():
     assert (unpack(work.b.words, work.k) == prune(ordered, "2:4").mask).all()
     with pytest.raises(RecipeError, match="expected the only mask, of the weight of a linear"):
         works(LAYERS["conv"], pruner="permuted", phases=["forward"])
+
+
+def test_options_are_given_by_layer():
+    layer = LAYERS["linear"]
+    few, many = ({"rows": 1, "passes": 1}, {"rows": 0, "passes": 9})
+    weight = np.concatenate(list(Synthetic(3).blocks(layer, "weight", 4)))
+    for by_layer, options in (({"l": many}, many), ({"l": many, "*": few}, few)):
+        offer = {"pruner": "permuted", "phases": ["forward"], "options": few, "by_layer": by_layer}
+        words = works(layer, **offer)["forward"].b.words
+        order = column_order(weight, Pattern(2, 4), **options)
+        assert (unpack(words, 20) == prune(weight[:, order], "2:4").mask).all()
+    orders = [column_order(weight, Pattern(2, 4), **one) for one in (few, many)]
+    assert (orders[0] != orders[1]).any()
+    with pytest.raises(RecipeError, match=r"operands\[0\].by_layer: fc\* matches no layer"):
+        works(layer, phases=["forward"], by_layer={"fc*": {}})
+    with pytest.raises(ValueError, match="unknown option 'norm'"):
+        works(layer, phases=["forward"], by_layer={"l": {"norm": 2}})

@@ -11,6 +11,7 @@ Anything else is refused when the mask is made, unless the recipe says ``allow_u
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -31,6 +32,8 @@ from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec, validate
 
 __all__ = ["RECIPES", "LeaveDense", "Offer", "Plan", "Recipe", "load_recipe"]
+
+Options = dict[str, bool | int | float | str]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,8 +61,13 @@ class Offer(Spec):
         description="from `nmsim list pruners`, or a file of one's own: `./wanda.py`, from here"
     )
     plugin: str = Field("", description="filled in: the file that the pruner was read from")
-    options: dict[str, bool | int | float | str] = Field(
+    options: Options = Field(
         default_factory=dict, description="of the pruner: `nmsim show pruners NAME`"
+    )
+    by_layer: dict[str, Options] = Field(
+        default_factory=dict,
+        description="options of layers by a glob over their names, over `options`; of several "
+        "globs the last that matches",
     )
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
     layers: Globs = Field(
@@ -114,7 +122,7 @@ class Offer(Spec):
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
         pruner = PRUNERS[self.pruner]
-        for name in self.options:
+        for name in (*self.options, *chain.from_iterable(self.by_layer.values())):
             if name not in pruner.options:
                 raise ValueError(str(unknown_name("option", name, pruner.options)))
         if not globs_of(self.layers):
@@ -157,6 +165,16 @@ class Offer(Spec):
     def names(self, layer: str) -> bool:
         """Whether one of the globs matches a layer's name."""
         return matches(self.layers, layer)
+
+    def on(self, layer: str) -> Self:
+        """The offer with the options of one layer."""
+        own = [options for glob, options in self.by_layer.items() if matches(glob, layer)]
+        if not own:
+            return self
+        options: Options = {}
+        for more in (self.options, *own):
+            options |= more
+        return self.model_copy(update={"options": options})
 
     def why_not(self, layer: Layer | Bare) -> str:
         """Why the rule passes a layer over; "" if it does not, or there is none."""
@@ -322,9 +340,10 @@ class Recipe(Spec):
         if it has one for them, by magnitude if not.
         """
         offers = self._offers(layer)
-        if not any(offer.where for offer in offers):
+        if not any(offer.where or offer.by_layer for offer in offers):
             return self if offers is self.operands else self._with(offers)
-        return self._with(tuple(offer for offer in offers if not offer.why_not(layer)))
+        taken = (offer for offer in offers if not offer.why_not(layer))
+        return self._with(tuple(offer.on(layer.name) for offer in taken))
 
     def _with(self, offers: tuple[Offer, ...]) -> Self:
         return self.model_copy(update={"operands": offers})
@@ -358,7 +377,10 @@ class Recipe(Spec):
             that names the globs and some of the layers.
         """
         names = [layer.name for layer in layers]
-        fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
+        fields: dict[str, Globs] = {}
+        for n, offer in enumerate(self.operands):
+            fields[f"operands[{n}].layers"] = offer.layers
+            fields |= {f"operands[{n}].by_layer": tuple(offer.by_layer)} if offer.by_layer else {}
         for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
             wanted = globs_of(globs)
             if wanted and not any(matches(globs, name) for name in names):
