@@ -7,8 +7,10 @@ from nmsim.errors import RecipeError, ShapeError, SpecError
 from nmsim.mask import unpack
 from nmsim.network.layer import Conv, Linear
 from nmsim.network.tensors import Synthetic
+from nmsim.network.tensors.files import TensorFile
 from nmsim.pattern import Pattern
-from nmsim.pruning import Context, Samples, prune
+from nmsim.pruning import PRUNERS, Context, Samples, prune, pruner
+from nmsim.pruning.magnitude import keep_largest
 from nmsim.pruning.permuted import column_order, permute
 from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe
@@ -252,3 +254,61 @@ def test_options_are_given_by_layer():
         works(layer, phases=["forward"], by_layer={"fc*": {}})
     with pytest.raises(ValueError, match="unknown option 'norm'"):
         works(layer, phases=["forward"], by_layer={"l": {"norm": 2}})
+
+
+@pytest.fixture
+def asking(monkeypatch):
+    """A pruner that keeps what it was told in a list."""
+    for name in ("_things", "_makers"):
+        monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
+    told = []
+
+    @pruner("asking", summary="s", source="s", regular=True)
+    def _(block, *, layer, role, step, gradients, previous=None):
+        told.append((layer, role, step, gradients.copy(), previous))
+        keep_largest(block, np.abs(block.values * gradients))
+
+    return told
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_pruner_gets_what_it_names(name, asking):
+    layer = LAYERS[name]
+    work = works(layer, pruner="asking", phases=["forward"])["forward"]
+    assert work.b.words.any()
+    (gradient,) = Synthetic(3).blocks(layer, "gradient", 4)
+    parts = np.split(gradient.reshape(-1, 6), layer.copies, axis=1)
+    expected = [dy.T.astype(float) @ inputs_of(layer, copy) for copy, dy in enumerate(parts)]
+    assert [one[:3] for one in asking] == [("l", "weight", 0)] * len(asking)
+    assert [one[4] for one in asking] == [None] * len(asking)
+    found = np.concatenate([one[3].reshape(-1, parts[0].shape[1]) for one in asking]).ravel()
+    assert found == pytest.approx(np.concatenate(expected).ravel(), rel=1e-3, abs=1e-4)
+
+
+def test_what_is_not_known_is_asked_for_in_one_line(asking):
+    with pytest.raises(SpecError, match="'asking' asks for gradients: expected gradients beside"):
+        prune(np.ones((2, 8)), "2:4", "asking")
+    with pytest.raises(ShapeError, match=r"gradients of shape .2, 4.: expected 2 x 8"):
+        prune(np.ones((2, 8)), "2:4", "asking", gradients=np.ones((2, 4)))
+
+
+def test_activations_of_a_file_are_read_and_nothing_is_synthetic(tmp_path):
+    layer, rng = LAYERS["linear"], np.random.default_rng(9)
+    tensors = {"l.weight": rng.standard_normal((6, 20))}
+    np.savez(tmp_path / "weights.npz", **tensors)
+    tensors["l.activation"] = inputs = rng.standard_normal((12, 20)) * rng.random(20)
+    np.savez(tmp_path / "both.npz", **tensors)
+
+    def run(file):
+        recipe = Recipe(
+            name="r", summary="s", source="s",
+            operands=[{"role": "weight", "pruner": "wanda", "phases": ["forward"]}],
+        )  # fmt: skip
+        setting = Setting(recipe, Pattern(2, 4), TensorFile(tmp_path / file), batch=4)
+        return next(iter(sparse_gemms([layer], setting, phases=["forward"])))
+
+    assert "synthetic" in run("weights.npz").note
+    work = run("both.npz")
+    assert work.note == ""
+    scores = np.abs(tensors["l.weight"]) * np.linalg.norm(inputs, axis=0)
+    assert (unpack(work.b.words, 20) == by_sorting(scores, 2, 4)).all()
