@@ -284,3 +284,18 @@ def test_sinkhorn_prunes_by_scores_in_place_of_magnitudes():
     found = prune(values, "2:4", "transposable-sinkhorn", scores=scores)
     assert (found.mask == prune(scores, "2:4", "transposable-sinkhorn").mask).all()
     assert (found.values == np.where(found.mask, values, 0)).all()
+
+
+def test_entries_of_a_plan_below_one_differ_by_rows_and_columns_alone():
+    """Where no bound holds, log S - sharpness w is a number of the row and one of the column."""
+    (tile,) = sizes = np.random.default_rng(6).random((1, 6, 6))
+    plan = _plan(sizes, 3, 12.0, 4000)[0]
+    left, free = plan - 12.0 * tile / tile.max(), plan < -1e-9
+    assert not free.all()
+    checked = 0
+    for i, k in np.argwhere(np.triu(np.ones((6, 6)), 1)):
+        both = left[i] - left[k]
+        shared = both[free[i] & free[k]]
+        checked += len(shared) > 1
+        assert shared == pytest.approx(np.full(len(shared), shared.mean()), abs=1e-6)
+    assert checked > 5
