@@ -1,18 +1,31 @@
-"""Names of plug-ins: a package is scanned, each of its files registers what it offers."""
+"""Names of plug-ins: a package is scanned, each of its files registers what it offers.
+
+Users bring more of them: in a file of their own, which is run again once its content is another,
+in a notebook's cell, or in an installed package, by an entry point that is loaded when asked for.
+"""
 
 import difflib
+import hashlib
 import importlib
+import linecache
 import pkgutil
 import re
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from nmsim.errors import UnknownName
+from nmsim.errors import NmsimError, SpecError, UnknownName, reason
+from nmsim.files import rests_on
 
-__all__ = ["Registry", "unknown_name"]
+__all__ = ["Origin", "Registry", "unknown_name"]
 
 T = TypeVar("T")
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 _FEW = 12
@@ -40,10 +53,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return UnknownName(f"unknown {kind} {name[:80]!r}{hint} ({_told(kind, name, names, close)})")
+    return UnknownName(f"unknown {kind} {name[:80]!r}{hint} ({_near(kind, name, names, close)})")
 
 
-def _told(kind: str, name: str, names: list[str], close: list[str]) -> str:
+def _near(kind: str, name: str, names: list[str], close: list[str]) -> str:
     """Names that there are: all if they are few, else those of the family of the missed one."""
     if len(names) <= _FEW:
         return f"known: {', '.join(names) or 'none'}"
@@ -57,6 +70,20 @@ def _told(kind: str, name: str, names: list[str], close: list[str]) -> str:
     return ", ".join(filter(None, (f"{len(names)} are known", among, where)))
 
 
+class Origin(NamedTuple):
+    """Where a thing that is not of this package comes from: its source, and a hash of that."""
+
+    file: str
+    sha256: str
+
+
+class _File(NamedTuple):
+    """A file of somebody's own, as it was run: its content's hash, and what it registered."""
+
+    sha256: str
+    names: tuple[str, ...]
+
+
 class Registry(Generic[T]):
     """Things of one kind by name, filled while their package is imported.
 
@@ -64,16 +91,34 @@ class Registry(Generic[T]):
     ----------
     kind
         What the things are called in messages, singular: "pruner".
+    group
+        Of entry points by which installed packages offer more of them; empty: there is none such.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, group: str = "") -> None:
         self.kind = kind
+        self.group = group
         self._things: dict[str, T] = {}
+        self._makers: dict[str, Any] = {}
+        self._files: dict[Path, _File] = {}
 
-    def add(self, name: str, thing: T) -> T:
-        """Register a thing; a second one of the same name is a programming error."""
-        if name in self._things:
-            raise RuntimeError(f"two {self.kind}s are named {name!r}")
+    def add(self, name: str, thing: T, maker: Any = None) -> T:
+        """Register a thing.
+
+        Parameters
+        ----------
+        maker
+            The function or class that it was made of: whoever defines that anew, in the same place
+            or in a notebook, replaces the thing.
+
+        Raises
+        ------
+        SpecError
+            if another thing has the name.
+        """
+        if name in self._things and not _is_anew(self._makers.get(name), maker):
+            raise SpecError(f"{self.kind} {name!r} is taken, expected another name")
+        self._makers[name] = maker
         self._things[name] = thing
         return thing
 
@@ -86,14 +131,133 @@ class Registry(Generic[T]):
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
             importlib.import_module(f"{package.__name__}.{module.name}")
 
+    def read(self, path: Path) -> tuple[str, ...]:
+        """Run a file of somebody's own that registers things; again once its content is another.
+
+        Returns
+        -------
+        tuple of str
+            Names of what it registers. A file that is edited takes back what it registered before.
+
+        Raises
+        ------
+        SpecError
+            naming the file: it cannot be read or run, registers nothing, or a name that is taken.
+        """
+        rests_on(path)
+        content = _content(path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        here = path.absolute()
+        before = self._files.get(here)
+        if before is None:  # a copy elsewhere is the same
+            before = next((one for one in self._files.values() if one.sha256 == sha256), None)
+        if before is None or before.sha256 != sha256:
+            before = _File(sha256, self._run(path, content, before.names if before else ()))
+        self._files[here] = before
+        return before.names
+
+    def _run(self, path: Path, content: bytes, before: Iterable[str]) -> tuple[str, ...]:
+        """Names that a file registers when it is run, in place of those that it had before."""
+        kept = dict(self._things), dict(self._makers)
+        for name in before:
+            self._things.pop(name, None)
+        others = dict(self._things)
+        try:
+            _run(path, content)
+        except SpecError as error:
+            self._things, self._makers = kept
+            raise SpecError(f"{path}: {error}") from error
+        names = tuple(one for one, thing in self._things.items() if others.get(one) is not thing)
+        if not names:
+            self._things, self._makers = kept
+            what = self.kind
+            raise SpecError(f"{path}: defines no {what}, expected one under @{what}(...)")
+        return names
+
+    def origin(self, name: str) -> Origin | None:
+        """Where a thing comes from; None: this package.
+
+        Of a notebook's cell the file is what Python calls the cell.
+        """
+        maker = self._makers.get(name)
+        if maker is None or maker.__module__.partition(".")[0] == _PACKAGE:
+            return None
+        for path, file in self._files.items():
+            if name in file.names:
+                return Origin(str(path), file.sha256)
+        source = maker.__code__.co_filename
+        text = "".join(linecache.getlines(source))
+        return Origin(source, hashlib.sha256(text.encode()).hexdigest())
+
+    def _offered(self) -> dict[str, EntryPoint]:
+        """Entry points of installed packages, by name."""
+        return {one.name: one for one in entry_points(group=self.group)} if self.group else {}
+
+    def _load(self, one: EntryPoint) -> None:
+        """Import what an entry point names, which must register a thing of its name."""
+        package = one.dist.name if one.dist else "a package"
+        where = f"entry point {one.name!r} of {package} ({one.value})"
+        try:
+            one.load()
+        except NmsimError as error:
+            raise SpecError(f"{where}: {error}") from error
+        except Exception as error:  # whatever a stranger's module raises
+            raise SpecError(f"{where}: cannot be imported ({_told(error)})") from error
+        if one.name not in self._things:
+            raise SpecError(f"{where}: registers no {self.kind} {one.name!r}")
+
     def __getitem__(self, name: str) -> T:
+        if name not in self._things and name in (offered := self._offered()):
+            self._load(offered[name])
         try:
             return self._things[name]
         except KeyError:
-            raise unknown_name(self.kind, name, self._things) from None
+            raise unknown_name(self.kind, name, {**self._things, **self._offered()}) from None
 
     def __iter__(self) -> Iterator[str]:
+        for name, one in self._offered().items():
+            if name not in self._things:
+                self._load(one)
         return iter(sorted(self._things))
 
     def __len__(self) -> int:
         return len(self._things)
+
+
+def _is_anew(before: Any, now: Any) -> bool:
+    """Whether one function is the next edition of another: of its place, or of the same session."""
+    if before is None or now is None or before.__module__ != now.__module__:
+        return False
+    return bool(now.__module__ == "__main__" or before.__qualname__ == now.__qualname__)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
+
+
+def _run(path: Path, content: bytes) -> None:
+    """Run a file as a module of its own, from the bytes that were read: of no cache beside it."""
+    place = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]
+    module = ModuleType(f"{path.stem}_{place}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # as dataclasses and typing look modules up there
+    linecache.checkcache(str(path))
+    try:
+        exec(compile(content, str(path), "exec"), vars(module))  # noqa: S102 - that is what it is for
+    except NmsimError as error:
+        raise SpecError(str(error)) from error
+    except (Exception, SystemExit) as error:  # whatever a user's file raises
+        raise SpecError(f"cannot be imported ({_told(error, str(path))})") from error
+
+
+def _told(error: BaseException, file: str = "") -> str:
+    """An exception in one line, with the line of the file that it came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == file]  # fmt: skip
+    line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
+    said = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    place = f"line {line}: " if line else ""
+    return f"{place}{type(error).__name__}: {said}" if said else f"{place}{type(error).__name__}"

@@ -11,6 +11,7 @@ from nmsim.errors import PatternError, ShapeError, SpecError, UnknownName
 from nmsim.mask import unpack
 from nmsim.pattern import Pattern
 from nmsim.pruning import mask_words, prune
+from nmsim.pruning.transposable_sinkhorn import _plan
 
 TILE_PRUNERS = ["transposable", "transposable-greedy", "transposable-2approx"]
 
@@ -248,3 +249,53 @@ def test_what_is_refused_says_why():
         prune(np.ones((8, 8)), "4:8", "transposable", exact="yes")
     with pytest.raises(ShapeError, match="nan at row 1, column 2"):
         prune(np.array([[1.0, 2, 3], [4, 5, np.nan]]), "1:2", "transposable")
+
+
+def test_the_plan_of_two_by_two_is_a_logistic_curve():
+    """With one of two kept, S is (s, 1 - s) turned, and d/ds of value and entropy gives s."""
+    tile = np.array([[[0.9, 0.2], [0.4, 1.0]]])
+    plan = np.exp(_plan(tile, 1, 5.0, 200))[0]
+    s = 1 / (1 + np.exp(-5.0 * (0.9 + 1.0 - 0.2 - 0.4) / 2))
+    assert plan == pytest.approx(np.array([[s, 1 - s], [1 - s, s]]), rel=1e-9)
+
+
+def test_a_plan_keeps_to_its_sums_and_bounds():
+    tile = np.random.default_rng(3).random((4, 8, 8))
+    plan = np.exp(_plan(tile, 4, 30.0, 3000))
+    assert plan.max() <= 1
+    assert plan.sum(1) == pytest.approx(4, rel=1e-2)
+    assert plan.sum(2) == pytest.approx(4, rel=1e-2)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4:8", "1:4"])
+def test_sinkhorn_keeps_nearly_what_the_best_mask_does(pattern):
+    values = np.random.default_rng(4).standard_normal((32, 48))
+    best, near, greedy = (
+        np.abs(prune(values, pattern, f"transposable{name}").values).sum()
+        for name in ("", "-sinkhorn", "-greedy")
+    )
+    assert 0.995 * best < near <= best
+    assert near > greedy
+
+
+def test_sinkhorn_prunes_by_scores_in_place_of_magnitudes():
+    rng = np.random.default_rng(5)
+    values, scores = rng.standard_normal((12, 10)), rng.random((12, 10))
+    found = prune(values, "2:4", "transposable-sinkhorn", scores=scores)
+    assert (found.mask == prune(scores, "2:4", "transposable-sinkhorn").mask).all()
+    assert (found.values == np.where(found.mask, values, 0)).all()
+
+
+def test_entries_of_a_plan_below_one_differ_by_rows_and_columns_alone():
+    """Where no bound holds, log S - sharpness w is a number of the row and one of the column."""
+    (tile,) = sizes = np.random.default_rng(6).random((1, 6, 6))
+    plan = _plan(sizes, 3, 12.0, 4000)[0]
+    left, free = plan - 12.0 * tile / tile.max(), plan < -1e-9
+    assert not free.all()
+    checked = 0
+    for i, k in np.argwhere(np.triu(np.ones((6, 6)), 1)):
+        both = left[i] - left[k]
+        shared = both[free[i] & free[k]]
+        checked += len(shared) > 1
+        assert shared == pytest.approx(np.full(len(shared), shared.mean()), abs=1e-6)
+    assert checked > 5

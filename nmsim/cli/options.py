@@ -23,6 +23,7 @@ from nmsim.spec import parse_scalar
 __all__ = [
     "Out",
     "Output",
+    "Plugins",
     "command_line",
     "of_keywords",
     "overrides",
@@ -39,6 +40,11 @@ class Output(StrEnum):
     CSV = "csv"
     JSON = "json"
 
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Pruners of one's own: files, or folders of them."),
+]
 
 Out = Annotated[
     Path | None, typer.Option(help="Write results.csv, manifest.json and index.html here.")

@@ -7,8 +7,8 @@ seed and on the index of the row, never on the block it came in.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,31 +18,30 @@ from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
 from nmsim.mask import Words, pack, words_per_row
 from nmsim.pattern import Pattern
-from nmsim.pruning.parts.contract import (
-    PRUNERS,
-    Block,
-    Fill,
-    Moments,
-    Pruned,
-    Pruner,
-    pruner,
-    pruner_of,
-)
+from nmsim.pruning.parts.context import LIKE_VALUES, Context, Samples, checked
+from nmsim.pruning.parts.contract import Block, Fill, Moments, Pruned, Pruner
+from nmsim.pruning.parts.registered import PRUNERS, pruner, pruner_name, pruner_of, read_plugins
 
 __all__ = [
     "PRUNERS",
     "Block",
+    "Context",
     "Fill",
     "Moments",
     "Pruned",
     "Pruner",
+    "Samples",
     "mask_words",
     "prune",
     "pruner",
+    "pruner_name",
     "pruner_of",
+    "read_plugins",
 ]
 
 _BLOCK_ELEMENTS = 1 << 18
+
+_NO_CONTEXT = Context()
 
 
 def _working_dtype(dtype: np.dtype[Any], rescales: bool) -> type[np.generic]:
@@ -76,6 +75,7 @@ class _Job:
     options: Mapping[str, Any]
     unit_rows: int
     matrix_rows: int
+    context: Mapping[str, Any]
 
     def run(
         self, matrix: NDArray[Any], first_row: int, out: NDArray[Any], mask: NDArray[np.bool_]
@@ -83,8 +83,11 @@ class _Job:
         """Prune rows x K values, whole units, into ``out`` and ``mask``, on threads."""
         k, group = matrix.shape[1], self.pattern.group
         dtype = _working_dtype(matrix.dtype, self.pruner.rescales)
-        if self.pruner.unit == "group" and k and k % group == 0:
+        by_group = self.pruner.unit == "group" and not self.pruner.along_k
+        context, of_rows = self.context, [name for name in LIKE_VALUES if name in self.context]
+        if by_group and k and k % group == 0:
             matrix, out, mask = (a.reshape(-1, group) for a in (matrix, out, mask))
+            context = {**context, **{name: context[name].reshape(-1, group) for name in of_rows}}
             first_row *= k // group
 
         def fill(start: int, stop: int) -> None:
@@ -94,7 +97,9 @@ class _Job:
             into = target if target.dtype == values.dtype else np.empty_like(values)
             shape = (self.matrix_rows, self.unit_rows)
             block = Block(values, into, mask[start:stop], self.pattern, self.seed, row, *shape)
-            self.pruner.fill(block, **self.options)
+            rows = slice(row, row + stop - start)
+            own = {name: context[name][rows] for name in of_rows}
+            self.pruner.fill(block, **{**context, **own}, **self.options)
             if into is not target:
                 with np.errstate(over="ignore"):
                     target[...] = into
@@ -106,9 +111,15 @@ class _Job:
 
 
 def _job(
-    shape: tuple[int, ...], pattern: Pattern, pruner: str, seed: int, options: Mapping[str, Any]
+    shape: tuple[int, ...],
+    pattern: Pattern,
+    pruner: str,
+    seed: int,
+    context: Context,
+    given: Mapping[str, Any],
 ) -> _Job:
     chosen = pruner_of(pruner, pattern)
+    options = {name: value for name, value in given.items() if name not in chosen.wants}
     chosen.check(pattern, options)
     if (chosen.unit == "tile" or pattern.vector) and len(shape) < 2:
         works_on = "vectors of rows" if pattern.vector else "tiles"
@@ -116,8 +127,13 @@ def _job(
             f"values of shape {shape}: pruner {chosen.name!r} works on {works_on}, expected two "
             "axes or more"
         )
-    unit_rows = chosen.unit_rows(pattern, shape, options)
-    return _Job(chosen, pattern, seed, options, unit_rows, shape[-2] if len(shape) > 1 else 1)
+    known = {one: given[one] if one in given else context.of(one) for one in chosen.wants}
+    asked = checked(chosen.asks(known), shape)
+    unit_rows, matrix_rows = (
+        chosen.unit_rows(pattern, shape, options),
+        shape[-2] if len(shape) > 1 else 1,
+    )
+    return _Job(chosen, pattern, seed, options, unit_rows, matrix_rows, asked)
 
 
 def prune(
@@ -126,6 +142,7 @@ def prune(
     pruner: str = "magnitude",
     *,
     seed: int = 0,
+    context: Context = _NO_CONTEXT,
     **options: object,
 ) -> Pruned:
     """Prune an array N:M along its last axis.
@@ -141,11 +158,16 @@ def prune(
         "2:4", or a Pattern; "64:2:8" for V:N:M, of which rows restart at every matrix of the last
         two axes.
     pruner
-        A name from ``nmsim list pruners``.
+        A name from ``nmsim list pruners``, or a file of one's own that defines one: "./wanda.py".
     seed
         For pruners that draw; the others ignore it.
+    context
+        What is known beside the values, such as ``Context(activations=Samples.of(x))``; of it a
+        pruner gets what it asks for.
     options
-        What this pruner offers besides, such as ``exact=True`` for "transposable".
+        What this pruner offers besides, such as ``exact=True`` for "transposable"; and what it asks
+        for by name, such as ``norms`` for "wanda", in place of the context's. ``activations=x``,
+        samples x K, stands for their norms and their Gram matrix.
 
     Returns
     -------
@@ -168,7 +190,11 @@ def prune(
     array = as_array(values)
     if array.ndim == 0:
         raise ShapeError("values are a single number, expected an array with a last axis K")
-    job = _job(array.shape, Pattern.parse(pattern), pruner, seed, options)
+    if "activations" in options:
+        found = options.pop("activations")
+        own = found if isinstance(found, Samples) else Samples.of(cast("ArrayLike", found))
+        context = replace(context, activations=own)
+    job = _job(array.shape, Pattern.parse(pattern), pruner, seed, context, options)
     k = array.shape[-1]
     matrix = array.reshape(array.size // k if k else 0, k)
     changed = _working_dtype(array.dtype, job.pruner.rescales)
@@ -202,15 +228,23 @@ def mask_words(
     pattern: Pattern,
     pruner: str,
     seed: int,
+    context: Context = _NO_CONTEXT,
     /,
     **options: object,
 ) -> Words:
-    """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows."""
+    """Make the packed mask of a matrix of rows x K that comes as consecutive blocks of rows.
+
+    It is as hardware gets it: of a pruner that puts columns in another order, in that order.
+    Other parameters are those of ``prune``.
+    """
     chosen = pruner_of(pruner, pattern)
     chosen.check(pattern, options)
+    if chosen.order is not None:
+        matrix = np.concatenate([np.empty((0, k)), *blocks])
+        blocks = [matrix[:, chosen.order(matrix, pattern, **options)]]
     if chosen.masks_as:
         pruner, options = chosen.masks_as, {}
-    job = _job((rows, k), pattern, pruner, seed, options)
+    job = _job((rows, k), pattern, pruner, seed, context, options)
     words = np.zeros((rows, words_per_row(k)), np.uint64)
     start = 0
     for block in _whole_units(blocks, job.unit_rows):

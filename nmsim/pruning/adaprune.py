@@ -6,12 +6,12 @@ least-squares problem for every row of the weights (Eq. 5), so it is solved here
 """
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nmsim.errors import ShapeError
-from nmsim.pruning import Block, pruner
+from nmsim.pruning import Block, Samples, pruner
 from nmsim.pruning.magnitude import magnitude
 from nmsim.pruning.parts.effort import ranking_and_sum
 from nmsim.pruning.parts.groups import grouped, ungrouped
@@ -62,28 +62,142 @@ def gram(samples: Iterable[ArrayLike]) -> Floats:
     ShapeError
         if there are no blocks, or they are not matrices of one width.
     """
-    total: Floats | None = None
-    for sample in samples:
-        block = np.asarray(sample, np.float64)
-        if block.ndim != 2 or (total is not None and block.shape[1] != len(total)):
-            wanted = "K" if total is None else len(total)
-            raise ShapeError(f"samples of shape {block.shape}: expected samples x {wanted}")
-        total = block.T @ block if total is None else total + block.T @ block
-    if total is None:
-        raise ShapeError("no calibration samples: expected one block or more")
-    return total
+    blocks = list(samples)
+    return Samples(lambda: blocks).gram
+
+
+_FEW = 256
+"""Columns up to which every row's system is solved by itself."""
+
+_ROWS = 256
+"""Rows of weights that are fitted at once, which bounds memory."""
+
+_CLOSE = 1e-10
+"""Of a right side, in the norm of the inverse diagonal: what may be left of it in the end."""
+
+_ROUGH = 1e-4
+"""The same of a round, whose products are of single precision."""
+
+_ROUNDS, _STEPS = 6, 100
+"""Rounds, and steps of one: a row that is not near then is solved by itself."""
 
 
 def _solve(matrix: Floats, right: Floats) -> Floats:
     """Solve a symmetric, positive semidefinite system; of many solutions the least."""
+    if _is_definite(matrix):
+        return np.asarray(np.linalg.solve(matrix, right), np.float64)
+    return np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0], np.float64)
+
+
+def _is_definite(matrix: Floats) -> bool:
+    """Whether a symmetric matrix is positive definite, by more than rounding."""
     try:
         lower = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
-        lower = np.zeros_like(matrix)
+        return False
     pivots = np.diagonal(lower) ** 2
-    if pivots.min(initial=np.inf) > len(matrix) * 1e-13 * np.diagonal(matrix).max(initial=0.0):
-        return np.asarray(np.linalg.solve(lower.T, np.linalg.solve(lower, right)), np.float64)
-    return np.asarray(np.linalg.lstsq(matrix, right, rcond=None)[0], np.float64)
+    least = len(matrix) * 1e-13 * np.diagonal(matrix).max(initial=0.0)
+    return bool(pivots.min(initial=np.inf) > least)
+
+
+def _one_by_one(products: Floats, right: Floats, kept: NDArray[np.bool_]) -> Floats:
+    """Solve the system of every row on what it keeps, by itself."""
+    found = np.zeros_like(right)
+    for row, own, out in zip(right, kept, found, strict=True):
+        out[own] = _solve(products[np.ix_(own, own)], row[own])
+    return found
+
+
+class _Fit(NamedTuple):
+    """Rows on their way to the solution: where they are, what is left, where they go next."""
+
+    at: NDArray[Any]
+    left: NDArray[Any]
+    towards: NDArray[Any]
+    size: NDArray[Any]
+
+    def of(self, rows: NDArray[Any]) -> "_Fit":
+        """Some of the rows."""
+        return _Fit(*(part[rows] for part in self))
+
+
+class _Systems(NamedTuple):
+    """The systems of all rows: the Gram matrix without what a row does not keep.
+
+    To multiply by the matrix of a row is to multiply by the whole, of a vector that is zero where
+    the row keeps nothing, and to set what comes out there to zero.
+
+    Parameters
+    ----------
+    products
+        K x K.
+    fast
+        The same in the precision in which steps multiply by it.
+    weights
+        K: the inverse of the diagonal, by which residuals are weighed. Ones where the Gram matrix
+        is singular, as steps from zero go to the least solution then.
+    """
+
+    products: Floats
+    fast: NDArray[Any]
+    weights: Floats
+
+    @classmethod
+    def of(cls, products: Floats) -> "_Systems":
+        """Single precision where one solution is, which later rounds mend; else double."""
+        diagonal = np.diagonal(products)
+        if _is_definite(products):
+            return cls(products, products.astype(np.float32), 1 / diagonal)
+        return cls(products, products, np.ones_like(diagonal))
+
+    def size(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Weighed square of every row."""
+        weights = self.weights.astype(rows.dtype)
+        return np.asarray(np.einsum("rk,rk,k->r", rows, rows, weights))
+
+    def solve(self, right: Floats, kept: NDArray[np.bool_]) -> Floats:
+        """Solutions on what is kept, of right sides that are zero elsewhere; rows x K."""
+        if len(self.products) <= _FEW:
+            return _one_by_one(self.products, right, kept)
+        found, left, wanted = np.zeros_like(right), right, _CLOSE**2 * self.size(right)
+        for _ in range(_ROUNDS):
+            open_ = np.flatnonzero(self.size(left) > wanted)
+            if not len(open_):
+                return found
+            found[open_] += self._nearer(left[open_], kept[open_])
+            left = right - (found @ self.products) * kept
+        open_ = np.flatnonzero(self.size(left) > wanted)
+        found[open_] = _one_by_one(self.products, right[open_], kept[open_])
+        return found
+
+    def _nearer(self, right: Floats, kept: NDArray[np.bool_]) -> NDArray[Any]:
+        """Solutions to within ``_ROUGH``, by conjugate gradients of all rows at once."""
+        scale = np.abs(right).max(1, keepdims=True)
+        start = (right / scale).astype(self.fast.dtype)
+        now = _Fit(np.zeros_like(start), start, start * self._own, self.size(start))
+        found, going, wanted = np.empty_like(start), np.arange(len(start)), _ROUGH**2 * now.size
+        for _ in range(_STEPS):
+            ends = now.size <= wanted[going]
+            found[going[ends]] = now.at[ends]
+            going, now = going[~ends], now.of(~ends)
+            if not len(going):
+                break
+            now = self._step(now, kept[going])
+        found[going] = now.at
+        return np.asarray(found * scale)
+
+    @property
+    def _own(self) -> NDArray[Any]:
+        return self.weights.astype(self.fast.dtype)
+
+    def _step(self, now: _Fit, kept: NDArray[np.bool_]) -> _Fit:
+        """One step of conjugate gradients of every row."""
+        ahead = (now.towards @ self.fast) * kept
+        far = (now.size / np.einsum("rk,rk->r", now.towards, ahead))[:, None]
+        left = now.left - far * ahead
+        size = self.size(left)
+        towards = left * self._own + (size / now.size)[:, None] * now.towards
+        return _Fit(now.at + far * now.towards, left, towards, size)
 
 
 @pruner(
@@ -92,7 +206,7 @@ def _solve(matrix: Floats, right: Floats) -> Floats:
     source="Hubara et al., NeurIPS 2021, Eq. 5, solved exactly",
     regular=True,
     rescales=True,
-    unit="row",
+    unit="tensor",
     masks_as="magnitude",
 )
 def adaprune(block: Block, *, gram: NDArray[np.float64] | None = None) -> None:
@@ -110,12 +224,11 @@ def adaprune(block: Block, *, gram: NDArray[np.float64] | None = None) -> None:
         inputs of equal power, for which there is nothing to mend.
     """
     magnitude(block)
-    if gram is None:
+    if gram is None or not block.values.size:
         return
-    k = block.values.shape[1]
-    products = np.asarray(gram, np.float64)
-    if products.shape != (k, k):
-        raise ShapeError(f"gram of shape {products.shape}: expected {k} x {k}")
-    for row, out, kept in zip(block.values, block.out_values, block.out_mask, strict=True):
-        lost = products[np.ix_(kept, ~kept)] @ row[~kept]
-        out[kept] += _solve(products[np.ix_(kept, kept)], lost)
+    systems = _Systems.of(gram)
+    for start in range(0, len(block.values), _ROWS):
+        rows = slice(start, start + _ROWS)
+        values, kept = block.values[rows], block.out_mask[rows]
+        lost = ((values * ~kept) @ gram) * kept
+        block.out_values[rows] += systems.solve(lost, kept)

@@ -5,6 +5,7 @@ magnitude. Kernels work on many groups at once, one to a lane, without branches:
 turns their inner loops into vector instructions, which is worth a factor of ten.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from nmsim.jit import compiled
 from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.groups import in_groups, put_back
 
-__all__ = ["magnitude"]
+__all__ = ["keep_largest", "magnitude"]
 
 _LANES = 64
 
@@ -166,3 +167,16 @@ def magnitude(block: Block) -> None:
     if not floats:
         groups.out_values[...] = groups.values * mask
     put_back(block, groups)
+
+
+def keep_largest(block: Block, scores: NDArray[Any]) -> None:
+    """Fill with the values whose scores are the N largest of every group, unchanged.
+
+    Parameters
+    ----------
+    scores
+        Of every value of the block, 0 or more; ties keep the lowest index.
+    """
+    sizes = np.ascontiguousarray(scores, np.float64)
+    magnitude(replace(block, values=sizes, out_values=np.empty_like(sizes)))
+    block.keep(block.out_mask)

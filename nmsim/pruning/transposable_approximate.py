@@ -13,7 +13,7 @@ from nmsim.pruning import Block, pruner
 from nmsim.pruning.parts.effort import tile_sort
 from nmsim.pruning.parts.tiles import tiles, untile
 
-__all__ = ["transposable_2approx", "transposable_greedy"]
+__all__ = ["keep_greedily", "transposable_2approx", "transposable_greedy"]
 
 
 @compiled
@@ -32,13 +32,14 @@ def _descending(sizes: NDArray[np.float64], order: NDArray[np.int64]) -> None:
 
 
 @compiled
-def _keep_greedily(
+def keep_greedily(
     sizes: NDArray[np.float64],
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
     keep: int,
     kept: NDArray[np.bool_],
 ) -> None:
+    """Mark elements of tiles in descending order while their row and column have room."""
     group = sizes.shape[1]
     order = np.empty(group * group, np.int64)
     in_row, in_column = np.empty(group, np.int64), np.empty(group, np.int64)
@@ -102,7 +103,7 @@ def transposable_greedy(block: Block) -> None:
     """
     tile = tiles(block)
     kept = np.zeros(tile.sizes.shape, np.bool_)
-    _keep_greedily(*tile, block.pattern.keep, kept)
+    keep_greedily(*tile, block.pattern.keep, kept)
     block.keep(untile(block, kept))
 
 

@@ -24,7 +24,8 @@ from nmsim.network.layers.convolution import Convolution
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import Pruner, mask_words, prune, pruner_of
+from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
+from nmsim.recipes.context import contexts, told
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
@@ -34,6 +35,8 @@ from nmsim.windows import Axis, Windows
 __all__ = ["Setting", "mask_seed", "sparse_gemms"]
 
 _BLOCK_ELEMENTS = 1 << 20
+
+_UNASKED = Context()
 
 
 def sparse_gemms(
@@ -120,6 +123,7 @@ def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> Spar
         next((m for m in makers if m.offer is recipe.offer_for(operand.tensor, gemm)), None)
         for operand in (lowered.a, lowered.b)
     ]
+    _check_orders(lowered, [maker for maker in offered if maker])
     taps = _whole_groups(lowered, [maker for maker in offered if maker])
     k = max(gemm.k, *(maker.padded(gemm.k) if maker else 0 for maker in offered))
     if k > gemm.k and all(offered):
@@ -138,6 +142,19 @@ def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> Spar
         why = "every tap starts with a group" if taps == k else "every sample with a kept column"
         notes.append(f"K padded from {gemm.k} to {k}: {why}")
     return SparseGemm(gemm, masks[0], masks[1], "; ".join(filter(None, notes)))
+
+
+def _check_orders(lowered: Lowered, makers: list["_AnyMaker"]) -> None:
+    """Refuse masks in another order of K beside a second one, or where K is more than channels."""
+    ordered = [m.offer for m in makers if pruner_of(m.offer.pruner, m.pattern).order]
+    if not ordered:
+        return
+    plain = lowered.gemm.kind in ("linear", "gemm") and ordered[0].role == "weight"
+    if len(makers) > 1 or not plain:
+        raise RecipeError(
+            f"layer {lowered.gemm.layer!r}, {lowered.gemm.phase}: a {ordered[0].pruner} mask puts "
+            "K in another order, expected the only mask, of the weight of a linear layer"
+        )
 
 
 def _whole_groups(lowered: Lowered, makers: list["_AnyMaker"]) -> int:
@@ -205,12 +222,13 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
-        if operand.transposed != self.offer.transposed:
-            overlapping = self._per_pixel and windows is not None
-            fits = self._pruner.transposable and not overlapping
-            home = home.but(regular=False, fits=fits, known_kept=None)
-        notes = ("" if home.fits else self._misfit(home, gemm), self._of_blocks)
-        return home, "; ".join(filter(None, notes))
+        said = _noted(self._of_blocks, told(self.layer, self.offer, self.setting))
+        if operand.transposed == self.offer.transposed:
+            return home, _noted("" if home.fits else self._misfit(home, gemm), said)
+        overlapping = self._per_pixel and windows is not None
+        fits = self._pruner.transposable and not overlapping
+        turned = home.but(regular=False, fits=fits, known_kept=None)
+        return turned, _noted("" if fits else self._misfit(turned, gemm), said)
 
     def _known_kept(self, operand: Operand, windows: Windows | None, rows: int) -> int | None:
         """Elements kept where every pixel, or every tap of a weight, keeps as many."""
@@ -391,16 +409,21 @@ class _Maker:
         if self._by_sample:
             return self._fixed(layer)
         rows, k, blocks = self._transposed() if self.offer.transposed else self._natural()
-        if layer.copies == 1 or self._pruner.unit not in ("tile", "vector"):
+        alike = self._pruner.unit not in ("tile", "vector") and not self._pruner.wants
+        if layer.copies == 1 or alike:
             return self._pruned(blocks, rows, k)
         parts = np.split(np.concatenate(list(blocks)), layer.copies)
-        return np.concatenate([self._pruned([part], len(part), k) for part in parts])
+        return np.concatenate(
+            [self._pruned([part], len(part), k, copy) for copy, part in enumerate(parts)]
+        )
 
-    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int) -> Words:
+    def _pruned(self, blocks: Iterable[NDArray[Any]], rows: int, k: int, copy: int = 0) -> Words:
         seed = mask_seed(self.setting.seed, *self._names)
-        chosen = self.offer.pruner
+        chosen, of = self.offer.pruner, contexts(self.layer, self.offer, self.setting)
+        context = _UNASKED if self._pruner.masks_as else of(copy)
+        options = self.offer.options
         try:
-            return mask_words(blocks, rows, k, self.pattern, chosen, seed, **self.offer.options)
+            return mask_words(blocks, rows, k, self.pattern, chosen, seed, context, **options)
         except PatternError as error:  # of a mask that was made elsewhere
             block = f", block {self.layer.first_block + self.block}" if self._of_blocks else ""
             where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}{block}"
@@ -489,6 +512,10 @@ class _Maker:
 
 
 _AnyMaker = _Maker | ProductMaker
+
+
+def _noted(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,8 @@ from nmsim.mask import Mask, Words, transpose
 from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
-from nmsim.pruning import Pruner, mask_words, pruner_of
+from nmsim.pruning import Context, Pruner, mask_words, pruner_of
+from nmsim.recipes.context import contexts
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Windows
@@ -56,6 +57,7 @@ class ProductMaker:
         if self.pattern.is_dense:
             return dense, ""
         pruner.check(self.pattern, offer.options)
+        contexts(self.layer, offer, self.setting)
         check_vectors(self.pattern, offer.role)
         runs_dense = f"operand {offer.role} runs dense"
         if offer.withheld:
@@ -122,4 +124,6 @@ class ProductMaker:
         offer = self.offer
         name = self.layer.owner(offer.role)
         seed = mask_seed(self.setting.seed, name, offer.role, offer.phases[0])
-        return mask_words(blocks, rows, k, self.pattern, offer.pruner, seed, **offer.options)
+        context = Context(self.layer.name, offer.role)
+        options = offer.options
+        return mask_words(blocks, rows, k, self.pattern, offer.pruner, seed, context, **options)

@@ -9,10 +9,11 @@ forward (along inputs) does so in backward (along outputs) only if its pruner is
 Anything else is refused when the mask is made, unless the recipe says ``allow_unfit: true``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,13 +25,15 @@ from nmsim.network.layer import Bare, Layer
 from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.operand import ATTENTION_OPERANDS, ATTENTION_ROLES, OPERANDS, Role
 from nmsim.pattern import Pattern, PatternField
-from nmsim.pruning import PRUNERS
+from nmsim.pruning import PRUNERS, pruner_name, read_plugins
 from nmsim.recipes.schedules import Schedule, State, schedule
 from nmsim.recipes.where import Globs, Where, globs_of, matches
 from nmsim.registry import unknown_name
-from nmsim.spec import Catalog, Spec
+from nmsim.spec import Catalog, Spec, validate
 
 __all__ = ["RECIPES", "LeaveDense", "Offer", "Plan", "Recipe", "load_recipe"]
+
+Options = dict[str, bool | int | float | str]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -54,9 +57,17 @@ class Offer(Spec):
     phases: tuple[Phase, ...] = Field(
         min_length=1, description="where the mask is offered; it is made along K of the first"
     )
-    pruner: str = Field(description="from `nmsim list pruners`")
-    options: dict[str, bool | int | float | str] = Field(
+    pruner: str = Field(
+        description="from `nmsim list pruners`, or a file of one's own: `./wanda.py`, from here"
+    )
+    plugin: str = Field("", description="filled in: the file that the pruner was read from")
+    options: Options = Field(
         default_factory=dict, description="of the pruner: `nmsim show pruners NAME`"
+    )
+    by_layer: dict[str, Options] = Field(
+        default_factory=dict,
+        description="options of layers by a glob over their names, over `options`; of several "
+        "globs the last that matches",
     )
     pattern: PatternField | None = Field(None, description="default: the run's --pattern")
     layers: Globs = Field(
@@ -88,6 +99,18 @@ class Offer(Spec):
         False, description="prune, but offer the mask to no hardware: the operand runs dense"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_from_its_file(cls, given: Any) -> Any:
+        """The pruner by its name, where a file is named; the file is read, so that there is one."""
+        document = dict(given) if isinstance(given, Mapping) else {}
+        name, plugin = document.get("pruner"), document.get("plugin")
+        if isinstance(name, str) and name.endswith(".py"):
+            return {**document, "pruner": pruner_name(name), "plugin": name}
+        if isinstance(plugin, str) and plugin:
+            read_plugins([plugin])
+        return given
+
     @field_validator("pruner")
     @classmethod
     def _exists(cls, name: str) -> str:
@@ -99,7 +122,7 @@ class Offer(Spec):
     @model_validator(mode="after")
     def _can_be_used(self) -> Self:
         pruner = PRUNERS[self.pruner]
-        for name in self.options:
+        for name in (*self.options, *chain.from_iterable(self.by_layer.values())):
             if name not in pruner.options:
                 raise ValueError(str(unknown_name("option", name, pruner.options)))
         if not globs_of(self.layers):
@@ -142,6 +165,16 @@ class Offer(Spec):
     def names(self, layer: str) -> bool:
         """Whether one of the globs matches a layer's name."""
         return matches(self.layers, layer)
+
+    def on(self, layer: str) -> Self:
+        """The offer with the options of one layer."""
+        own = [options for glob, options in self.by_layer.items() if matches(glob, layer)]
+        if not own:
+            return self
+        options: Options = {}
+        for more in (self.options, *own):
+            options |= more
+        return self.model_copy(update={"options": options})
 
     def why_not(self, layer: Layer | Bare) -> str:
         """Why the rule passes a layer over; "" if it does not, or there is none."""
@@ -312,9 +345,10 @@ class Recipe(Spec):
         if it has one for them, by magnitude if not.
         """
         offers = self._offers(layer)
-        if not any(offer.where for offer in offers):
+        if not any(offer.where or offer.by_layer for offer in offers):
             return self if offers is self.operands else self._with(offers)
-        return self._with(tuple(offer for offer in offers if not offer.why_not(layer)))
+        taken = (offer for offer in offers if not offer.why_not(layer))
+        return self._with(tuple(offer.on(layer.name) for offer in taken))
 
     def _with(self, offers: tuple[Offer, ...]) -> Self:
         return self.model_copy(update={"operands": offers})
@@ -348,7 +382,10 @@ class Recipe(Spec):
             that names the globs and some of the layers.
         """
         names = [layer.name for layer in layers]
-        fields = {f"operands[{n}].layers": offer.layers for n, offer in enumerate(self.operands)}
+        fields: dict[str, Globs] = {}
+        for n, offer in enumerate(self.operands):
+            fields[f"operands[{n}].layers"] = offer.layers
+            fields |= {f"operands[{n}].by_layer": tuple(offer.by_layer)} if offer.by_layer else {}
         for field, globs in {**fields, "leave_dense.layers": self.leave_dense.layers}.items():
             wanted = globs_of(globs)
             if wanted and not any(matches(globs, name) for name in names):
@@ -371,11 +408,28 @@ def load_recipe(name: str | Path | Recipe) -> Recipe:
         for a name that does not exist or a file that does not describe a recipe.
     """
     if isinstance(name, Recipe):
+        read_plugins(offer.plugin for offer in name.operands if offer.plugin)
         return name
     return _loaded(str(name))
 
 
 @once_per_content
 def _loaded(name: str) -> Recipe:
-    recipe = RECIPES.load(name)
-    return recipe.model_copy(update={"name": recipe.name or RECIPES.path(name).stem})
+    path = RECIPES.path(name)
+    recipe = validate(Recipe, _with_plugins(RECIPES.document(name), path.parent), str(path))
+    return recipe.model_copy(update={"name": recipe.name or path.stem})
+
+
+def _with_plugins(document: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The fields of a recipe with the files of pruners, which are named from its own folder."""
+    offers = document.get("operands")
+    if not isinstance(offers, Sequence) or isinstance(offers, str):
+        return document
+    return {**document, "operands": [_from(offer, folder) for offer in offers]}
+
+
+def _from(offer: Any, folder: Path) -> Any:
+    named = offer.get("pruner") if isinstance(offer, Mapping) else None
+    if not isinstance(named, str) or not named.endswith(".py"):
+        return offer
+    return {**offer, "pruner": str(folder / named)}

@@ -259,6 +259,11 @@ def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
         for key in ("model_source", "recipe_source", "tensors", "tensors_unused")
         if manifest.get(key)
     ]
+    sources += [
+        (f"pruner {one['pruner']}", f"{one['file']}, sha256 {one['sha256'][:16]}")
+        for one in manifest.get("plugins") or ()
+        if isinstance(one, Mapping)  # in 0.1 there were none
+    ]
     files = [el("a", name, href=name) for name in (RESULTS, MANIFEST)]
     return [
         el("h2", "How to get it again", id="origin"),

@@ -5,7 +5,7 @@ How points are executed is an executor that is passed in, in the manner of ``con
 
 import itertools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
 from types import NoneType
@@ -26,6 +26,13 @@ S = TypeVar("S", bound=Spec)
 
 SWEPT = tuple(one for one in keywords(Point) if not one.keyword.apart)
 """The keywords that an experiment sets: a list of each, or one value for all points."""
+
+_FILES = [
+    one.keyword.lists or one.name
+    for one in SWEPT
+    if any(Path in (kind, *get_args(kind)) for kind in get_args(one.type))
+]
+"""Lists of an experiment whose entries may be paths."""
 
 
 def with_keywords(cls: type[S]) -> type[S]:
@@ -56,7 +63,7 @@ def _entry(one: Declared) -> Any:
         return number if one.keyword.lists else number | None
     if Pattern in kinds:
         return PatternField
-    if str in kinds:
+    if str in kinds or str in get_args(kinds[0]):
         return str | None if NoneType in kinds else str
     return one.type
 
@@ -94,20 +101,21 @@ def read_experiment(path: Path) -> Experiment:
         for a file that does not describe a sweep, or an entry that does not exist.
     """
     experiment = validate(Experiment, read_yaml(path), str(path))
-    try:
-        experiment.points()
-    except NmsimError as error:
-        raise SpecError(f"{path}: {error}") from error
 
-    def beside(name: str) -> str:
+    def beside(name: str, there: Callable[[Path], bool] = Path.is_file) -> str:
         try:
-            return str(path.parent / name) if (path.parent / name).is_file() else name
+            return str(path.parent / name) if there(path.parent / name) else name
         except OSError:  # too long for a file's name, or in a folder that may not be read
             return name
 
-    files = [one.keyword.lists for one in SWEPT if one.keyword.lists and Path in get_args(one.type)]
-    names = {name: tuple(map(beside, getattr(experiment, name))) for name in files}
-    return experiment.model_copy(update=names)
+    names = {name: tuple(map(beside, getattr(experiment, name))) for name in _FILES}
+    names["plugins"] = tuple(beside(one, Path.exists) for one in names["plugins"])  # folders too
+    found = experiment.model_copy(update=names)
+    try:
+        found.points()
+    except NmsimError as error:
+        raise SpecError(f"{path}: {error}") from error
+    return found
 
 
 def run(points: Sequence[Point], executor: Executor) -> Iterator[tuple[Point, list[Row]]]:

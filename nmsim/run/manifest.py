@@ -4,7 +4,7 @@ A manifest is written as JSON and read back years later, so it is validated both
 type does not name are kept: keywords of a run, and what other versions of nmsim had to say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
 from nmsim.machines import Machine, kind_of
-from nmsim.recipes.recipe import load_recipe
+from nmsim.pruning import PRUNERS, read_plugins
+from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.asked import asked
 from nmsim.run.experiment import Experiment
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
-from nmsim.run.point import CHOSEN, Point
+from nmsim.run.point import CHOSEN, Point, Subject
 from nmsim.run.values import values
 from nmsim.run.workload import Workload, load_workload
 from nmsim.step.masks import basis
@@ -85,6 +86,7 @@ class _OfOneRun(Manifest):
     memory_bytes: int | None = None
     capacity_bytes: int | None = None
     tp: int = 1
+    plugins: list[dict[str, Any]] = []
     step: str = ""
     step_tokens: int | None = None
     sample_tokens: int | None = None
@@ -127,6 +129,7 @@ class Swept(Manifest):
     evidence: dict[str, str] = {}
     model_sources: dict[str, str] = {}
     recipe_sources: dict[str, str] = {}
+    plugins: list[dict[str, Any]] = []
     tensors: str = ""
 
 
@@ -206,6 +209,7 @@ def _said(point: Point) -> Row:
         "model": workload.name,
         "hardware": machine.name,
         "recipe": setting.recipe.name,
+        "plugins": _plugins(point, [setting.recipe]),
         "pattern": str(setting.pattern),
         "batch": point.samples,
         "seed": int(point.seed),
@@ -228,6 +232,17 @@ def _said(point: Point) -> Row:
     }
 
 
+def _plugins(subject: Subject, recipes: Iterable[Recipe]) -> list[Row]:
+    """Pruners that are not of this package: those that recipes name, and that were read for them.
+
+    Each with its source and a hash of that, by which a reader tells whether theirs is the same.
+    """
+    used = [offer.pruner for recipe in recipes for offer in recipe.operands]
+    found = dict.fromkeys([*used, *read_plugins(subject.plugin_paths)])
+    origins = {name: PRUNERS.origin(name) for name in found}
+    return [{"pruner": name, **one._asdict()} for name, one in origins.items() if one is not None]
+
+
 def _measured_on(machine: Machine) -> str:
     """What was measured on a machine, as its kind tells it; "" where nothing can be."""
     offered = kind_of(machine).evidence
@@ -239,7 +254,7 @@ def _basis(workload: Workload, machine: Machine) -> str:
 
 
 _OF_MASKS = (
-    *("recipe", "pattern", "batch", "seed", "lowering", "tensors", "tensor_names"),
+    *("recipe", "plugins", "pattern", "batch", "seed", "lowering", "tensors", "tensor_names"),
     "recipe_source",
 )
 
@@ -266,8 +281,8 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
     machines = list({str(point.hardware): point.machine for point in points}.values())
     choices = dict.fromkeys(kind_of(machine).choices(machine) for machine in machines)
     workloads = map(load_workload, dict.fromkeys(point.model for point in points))
-    recipes = map(load_recipe, dict.fromkeys(point.recipe for point in points))
-    said = experiment.model_dump(mode="json", exclude={"batches", "phases"})
+    recipes = [load_recipe(one) for one in dict.fromkeys(point.recipe for point in points)]
+    said = experiment.model_dump(mode="json", exclude={"batches", "phases", "plugins"})
     return Swept(
         **origin("sweep", command),
         **said,
@@ -278,6 +293,7 @@ def sweep_manifest(experiment: Experiment, command: str) -> Swept:
         unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},
         evidence={one.name: told for one in machines if (told := _measured_on(one))},
         model_sources={workload.name: workload.source for workload in workloads},
+        plugins=_plugins(points[0], recipes),
         recipe_sources={recipe.name: recipe.source for recipe in recipes},
         tensors=points[0].setting.tensors.name,
     )

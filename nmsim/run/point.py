@@ -33,9 +33,10 @@ from nmsim.network.tensors import Synthetic, TensorSource
 from nmsim.network.tensors.files import TensorFile
 from nmsim.network.tensors.memory import InMemory
 from nmsim.pattern import Pattern
+from nmsim.pruning import read_plugins
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.run.keyword import Keyword, check
+from nmsim.run.keyword import Keyword, check, keywords
 from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
 from nmsim.run.rows.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
@@ -76,6 +77,14 @@ class Subject:
             listed=("asp",),
         ),
     ] = "dense"
+    plugins: Annotated[
+        Sequence[str | Path],
+        Keyword(
+            "Files of pruners of one's own, or folders of them, which recipes may name by name.",
+            also="or one path",
+            metavar="PATH",
+        ),
+    ] = ()
     pattern: Annotated[
         str | Pattern,
         Keyword(
@@ -225,9 +234,20 @@ class Subject:
 
     def __post_init__(self) -> None:
         check(self)
+        read_plugins(self.plugin_paths)
         if self.lowering is not None:
             Lowering.parse(self.lowering)
         Learning.of(**self._step)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew in another process, which has its plug-ins then."""
+        kind: Any = type(self)
+        return _again, (kind, {one.name: getattr(self, one.name) for one in keywords(kind)})
+
+    @property
+    def plugin_paths(self) -> tuple[str | Path, ...]:
+        """Files and folders of pruners of one's own."""
+        return (self.plugins,) if isinstance(self.plugins, str | Path) else tuple(self.plugins)
 
     @property
     def layout(self) -> Lowering:
@@ -289,6 +309,10 @@ class Subject:
                 f"{machine.name} joins no more"
             )
         return machine
+
+
+def _again(kind: Callable[..., Subject], values: Mapping[str, Any]) -> Subject:
+    return kind(**values)
 
 
 def check_trains(subject: Subject) -> None:

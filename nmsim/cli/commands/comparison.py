@@ -24,7 +24,7 @@ __all__ = ["compare_kernels"]
 _KEYWORDS = (
     *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context"),
     *("lowering", "phases", "layers", "overrides", "stack", "library", "kernel", "fidelity"),
-    *("residual", "seed", "tensors", "tensor_names"),
+    *("residual", "seed", "tensors", "tensor_names", "plugins"),
 )
 """What a predicted time depends on."""
 

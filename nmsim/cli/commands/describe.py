@@ -9,12 +9,13 @@ from pydantic import BaseModel
 
 from nmsim.cli.commands.machine import machine_facts, machine_schema
 from nmsim.cli.console import show_facts, write
+from nmsim.cli.options import Plugins
 from nmsim.machines import ENGINES, HARDWARE, KINDS
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES
 from nmsim.measured.tables import MEASURED, MeasuredFile
 from nmsim.network.catalog import MODELS, Network, load_model
-from nmsim.pruning import PRUNERS
+from nmsim.pruning import PRUNERS, pruner_name, read_plugins
 from nmsim.recipes.recipe import RECIPES, Offer, Plan, Recipe, load_recipe
 from nmsim.registry import unknown_name
 from nmsim.run.experiment import Experiment
@@ -90,14 +91,18 @@ def _plan(plan: Plan | None) -> str:
 
 
 def _pruner(name: str) -> Facts:
-    pruner = PRUNERS[name]
+    name = pruner_name(name)
+    pruner, origin = PRUNERS[name], PRUNERS.origin(name)
     return [
         ("name", name),
+        *([("file", origin.file)] if origin else []),
         ("summary", pruner.summary),
         ("source", pruner.source),
         ("draws at random", str(pruner.stochastic)),
         ("transposable", str(pruner.transposable)),
         ("keeps exactly N", str(pruner.regular)),
+        ("asks for", ", ".join(pruner.wants) or "the values alone"),
+        ("options", ", ".join(f"{one}={value}" for one, value in pruner.options.items()) or "none"),
         ("definition", " ".join((pruner.fill.__doc__ or "").split())),
     ]
 
@@ -187,11 +192,13 @@ def schema(kind: str) -> str:
 
 def list_(
     kind: Annotated[str, typer.Argument(metavar="[KIND]", help=" | ".join(LISTINGS))] = "",
+    plugins: Plugins = None,
 ) -> None:
     """List models, hardware, recipes, pruners, dataflows, engines or measured files.
 
     Without a kind, which kinds there are and how many of each.
     """
+    read_plugins(plugins or ())
     show_facts(catalog(kind) if kind else kinds())
 
 
@@ -202,14 +209,16 @@ def show(
     name: Annotated[
         str, typer.Argument(metavar="[NAME]", help=f"For schema: {' | '.join(SCHEMAS)}.")
     ] = "",
+    plugins: Plugins = None,
 ) -> None:
     """Show everything about one of them: fields, source, formula; or the schema of its YAML.
 
     Without a name, which there are; without a kind, which kinds.
     """
+    read_plugins(plugins or ())
     if kind == "schema":
         write(schema(name) if name else "\n".join((*SCHEMAS, "hardware")))
     elif not name:
-        list_(kind)
+        show_facts(catalog(kind) if kind else kinds())
     else:
         show_facts(describe(kind, name))

@@ -24,7 +24,7 @@ __all__ = ["explain_gemms", "tile_timeline"]
 _KEYWORDS = (
     *("model", "hardware", "recipe", "pattern", "batch", "scenario", "tokens", "context", "tp"),
     *("lowering", "phases", "layers", "overrides", "stack", "library", "kernel", "fidelity"),
-    *("seed", "tensors", "tensor_names"),
+    *("seed", "tensors", "tensor_names", "plugins"),
 )
 """What a GEMM, its masks and its cycles depend on."""
 
@@ -58,7 +58,7 @@ MOST_EVENTS = 10_000_000
 
 _OF_ONE = (
     *("model", "scenario", "tokens", "context", "hardware", "recipe", "pattern", "batch", "phases"),
-    *("layers", "overrides", "stack", "library", "kernel", "seed"),
+    *("layers", "overrides", "stack", "library", "kernel", "seed", "plugins"),
 )
 """What one GEMM and its masks depend on; a timeline holds no values."""
 

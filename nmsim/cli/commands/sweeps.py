@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import progress, show_tables, tell, width, write
-from nmsim.cli.options import command_line, refuse_file
+from nmsim.cli.options import Plugins, command_line, refuse_file
 from nmsim.importing import told_of
 from nmsim.report import (
     RUN,
@@ -46,15 +46,16 @@ def sweep(
     kernel: Annotated[
         str | None, typer.Option(metavar="NAME", help="In place of the experiment's: a kernel.")
     ] = None,
+    plugins: Plugins = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
 ) -> None:
     """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
     refuse_file(out)
-    said = {"stack": stack, "library": library, "kernel": kernel}
+    said = {"stack": stack, "library": library, "kernel": kernel, "plugins": tuple(plugins or ())}
     plan = read_experiment(experiment).model_copy(
-        update={name: value for name, value in said.items() if value is not None}
+        update={name: value for name, value in said.items() if value not in (None, ())}
     )
     about = sweep_manifest(plan, command_line()).document()
     points = plan.points()

@@ -21,6 +21,7 @@ app = typer.Typer(
 _KEYWORDS = (
     "model",
     "recipe",
+    "plugins",
     "pattern",
     "batch",
     "seed",

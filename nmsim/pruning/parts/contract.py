@@ -1,21 +1,22 @@
-"""What a pruner is: the block of rows that it fills, its traits and options, its registry."""
+"""What a pruner is: the block of rows that it fills, its traits, its options, what it asks for."""
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import PatternError, SpecError
 from nmsim.pattern import Pattern
+from nmsim.pruning.parts.context import ALONG_K, CONTEXT
 from nmsim.pruning.parts.effort import Effort, ranking
-from nmsim.registry import Registry, unknown_name
+from nmsim.registry import unknown_name
 
-__all__ = ["PRUNERS", "Block", "Fill", "Moments", "Pruned", "Pruner", "pruner", "pruner_of"]
+__all__ = ["Block", "Fill", "Moments", "Pruned", "Pruner"]
 
 Unit = Literal["group", "row", "vector", "tile", "sample", "tensor"]
 
@@ -73,7 +74,11 @@ class Block:
 
 
 Fill = Callable[..., None]
-"""Prune a ``Block``; keyword-only parameters, with defaults, are the pruner's options."""
+"""Prune a ``Block``.
+
+Keyword-only parameters are what the pruner asks for, if they are named so in
+``nmsim.pruning.parts.context``, and its options if not: those have defaults.
+"""
 
 
 def _supports_any(pattern: Pattern) -> str:  # noqa: ARG001 - a pruner without limits
@@ -116,6 +121,9 @@ class Pruner:
     masks_as
         A pruner without options that makes the same masks without these values: who wants the mask
         alone takes that. Empty: none.
+    order
+        Of rows x K values, a pattern and the options: the order of columns in which its masks obey
+        the pattern, and in which hardware gets them, with what meets them; None: as they are.
     limits
         Why a pattern is beyond it; empty if it is not.
     effort
@@ -138,15 +146,47 @@ class Pruner:
     brought: bool = False
     for_vectors: str = ""
     masks_as: str = ""
+    order: Callable[..., NDArray[np.int64]] | None = None
     limits: Callable[[Pattern], str] = _supports_any
     effort: Callable[[Pattern, Mapping[str, Any]], Effort] = ranking
     moments: Callable[..., Moments] | None = None
 
     @cached_property
-    def options(self) -> dict[str, Any]:
-        """Names of the options and their defaults."""
+    def _keywords(self) -> dict[str, Any]:
         parameters = inspect.signature(self.fill).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Names of the options and their defaults."""
+        return {name: one for name, one in self._keywords.items() if name not in CONTEXT}
+
+    @cached_property
+    def wants(self) -> tuple[str, ...]:
+        """What it asks for beside the values, by names of ``nmsim.pruning.parts.context``."""
+        return tuple(name for name in self._keywords if name in CONTEXT)
+
+    @cached_property
+    def along_k(self) -> bool:
+        """Whether something of that belongs to the columns, so that rows must stay whole."""
+        return any(name in ALONG_K for name in self.wants)
+
+    def asks(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """What it asks for of what is known, which may be nothing if it has a default.
+
+        Raises
+        ------
+        SpecError
+            naming what is not known and has none.
+        """
+        found = {name: context[name] for name in self.wants if context.get(name) is not None}
+        for name in self.wants:
+            if name not in found and self._keywords[name] is inspect.Parameter.empty:
+                how = "activations or " if name in ALONG_K else ""
+                raise SpecError(
+                    f"pruner {self.name!r} asks for {name}: expected {how}{name} beside the values"
+                )
+        return found
 
     def check(self, pattern: Pattern, options: Mapping[str, Any]) -> None:
         """Refuse a pattern beyond the limits, an unknown option, or a value of the wrong type."""
@@ -159,7 +199,7 @@ class Pruner:
         for name, value in options.items():
             if name not in self.options:
                 raise unknown_name(f"option of pruner {self.name!r}", name, self.options)
-            _check_option(f"pruner {self.name!r}, option {name!r}", value, hints[name])
+            _check_option(f"pruner {self.name!r}, option {name!r}", value, hints.get(name))
 
     def unit_rows(
         self, pattern: Pattern, shape: tuple[int, ...], options: Mapping[str, Any]
@@ -187,28 +227,3 @@ def _check_option(place: str, value: object, hint: object) -> None:
             raise SpecError(f"{place}: {value!r}, expected one of {', '.join(get_args(hint))}")
     elif not fits.get(hint, True):
         raise SpecError(f"{place}: {value!r}, expected {getattr(hint, '__name__', hint)}")
-
-
-PRUNERS: Registry[Pruner] = Registry("pruner")
-
-
-def pruner_of(name: str, pattern: Pattern) -> Pruner:
-    """The pruner of a name for a pattern: for V:N:M, that which does the same there, if one does.
-
-    Raises
-    ------
-    UnknownName
-        for a name that does not exist.
-    """
-    chosen = PRUNERS[name]
-    return PRUNERS[chosen.for_vectors] if pattern.vector and chosen.for_vectors else chosen
-
-
-def pruner(name: str, *, summary: str, source: str, **traits: object) -> Callable[[Fill], Fill]:
-    """Register a ``Fill`` function as a pruner; ``traits`` are the other fields of ``Pruner``."""
-
-    def add(fill: Fill) -> Fill:
-        PRUNERS.add(name, Pruner(name, summary, source, fill, **cast("Any", traits)))
-        return fill
-
-    return add

@@ -13,6 +13,7 @@ __all__ = [
     "few",
     "grouped",
     "in_groups",
+    "largest",
     "lengths",
     "put_back",
     "ungrouped",
@@ -80,6 +81,14 @@ def few(sizes: NDArray[np.float64], keep: int) -> tuple[NDArray[np.bool_], NDArr
     filled = np.zeros(sizes.shape)
     np.put_along_axis(filled, order[..., :keep], 1.0, -1)
     return (sizes > 0).sum(-1, keepdims=True) <= keep, filled
+
+
+def largest(scores: NDArray[np.float64], keep: int) -> NDArray[np.bool_]:
+    """Mark the N largest along the last axis; ties keep the lowest index."""
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    kept = np.zeros(scores.shape, np.bool_)
+    np.put_along_axis(kept, order[..., :keep], True, -1)
+    return kept
 
 
 def lengths(k: int, group: int) -> NDArray[np.int64]:

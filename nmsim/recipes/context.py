@@ -1,0 +1,138 @@
+"""What a recipe's pruners are told of a layer: what meets its weight along K, and its gradients.
+
+A mask of a weight that is made for forward runs along inputs, which the layer's activations meet;
+made for backward it runs along outputs, which the gradients of the layer's output meet. They are
+those of the run's step: of a file of tensors, or drawn where it has none, and then the row says
+``synthetic``. Tokens are sent to experts as the step goes: every expert is told of all.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.errors import RecipeError, SpecError
+from nmsim.network.im2col import column_values
+from nmsim.network.layer import Bare, Conv, Experts, Layer, Linear
+from nmsim.network.layers.convolution import Convolution
+from nmsim.network.operand import TensorName
+from nmsim.network.tensors import Synthetic, TensorSource
+from nmsim.pruning import PRUNERS, Context, Samples
+from nmsim.pruning.parts.context import ALONG_K
+from nmsim.recipes.recipe import Offer
+from nmsim.recipes.setting import Setting
+
+__all__ = ["contexts", "told"]
+
+_OF_TENSORS = (*ALONG_K, "gradients")
+
+
+@dataclass(frozen=True)
+class _Met:
+    """The rows that meet a weight along K, as the layer's tensors have them."""
+
+    layer: Layer | Bare
+    tensor: TensorName
+    source: TensorSource
+    batch: int
+
+    def rows(self, copy: int) -> Iterator[NDArray[Any]]:
+        """Blocks of samples x K of one of the layer's copies."""
+        layer, blocks = self.layer, self.source.blocks(self.layer, self.tensor, self.batch)
+        if isinstance(layer, Convolution) and layer.wide == self.tensor:
+            yield from (_columns(layer, image, copy) for block in blocks for image in block)
+            return
+        copies = 1 if isinstance(layer, Experts) else layer.copies
+        for block in blocks:
+            pixels = block.reshape(-1, block.shape[-1])
+            width = pixels.shape[1] // copies
+            yield pixels[:, copy * width : (copy + 1) * width] if copies > 1 else pixels
+
+    def of(self, copy: int) -> Samples:
+        """The same, to be read as often as somebody asks."""
+        return Samples(lambda: self.rows(copy))
+
+
+def _columns(layer: Convolution, image: NDArray[Any], copy: int) -> NDArray[Any]:
+    """What the windows over one image see of one copy: windows x taps.channels."""
+    windows = layer.windows(1)
+    width = windows.taps * windows.channels
+    out = np.empty((width, windows.pixels), np.float32)
+    pixels = np.ascontiguousarray(image.reshape(-1, image.shape[-1]), np.float32)
+    column_values(pixels, windows, layer.copies, copy * width, out)
+    return out.T
+
+
+def _source(layer: Layer | Bare, tensor: TensorName, setting: Setting) -> TensorSource:
+    """Where the rows come from: the run's tensors, if they have these; drawn ones if not."""
+    try:
+        setting.tensors.check([layer], tensor, setting.batch)
+    except SpecError:
+        return Synthetic(setting.seed)
+    return setting.tensors
+
+
+def _tensor(offer: Offer) -> TensorName:
+    """What meets a weight along K of the first phase that its mask is offered in."""
+    return "gradient" if offer.transposed else "activation"
+
+
+def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
+    """What a row says of what a pruner was told of it; "" if it asks for nothing that is drawn."""
+    pruner = PRUNERS[offer.pruner]
+    if pruner.order is not None:
+        return "K in another order: what makes its input has its outputs permuted with it"
+    asked = [name for name in pruner.wants if name in _OF_TENSORS]
+    if not asked or offer.role != "weight":
+        return ""
+    if not isinstance(_source(layer, _tensor(offer), setting), Synthetic):
+        return ""
+    what = f"{offer.pruner} mask of the {offer.role} by synthetic {_tensor(offer)}s"
+    unread = f", which the mask of {pruner.masks_as} does not read" if pruner.masks_as else ""
+    return f"{what}, seed {setting.seed}{unread}"
+
+
+def _gradients(layer: Layer | Bare, offer: Offer, setting: Setting, copy: int) -> NDArray[Any]:
+    """The gradient of a copy's weight over the step, dY^T X, turned as the mask is made."""
+    inputs = _Met(layer, "activation", _source(layer, "activation", setting), setting.batch)
+    source = _source(layer, "gradient", setting)
+    outputs = np.concatenate(list(_Met(layer, "gradient", source, setting.batch).rows(copy)))
+    total, start = np.zeros((outputs.shape[1], 0)), 0
+    for block in inputs.rows(copy):
+        part = outputs[start : start + len(block)].T @ block
+        total, start = part + total if start else part, start + len(block)
+    return total.T if offer.transposed else total
+
+
+def contexts(layer: Layer | Bare, offer: Offer, setting: Setting) -> Callable[[int], Context]:
+    """What a pruner is told of each copy of a layer's tensor, by its number.
+
+    Raises
+    ------
+    RecipeError
+        if it asks for samples or gradients of what is no weight.
+    """
+    wants = PRUNERS[offer.pruner].wants
+    asked = [name for name in wants if name in _OF_TENSORS]
+    own = Context(layer.name, offer.role)
+    if not asked:
+        return lambda _: own
+    if offer.role != "weight":
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
+            f"for {asked[0]}, expected a mask of the weight, not of the {offer.role}"
+        )
+    if "gradients" in asked and not isinstance(layer, Linear | Conv):
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
+            "for gradients, expected a linear layer or a convolution"
+        )
+    met = _Met(layer, tensor := _tensor(offer), _source(layer, tensor, setting), setting.batch)
+
+    def context(copy: int) -> Context:
+        of_weight = _gradients(layer, offer, setting, copy) if "gradients" in asked else None
+        return replace(own, activations=met.of(copy), gradients=of_weight)
+
+    return context
