@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError, SpecError
 from nmsim.network.tensors.archive import Archive, Held, Rows, named_shape
 
-__all__ = ["SCALES", "refuse_words", "scaled", "unpacked"]
+__all__ = ["SCALES", "refuse_words", "scaled", "unpacked", "word_places"]
 
 SCALES = ("_scale", "_scale_inv")
 """What a scale is called, behind the name of its tensor."""
@@ -129,25 +129,35 @@ def _of_halves(archive: Archive, base: str, shape: tuple[int, ...]) -> NDArray[A
 
 
 def _in_order(stored: NDArray[Any]) -> NDArray[np.int64]:
-    """Fields of two bits, row by row, of words in the order of CUTLASS' tensor cores.
+    """Fields of two bits, row by row, of words in the order of CUTLASS' tensor cores."""
+    rows, columns = stored.shape
+    places = word_places(rows, columns, stored.dtype.itemsize)
+    words = stored.reshape(-1)[places].astype(np.int64)
+    shifts = np.arange(0, 8 * stored.dtype.itemsize, 2)
+    fields: NDArray[np.int64] = (words[:, :, None] >> shifts & 3).reshape(len(stored), -1)
+    return fields
+
+
+def word_places(rows: int, columns: int, width: int) -> NDArray[np.int64]:
+    """Where CUTLASS' tensor cores have the words of metadata: rows x columns places in a row.
 
     Within tiles of 32 rows (16 of words of 32 bits) rows are interwoven, pairs of rows and columns
     exchange their outer corners, and two columns lie interleaved, column by column
     (``reorder_meta`` of CUTLASS, ``ColumnMajorInterleaved<2>``).
+
+    Parameters
+    ----------
+    width
+        Bytes of a word: 2, or 4.
     """
-    rows, columns = stored.shape
-    short = stored.dtype.itemsize == 2
-    tile, woven = (32, 4) if short else (16, 2)
+    tile, woven = (32, 4) if width == 2 else (16, 2)
     row, column = np.arange(rows)[:, None], np.arange(columns)[None, :]
     row = row // tile * tile + row % 8 * woven + row % tile // 8
     corner = ((row % 2 == 0) & (column % 2 == 1)).astype(np.int64)
     corner -= (row % 2 == 1) & (column % 2 == 0)
     row, column = row + corner, column - corner
-    at = column // 2 * rows * 2 + row * 2 + column % 2
-    words = stored.reshape(-1)[at].astype(np.int64)
-    shifts = np.arange(0, 8 * stored.dtype.itemsize, 2)
-    fields: NDArray[np.int64] = (words[:, :, None] >> shifts & 3).reshape(rows, -1)
-    return fields
+    places: NDArray[np.int64] = column // 2 * rows * 2 + row * 2 + column % 2
+    return places
 
 
 def refuse_words(archive: Archive, layer: str) -> None:
