@@ -6,13 +6,13 @@ come from calls of modules themselves, whose ends are seen however they end.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -290,8 +290,11 @@ def _paths(watch: _Watch) -> Iterator[None]:
                 if isinstance(one, torch.Tensor) and one.layout == torch.strided:
                     watch.tape.marks.given(one)
         watch.entered.append((path, _node()))
+        # Within a function that the mode is told of, as `Tensor.backward`, it is told of no other.
+        told = any(isinstance(one, _Functions) for one in _get_current_function_mode_stack())
         try:
-            return called(module, *args, **kwargs)
+            with nullcontext() if told else _Functions(watch):
+                return called(module, *args, **kwargs)
         finally:
             watch.entered.pop()
 
