@@ -8,8 +8,8 @@ PyTorch itself is an extra and is imported when something is recorded.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -46,12 +46,15 @@ class Recording:
         The libraries whose layers these are, with their versions.
     predicted
         Layers of which generating needs the last token alone.
+    sizes
+        ``batch`` and ``sequence`` of the network; None: those of the first run.
     """
 
     runs: tuple[Run, ...]
     what: str
     implementation: str
-    predicted: frozenset[str] = field(default_factory=frozenset)
+    predicted: frozenset[str] = frozenset()
+    sizes: Mapping[str, Any] | None = None
 
     @property
     def products(self) -> tuple[Product, ...]:
@@ -64,18 +67,22 @@ class Recording:
         for layer in layers:
             if layer["name"] in self.predicted and layer.get("tokens") == "sequence":
                 layer["tokens"] = "predicted"
-        first, whole = self.runs[0], folded(layers)
+        whole = folded(layers)
         said: dict[str, Any] = {
             "summary": f"{self.what}, recorded",
             "source": f"a step of {self.what} as {self.implementation} runs it, recorded by nmsim",
             "implementation": self.implementation,
-            "batch": first.batch,
+            **self._sizes,
         }
-        if first.tokens is not None:
-            said["sequence"] = first.tokens
         if splits := splits_of(whole):
             said["tensor_parallel"] = splits
         return {**said, "layers": whole}, told
+
+    @property
+    def _sizes(self) -> Mapping[str, Any]:
+        first = self.runs[0]
+        tokens = {} if first.tokens is None else {"sequence": first.tokens}
+        return {"batch": first.batch, **tokens} if self.sizes is None else self.sizes
 
     @property
     def document(self) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def record(
     if mode == "tensors":
         values = extra("torch", "nmsim.importers.recording.values")
         return values.recorded(run, sizes[0], model, dispatch, implementation)
-    runs = tuple(_run(run, batch, tokens, model, dispatch) for batch, tokens in sizes)
+    runs = tuple(dispatch.run_of(run, batch, tokens, model) for batch, tokens in sizes)
     return Recording(runs, type(model).__name__, implementation)
 
 
@@ -177,15 +184,3 @@ def _sizes(batches: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int
     for tokens in tuple(lengths) or (None,):
         for batch in tuple(batches) or (1,):
             yield batch, tokens
-
-
-def _run(
-    run: Callable[[int, int | None], None],
-    batch: int,
-    tokens: int | None,
-    model: Any,
-    dispatch: Any,
-) -> Run:
-    with dispatch.watched(model) as tape:
-        run(batch, tokens)
-    return Run(batch, tokens, tape.joined())

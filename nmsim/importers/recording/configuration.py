@@ -11,13 +11,17 @@ from transformers import AutoConfig, AutoModel
 
 from nmsim.errors import SpecError
 
-__all__ = ["VERSION", "built", "longest", "step_of"]
+__all__ = ["VERSION", "built", "generates", "longest", "step_of"]
 
 VERSION: str = transformers.__version__
 """Of transformers."""
 
 _USUAL = 2048
 """Tokens of a network whose configuration does not say how many it reads."""
+
+
+_MADE = ("logits", "last_hidden_state", "pooler_output")
+"""What a model makes, of which a loss is made."""
 
 
 def built(path: Path) -> Any:
@@ -28,13 +32,13 @@ def built(path: Path) -> Any:
     SpecError
         if transformers cannot build it.
     """
-    folder = path if path.is_dir() else path.parent
+    file = path / "config.json" if path.is_dir() else path
     try:
-        fields = json.loads((folder / "config.json" if path.is_dir() else path).read_text("utf-8"))
-        config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+        fields = json.loads(file.read_text("utf-8"))
         named = next(iter(fields.get("architectures") or ()), "")
-        of = getattr(transformers, named, None)
-        return of(config) if of is not None else AutoModel.from_config(config)
+        config = AutoConfig.for_model(fields.pop("model_type"), **fields)
+        of = getattr(transformers, str(named), None)
+        return AutoModel.from_config(config) if of is None else of(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
         raise SpecError(f"{path}: transformers {VERSION} cannot build its model ({why})") from error
@@ -45,6 +49,11 @@ def longest(model: Any) -> int:
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     found = (getattr(model.config, name, None) for name in names)
     return next((one for one in found if isinstance(one, int) and one > 0), _USUAL)
+
+
+def generates(model: Any) -> bool:
+    """Whether it can be asked for the last token's successor alone."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
 def step_of(model: Any, ids: Callable[[int, int], Any]) -> Callable[..., None]:
@@ -62,7 +71,7 @@ def step_of(model: Any, ids: Callable[[int, int], Any]) -> Callable[..., None]:
     def step(batch: int, tokens: int, *, last: bool = False) -> None:
         more = {"logits_to_keep": 1} if last else {}
         made = model(**{name: ids(batch, tokens) for name in given}, **more)
-        found = [made[name] for name in ("logits", "last_hidden_state") if name in made]
+        found = [made[name] for name in _MADE if made.get(name) is not None]
         if not last:
             sum(one.float().sum() for one in found).backward()
 

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from nmsim.errors import SpecError
 from nmsim.importers.recording.identity import Marks
+from nmsim.importers.recording.layers import Run
 from nmsim.importers.recording.operations import (
     ATTENTION_BACKWARD,
     Multiplied,
@@ -28,7 +29,7 @@ from nmsim.importers.recording.operations import (
 from nmsim.importers.recording.product import Product
 from nmsim.importers.recording.tape import Call, Tape
 
-__all__ = ["VERSION", "Seen", "watched"]
+__all__ = ["VERSION", "Seen", "ids", "on_meta", "run_of", "watched"]
 
 VERSION: str = torch.__version__
 """Of PyTorch."""
@@ -264,6 +265,24 @@ def watched(model: Any, seen: Seen = lambda product, one: None) -> Iterator[Tape
         stack.enter_context(_Functions(watch))
         stack.enter_context(_Operations(watch))
         yield tape
+
+
+def run_of(step: Callable[[int, int | None], None], batch: int, tokens: int | None, model: Any) -> Run:
+    """A step of one batch and length, recorded."""
+    with watched(model) as tape:
+        step(batch, tokens)
+    return Run(batch, tokens, tape.joined())
+
+
+def on_meta(make: Callable[[], Any]) -> Any:
+    """A model that a function makes, without memory, in the 16 bits that grouped products take."""
+    with torch.device("meta"):
+        return make().to(torch.bfloat16)
+
+
+def ids(batch: int, tokens: int) -> Any:
+    """Tokens without values."""
+    return torch.empty(batch, tokens, dtype=torch.long, device="meta")
 
 
 def _name_parameters(marks: Marks, model: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from nmsim.errors import SpecError
 from nmsim.importers.recording.product import Product
 from nmsim.importing import Unused
+from nmsim.network.blocks import block_of
 
 __all__ = ["Run", "layers_of"]
 
@@ -148,7 +149,7 @@ class _Reader:
 
     def input_of(self, product: Product, name: str, features: int) -> str | None:
         """The layer before that reads the same input; None: there is none."""
-        first = self.inputs.setdefault((product.source, features), name)
+        first = self.inputs.setdefault((product.source, features, block_of(name)), name)
         return first if first != name else None
 
     def input(self, product: Product) -> str:

@@ -53,7 +53,7 @@ def _projections(before: list[dict[str, Any]], attention: Fields) -> dict[str, s
     value = attention.get("v_head_dim", own)
     found: dict[str, str] = {}
     for layer in reversed(before[-3:]):
-        if layer["type"] != "linear":
+        if layer["type"] != "linear" or not layer["name"].startswith(f"{attention['name']}."):
             break
         out = layer["out_features"]
         if out in (heads * own, heads * own + groups * (own + value)):
