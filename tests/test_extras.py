@@ -27,7 +27,10 @@ def test_a_library_that_does_not_load_is_one_line(tmp_path, monkeypatch, text, r
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtra) as caught:
         extra("torch", "broken")
-    assert str(caught.value) == f"measuring and recording need PyTorch: pip install 'nmsim[torch]' ({reason})"
+    assert (
+        str(caught.value)
+        == f"measuring and recording need PyTorch: pip install 'nmsim[torch]' ({reason})"
+    )
 
 
 def test_every_extra_that_is_asked_for_is_declared():

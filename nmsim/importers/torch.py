@@ -21,11 +21,12 @@ from nmsim.importers.recording.folding import folded
 from nmsim.importers.recording.layers import Run, layers_of
 from nmsim.importers.recording.product import Product
 from nmsim.importers.recording.splits import splits_of
+from nmsim.importers.recording.values import Tensors, recorded
 from nmsim.importing import as_yaml
 from nmsim.network.catalog import Network
 from nmsim.spec import validate
 
-__all__ = ["Mode", "Recording", "record"]
+__all__ = ["Mode", "Recording", "Tensors", "record"]
 
 Mode = Literal["shapes", "tensors"]
 
@@ -173,8 +174,7 @@ def record(
 
     implementation = f"torch {dispatch.VERSION}"
     if mode == "tensors":
-        values = extra("torch", "nmsim.importers.recording.values")
-        return values.recorded(run, sizes[0], model, dispatch, implementation)
+        return recorded(run, sizes[0], model, dispatch)
     runs = tuple(dispatch.run_of(run, batch, tokens, model) for batch, tokens in sizes)
     return Recording(runs, type(model).__name__, implementation)
 

@@ -29,13 +29,14 @@ from nmsim.importers.recording.operations import (
 from nmsim.importers.recording.product import Product
 from nmsim.importers.recording.tape import Call, Tape
 
-__all__ = ["VERSION", "Seen", "ids", "on_meta", "run_of", "watched"]
+__all__ = ["VERSION", "Seen", "array", "ids", "on_meta", "run_of", "watched"]
 
 VERSION: str = torch.__version__
 """Of PyTorch."""
 
-Seen = Callable[[Product, Multiplied], None]
-"""Told of every product with its operands, while they are there."""
+Seen = Callable[[Product, Multiplied, bool], None]
+"""Told of every product with its operands, while they are there, and whether the first of these is
+the activation or the gradient."""
 
 _NO_NODE = 1 << 62
 """Numbers from here on are of nodes that add gradients up, behind all others."""
@@ -100,9 +101,7 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.watch = watch
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         space, _, name = func._schema.name.partition("::")  # noqa: SLF001
         given = _by_name(func, args, kwargs)
@@ -120,9 +119,7 @@ class _Operations(TorchDispatchMode):
         self._note(name, found, inputs, outputs, (node, made))
         return result
 
-    def _check(
-        self, func: Any, space: str, name: str, inputs: list[Any], *, known: bool
-    ) -> None:
+    def _check(self, func: Any, space: str, name: str, inputs: list[Any], *, known: bool) -> None:
         plain = torch.Tag.pointwise in func.tags or func.is_view
         if not known and not plain and not self.watch.hidden and name not in ATTENTION_BACKWARD:
             where = f" in module {self.watch.module!r}" if self.watch.module else ""
@@ -167,7 +164,7 @@ class _Operations(TorchDispatchMode):
             tape.marks.multiplied(outputs[0], call.product.call)
         if one.kind == "attention":
             self.watch.attentions[made] = call
-        self.watch.seen(call.product, one)
+        self.watch.seen(call.product, one, not call.swapped)
 
     def _backward(self, name: str, found: list[Multiplied], node: int) -> None:
         watch = self.watch
@@ -181,7 +178,8 @@ class _Operations(TorchDispatchMode):
         if node < _NO_NODE:
             watch.running = None
         for one in found:
-            watch.seen(watch.tape.backward(one, ran, node), one)
+            product = watch.tape.backward(one, ran, node)
+            watch.seen(product, one, watch.tape.gradient_first(one, product))
 
 
 class _Functions(TorchFunctionMode):
@@ -206,7 +204,7 @@ class _Functions(TorchFunctionMode):
             return func(*args, **kwargs)
         ran = Product("matmul", "forward", 0, "aten.scaled_dot_product_attention", watch.module)
         call = watch.tape.forward(one, ran if node < 0 else _again(ran), -1)
-        watch.seen(call.product, one)
+        watch.seen(call.product, one, not call.swapped)
         first = _made() + 1
         watch.hidden += 1
         try:
@@ -244,8 +242,12 @@ def _by_name(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     return {**usual, **dict(zip((one.name for one in schema), args, strict=False)), **kwargs}
 
 
+def _unseen(product: Product, one: Multiplied, first: bool) -> None:  # noqa: FBT001
+    """What is told of products that nobody asks for."""
+
+
 @contextmanager
-def watched(model: Any, seen: Seen = lambda product, one: None) -> Iterator[Tape]:
+def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
     """Watch what is multiplied while the context lasts.
 
     Parameters
@@ -267,9 +269,15 @@ def watched(model: Any, seen: Seen = lambda product, one: None) -> Iterator[Tape
         yield tape
 
 
-def run_of(step: Callable[[int, int | None], None], batch: int, tokens: int | None, model: Any) -> Run:
+def run_of(
+    step: Callable[[int, int | None], None],
+    batch: int,
+    tokens: int | None,
+    model: Any,
+    seen: Seen = _unseen,
+) -> Run:
     """A step of one batch and length, recorded."""
-    with watched(model) as tape:
+    with watched(model, seen) as tape:
         step(batch, tokens)
     return Run(batch, tokens, tape.joined())
 
@@ -278,6 +286,13 @@ def on_meta(make: Callable[[], Any]) -> Any:
     """A model that a function makes, without memory, in the 16 bits that grouped products take."""
     with torch.device("meta"):
         return make().to(torch.bfloat16)
+
+
+def array(tensor: Any) -> Any:
+    """A tensor's values, in 32 bits, as they are now."""
+    if tensor.is_meta:
+        raise SpecError("record: a tensor on meta has no values, expected a model with weights")
+    return tensor.detach().to("cpu", torch.float32, copy=True).numpy()
 
 
 def ids(batch: int, tokens: int) -> Any:

@@ -211,7 +211,9 @@ def _experts(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
     tokens: int | str | None = each
     sent = 1
     if each is None or (each % first.count == 0 and first.operation == "aten.bmm"):
-        found = {p.m / (run.batch * (run.tokens or 1)) for run, p in zip(reader.runs, alike, strict=True)}
+        found = {
+            p.m / (run.batch * (run.tokens or 1)) for run, p in zip(reader.runs, alike, strict=True)
+        }
         if len(found) != 1 or found == {0}:
             tokens, sent = (each // first.count, first.count) if each else (None, 1)
         else:

@@ -253,9 +253,7 @@ def refuse_unknown(namespace: str, name: str, operands: Sequence[Any], where: st
     """
     if namespace in ("prims", "prim", "c10d", "_c10d_functional", "profiler"):
         return
-    known = namespace == "aten" and (
-        name.startswith(_OF_ONE) or _MULTIPLIES.search(name) is None
-    )
+    known = namespace == "aten" and (name.startswith(_OF_ONE) or _MULTIPLIES.search(name) is None)
     if known or sum(map(_is_matrix, operands)) < 2:
         return
     raise SpecError(

@@ -28,11 +28,14 @@ class Call:
     Parameters
     ----------
     sources
-        Numbers of what its operands hold.
+        Numbers of what its operands hold, the activation's first.
+    swapped
+        Its first operand is the weight.
     """
 
     product: Product
     sources: tuple[int, int]
+    swapped: bool = False
 
 
 @dataclass
@@ -63,7 +66,8 @@ class Tape:
             The number of the node that autograd made for it.
         """
         product, sources = self._forward(one, replace(ran, call=len(self.calls)))
-        call = Call(product, sources)
+        swapped = self._swapped(one)
+        call = Call(product, sources, swapped)
         self.calls.append(call)
         self.products.append(product)
         self._of_node[node].append(call)
@@ -71,7 +75,7 @@ class Tape:
 
     def _forward(self, one: Multiplied, ran: Product) -> tuple[Product, tuple[int, int]]:
         a, b = self.marks.of(one.a), self.marks.of(one.b)
-        swapped = a.parameter and not b.parameter
+        swapped = self._swapped(one)
         activation, weight = (b, one.a) if swapped else (a, one.b)
         names = self.marks.names_of(weight)
         known = replace(
@@ -94,6 +98,9 @@ class Tape:
             return replace(known, kind="linear", m=m * one.count, n=n, k=one.k), sources
         sizes = {"m": m * one.count, "n": n, "k": one.k, "count": one.count}
         return replace(known, kind="experts", **sizes), sources
+
+    def _swapped(self, one: Multiplied) -> bool:
+        return self.marks.of(one.a).parameter and not self.marks.of(one.b).parameter
 
     def _heads(self, one: Multiplied) -> Heads | None:
         heads = one.heads
@@ -136,6 +143,15 @@ class Tape:
         product = _turned(replace(call.product, operation=ran.operation, again=False), phase, of)
         self.products.append(product)
         return product
+
+    def gradient_first(self, one: Multiplied, product: Product) -> bool:
+        """Whether the gradient of a layer's output is the first operand on the way back."""
+        if one.kind == "conv":
+            return True
+        other = self.marks.of(one.b)
+        if product.phase == "backward":
+            return product.weight in self.marks.names_of(one.b)
+        return other.source == self.calls[product.call].sources[0]
 
     def attended(self, call: Call, ran: Product) -> None:
         """Note that an attention was run backward."""
