@@ -1,4 +1,4 @@
-"""Are the tensors of a recorded step those that were multiplied, and its zeros the trace's masks?"""
+"""Are a recorded step's tensors those that were multiplied, and its zeros the trace's masks?"""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import nmsim  # noqa: E402
+from nmsim.network.tensors.files import TensorFile  # noqa: E402
 from nmsim.run.trace import check  # noqa: E402
 
 
@@ -18,7 +19,7 @@ class Small(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 32, 3, stride=2)
-        self.hidden, self.head = nn.Linear(32 * 9, 64), nn.Linear(64, 16)
+        self.hidden, self.head = nn.Linear(32 * 9, 512), nn.Linear(512, 256)
 
     def forward(self, x):
         x = F.max_pool2d(torch.relu(self.second(torch.relu(self.first(x)))), 1)
@@ -69,8 +70,6 @@ def test_gradients_and_activations_make_the_weights_gradient(recorded):
 def test_a_tensor_file_is_read_where_tensors_are_asked_for(recorded, tmp_path):
     found, *_ = recorded
     found.save(tmp_path / "step.safetensors")
-    from nmsim.network.tensors.files import TensorFile
-
     source, network = TensorFile(tmp_path / "step.safetensors"), found.network
     for tensor in ("weight", "activation", "gradient"):
         source.check(network.layers, tensor, 1)
@@ -93,7 +92,7 @@ def test_a_trace_checks_and_gains_in_backward_on_both_engines(recorded, tmp_path
     recorded[0].trace("2:4").save(tmp_path / "step.safetensors")
     trace = check(tmp_path / "step.safetensors")
     for fidelity in ("analytical", "cycle"):
-        table = nmsim.simulate(trace, hardware="systolic-128x128-2to4", fidelity=fidelity).rows
+        table = nmsim.simulate(trace, hardware="systolic-128x128-2to4", fidelity=fidelity)
         linear = table[table["layer"].isin(["hidden", "head"])].set_index(["layer", "phase"])
         assert (linear["speedup"].xs("backward", level="phase") > 1.2).all()
         assert (linear["speedup"].xs("update", level="phase") == 1).all()

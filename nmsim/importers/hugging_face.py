@@ -71,14 +71,16 @@ def _architecture(path: Path) -> str:
         found = json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: a configuration of Hugging Face, expected JSON") from error
-    if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
+    fields = found if isinstance(found, dict) else {}
+    listed, family = fields.get("architectures"), fields.get("model_type")
+    named = str(listed[0] if isinstance(listed, list) and listed else family or "")[:60]
+    if not isinstance(family, str):
+        which = f" ({named})" if named else ""
         raise SpecError(
-            f"{path}: a configuration of Hugging Face without model_type, expected the family of "
-            "its model, such as llama"
+            f"{path}: a configuration of Hugging Face{which} without model_type, expected the "
+            "family of its model, such as llama"
         )
-    listed = found.get("architectures")
-    first = listed[0] if isinstance(listed, list) and listed else found["model_type"]
-    return str(first)[:60]
+    return named
 
 
 def _recorded(path: Path, model: Any, named: str, dispatch: Any, library: Any) -> Imported:

@@ -41,7 +41,8 @@ def built(path: Path) -> Any:
         return AutoModel.from_config(config) if of is None else of(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
-        raise SpecError(f"{path}: transformers {VERSION} cannot build its model ({why})") from error
+        what = f"a configuration of Hugging Face that transformers {VERSION} cannot build"
+        raise SpecError(f"{path}: {what} ({why})") from error
 
 
 def longest(model: Any) -> int:

@@ -242,7 +242,7 @@ def _by_name(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     return {**usual, **dict(zip((one.name for one in schema), args, strict=False)), **kwargs}
 
 
-def _unseen(product: Product, one: Multiplied, first: bool) -> None:  # noqa: FBT001
+def _unseen(product: Product, one: Multiplied, first: bool) -> None:
     """What is told of products that nobody asks for."""
 
 

@@ -137,7 +137,7 @@ def _window(given: Arguments, image: Any, weight: Any, out: Sizes = ()) -> Windo
 
 
 def heads_of(query: Any, key: Any, value: Any, causal: bool, *, last: bool = True) -> Heads:
-    """Sizes of an attention of [.., heads, tokens, features], or with ``last`` false heads third."""
+    """Sizes of an attention of [.., heads, tokens, features]; if not ``last``, heads are third."""
     axis, at = (-3, -2) if last else (-2, -3)
     batch = 1
     for size in query.shape[:-3]:

@@ -10,7 +10,6 @@ and must be those that were multiplied.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from nmsim.errors import SpecError
 from nmsim.gemm import Phase
@@ -54,6 +53,7 @@ class Tape:
     _of_node: dict[int, list[Call]] = field(default_factory=lambda: defaultdict(list))
     _weighed: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
+    _repeats: dict[int, int] = field(default_factory=dict)
 
     def forward(self, one: Multiplied, ran: Product, node: int) -> Call:
         """Note a forward product.
@@ -85,19 +85,20 @@ class Tape:
             made_by=activation.made_by if activation.made_by in _INPUTS else "linear",
         )
         sources = (b.source, a.source) if swapped else (a.source, b.source)
-        if one.kind in ("conv", "attention"):
-            return replace(known, kind=one.kind, window=one.window, heads=self._heads(one)), sources
+        if one.kind == "conv":
+            return replace(known, kind="conv", window=one.window), sources
+        if one.kind == "attention":
+            return replace(known, kind="attention", heads=self._heads(one)), sources
         m, n = (one.n, one.m) if swapped else (one.m, one.n)
         if one.kind == "grouped":
             return replace(known, kind="experts", m=m, n=n, k=one.k, count=one.count), sources
         if not names:
             self._pair(one, len(self.calls))
-            sizes = {"m": one.m, "n": one.n, "k": one.k, "count": one.count}
-            return replace(known, kind="matmul", **sizes), sources
+            return replace(known, m=one.m, n=one.n, k=one.k, count=one.count), sources
+        whole = replace(known, m=m * one.count, n=n, k=one.k)
         if one.count == 1 or repeated(weight) % one.count == 0:
-            return replace(known, kind="linear", m=m * one.count, n=n, k=one.k), sources
-        sizes = {"m": m * one.count, "n": n, "k": one.k, "count": one.count}
-        return replace(known, kind="experts", **sizes), sources
+            return replace(whole, kind="linear"), sources
+        return replace(whole, kind="experts", count=one.count), sources
 
     def _swapped(self, one: Multiplied) -> bool:
         return self.marks.of(one.a).parameter and not self.marks.of(one.b).parameter
@@ -188,8 +189,6 @@ class Tape:
         sizes = (squares // heads, heads, max(1, heads // often), scores.m, scores.n, scores.k)
         return Heads(*sizes, values.n, causal=False, fused=False)
 
-    _repeats: dict[int, int] = field(default_factory=dict)
-
     def keys_repeat(self, call: int, often: int) -> None:
         """Say that the second operand of a product has each head so often."""
         self._repeats[call] = often
@@ -211,8 +210,8 @@ def _at(ran: Product) -> str:
 
 def _attention(product: Product, heads: Heads, call: int | None = None) -> Product:
     number = product.call if call is None else call
-    none = {"m": 0, "n": 0, "k": 0, "count": 1, "gradient_of": ""}
-    return replace(product, kind="attention", heads=heads, call=number, **none)  # type: ignore[arg-type]
+    found = replace(product, kind="attention", heads=heads, call=number)
+    return replace(found, m=0, n=0, k=0, count=1, gradient_of="")
 
 
 def _fits(one: Multiplied, forward: Product) -> bool:
