@@ -116,7 +116,9 @@ class Product:
         """Name of its layer: that of its weight, or of the module and the operation."""
         if self.weight:
             return self.weight.removesuffix(".weight")
-        return self.module or self.operation.rpartition(".")[2]
+        ran = "attention" if self.heads is not None else self.operation.rpartition(".")[2]
+        own = self.module.rpartition(".")[2]  # a block by its number does much besides
+        return f"{self.module}.{ran}" if own.isdecimal() else self.module or ran
 
     @property
     def macs(self) -> int:

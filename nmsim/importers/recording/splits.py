@@ -19,7 +19,7 @@ def splits_of(layers: list[dict[str, Any]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for at, layer in enumerate(layers):
         if layer["type"] == "attention":
-            found |= _around(layers, at)
+            found = {**_around(layers, at), **found}
     if not found:
         return {}
     for layer in layers:
@@ -53,7 +53,7 @@ def _projections(before: list[dict[str, Any]], attention: Fields) -> dict[str, s
     value = attention.get("v_head_dim", own)
     found: dict[str, str] = {}
     for layer in reversed(before[-3:]):
-        if layer["type"] != "linear" or not layer["name"].startswith(f"{attention['name']}."):
+        if layer["type"] != "linear" or not layer["name"].startswith(_module(before, attention)):
             break
         out = layer["out_features"]
         if out in (heads * own, heads * own + groups * (own + value)):
@@ -63,6 +63,14 @@ def _projections(before: list[dict[str, Any]], attention: Fields) -> dict[str, s
         else:
             break
     return found
+
+
+def _module(before: list[dict[str, Any]], attention: Fields) -> str:
+    """How names of projections begin: as the attention's, or as that of the block that runs it."""
+    own = f"{attention['name']}."
+    if any(layer["name"].startswith(own) for layer in before):
+        return own
+    return str(attention["name"]).removesuffix("attention")
 
 
 def _wide(layers: list[dict[str, Any]], hidden: int) -> dict[str, str]:
