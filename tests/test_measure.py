@@ -179,7 +179,7 @@ def test_grid_covers_phases_layouts_and_libraries():
 def test_without_torch_or_gpu_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(
-        MissingExtra, match=r"^measuring needs PyTorch: pip install 'nmsim\[torch\]'"
+        MissingExtra, match=r"^measuring and recording need PyTorch: pip install 'nmsim\[torch\]'"
     ):
         open_device()
     cuda = SimpleNamespace(is_available=lambda: False)

@@ -97,6 +97,39 @@ def test_checkpointing_runs_forward_again_until_nothing_more_is_needed(reentrant
     assert matrices(found) == wanted
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_attention_that_is_computed_again_has_the_keys_that_were_projected(reentrant):
+    class Attend(nn.Module):
+        def forward(self, q, k):
+            return F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+
+    attend = Attend().to("meta")
+    q, k = (torch.empty(2, heads, 6, 16, device="meta", requires_grad=True) for heads in (8, 2))
+    step = lambda: checkpoint(attend, q, k, use_reentrant=reentrant).square().sum().backward()
+    found = recorded(step, attend)
+    assert [(p.phase, p.again) for p in found] == [
+        *(("forward", False), ("forward", True), ("backward", False)),
+    ]
+    assert {(p.heads.kv_heads, p.heads.fused) for p in found} == {(2, True)}
+
+
+def test_gradients_that_a_module_asks_for_within_its_forward():
+    class Forces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(12, 20, bias=False)
+
+        def forward(self, x):
+            return torch.autograd.grad(self.fc(x).square().sum(), x)[0]
+
+    model = Forces()
+    found = recorded(lambda: model(torch.zeros(4, 12, requires_grad=True)), model)
+    assert matrices(found) == {
+        ("forward", "fc", 4, 20, 12, 1): 1,
+        ("backward", "fc", 4, 12, 20, 1): 1,
+    }
+
+
 def test_checkpointing_of_a_function_without_modules():
     model = TwoLayers(bias=False)
     again = lambda x: torch.relu(F.linear(x, model.first.weight)).square()
@@ -270,6 +303,26 @@ def test_an_own_function_around_a_product():
     model, x = Own(), torch.zeros(4, 12, requires_grad=True)
     step = lambda: OwnProduct.apply(x, model.w).sum().backward()
     assert matrices(recorded(step, model)) == linear("w", 4, 20, 12)
+
+
+class TwoProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, v, w):
+        ctx.save_for_backward(v, w)
+        return x.mm(v.t()).mm(w.t())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        v, w = ctx.saved_tensors
+        return gradient.mm(w).mm(v), None, None
+
+
+def test_an_own_function_around_two_products_of_one_size():
+    model = nn.ModuleList([nn.Linear(12, 12, bias=False), nn.Linear(12, 12, bias=False)])
+    x = torch.zeros(4, 12, requires_grad=True)
+    step = lambda: TwoProducts.apply(x, model[0].weight, model[1].weight).sum().backward()
+    found = [(p.phase, p.layer) for p in recorded(step, model)]
+    assert found == [("forward", "0"), ("forward", "1"), ("backward", "1"), ("backward", "0")]
 
 
 class Surprise(torch.autograd.Function):
