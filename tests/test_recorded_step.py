@@ -136,6 +136,16 @@ def test_what_follows_neither_is_of_fixed_size_and_refused_by_name(tmp_path):
         network.gemms(batch=2, tokens=65)
 
 
+def test_rows_that_are_no_word_s_are_of_fixed_size_too():
+    model = nn.Linear(8, 8, device="meta")
+
+    def step(batch, tokens):
+        model(torch.empty(batch, 2 * tokens, 8, device="meta"))
+
+    (layer,) = nmsim.torch.record(step, model).network.declared
+    assert (layer.type, layer.m, layer.batch, layer.tokens) == ("gemm", 256, 2, 64)
+
+
 def test_a_step_that_multiplies_other_things_at_another_size_is_refused():
     model = nn.Linear(8, 8, device="meta")
 

@@ -117,3 +117,10 @@ def test_a_tensor_on_meta_has_no_values_to_record():
     step = lambda: model(torch.empty(2, 8, device="meta")).sum().backward()
     with pytest.raises(nmsim.NmsimError, match="a tensor on meta has no values"):
         nmsim.torch.record(step, model, mode="tensors")
+
+
+def test_the_gradient_of_a_layer_fed_by_data_is_had_from_its_update():
+    model, x = nn.Linear(8, 12, bias=False), torch.randn(5, 8)
+    step = lambda: model(x).square().sum().backward()
+    found = nmsim.torch.record(step, model, mode="tensors")
+    np.testing.assert_allclose(found.values["weight.gradient"], 2 * model(x).detach())
