@@ -126,7 +126,7 @@ def test_what_follows_neither_is_of_fixed_size_and_refused_by_name(tmp_path):
         model(torch.empty(batch, tokens, 16, device="meta")).sum().backward()
 
     recording = nmsim.torch.record(step, model)
-    assert "1 products follow neither batch nor length" in recording.told[0]
+    assert "1 product follows neither batch nor length" in recording.told[0]
     network = recording.network
     (fixed,) = [g for g in network.gemms(batch=2) if g.kind == "matmul" and g.phase == "forward"]
     assert (fixed.m, fixed.n, fixed.k, fixed.count) == (64, 64, 16, 2)

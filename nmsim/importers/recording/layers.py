@@ -100,7 +100,8 @@ class _Reader:
         if self.fixed:
             often = len(self.fixed)
             listed = ", ".join(self.fixed[:4]) + ", ..." * (often > 4)
-            yield f"{often} products follow neither batch nor length and stay as they are: {listed}"
+            many = f"{often} products follow" if often > 1 else "1 product follows"
+            yield f"{many} neither batch nor length, of fixed size: {listed}"
         if self.experts:
             yield "rows of experts are assumed to be even"
         again = sum(p.again for p in self.runs[0].products)
