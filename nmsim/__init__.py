@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nmsim.errors import NmsimError
     from nmsim.gemm import Gemm
+    from nmsim.importers import torch
     from nmsim.machines import load_hardware
     from nmsim.mask import Mask, SparseGemm
     from nmsim.network.catalog import load_model
@@ -41,6 +42,7 @@ __all__ = [
     "serve",
     "simulate",
     "statistics",
+    "torch",
     "train",
 ]
 
@@ -66,6 +68,8 @@ def _found(name: str) -> Any:
     # command that is interrupted meanwhile must be able to say so.
     if name == "__version__":
         return import_module("importlib.metadata").version("nmsim")
+    if name == "torch":
+        return import_module("nmsim.importers.torch")
     if name in ("schedules", "statistics"):
         return import_module(f"nmsim.recipes.{name}")
     if name in _HOMES:

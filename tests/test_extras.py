@@ -27,7 +27,7 @@ def test_a_library_that_does_not_load_is_one_line(tmp_path, monkeypatch, text, r
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtra) as caught:
         extra("torch", "broken")
-    needs = "measuring, or reading a file of torch.save, needs PyTorch"
+    needs = "measuring, recording, or reading a file of torch.save, needs PyTorch"
     assert str(caught.value) == f"{needs}: pip install 'nmsim[torch]' ({reason})"
 
 

@@ -291,7 +291,7 @@ def test_a_file_is_known_by_its_content_and_not_its_suffix(written):
     ("content", "name", "named"),
     [
         (b'{"architectures":["LlamaForCausalLM"],"hidden_size":1}', "config.json", "LlamaForC"),
-        (b'{"model_type": "bert"}', "c.json", "a configuration of Hugging Face"),
+        (b'{"model_type": "no-such-model"}', "c.json", "a configuration of Hugging Face"),
         (b"PK\x03\x04", "m.onnx", "onnx"),
         (b"", "empty.csv", "empty"),
     ],

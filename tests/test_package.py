@@ -29,6 +29,7 @@ NAMES = [
     "serve",
     "simulate",
     "statistics",
+    "torch",
     "train",
 ]
 

@@ -229,7 +229,9 @@ def test_without_torch_one_line_says_what_converts_a_file(tmp_path, monkeypatch,
     with pytest.raises(MissingExtra) as refused:
         read(path)
     said = str(refused.value)
-    assert said.startswith(f"{path}: of torch.save; measuring, or reading a file of torch.save")
+    assert said.startswith(
+        f"{path}: of torch.save; measuring, recording, or reading a file of torch.save"
+    )
     assert "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW)" in said
     assert len(said.splitlines()) == 1
 

@@ -1,52 +1,113 @@
-"""Configurations of Hugging Face: known, so that a line can say what would make a network of one.
+"""Configurations of Hugging Face: their model is built on ``meta`` and a step of it recorded.
 
 ``config.json`` holds sizes under names that differ from family to family, and no layer; which
-layers they stand for is known to the code that builds the model alone.
+layers they stand for is known to the code that builds the model alone. The library is an extra:
+without it a configuration is known and a line says what to install.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from nmsim.errors import SpecError
+from nmsim.errors import MissingExtra, NmsimError, SpecError
+from nmsim.extras import extra
+from nmsim.importers.recording.layers import Run
+from nmsim.importers.torch import Recording
 from nmsim.importing import IMPORTERS, Imported, Importer
 from nmsim.spec import read_text
 
-__all__ = ["refuse"]
+__all__ = ["read_configuration"]
 
 _OWN = re.compile(
     rb'"(architectures|model_type|hidden_size|num_hidden_layers|transformers_version|_name_or_path)"\s*:'
 )
+
+_WRONG = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+"""What a model raises that cannot run without values, or wants other inputs."""
+
+_RUNS = ((2, 64), (3, 64), (2, 96), (3, 96))
+"""Samples and tokens of the steps that are recorded."""
 
 
 def _knows(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and bool(_OWN.search(head))
 
 
-def refuse(path: Path, _: Mapping[str, int]) -> Imported:
-    """Say what the file is, and what to do with it.
+def read_configuration(path: Path, _: Mapping[str, int]) -> Imported:
+    """The fields of a network's YAML, of a configuration or a folder that holds one.
 
     Raises
     ------
+    MissingExtra
+        without the libraries.
     SpecError
-        always.
+        if it names no model, the library cannot build it, or its step cannot be recorded.
     """
+    named = _architecture(path)
     try:
-        found = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        found = {}
-    named = found.get("architectures") if isinstance(found, dict) else None
-    first = named[0] if isinstance(named, list) and named else ""
-    which = f" ({first[:60]})" if isinstance(first, str) and first else ""
-    raise SpecError(
-        f"{path}: a configuration of Hugging Face{which}, sizes without layers: export the model "
-        "to ONNX (optimum-cli export onnx) and name that file, which pip install 'nmsim[onnx]' "
-        "reads; or see `nmsim list models`"
+        dispatch = extra("hf", "nmsim.importers.recording.dispatch")
+        library = extra("hf", "nmsim.importers.recording.configuration")
+    except MissingExtra as error:
+        raise MissingExtra(
+            f"{path}: {error}; or export the model to ONNX, or see `nmsim list models`"
+        ) from error
+    try:
+        model = dispatch.on_meta(lambda: library.built(path))
+        return _recorded(path, model, named, dispatch, library)
+    except NmsimError as error:
+        where = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise SpecError(f"{where}{error}") from error
+    except _WRONG as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SpecError(f"{path}: a step of {named} cannot be run on meta ({why})") from error
+
+
+def _architecture(path: Path) -> str:
+    """The class that a configuration names, for people."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        found = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: a configuration of Hugging Face, expected JSON") from error
+    fields = found if isinstance(found, dict) else {}
+    listed, family = fields.get("architectures"), fields.get("model_type")
+    named = str(listed[0] if isinstance(listed, list) and listed else family or "")[:60]
+    if not isinstance(family, str):
+        which = f" ({named})" if named else ""
+        raise SpecError(
+            f"{path}: a configuration of Hugging Face{which} without model_type, expected the "
+            "family of its model, such as llama"
+        )
+    return named
+
+
+def _recorded(path: Path, model: Any, named: str, dispatch: Any, library: Any) -> Imported:
+    step = library.step_of(model, dispatch.ids)
+    runs = tuple(dispatch.run_of(step, batch, tokens, model) for batch, tokens in _RUNS)
+    implementation = f"transformers {library.VERSION}, torch {dispatch.VERSION}"
+    found = Recording(
+        runs,
+        named,
+        implementation,
+        _predicted(step, model, dispatch, library),
+        {"sequence": library.longest(model)},
     )
+    source = f"{path.name} of {named}, built on meta and recorded: {implementation}"
+    return Imported({**found.document, "source": source}, found.told)
+
+
+def _predicted(step: Any, model: Any, dispatch: Any, library: Any) -> frozenset[str]:
+    """Layers that a prompt runs on its last token alone."""
+    if not library.generates(model):
+        return frozenset()
+    (batch, tokens), *_ = _RUNS
+    last: Run = dispatch.run_of(lambda b, t: step(b, t, last=True), batch, tokens, model)
+    return frozenset(p.layer for p in last.forward if p.kind == "linear" and p.m == batch)
 
 
 IMPORTERS.add(
     "hf",
-    Importer("hf", "a configuration of Hugging Face", "network", _knows, refuse),
+    Importer("hf", "a configuration of Hugging Face", "network", _knows, read_configuration),
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from nmsim.errors import ShapeError
+from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.blocks import Runs
 from nmsim.network.layers.attention import AttentionLayer
@@ -33,6 +33,7 @@ __all__ = [
     "ConvTransposed",
     "Embedding",
     "Experts",
+    "Fixed",
     "Layer",
     "Linear",
     "Matmul",
@@ -162,8 +163,84 @@ class Matmul(LayerSpec):
         ]
 
 
+class Fixed(LayerSpec):
+    """A product of one size, ``C[m,n] = A[m,k] . B[n,k]^T``, of a step of one batch and length.
+
+    What was recorded and follows neither stays so: a step of another size is refused.
+    """
+
+    type: Literal["gemm"]
+    m: Positive = Field(description="rows of A in the step")
+    n: Positive = Field(description="rows of B")
+    k: Positive = Field(description="reduction")
+    count: Positive = Field(1, description="independent products in the step")
+    batch: Positive = Field(description="samples of the step that it is of; no other")
+    tokens: Positive | None = Field(
+        None, description="length of the step that it is of; no other; null: whatever it is"
+    )
+    input: Input = Field("linear", description="what made A")
+
+    @property
+    def copies(self) -> int:
+        """Independent parts of its tensors: copies come one after the other, as rows."""
+        return 1
+
+    @property
+    def columns(self) -> int:
+        """How many columns one copy has: the rows of A."""
+        return self.m
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight: none, it is a product of two tensors."""
+        return 0
+
+    @property
+    def saved(self) -> tuple[TensorName, ...]:
+        """Both operands."""
+        return ("activation", "activation_b")
+
+    def at(self, reading: Reading) -> Self | None:
+        """The layer itself.
+
+        Raises
+        ------
+        SpecError
+            for tokens that it was not recorded of.
+        """
+        read = reading.rows(None)
+        if self.tokens is not None and read != self.tokens:
+            raise SpecError(f"tokens is {read}, expected {self.tokens}: a product of fixed size")
+        return self
+
+    def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Shape of a tensor: activation [count, m, k], activation_b [count, n, k]."""
+        return self._product.shape(tensor, 1)
+
+    def lower(self, batch: int, lowering: Lowering = IMPLICIT) -> list[Lowered]:
+        """Forward and the gradients of both operands, as of a matmul.
+
+        Raises
+        ------
+        ShapeError
+            for samples that it was not recorded of.
+        """
+        if checked_batch(batch) != self.batch:
+            raise ShapeError(
+                f"layer {self.name!r}: batch is {batch}, expected {self.batch}: a product of fixed "
+                "size"
+            )
+        return self._product.lower(1, lowering)
+
+    @property
+    def _product(self) -> Matmul:
+        sizes = {"m": self.m, "n": self.n, "k": self.k, "heads": self.count}
+        named = {"name": self.name, "repeat": self.repeat, "input": self.input}
+        return Matmul.model_validate({"type": "matmul", **sizes, **named})
+
+
 Layer = Annotated[
-    Conv | ConvTransposed | Linear | Experts | Matmul | AttentionLayer | Embedding,
+    Conv | ConvTransposed | Linear | Experts | Matmul | Fixed | AttentionLayer | Embedding,
     Field(discriminator="type"),
 ]
 

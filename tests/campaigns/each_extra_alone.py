@@ -30,6 +30,8 @@ class Check:
     tests: tuple[str, ...]
 
 
+RECORDING = tuple(f"tests/test_record{name}.py" for name in ("ing", "ed_step", "ed_tensors"))
+
 CHECKS = {
     "none": Check(
         ("nmsim", "nmsim.cli", "nmsim.report", "nmsim.run.experiment", "nmsim.measured.calibrate"),
@@ -46,7 +48,8 @@ CHECKS = {
     ),
     "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
     "onnx": Check(("onnx",), ("tests/test_import_onnx.py",)),
-    "torch": Check(("torch",), ("tests/test_measure.py",)),
+    "torch": Check(("torch",), ("tests/test_measure.py", *RECORDING)),
+    "hf": Check(("torch", "transformers"), RECORDING),
     "measure": Check(("torch",), ("tests/test_measure.py",)),
     "reports": Check(("matplotlib",), ("tests/test_report_speed.py",)),
     "lint": Check(
