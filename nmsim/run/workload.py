@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 from nmsim.errors import SpecError
@@ -30,6 +30,7 @@ memory, or GEMMs, all without masks or all with them."""
 _ONE_GEMM = re.compile(r"gemm:([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})")
 
 
+@dataclass(frozen=True, eq=False)
 class Workload:
     """GEMMs that wait for masks (a network, bare GEMMs) or have them (a trace).
 
@@ -55,28 +56,16 @@ class Workload:
         Samples of a step that says nothing of them; None: those of the scenario.
     """
 
-    def __init__(
-        self,
-        name: str,
-        source: str,
-        layers: Sequence[Layer | Bare] = (),
-        *,
-        trace: Trace | None = None,
-        scenario: Scenario = TRAINING,
-        idle: Sequence[Layer] = (),
-        sequence: TokenSequence | None = None,
-        splits: Mapping[str, Split] = MappingProxyType({}),
-        batch: int | None = None,
-    ) -> None:
-        self.name = name
-        self.source = source
-        self.layers = layers
-        self.trace = trace
-        self.scenario = scenario
-        self.idle = idle
-        self.sequence = sequence
-        self.splits = splits
-        self.batch = batch
+    name: str
+    source: str
+    layers: Sequence[Layer | Bare] = ()
+    _: KW_ONLY
+    trace: Trace | None = None
+    scenario: Scenario = TRAINING
+    idle: Sequence[Layer] = ()
+    sequence: TokenSequence | None = None
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    batch: int | None = None
 
     @property
     def given(self) -> bool:
@@ -166,9 +155,9 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
         raise SpecError(
             f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
         )
-    for field, value in scenario.learning.said.items():
+    for name, value in scenario.learning.said.items():
         raise SpecError(
-            f"model {given.name}: {field} is {value}, expected none: GEMMs that are given are "
+            f"model {given.name}: {name} is {value}, expected none: GEMMs that are given are "
             "what is run"
         )
     if scenario != TRAINING:
