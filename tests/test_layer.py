@@ -204,3 +204,17 @@ def test_a_bare_gemm_is_its_own_layer():
     assert [x.gemm for x in bare.lower(1)] == [gemm]
     assert bare.shape("gradient", 1) == (6, 8)
     assert bare.shape("activation", 1) == (6, 10)
+
+
+def test_a_transposed_convolution_may_have_its_name_of_pytorch(tmp_path):
+    path = tmp_path / "up.yaml"
+    for name in ("conv_transpose", "conv_transposed"):
+        path.write_text(
+            f"layers:\n- {{name: c, type: {name}, in_channels: 3, out_channels: 64, kernel: 4, "
+            "stride: 2, padding: 1, input_size: 16}\n"
+        )
+        gemms = load_model(path).gemms(batch=1)
+        assert sum(one.macs for one in gemms if one.phase == "forward") == 16 * 16 * 4 * 4 * 3 * 64
+    path.write_text(path.read_text().replace("conv_transposed", "conv_turned"))
+    with pytest.raises(SpecError, match=r"layers\[0\].type is 'conv_turned': expected one of"):
+        load_model(path)

@@ -1,9 +1,10 @@
 """Layers: their tensors' shapes, and their lowering to the GEMMs of a training step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm, Phase
@@ -239,9 +240,21 @@ class Fixed(LayerSpec):
         return Matmul.model_validate({"type": "matmul", **sizes, **named})
 
 
+_CALLED = {"conv_transpose": "conv_transposed"}
+"""Other names of types, as PyTorch and ONNX call them."""
+
+
+def _typed(document: Any) -> Any:
+    """A layer whose type has the name that it has here."""
+    if isinstance(document, Mapping) and isinstance(document.get("type"), str):
+        return {**document, "type": _CALLED.get(document["type"], document["type"])}
+    return document
+
+
 Layer = Annotated[
     Conv | ConvTransposed | Linear | Experts | Matmul | Fixed | AttentionLayer | Embedding,
     Field(discriminator="type"),
+    BeforeValidator(_typed),
 ]
 
 
