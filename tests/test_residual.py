@@ -493,7 +493,7 @@ def test_a_second_run_that_is_slower_does_not_slow_the_first():
     machine = load_hardware(A100)
     alone, beside = fit_residual(machine, [rows]), fit_residual(machine, [rows, slow])
     assert {one["run"] for one in beside.report["errors"]["bf16"]} == {0, 1}
-    features, where = kind_of(machine).learned.describe(machine, CALL, rows.sizes)
+    features, where, _ = kind_of(machine).learned.describe(machine, CALL, rows.sizes)
     one, two = (r.corrections["bf16"].factors(features, where) for r in (alone, beside))
     assert abs(np.log(two / one).mean()) < 0.01  # 10% slower rows, as many, would be 5%
 
