@@ -190,8 +190,12 @@ def test_shipped_files_are_what_the_shipped_tables_give(name, tmp_path):
     attention = () if name == "rtx3090" else shipped_attention()
     found = gather(load_hardware(name), tables_of(name), attention)
     write_evidence(tmp_path / "own.evidence.npz", found)
-    own = (tmp_path / "own.evidence.npz").read_bytes()
-    assert own == beside(HARDWARE.path(name)).read_bytes()
+    # By content: headers of a zip are written another way by other versions of Python.
+    with np.load(tmp_path / "own.evidence.npz") as own, np.load(beside(HARDWARE.path(name))) as its:
+        assert own.files == its.files
+        for part in own.files:
+            assert own[part].dtype == its[part].dtype
+            assert own[part].tobytes() == its[part].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -104,14 +104,12 @@ class Linear(WeightedSpec):
         return [gemm(t, o, i, "forward"), *backward, gemm(o, i, t, "update")]
 
 
-class Matmul(LayerSpec):
-    """A product of two activations, ``C[m,n] = A[m,k] . B[n,k]^T``, per sample and head."""
+class _Product(LayerSpec):
+    """A product of two tensors, neither of them a weight: ``C[m,n] = A[m,k] . B[n,k]^T``."""
 
-    type: Literal["matmul"]
-    m: Positive = Field(description="rows of A: queries")
-    n: Positive = Field(description="rows of B: keys, or features of a head")
-    k: Positive = Field(description="reduction: features of a head, or keys")
-    heads: Positive = Field(1, description="independent products per sample")
+    m: Positive = Field(description="rows of A, such as queries")
+    n: Positive = Field(description="rows of B, such as keys, or features of a head")
+    k: Positive = Field(description="reduction, such as features of a head, or keys")
     input: Input = Field("linear", description="what made A")
 
     @property
@@ -133,6 +131,13 @@ class Matmul(LayerSpec):
     def saved(self) -> tuple[TensorName, ...]:
         """Both operands."""
         return ("activation", "activation_b")
+
+
+class Matmul(_Product):
+    """A product of two activations, ``C[m,n] = A[m,k] . B[n,k]^T``, per sample and head."""
+
+    type: Literal["matmul"]
+    heads: Positive = Field(1, description="independent products per sample")
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
@@ -164,42 +169,18 @@ class Matmul(LayerSpec):
         ]
 
 
-class Fixed(LayerSpec):
+class Fixed(_Product):
     """A product of one size, ``C[m,n] = A[m,k] . B[n,k]^T``, of a step of one batch and length.
 
     What was recorded and follows neither stays so: a step of another size is refused.
     """
 
     type: Literal["gemm"]
-    m: Positive = Field(description="rows of A in the step")
-    n: Positive = Field(description="rows of B")
-    k: Positive = Field(description="reduction")
     count: Positive = Field(1, description="independent products in the step")
     batch: Positive = Field(description="samples of the step that it is of; no other")
     tokens: Positive | None = Field(
         None, description="length of the step that it is of; no other; null: whatever it is"
     )
-    input: Input = Field("linear", description="what made A")
-
-    @property
-    def copies(self) -> int:
-        """Independent parts of its tensors: copies come one after the other, as rows."""
-        return 1
-
-    @property
-    def columns(self) -> int:
-        """How many columns one copy has: the rows of A."""
-        return self.m
-
-    @property
-    def weights(self) -> int:
-        """Elements of the weight: none, it is a product of two tensors."""
-        return 0
-
-    @property
-    def saved(self) -> tuple[TensorName, ...]:
-        """Both operands."""
-        return ("activation", "activation_b")
 
     def at(self, reading: Reading) -> Self | None:
         """The layer itself.
