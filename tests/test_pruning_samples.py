@@ -85,7 +85,7 @@ def test_sparsegpt_prunes_inputs_that_are_never_active_first():
     assert (found.mask.sum(1) == 12).all()
 
 
-@pytest.mark.parametrize("samples", [900, 120])
+@pytest.mark.parametrize("samples", [pytest.param(900, marks=pytest.mark.slow), 120])
 def test_adaprune_of_many_columns_is_the_exact_fit(samples, monkeypatch):
     """Of so many columns all rows are fitted together; of 120 samples, no fit is the only one."""
     monkeypatch.delattr("nmsim.pruning.adaprune._one_by_one")
@@ -100,7 +100,7 @@ def test_adaprune_of_many_columns_is_the_exact_fit(samples, monkeypatch):
 
 
 def test_rows_that_do_not_come_near_are_solved_one_by_one(monkeypatch):
-    weights, inputs = drawn(3, 300, 900)
+    weights, inputs = drawn(2, 300, 400)
     near = prune(weights, "2:4", "adaprune", activations=inputs).values
     monkeypatch.setattr("nmsim.pruning.adaprune._ROUNDS", 1)
     far = prune(weights, "2:4", "adaprune", activations=inputs).values
