@@ -93,8 +93,11 @@ def test_a_machine_that_scale_sim_has_no_word_for_is_refused():
             EXPORTERS["scale-sim"].texts(run.rows, run.manifest)
 
 
-def test_a_time_line_is_as_long_as_the_step_and_nothing_on_it_overlaps():
-    run = nmsim.simulate("resnet18", recipe="fst", hardware="a100-sxm4-80gb", fidelity="analytical")
+@pytest.mark.parametrize(("recipe", "stack"), [("fst", "best"), ("dense", "pytorch")])
+def test_a_time_line_is_as_long_as_the_step_and_nothing_on_it_overlaps(recipe, stack):
+    own = {"hardware": "a100-sxm4-80gb", "fidelity": "analytical", "batch": 1, "stack": stack}
+    run = nmsim.simulate("resnet18", recipe=recipe, **own)
+    assert (run.step["host_wait_us"] > 0) == (stack == "pytorch")
     (text,) = EXPORTERS["timeline"].texts(run.rows, run.manifest).values()
     spans = [one for one in json.loads(text)["traceEvents"] if one["ph"] == "X"]
     ends = [one["ts"] + one["dur"] for one in spans]

@@ -13,6 +13,7 @@ import pandas as pd
 from nmsim.errors import SpecError
 from nmsim.exporters import EXPORTERS, Exporter
 from nmsim.pattern import Pattern
+from nmsim.report import records
 
 __all__ = ["reports"]
 
@@ -60,10 +61,10 @@ def reports(table: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, str]:
     Raises
     ------
     SpecError
-        if the machine is no array whose PEs hold one operand each, or the run was sampled.
+        if the machine is not one array of PEs with one multiplier each, or results are no step.
     """
     array = _array(manifest)
-    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    rows = records(table)
     found = {
         "COMPUTE_REPORT.csv": _text(_COMPUTE, [_compute(array, row) for row in rows]),
         "BANDWIDTH_REPORT.csv": _text(_BANDWIDTH, [_bandwidth(array, row) for row in rows]),

@@ -1,8 +1,9 @@
 """A step on a time line: Trace Event Format, which chrome://tracing and Perfetto open.
 
 GEMMs one after the other as they are listed, each repeat of a row within its span; behind each row
-what is done for its masks, what runs beside it, and what is exchanged, on tracks of their own. What
-overlaps on a machine is not told by results, and so stands one behind the other here.
+what is done for its masks, what runs beside it, and what is exchanged, on tracks of their own; at
+the end what the step waits for its host. What overlaps on a machine is not told by results, and so
+stands one behind the other here.
 """
 
 import json
@@ -13,10 +14,12 @@ import pandas as pd
 
 from nmsim.errors import SpecError
 from nmsim.exporters import EXPORTERS, Exporter
+from nmsim.report import records
+from nmsim.result import totals
 
 __all__ = ["events"]
 
-_TRACKS = ("GEMMs", "masks", "beside GEMMs", "communication")
+_TRACKS = ("GEMMs", "masks", "beside GEMMs", "communication", "host")
 
 _BEHIND = (
     ("mask_us", "masks", 1),
@@ -44,7 +47,7 @@ def events(table: pd.DataFrame, manifest: Mapping[str, Any]) -> list[dict[str, A
         raise SpecError(f"timeline: results of {manifest['kind']}, expected those of simulate")
     named = [("process_name", 0, str(manifest["model"]))]
     named += [("thread_name", track, what) for track, what in enumerate(_TRACKS)]
-    return [*(_named(*one) for one in named), *_spans(table.to_dict("records"))]
+    return [*(_named(*one) for one in named), *_spans(records(table))]
 
 
 def _texts(table: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -55,28 +58,18 @@ def _texts(table: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, str]:
 EXPORTERS.add("timeline", Exporter("a step on a time line, Trace Event Format (Perfetto)", _texts))
 
 
-def _spans(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
+def _spans(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     now = 0.0
     for row in rows:
-        told = {name: _plain(row[name]) for name in _TOLD if name in row}
+        told = {name: row[name] for name in _TOLD if name in row}
         yield _span(f"{row['layer']} {row['phase']}", 0, (now, row["time_us"]), told)
         now += row["time_us"]
         for column, what, track in _BEHIND:
-            us = _number(row.get(column))
-            if us > 0:
+            if us := row.get(column):
                 yield _span(f"{what}, {row['layer']}", track, (now, us), {})
                 now += us
-
-
-def _number(value: Any) -> float:
-    return 0.0 if value is None or pd.isna(value) else float(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: none for what is missing."""
-    if value is None or pd.isna(value):
-        return None
-    return value.item() if hasattr(value, "item") else value
+    if waits := totals(rows)["all"].get("host_wait_us"):
+        yield _span("waiting for the host", len(_TRACKS) - 1, (now, waits), {})
 
 
 def _span(

@@ -236,7 +236,7 @@ def _loaded(name: str, fields: Mapping[str, Any]) -> Machine:
 def _changed(document: Mapping[str, Any], where: str, fields: Mapping[str, Any]) -> Machine:
     if fields:  # what was asked for is to blame, not the file of the machine
         told = ", ".join(f"{field}={value}" for field, value in fields.items())
-        where = f"{Path(where).stem} with {told[:100]}"
+        where = f"{Path(where).name.removesuffix('.yaml')} with {told[:100]}"
     for field, value in fields.items():
         if field == "based_on":
             raise SpecError(f"{where}: based_on is read from a file, expected another field to set")

@@ -129,10 +129,8 @@ def _job(
         )
     known = {one: given[one] if one in given else context.of(one) for one in chosen.wants}
     asked = checked(chosen.asks(known), shape)
-    unit_rows, matrix_rows = (
-        chosen.unit_rows(pattern, shape, options),
-        shape[-2] if len(shape) > 1 else 1,
-    )
+    unit_rows = chosen.unit_rows(pattern, shape, options)
+    matrix_rows = shape[-2] if len(shape) > 1 else 1
     return _Job(chosen, pattern, seed, options, unit_rows, matrix_rows, asked)
 
 

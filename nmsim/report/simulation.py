@@ -71,8 +71,7 @@ class Figures:
     def _one(self, name: str) -> Any:
         drawn = self()
         if name not in drawn:
-            why = "no dense run to compare with (compare is False)" if len(self._table) else "rows"
-            raise SpecError(f"figure {name}: the run has {why}, expected one")
+            raise SpecError(f"figure {name}: the run has no dense run (compare), expected one")
         return drawn[name]
 
 

@@ -7,7 +7,7 @@ come from calls of modules themselves, whose ends are seen however they end.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -203,7 +203,7 @@ class _Functions(TorchFunctionMode):
         if watch.hidden or not watch.forward(node):
             return func(*args, **kwargs)
         ran = Product("matmul", "forward", 0, "aten.scaled_dot_product_attention", watch.module)
-        call = watch.tape.forward(one, ran if node < 0 else _again(ran), -1)
+        call = watch.tape.forward(one, replace(ran, again=node >= 0), -1)
         watch.seen(call.product, one, not call.swapped)
         first = _made() + 1
         watch.hidden += 1
@@ -214,10 +214,6 @@ class _Functions(TorchFunctionMode):
         watch.attentions.update(dict.fromkeys(range(first, _made() + 1), call))
         watch.tape.marks.multiplied(result, -1)
         return result
-
-
-def _again(ran: Product) -> Product:
-    return Product(ran.kind, ran.phase, 0, ran.operation, ran.module, again=True)
 
 
 def _run(func: Any, args: Any, kwargs: Any, module: str) -> Any:

@@ -126,14 +126,8 @@ class Product:
         if self.window is not None:
             w = self.window
             places = w.in_size if w.transposed else w.out_size
-            return (
-                w.images
-                * prod(places)
-                * prod(w.kernel)
-                * w.in_channels
-                * w.out_channels
-                // (w.groups)
-            )
+            channels = w.in_channels * w.out_channels // w.groups
+            return w.images * prod(places) * prod(w.kernel) * channels
         if self.heads is not None:
             h = self.heads
             square = h.batch * h.heads * h.queries * h.keys * (h.head_dim + h.v_head_dim)
