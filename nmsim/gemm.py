@@ -181,6 +181,12 @@ class Gemm:
             *(self.a_windows, self.b_windows, self.attention),
         )
 
+    @cached_property
+    def unnamed(self) -> tuple[object, ...]:
+        """All that it is but for the name of its layer."""
+        told = self.phase, self.kind, self.gradient_of, self.part, self.renewed
+        return (*self.sizes, *told)
+
     @property
     def fresh(self) -> int:
         """How many of the repeats read a weight of their own that the last step changed."""

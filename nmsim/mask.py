@@ -379,6 +379,10 @@ class Mask:
             )
         return words
 
+    def release(self) -> None:
+        """Let go of the bits, which are made again if asked for; what was counted of them stays."""
+        self.__dict__.pop("words", None)
+
     def bits(self) -> NDArray[np.bool_]:
         """The mask as booleans, rows x K."""
         return unpack(self.words, self.k)
@@ -426,8 +430,18 @@ class Mask:
         span = self.misfit_span(native)
         return self.unfit_spans(native, span) / (self.rows * -(-self.k // span))
 
+    @cached_property
+    def _unfit(self) -> dict[tuple[Pattern, int], int]:
+        """What was counted of spans that break a pattern."""
+        return {}
+
     def unfit_spans(self, pattern: Pattern, span: int) -> int:
         """Spans of so many elements along K in which some group breaks a pattern, all rows."""
+        if (pattern, span) not in self._unfit:
+            self._unfit[pattern, span] = self._count_unfit(pattern, span)
+        return self._unfit[pattern, span]
+
+    def _count_unfit(self, pattern: Pattern, span: int) -> int:
         if pattern.group in WORD_FIELDS and span in WORD_FIELDS:
             return int(_unfit_fields(self.words, pattern.keep, pattern.group, span))
         return int(_unfit_spans(self.words, self.k, pattern.keep, pattern.group, span))
@@ -579,6 +593,11 @@ class SparseGemm:
             gemm, Mask.dense(gemm.m * gemm.count, gemm.k), Mask.dense(gemm.n * gemm.count, gemm.k)
         )
 
+    def release(self) -> None:
+        """Let go of the masks' bits, which are made again if asked for; counts of them stay."""
+        self.a.release()
+        self.b.release()
+
     def swapped(self) -> "SparseGemm":
         """The same work as ``C^T = B . A^T``: operands, masks and sizes change places."""
         g = self.gemm
@@ -620,7 +639,7 @@ class Promised:
     Parameters
     ----------
     sizes
-        The GEMM's, whatever it is called.
+        The GEMM's, whatever it is called; or all of it but the name of its layer.
     a, b
         What its masks promise.
     gemm, note, number_format, dense_as
@@ -640,6 +659,12 @@ class Promised:
         """A sparse GEMM, to be looked up: its masks' bits are not kept."""
         told = work.note, work.number_format, work.dense_as
         return cls(work.gemm.sizes, work.a.promise, work.b.promise, work.gemm, *told)
+
+    @classmethod
+    def in_step(cls, work: SparseGemm) -> Self:
+        """A sparse GEMM, to be looked up where its phase and kind count, too."""
+        told = work.note, work.number_format, work.dense_as
+        return cls(work.gemm.unnamed, work.a.promise, work.b.promise, work.gemm, *told)
 
     @cached_property
     def work(self) -> SparseGemm:

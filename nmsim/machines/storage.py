@@ -4,22 +4,11 @@ The masks' cost and the memory of a step ask for the same operands, and an array
 anew for each answer.
 """
 
-from dataclasses import dataclass, field, replace
-
 from nmsim.files import remembered
 from nmsim.machines.kind import Machine, Stored, kind_of
-from nmsim.mask import SparseGemm
+from nmsim.mask import Promised, SparseGemm
 
 __all__ = ["stored"]
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A machine and a GEMM whose masks have no bits; alike where the masks promise the same."""
-
-    machine: Machine
-    promises: tuple[object, ...]
-    work: SparseGemm = field(compare=False)
 
 
 def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
@@ -34,11 +23,9 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     if work.a.is_dense and work.b.is_dense and not kind.packs_weights(machine):
         whole = Stored.dense(work.k, kind.operand_bits(machine))
         return whole, whole
-    promises = (work.gemm, work.a.promise, work.b.promise)
-    bare = replace(work, a=work.a.bare, b=work.b.bare)
-    return _answer(_Question(machine, promises, bare))
+    return _answer(machine, Promised.in_step(work))
 
 
 @remembered(maxsize=4096)
-def _answer(question: _Question) -> tuple[Stored, Stored]:
-    return kind_of(question.machine).stored(question.machine, question.work)
+def _answer(machine: Machine, asked: Promised) -> tuple[Stored, Stored]:
+    return kind_of(machine).stored(machine, asked.work)

@@ -283,6 +283,14 @@ class Recipe(Spec):
         None, description="over a training run (`nmsim train`); default: masks from the first step"
     )
 
+    def __hash__(self) -> int:
+        """Of its name, as its options have none: recipes are looked up, and few share a name."""
+        return hash((self.name, len(self.operands)))
+
+    def __eq__(self, other: object) -> bool:
+        """By its fields, which nobody compares with themselves."""
+        return self is other or super().__eq__(other)
+
     @model_validator(mode="after")
     def _schedule_has_masks(self) -> Self:
         offered = {offer.role for offer in self.operands}

@@ -474,7 +474,7 @@ class Point(Job):
         """What the point's machine runs: its GEMMs, or one for a phase of fused attention."""
         known = workload or self.workload
         return as_run(
-            self.sparse_gemms(known),
+            known.shared(self.setting, self.wanted, self.layers),
             self.machine,
             known.layers,
             self.at_once,
@@ -523,6 +523,7 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
             if alike and len(told) < _TOLD:
                 told[alike] = row
         yield {**row, "layer": work.gemm.layer, **beside(ran.machine, own, work)}
+        work.release()
 
 
 _TOLD = 4096

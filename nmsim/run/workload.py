@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nmsim.errors import SpecError
+from nmsim.files import once_per_content, remembered
 from nmsim.gemm import Gemm
 from nmsim.importing import imported, importer_of
 from nmsim.mask import SparseGemm
@@ -16,6 +17,7 @@ from nmsim.network.layer import Bare, Layer
 from nmsim.network.parallel import Split, split_of
 from nmsim.network.scenario import TRAINING, Scenario
 from nmsim.network.scenario import Sequence as TokenSequence
+from nmsim.network.tensors import Synthetic
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.registry import unknown_name
 from nmsim.run.trace import Trace, verify
@@ -102,6 +104,20 @@ class Workload:
         if not found:
             raise SpecError(f"model {self.name}: layers {names!r} have no {_or(phases)} GEMM")
 
+    def shared(
+        self, setting: Setting, phases: Sequence[str] | None = None, names: str = "*"
+    ) -> Iterator[SparseGemm]:
+        """The GEMMs and their masks, the same objects for every run of the same masks.
+
+        What was counted of a mask once is known to the next run, whatever its machine. Who has done
+        with one lets go of its bits (``SparseGemm.release``).
+        """
+        drawn = isinstance(setting.tensors, Synthetic)
+        if self.trace is not None or not drawn or len(self.layers) > _MOST_LAYERS:
+            return self.sparse_gemms(setting, phases=phases, names=names)
+        wanted = None if phases is None else tuple(phases)
+        return iter(_shared(self, setting, wanted, names))
+
     def _check(self, phases: Sequence[str] | None) -> None:
         missing = sorted(set(phases or ()) - set(self.scenario.phases))
         if missing:
@@ -131,6 +147,17 @@ class Workload:
         return [layer.name for layer in self.layers]
 
 
+_MOST_LAYERS = 1024
+"""Of a workload whose GEMMs are kept for the next run, some 10 MB."""
+
+
+@remembered(maxsize=8)
+def _shared(
+    workload: Workload, setting: Setting, phases: tuple[str, ...] | None, names: str
+) -> tuple[SparseGemm, ...]:
+    return tuple(workload.sparse_gemms(setting, phases=phases, names=names))
+
+
 def _or(phases: Sequence[str] | None) -> str:
     return " or ".join(phases or ())
 
@@ -150,7 +177,7 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
         network does not have, as GEMMs that are given have none but training, whole.
     """
     if (given := _given(model)) is None:
-        return _of_network(load_model(cast(str | Path, model)), scenario, tp)
+        return _of_network(cast(str | Path, model), scenario, tp)
     if tp != 1:
         raise SpecError(
             f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
@@ -168,7 +195,9 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
     return given
 
 
-def _of_network(network: Network, scenario: Scenario, tp: int) -> Workload:
+@once_per_content
+def _of_network(model: str | Path, scenario: Scenario, tp: int) -> Workload:
+    network: Network = load_model(model)
     if tp != 1 and scenario.trains:
         raise SpecError(
             f"tp is {tp}, expected 1 in scenario train: parts infer, prefill and decode"

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu import direct
 from nmsim.machines.gpu.call import Resolved, resolve, runs_as, vectors_of
@@ -40,7 +41,7 @@ from nmsim.machines.gpu.stacks.policy import (
     stack_of,
 )
 from nmsim.machines.kind import Call, Stored
-from nmsim.mask import Mask, SparseGemm
+from nmsim.mask import Mask, Promised, SparseGemm
 from nmsim.network.operand import OPERANDS
 from nmsim.pattern import DENSE, Pattern
 from nmsim.result import Result
@@ -56,6 +57,7 @@ __all__ = [
     "kernel_name",
     "launch_of",
     "stored",
+    "ways_of",
     "writeup",
 ]
 
@@ -162,7 +164,7 @@ def stored(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Stored, Stored
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
     sides = {"a": whole, "b": _weights(whole, form)}
-    way = _way(machine, work, clock)
+    way = _way(machine, Promised.in_step(work), clock)
     if way is not None:
         position, native, _ = way
         # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
@@ -200,8 +202,16 @@ def launch_of(machine: Gpu, work: SparseGemm, clock: Clock = by_rule) -> Launch:
         By which operand is compressed, of two that could be, and by which library it runs, of those
         that the stack has no order for.
     """
-    way = _way(machine, work, clock)
+    asked = Promised.in_step(work)
+    if work.a.is_dense and work.b.is_dense:
+        return _unmasked(machine, asked)
+    way = _way(machine, asked, clock)
     return _dense(machine, work) if way is None else way[2]
+
+
+@remembered(maxsize=8192)
+def _unmasked(machine: Gpu, asked: Promised) -> Launch:
+    return _dense(machine, asked.work)
 
 
 def _masked(work: SparseGemm) -> list[tuple[Side, Mask]]:
@@ -209,9 +219,26 @@ def _masked(work: SparseGemm) -> list[tuple[Side, Mask]]:
     return [(position, mask) for position, mask in sides if not mask.is_dense]
 
 
-def _way(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Side, Pattern, Launch] | None:
-    """The operand that is compressed, the pattern that a kernel takes it as, and the launch."""
-    stack = stack_of(machine)
+Way = tuple[Side, Pattern, Launch]
+"""The operand that is compressed, the pattern that a kernel takes it as, and the launch."""
+
+
+@remembered(maxsize=8192)
+def _way(machine: Gpu, asked: Promised, clock: Clock) -> Way | None:
+    """How a mask of a sparse GEMM is followed; None: none can be."""
+    ways = ways_of(machine, asked)
+    if len(ways) <= 1:
+        return ways[0] if ways else None
+    return min(ways, key=lambda way: clock(way[2]) + copy_clocks(way[2]))
+
+
+@remembered(maxsize=8192)
+def ways_of(machine: Gpu, asked: Promised) -> tuple[Way, ...]:
+    """All ways in which the libraries of the stack follow a mask of a sparse GEMM.
+
+    They depend on what masks promise, in a phase of a step (``Promised.in_step``).
+    """
+    stack, work = stack_of(machine), asked.work
     ways = []
     for position, mask in _masked(work):
         for library in sparse_libraries(machine, role_of(work.gemm, position)):
@@ -224,9 +251,7 @@ def _way(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Side, Pattern, L
             ways.append((position, native, _compressed(machine, work, call, mask)))
             if stack.sparse:  # in its order
                 break
-    if len(ways) <= 1:
-        return ways[0] if ways else None
-    return min(ways, key=lambda way: clock(way[2]) + copy_clocks(way[2]))
+    return tuple(ways)
 
 
 def _call(

@@ -18,7 +18,7 @@ from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.schema import Gpu, of_gemm, unpacked
 from nmsim.machines.gpu.stacks.policy import masks_of, stack_of
 from nmsim.machines.kind import Fidelity, Sample, Stored
-from nmsim.mask import SparseGemm
+from nmsim.mask import Promised, SparseGemm
 from nmsim.result import Result
 
 __all__ = ["as_run", "engine", "followed", "stored"]
@@ -83,12 +83,11 @@ def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
 def _pattern(machine: Gpu, work: SparseGemm, ran: Result) -> str:
     """The pattern as which a mask ran: that of the operand and library of the result."""
     of = (ran.compressed, ran.kernel.partition(" ")[0])
-
-    def differs(launch: launches.Launch) -> float:
-        library = launch.resolved.library.library
-        return math.inf if (launch.call.sparse_operand, library) != of else 0.0
-
-    launch = launches.launch_of(machine, work, differs)
+    launch = next(
+        one
+        for _, _, one in launches.ways_of(machine, Promised.in_step(work))
+        if (one.call.sparse_operand, one.resolved.library.library) == of
+    )
     return str(runs_as(launch.call) if launch.call.vector_length else launch.resolved.native)
 
 

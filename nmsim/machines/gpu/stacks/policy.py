@@ -49,6 +49,7 @@ def role_of(gemm: Gemm, position: str) -> Role | None:
     return next((role for role in ROLES if role == tensor), "activation")
 
 
+@remembered(maxsize=1024)
 def sparse_libraries(machine: Gpu, role: Role | None) -> tuple[str, ...]:
     """Names of the libraries that may run a mask of an operand, in order of preference."""
     check(machine)
@@ -61,6 +62,7 @@ def sparse_libraries(machine: Gpu, role: Role | None) -> tuple[str, ...]:
     return tuple(name for name in stack.libraries(role) if name in own)
 
 
+@remembered(maxsize=256)
 def dense_library(machine: Gpu) -> str:
     """The library that a dense GEMM is to run by; "" where nobody says."""
     check(machine)
