@@ -7,7 +7,7 @@ regular mask (every group keeps exactly its quota) answers every count without t
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
@@ -593,6 +593,11 @@ class SparseGemm:
             gemm, Mask.dense(gemm.m * gemm.count, gemm.k), Mask.dense(gemm.n * gemm.count, gemm.k)
         )
 
+    @cached_property
+    def in_step(self) -> "Promised":
+        """What it is but for its masks' bits and the name of its layer: one object of all alike."""
+        return _one(Promised.of(self, self.gemm.unnamed))
+
     def release(self) -> None:
         """Let go of the masks' bits, which are made again if asked for; counts of them stay."""
         self.a.release()
@@ -632,7 +637,7 @@ class SparseGemm:
         return pairs * g.repeat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Promised:
     """A sparse GEMM by its sizes and what its masks promise: equal to all of which these are so.
 
@@ -649,25 +654,48 @@ class Promised:
     sizes: tuple[object, ...]
     a: Promise
     b: Promise
-    gemm: Gemm = field(compare=False)
-    note: str = field(compare=False)
-    number_format: str = field(compare=False)
-    dense_as: Share | None = field(compare=False)
+    gemm: Gemm
+    note: str
+    number_format: str
+    dense_as: Share | None
 
     @classmethod
-    def of(cls, work: SparseGemm) -> Self:
-        """A sparse GEMM, to be looked up: its masks' bits are not kept."""
-        told = work.note, work.number_format, work.dense_as
-        return cls(work.gemm.sizes, work.a.promise, work.b.promise, work.gemm, *told)
+    def of(cls, work: SparseGemm, sizes: tuple[object, ...] | None = None) -> Self:
+        """A sparse GEMM, to be looked up: its masks' bits are not kept.
 
-    @classmethod
-    def in_step(cls, work: SparseGemm) -> Self:
-        """A sparse GEMM, to be looked up where its phase and kind count, too."""
+        Parameters
+        ----------
+        sizes
+            What of the GEMM counts; None: its sizes alone.
+        """
         told = work.note, work.number_format, work.dense_as
-        return cls(work.gemm.unnamed, work.a.promise, work.b.promise, work.gemm, *told)
+        counts = work.gemm.sizes if sizes is None else sizes
+        return cls(counts, work.a.promise, work.b.promise, work.gemm, *told)
+
+    @cached_property
+    def _key(self) -> tuple[object, ...]:
+        return self.sizes, self.a, self.b
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __hash__(self) -> int:
+        """Of sizes and promises, found once: it is looked up in many tables."""
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        """Whether sizes and promises are the same."""
+        return self is other or (isinstance(other, Promised) and self._key == other._key)
 
     @cached_property
     def work(self) -> SparseGemm:
         """That sparse GEMM, its masks without bits."""
         told = self.note, self.number_format, self.dense_as
         return SparseGemm(self.gemm, self.a.mask, self.b.mask, *told)
+
+
+@lru_cache(maxsize=16384)
+def _one(promised: Promised) -> Promised:
+    """The first of all that are equal, so that the next comparison is by identity."""
+    return promised

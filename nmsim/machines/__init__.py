@@ -27,7 +27,9 @@ from nmsim.machines.simulation import (
     ENGINES,
     attention_time,
     dense_run,
+    dense_runs,
     simulate,
+    simulate_all,
     simulate_dense,
 )
 from nmsim.machines.step import Calling, Elementwise, Operation, Tensors
@@ -56,10 +58,12 @@ __all__ = [
     "Tensors",
     "attention_time",
     "dense_run",
+    "dense_runs",
     "kind_of",
     "load_hardware",
     "residual_path",
     "simulate",
+    "simulate_all",
     "simulate_dense",
     "stored",
     "with_residual",

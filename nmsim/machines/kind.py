@@ -272,10 +272,13 @@ class Engine:
         costs.
     summary
         One line.
+    many
+        The same of many GEMMs at once, without a sample; None: one by one.
     """
 
     simulate: Callable[[Any, SparseGemm, Sample | None], Result]
     summary: str
+    many: Callable[[Any, Sequence[SparseGemm]], Sequence[Result]] | None = None
 
 
 @dataclass(frozen=True)
@@ -518,7 +521,9 @@ class Kind:
     own_columns
         Columns of a result table that only this kind has, all of them optional.
     columns
-        Values of these columns, from a machine, a sparse GEMM and its result.
+        Values of these columns, from a machine, sparse GEMMs and their results.
+    by_promise
+        Whether what a sparse GEMM costs on a machine follows from what its masks promise.
     facts
         What ``nmsim show`` adds to a machine's fields.
     files
@@ -550,7 +555,10 @@ class Kind:
     any_axis: bool = False
     other_names: tuple[str, ...] = ()
     own_columns: tuple[Column, ...] = ()
-    columns: Callable[[Any, SparseGemm, Result], dict[str, Any]] = lambda _m, _w, _r: {}
+    columns: Callable[
+        [Any, Sequence[SparseGemm], Sequence[Result]], Mapping[str, Sequence[Any]]
+    ] = lambda _machine, _works, _results: {}
+    by_promise: Callable[[Any, SparseGemm], bool] = lambda _machine, _work: False
     facts: Callable[[Any], Facts] = lambda _machine: []
     files: Callable[[Any], Iterable[Path]] = lambda _machine: ()
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False

@@ -1,6 +1,6 @@
 """A sparse GEMM on a machine of any kind, at either fidelity."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,16 @@ from nmsim.mask import SparseGemm
 from nmsim.registry import unknown_name
 from nmsim.result import Result
 
-__all__ = ["ENGINES", "Engines", "attention_time", "dense_run", "simulate", "simulate_dense"]
+__all__ = [
+    "ENGINES",
+    "Engines",
+    "attention_time",
+    "dense_run",
+    "dense_runs",
+    "simulate",
+    "simulate_all",
+    "simulate_dense",
+]
 
 
 class Engines(Mapping[str, Engine]):
@@ -63,6 +72,30 @@ def simulate(
     return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
 
 
+def simulate_all(
+    machine: Machine,
+    works: Sequence[SparseGemm],
+    fidelity: str = "cycle",
+    sample: Sample | None = None,
+) -> list[Result]:
+    """What sparse GEMMs cost on a machine, each as if alone; all at once where its engine can.
+
+    Raises
+    ------
+    UnknownName, ShapeError
+        as ``simulate``.
+    """
+    many = kind_of(machine).engines[fidelity].many if fidelity in FIDELITIES else None
+    if many is None or sample is not None:
+        return [simulate(machine, work, fidelity, sample) for work in works]
+    plain = [work.gemm.attention is None and bool(work.gemm.macs) for work in works]
+    found = iter(many(machine, [work for work, own in zip(works, plain, strict=True) if own]))
+    return [
+        next(found) if own else simulate(machine, work, fidelity)
+        for work, own in zip(works, plain, strict=True)
+    ]
+
+
 @remembered(maxsize=4096)
 def _fused(machine: Machine, gemm: Gemm, fidelity: str) -> Result:
     fusion = kind_of(machine).fusion
@@ -104,10 +137,26 @@ def dense_run(machine: Machine, work: SparseGemm, fidelity: str = "cycle") -> Re
 
     A share has the cycles that are its own, and no parts: those are of the whole.
     """
+    (found,) = dense_runs(machine, [work], fidelity)
+    return found
+
+
+def dense_runs(
+    machine: Machine, works: Sequence[SparseGemm], fidelity: str = "cycle"
+) -> list[Result]:
+    """What sparse GEMMs are compared with (``dense_run``), all at once where the engine can."""
+    gemms = [work.gemm if work.dense_as is None else work.dense_as.gemm for work in works]
+    if kind_of(machine).engines[fidelity].many is None:
+        wholes = [simulate_dense(machine, gemm, fidelity) for gemm in gemms]
+    else:
+        wholes = simulate_all(machine, [SparseGemm.dense(gemm) for gemm in gemms], fidelity)
+    return [_share(*one) for one in zip(works, wholes, strict=True)]
+
+
+def _share(work: SparseGemm, whole: Result) -> Result:
     share = work.dense_as
     if share is None:
-        return simulate_dense(machine, work.gemm, fidelity)
-    whole = simulate_dense(machine, share.gemm, fidelity)
+        return whole
     return replace(
         whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None, spent={}
     )

@@ -23,7 +23,7 @@ def stored(machine: Machine, work: SparseGemm) -> tuple[Stored, Stored]:
     if work.a.is_dense and work.b.is_dense and not kind.packs_weights(machine):
         whole = Stored.dense(work.k, kind.operand_bits(machine))
         return whole, whole
-    return _answer(machine, Promised.in_step(work))
+    return _answer(machine, work.in_step)
 
 
 @remembered(maxsize=4096)

@@ -7,7 +7,8 @@ not. A memory footprint takes those of a `Subject`, a training run those of a `J
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +19,10 @@ from nmsim.machines import (
     FIDELITIES,
     Machine,
     Sample,
-    dense_run,
     kind_of,
     load_hardware,
     with_residual,
 )
-from nmsim.machines import simulate as simulate_gemm
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import AttentionLayer, Bare
 from nmsim.network.learning import Learning, Step
@@ -38,7 +37,8 @@ from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.keyword import Keyword, check, keywords
 from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
-from nmsim.run.rows.row import Dense, row_of
+from nmsim.run.rows.row import Columns
+from nmsim.run.rows.runs import Runs
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.communication import communication_us
 from nmsim.step.fusion import as_run
@@ -507,61 +507,55 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
     workload
         To be run instead of the point's: some of its layers.
     """
-    machine = point.machine
-    own = kind_of(machine).in_format(machine, "").machine
-    sample = _sample(machine, point)
-    beside = _beside(point, workload := workload or point.workload)
-    told: dict[Any, Row] = {}  # of dense GEMMs: those that are alike take the same
-    for work in point.works(workload):
-        ran = kind_of(machine).in_format(machine, work.number_format)
-        alike = _alike(work)
-        row = told.get(alike) if alike else None
-        if row is None:
-            result = simulate_gemm(ran.machine, work, point.fidelity, sample)
-            dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None
-            row = row_of(machine, ran, work, result, dense)
-            if alike and len(told) < _TOLD:
-                told[alike] = row
-        yield {**row, "layer": work.gemm.layer, **beside(ran.machine, own, work)}
-        work.release()
+    for columns in tables(point, workload):
+        names = tuple(columns)
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
-_TOLD = 4096
-"""Rows of unlike dense GEMMs that a run remembers, some 20 MB."""
+def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
+    """The result rows of a point column by column, some GEMMs at a time (``rows``)."""
+    machine, workload = point.machine, workload or point.workload
+    runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point))
+    beside = _beside(point, workload, machine)
+    for works in _some(point.works(workload), runs.at_once):
+        yield runs.columns(works) | beside(works)
+        for work in works:
+            work.release()
 
 
-def _alike(work: SparseGemm) -> Any:
-    """What a row of a dense GEMM follows from, but for its layer's name; none with masks."""
-    if work.dense_as is not None or not (work.a.is_dense and work.b.is_dense):
-        return None
-    return replace(work.gemm, layer=""), work.k, work.number_format, work.note
+def _some(works: Iterator[SparseGemm], at_once: int) -> Iterator[list[SparseGemm]]:
+    while some := list(islice(works, at_once)):
+        yield some
 
 
-def _dense(own: Machine, ran: Machine, work: SparseGemm, fidelity: str) -> Dense:
-    """A GEMM with nothing pruned in the machine's own number format, and in another that it ran."""
-    other = None if ran == own else dense_run(ran, work, fidelity)
-    return Dense(dense_run(own, work, fidelity), other)
-
-
-def _beside(point: Point, workload: Workload) -> Callable[[Machine, Machine, SparseGemm], Row]:
-    """Columns of what a step takes beside a GEMM; a trace does not say how masks came about."""
-    setting = point.setting
+def _beside(
+    point: Point, workload: Workload, machine: Machine
+) -> Callable[[Sequence[SparseGemm]], Columns]:
+    """Columns of what a step takes beside GEMMs; a trace does not say how masks came about."""
+    setting, kind = point.setting, kind_of(machine)
+    own = kind.in_format(machine, "").machine
     layers = {layer.name: layer for layer in workload.layers}
     estimated = estimate(workload, point.samples) if point.elementwise else no_estimate
 
-    def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
+    def row(work: SparseGemm) -> Row:
         if workload.trace:
             return dict.fromkeys((*MASK_COLUMNS, "communication_us", *ESTIMATED))
+        machine_run = kind.in_format(machine, work.number_format).machine
         layer, batch = layers[work.gemm.layer], setting.batch
         elements = math.prod(layer.shape("weight", batch))
         frozen = not workload.scenario.trains
         recipe = setting.recipe.on(layer)
-        masks = mask_columns(machine, recipe, work, elements, frozen=frozen)
+        masks = mask_columns(machine_run, recipe, work, elements, frozen=frozen)
         exchanged = None
         if point.tp > 1 and not isinstance(layer, Bare):
             split = workload.splits.get(layer.name)
-            exchanged = communication_us(machine, layer, work.gemm, split, batch, point.tp)
-        return {**masks, "communication_us": exchanged, **estimated(machine, own, work)}
+            exchanged = communication_us(machine_run, layer, work.gemm, split, batch, point.tp)
+        return {**masks, "communication_us": exchanged, **estimated(machine_run, own, work)}
+
+    def columns(works: Sequence[SparseGemm]) -> Columns:
+        found = [row(work) for work in works]
+        return {name: [one[name] for one in found] for name in found[0]}
 
     return columns
 

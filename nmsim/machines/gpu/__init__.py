@@ -1,6 +1,6 @@
 """GPUs with tensor cores: multiprocessors, caches, memory, and the libraries that run GEMMs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import KERNELS, LISTING
+from nmsim.machines.gpu.launch import by_promise
 from nmsim.machines.gpu.learned import correction
 from nmsim.machines.gpu.preparation import timed
 from nmsim.machines.gpu.routines import ROUTINES
@@ -36,9 +37,14 @@ def _pass_us(machine: Gpu, work: Pass) -> float:
     return timed(machine, [work], stack_of(machine).packing if work.packs else 1.0).time_us
 
 
-def _columns(machine: Gpu, work: SparseGemm, result: Result) -> dict[str, Any]:
-    spent = parts.columns(work, result)
-    return {**spent, **result.own, **evidence.columns(machine, work, result)}
+def _columns(
+    machine: Gpu, works: Sequence[SparseGemm], results: Sequence[Result]
+) -> dict[str, Sequence[Any]]:
+    corrected = {
+        one.name: [result.own.get(one.name) for result in results] for one in correction.COLUMNS
+    }
+    spent = parts.columns(works, results)
+    return {**spent, **corrected, **evidence.columns(machine, works, results)}
 
 
 def _calling(machine: Gpu) -> Calling:
@@ -97,6 +103,7 @@ KINDS.add(
         choices=choices,
         own_columns=(*correction.COLUMNS, *evidence.COLUMNS),
         columns=_columns,
+        by_promise=by_promise,
         routines=ROUTINES,
         learned=correction.LEARNED,
         evidence=evidence.EVIDENCE,

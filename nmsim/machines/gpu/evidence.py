@@ -5,6 +5,7 @@ fields are those that it was gathered with; of another bandwidth, or with other 
 another, whatever its name. Where GEMMs stand is told by the closed form, whichever fidelity runs.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,9 @@ def standing_of(machine: Gpu, work: SparseGemm) -> Said:
         if own is None:
             return "beyond", why
         return of_attention.standing_of(_plain(machine), work.gemm, own.attention)
-    if own is not None and (work.gemm.kind == "conv" or is_depthwise(work.gemm)):
+    if own is None:
+        return "beyond", why
+    if work.gemm.kind == "conv" or is_depthwise(work.gemm):
         return "beyond", "no convolution was measured on it"
     ran, plain = (
         of_gemm(in_format(machine, wanted).machine, work.gemm)
@@ -223,12 +226,18 @@ def standing_of(machine: Gpu, work: SparseGemm) -> Said:
     return word, "; ".join(dict.fromkeys(why for one, why in said if one == word and why))
 
 
-def columns(machine: Gpu, work: SparseGemm, result: Result) -> dict[str, Any]:
-    """A row's columns of evidence; none of a GEMM that does nothing."""
-    if not result.cycles:
-        return {}
-    word, why = standing_of(machine, work)
-    return {"evidence": word, "evidence_why": why or None}
+def columns(
+    machine: Gpu, works: Sequence[SparseGemm], results: Sequence[Result]
+) -> dict[str, list[str | None]]:
+    """Rows' columns of evidence; without a value of a GEMM that does nothing."""
+    said = [
+        standing_of(machine, work) if result.cycles else (None, "")
+        for work, result in zip(works, results, strict=True)
+    ]
+    return {
+        "evidence": [word for word, _ in said],
+        "evidence_why": [why or None for _, why in said],
+    }
 
 
 def told(machine: Gpu) -> str:

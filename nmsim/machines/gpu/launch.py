@@ -51,6 +51,7 @@ __all__ = [
     "SLOTS",
     "Clock",
     "Launch",
+    "by_promise",
     "by_rule",
     "cast_clocks",
     "copy_clocks",
@@ -164,7 +165,7 @@ def stored(machine: Gpu, work: SparseGemm, clock: Clock) -> tuple[Stored, Stored
     form = machine.format(machine.dtype)
     whole = Stored.dense(work.k, form.bits)
     sides = {"a": whole, "b": _weights(whole, form)}
-    way = _way(machine, Promised.in_step(work), clock)
+    way = _way(machine, work.in_step, clock)
     if way is not None:
         position, native, _ = way
         # Instructions select by metadata whatever the mask is: a fixed one is stored with it, too.
@@ -202,7 +203,7 @@ def launch_of(machine: Gpu, work: SparseGemm, clock: Clock = by_rule) -> Launch:
         By which operand is compressed, of two that could be, and by which library it runs, of those
         that the stack has no order for.
     """
-    asked = Promised.in_step(work)
+    asked = work.in_step
     if work.a.is_dense and work.b.is_dense:
         return _unmasked(machine, asked)
     way = _way(machine, asked, clock)
@@ -236,7 +237,7 @@ def _way(machine: Gpu, asked: Promised, clock: Clock) -> Way | None:
 def ways_of(machine: Gpu, asked: Promised) -> tuple[Way, ...]:
     """All ways in which the libraries of the stack follow a mask of a sparse GEMM.
 
-    They depend on what masks promise, in a phase of a step (``Promised.in_step``).
+    They depend on what masks promise, in a phase of a step (``SparseGemm.in_step``).
     """
     stack, work = stack_of(machine), asked.work
     ways = []
@@ -252,6 +253,14 @@ def ways_of(machine: Gpu, asked: Promised) -> tuple[Way, ...]:
             if stack.sparse:  # in its order
                 break
     return tuple(ways)
+
+
+def by_promise(machine: Gpu, work: SparseGemm) -> bool:
+    """Whether what a sparse GEMM costs follows from its masks' promises: one is followed, or none.
+
+    Of a mask that no kernel takes the share of groups is told that break the native pattern.
+    """
+    return (work.a.is_dense and work.b.is_dense) or bool(ways_of(machine, work.in_step))
 
 
 def _call(

@@ -8,6 +8,7 @@ from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle,
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
+from nmsim.machines.systolic.placement import follows_promises
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.systolic.traffic import moves
@@ -50,6 +51,7 @@ KINDS.add(
         passes_rest_on=_passes_rest_on,
         own_columns=(*COLUMNS, *moves.COLUMNS),
         columns=columns,
+        by_promise=follows_promises,
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},

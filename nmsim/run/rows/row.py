@@ -1,5 +1,6 @@
-"""One row of a result table: what a sparse GEMM was, how it ran, and what it cost."""
+"""Rows of a result table, column by column: what sparse GEMMs were, how they ran, and cost."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nmsim.cost import bit_operations
@@ -8,9 +9,10 @@ from nmsim.mask import SparseGemm
 from nmsim.result import LAUNCH_COLUMNS, SLOT_COLUMNS, Parts, Result, Survivors
 from nmsim.step.scatter import scatter_bytes, scatter_us
 
-__all__ = ["Dense", "row_of"]
+__all__ = ["Columns", "Dense", "GemmRun", "gemm_columns"]
 
-Row = dict[str, Any]
+Columns = dict[str, Sequence[Any]]
+"""Values of several rows, column by column."""
 
 
 class Dense(NamedTuple):
@@ -28,101 +30,124 @@ class Dense(NamedTuple):
     in_format: Result | None
 
 
-def row_of(
-    machine: Machine, ran: Ran, work: SparseGemm, result: Result, dense: Dense | None
-) -> Row:
-    """The columns of ``nmsim.machines.COLUMNS`` that follow from one GEMM alone.
+class GemmRun(NamedTuple):
+    """A GEMM with its masks, as a machine ran it.
 
     Parameters
     ----------
-    machine, ran
-        As it was asked for, and as it ran the GEMM's number format.
-    work, result
-        The GEMM with its masks, and what it cost.
+    work, ran
+        The GEMM, and the machine in the number format that it ran in.
+    result
+        What it cost.
     dense
-        What the GEMM costs with nothing pruned; None: not compared.
+        What it costs with nothing pruned; None: not compared.
     """
-    g, kind = work.gemm, kind_of(machine)
+
+    work: SparseGemm
+    ran: Ran
+    result: Result
+    dense: Dense | None
+
+
+def gemm_columns(machine: Machine, runs: Sequence[GemmRun]) -> Columns:
+    """The columns of ``nmsim.machines.COLUMNS`` that follow from GEMMs alone, a value for each.
+
+    Parameters
+    ----------
+    machine
+        As it was asked for.
+    """
+    works, results = [run.work for run in runs], [run.result for run in runs]
+    kind = kind_of(machine)
+    columns = _asked(works)
+    columns |= {name: [getattr(one, name) for one in results] for name in _RESULTS}
+    columns["hardware"] = [machine.name] * len(runs)
+    columns |= dict.fromkeys((*SLOT_COLUMNS, *OWN_COLUMNS), [None] * len(runs))
+    columns |= _parts(results)
+    columns |= _scattered(machine, runs)
+    columns |= _survivors(results)
+    columns |= kind.columns(machine, works, results)
+    columns |= _bit_operations(runs, columns)
+    columns |= _against(runs)
+    columns["note"] = [
+        "; ".join(filter(None, (run.work.note, run.result.note, run.ran.note))) for run in runs
+    ]
+    return columns
+
+
+_OF_GEMM = ("kind", "phase", "gradient_of", "part", "m", "n", "k", "count", "repeat")
+
+_RESULTS = (
+    *("transposed", "kernel", "engine", "compute_cycles", "stall_cycles", "cycles", "time_us"),
+    *("delivery_cycles", "half_width", "folds_run", "tiles", "waves", "macs_issued"),
+    *("utilization", "dram_read_bytes", "dram_write_bytes", "sram_read_bytes"),
+    *("a_bits_per_cycle", "b_bits_per_cycle", "metadata_bytes", "compressed", "misfit_share"),
+    *("dram_gbps", "bound", "mask_cycles", "chosen"),
+)
+"""Columns that are a result's own fields."""
+
+
+def _asked(works: Sequence[SparseGemm]) -> Columns:
+    """What the GEMMs are, with their masks."""
     return {
-        "layer": g.layer,
-        "kind": g.kind,
-        "phase": g.phase,
-        "gradient_of": g.gradient_of,
-        "part": g.part,
-        "m": g.m,
-        "n": g.n,
-        "k": g.k,
-        "count": g.count,
-        "repeat": g.repeat,
-        "a_pattern": str(work.a.pattern),
-        "b_pattern": str(work.b.pattern),
-        "transposed": result.transposed,
-        "kernel": result.kernel,
-        "engine": result.engine,
-        "hardware": machine.name,
-        "compute_cycles": result.compute_cycles,
-        "stall_cycles": result.stall_cycles,
-        "cycles": result.cycles,
-        "time_us": result.time_us,
-        "delivery_cycles": result.delivery_cycles,
-        **dict.fromkeys(SLOT_COLUMNS),
-        **Parts.columns(result.parts),
-        **dict.fromkeys(LAUNCH_COLUMNS, None if result.parts is None else 0),
-        "half_width": result.half_width,
-        "folds_run": result.folds_run,
-        "tiles": result.tiles,
-        "waves": result.waves,
-        "macs_dense": g.macs,
-        "macs_issued": result.macs_issued,
-        "macs_useful": work.macs_useful,
-        "utilization": result.utilization,
-        "dram_read_bytes": result.dram_read_bytes,
-        "dram_write_bytes": result.dram_write_bytes,
-        "sram_read_bytes": result.sram_read_bytes,
-        "a_bits_per_cycle": result.a_bits_per_cycle,
-        "b_bits_per_cycle": result.b_bits_per_cycle,
-        "metadata_bytes": result.metadata_bytes,
-        "scatter_bytes": scatter_bytes(ran.machine, g),
-        "scatter_us": scatter_us(ran.machine, g),
-        "dense_scatter_us": scatter_us(kind.in_format(machine, "").machine, g),
-        "compressed": result.compressed,
-        "misfit_share": result.misfit_share,
-        **_survivors(result.survivors),
-        **dict.fromkeys(OWN_COLUMNS),
-        **kind.columns(machine, work, result),
-        **_bit_operations(kind.operand_bits(ran.machine), work, result),
-        "dram_gbps": result.dram_gbps,
-        "bound": result.bound,
-        **_against(result, dense),
-        "mask_cycles": result.mask_cycles,
-        "chosen": result.chosen,
-        "number_format": ran.name,
-        "note": "; ".join(filter(None, (work.note, result.note, ran.note))),
+        "layer": [work.gemm.layer for work in works],
+        **{name: [getattr(work.gemm, name) for work in works] for name in _OF_GEMM},
+        "a_pattern": [str(work.a.pattern) for work in works],
+        "b_pattern": [str(work.b.pattern) for work in works],
+        "macs_dense": [work.gemm.macs for work in works],
+        "macs_useful": [work.macs_useful for work in works],
     }
 
 
-def _against(result: Result, dense: Dense | None) -> Row:
+def _parts(results: Sequence[Result]) -> Columns:
+    """Where cycles go, of machines that tell; what streams is split by their kinds."""
+    found = [Parts.columns(one.parts) for one in results]
+    parts = {name: [one[name] for one in found] for name in found[0]}
+    none = [None if one.parts is None else 0 for one in results]
+    return {**parts, **dict.fromkeys(LAUNCH_COLUMNS, none)}
+
+
+def _scattered(machine: Machine, runs: Sequence[GemmRun]) -> Columns:
+    own = kind_of(machine).in_format(machine, "").machine
+    return {
+        "scatter_bytes": [scatter_bytes(run.ran.machine, run.work.gemm) for run in runs],
+        "scatter_us": [scatter_us(run.ran.machine, run.work.gemm) for run in runs],
+        "dense_scatter_us": [scatter_us(own, run.work.gemm) for run in runs],
+    }
+
+
+def _against(runs: Sequence[GemmRun]) -> Columns:
     """The dense run, the gain over it, and the part of the gain that is the number format's."""
-    names = ("speedup", "dense_cycles", "dense_time_us", "format_speedup")
+    found = [_gains(run.result, run.dense) for run in runs]
+    return {name: list(values) for name, values in zip(_GAINS, zip(*found), strict=True)}
+
+
+_GAINS = ("speedup", "dense_cycles", "dense_time_us", "format_speedup")
+
+
+def _gains(result: Result, dense: Dense | None) -> tuple[Any, ...]:
     if dense is None:
-        return dict.fromkeys(names)
+        return (None,) * len(_GAINS)
     run, other = dense
     gains = (run.cycles / one.cycles if one and one.cycles else None for one in (result, other))
     speedup, of_format = gains
-    return dict(zip(names, (speedup, run.cycles, run.time_us, of_format), strict=True))
+    return speedup, run.cycles, run.time_us, of_format
 
 
-def _survivors(found: Survivors | None) -> Row:
-    measured, expected = (found.measured, found.expected) if found else ((), ())
+def _survivors(results: Sequence[Result]) -> Columns:
+    none: tuple[float, ...] = ()
+    measured = [one.survivors.measured if one.survivors else none for one in results]
+    expected = [one.survivors.expected if one.survivors else none for one in results]
     return {
-        "survivors_mean": Survivors.mean(measured),
-        "survivors_expected": Survivors.mean(expected),
-        "survivors": " ".join(f"{share:.6f}" for share in measured) or None,
+        "survivors_mean": [Survivors.mean(one) for one in measured],
+        "survivors_expected": [Survivors.mean(one) for one in expected],
+        "survivors": [" ".join(f"{share:.6f}" for share in one) or None for one in measured],
     }
 
 
-def _bit_operations(bits: int, work: SparseGemm, result: Result) -> Row:
+def _bit_operations(runs: Sequence[GemmRun], columns: Columns) -> Columns:
+    bits = [kind_of(run.ran.machine).operand_bits(run.ran.machine) for run in runs]
     return {
-        "bit_operations_issued": bit_operations(result.macs_issued, bits, bits),
-        "bit_operations_useful": bit_operations(work.macs_useful, bits, bits),
-    }
+        f"bit_operations_{name}": list(map(bit_operations, columns[f"macs_{name}"], bits, bits))
+        for name in ("issued", "useful")
+    } | {"number_format": [run.ran.name for run in runs]}

@@ -9,7 +9,7 @@ convolution multiplies there, too: what it takes longer than tensor cores at the
 the rate of its instructions, what its bytes take longer than that as DRAM's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nmsim.machines.explanation import Part, whole
@@ -65,11 +65,14 @@ _COLUMN = {
 """The parts, those of fused attention among them, that a column of a row adds up."""
 
 
-def columns(work: SparseGemm, result: Result) -> dict[str, Any]:
-    """The columns of a row that say where its cycles go: they add up to ``cycles``."""
-    cycles = {part.name: part.cycles for part in parts_of(None, work, result, "")}
+def columns(works: Sequence[SparseGemm], results: Sequence[Result]) -> dict[str, list[int]]:
+    """The columns of rows that say where their cycles go: they add up to ``cycles``."""
+    found = [
+        {part.name: part.cycles for part in parts_of(None, work, result, "")}
+        for work, result in zip(works, results, strict=True)
+    ]
     return {
-        f"{column}_cycles": sum(cycles.get(name, 0) for name in names)
+        f"{column}_cycles": [sum(cycles.get(name, 0) for name in names) for cycles in found]
         for column, names in _COLUMN.items()
     }
 

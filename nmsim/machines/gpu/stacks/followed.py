@@ -18,7 +18,7 @@ from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.schema import Gpu, of_gemm, unpacked
 from nmsim.machines.gpu.stacks.policy import masks_of, stack_of
 from nmsim.machines.kind import Fidelity, Sample, Stored
-from nmsim.mask import Promised, SparseGemm
+from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
 __all__ = ["as_run", "engine", "followed", "stored"]
@@ -85,7 +85,7 @@ def _pattern(machine: Gpu, work: SparseGemm, ran: Result) -> str:
     of = (ran.compressed, ran.kernel.partition(" ")[0])
     launch = next(
         one
-        for _, _, one in launches.ways_of(machine, Promised.in_step(work))
+        for _, _, one in launches.ways_of(machine, work.in_step)
         if (one.call.sparse_operand, one.resolved.library.library) == of
     )
     return str(runs_as(launch.call) if launch.call.vector_length else launch.resolved.native)

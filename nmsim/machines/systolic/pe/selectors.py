@@ -1,5 +1,6 @@
 """What the PEs of an array take: selectors per row of a table; registers for ``nmsim show``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nmsim.cost import Selectors, intersecting_selectors, selectors
@@ -7,8 +8,9 @@ from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.parts import split_slots
 from nmsim.machines.systolic.pe.registers import registers_of, selecting_pes, shape_of
 from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import SparseGemm
-from nmsim.result import Result, optional_column
+from nmsim.result import SLOT_COLUMNS, Result, optional_column
 
 __all__ = ["COLUMNS", "columns", "facts", "selectors_of"]
 
@@ -46,19 +48,21 @@ def selectors_of(machine: SystolicArray) -> Selectors:
     )
 
 
-def columns(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, Any]:
-    """Columns of a row: the array's multiplexers, what fills its slots, and what moves."""
-    cost = selectors_of(machine)
-    follows = result.selects or machine.intersecting is not None
-    select_bits = cost.multiplexer.select_bits * (2 if machine.intersecting else 1)
+def columns(
+    machine: SystolicArray, works: Sequence[SparseGemm], results: Sequence[Result]
+) -> dict[str, list[Any]]:
+    """Columns of rows: the array's multiplexers, what fills its slots, and what moves."""
+    cost, both = selectors_of(machine), machine.intersecting is not None
+    bits = cost.multiplexer.select_bits * (2 if both else 1)
+    slots = [split_slots(machine, *one) for one in zip(works, results, strict=True)]
     return {
-        "selector_mux2": cost.two_input,
-        "selector_depth": cost.multiplexer.depth,
-        "select_bits": result.macs_issued * select_bits if follows else 0,
-        "partition": result.partition,
-        "idle_array_cycles": result.idle_cycles,
-        **split_slots(machine, work, result),
-        **result.own,
+        "selector_mux2": [cost.two_input] * len(works),
+        "selector_depth": [cost.multiplexer.depth] * len(works),
+        "select_bits": [one.macs_issued * bits if one.selects or both else 0 for one in results],
+        "partition": [one.partition for one in results],
+        "idle_array_cycles": [one.idle_cycles for one in results],
+        **{name: [one[name] for one in slots] for name in SLOT_COLUMNS},
+        **{one.name: [result.own.get(one.name) for result in results] for one in moves.COLUMNS},
     }
 
 
