@@ -6,7 +6,7 @@ regular mask (every group keeps exactly its quota) answers every count without t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
 

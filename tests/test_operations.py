@@ -13,7 +13,7 @@ from nmsim.run.memory import memory_footprint
 from nmsim.run.point import Point, rows
 from nmsim.run.training import train, training_document
 from nmsim.step.chains import Style, chain_works
-from nmsim.step.elementwise import beside, elementwise_columns
+from nmsim.step.elementwise import Means, beside, elementwise_columns
 
 ARRAY = load_hardware("systolic-128x128-2to4")
 A100 = load_hardware("a100-sxm4-80gb")
@@ -212,9 +212,10 @@ def test_autocast_widens_norms_and_what_joins_blocks_and_casts_for_gemms():
 def charged(hardware, path, phase, layer=None, **more):
     machine = load_hardware(hardware, **more)
     layers = load_model(path).layers
-    found = beside(machine, layers, 1)
+    found = beside(Means.of(machine), layers, 1)
     gemms = [one.gemm for one in (layer or layers[-1]).lower(1) if one.gemm.phase == phase]
-    return elementwise_columns(machine, found, gemms[0])
+    columns = elementwise_columns(machine, found, gemms[:1])
+    return {name: values[0] for name, values in columns.items()}
 
 
 def test_a_shared_input_s_gradients_are_added_and_its_norm_is_made_once(tmp_path):

@@ -243,6 +243,26 @@ class Pass(NamedTuple):
     packs: bool = False
 
 
+class Passes(NamedTuple):
+    """Passes over memory, field by field of ``Pass``."""
+
+    read_bytes: NDArray[np.float64]
+    written_bytes: NDArray[np.float64]
+    operations: NDArray[np.float64]
+    packs: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, passes: Sequence[Pass]) -> "Passes":
+        """Passes one by one, as arrays."""
+        numbers = np.array([one[1:4] for one in passes], np.float64).reshape(-1, 3).T
+        return cls(*numbers, np.array([one.packs for one in passes], np.bool_))
+
+    @property
+    def bytes(self) -> NDArray[np.float64]:
+        """What each moves."""
+        return self.read_bytes + self.written_bytes
+
+
 class Ran(NamedTuple):
     """What a machine makes of a number format.
 
@@ -500,8 +520,8 @@ class Kind:
     stored
         From a machine and a sparse GEMM to how A and B stand in memory: the one answer that
         engines, masks' cost and memory share. Asks for no bits of a mask.
-    pass_us
-        Microseconds of one pass over memory on a machine.
+    passes_us
+        Microseconds of passes over memory on a machine, each for itself.
     in_format
         A machine as it runs operands of a number format ("": its own).
     operand_bits, output_bits
@@ -544,7 +564,7 @@ class Kind:
     catalog: Path
     engines: Mapping[Fidelity, Engine]
     stored: Callable[[Any, SparseGemm], tuple[Stored, Stored]]
-    pass_us: Callable[[Any, Pass], float]
+    passes_us: Callable[[Any, Passes], NDArray[np.float64]]
     in_format: Callable[[Any, str], Ran]
     operand_bits: Callable[[Any], int]
     output_bits: Callable[[Any], int]
@@ -571,6 +591,10 @@ class Kind:
     fusion: Fusion | None = None
     timeline: Callable[[Any, SparseGemm, int], Timeline] | None = None
     explain: Explain | None = None
+
+    def pass_us(self, machine: Any, one: Pass) -> float:
+        """Microseconds of one pass over memory on a machine."""
+        return float(self.passes_us(machine, Passes.of([one]))[0])
 
 
 KINDS: Registry[Kind] = Registry("kind of machine")

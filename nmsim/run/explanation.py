@@ -24,7 +24,7 @@ from nmsim.mask import SparseGemm
 from nmsim.result import Result
 from nmsim.run.point import Point
 from nmsim.run.workload import load_workload
-from nmsim.step.masks import mask_columns
+from nmsim.step.masks import Masked, mask_columns
 
 __all__ = ["Explained", "Loss", "Step", "Tried", "explain"]
 
@@ -297,8 +297,9 @@ def _masks_us(point: Point, run: _Run) -> float | None:
     ran, gemm = _ran(run.machine, run.work.number_format), run.work.gemm
     frozen = not point.asked.trains
     layer = next(one for one in point.workload.layers if one.name == gemm.layer)
-    columns = mask_columns(ran, point.setting.recipe.on(layer), run.work, frozen=frozen)
-    return float(columns["mask_us"])
+    asked = Masked(point.setting.recipe.on(layer), run.work)
+    (us,) = mask_columns(ran, [asked], frozen=frozen)["mask_us"]
+    return float(us)
 
 
 # ---- losses, and what mends them

@@ -5,7 +5,6 @@ of ``nmsim simulate``, stands in the manifest, and is a field of an experiment u
 not. A memory footprint takes those of a `Subject`, a training run those of a `Job`.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
@@ -24,7 +23,7 @@ from nmsim.machines import (
     with_residual,
 )
 from nmsim.mask import SparseGemm
-from nmsim.network.layer import AttentionLayer, Bare
+from nmsim.network.layer import AttentionLayer
 from nmsim.network.learning import Learning, Step
 from nmsim.network.lowering import Lowering
 from nmsim.network.scenario import SCENARIOS, Scenario
@@ -36,13 +35,11 @@ from nmsim.pruning import read_plugins
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.keyword import Keyword, check, keywords
-from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
+from nmsim.run.rows.beside import BesideGemms
 from nmsim.run.rows.row import Columns
 from nmsim.run.rows.runs import Runs
 from nmsim.run.workload import Model, Workload, load_workload
-from nmsim.step.communication import communication_us
 from nmsim.step.fusion import as_run
-from nmsim.step.masks import MASK_COLUMNS, mask_columns
 
 __all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows"]
 
@@ -517,9 +514,9 @@ def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
     """The result rows of a point column by column, some GEMMs at a time (``rows``)."""
     machine, workload = point.machine, workload or point.workload
     runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point))
-    beside = _beside(point, workload, machine)
+    beside = BesideGemms(machine, workload, point.setting, point.samples, point.tp)
     for works in _some(point.works(workload), runs.at_once):
-        yield runs.columns(works) | beside(works)
+        yield runs.columns(works) | beside.columns(works, estimated=point.elementwise)
         for work in works:
             work.release()
 
@@ -527,37 +524,6 @@ def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
 def _some(works: Iterator[SparseGemm], at_once: int) -> Iterator[list[SparseGemm]]:
     while some := list(islice(works, at_once)):
         yield some
-
-
-def _beside(
-    point: Point, workload: Workload, machine: Machine
-) -> Callable[[Sequence[SparseGemm]], Columns]:
-    """Columns of what a step takes beside GEMMs; a trace does not say how masks came about."""
-    setting, kind = point.setting, kind_of(machine)
-    own = kind.in_format(machine, "").machine
-    layers = {layer.name: layer for layer in workload.layers}
-    estimated = estimate(workload, point.samples) if point.elementwise else no_estimate
-
-    def row(work: SparseGemm) -> Row:
-        if workload.trace:
-            return dict.fromkeys((*MASK_COLUMNS, "communication_us", *ESTIMATED))
-        machine_run = kind.in_format(machine, work.number_format).machine
-        layer, batch = layers[work.gemm.layer], setting.batch
-        elements = math.prod(layer.shape("weight", batch))
-        frozen = not workload.scenario.trains
-        recipe = setting.recipe.on(layer)
-        masks = mask_columns(machine_run, recipe, work, elements, frozen=frozen)
-        exchanged = None
-        if point.tp > 1 and not isinstance(layer, Bare):
-            split = workload.splits.get(layer.name)
-            exchanged = communication_us(machine_run, layer, work.gemm, split, batch, point.tp)
-        return {**masks, "communication_us": exchanged, **estimated(machine_run, own, work)}
-
-    def columns(works: Sequence[SparseGemm]) -> Columns:
-        found = [row(work) for work in works]
-        return {name: [one[name] for one in found] for name in found[0]}
-
-    return columns
 
 
 def _sample(machine: Machine, point: Point) -> Sample | None:

@@ -10,11 +10,16 @@ next layer's. Parameters of norms and biases are left out, as are data loading a
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nmsim.gemm import Gemm, Phase
-from nmsim.machines import Machine, Pass, Tensors, kind_of
+from nmsim.machines import Machine, Pass, Passes, Tensors, kind_of
+from nmsim.machines.step import Calling, Elementwise
 from nmsim.network.layer import AttentionLayer, Bare, Embedding, Layer
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.layers.layer_fields import WeightedSpec
@@ -22,7 +27,7 @@ from nmsim.network.operations import Made, chain_of, made_by
 from nmsim.network.scenario import TRAINING, Scenario
 from nmsim.step.chains import Both, Style, Work, chain_works
 
-__all__ = ["ELEMENTWISE_COLUMNS", "Beside", "beside", "elementwise_columns"]
+__all__ = ["ELEMENTWISE_COLUMNS", "Beside", "Means", "beside", "elementwise_columns"]
 
 ELEMENTWISE_COLUMNS = (
     "elementwise_us",
@@ -59,15 +64,79 @@ class _Charged(NamedTuple):
         return self.repeat * (gemm.fresh if self.fresh else gemm.repeat) / self.blocks
 
 
-Beside = Mapping[tuple[str, Phase], Sequence[_Charged]]
-"""What runs beside the GEMMs of a layer in a phase."""
+class Means(NamedTuple):
+    """What of a machine decides what runs beside GEMMs, but for how long that takes.
+
+    Parameters
+    ----------
+    known
+        What it says of operations.
+    calling
+        How it is made to do them.
+    narrow, results
+        Bytes of an element of a GEMM's operands, and of its result.
+    """
+
+    known: Elementwise
+    calling: Calling
+    narrow: float
+    results: float
+
+    @classmethod
+    def of(cls, machine: Machine) -> "Means":
+        """Those of a machine in a number format."""
+        kind = kind_of(machine)
+        narrow, results = kind.operand_bits(machine) / 8, kind.output_bits(machine) / 8
+        return cls(machine.elementwise, kind.calling(machine), narrow, results)
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What runs beside the GEMMs of layers.
+
+    Parameters
+    ----------
+    charged
+        To a layer in a phase.
+    """
+
+    charged: Mapping[tuple[str, Phase], Sequence[_Charged]]
+
+    @cached_property
+    def _works(self) -> list[Work]:
+        return [one.work for every in self.charged.values() for one in every]
+
+    @cached_property
+    def _kernels(self) -> tuple[NDArray[np.float64], Passes, Passes]:
+        """Of each work kernels, what one of them moves, and twice that of one inside another."""
+        launches = np.array([one.launches for one in self._works], np.float64)
+        share = np.maximum(launches, 1)
+        single = [
+            Pass(one.what, one.read / n, one.written / n)
+            for one, n in zip(self._works, share.tolist(), strict=True)
+        ]
+        both = [Pass(one.what, 2 * one.read, 2 * one.written) for one in self._works]
+        return launches, Passes.of(single), Passes.of(both)
+
+    def us(self, machine: Machine) -> dict[tuple[str, Phase], list[float]]:
+        """Microseconds of one block's work each; each kernel has an equal share of the bytes.
+
+        What is done in another kernel takes what twice its bytes take more.
+        """
+        launches, passes, twice = self._kernels
+        passes_us = kind_of(machine).passes_us
+        single = passes_us(machine, passes)
+        inside = passes_us(machine, twice) - single
+        every = np.where(launches > 0, single, inside) * np.maximum(launches, 1)
+        found = iter(every.tolist())
+        return {at: [next(found) for _ in own] for at, own in self.charged.items()}
 
 
 @dataclass(frozen=True)
 class _Network:
     """The layers of a network as a machine runs them."""
 
-    machine: Machine
+    means: Means
     layers: Sequence[Layer]
     batch: int
     scenario: Scenario
@@ -85,15 +154,14 @@ class _Network:
 
     def style(self) -> Style:
         """How its operations run."""
-        kind, machine = kind_of(self.machine), self.machine
-        calling = kind.calling(machine)
+        known, calling, narrow, results = self.means
         if self.scenario.generates:  # who generates loads weights in the width of GEMMs
             calling = calling._replace(autocast=False)
         style = Style(
-            machine.elementwise,
+            known,
             calling,
-            narrow=kind.operand_bits(machine) / 8,
-            results=kind.output_bits(machine) / 8,
+            narrow=narrow,
+            results=results,
             stream=False,
             trains=self.scenario.trains,
         )
@@ -125,13 +193,13 @@ def _then(layer: Layer) -> tuple[Made, ...]:
 
 
 def beside(
-    machine: Machine,
+    means: Means,
     layers: Iterable[Layer | Bare],
     batch: int,
     scenario: Scenario = TRAINING,
     others: Sequence[Layer] = (),
 ) -> Beside:
-    """What a machine does beside the GEMMs of layers, by layer and phase.
+    """What machines of some means do beside the GEMMs of layers, by layer and phase.
 
     Nothing where GEMMs are given without a network.
 
@@ -143,7 +211,7 @@ def beside(
         Those of the network that do not: what they say tells how to read the rest.
     """
     own = [layer for layer in layers if not isinstance(layer, Bare)]
-    network = _Network(machine, own, batch, scenario, others)
+    network = _Network(means, own, batch, scenario, others)
     style = network.style()
     found: dict[tuple[str, Phase], list[_Charged]] = {}
     waiting: list[tuple[Phase, _Charged]] = []
@@ -156,7 +224,7 @@ def beside(
             own_row = found.setdefault((layer.name, _charged_in(layer, phase)), [])
             own_row.append(one._replace(blocks=layer.repeat))
         waiting = []
-    return found
+    return Beside(found)
 
 
 def _charged_in(layer: Layer, phase: Phase) -> Phase:
@@ -285,9 +353,9 @@ def _heads(network: _Network, style: Style, layer: Layer) -> Iterator[tuple[Phas
 
 
 def elementwise_columns(
-    machine: Machine, found: Beside, gemm: Gemm
-) -> dict[str, float | int | str]:
-    """Columns of a row: time, bytes and launches beside its GEMM, all repeats, and what they are.
+    machine: Machine, found: Beside, gemms: Sequence[Gemm]
+) -> dict[str, list[Any]]:
+    """Columns of rows: time, bytes and launches beside GEMMs, all repeats, and what they are.
 
     Of a launch in parts, and of a product's two gradients, the first one has it all.
 
@@ -296,37 +364,34 @@ def elementwise_columns(
     found
         What runs beside the network's GEMMs (`beside`).
     """
-    charged = found.get((gemm.layer, gemm.phase), ()) if _has_it_all(gemm) else ()
-    ran = [one for one in charged if not (one.scores and gemm.attention is not None)]
-    kind = kind_of(machine)
-    calling = kind.calling(machine)
-    times = [_us(machine, one.work) * one.launched(gemm) for one in ran]
+    us, calling = found.us(machine), kind_of(machine).calling(machine)
+    rows = zip(*(_row(found, us, gemm, calling) for gemm in gemms), strict=True)
+    return {name: list(v) for name, v in zip(ELEMENTWISE_COLUMNS, rows, strict=True)}
+
+
+def _row(
+    found: Beside, us: Mapping[tuple[str, Phase], list[float]], gemm: Gemm, calling: Calling
+) -> tuple[float | int | str, ...]:
+    at = gemm.layer, gemm.phase
+    here = zip(found.charged.get(at, ()), us.get(at, ()), strict=True) if _has_it_all(gemm) else ()
+    fused = gemm.attention is not None
+    ran = [(one.work, one.launched(gemm), t) for one, t in here if not (one.scores and fused)]
     told: dict[str, float] = {}
-    for one, us in zip(ran, times, strict=True):
-        told[one.work.what] = told.get(one.work.what, 0.0) + us
-    launches = round(sum(one.work.launches * one.launched(gemm) for one in ran))
+    for work, launched, taken in ran:
+        told[work.what] = told.get(work.what, 0.0) + taken * launched
+    launches = round(sum(work.launches * launched for work, launched, _ in ran))
     gemms = gemm.repeat if gemm.launches else 0
-    return {
-        "elementwise_us": sum(times),
-        "elementwise_bytes": round(sum(_bytes(one.work) * one.launched(gemm) for one in ran)),
-        "elementwise_launches": launches,
-        "elementwise_work": "; ".join(f"{what} {us:.3g} us" for what, us in told.items()),
-        "host_us": launches * calling.operation_us + gemms * calling.gemm_us,
-    }
+    return (
+        sum(taken * launched for _, launched, taken in ran),
+        round(sum(_bytes(work) * launched for work, launched, _ in ran)),
+        launches,
+        "; ".join(f"{what} {taken:.3g} us" for what, taken in told.items()),
+        launches * calling.operation_us + gemms * calling.gemm_us,
+    )
 
 
 def _has_it_all(gemm: Gemm) -> bool:
     return gemm.first and gemm.gradient_of != "b"
-
-
-def _us(machine: Machine, work: Work) -> float:
-    """Microseconds of one block's; each kernel has an equal share of the bytes."""
-    pass_us = kind_of(machine).pass_us
-    share = max(work.launches, 1)
-    single = pass_us(machine, Pass(work.what, work.read / share, work.written / share))
-    if not work.launches:  # in another kernel: what twice the bytes take more
-        single = pass_us(machine, Pass(work.what, 2 * work.read, 2 * work.written)) - single
-    return single * share
 
 
 def _bytes(work: Work) -> float:

@@ -22,14 +22,15 @@ An algorithm that runs on the host (an optimal transposable mask, as in Hubara e
 Table 2) takes its solver's time on the cores of the machine's ``host``, its bytes over the link.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from nmsim.errors import SpecError
+from nmsim.files import remembered
 from nmsim.gemm import Gemm
-from nmsim.machines import Machine, Pass, Stored, kind_of, stored
-from nmsim.mask import Mask, SparseGemm
+from nmsim.machines import Machine, Pass, Passes, Stored, kind_of, stored
+from nmsim.mask import Mask, Promised, SparseGemm
 from nmsim.network.operand import ATTENTION_ROLES, Role, operands_of
 from nmsim.pruning import pruner_of
 from nmsim.recipes.recipe import Offer, Recipe
@@ -37,9 +38,11 @@ from nmsim.recipes.recipe import Offer, Recipe
 __all__ = [
     "MASK_COLUMNS",
     "MaskStep",
+    "Masked",
     "basis",
     "mask_columns",
     "mask_steps",
+    "once_us",
 ]
 
 ROLES: tuple[Role, ...] = ("activation", "weight", "gradient")
@@ -76,50 +79,50 @@ class MaskStep:
     core_ns: float = 0.0
     inside: Pass | None = None
 
-    def us(self, machine: Machine) -> float:
-        """Microseconds of a training step, spread over those that share the mask.
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """What a machine does itself: a kernel, or one with this in it, and that without."""
+        return (self.work,) if self.inside is None else (_both(self.inside, self.work), self.inside)
 
-        Raises
-        ------
-        SpecError
-            if it takes a host, and the machine has none.
-        """
-        return self.once_us(machine) / self.refresh
+    def on_host(self, machine: Machine) -> bool:
+        """Whether a host beside the machine does it."""
+        return bool(self.core_ns) and kind_of(machine).host
 
-    def once_us(self, machine: Machine) -> float:
-        """Microseconds each time that it is done, however many steps share it.
 
-        Raises
-        ------
-        SpecError
-            if it takes a host, and the machine has none.
-        """
-        on_host = self.core_ns and kind_of(machine).host
-        once = self._host_us(machine) if on_host else self._own_us(machine)
-        return once * self.repeat
+def once_us(machine: Machine, steps: Sequence[MaskStep]) -> list[float]:
+    """Microseconds of each step each time that it is done, however many training steps share it.
 
-    def _own_us(self, machine: Machine) -> float:
-        """Microseconds on the machine: of a kernel, or what the one that it is part of takes more.
+    No kernel that does more is the faster one, though one that packs is paced otherwise.
 
-        No kernel that does more is the faster one, though one that packs is paced otherwise.
-        """
-        pass_us = kind_of(machine).pass_us
-        if self.inside is None:
-            return pass_us(machine, self.work)
-        return max(
-            0.0, pass_us(machine, _both(self.inside, self.work)) - pass_us(machine, self.inside)
+    Raises
+    ------
+    SpecError
+        if one takes a host, and the machine has none.
+    """
+    own = [step for step in steps if not step.on_host(machine)]
+    passes = Passes.of([one for step in own for one in step.passes])
+    us = iter(kind_of(machine).passes_us(machine, passes).tolist())
+    return [
+        (_host_us(machine, step) if step.on_host(machine) else _own_us(step, us)) * step.repeat
+        for step in steps
+    ]
+
+
+def _own_us(step: MaskStep, us: Iterator[float]) -> float:
+    """Microseconds on the machine: of a kernel, or what the one that it is part of takes more."""
+    return next(us) if step.inside is None else max(0.0, next(us) - next(us))
+
+
+def _host_us(machine: Machine, step: MaskStep) -> float:
+    """Microseconds on the host: there over the link, solved on its cores, and back."""
+    host = machine.host
+    if host is None:
+        raise SpecError(
+            f"{machine.name}: host is null, expected its cores and link: "
+            f"{step.work.what} masks are solved on a host"
         )
-
-    def _host_us(self, machine: Machine) -> float:
-        """Microseconds on the host: there over the link, solved on its cores, and back."""
-        host = machine.host
-        if host is None:
-            raise SpecError(
-                f"{machine.name}: host is null, expected its cores and link: "
-                f"{self.work.what} masks are solved on a host"
-            )
-        moved = self.work.read_bytes + self.work.written_bytes
-        return moved / (host.link_gbps * 1e3) + self.core_ns * 1e-3 / host.cores
+    moved = step.work.read_bytes + step.work.written_bytes
+    return moved / (host.link_gbps * 1e3) + step.core_ns * 1e-3 / host.cores
 
 
 def _both(one: Pass, other: Pass) -> Pass:
@@ -147,48 +150,69 @@ def basis(machine: Machine) -> str:
     )
 
 
-def mask_steps(
-    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
-) -> Iterator[MaskStep]:
-    """What is done to have the operands of one GEMM masked, step by step.
-
-    Of a launch in parts the first one has it all, for whole tensors that are stored as it has them.
+class Masked(NamedTuple):
+    """A GEMM with its masks.
 
     Parameters
     ----------
     recipe
-        That offers them.
+        As its layer meets it, that offers them.
     work
-        The GEMM with its masks.
+        The GEMM.
     weights
         Elements of the layer's weight, which a part of a launch does not say.
     """
-    g = work.gemm
-    if not g.launches:
-        return
-    if g.phase == "update" and recipe.masks_gradient(g.layer):
-        yield _gradient_masked(machine, g, weights)
-    if work.a.is_dense and work.b.is_dense:
-        return
-    sides = stored(machine, work)
-    for position, mask, side in (("a", work.a, sides[0]), ("b", work.b, sides[1])):
+
+    recipe: Recipe
+    work: SparseGemm
+    weights: int | None = None
+
+
+def mask_steps(
+    machine: Machine, recipe: Recipe, work: SparseGemm, weights: int | None = None
+) -> tuple[MaskStep, ...]:
+    """What is done to have the operands of one GEMM masked, step by step (``Masked``).
+
+    Of a launch in parts the first one has it all, for whole tensors that are stored as it has them.
+    """
+    gemm = work.gemm
+    dense = work.a.is_dense and work.b.is_dense
+    gradient = gemm.phase == "update" and recipe.masks_gradient(gemm.layer)
+    if not gemm.launches or (dense and not gradient):
+        return ()
+    bits = kind_of(machine).operand_bits(machine)
+    sides = None if dense else stored(machine, work)
+    return _steps(recipe, gemm.layer, work.in_step, weights, bits, sides)
+
+
+@remembered(maxsize=4096)
+def _steps(
+    recipe: Recipe,
+    layer: str,
+    asked: Promised,
+    weights: int | None,
+    bits: int,
+    sides: tuple[Stored, Stored] | None,
+) -> tuple[MaskStep, ...]:
+    """The steps of a GEMM of a layer whose operands stand so in memory; None: nothing is masked."""
+    work = replace(asked.work, gemm=replace(asked.gemm, layer=layer))
+    g, steps = work.gemm, []
+    if g.phase == "update" and recipe.masks_gradient(layer):
+        steps.append(_gradient_masked(bits, g, weights))
+    for position, mask, side in zip("ab", (work.a, work.b), sides or (), strict=False):
         operand = operands_of(g)[position == "b"]
         offer = recipe.offer_for(operand.tensor, g)
         if offer is None or mask.is_dense:
             continue
-        matrix = _Matrix.of(machine, offer, work, position, side, weights)
-        yield from _fixed(matrix) if not mask.indexed else _searched(matrix)
+        matrix = _Matrix.of(bits, offer, work, position, side, weights)
+        steps += _fixed(matrix) if not mask.indexed else _searched(matrix)
+    return tuple(steps)
 
 
 def mask_columns(
-    machine: Machine,
-    recipe: Recipe,
-    work: SparseGemm,
-    weights: int | None = None,
-    *,
-    frozen: bool = False,
-) -> dict[str, Any]:
-    """Columns of a row: microseconds of all masks and of each role's, and what was done.
+    machine: Machine, asked: Sequence[Masked], *, frozen: bool = False
+) -> dict[str, list[Any]]:
+    """Columns of rows: microseconds of all masks and of each role's, and what was done.
 
     Parameters
     ----------
@@ -196,30 +220,34 @@ def mask_columns(
         Weights do not change from step to step, as in inference: theirs is ``once_us``, and no part
         of ``mask_us``. Where they do change, ``once_us`` is None.
     """
-    steps = list(mask_steps(machine, recipe, work, weights))
-    once = [step for step in steps if frozen and step.role == "weight"]
-    every = [step for step in steps if step not in once]
-    return {
-        "mask_us": sum(step.us(machine) for step in every),
-        **{
-            f"mask_{role}_us": sum(
-                step.us(machine) for step in every if _told_as(step.role) == role
-            )
-            for role in ROLES
-        },
-        "once_us": sum(step.once_us(machine) for step in once) if frozen else None,
-        "mask_work": "; ".join(_told(machine, step, once=step in once) for step in steps),
-    }
+    steps = [mask_steps(machine, *one) for one in asked]
+    us = iter(once_us(machine, [step for own in steps for step in own]))
+    rows = zip(*(_row(own, [next(us) for _ in own], frozen=frozen) for own in steps), strict=True)
+    return {name: list(values) for name, values in zip(MASK_COLUMNS, rows, strict=True)}
+
+
+def _row(steps: Sequence[MaskStep], us: Sequence[float], *, frozen: bool) -> tuple[Any, ...]:
+    """The columns of one GEMM, whose steps take so long each time."""
+    once = [frozen and step.role == "weight" for step in steps]
+    spread = [
+        (_told_as(step.role), 0.0 if apart else taken / step.refresh)
+        for step, taken, apart in zip(steps, us, once, strict=True)
+    ]
+    return (
+        sum(taken for _, taken in spread),
+        *(sum(taken for role, taken in spread if role == one) for one in ROLES),
+        sum(taken for taken, apart in zip(us, once, strict=True) if apart) if frozen else None,
+        "; ".join(map(_told, steps, us, once)),
+    )
 
 
 def _told_as(role: Role) -> Role:
     return "activation" if role in ATTENTION_ROLES else role
 
 
-def _told(machine: Machine, step: MaskStep, *, once: bool) -> str:
+def _told(step: MaskStep, us: float, once: bool) -> str:
     spread = f" / {step.refresh} steps" if step.refresh > 1 else ""
-    how = " once" if once else spread
-    return f"{step.role}: {step.work.what} {step.once_us(machine):.3g} us{how}"
+    return f"{step.role}: {step.work.what} {us:.3g} us{' once' if once else spread}"
 
 
 @dataclass(frozen=True)
@@ -252,7 +280,7 @@ class _Matrix:
     @classmethod
     def of(
         cls,
-        machine: Machine,
+        bits: int,
         offer: Offer,
         work: SparseGemm,
         position: str,
@@ -269,7 +297,7 @@ class _Matrix:
             elements,
             kept=elements * stored.elements / g.k,
             shifted=float(g.m * g.k * g.count),
-            bits=kind_of(machine).operand_bits(machine),
+            bits=bits,
             index_bits=stored.index_bits,
             first=g.phase == offer.phases[0],
             compressed=stored.compressed,
@@ -313,10 +341,10 @@ def _elements(work: SparseGemm, position: str, weights: int | None) -> float:
     return float(distinct * g.count if distinct is not None and per_pixel else mask.rows * g.k)
 
 
-def _gradient_masked(machine: Machine, gemm: Gemm, weights: int | None) -> MaskStep:
+def _gradient_masked(bits: int, gemm: Gemm, weights: int | None) -> MaskStep:
     """The gradient of a pruned weight, read with the mask and written with zeros, in each pass."""
     elements = float(weights if gemm.part and weights else gemm.m * gemm.n * gemm.count)
-    size = elements * kind_of(machine).operand_bits(machine) / 8
+    size = elements * bits / 8
     return MaskStep("weight", Pass("mask the gradient", size + elements / 8, size), 1, gemm.repeat)
 
 

@@ -5,6 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nmsim.errors import UnknownName
 from nmsim.machines.gpu import evidence
 from nmsim.machines.gpu.attention import ATTENTION
@@ -17,14 +20,14 @@ from nmsim.machines.gpu.explained.timeline import timeline
 from nmsim.machines.gpu.kernels import KERNELS, LISTING
 from nmsim.machines.gpu.launch import by_promise
 from nmsim.machines.gpu.learned import correction
-from nmsim.machines.gpu.preparation import timed
+from nmsim.machines.gpu.preparation import paced
 from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.gpu.stacks import LISTING as STACK_LISTING
 from nmsim.machines.gpu.stacks import STACKS
 from nmsim.machines.gpu.stacks.followed import engine, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
-from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.machines.kind import KINDS, Engine, Kind, Passes
 from nmsim.machines.step import Calling
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -33,8 +36,9 @@ from nmsim.spec import Catalog
 __all__: list[str] = []
 
 
-def _pass_us(machine: Gpu, work: Pass) -> float:
-    return timed(machine, [work], stack_of(machine).packing if work.packs else 1.0).time_us
+def _passes_us(machine: Gpu, passes: Passes) -> NDArray[np.float64]:
+    packing = np.where(passes.packs, stack_of(machine).packing, 1.0)
+    return paced(machine, passes.bytes, passes.bytes, passes.operations, packing)
 
 
 def _columns(
@@ -87,7 +91,7 @@ KINDS.add(
             ),
         },
         stored=stored,
-        pass_us=_pass_us,
+        passes_us=_passes_us,
         in_format=in_format,
         calling=_calling,
         operand_bits=_operand_bits,

@@ -65,19 +65,42 @@ def timed(machine: Gpu, passes: Iterable[Pass], packing: float = 1.0) -> Prepara
         Times that kernels take of what their bytes take, as they do that pack.
     """
     passes = tuple(passes)
-    clock = machine.clock_mhz
-    lanes = machine.sms * machine.format("fp32").macs_per_clk * clock
-    launch, time = resolved(machine)["launch_us"], 0.0
-    for index, one in enumerate(passes):
-        bytes_moved = one.read_bytes + one.written_bytes
-        resident = bytes_moved <= machine.l2.mib * 2**20
-        cold = 0.0
-        cold += one.read_bytes if index == 0 or not resident else 0.0
-        cold += one.written_bytes if index == len(passes) - 1 or not resident else 0.0
-        moving = max(cold / (machine.dram.gbps * 1e3), bytes_moved / (machine.l2.gbps * 1e3))
-        # What moves nothing is done by a kernel that has the values: no launch of its own.
-        time += (launch if bytes_moved else 0.0) + max(packing * moving, one.operations / lanes)
-    return Preparation(passes, time)
+    moved = np.array([one.read_bytes + one.written_bytes for one in passes])
+    last, stays = len(passes) - 1, moved <= machine.l2.mib * 2**20
+    cold = [
+        (one.read_bytes if index == 0 or not resident else 0.0)
+        + (one.written_bytes if index == last or not resident else 0.0)
+        for index, (one, resident) in enumerate(zip(passes, stays, strict=True))
+    ]
+    operations = np.array([one.operations for one in passes])
+    return Preparation(
+        passes, float(sum(paced(machine, np.array(cold), moved, operations, packing)))
+    )
+
+
+def paced(
+    machine: Gpu,
+    cold: NDArray[np.float64],
+    moved: NDArray[np.float64],
+    operations: NDArray[np.float64],
+    packing: float | NDArray[np.float64] = 1.0,
+) -> NDArray[np.float64]:
+    """Microseconds of kernels: a launch, and the pace of their bytes or of their operations.
+
+    What moves nothing is done by a kernel that has the values: no launch of its own.
+
+    Parameters
+    ----------
+    cold, moved
+        Bytes through device memory, and in all.
+    packing
+        As ``timed``.
+    """
+    lanes = machine.sms * machine.format("fp32").macs_per_clk * machine.clock_mhz
+    moving = np.maximum(cold / (machine.dram.gbps * 1e3), moved / (machine.l2.gbps * 1e3))
+    launch = np.where(moved > 0, resolved(machine)["launch_us"], 0.0)
+    paced_us: NDArray[np.float64] = launch + np.maximum(packing * moving, operations / lanes)
+    return paced_us
 
 
 def _elements(rows: int, cols: int) -> float:

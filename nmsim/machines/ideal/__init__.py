@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from nmsim.machines.ideal import engine
 from nmsim.machines.ideal.explained import EXPLAIN
 from nmsim.machines.ideal.schema import IdealMachine
@@ -19,7 +21,7 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={"cycle": _ENGINE, "analytical": _ENGINE},
         stored=engine.stored,
-        pass_us=lambda _machine, _work: 0.0,
+        passes_us=lambda _machine, passes: np.zeros(len(passes.packs)),
         in_format=in_own_width,
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+import numpy as np
+from numpy.typing import NDArray
+
+from nmsim.machines.kind import KINDS, Engine, Kind, Passes
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
 from nmsim.machines.systolic.fusion import FUSION
@@ -17,11 +20,11 @@ from nmsim.machines.width import in_own_width
 __all__: list[str] = []
 
 
-def _pass_us(machine: SystolicArray, work: Pass) -> float:
-    """Microseconds of one pass: its bytes through DRAM, a lower bound without a vector unit."""
+def _passes_us(machine: SystolicArray, passes: Passes) -> NDArray[np.float64]:
+    """Microseconds of passes: their bytes through DRAM, a lower bound without a vector unit."""
     if machine.dram.gbps is None:
-        return 0.0
-    return (work.read_bytes + work.written_bytes) / (machine.dram.gbps * 1e3)
+        return np.zeros(len(passes.packs))
+    return passes.bytes / (machine.dram.gbps * 1e3)
 
 
 def _passes_rest_on(machine: SystolicArray) -> str:
@@ -44,7 +47,7 @@ KINDS.add(
             "analytical": Engine(simulate_analytical, "systolic array, closed forms"),
         },
         stored=stored,
-        pass_us=_pass_us,
+        passes_us=_passes_us,
         in_format=in_own_width,
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,

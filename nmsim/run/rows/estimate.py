@@ -1,46 +1,43 @@
-"""Columns of a row for what of a network's step is no GEMM, and for the dense step beside it."""
+"""Columns of rows for what of a network's step is no GEMM, and for the dense step beside it."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from nmsim.files import remembered
 from nmsim.machines import Machine
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import Bare
+from nmsim.run.rows.row import Columns
 from nmsim.run.workload import Workload
-from nmsim.step.elementwise import ELEMENTWISE_COLUMNS, Beside, beside, elementwise_columns
+from nmsim.step.elementwise import ELEMENTWISE_COLUMNS, Beside, Means, beside, elementwise_columns
 
 __all__ = ["ESTIMATED", "Estimate", "estimate", "no_estimate"]
-
-Row = dict[str, Any]
 
 ESTIMATED = (*ELEMENTWISE_COLUMNS, "dense_elementwise_us", "dense_host_us")
 """The columns, none of which has a value where nothing is estimated."""
 
-Estimate = Callable[[Machine, Machine, SparseGemm], Row]
-"""From the machine that runs a GEMM, the machine in its own number format, and the GEMM to its
+Estimate = Callable[[Machine, Machine, Sequence[SparseGemm]], Columns]
+"""From the machine that runs GEMMs, the machine in its own number format, and the GEMMs to their
 columns."""
 
 
-def no_estimate(_machine: Machine, _own: Machine, _work: SparseGemm) -> Row:
+def no_estimate(_machine: Machine, _own: Machine, works: Sequence[SparseGemm]) -> Columns:
     """Columns without a value: nothing was asked for, or GEMMs are given without a network."""
-    return dict.fromkeys(ESTIMATED)
+    none: list[Any] = [None] * len(works)
+    return dict.fromkeys(ESTIMATED, none)
 
 
 def estimate(workload: Workload, samples: int) -> Estimate:
-    """What gives the columns of each GEMM of a workload; none to GEMMs that are given by size."""
-    layers = [layer for layer in workload.layers if not isinstance(layer, Bare)]
-    if not layers:
+    """What gives the columns of GEMMs of a workload; none to GEMMs that are given by size."""
+    if all(isinstance(layer, Bare) for layer in workload.layers):
         return no_estimate
 
-    @lru_cache(maxsize=8)
-    def found(machine: Machine) -> Beside:
-        return beside(machine, layers, samples, workload.scenario, workload.idle)
-
-    def columns(machine: Machine, own: Machine, work: SparseGemm) -> Row:
-        run = elementwise_columns(machine, found(machine), work.gemm)
+    def columns(machine: Machine, own: Machine, works: Sequence[SparseGemm]) -> Columns:
+        gemms = [work.gemm for work in works]
+        run = elementwise_columns(machine, _beside(Means.of(machine), workload, samples), gemms)
         same = machine is own or machine == own
-        dense = run if same else elementwise_columns(own, found(own), work.gemm)
+        found = None if same else _beside(Means.of(own), workload, samples)
+        dense = run if found is None else elementwise_columns(own, found, gemms)
         return {
             **run,
             "dense_elementwise_us": dense["elementwise_us"],
@@ -48,3 +45,9 @@ def estimate(workload: Workload, samples: int) -> Estimate:
         }
 
     return columns
+
+
+@remembered(maxsize=32)
+def _beside(means: Means, workload: Workload, samples: int) -> Beside:
+    layers = [layer for layer in workload.layers if not isinstance(layer, Bare)]
+    return beside(means, layers, samples, workload.scenario, workload.idle)

@@ -118,8 +118,8 @@ def _scattered(machine: Machine, runs: Sequence[GemmRun]) -> Columns:
 
 def _against(runs: Sequence[GemmRun]) -> Columns:
     """The dense run, the gain over it, and the part of the gain that is the number format's."""
-    found = [_gains(run.result, run.dense) for run in runs]
-    return {name: list(values) for name, values in zip(_GAINS, zip(*found), strict=True)}
+    found = zip(*(_gains(run.result, run.dense) for run in runs), strict=True)
+    return {name: list(values) for name, values in zip(_GAINS, found, strict=True)}
 
 
 _GAINS = ("speedup", "dense_cycles", "dense_time_us", "format_speedup")

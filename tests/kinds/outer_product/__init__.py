@@ -18,17 +18,17 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={"cycle": ENGINE, "analytical": ENGINE},
         stored=stored,
-        pass_us=lambda machine, work: (
-            (work.read_bytes + work.written_bytes) / (machine.dram_gbps * 1e3)
-        ),
+        passes_us=lambda machine, passes: passes.bytes / (machine.dram_gbps * 1e3),
         in_format=in_own_width,
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         own_columns=(
             optional_column("columns_skipped", "", "columns of K that no row of B keeps"),
         ),
-        columns=lambda machine, work, _result: {
-            "columns_skipped": str(work.k - int(stored(machine, work)[1].elements))
+        columns=lambda machine, works, _results: {
+            "columns_skipped": [
+                str(work.k - int(stored(machine, work)[1].elements)) for work in works
+            ]
         },
         passes_rest_on=lambda _machine: "bytes through DRAM",
     ),
