@@ -562,5 +562,7 @@ def test_a_gemm_of_nothing_stands_nowhere():
     work = SparseGemm.dense(Gemm(64, 64, 64))
     found = simulate_gemm(machine, work, "analytical")
     nothing = replace(found, compute_cycles=0, stall_cycles=0)
-    assert of_gpus.columns(machine, work, nothing) == {}
-    assert of_gpus.columns(machine, work, found)["evidence"] in STANDINGS
+    columns = of_gpus.columns(machine, [work, work], [nothing, found])
+    none, some = columns["evidence"]
+    assert (none, columns["evidence_why"][0]) == (None, None)
+    assert some in STANDINGS

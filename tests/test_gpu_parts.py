@@ -28,7 +28,8 @@ def weights(m, n, k, pattern="2:4", **fields):
 def ran(machine, work, fidelity):
     """What a GEMM costs, and its columns."""
     result = machines.simulate(machine, work, fidelity)
-    return result, kind_of(machine).columns(machine, work, result)
+    columns = kind_of(machine).columns(machine, [work], [result])
+    return result, {name: values[0] for name, values in columns.items()}
 
 
 def drawn(rng):
