@@ -319,9 +319,8 @@ class Mask:
     ) -> Self:
         """A mask by what it says of itself: its bits are made, and believed, when asked for."""
         mask = cls.__new__(cls)
-        values = {"pattern": pattern, "rows": rows, "k": k, "regular": regular, "source": source}
-        for name, value in {**_MORE, **values, **more}.items():
-            object.__setattr__(mask, name, value)
+        counts = {"pattern": pattern, "rows": rows, "k": k, "regular": regular, "source": source}
+        mask.__dict__.update(_MORE, **counts, **more)  # a million are made in a large table
         return mask
 
     def but(self, **changes: Any) -> "Mask":

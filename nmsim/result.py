@@ -175,6 +175,12 @@ class Result:
     idle_cycles: int = 0
     own: Mapping[str, Any] = field(default_factory=dict)
 
+    def but(self, **changes: Any) -> "Result":
+        """The same result with other values of some fields; ``replace`` takes ten times as long."""
+        made = Result.__new__(Result)
+        made.__dict__.update(self.__dict__, **changes)
+        return made
+
     @property
     def cycles(self) -> int:
         """All cycles of the GEMM: at work, and waiting."""

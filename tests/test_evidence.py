@@ -249,8 +249,8 @@ def test_a_file_based_on_a_measured_gpu_is_another(tmp_path):
 
 def test_a_masked_gemm_stands_as_the_worse_of_its_own_run_and_the_dense_one(monkeypatch):
     known = {"dense": "near", "2:4": "beyond"}
-    said = lambda _m, launch: (known[str(launch.resolved.native)], "")  # noqa: E731
-    monkeypatch.setattr(of_gpus, "_of_launch", said)
+    said = lambda ran: [(known[str(one.resolved.native)], "") for _, one in ran]  # noqa: E731
+    monkeypatch.setattr(of_gpus, "_of_launches", said)
     for dense, masked in product(STANDINGS, STANDINGS):
         known |= {"dense": dense, "2:4": masked}
         assert row(A100, recipe="asp")["evidence"] == worst([dense, masked])

@@ -1,7 +1,6 @@
 """A sparse GEMM on a machine of any kind, at either fidelity."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from nmsim.attention import Attention
@@ -157,9 +156,7 @@ def _share(work: SparseGemm, whole: Result) -> Result:
     share = work.dense_as
     if share is None:
         return whole
-    return replace(
-        whole, compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None, spent={}
-    )
+    return whole.but(compute_cycles=share.of(whole.cycles), stall_cycles=0, parts=None, spent={})
 
 
 def attention_time(

@@ -25,7 +25,7 @@ from nmsim.machines.gpu.routines import ROUTINES
 from nmsim.machines.gpu.schema import Gpu, in_format
 from nmsim.machines.gpu.stacks import LISTING as STACK_LISTING
 from nmsim.machines.gpu.stacks import STACKS
-from nmsim.machines.gpu.stacks.followed import engine, stored
+from nmsim.machines.gpu.stacks.followed import engine, foresee, stored
 from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Passes
 from nmsim.machines.step import Calling
@@ -76,6 +76,13 @@ def _files(machine: Gpu) -> Iterator[Path]:
             yield catalog.path(name)
 
 
+def _many(machine: Gpu, works: Sequence[SparseGemm]) -> list[Result]:
+    foresee(machine, works)
+    return [_ANALYTICAL(machine, work, None) for work in works]
+
+
+_ANALYTICAL = correction.corrected(engine("analytical"))
+
 KINDS.add(
     "gpu",
     Kind(
@@ -86,9 +93,7 @@ KINDS.add(
                 correction.physics_alone(engine("cycle")),
                 "GPU with tensor cores, tiles cycle by cycle and waves",
             ),
-            "analytical": Engine(
-                correction.corrected(engine("analytical")), "GPU with tensor cores, closed forms"
-            ),
+            "analytical": Engine(_ANALYTICAL, "GPU with tensor cores, closed forms", _many),
         },
         stored=stored,
         passes_us=_passes_us,

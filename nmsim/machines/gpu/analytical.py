@@ -12,6 +12,7 @@ come on top.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ __all__ = [
     "Estimate",
     "clocks_of",
     "estimate",
+    "estimate_all",
     "estimates",
     "fastest",
     "launched",
@@ -65,6 +67,9 @@ __all__ = [
 
 CLOCKS, KERNEL, SPLIT, TILES, WAVES, BOUND, SHARES = range(7)
 """Columns of ``estimates``; from ``SHARES`` on, clocks by ``BOUNDS``."""
+
+READ = SHARES + len(BOUNDS)
+"""Column behind them where all is told: bytes read; from the next one on, clocks by ``SPENT``."""
 
 SPENT = (
     "tensor cores",
@@ -458,17 +463,25 @@ def _many(
     sizes: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
+    """Fill the columns that there are; sizes may go on with what is read once of A and of B."""
     for i in range(len(sizes)):
         size = Size(sizes[i, 0], sizes[i, 1], sizes[i, 2], sizes[i, 3])
-        found = launched(chip, form, table, splits, rules, vector_rows, size)
+        own = form
+        if sizes.shape[1] > 4:
+            own = Form(form.a, form.b, form.out, sizes[i, 4], sizes[i, 5], form.in_turn)
+        found = launched(chip, own, table, splits, rules, vector_rows, size)
         out[i, CLOCKS] = found.clocks
         out[i, KERNEL] = found.kernel
         out[i, SPLIT] = found.split
         out[i, TILES] = found.tiles
         out[i, WAVES] = found.waves
         out[i, BOUND] = np.argmax(found.shares)
-        for j in range(out.shape[1] - SHARES):
+        for j in range(min(len(found.shares), out.shape[1] - SHARES)):
             out[i, SHARES + j] = found.shares[j]
+        if out.shape[1] > READ:
+            out[i, READ] = found.read_bytes
+            for j in range(len(found.spent)):
+                out[i, READ + 1 + j] = found.spent[j]
 
 
 def estimates(
@@ -512,11 +525,36 @@ def _bound(found: Estimate) -> str:
     return BOUNDS[int(np.argmax(found.shares))]
 
 
+def estimate_all(launches: Iterable[Launch]) -> None:
+    """Estimate launches together, those of a routine at once; each keeps its estimate."""
+    routines: dict[int, list[Launch]] = {}
+    for launch in launches:
+        if _NAME not in launch.known:
+            routines.setdefault(id(launch.resolved), []).append(launch)
+    for alike in routines.values():
+        own = alike[0].resolved
+        sizes = np.array([(*one.size, one.form.a_once, one.form.b_once) for one in alike])
+        out = np.empty((len(alike), READ + 1 + len(SPENT)))
+        rules = rules_of(own)
+        _many(own.chip, own.form, own.table, own.splits, rules, own.vector_rows, sizes, out)
+        for launch, found in zip(alike, out, strict=True):
+            launch.known[_NAME] = _told(found)
+
+
+_NAME = "analytical"
+
+
+def _told(found: NDArray[np.float64]) -> Estimate:
+    """A row of all columns as an estimate."""
+    clocks, kernel, split, tiles, waves = found[:BOUND].tolist()
+    shares, spent = found[SHARES:READ], found[READ + 1 :]
+    return Estimate(clocks, int(kernel), split, tiles, waves, float(found[READ]), shares, spent)
+
+
 def _estimated(launch: Launch) -> Estimate:
-    own, rules = launch.resolved, rules_of(launch.resolved)
-    found: Estimate = launched(
-        own.chip, launch.form, own.table, own.splits, rules, own.vector_rows, launch.size
-    )
+    if _NAME not in launch.known:
+        estimate_all([launch])
+    found: Estimate = launch.known[_NAME]
     return found
 
 
@@ -529,7 +567,7 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Estimate]:
     """What a sparse GEMM launches, with the kernel that it is estimated on, and the estimate."""
     launch = launch_of(machine, work, clocks_of)
     found = _estimated(launch)
-    return replace(launch, row=found.kernel, split=found.split), found
+    return replace(launch, ran=(found.kernel, found.split)), found
 
 
 def simulate(machine: Gpu, work: SparseGemm, _sample: Sample | None = None) -> Result:

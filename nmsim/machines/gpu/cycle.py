@@ -449,7 +449,7 @@ def run_work(machine: Gpu, work: SparseGemm) -> tuple[Launch, Outcome]:
     """
     launch = launch_of(machine, work)
     outcome, row, split = launched(machine, launch.call, launch.resolved, launch.size, launch.form)
-    launch = replace(launch, row=row, split=float(split), dealt=outcome.dealt)
+    launch = replace(launch, ran=(row, float(split)), dealt=outcome.dealt)
     return launch, outcome
 
 

@@ -5,7 +5,7 @@ fields are those that it was gathered with; of another bandwidth, or with other 
 another, whatever its name. Where GEMMs stand is told by the closed form, whichever fidelity runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nmsim.evidence.file import Evidence, Record, beside, differing, flat, read_evidence
 from nmsim.evidence.standing import STANDINGS, Places, worst
 from nmsim.files import remembered
+from nmsim.gemm import Gemm
 from nmsim.machines.gpu.analytical import CLOCKS, SHARES, estimates
 from nmsim.machines.gpu.attention import evidence as of_attention
 from nmsim.machines.gpu.call import resolve
@@ -183,61 +184,86 @@ def standings(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> NDArray[n
     return found
 
 
-@remembered(maxsize=65536)
-def _said(machine: Gpu, call: Call, size: Size) -> Said:
+def _of_launches(ran: Sequence[tuple[Gpu, Launch]]) -> list[Said]:
+    """Where the times of launches on GPUs stand; those of one call are looked up at once."""
+    calls: dict[tuple[Gpu, Call], dict[Size, None]] = {}
+    asked = []
+    for machine, launch in ran:
+        named = machine.kernel and machine.kernel in {
+            one.name for one in launch.resolved.kernels.kernels
+        }
+        call = replace(launch.call, kernel=machine.kernel if named else "")
+        calls.setdefault((machine, call), {})[launch.size] = None
+        asked.append(((machine, call), launch.size))
+    found = {
+        (key, size): said
+        for key, sizes in calls.items()
+        for size, said in zip(sizes, _said(*key, list(sizes)), strict=True)
+    }
+    return [found[one] for one in asked]
+
+
+def _said(machine: Gpu, call: Call, sizes: Sequence[Size]) -> Iterator[Said]:
     record, why = _record(*_alike(machine, call))
-    word = str(standings(machine, call, np.array([size]))[0])
-    if record is None or word != "beyond":
-        return word, why
-    if size.copies > int(record.sizes[:, 3].max()):
-        return word, "several GEMMs in one launch: none were measured"
-    return word, f"no measured {record.pattern} GEMM of {record.library} is like it"
-
-
-def _of_launch(machine: Gpu, launch: Launch) -> Said:
-    kernels = {one.name for one in launch.resolved.kernels.kernels}
-    forced = machine.kernel if machine.kernel in kernels else ""
-    return _said(machine, replace(launch.call, kernel=forced), launch.size)
-
-
-def standing_of(machine: Gpu, work: SparseGemm) -> Said:
-    """Where the time and the speed-up of a GEMM stand: as its masks have it, and dense.
-
-    The worse of both, whether the masks are followed or not: both times decide that.
-    """
-    own, why = _evidence(machine)
-    if work.gemm.attention is not None:
-        if own is None:
-            return "beyond", why
-        return of_attention.standing_of(_plain(machine), work.gemm, own.attention)
-    if own is None:
-        return "beyond", why
-    if work.gemm.kind == "conv" or is_depthwise(work.gemm):
-        return "beyond", "no convolution was measured on it"
-    ran, plain = (
-        of_gemm(in_format(machine, wanted).machine, work.gemm)
-        for wanted in (work.number_format, "")
-    )
-    said = [
-        _of_launch(ran, launch_of(ran, work)),
-        _of_launch(plain, launch_of(plain, SparseGemm.dense(work.gemm))),
-    ]
-    word = worst([one for one, _ in said])
-    return word, "; ".join(dict.fromkeys(why for one, why in said if one == word and why))
+    words = standings(machine, call, np.array(sizes)).tolist()
+    most = int(record.sizes[:, 3].max()) if record else 0
+    for word, size in zip(words, sizes, strict=True):
+        if record is None or word != "beyond":
+            yield word, why
+        elif size.copies > most:
+            yield word, "several GEMMs in one launch: none were measured"
+        else:
+            yield word, f"no measured {record.pattern} GEMM of {record.library} is like it"
 
 
 def columns(
     machine: Gpu, works: Sequence[SparseGemm], results: Sequence[Result]
 ) -> dict[str, list[str | None]]:
-    """Rows' columns of evidence; without a value of a GEMM that does nothing."""
+    """Rows' columns of evidence; without a value of a GEMM that does nothing.
+
+    They say where the time and the speed-up of a GEMM stand: as its masks have it, and dense. The
+    worse of both, whether the masks are followed or not: both times decide that.
+    """
     said = [
-        standing_of(machine, work) if result.cycles else (None, "")
+        _at_once(machine, work.gemm) if result.cycles else ("", "")
         for work, result in zip(works, results, strict=True)
     ]
+    ran = [
+        both
+        for work, known in zip(works, said, strict=True)
+        if known is None
+        for both in _both(machine, work)
+    ]
+    found = iter(_of_launches(ran))
+    every = [_worse(next(found), next(found)) if one is None else one for one in said]
     return {
-        "evidence": [word for word, _ in said],
-        "evidence_why": [why or None for _, why in said],
+        "evidence": [word or None for word, _ in every],
+        "evidence_why": [why or None for _, why in every],
     }
+
+
+def _at_once(machine: Gpu, gemm: Gemm) -> Said | None:
+    """What is said of a GEMM without a look at what it launches; None: that decides."""
+    own, why = _evidence(machine)
+    if own is None:
+        return "beyond", why
+    if gemm.attention is not None:
+        return of_attention.standing_of(_plain(machine), gemm, own.attention)
+    if gemm.kind == "conv" or is_depthwise(gemm):
+        return "beyond", "no convolution was measured on it"
+    return None
+
+
+def _both(machine: Gpu, work: SparseGemm) -> Iterator[tuple[Gpu, Launch]]:
+    """What a GEMM launches by its masks, and dense in the machine's own number format."""
+    for wanted, one in ((work.number_format, work), ("", SparseGemm.dense(work.gemm))):
+        ran = of_gemm(in_format(machine, wanted).machine, work.gemm)
+        yield ran, launch_of(ran, one)
+
+
+def _worse(*said: Said) -> Said:
+    word = worst([one for one, _ in said])
+    return word, "; ".join(dict.fromkeys(why for one, why in said if one == word and why))
 
 
 def told(machine: Gpu) -> str:

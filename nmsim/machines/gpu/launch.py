@@ -4,9 +4,10 @@ Both fidelities share this: which operand is compressed, which kernel the librar
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ __all__ = [
     "Launch",
     "by_promise",
     "by_rule",
+    "candidates",
     "cast_clocks",
     "copy_clocks",
     "kernel_name",
@@ -92,8 +94,11 @@ class Launch:
         The routine, its numbers, and the operands' bytes with what a convolution reads once.
     size
         Sizes that the kernel is launched with: M, N, K and copies, padded as its library asks.
-    row, split
-        The chosen kernel's row of the table (``MATRIX_VECTOR``: that kernel), and parts of K.
+    ran
+        The row of the table of the kernel that runs (``MATRIX_VECTOR``: that kernel), and parts of
+        K; None: as the rule of thumb chooses.
+    known
+        What models have found out of it, by their names: it is looked at more than once.
     copied_bytes
         Of the operand that is copied so that K comes last, 0 if none is.
     misfit_share
@@ -107,12 +112,31 @@ class Launch:
     resolved: Resolved
     form: Form
     size: Size
-    row: int
-    split: float
     copied_bytes: float
     misfit_share: float | None
     note: str
     dealt: int = 0
+    ran: tuple[int, float] | None = None
+    known: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def _by_rule(self) -> tuple[int, float, float]:
+        """The kernel and the parts of K by the rule of thumb, and its clocks."""
+        own = self.resolved
+        row, split, clocks = choose(
+            own.chip, self.form, own.table, own.splits, rules_of(own), self.size
+        )
+        return int(row), float(split), float(clocks)
+
+    @property
+    def row(self) -> int:
+        """The kernel's row of the table (``MATRIX_VECTOR``: that kernel)."""
+        return (self.ran or self._by_rule)[0]
+
+    @property
+    def split(self) -> float:
+        """Parts that K is split into."""
+        return (self.ran or self._by_rule)[1]
 
     @property
     def table_row(self) -> NDArray[np.float64]:
@@ -137,8 +161,7 @@ Clock = Callable[[Launch], float]
 
 def by_rule(launch: Launch) -> float:
     """Clocks of a launch by the rule of thumb that its kernel is the first by."""
-    own, rules = launch.resolved, rules_of(launch.resolved)
-    return float(choose(own.chip, launch.form, own.table, own.splits, rules, launch.size)[2])
+    return launch._by_rule[2]  # noqa: SLF001 (its own module)
 
 
 def _size(work: SparseGemm) -> Size:
@@ -208,6 +231,14 @@ def launch_of(machine: Gpu, work: SparseGemm, clock: Clock = by_rule) -> Launch:
         return _unmasked(machine, asked)
     way = _way(machine, asked, clock)
     return _dense(machine, work) if way is None else way[2]
+
+
+def candidates(machine: Gpu, work: SparseGemm) -> Iterator[Launch]:
+    """What a sparse GEMM may launch: by each way to follow a mask of it, and dense."""
+    dense = work.a.is_dense and work.b.is_dense
+    if not dense:
+        yield from (launch for _, _, launch in ways_of(machine, work.in_step))
+    yield _unmasked(machine, (work if dense else SparseGemm.dense(work.gemm)).in_step)
 
 
 @remembered(maxsize=8192)
@@ -424,23 +455,29 @@ def _chosen(
     note: str,
 ) -> Launch:
     g = work.gemm
-    found = _forced(machine, call)
     generated = _generates(machine, call, g)
-    if generated:
-        found = _generated(found)
-    if not g.launches:  # a part of a launch that another part has paid
-        paid, ran = (one._replace(launch=0.0) for one in (found.chip, found.cycle_chip))
-        found = replace(found, chip=paid, cycle_chip=ran)
+    found = _routine(machine, call, generated=generated, launches=g.launches)
     form = found.form._replace(
         a_once=1.0 if g.a_elements is None else min(1.0, g.a_elements / (g.m * g.k)),
         b_once=1.0 if g.b_elements is None else min(1.0, g.b_elements / (g.n * g.k)),
     )
-    row, split, _ = choose(found.chip, form, found.table, found.splits, rules_of(found), size)
     if generated:
         note = "; ".join(filter(None, (note, _GENERATED)))
     cast = f"A is scaled and cast to {call.dtype} first" if _casting(machine, call, g) else ""
     said = "; ".join(filter(None, (note, found.note, cast)))
-    return Launch(work, call, found, form, size, int(row), float(split), copied, share, said)
+    return Launch(work, call, found, form, size, copied, share, said)
+
+
+@remembered(maxsize=1024)
+def _routine(machine: Gpu, call: Call, *, generated: bool, launches: bool) -> Resolved:
+    """What a call runs, as one object for all GEMMs: they are estimated together."""
+    found = _forced(machine, call)
+    if generated:
+        found = _generated(found)
+    if launches:
+        return found
+    paid, ran = (one._replace(launch=0.0) for one in (found.chip, found.cycle_chip))
+    return replace(found, chip=paid, cycle_chip=ran)  # another part has paid
 
 
 _GENERATED = "one row: a kernel that the stack generates"
@@ -466,7 +503,7 @@ def _generated(found: Resolved) -> Resolved:
 def _forced(machine: Gpu, call: Call) -> Resolved:
     """The call with the machine's own kernel where the library has it, else with its choice."""
     free = resolve(machine, call)
-    if machine.kernel not in {kernel.name for kernel in free.kernels.kernels}:
+    if not machine.kernel or machine.kernel not in {kernel.name for kernel in free.kernels.kernels}:
         return free
     return resolve(machine, replace(call, kernel=machine.kernel))
 

@@ -6,7 +6,7 @@ than what was passed over.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from nmsim.errors import CapacityError
@@ -96,8 +96,7 @@ class Choice:
     @cached_property
     def result(self) -> Result:
         """What the best costs, with what was chosen and what was passed over."""
-        return replace(
-            self.best.result,
+        return self.best.result.but(
             chosen=self._told(),
             mask_cycles=self.masked.cycles if self.masked else None,
             misfit_share=self.masked.result.misfit_share if self.masked else None,

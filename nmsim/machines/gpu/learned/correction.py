@@ -6,7 +6,6 @@ that it is held against is the same whatever the recipe.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +137,7 @@ def corrected(engine: Simulate) -> Simulate:
         cycles = max(1, round(result.cycles * factor))
         compute = min(result.compute_cycles, cycles)
         tried = result.mask_cycles
-        return replace(
-            result,
+        return result.but(
             compute_cycles=compute,
             stall_cycles=cycles - compute,
             mask_cycles=None if tried is None else max(1, round(tried * factor)),

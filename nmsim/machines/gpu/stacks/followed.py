@@ -5,8 +5,7 @@ slower than what was passed over. How operands are stored follows the closed for
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import wraps
 
 from nmsim.files import remembered
@@ -21,7 +20,7 @@ from nmsim.machines.kind import Fidelity, Sample, Stored
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
-__all__ = ["as_run", "engine", "followed", "stored"]
+__all__ = ["as_run", "engine", "followed", "foresee", "stored"]
 
 Model = Callable[[Gpu, SparseGemm], Result]
 
@@ -39,9 +38,21 @@ def engine(fidelity: Fidelity) -> Callable[[Gpu, SparseGemm, Sample | None], Res
         if own is machine:
             return told
         note = "; ".join(filter(None, (told.note, unpacked(machine, work.gemm))))
-        return replace(told, note=note)
+        return told.but(note=note)
 
     return simulate
+
+
+def foresee(machine: Gpu, works: Iterable[SparseGemm]) -> None:
+    """Have the closed form estimate all that GEMMs could launch, so that none is estimated alone.
+
+    Those by their masks, and dense.
+    """
+    plain = [work for work in works if work.gemm.launches and not is_depthwise(work.gemm)]
+    owned = [(of_gemm(machine, work.gemm), work) for work in plain]
+    analytical.estimate_all(
+        launch for own, work in owned for launch in launches.candidates(own, work)
+    )
 
 
 def _beside(machine: Gpu, work: SparseGemm, found: Result) -> Result:
@@ -52,7 +63,7 @@ def _beside(machine: Gpu, work: SparseGemm, found: Result) -> Result:
     if other.compressed == found.compressed:
         return found
     way = other.chosen.partition(";")[0]
-    return replace(found, chosen=f"{found.chosen}; closed forms choose {way}")
+    return found.but(chosen=f"{found.chosen}; closed forms choose {way}")
 
 
 def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
@@ -63,16 +74,15 @@ def _faster(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
     if not masked.compressed:
         return masked
     way = f"{_pattern(machine, work, masked)} of {masked.compressed.upper()} by {masked.kernel}"
-    told = replace(masked, chosen=way, mask_cycles=masked.cycles)
+    told = masked.but(chosen=way, mask_cycles=masked.cycles)
     if masks_of(machine) == "always":
         return told
     dense = _dense(machine, work.gemm, fidelity)
     if masked.cycles < dense.cycles:
-        return replace(told, chosen=f"{way}; dense would take {_times(dense, masked)}")
+        return told.but(chosen=f"{way}; dense would take {_times(dense, masked)}")
     passed = f"dense by {dense.kernel}; {way} would take {_times(masked, dense)}"
     note = "; ".join(filter(None, (masked.note, dense.note)))
-    return replace(
-        dense,
+    return dense.but(
         chosen=passed,
         mask_cycles=masked.cycles,
         misfit_share=masked.misfit_share,
@@ -110,7 +120,7 @@ def _run(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> Result:
     if called <= result.cycles or not work.gemm.launches or is_depthwise(work.gemm):
         return result
     note = "; ".join(filter(None, (result.note, f"waits for the host, {us:g} us a call")))
-    return replace(result, stall_cycles=called - result.compute_cycles, bound="host", note=note)
+    return result.but(stall_cycles=called - result.compute_cycles, bound="host", note=note)
 
 
 def followed(machine: Gpu, work: SparseGemm, fidelity: Fidelity) -> SparseGemm:
