@@ -32,8 +32,11 @@ __all__ = [
     "unpacked",
 ]
 
-Positive = Annotated[float, Field(gt=0, le=1e12)]
-NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(ge=1e-6, le=1e12)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6)]
+Reached = Annotated[float, Field(ge=1e-3, le=1)]
+"""A share of something that there is some of."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 
@@ -77,7 +80,7 @@ class FormatRate(Spec):
         "a call gets that names none; none: sums of any format",
     )
     macs_per_clk: Positive = Field(description="dense MACs per clock and SM")
-    sparse_macs_per_clk: Annotated[float, Field(gt=0)] | None = Field(
+    sparse_macs_per_clk: Positive | None = Field(
         None,
         description="dense-equivalent MACs per clock and SM with a sparse operand; null: no "
         "sparse instruction",
@@ -206,10 +209,10 @@ class Cycle(Constants):
     start_us: NonNegative | None = Field(
         None, description="a threadblock before its first load and after its last store, us"
     )
-    queue_clk: Annotated[float, Field(ge=0, le=1e12)] | None = Field(
+    queue_clk: NonNegative | None = Field(
         None, description="what comes to DRAM's latency when it is fully used, clocks"
     )
-    dram_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    dram_share: Reached | None = Field(
         None, description="share of DRAM's bandwidth that the short rows of tiles reach"
     )
     absorbed_mib: NonNegative | None = Field(
@@ -220,13 +223,13 @@ class Cycle(Constants):
         description="share of the time in which device memory takes results that tiles wait for, "
         "beyond their leaving an SM; null: all, as when every SM stores at once",
     )
-    shared_queue_clk: Annotated[int, Field(ge=1)] | None = Field(
+    shared_queue_clk: Count | None = Field(
         None, description="accesses that may wait for shared memory, clocks of its time"
     )
-    barrier_clk: Annotated[int, Field(ge=1)] | None = Field(
+    barrier_clk: Count | None = Field(
         None, description="from the last warp at a barrier until all go on, clocks"
     )
-    efficiency: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    efficiency: Reached | None = Field(
         None, description="share of the tensor cores' rate; null: that of the library"
     )
 
@@ -244,7 +247,7 @@ class Casting(Spec):
     threadblock_us: NonNegative = Field(
         description="of an SM for every threadblock of a pass after its first, us"
     )
-    dram_share: Annotated[float, Field(gt=0, le=1)] = Field(
+    dram_share: Reached = Field(
         description="share of device memory's bandwidth that the passes reach"
     )
 
@@ -267,7 +270,7 @@ class Library(Spec):
         description="that it has kernels for; none: those of the sparse instruction, or, on CUDA "
         "cores, any",
     )
-    efficiency: Annotated[float, Field(gt=0, le=1)] = Field(
+    efficiency: Reached = Field(
         1.0, description="share of the tensor cores' rate that the main loop reaches"
     )
     casts: Casting | None = Field(

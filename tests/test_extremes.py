@@ -1,0 +1,47 @@
+"""Numbers of a machine that no machine has: refused in a line, or run, and never a crash."""
+
+import math
+
+import pytest
+from pydantic import BaseModel
+
+from nmsim.errors import NmsimError
+from nmsim.machines import FIDELITIES, load_hardware
+from nmsim.run.point import Point, rows
+
+EXTREMES = (1e308, 1e30, 2**62, 1e-300, 0, -1)
+MACHINES = ("systolic-128x128-2to4", "systolic-128x128-intersecting", "a100-sxm4-80gb", "h100-sxm")
+
+
+def numbers(model, path=""):
+    """Dotted paths of the numbers of a machine, lists by position."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from numbers(value, f"{path}{name}.")
+        elif isinstance(value, tuple):
+            for place, one in enumerate(value):
+                if isinstance(one, BaseModel):
+                    yield from numbers(one, f"{path}{name}.{place}.")
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            yield f"{path}{name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MACHINES)
+def test_an_extreme_number_is_refused_or_runs(name):
+    refused = ran = 0
+    for path in numbers(load_hardware(name)):
+        for value in EXTREMES:
+            for fidelity in FIDELITIES:
+                point = {"overrides": {path: value}, "fidelity": fidelity, "recipe": "asp"}
+                try:
+                    (row,) = rows(Point("gemm:256x128x512", hardware=name, **point))
+                except NmsimError as error:
+                    assert "\n" not in str(error)
+                    refused += 1
+                    continue
+                ran += 1
+                found = [one for one in row.values() if isinstance(one, float)]
+                assert all(map(math.isfinite, found)), (path, value, fidelity)
+    assert min(refused, ran) > 20
