@@ -19,6 +19,7 @@ from nmsim.network.lowering import Lowering
 from nmsim.network.parallel import SPLITS, Split, fits, shared
 from nmsim.network.running import running, with_adapters
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
+from nmsim.network.unrolled import unrolled
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar, read_text
 
@@ -149,8 +150,15 @@ class Network(Spec):
         """Whether it predicts tokens, so that it can be prefilled and decode."""
         return any(getattr(layer, "tokens", None) == "predicted" for layer in self.declared)
 
-    def at(self, scenario: Scenario = TRAINING) -> tuple[Layer, ...]:
+    def at(
+        self, scenario: Scenario = TRAINING, *, block_by_block: bool = False
+    ) -> tuple[Layer, ...]:
         """The layers that run in a scenario, with numbers for the words in which they say sizes.
+
+        Parameters
+        ----------
+        block_by_block
+            One for each of the identical blocks, whose tensors differ (``network.unrolled``).
 
         Raises
         ------
@@ -168,13 +176,13 @@ class Network(Spec):
                 "its layers say their own"
             )
         reading = self.sequence.reading(scenario) if self.sequence else Reading()
-        found = (_at(layer, reading) for layer in self.declared)
-        layers = tuple(layer for layer in found if layer is not None)
-        if scenario.learning.plain:
-            return layers
-        if not scenario.trains:
-            return with_adapters(layers, scenario.learning)
-        return running(layers, scenario.learning)
+        every = (_at(layer, reading) for layer in self.declared)
+        layers = tuple(layer for layer in every if layer is not None)
+        learning = scenario.learning
+        if scenario.trains and not learning.plain:
+            return running(layers, learning, block_by_block=block_by_block)
+        found = layers if learning.plain else with_adapters(layers, learning)
+        return tuple(one.layer for one in unrolled(found)) if block_by_block else found
 
     def shared(self, layers: Iterable[Layer], machines: int) -> tuple[Layer, ...]:
         """Layers of the network as each of so many machines has them (``network.parallel``).

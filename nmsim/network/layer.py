@@ -269,16 +269,6 @@ class Bare:
         return self.gemm.layer
 
     @property
-    def first_block(self) -> int:
-        """Number of its first block: none is numbered."""
-        return 0
-
-    @property
-    def repeat(self) -> int:
-        """How many blocks have tensors of their own: one, however often the GEMM is launched."""
-        return 1
-
-    @property
     def note(self) -> str:
         """What is said of its rows: nothing."""
         return ""

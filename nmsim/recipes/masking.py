@@ -179,7 +179,6 @@ class _Maker:
     offer: Offer
     setting: Setting
     counted: bool = True
-    block: int = 0
 
     @property
     def pattern(self) -> Pattern:
@@ -222,7 +221,7 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
-        said = _noted(self._of_blocks, told(self.layer, self.offer, self.setting))
+        said = told(self.layer, self.offer, self.setting)
         if operand.transposed == self.offer.transposed:
             return home, _noted("" if home.fits else self._misfit(home, gemm), said)
         overlapping = self._per_pixel and windows is not None
@@ -387,22 +386,7 @@ class _Maker:
 
     @cached_property
     def words(self) -> Words:
-        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase.
-
-        Of masks that were made elsewhere those of all blocks must obey the pattern; the first is
-        taken.
-        """
-        if self._pruner.brought and self._of_blocks:
-            for block in range(1, self.layer.repeat):
-                replace(self, block=block)._made()  # noqa: SLF001 (its own class)
-        return self._made()
-
-    @property
-    def _of_blocks(self) -> str:
-        """What is said of a tensor that stands for those of several blocks; "": it does not."""
-        return self.setting.tensors.note(self.layer, self.offer.role)
-
-    def _made(self) -> Words:
+        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase."""
         layer, shape = self.layer, self._shape
         if self._per_pixel:
             return self._pruned(self._blocks(), math.prod(shape[:-1]), shape[-1])
@@ -425,8 +409,7 @@ class _Maker:
         try:
             return mask_words(blocks, rows, k, self.pattern, chosen, seed, context, **options)
         except PatternError as error:  # of a mask that was made elsewhere
-            block = f", block {self.layer.first_block + self.block}" if self._of_blocks else ""
-            where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}{block}"
+            where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}"
             raise PatternError(f"{where}: {error}") from error
 
     def _fixed(self, layer: Layer | Bare) -> Words:
@@ -452,7 +435,7 @@ class _Maker:
             source = source.masks
         if self.offer.relu:
             source = Rectified(source)
-        for block in source.blocks(self.layer, tensor, self.setting.batch, self.block):
+        for block in source.blocks(self.layer, tensor, self.setting.batch):
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
 

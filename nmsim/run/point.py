@@ -378,6 +378,12 @@ class Job(Subject):
     ] = True
 
     @property
+    def workload(self) -> Workload:
+        """What is simulated; with tensors, each of a network's blocks with its own."""
+        apart = self.tensors is not None
+        return load_workload(self.model, self.asked, int(self.tp), block_by_block=apart)
+
+    @property
     def machine(self) -> Machine:
         """The machine of the run; with its learned residual, where that was asked for."""
         machine = super().machine

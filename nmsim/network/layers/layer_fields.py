@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from nmsim.errors import ShapeError
-from nmsim.network.blocks import Runs
+from nmsim.network.blocks import Runs, block_of, in_block
 from nmsim.network.operand import Brought, FileLayout, Input, TensorName
 from nmsim.network.operations import Chain
 from nmsim.network.scenario import Reading
@@ -37,6 +37,19 @@ class LayerSpec(Spec):
     note: str = Field("", description="said of its rows, such as what an importer had to assume")
 
     _runs: Runs | None = PrivateAttr(None)
+    _block: str = PrivateAttr("")
+
+    @property
+    def block(self) -> str:
+        """The block that it is in, by its name, or with a `*` for the number; "": in none."""
+        return self._block or block_of(self.name)
+
+    def alone(self, block: int) -> Self:
+        """The layer in one of its blocks, under the name that it has there."""
+        name = in_block(self.name, block)
+        found = self.model_copy(update={"name": name, "repeat": 1, "first_block": 0})
+        found._block = in_block(self.block, block)  # noqa: SLF001 (its own class)
+        return found
 
     @property
     def runs(self) -> Runs | None:
@@ -55,7 +68,7 @@ class LayerSpec(Spec):
         if "*" not in self.name:
             return (self.name,)
         blocks = range(self.first_block, self.first_block + self.repeat)
-        return tuple(self.name.replace("*", str(block)) for block in blocks)
+        return tuple(in_block(self.name, block) for block in blocks)
 
     @property
     def saved(self) -> tuple[TensorName, ...]:
