@@ -15,7 +15,7 @@ import nmsim
 from nmsim import registry
 from nmsim.cli import app
 from nmsim.errors import NmsimError, SpecError, UnknownName
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.network.tensors import Synthetic
 from nmsim.pruning import PRUNERS, prune, read_plugins
 from nmsim.recipes.recipe import load_recipe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmsim.errors import RecipeError, ShapeError, SpecError
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.network.layer import Conv, Linear
 from nmsim.network.tensors import Synthetic
 from nmsim.network.tensors.files import TensorFile

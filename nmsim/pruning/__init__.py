@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from nmsim.arrays import as_array
 from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
-from nmsim.mask import Words, pack, words_per_row
+from nmsim.mask.words import Words, pack, words_per_row
 from nmsim.pattern import Pattern
 from nmsim.pruning.parts.context import LIKE_VALUES, Context, Samples, checked
 from nmsim.pruning.parts.contract import Block, Fill, Moments, Pruned, Pruner

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from nmsim.errors import PatternError, RecipeError
 from nmsim.gemm import Gemm
-from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import Words, pack, transpose
 from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
 from nmsim.network.layers.convolution import Convolution

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import RecipeError
-from nmsim.mask import Mask, Words, transpose
+from nmsim.mask import Mask
+from nmsim.mask.words import Words, transpose
 from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern

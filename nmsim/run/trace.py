@@ -23,7 +23,8 @@ from safetensors.numpy import save_file
 from nmsim.errors import TraceError, reason
 from nmsim.files import write_file
 from nmsim.gemm import MAX_SIZE, Gemm
-from nmsim.mask import Mask, Share, SparseGemm, Words, words_per_row
+from nmsim.mask import Mask, Share, SparseGemm
+from nmsim.mask.words import Words, words_per_row
 from nmsim.pattern import UNSTRUCTURED, Pattern, PatternField
 from nmsim.spec import Spec, first_error
 
