@@ -1,8 +1,11 @@
 """Pruners that look at samples of the inputs, against plain references."""
 
+import inspect
+
 import numpy as np
 import pytest
 
+import nmsim
 from nmsim.errors import RecipeError, ShapeError, SpecError
 from nmsim.mask.words import unpack
 from nmsim.network.layer import Conv, Linear
@@ -264,7 +267,7 @@ def asking(monkeypatch):
     told = []
 
     @pruner("asking", summary="s", source="s", regular=True)
-    def _(block, *, layer, role, step, gradients, previous=None):
+    def _(block, *, layer, role, gradients, step=None, previous=None):
         told.append((layer, role, step, gradients.copy(), previous))
         keep_largest(block, np.abs(block.values * gradients))
 
@@ -279,7 +282,7 @@ def test_a_pruner_gets_what_it_names(name, asking):
     (gradient,) = Synthetic(3).blocks(layer, "gradient", 4)
     parts = np.split(gradient.reshape(-1, 6), layer.copies, axis=1)
     expected = [dy.T.astype(float) @ inputs_of(layer, copy) for copy, dy in enumerate(parts)]
-    assert [one[:3] for one in asking] == [("l", "weight", 0)] * len(asking)
+    assert [one[:3] for one in asking] == [("l", "weight", None)] * len(asking)
     assert [one[4] for one in asking] == [None] * len(asking)
     found = np.concatenate([one[3].reshape(-1, parts[0].shape[1]) for one in asking]).ravel()
     assert found == pytest.approx(np.concatenate(expected).ravel(), rel=1e-3, abs=1e-4)
@@ -290,6 +293,55 @@ def test_what_is_not_known_is_asked_for_in_one_line(asking):
         prune(np.ones((2, 8)), "2:4", "asking")
     with pytest.raises(ShapeError, match=r"gradients of shape .2, 4.: expected 2 x 8"):
         prune(np.ones((2, 8)), "2:4", "asking", gradients=np.ones((2, 4)))
+
+
+def needing(monkeypatch, argument):
+    """A pruner of irregular masks that does not run without an argument; what it was told."""
+    for name in ("_things", "_makers"):
+        monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
+    told = []
+
+    def fill(block, **asked):
+        told.append(asked[argument])
+        block.keep(np.zeros(block.values.shape, np.bool_))
+
+    only = inspect.Parameter(argument, inspect.Parameter.KEYWORD_ONLY)
+    first = inspect.Parameter("block", inspect.Parameter.POSITIONAL_ONLY)
+    fill.__signature__ = inspect.Signature([first, only])
+    pruner("needing", summary="s", source="s", regular=False)(fill)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("step", "step, expected a default, or nmsim train: a step alone has no number"),
+        ("scores", "scores, expected a default: a run does not know what every value is worth"),
+        (
+            "previous",
+            "previous, expected a default: a run does not know the mask of the step before",
+        ),
+    ],
+)
+def test_what_a_run_cannot_tell_is_refused_by_name_before_it_runs(monkeypatch, argument, why):
+    needing(monkeypatch, argument)
+    with pytest.raises(RecipeError) as refused:
+        works(LAYERS["linear"], pruner="needing", phases=["forward"])
+    assert str(refused.value) == f"recipe 'r', layer 'l': pruner 'needing' asks for {why}"
+
+
+def test_a_training_run_tells_each_segments_first_step(monkeypatch, tmp_path):
+    told = needing(monkeypatch, "step")
+    (tmp_path / "m.yaml").write_text(
+        "layers: [{name: l, type: linear, in_features: 64, out_features: 32}]"
+    )
+    offer = {"role": "weight", "pruner": "needing", "phases": ["forward"]}
+    recipe = Recipe(
+        name="r", summary="s", source="s", operands=[offer],
+        schedule={"dense": 0.2, "sparsify": "sdgf-stepwise", "finetune": 0.4},
+    )  # fmt: skip
+    nmsim.train(tmp_path / "m.yaml", recipe=recipe, pattern="1:8", steps=100, hardware="ideal")
+    assert sorted({*told}) == [20, 30, 40, 50, 99]
 
 
 def test_activations_of_a_file_are_read_and_nothing_is_synthetic(tmp_path):

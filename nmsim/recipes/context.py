@@ -24,9 +24,15 @@ from nmsim.pruning.parts.context import ALONG_K
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting
 
-__all__ = ["contexts", "told"]
+__all__ = ["check_asked", "contexts", "told"]
 
 _OF_TENSORS = (*ALONG_K, "gradients")
+
+_NOT_KNOWN = {
+    "scores": "what every value is worth",
+    "previous": "the mask before this one",
+}
+"""What no run can say, in words."""
 
 
 @dataclass(frozen=True)
@@ -106,29 +112,50 @@ def _gradients(layer: Layer | Bare, offer: Offer, setting: Setting, copy: int) -
     return total.T if offer.transposed else total
 
 
+def check_asked(layer: Layer | Bare, offer: Offer, setting: Setting) -> None:
+    """Refuse a pruner that asks for what a run cannot tell it of a layer's tensor.
+
+    Raises
+    ------
+    RecipeError
+        naming the layer, the pruner and what it asks for.
+    """
+    if why := _unknown(layer, offer, setting):
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
+            f"for {why}"
+        )
+
+
+def _unknown(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
+    """What a pruner asks for and cannot be told, and what was expected; "" if all is known."""
+    pruner = PRUNERS[offer.pruner]
+    asked = [name for name in pruner.wants if name in _OF_TENSORS]
+    if asked and offer.role != "weight":
+        return f"{asked[0]}, expected a mask of the weight, not of the {offer.role}"
+    if "gradients" in asked and not isinstance(layer, Linear | Conv):
+        return "gradients, expected a linear layer or a convolution"
+    if "step" in pruner.needs and setting.step is None:
+        return "step, expected a default, or nmsim train: a step alone has no number"
+    for name, what in _NOT_KNOWN.items():
+        if name in pruner.needs:
+            return f"{name}, expected a default: a run does not know {what}"
+    return ""
+
+
 def contexts(layer: Layer | Bare, offer: Offer, setting: Setting) -> Callable[[int], Context]:
     """What a pruner is told of each copy of a layer's tensor, by its number.
 
     Raises
     ------
     RecipeError
-        if it asks for samples or gradients of what is no weight.
+        if it asks for what is not known (``check_asked``).
     """
-    wants = PRUNERS[offer.pruner].wants
-    asked = [name for name in wants if name in _OF_TENSORS]
-    own = Context(layer.name, offer.role)
+    check_asked(layer, offer, setting)
+    asked = [name for name in PRUNERS[offer.pruner].wants if name in _OF_TENSORS]
+    own = Context(layer.name, offer.role, setting.step)
     if not asked:
         return lambda _: own
-    if offer.role != "weight":
-        raise RecipeError(
-            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
-            f"for {asked[0]}, expected a mask of the weight, not of the {offer.role}"
-        )
-    if "gradients" in asked and not isinstance(layer, Linear | Conv):
-        raise RecipeError(
-            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
-            "for gradients, expected a linear layer or a convolution"
-        )
     met = _Met(layer, tensor := _tensor(offer), _source(layer, tensor, setting), setting.batch)
 
     def context(copy: int) -> Context:

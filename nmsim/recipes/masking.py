@@ -26,7 +26,7 @@ from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
-from nmsim.recipes.context import contexts, told
+from nmsim.recipes.context import check_asked, contexts, told
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
@@ -197,6 +197,7 @@ class _Maker:
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
+        check_asked(self.layer, self.offer, self.setting)
         check_vectors(self.pattern, self.offer.role)
         if self.offer.withheld:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"

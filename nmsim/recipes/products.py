@@ -21,7 +21,7 @@ from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Pruner, mask_words, pruner_of
-from nmsim.recipes.context import contexts
+from nmsim.recipes.context import check_asked
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Windows
@@ -58,7 +58,7 @@ class ProductMaker:
         if self.pattern.is_dense:
             return dense, ""
         pruner.check(self.pattern, offer.options)
-        contexts(self.layer, offer, self.setting)
+        check_asked(self.layer, offer, self.setting)
         check_vectors(self.pattern, offer.role)
         runs_dense = f"operand {offer.role} runs dense"
         if offer.withheld:
@@ -125,6 +125,6 @@ class ProductMaker:
         offer = self.offer
         name = self.layer.owner(offer.role)
         seed = mask_seed(self.setting.seed, name, offer.role, offer.phases[0])
-        context = Context(self.layer.name, offer.role)
+        context = Context(self.layer.name, offer.role, self.setting.step)
         options = offer.options
         return mask_words(blocks, rows, k, self.pattern, offer.pruner, seed, context, **options)
