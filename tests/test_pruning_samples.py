@@ -18,6 +18,7 @@ from nmsim.pruning.permuted import column_order, permute
 from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe
 from nmsim.recipes.setting import Setting
+from nmsim.run.point import Point
 
 
 def drawn(rows, k, samples, seed=0):
@@ -234,12 +235,56 @@ def test_two_layers_permuted_together_compute_what_they_did():
 def test_a_run_gets_the_mask_in_its_order_and_says_so():
     work = works(LAYERS["linear"], pruner="permuted", phases=["forward"])["forward"]
     assert not work.b.broken_groups()
-    assert "permuted with it" in work.note
+    assert work.note == (
+        "K in another order: what makes its input, for it alone, with its outputs permuted"
+    )
     weight = np.concatenate(list(Synthetic(3).blocks(LAYERS["linear"], "weight", 4)))
     ordered = weight[:, column_order(weight, Pattern(2, 4))]
     assert (unpack(work.b.words, work.k) == prune(ordered, "2:4").mask).all()
     with pytest.raises(RecipeError, match="expected the only mask, of the weight of a linear"):
         works(LAYERS["conv"], pruner="permuted", phases=["forward"])
+
+
+GLU = ("gate", "up")
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "said"),
+    [
+        ("llama-3-8b", "*.down_proj", " and ".join(f"model.layers.*.mlp.{x}_proj" for x in GLU)),
+        ("bert-base", "*layer.[*].output.dense", "encoder.layer.*.intermediate.dense"),
+        ("vit-b16", "*.mlp.3", "encoder.layers.encoder_layer_*.mlp.0"),
+    ],
+)
+def test_a_layer_that_one_other_feeds_is_permuted_with_it(model, layer, said):
+    permuted = recipe_of("permuted", layer)
+    (work,) = Point(
+        model, recipe=permuted, phases=("forward",), layers=layer, batch=1
+    ).sparse_gemms()
+    assert work.note == f"K in another order: {said} with its outputs permuted"
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "why"),
+    [
+        ("llama-3-8b", "*.q_proj", "other layers read the same input"),
+        ("llama-3-8b", "*.up_proj", "other layers read the same input"),
+        ("llama-3-8b", "*.o_proj", "no linear layer makes its input"),
+        ("llama-3-8b", "lm_head", r"its input comes from model\.layers.*, outside of its block"),
+        ("vit-b16", "*.mlp.0", "behind .*out_proj stands residual, which others share"),
+        ("resnet50", "fc", "no linear layer makes its input"),
+    ],
+)
+def test_channels_that_others_share_keep_their_order(model, layer, why):
+    permuted = recipe_of("permuted", layer)
+    point = Point(model, recipe=permuted, phases=("forward",), layers=layer, batch=1)
+    with pytest.raises(RecipeError, match=f"puts K in another order, but {why}: expected an input"):
+        list(point.sparse_gemms())
+
+
+def recipe_of(name, layers):
+    offer = {"role": "weight", "pruner": name, "phases": ["forward"], "where": {"names": layers}}
+    return Recipe(name="r", summary="s", source="s", operands=[offer])
 
 
 def test_options_are_given_by_layer():
@@ -319,7 +364,7 @@ def needing(monkeypatch, argument):
         ("scores", "scores, expected a default: a run does not know what every value is worth"),
         (
             "previous",
-            "previous, expected a default: a run does not know the mask of the step before",
+            "previous, expected a default: a run does not know the mask before this one",
         ),
     ],
 )

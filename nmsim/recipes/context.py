@@ -6,7 +6,7 @@ those of the run's step: of a file of tensors, or drawn where it has none, and t
 ``synthetic``. Tokens are sent to experts as the step goes: every expert is told of all.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +18,14 @@ from nmsim.network.im2col import column_values
 from nmsim.network.layer import Bare, Conv, Experts, Layer, Linear
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.operand import TensorName
+from nmsim.network.streams import makers_of
 from nmsim.network.tensors import Synthetic, TensorSource
 from nmsim.pruning import PRUNERS, Context, Samples
 from nmsim.pruning.parts.context import ALONG_K
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting
 
-__all__ = ["check_asked", "contexts", "told"]
+__all__ = ["check_asked", "contexts", "ordered", "told"]
 
 _OF_TENSORS = (*ALONG_K, "gradients")
 
@@ -88,8 +89,6 @@ def _tensor(offer: Offer) -> TensorName:
 def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
     """What a row says of what a pruner was told of it; "" if it asks for nothing that is drawn."""
     pruner = PRUNERS[offer.pruner]
-    if pruner.order is not None:
-        return "K in another order: what makes its input has its outputs permuted with it"
     asked = [name for name in pruner.wants if name in _OF_TENSORS]
     if not asked or offer.role != "weight":
         return ""
@@ -98,6 +97,29 @@ def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
     what = f"{offer.pruner} mask of the {offer.role} by synthetic {_tensor(offer)}s"
     unread = f", which the mask of {pruner.masks_as} does not read" if pruner.masks_as else ""
     return f"{what}, seed {setting.seed}{unread}"
+
+
+def ordered(
+    layer: Layer | Bare, offer: Offer, setting: Setting, layers: Sequence[Layer | Bare]
+) -> str:
+    """What a row says of a mask in another order of K: who is permuted with it; "" of others.
+
+    Raises
+    ------
+    RecipeError
+        if others than one linear layer have to do with the input's channels.
+    """
+    if PRUNERS[offer.pruner].order is None:
+        return ""
+    makers = makers_of(layer, layers)
+    if makers.why_not:
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: a {offer.pruner} mask puts K "
+            f"in another order, but {makers.why_not}: expected an input that one linear layer "
+            "makes for this one alone"
+        )
+    who = " and ".join(makers.names) or "what makes its input, for it alone,"
+    return f"K in another order: {who} with its outputs permuted"
 
 
 def _gradients(layer: Layer | Bare, offer: Offer, setting: Setting, copy: int) -> NDArray[Any]:

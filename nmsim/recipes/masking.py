@@ -5,7 +5,7 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -26,7 +26,7 @@ from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
-from nmsim.recipes.context import check_asked, contexts, told
+from nmsim.recipes.context import check_asked, contexts, ordered, told
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
@@ -72,7 +72,7 @@ def sparse_gemms(
         own = recipe.on(layer)
         dense = layer.name in left and not layer.masks
         offers = () if dense else own.operands
-        makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
+        makers = [_maker(layer, offer, setting, whole, counted=counted) for offer in offers]
         for one in lowered_once(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
@@ -108,10 +108,18 @@ def _again(work: SparseGemm, layer: Layer | Bare) -> str:
     return f"{runs.passes * runs.again} of {work.gemm.repeat} launches on the way back, again"
 
 
-def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":
+def _maker(
+    layer: Layer | Bare,
+    offer: Offer,
+    setting: Setting,
+    layers: Sequence[Layer | Bare],
+    *,
+    counted: bool,
+) -> "_AnyMaker":
+    """One offer on one of the network's layers."""
     if isinstance(layer, AttentionLayer):
         return ProductMaker(layer, offer, setting)
-    return _Maker(layer, offer, setting, counted)
+    return _Maker(layer, offer, setting, ordered(layer, offer, setting, layers), counted)
 
 
 def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> SparseGemm:
@@ -179,7 +187,8 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
-    counted: bool = True
+    ordered: str
+    counted: bool
 
     @property
     def pattern(self) -> Pattern:
@@ -223,7 +232,7 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
-        said = told(self.layer, self.offer, self.setting)
+        said = self.ordered or told(self.layer, self.offer, self.setting)
         if operand.transposed == self.offer.transposed:
             return home, _noted("" if home.fits else self._misfit(home, gemm), said)
         overlapping = self._per_pixel and windows is not None
