@@ -138,6 +138,8 @@ class TensorFile:
         archive, names = self._opened
         name = layer.owner(tensor)
         refuse_words(archive, name)
+        if hint := names.hint(name):
+            raise SpecError(f"{self.path}: no tensor is {name}.{tensor}; {hint}")
         raise SpecError(f"{self.path}: {unknown_name('tensor', f'{name}.{tensor}', names.known)}")
 
     def _found(self, layer: HasTensors, tensor: TensorName, batch: int) -> tuple[Part, ...]:
