@@ -8,6 +8,9 @@ from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.network.layer import lowered
 from nmsim.network.learning import Learning
 from nmsim.network.scenario import Scenario
+from nmsim.network.unrolled import blocks_of
+from nmsim.recipes.recipe import LeaveDense
+from nmsim.recipes.where import Where
 from nmsim.run.answer import sums
 from nmsim.run.manifest import manifest
 from nmsim.run.point import Point, rows
@@ -47,6 +50,21 @@ def test_blocks_one_by_one_multiply_what_they_do_together(name, what):
     assert sum(layer.weights for layer in apart) == sum(layer.weights for layer in together)
     assert not [layer.name for layer in apart if "*" in layer.name]
     assert len({layer.name for layer in apart}) == len(apart)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if blocks(load_model(name))])
+def test_rules_of_first_last_and_blocks_choose_the_same_layers(name):
+    network = load_model(name)
+    together, apart = network.at(), network.at(block_by_block=True)
+    ends = LeaveDense(first=True, last=True)
+    assert ends.names(apart) == ends.names(together)
+    rule = Where(in_blocks=True)
+    chosen = [one.name for layer in together if not rule.why_not(layer) for one in each(layer)]
+    assert sorted(chosen) == sorted(one.name for one in apart if not rule.why_not(one))
+
+
+def each(layer):
+    return [layer.alone(block) for block in blocks_of(layer)] if "*" in layer.name else [layer]
 
 
 SHARING = validate(

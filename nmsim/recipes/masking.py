@@ -86,14 +86,13 @@ def _in_recipe(
     work: SparseGemm, layer: Layer | Bare, recipe: Recipe, *, left_dense: bool
 ) -> SparseGemm:
     """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
-    gemm = work.gemm
+    gemm, own = work.gemm, layer.runs_in(work.gemm.phase)
     if gemm.of_activations:
-        return work
+        return replace(work, number_format=own) if own else work
     if left_dense:
         offered = any(gemm.phase in offer.phases for offer in recipe.operands)
-        return replace(work, note="left dense by the recipe" if offered else "")
+        return replace(work, note="left dense by the recipe" if offered else "", number_format=own)
     note = recipe.why_dense(layer, gemm.phase) or work.note
-    own = layer.number_format if isinstance(layer, Bare) else ""
     wanted = own or recipe.formats.get(gemm.phase, "")
     if (note, wanted) == (work.note, work.number_format):
         return work  # most are, and a copy takes as long as all before it
