@@ -53,8 +53,8 @@ def test_it_sums_up_once_and_what_one_changes_of_its_sums_is_ones_own(monkeypatc
 
 def test_its_manifest_is_of_the_files_that_it_read(tmp_path):
     model, tensors = tmp_path / "m.yaml", tmp_path / "w.npz"
-    model.write_text("layers: [{name: fc, type: linear, in_features: 8, out_features: 8}]")
-    np.savez(tensors, **{"fc.weight": np.ones((8, 8)), "more": np.ones(3)})
+    model.write_text("layers: [{name: fc, type: linear, in_features: 16, out_features: 16}]")
+    np.savez(tensors, **{"fc.weight": np.ones((16, 16)), "more": np.ones(3)})
     found = nmsim.simulate(model, tensors=tensors, recipe="asp", hardware="ideal")
     tensors.unlink()
     assert (found.manifest["tensors_unused"], found.speedup > 1) == (1, True)
