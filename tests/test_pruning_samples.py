@@ -319,6 +319,15 @@ def asking(monkeypatch):
     return told
 
 
+def test_a_fitted_mask_is_magnitudes_and_the_row_says_what_its_values_are_of():
+    fitted = works(LAYERS["linear"], pruner="adaprune", phases=["forward"])["forward"]
+    plain = works(LAYERS["linear"], pruner="magnitude", phases=["forward"])["forward"]
+    assert (fitted.b.words == plain.b.words).all()
+    assert fitted.note == (
+        "adaprune mask of the weight: magnitude's, its values by synthetic activations, seed 3"
+    )
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_pruner_gets_what_it_names(name, asking):
     layer = LAYERS[name]

@@ -94,9 +94,12 @@ def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
         return ""
     if not isinstance(_source(layer, _tensor(offer), setting), Synthetic):
         return ""
-    what = f"{offer.pruner} mask of the {offer.role} by synthetic {_tensor(offer)}s"
-    unread = f", which the mask of {pruner.masks_as} does not read" if pruner.masks_as else ""
-    return f"{what}, seed {setting.seed}{unread}"
+    drawn = f"synthetic {_tensor(offer)}s, seed {setting.seed}"
+    if pruner.masks_as:
+        return (
+            f"{offer.pruner} mask of the {offer.role}: {pruner.masks_as}'s, its values by {drawn}"
+        )
+    return f"{offer.pruner} mask of the {offer.role} by {drawn}"
 
 
 def ordered(
