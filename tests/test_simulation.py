@@ -110,6 +110,10 @@ MISTAKES = [
     ({"model": Linear()}, "Linear is a module of PyTorch, expected what it multiplies: "),
     ({"model": [[1, 2], [3]]}, "expected a name, a path, a Trace, or a list of Gemm"),
     ({"overrides": {"dram.gbps": "fast"}}, "dram.gbps"),
+    ({"tensors": [1]}, "tensors: list, expected a path, or tensors by name"),
+    ({"tensors": {}, "tensor_names": [3]}, "tensor_names: int, expected a text or several"),
+    ({"plugins": 3}, "plugins: int, expected a text or several"),
+    ({"model": nmsim.Trace([])}, "model: a trace without a GEMM, expected one at least"),
 ]
 
 

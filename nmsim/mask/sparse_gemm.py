@@ -57,6 +57,9 @@ class SparseGemm:
 
     def __post_init__(self) -> None:
         g = self.gemm
+        if not (isinstance(g, Gemm) and isinstance(self.a, Mask) and isinstance(self.b, Mask)):
+            found = ", ".join(type(one).__name__ for one in (g, self.a, self.b))
+            raise ShapeError(f"sparse GEMM of {found}: expected a Gemm and two of Mask")
         for name, mask, rows in (("a", self.a, g.m * g.count), ("b", self.b, g.n * g.count)):
             if mask.rows != rows or mask.k < g.k or mask.k != self.k:
                 raise ShapeError(

@@ -25,7 +25,7 @@ from nmsim.network.layers.convolution import Convolution
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
+from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of, try_out
 from nmsim.recipes.context import check_asked, contexts, ordered, told
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
@@ -206,6 +206,8 @@ class _Maker:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
         check_asked(self.layer, self.offer, self.setting)
+        own = Context(self.layer.name, self.offer.role, self.setting.step)
+        try_out(self.offer.pruner, self.pattern, own, self.offer.options)
         check_vectors(self.pattern, self.offer.role)
         if self.offer.withheld:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"

@@ -247,7 +247,7 @@ class Subject:
     @property
     def plugin_paths(self) -> tuple[str | Path, ...]:
         """Files and folders of pruners of one's own."""
-        return (self.plugins,) if isinstance(self.plugins, str | Path) else tuple(self.plugins)
+        return _texts("plugins", self.plugins)
 
     @property
     def layout(self) -> Lowering:
@@ -309,6 +309,21 @@ class Subject:
                 f"{machine.name} joins no more"
             )
         return machine
+
+
+def _texts(name: str, given: Any) -> tuple[Any, ...]:
+    """Texts or paths of a keyword that takes one or several.
+
+    Raises
+    ------
+    SpecError
+        for anything else.
+    """
+    found = given if isinstance(given, list | tuple) else (given,)
+    for one in found:
+        if not isinstance(one, str | Path):
+            raise SpecError(f"{name}: {type(one).__name__}, expected a text or several")
+    return tuple(found)
 
 
 def _again(kind: Callable[..., Subject], values: Mapping[str, Any]) -> Subject:
@@ -410,7 +425,7 @@ class Job(Subject):
     @property
     def _source(self) -> TensorSource:
         named, recipe = self.tensor_names, load_recipe(self.recipe)
-        rules = (named,) if isinstance(named, str) else tuple(named)
+        rules = _texts("tensor_names", named)
         if self.tensors is None:
             if recipe.brought:
                 raise SpecError(f"recipe {recipe.name!r}: masks are given, expected tensors")
@@ -419,6 +434,9 @@ class Job(Subject):
             return Synthetic(self.seed)
         if isinstance(self.tensors, Mapping):
             held: Path | InMemory = InMemory(self.tensors)
+        elif not isinstance(self.tensors, str | Path):
+            what = type(self.tensors).__name__
+            raise SpecError(f"tensors: {what}, expected a path, or tensors by name")
         else:
             held = Path(self.tensors)
             if not held.exists():

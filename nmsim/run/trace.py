@@ -110,13 +110,19 @@ class Trace:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.gemms, Sequence) or any(
+            not isinstance(one, SparseGemm) for one in self.gemms
+        ):
+            raise TraceError("trace: expected a list of SparseGemm")
+
     def save(self, path: str | Path) -> None:
         """Write it to a file, whole or not at all.
 
         Raises
         ------
         TraceError
-            if there is no GEMM, or the file cannot be written.
+            if there is no GEMM, provenance is no JSON, or the file cannot be written.
         """
         record(Path(path), self.gemms, self.provenance)
 
@@ -158,7 +164,10 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
         "provenance": dict(provenance),
         "gemms": table,
     }
-    metadata = {"nmsim": json.dumps(document, allow_nan=False)}
+    try:
+        metadata = {"nmsim": json.dumps(document, allow_nan=False)}
+    except (TypeError, ValueError) as error:
+        raise TraceError(f"{path}: provenance: expected JSON values ({error})") from error
 
     def write(aside: Path) -> None:
         try:

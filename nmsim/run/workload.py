@@ -203,6 +203,8 @@ def _told(scenario: Scenario) -> str:
 def _given(model: Model) -> Workload | None:
     """What brings GEMMs of its own; None: it is a network."""
     if isinstance(model, Trace):
+        if not model.gemms:
+            raise SpecError("model: a trace without a GEMM, expected one at least")
         return Workload("trace", "a trace", trace=model)
     if not isinstance(model, str | Path):
         return _listed(model)

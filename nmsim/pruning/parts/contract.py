@@ -16,7 +16,7 @@ from nmsim.pruning.parts.context import ALONG_K, CONTEXT
 from nmsim.pruning.parts.effort import Effort, ranking
 from nmsim.registry import unknown_name
 
-__all__ = ["Block", "Fill", "Moments", "Pruned", "Pruner"]
+__all__ = ["Block", "Fill", "Moments", "Pruned", "Pruner", "Unit"]
 
 Unit = Literal["group", "row", "vector", "tile", "sample", "tensor"]
 
