@@ -69,12 +69,12 @@ LEFT = "magnitude(block); block.out_values[...] = block.values"
         ("regular=True", "", NONE, "'own' keeps 2 fewer of a group than 2:4 has, .* regular"),
         ("regular=True", "", LEFT, "'own' leaves values where it prunes, expected zeros"),
         ("regular=True, transposable=True", "", "magnitude(block)", "more of a group than 2:4"),
-        ("regular=True", ", *, layer", "{}[layer]", "'own' failed (KeyError: 'fc')"),
+        ("regular=True", ", *, layer", "{}[layer]", r"'own' failed \(KeyError: 'fc'\)"),
         (
             "regular=True",
             "",
             "block.keep(np.ones((1, 3)))",
-            "'own' failed (ValueError: could",
+            r"'own' failed \(ValueError: could",
         ),
         ("regular=True, unit='bogus'", "", "magnitude(block)", "unit is 'bogus', expected one of"),
     ],
@@ -92,7 +92,7 @@ def test_a_pruner_is_held_to_what_it_says_before_it_is_believed(
     )
     with pytest.raises(NmsimError) as refused:
         nmsim.simulate(tmp_path / "m.yaml", recipe=tmp_path / "r.yaml", hardware=hardware)
-    assert re.search(why.replace("(", "\\("), str(refused.value))
+    assert re.search(why, str(refused.value))
     assert "\n" not in str(refused.value)
 
 
