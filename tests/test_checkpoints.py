@@ -217,6 +217,39 @@ def test_packed_projections_are_taken_apart_and_put_together(tmp_path):
         list(point.sparse_gemms())
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_heads_one_after_the_other_are_taken_apart(tmp_path, kv_heads):
+    """As GPT-NeoX, BLOOM and Falcon view them: groups x (queries + 2) x rows of a head."""
+    stored, heads, size = {}, 4, 8
+    layers = [
+        f"{{name: m.*.{x}_proj, type: linear, in_features: 32, out_features: {out}, repeat: 2}}"
+        for x, out in (("q", heads * size), ("k", kv_heads * size), ("v", kv_heads * size))
+    ]
+    model = tmp_path / "m.yaml"
+    model.write_text(f"layers: [{', '.join(layers)}]")
+    for block in range(2):
+        rows = RNG.normal(size=((heads + 2 * kv_heads) * size, 32)).astype(np.float32)
+        stored[f"n.{block}.attention.query_key_value.weight"] = rows
+    path = tmp_path / "w.safetensors"
+    save_file(stored, path)
+    rules = (f"n.*.attention.query_key_value.weight=m.*.qkv[{size}].weight",)
+    for block in range(2):
+        rows = stored[f"n.{block}.attention.query_key_value.weight"]
+        viewed = rows.reshape(kv_heads, heads // kv_heads + 2, size, 32)
+        wanted = {"q": viewed[:, :-2], "k": viewed[:, -2], "v": viewed[:, -1]}
+        for name, part in wanted.items():
+            found = values(path, in_its_block(model, f"m.*.{name}_proj", block), rules)
+            np.testing.assert_array_equal(found, part.reshape(-1, 32))
+    found = nmsim.simulate(model, tensors=path, tensor_names=rules, recipe="asp", hardware="ideal")
+    assert found.manifest["tensors_unused"] == 0
+    for wrong in (5, 3 * size):
+        rule = f"n.*.attention.query_key_value.weight=m.*.qkv[{wrong}].weight"
+        with pytest.raises(ShapeError, match=f"32 x 32 are no queries, .* of {wrong} rows"):
+            values(path, in_its_block(model, "m.*.q_proj", 1), (rule,))
+    with pytest.raises(SpecError, match=r"no tensor is m\.1\.v_proj\.weight; n\.0\..* packs it in"):
+        values(path, in_its_block(model, "m.*.v_proj", 1))
+
+
 @pytest.mark.parametrize("names", [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")])
 def test_experts_one_by_one_are_put_together(tmp_path, names):
     gate, up, down = names

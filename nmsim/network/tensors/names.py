@@ -252,16 +252,18 @@ class Names:
     def _by_head(self, which: int, wanted: Wanted) -> tuple[Part, ...]:
         """Rows of a projection that has its heads one after the other; none: the file has none."""
         parent = wanted.layer.rpartition(".")[0]
-        name, head = next(
-            filter(None, (self._heads.get((parent, e)) for e in wanted.ends)), ("", 0)
-        )
-        if not name:
+        named = [one for end in wanted.ends if (one := self._heads.get((parent, end)))]
+        if not named:
             return ()
+        name, head = named[0]
         key, rows = self.known[name], wanted.shape[0]
         shape = self.held[key].shape
         found = rows_by_head(shape[0], rows, head, which) if shape[1:] == wanted.shape[1:] else ()
         if not found:
-            raise _another_shape(key, shape, (3 * rows, *wanted.shape[1:]))
+            raise ShapeError(
+                f"{key} is {named_shape(shape)}, of which {named_shape(wanted.shape)} are no "
+                f"queries, keys or values of heads of {head} rows"
+            )
         return tuple(Part(key, one) for one in found)
 
     @cached_property
