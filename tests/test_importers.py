@@ -53,8 +53,22 @@ def refused(path):
     return str(error.value)
 
 
+def test_a_rows_number_format_is_kept_where_a_recipe_prunes_nothing(written, tmp_path):
+    table = written("layer,m,n,k,dtype\na,8,16,16,int8\nb,8,16,16,\n")
+    recipe = written(
+        "operands: [{role: weight, phases: [forward], pruner: magnitude}]\n"
+        "formats: {forward: int4}\nleave_dense: {layers: a}",
+        "r.yaml",
+    )
+    found = forward(table, recipe=recipe, hardware="ideal")
+    assert [(row["b_pattern"], row["number_format"]) for row in found] == [
+        ("dense", "int8"),
+        ("2:4", "int4"),
+    ]
+
+
 def test_each_format_is_found_by_scanning():
-    assert {"csv", "hf", "onnx", "scale-sim", "scale-sim-config"} <= set(importers())
+    assert {"csv", "hf", "onnx", "scale-sim", "scale-sim-config", "zigzag"} <= set(importers())
 
 
 # ---- tables of GEMMs

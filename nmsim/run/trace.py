@@ -143,20 +143,7 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
         GEMMs recorded.
     """
     tensors: dict[str, NDArray[np.uint8]] = {}
-    table = []
-    for index, work in enumerate(gemms):
-        entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
-        entry["number_format"] = work.number_format
-        if work.dense_as is not None:
-            share = work.dense_as
-            entry["dense_as"] = {**share._asdict(), "gemm": share.gemm.as_dict()}
-        for position, mask in (("a", work.a), ("b", work.b)):
-            entry[position] = _told(mask)
-            if not mask.is_dense:
-                octets = _octets(mask)
-                tensors[f"{index}.{position}"] = octets
-                entry[position]["sha256"] = hashlib.sha256(octets.tobytes()).hexdigest()
-        table.append(entry)
+    table = [_entry(index, work, tensors) for index, work in enumerate(gemms)]
     # The digest comes first, so that its place in the header is the first of its spelling.
     document = {
         "sha256": _NO_DIGEST,
@@ -181,6 +168,22 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
 
     write_file(path, write)
     return len(table)
+
+
+def _entry(index: int, work: SparseGemm, tensors: dict[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """A row of the GEMM table, as JSON values; its masks' bits go to the tensors."""
+    entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
+    entry["number_format"] = work.number_format
+    if work.dense_as is not None:
+        share = work.dense_as
+        entry["dense_as"] = {**share._asdict(), "gemm": share.gemm.as_dict()}
+    for position, mask in (("a", work.a), ("b", work.b)):
+        entry[position] = _told(mask)
+        if not mask.is_dense:
+            octets = _octets(mask)
+            tensors[f"{index}.{position}"] = octets
+            entry[position]["sha256"] = hashlib.sha256(octets.tobytes()).hexdigest()
+    return entry
 
 
 def _told(mask: Mask) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def rows_by_head(whole: int, wanted: int, head: int, which: int) -> tuple[range,
     (range(0, 4), range(8, 12))
     >>> rows_by_head(16, 4, 2, 2)
     (range(6, 8), range(14, 16))
+    >>> rows_by_head(36, 20, 8, 0)  # 20 rows are no heads of 8
+    ()
     """
     groups = wanted // head if which else (whole - wanted) // (2 * head)
     if groups < 1 or whole % groups:
