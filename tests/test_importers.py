@@ -343,14 +343,23 @@ def test_a_configuration_and_the_yaml_of_it_are_one_machine(written, command, tm
     )
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("phase", "update"), ("dtype", "int8"), ("a_pattern", "2:4")]
-)
+@pytest.mark.parametrize(("column", "value"), [("phase", "update"), ("a_pattern", "2:4")])
 def test_what_no_layer_says_is_refused_by_import(written, command, tmp_path, column, value):
     path = written(f"layer,m,n,k,{column}\na,4,4,8,{value}\n")
     status, _, err = command("import", path, "--out", tmp_path / "made.yaml")
     assert (status, err.count("\n")) == (2, 1)
     assert f"GEMM 'a': {column} is" in err
+
+
+def test_a_number_format_is_a_layers_to_say(written, command, tmp_path):
+    made = tmp_path / "made.yaml"
+    table = written("layer,m,n,k,count,dtype\na,4,16,16,1,int8\nb,4,16,16,2,bf16\nc,4,8,8,1,\n")
+    assert command("import", table, "--out", made)[0] == 0
+    of_table, of_yaml = (
+        [row["number_format"] for row in forward(path, hardware="ideal")] for path in (table, made)
+    )
+    assert of_table == of_yaml
+    assert of_yaml[:2] == ["int8", "bf16"]
 
 
 def test_a_layer_far_down_a_table_is_told_by_its_place(written, command, tmp_path):
