@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from nmsim.errors import SpecError
 from nmsim.network.catalog import MODELS, Network, load_model
 from nmsim.network.layer import lowered
 from nmsim.network.learning import Learning
@@ -114,3 +115,11 @@ def test_a_checkpoint_comes_to_the_sums_of_its_blocks(tmp_path):
     assert (together.pop("masked"), apart["masked"]) == (4, 4 * 3)  # rows
     known = {name: value for name, value in together.items() if value is not None}
     assert {name: apart[name] for name in known} == pytest.approx(known, rel=1e-9)
+
+
+def test_no_number_in_a_file_makes_names_without_end():
+    layer = {"name": "h.*", "type": "linear", "in_features": 4, "out_features": 4}
+    with pytest.raises(SpecError, match=r"'h\.\*': repeat is 2000000000, expected 16384 blocks at"):
+        validate(Network, {"layers": [{**layer, "repeat": 2_000_000_000}]}, "test")
+    found = validate(Network, {"layers": [{**layer, "name": "h", "repeat": 2_000_000_000}]}, "test")
+    assert len(found.at(block_by_block=True)) == 1

@@ -28,6 +28,10 @@ __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
 Positive = Annotated[int, Field(ge=1)]
 
 
+_MOST_BLOCKS = 1 << 14
+"""Blocks of which each has a name."""
+
+
 class Elsewhere(Spec):
     """Published parameters that are no GEMM's operand, such as embeddings and biases."""
 
@@ -79,6 +83,11 @@ class Network(Spec):
     def _names_are_unique(self) -> Self:
         seen: set[str] = set()
         for layer in self.declared:
+            if "*" in layer.name and layer.repeat > _MOST_BLOCKS:
+                raise ValueError(
+                    f"layer {layer.name!r}: repeat is {layer.repeat}, expected {_MOST_BLOCKS} "
+                    "blocks at most"
+                )
             for name in {layer.name, *layer.names}:
                 if name in seen:
                     raise ValueError(f"two layers are named {name!r}")

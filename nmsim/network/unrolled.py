@@ -21,11 +21,20 @@ def blocks_of(layer: Layer) -> range:
 
 def in_order(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int]]:
     """Layers as a step runs them: those of a block one after the other, then the next block."""
+    for group in _groups(layers):
+        yield from _by_block(group)
+
+
+def _groups(layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """Layers of the same blocks together; those whose names tell no blocks apart each alone."""
     for _, own in groupby(layers, lambda one: block_of(one.name) if "*" in one.name else one.name):
-        group = list(own)
-        every = sorted({block for layer in group for block in blocks_of(layer)})
-        for block in every:
-            yield from ((layer, block) for layer in group if block in blocks_of(layer))
+        yield list(own)
+
+
+def _by_block(group: list[Layer]) -> Iterator[tuple[Layer, int]]:
+    every = sorted({block for layer in group for block in blocks_of(layer)})
+    for block in every:
+        yield from ((layer, block) for layer in group if block in blocks_of(layer))
 
 
 class Unrolled(NamedTuple):
@@ -49,11 +58,12 @@ class Unrolled(NamedTuple):
 def unrolled(layers: Sequence[Layer]) -> Iterator[Unrolled]:
     """The layers with one for each block in the place of those that have a ``*`` in their names."""
     known = {layer.name: layer for layer in layers}
-    for layer, block in in_order(layers):
-        if "*" in layer.name:
+    for group in _groups(layers):
+        if "*" not in group[0].name:
+            yield from (Unrolled(layer, layer, blocks_of(layer)) for layer in group)
+            continue
+        for layer, block in _by_block(group):
             yield Unrolled(_alone(layer, block, known), layer, range(block, block + 1))
-        elif block == layer.first_block:
-            yield Unrolled(layer, layer, blocks_of(layer))
 
 
 def _alone(layer: Layer, block: int, known: Mapping[str, Layer]) -> Layer:
