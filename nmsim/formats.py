@@ -6,7 +6,7 @@ unpacked and scaled on the way to the multipliers. It is for inference, in which
 
 from typing import Literal, get_args
 
-__all__ = ["FORMATS", "WEIGHTS_ALONE", "NumberFormat", "format_bits"]
+__all__ = ["FORMATS", "WEIGHTS_ALONE", "NumberFormat", "format_bits", "format_in"]
 
 NumberFormat = Literal[
     "fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4", "w4a16", "w8a16"
@@ -33,6 +33,21 @@ FORMATS: tuple[NumberFormat, ...] = tuple(
     name for name in get_args(NumberFormat) if name not in WEIGHTS_ALONE
 )
 """Formats of both operands."""
+
+
+_OF_GRADIENTS = ("fp32", "tf32", "fp16", "bf16", "fp8")
+"""Formats that gradients have, too."""
+
+
+def format_in(name: str, phase: str) -> str:
+    """The format of a layer in a phase: gradients are no integers; "": the machine's own.
+
+    Examples
+    --------
+    >>> format_in("bf16", "update"), format_in("int8", "forward"), format_in("int8", "update")
+    ('bf16', 'int8', '')
+    """
+    return name if phase == "forward" or name in _OF_GRADIENTS else ""
 
 
 def format_bits(name: str) -> int:

@@ -174,18 +174,22 @@ class Registry(Generic[T]):
             raise SpecError(f"{path}: defines no {what}, expected one under @{what}(...)")
         return names
 
+    def is_own(self, name: str) -> bool:
+        """Whether a thing is somebody's own: it comes from elsewhere than this package."""
+        maker = self._makers.get(name)
+        return maker is not None and maker.__module__.partition(".")[0] != _PACKAGE
+
     def origin(self, name: str) -> Origin | None:
         """Where a thing comes from; None: this package.
 
         Of a notebook's cell the file is what Python calls the cell.
         """
-        maker = self._makers.get(name)
-        if maker is None or maker.__module__.partition(".")[0] == _PACKAGE:
+        if not self.is_own(name):
             return None
         for path, file in self._files.items():
             if name in file.names:
                 return Origin(str(path), file.sha256)
-        source = maker.__code__.co_filename
+        source = self._makers[name].__code__.co_filename
         text = "".join(linecache.getlines(source))
         return Origin(source, hashlib.sha256(text.encode()).hexdigest())
 

@@ -36,6 +36,7 @@ __all__ = [
     "override",
     "parse_scalar",
     "read_document",
+    "read_list",
     "read_text",
     "read_yaml",
     "summary_of",
@@ -140,11 +141,23 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{path}: cannot be read ({reason(error)})") from error
 
 
-def _mapping(path: Path, text: str, yaml: YAML) -> dict[str, Any]:
+def read_list(path: Path) -> list[Any]:
+    """The list in a YAML 1.2 file; SpecError if it holds something else."""
+    document = _document(path, read_text(path), YAML(typ="safe", pure=True))
+    if not isinstance(document, list):
+        raise SpecError(f"{path}: expected a list, found a {type(document).__name__}")
+    return document
+
+
+def _document(path: Path, text: str, yaml: YAML) -> Any:
     try:
-        document = yaml.load(StringIO(text))
+        return yaml.load(StringIO(text))
     except _NOT_YAML as error:
         raise SpecError(f"{path}: {_problem(error)}") from error
+
+
+def _mapping(path: Path, text: str, yaml: YAML) -> dict[str, Any]:
+    document = _document(path, text, yaml)
     if not isinstance(document, dict):
         what = "nothing" if document is None else f"a {type(document).__name__}"
         raise SpecError(f"{path}: expected a mapping of fields, found {what}")

@@ -12,7 +12,8 @@ import pytest
 from nmsim.jit import compiled, map_blocks
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
-from nmsim.mask import Mask, popcount
+from nmsim.mask import Mask
+from nmsim.mask.words import popcount
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import Pattern
 from nmsim.recipes.masking import Setting

@@ -125,9 +125,9 @@ def timm():
     return drawn(shapes)
 
 
-def values(path, layer, rules=(), block=0):
+def values(path, layer, rules=()):
     source = TensorFile(path, rules)
-    return np.concatenate(list(source.blocks(layer, "weight", 1, block)))
+    return np.concatenate(list(source.blocks(layer, "weight", 1)))
 
 
 PUBLISHED = {
@@ -163,11 +163,15 @@ def test_a_published_checkpoint_runs_on_the_network_of_the_catalog(tmp_path, wha
 
 
 def held(model, tensors, tmp_path, name, rules=(), block=0):
-    """A layer's weight as it is read of a checkpoint."""
+    """A layer's weight in a block as it is read of a checkpoint."""
     path = tmp_path / "model.safetensors"
     save_file(tensors, path)
-    layer = next(one for one in load_model(shrunk(model, tmp_path)).layers if one.name == name)
-    return values(path, layer, rules, block)
+    return values(path, in_its_block(shrunk(model, tmp_path), name, block), rules)
+
+
+def in_its_block(model, name, block):
+    layers = load_model(model).at(block_by_block=True)
+    return next(one for one in layers if one.name == name.replace("*", str(block)))
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -213,6 +217,39 @@ def test_packed_projections_are_taken_apart_and_put_together(tmp_path):
         list(point.sparse_gemms())
 
 
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_heads_one_after_the_other_are_taken_apart(tmp_path, kv_heads):
+    """As GPT-NeoX, BLOOM and Falcon view them: groups x (queries + 2) x rows of a head."""
+    stored, heads, size = {}, 4, 8
+    layers = [
+        f"{{name: m.*.{x}_proj, type: linear, in_features: 32, out_features: {out}, repeat: 2}}"
+        for x, out in (("q", heads * size), ("k", kv_heads * size), ("v", kv_heads * size))
+    ]
+    model = tmp_path / "m.yaml"
+    model.write_text(f"layers: [{', '.join(layers)}]")
+    for block in range(2):
+        rows = RNG.normal(size=((heads + 2 * kv_heads) * size, 32)).astype(np.float32)
+        stored[f"n.{block}.attention.query_key_value.weight"] = rows
+    path = tmp_path / "w.safetensors"
+    save_file(stored, path)
+    rules = (f"n.*.attention.query_key_value.weight=m.*.qkv[{size}].weight",)
+    for block in range(2):
+        rows = stored[f"n.{block}.attention.query_key_value.weight"]
+        viewed = rows.reshape(kv_heads, heads // kv_heads + 2, size, 32)
+        wanted = {"q": viewed[:, :-2], "k": viewed[:, -2], "v": viewed[:, -1]}
+        for name, part in wanted.items():
+            found = values(path, in_its_block(model, f"m.*.{name}_proj", block), rules)
+            np.testing.assert_array_equal(found, part.reshape(-1, 32))
+    found = nmsim.simulate(model, tensors=path, tensor_names=rules, recipe="asp", hardware="ideal")
+    assert found.manifest["tensors_unused"] == 0
+    for wrong in (5, 3 * size):
+        rule = f"n.*.attention.query_key_value.weight=m.*.qkv[{wrong}].weight"
+        with pytest.raises(ShapeError, match=f"32 x 32 are no queries, .* of {wrong} rows"):
+            values(path, in_its_block(model, "m.*.q_proj", 1), (rule,))
+    with pytest.raises(SpecError, match=r"no tensor is m\.1\.v_proj\.weight; n\.0\..* packs it in"):
+        values(path, in_its_block(model, "m.*.v_proj", 1))
+
+
 @pytest.mark.parametrize("names", [("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2")])
 def test_experts_one_by_one_are_put_together(tmp_path, names):
     gate, up, down = names
@@ -239,17 +276,16 @@ def test_masks_stand_beside_the_parts_of_a_projection_and_are_turned_as_it_is(tm
     stored, at = vit_transformers(), "vit.encoder.layer.0.attention.attention"
     masks = {f"{at}.{x}.mask": RNG.random((48, 48)) < 0.5 for x in ("query", "key", "value")}
     save_file(stored | masks, tmp_path / "w.safetensors")
-    layers = load_model(shrunk("vit-b16", tmp_path)).layers
+    layers = load_model(shrunk("vit-b16", tmp_path)).at(block_by_block=True)
     packed = next(one for one in layers if one.name.endswith("in_proj"))
     file = TensorFile(tmp_path / "w.safetensors", VIT_NAMES).masks
     found = np.concatenate(list(file.blocks(packed, "weight", 1)))
     np.testing.assert_array_equal(found, np.concatenate(list(masks.values())))
     mask = RNG.random((48, 144)) < 0.5
     save_file(gpt2() | {"h.1.attn.c_attn.mask": mask}, tmp_path / "w.safetensors")
-    layers = load_model(shrunk("gpt2", tmp_path)).layers
-    turned = next(one for one in layers if one.name.endswith("c_attn"))
+    turned = in_its_block(shrunk("gpt2", tmp_path), "transformer.h.*.attn.c_attn", 1)
     file = TensorFile(tmp_path / "w.safetensors").masks
-    (found,) = file.blocks(turned, "weight", 1, 1)
+    (found,) = file.blocks(turned, "weight", 1)
     np.testing.assert_array_equal(found, mask.T)
 
 
@@ -341,9 +377,8 @@ def sharded(folder, tensors, shards=3):
 def test_shards_are_read_as_one_by_their_index_or_folder(tmp_path, given):
     stored = llama()
     folder, _ = sharded(tmp_path / "shards", stored)
-    layers = load_model(shrunk("llama-3-8b", tmp_path)).layers
-    down = next(one for one in layers if one.name.endswith("down_proj"))
-    found = values(folder / given, down, block=1)
+    down = in_its_block(shrunk("llama-3-8b", tmp_path), "model.layers.*.mlp.down_proj", 1)
+    found = values(folder / given, down)
     np.testing.assert_array_equal(found, stored["model.layers.1.mlp.down_proj.weight"])
     (folder / "model.safetensors.index.json").unlink()
     if not given:
@@ -438,7 +473,7 @@ def test_a_manifest_says_whose_values_were_read_and_counts_what_nobody_uses(tmp_
     options = {"recipe": "sparsegpt", "hardware": "ideal", "batch": 1, "phases": ("forward",)}
     about = nmsim.simulate(model, tensors=tmp_path / "w.safetensors", **options).manifest
     said = about["layer_values"]
-    assert said["encoder.layer.*.output.dense"] == "read"
+    assert said["encoder.layer.0.output.dense"] == said["encoder.layer.1.output.dense"] == "read"
     assert said["pooler.dense"] == said["embeddings.word_embeddings"] == "not needed"
     unused = {name for name in stored if "LayerNorm" in name or name.startswith("cls.")}
     assert about["tensors_unused"] == len(unused) == 3
@@ -470,8 +505,7 @@ def test_a_matrix_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     layer = "encoder.layer.*.intermediate.dense"
     key = "encoder.layer.0.intermediate.dense.weight"
     np.testing.assert_array_equal(held("bert-base", stored, tmp_path, layer), stored[key])
-    network = load_model(tmp_path / "bert-base.yaml")
-    own = next(one for one in network.layers if one.name == layer)
+    own = in_its_block(tmp_path / "bert-base.yaml", layer, 0)
     pieces = list(TensorFile(tmp_path / "model.safetensors").blocks(own, "weight", 1))
     assert [len(piece) for piece in pieces] == [2] * 96
 

@@ -11,7 +11,8 @@ from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware
 from nmsim.machines.systolic.traffic.writeup import transfer_cycles
-from nmsim.mask import Mask, SparseGemm, pack
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import pack
 from nmsim.pattern import DENSE, Pattern
 
 SHAPES = [(128, 1024, 1152), (512, 1024, 128), (512, 1024, 256), (512, 256, 1024), (64, 48, 100)]

@@ -81,21 +81,28 @@ def test_the_first_group_that_breaks_the_pattern_is_named(tmp_path):
     assert forward(network(tmp_path), tmp_path / "w.safetensors", pattern="4:4").b.is_dense
 
 
-def test_masks_of_all_blocks_must_obey_and_the_first_stands_for_them(tmp_path):
-    weights = {f"h.{block}.fc.weight": pruned(8, 16, 1, block) for block in range(3)}
+def test_every_block_has_the_mask_of_its_own_tensor(tmp_path):
+    weights = {f"h.{block}.fc.weight": pruned(8, 16, 3 * block, block) for block in range(3)}
     path, model = tmp_path / "w.safetensors", network(tmp_path, 8, 16, 3)
     save_file(weights, path)
-    found = forward(model, path)
-    assert found.note == "the weight of block 0 stands for those of 3"
-    assert (found.b.bits() == (weights["h.0.fc.weight"] != 0)).all()
+    found = works(model, tensors=path, phases=("forward",), recipe="given")
+    assert [(one.gemm.layer, one.gemm.repeat, one.note) for one in found] == [
+        ("h.0.fc", 1, ""),
+        ("h.1.fc", 1, ""),
+        ("h.2.fc", 1, ""),
+    ]
+    for work, values in zip(found, weights.values(), strict=True):
+        assert (work.b.bits() == (values != 0)).all()
+    ran = nmsim.simulate(model, tensors=path, recipe="given", phases="forward", batch=5)
+    assert list(ran["macs_useful"]) == [5 * kept for kept in (64, 61, 58)]
     weights["h.2.fc.weight"][5, 4:8] = 1
     save_file(weights, path)
-    with pytest.raises(PatternError, match=r"weight of h\.\*\.fc, block 2: row 5 keeps 4 of"):
-        forward(model, path).b.words  # noqa: B018
+    with pytest.raises(PatternError, match=r"weight of h\.2\.fc: row 5 keeps 4 of"):
+        works(model, tensors=path, phases=("forward",), recipe="given")[2].b.words  # noqa: B018
     del weights["h.1.fc.weight"]
     save_file(weights, path)
     with pytest.raises(NmsimError, match=r"unknown tensor 'h\.1\.fc\.weight'"):
-        forward(model, path)
+        works(model, tensors=path, recipe="given")
 
 
 def test_masks_are_given_by_a_file(tmp_path):

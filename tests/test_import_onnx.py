@@ -137,11 +137,89 @@ def test_an_output_shape_says_the_padding(layers):
     assert network.layers[0].output_size == (15,)
 
 
+T = onnx.TensorProto
+
+
+def typed(nodes, given, weights):
+    """A model of tensors of one size each, by their types: those given, and those of the file."""
+    inputs = [onnx.helper.make_tensor_value_info(name, of, [3, 8]) for name, of in given.items()]
+    held = [T(name=name, dims=shape, data_type=of) for name, (of, *shape) in weights.items()]
+    last = onnx.helper.make_empty_tensor_value_info(nodes[-1].output[0])
+    graph = onnx.helper.make_graph(nodes, "g", inputs, [last], held)
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+PLAIN = [node("MatMul", "x w", "y")]
+QDQ = [
+    node("QuantizeLinear", "x s z", "q"),
+    node("DequantizeLinear", "q s z", "d"),
+    node("DequantizeLinear", "w s", "v"),
+    node("Transpose", "v", "t", perm=[1, 0]),
+    node("MatMul", "d t", "y"),
+]
+UNPACKED = [node("DequantizeLinear", "w s", "v"), node("MatMul", "x v", "y")]
+ALONE = [*QDQ[:2], node("MatMul", "d w", "y")]
+QUANTISED = [node("QLinearMatMul", "x s z w s z s z", "y")]
+INTEGERS = [node("MatMulInteger", "x w", "y")]
+SCALE, ZERO = (T.FLOAT, 1), (T.INT8, 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "x", "w", "format_"),
+    [
+        (PLAIN, T.FLOAT, T.FLOAT, None),
+        (PLAIN, T.FLOAT16, T.FLOAT16, "fp16"),
+        (PLAIN, T.BFLOAT16, T.BFLOAT16, "bf16"),
+        (QDQ, T.FLOAT, T.INT8, "int8"),
+        (UNPACKED, T.FLOAT, T.INT8, "w8a16"),
+        (UNPACKED, T.FLOAT, T.INT4, "w4a16"),
+        (UNPACKED, T.FLOAT, T.FLOAT8E4M3FN, "w8a16"),
+        (ALONE, T.FLOAT, T.FLOAT, None),
+        (QUANTISED, T.INT8, T.INT8, "int8"),
+        (INTEGERS, T.UINT8, T.INT8, "int8"),
+    ],
+)
+def test_a_product_has_the_number_format_of_its_operands(layers, nodes, x, w, format_):
+    data = typed(nodes, {"x": x}, {"w": (w, 8, 8), "s": SCALE, "z": ZERO})
+    network, found, _ = layers(data)
+    assert found["w"].get("number_format") == format_
+    (layer,) = network.layers
+    in_phases = tuple(layer.runs_in(phase) for phase in ("forward", "update"))
+    assert in_phases == (format_ or "", format_ if format_ in ("fp16", "bf16") else "")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "x", "w", "why"),
+    [
+        (PLAIN, T.DOUBLE, T.DOUBLE, "MatMul 'y' multiplies double, expected one of float, float16"),
+        (QDQ, T.FLOAT, T.INT4, "MatMul 'y' multiplies int8 by int4, which no number format has"),
+        (INTEGERS, T.INT8, T.INT32, "MatMulInteger 'y' multiplies int32, expected one of"),
+    ],
+)
+def test_a_type_that_no_number_format_has_is_refused_by_name(layers, nodes, x, w, why):
+    with pytest.raises(NmsimError, match=re.escape(why)):
+        layers(typed(nodes, {"x": x}, {"w": (w, 8, 8), "s": SCALE, "z": ZERO}))
+
+
+def test_integer_convolutions_are_convolutions(layers):
+    nodes = [node("QLinearConv", "x s z w s z s z", "y", pads=[1, 1, 1, 1], name="c")]
+    image = onnx.helper.make_tensor_value_info("x", T.INT8, [2, 4, 6, 5])
+    held = [T(name="w", dims=(8, 4, 3, 3), data_type=T.INT8)]
+    held += [T(name="s", dims=(1,), data_type=T.FLOAT), T(name="z", dims=(1,), data_type=T.INT8)]
+    last = onnx.helper.make_empty_tensor_value_info("y")
+    graph = onnx.helper.make_graph(nodes, "g", [image], [last], held)
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    data = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+    network, found, _ = layers(data)
+    assert (found["w"]["padding"], found["w"]["number_format"]) == ([1, 1], "int8")
+    assert forward(network, 2) == [("w", 2 * 30, 8, 36, 1)]
+
+
 @pytest.mark.parametrize(
     ("nodes", "named"),
     [
         ([node("Einsum", "x w", "y", equation="bi,ij->bj", name="e1")], "Einsum 'e1' multiplies"),
-        ([node("MatMulInteger", "x w", "y")], "MatMulInteger 'y' multiplies matrices"),
         ([node("Fused", "x w", "y", domain="own")], "own.Fused 'y' has two matrices"),
         ([node("MatMul", "x cube", "y")], "MatMul 'y' has a weight of (3, 8, 8)"),
         (

@@ -53,8 +53,22 @@ def refused(path):
     return str(error.value)
 
 
+def test_a_rows_number_format_is_kept_where_a_recipe_prunes_nothing(written, tmp_path):
+    table = written("layer,m,n,k,dtype\na,8,16,16,int8\nb,8,16,16,\n")
+    recipe = written(
+        "operands: [{role: weight, phases: [forward], pruner: magnitude}]\n"
+        "formats: {forward: int4}\nleave_dense: {layers: a}",
+        "r.yaml",
+    )
+    found = forward(table, recipe=recipe, hardware="ideal")
+    assert [(row["b_pattern"], row["number_format"]) for row in found] == [
+        ("dense", "int8"),
+        ("2:4", "int4"),
+    ]
+
+
 def test_each_format_is_found_by_scanning():
-    assert {"csv", "hf", "onnx", "scale-sim", "scale-sim-config"} <= set(importers())
+    assert {"csv", "hf", "onnx", "scale-sim", "scale-sim-config", "zigzag"} <= set(importers())
 
 
 # ---- tables of GEMMs
@@ -329,14 +343,23 @@ def test_a_configuration_and_the_yaml_of_it_are_one_machine(written, command, tm
     )
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("phase", "update"), ("dtype", "int8"), ("a_pattern", "2:4")]
-)
+@pytest.mark.parametrize(("column", "value"), [("phase", "update"), ("a_pattern", "2:4")])
 def test_what_no_layer_says_is_refused_by_import(written, command, tmp_path, column, value):
     path = written(f"layer,m,n,k,{column}\na,4,4,8,{value}\n")
     status, _, err = command("import", path, "--out", tmp_path / "made.yaml")
     assert (status, err.count("\n")) == (2, 1)
     assert f"GEMM 'a': {column} is" in err
+
+
+def test_a_number_format_is_a_layers_to_say(written, command, tmp_path):
+    made = tmp_path / "made.yaml"
+    table = written("layer,m,n,k,count,dtype\na,4,16,16,1,int8\nb,4,16,16,2,bf16\nc,4,8,8,1,\n")
+    assert command("import", table, "--out", made)[0] == 0
+    of_table, of_yaml = (
+        [row["number_format"] for row in forward(path, hardware="ideal")] for path in (table, made)
+    )
+    assert of_table == of_yaml
+    assert of_yaml[:2] == ["int8", "bf16"]
 
 
 def test_a_layer_far_down_a_table_is_told_by_its_place(written, command, tmp_path):

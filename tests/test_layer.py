@@ -5,7 +5,7 @@ import pytest
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.gemm import Gemm
-from nmsim.mask import pack, unpack
+from nmsim.mask.words import pack, unpack
 from nmsim.network.catalog import Network, load_model
 from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import Bare, Linear, Matmul

@@ -23,7 +23,8 @@ from nmsim.machines.systolic import cycle, mapper
 from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.mapper import BEYOND
 from nmsim.machines.systolic.placement import with_masks, without_masks
-from nmsim.mask import Mask, SparseGemm, pack
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import pack
 from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.recipe import RECIPES, load_recipe

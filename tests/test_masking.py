@@ -186,9 +186,9 @@ def test_bits_are_made_only_where_the_hardware_depends_on_them(monkeypatch):
     drawn = []
     draw = Synthetic.blocks
 
-    def spy(self, layer, tensor, batch, block):
+    def spy(self, layer, tensor, batch):
         drawn.append((layer.name, tensor))
-        return draw(self, layer, tensor, batch, block)
+        return draw(self, layer, tensor, batch)
 
     monkeypatch.setattr(Synthetic, "blocks", spy)
     machine = load_hardware("systolic-128x128-2to4")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
@@ -15,7 +16,7 @@ import nmsim
 from nmsim import registry
 from nmsim.cli import app
 from nmsim.errors import NmsimError, SpecError, UnknownName
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.network.tensors import Synthetic
 from nmsim.pruning import PRUNERS, prune, read_plugins
 from nmsim.recipes.recipe import load_recipe
@@ -41,6 +42,59 @@ def wanda(block: Block, *, norms: np.ndarray) -> None:
     """Keep the N largest |w| times |x| of every group; ties keep the lowest index."""
     keep_largest(block, np.abs(block.values) * norms)
 '''
+
+PRUNER = """
+import numpy as np
+from nmsim.pruning import pruner
+from nmsim.pruning.magnitude import magnitude
+@pruner("own", summary="s", source="s", {traits})
+def own(block{asks}):
+    {body}
+"""
+EVERY = "block.keep(np.ones(block.values.shape, bool))"
+NONE = "block.keep(np.zeros(block.values.shape, bool))"
+LEFT = "magnitude(block); block.out_values[...] = block.values"
+
+
+@pytest.mark.parametrize(
+    ("traits", "asks", "body", "why"),
+    [
+        (
+            "regular=False",
+            "",
+            EVERY,
+            "'own' keeps 2 more of a group than 2:4 allows",
+        ),
+        ("regular=True", "", EVERY, "'own' keeps 2 more of a group than 2:4 allows"),
+        ("regular=True", "", NONE, "'own' keeps 2 fewer of a group than 2:4 has, .* regular"),
+        ("regular=True", "", LEFT, "'own' leaves values where it prunes, expected zeros"),
+        ("regular=True, transposable=True", "", "magnitude(block)", "more of a group than 2:4"),
+        ("regular=True", ", *, layer", "{}[layer]", r"'own' failed \(KeyError: 'fc'\)"),
+        (
+            "regular=True",
+            "",
+            "block.keep(np.ones((1, 3)))",
+            r"'own' failed \(ValueError: could",
+        ),
+        ("regular=True, unit='bogus'", "", "magnitude(block)", "unit is 'bogus', expected one of"),
+    ],
+)
+@pytest.mark.parametrize("hardware", ["ideal", "systolic-128x128-2to4"])
+def test_a_pruner_is_held_to_what_it_says_before_it_is_believed(
+    tmp_path, hardware, traits, asks, body, why
+):
+    (tmp_path / "own.py").write_text(PRUNER.format(traits=traits, asks=asks, body=body))
+    (tmp_path / "r.yaml").write_text(
+        "operands: [{role: weight, phases: [forward], pruner: ./own.py}]"
+    )
+    (tmp_path / "m.yaml").write_text(
+        "layers: [{name: fc, type: linear, in_features: 16, out_features: 32}]"
+    )
+    with pytest.raises(NmsimError) as refused:
+        nmsim.simulate(tmp_path / "m.yaml", recipe=tmp_path / "r.yaml", hardware=hardware)
+    assert re.search(why, str(refused.value))
+    assert "\n" not in str(refused.value)
+
 
 RECIPE = """
 summary: weights by a pruner of one's own

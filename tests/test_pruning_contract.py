@@ -6,7 +6,7 @@ import pytest
 from tiers import fast_every
 
 from nmsim.errors import PatternError, ShapeError, SpecError, UnknownName
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.pattern import Pattern
 from nmsim.pruning import PRUNERS, mask_words, prune
 

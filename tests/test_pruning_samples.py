@@ -1,10 +1,13 @@
 """Pruners that look at samples of the inputs, against plain references."""
 
+import inspect
+
 import numpy as np
 import pytest
 
+import nmsim
 from nmsim.errors import RecipeError, ShapeError, SpecError
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.network.layer import Conv, Linear
 from nmsim.network.tensors import Synthetic
 from nmsim.network.tensors.files import TensorFile
@@ -15,6 +18,7 @@ from nmsim.pruning.permuted import column_order, permute
 from nmsim.recipes.masking import sparse_gemms
 from nmsim.recipes.recipe import Recipe
 from nmsim.recipes.setting import Setting
+from nmsim.run.point import Point
 
 
 def drawn(rows, k, samples, seed=0):
@@ -231,12 +235,56 @@ def test_two_layers_permuted_together_compute_what_they_did():
 def test_a_run_gets_the_mask_in_its_order_and_says_so():
     work = works(LAYERS["linear"], pruner="permuted", phases=["forward"])["forward"]
     assert not work.b.broken_groups()
-    assert "permuted with it" in work.note
+    assert work.note == (
+        "K in another order: what makes its input, for it alone, with its outputs permuted"
+    )
     weight = np.concatenate(list(Synthetic(3).blocks(LAYERS["linear"], "weight", 4)))
     ordered = weight[:, column_order(weight, Pattern(2, 4))]
     assert (unpack(work.b.words, work.k) == prune(ordered, "2:4").mask).all()
     with pytest.raises(RecipeError, match="expected the only mask, of the weight of a linear"):
         works(LAYERS["conv"], pruner="permuted", phases=["forward"])
+
+
+GLU = ("gate", "up")
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "said"),
+    [
+        ("llama-3-8b", "*.down_proj", " and ".join(f"model.layers.*.mlp.{x}_proj" for x in GLU)),
+        ("bert-base", "*layer.[*].output.dense", "encoder.layer.*.intermediate.dense"),
+        ("vit-b16", "*.mlp.3", "encoder.layers.encoder_layer_*.mlp.0"),
+    ],
+)
+def test_a_layer_that_one_other_feeds_is_permuted_with_it(model, layer, said):
+    permuted = recipe_of("permuted", layer)
+    (work,) = Point(
+        model, recipe=permuted, phases=("forward",), layers=layer, batch=1
+    ).sparse_gemms()
+    assert work.note == f"K in another order: {said} with its outputs permuted"
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "why"),
+    [
+        ("llama-3-8b", "*.q_proj", "other layers read the same input"),
+        ("llama-3-8b", "*.up_proj", "other layers read the same input"),
+        ("llama-3-8b", "*.o_proj", "no linear layer makes its input"),
+        ("llama-3-8b", "lm_head", r"its input comes from model\.layers.*, outside of its block"),
+        ("vit-b16", "*.mlp.0", "behind .*out_proj stands residual, which others share"),
+        ("resnet50", "fc", "no linear layer makes its input"),
+    ],
+)
+def test_channels_that_others_share_keep_their_order(model, layer, why):
+    permuted = recipe_of("permuted", layer)
+    point = Point(model, recipe=permuted, phases=("forward",), layers=layer, batch=1)
+    with pytest.raises(RecipeError, match=f"puts K in another order, but {why}: expected an input"):
+        list(point.sparse_gemms())
+
+
+def recipe_of(name, layers):
+    offer = {"role": "weight", "pruner": name, "phases": ["forward"], "where": {"names": layers}}
+    return Recipe(name="r", summary="s", source="s", operands=[offer])
 
 
 def test_options_are_given_by_layer():
@@ -264,11 +312,20 @@ def asking(monkeypatch):
     told = []
 
     @pruner("asking", summary="s", source="s", regular=True)
-    def _(block, *, layer, role, step, gradients, previous=None):
+    def _(block, *, layer, role, gradients, step=None, previous=None):
         told.append((layer, role, step, gradients.copy(), previous))
         keep_largest(block, np.abs(block.values * gradients))
 
     return told
+
+
+def test_a_fitted_mask_is_magnitudes_and_the_row_says_what_its_values_are_of():
+    fitted = works(LAYERS["linear"], pruner="adaprune", phases=["forward"])["forward"]
+    plain = works(LAYERS["linear"], pruner="magnitude", phases=["forward"])["forward"]
+    assert (fitted.b.words == plain.b.words).all()
+    assert fitted.note == (
+        "adaprune mask of the weight: magnitude's, its values by synthetic activations, seed 3"
+    )
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -279,7 +336,9 @@ def test_a_pruner_gets_what_it_names(name, asking):
     (gradient,) = Synthetic(3).blocks(layer, "gradient", 4)
     parts = np.split(gradient.reshape(-1, 6), layer.copies, axis=1)
     expected = [dy.T.astype(float) @ inputs_of(layer, copy) for copy, dy in enumerate(parts)]
-    assert [one[:3] for one in asking] == [("l", "weight", 0)] * len(asking)
+    tried, *asking = asking  # on a small matrix, before it is believed
+    assert tried[:3] == ("l", "weight", 0)
+    assert [one[:3] for one in asking] == [("l", "weight", None)] * len(asking)
     assert [one[4] for one in asking] == [None] * len(asking)
     found = np.concatenate([one[3].reshape(-1, parts[0].shape[1]) for one in asking]).ravel()
     assert found == pytest.approx(np.concatenate(expected).ravel(), rel=1e-3, abs=1e-4)
@@ -290,6 +349,55 @@ def test_what_is_not_known_is_asked_for_in_one_line(asking):
         prune(np.ones((2, 8)), "2:4", "asking")
     with pytest.raises(ShapeError, match=r"gradients of shape .2, 4.: expected 2 x 8"):
         prune(np.ones((2, 8)), "2:4", "asking", gradients=np.ones((2, 4)))
+
+
+def needing(monkeypatch, argument):
+    """A pruner of irregular masks that does not run without an argument; what it was told."""
+    for name in ("_things", "_makers"):
+        monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
+    told = []
+
+    def fill(block, **asked):
+        told.append(asked[argument])
+        block.keep(np.zeros(block.values.shape, np.bool_))
+
+    only = inspect.Parameter(argument, inspect.Parameter.KEYWORD_ONLY)
+    first = inspect.Parameter("block", inspect.Parameter.POSITIONAL_ONLY)
+    fill.__signature__ = inspect.Signature([first, only])
+    pruner("needing", summary="s", source="s", regular=False)(fill)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("step", "step, expected a default, or nmsim train: a step alone has no number"),
+        ("scores", "scores, expected a default: a run does not know what every value is worth"),
+        (
+            "previous",
+            "previous, expected a default: a run does not know the mask before this one",
+        ),
+    ],
+)
+def test_what_a_run_cannot_tell_is_refused_by_name_before_it_runs(monkeypatch, argument, why):
+    needing(monkeypatch, argument)
+    with pytest.raises(RecipeError) as refused:
+        works(LAYERS["linear"], pruner="needing", phases=["forward"])
+    assert str(refused.value) == f"recipe 'r', layer 'l': pruner 'needing' asks for {why}"
+
+
+def test_a_training_run_tells_each_segments_first_step(monkeypatch, tmp_path):
+    told = needing(monkeypatch, "step")
+    (tmp_path / "m.yaml").write_text(
+        "layers: [{name: l, type: linear, in_features: 64, out_features: 32}]"
+    )
+    offer = {"role": "weight", "pruner": "needing", "phases": ["forward"]}
+    recipe = Recipe(
+        name="r", summary="s", source="s", operands=[offer],
+        schedule={"dense": 0.2, "sparsify": "sdgf-stepwise", "finetune": 0.4},
+    )  # fmt: skip
+    nmsim.train(tmp_path / "m.yaml", recipe=recipe, pattern="1:8", steps=100, hardware="ideal")
+    assert sorted({*told}) == [20, 30, 40, 50, 99]
 
 
 def test_activations_of_a_file_are_read_and_nothing_is_synthetic(tmp_path):

@@ -8,7 +8,7 @@ from scipy.optimize import LinearConstraint, linear_sum_assignment, milp
 from scipy.sparse import csr_array
 
 from nmsim.errors import PatternError, ShapeError, SpecError, UnknownName
-from nmsim.mask import unpack
+from nmsim.mask.words import unpack
 from nmsim.pattern import Pattern
 from nmsim.pruning import mask_words, prune
 from nmsim.pruning.transposable_sinkhorn import _plan

@@ -315,3 +315,32 @@ def test_only_padded_columns_are_irregular():
     chosen = offers(offer("activation", "forward"))
     assert masked(chosen, bare, "forward").a.regular
     assert not masked(chosen, ODD[0], "forward").a.regular
+
+
+def test_a_layer_runs_in_the_number_format_that_its_file_says_under_every_recipe():
+    network = validate(
+        Network,
+        {"layers": [
+            {"name": "a", "type": "linear", "in_features": 8, "out_features": 8,
+             "number_format": "bf16"},
+            {"name": "b", "type": "linear", "in_features": 8, "out_features": 8,
+             "number_format": "int8"},
+            {"name": "c", "type": "linear", "in_features": 8, "out_features": 8},
+            {"name": "m", "type": "matmul", "m": 8, "n": 8, "k": 8, "number_format": "fp16"},
+        ]},
+        "test",
+    )  # fmt: skip
+    fields = {"summary": "s", "source": "s", "leave_dense": {"layers": ["b"]}}
+    offer = {"role": "weight", "pruner": "magnitude", "phases": ["forward"]}
+    formats = {"forward": "int4", "backward": "fp8"}
+    recipe = Recipe(name="r", operands=[offer], formats=formats, **fields)
+    setting = Setting(recipe, Pattern(2, 4), Synthetic())
+    found = {}
+    for work in sparse_gemms(network.layers, setting):
+        found.setdefault(work.gemm.layer, []).append(work.number_format)
+    assert found == {
+        "a": ["bf16", "bf16", "bf16"],
+        "b": ["int8", "", ""],
+        "c": ["int4", "fp8", ""],
+        "m": ["fp16", "fp16", "fp16"],
+    }

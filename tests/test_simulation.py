@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,7 @@ import nmsim
 from nmsim.errors import NmsimError
 from nmsim.machines import COLUMNS
 from nmsim.registry import unknown_name
+from nmsim.run.answer import sums
 
 LAYER = {"layers": "layer1.0.conv1", "recipe": "asp", "fidelity": "analytical"}
 
@@ -36,6 +38,26 @@ def test_its_sums_are_those_of_its_rows(found):
     assert found.ideal == pytest.approx(3 / 2.5, rel=0.01)
     alone = nmsim.simulate("resnet18", compare=False, **LAYER)
     assert (alone.speedup, alone.step_speedup) == (None, None)
+
+
+def test_it_sums_up_once_and_what_one_changes_of_its_sums_is_ones_own(monkeypatch):
+    often = []
+    monkeypatch.setattr(
+        "nmsim.report.simulation.sums", lambda *given: often.append(given) or sums(*given)
+    )
+    found = nmsim.simulate("gemm:64x64x256", recipe="asp", hardware="ideal", phases="forward")
+    assert (found.speedup, found.ideal, found.total["all"]["speedup"]) == (2, 2, 2)
+    found.total["all"]["speedup"] = found.step["speedup"] = found.manifest["seed"] = 7
+    assert (found.speedup, found.manifest["seed"], len(often)) == (2, 0, 1)
+
+
+def test_its_manifest_is_of_the_files_that_it_read(tmp_path):
+    model, tensors = tmp_path / "m.yaml", tmp_path / "w.npz"
+    model.write_text("layers: [{name: fc, type: linear, in_features: 16, out_features: 16}]")
+    np.savez(tensors, **{"fc.weight": np.ones((16, 16)), "more": np.ones(3)})
+    found = nmsim.simulate(model, tensors=tensors, recipe="asp", hardware="ideal")
+    tensors.unlink()
+    assert (found.manifest["tensors_unused"], found.speedup > 1) == (1, True)
 
 
 def test_it_draws_itself(found):
@@ -88,6 +110,10 @@ MISTAKES = [
     ({"model": Linear()}, "Linear is a module of PyTorch, expected what it multiplies: "),
     ({"model": [[1, 2], [3]]}, "expected a name, a path, a Trace, or a list of Gemm"),
     ({"overrides": {"dram.gbps": "fast"}}, "dram.gbps"),
+    ({"tensors": [1]}, "tensors: list, expected a path, or tensors by name"),
+    ({"tensors": {}, "tensor_names": [3]}, "tensor_names: int, expected a text or several"),
+    ({"plugins": 3}, "plugins: int, expected a text or several"),
+    ({"model": nmsim.Trace([])}, "model: a trace without a GEMM, expected one at least"),
 ]
 
 

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from product import compress
 
-from nmsim import mask as masks
 from nmsim.machines.systolic.pe import slots
-from nmsim.mask import WORD_FIELDS, Mask, fuller, pack
+from nmsim.mask import Mask
+from nmsim.mask import words as masks
+from nmsim.mask.words import WORD_FIELDS, fuller, pack
 from nmsim.pattern import Pattern
 
 
@@ -67,6 +68,6 @@ def test_by_words_as_bit_by_bit(group, data, k, padded, rows, copies, tile):
         slots._tile_slots(words, copies, rows, tile, native),
     )
     span = data.draw(st.sampled_from([one for one in WORD_FIELDS if one >= group]))
-    assert masks._unfit_fields(words, keep, group, span) == masks._unfit_spans(
+    assert masks.unfit_fields(words, keep, group, span) == masks.unfit_spans(
         words, k, keep, group, span
     )

@@ -17,7 +17,8 @@ from nmsim.machines.systolic.analytical import estimate
 from nmsim.machines.systolic.dataflow import DATAFLOWS
 from nmsim.machines.systolic.pe.slots import expected_slots, group_slots, tile_slots
 from nmsim.machines.systolic.placement import with_masks, without_masks
-from nmsim.mask import Mask, SparseGemm, pack
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import pack
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.tensors import Synthetic
 from nmsim.pattern import DENSE, Pattern

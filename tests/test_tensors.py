@@ -147,7 +147,7 @@ BLOCKS = validate(
         {"name": "h.*.fc", "type": "linear", "in_features": 4, "out_features": 5, "repeat": 2},
     ]},
     "test",
-).layers  # fmt: skip
+).at(block_by_block=True)  # fmt: skip
 
 
 def test_a_checkpoints_names_of_blocks_packed_projections_and_experts_are_found(tmp_path):
@@ -161,14 +161,17 @@ def test_a_checkpoints_names_of_blocks_packed_projections_and_experts_are_found(
         ]
     }  # fmt: skip
     save_file(stored, path)
-    first = ("h.2.attn.in_proj_weight", "h.2.mlp", "h.0.fc.weight")
-    for layer, key in zip(BLOCKS, first, strict=True):
+    keys = (
+        *("h.0.fc.weight", "h.1.fc.weight", "h.2.attn.in_proj_weight", "h.2.mlp"),
+        *("h.3.attn.in_proj_weight", "h.3.mlp", "h.4.attn.in_proj_weight", "h.4.mlp"),
+    )
+    for layer, key in zip(BLOCKS, keys, strict=True):
         found = whole(TensorFile(path), layer, "weight")
         np.testing.assert_array_equal(found, stored[key].reshape(-1, 4))
     del stored["h.2.mlp"]
     save_file(stored, path)
     with pytest.raises(NmsimError, match=r"unknown tensor 'h\.2\.mlp\.weight'"):
-        whole(TensorFile(path), BLOCKS[1], "weight")
+        whole(TensorFile(path), BLOCKS[3], "weight")
 
 
 # ---- files as checkpoints are published

@@ -10,7 +10,9 @@ from safetensors.numpy import save_file
 from tiers import fast_first
 
 import nmsim
-from nmsim.errors import TraceError
+from nmsim.errors import ShapeError, TraceError
+from nmsim.gemm import Gemm
+from nmsim.mask import Mask, SparseGemm
 from nmsim.run import trace
 from nmsim.run.point import Point
 from nmsim.step.masks import MASK_COLUMNS
@@ -278,3 +280,21 @@ def test_masks_that_do_not_fit_pass_the_check_as_what_they_are(tmp_path):
     trace.record(tmp_path / "t.safetensors", point.sparse_gemms(), {})
     checked = trace.check(tmp_path / "t.safetensors")
     assert [work.b.fits for work in checked.gemms] == [True, False, True]
+
+
+@pytest.mark.parametrize("gemms", [3, [3], [Gemm(1, 2, 3)], iter([])])
+def test_a_trace_is_of_sparse_gemms(gemms):
+    with pytest.raises(TraceError, match="trace: expected a list of SparseGemm"):
+        trace.Trace(gemms)
+
+
+@pytest.mark.parametrize("value", [object(), float("nan")])
+def test_what_made_a_trace_is_json(tmp_path, value):
+    whole = trace.Trace([SparseGemm.dense(Gemm(1, 2, 3))], {"made by": value})
+    with pytest.raises(TraceError, match="provenance: expected JSON values"):
+        whole.save(tmp_path / "t.safetensors")
+
+
+def test_a_sparse_gemm_has_a_gemm_and_two_masks():
+    with pytest.raises(ShapeError, match="sparse GEMM of Gemm, Mask, NoneType: expected a Gemm"):
+        SparseGemm(Gemm(1, 2, 3), Mask.dense(1, 3), None)

@@ -65,7 +65,7 @@ BOXES = {
     ),
     "sparse": Box(
         "sparse GEMM, on a machine",
-        "mask.py",
+        "mask/",
         ("sizes and two masks: all that a model is told of work",),
         FIRST,
         268,

@@ -180,12 +180,11 @@ def as_network(path: Path) -> Imported:
 
 def _layer(path: Path, bare: Bare, names: Unused) -> dict[str, Any]:
     g = bare.gemm
-    for name, value, usual in (("phase", g.phase, "forward"), ("dtype", bare.number_format, "")):
-        if value != usual:
-            raise SpecError(
-                f"{path}: GEMM {g.layer!r}: {name} is {value!r}, which no layer of a network says: "
-                "expected forward GEMMs in the machine's own number format; simulate the table"
-            )
+    if g.phase != "forward":
+        raise SpecError(
+            f"{path}: GEMM {g.layer!r}: phase is {g.phase!r}, which no layer of a network says: "
+            "expected forward GEMMs; simulate the table"
+        )
     weights = {mask.role: str(mask.pattern) for mask in bare.masks}
     if "activation" in weights:
         raise SpecError(
@@ -194,7 +193,8 @@ def _layer(path: Path, bare: Bare, names: Unused) -> dict[str, Any]:
         )
     repeat = {} if g.repeat == 1 else {"repeat": g.repeat}
     pattern = {"pattern": weights["weight"]} if "weight" in weights else {}
-    return {"name": names.of(g.layer), **_sizes_of(g), **repeat, **pattern}
+    form = {"number_format": bare.number_format} if bare.number_format else {}
+    return {"name": names.of(g.layer), **_sizes_of(g), **repeat, **pattern, **form}
 
 
 def _sizes_of(g: Gemm) -> dict[str, Any]:

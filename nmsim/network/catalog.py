@@ -19,12 +19,17 @@ from nmsim.network.lowering import Lowering
 from nmsim.network.parallel import SPLITS, Split, fits, shared
 from nmsim.network.running import running, with_adapters
 from nmsim.network.scenario import TRAINING, Reading, Scenario, Sequence
+from nmsim.network.unrolled import unrolled
 from nmsim.registry import unknown_name
 from nmsim.spec import Catalog, Spec, catalog_files, parse_scalar, read_text
 
 __all__ = ["MODELS", "Elsewhere", "Network", "Published", "load_model"]
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+_MOST_BLOCKS = 1 << 14
+"""Blocks of which each has a name."""
 
 
 class Elsewhere(Spec):
@@ -78,6 +83,11 @@ class Network(Spec):
     def _names_are_unique(self) -> Self:
         seen: set[str] = set()
         for layer in self.declared:
+            if "*" in layer.name and layer.repeat > _MOST_BLOCKS:
+                raise ValueError(
+                    f"layer {layer.name!r}: repeat is {layer.repeat}, expected {_MOST_BLOCKS} "
+                    "blocks at most"
+                )
             for name in {layer.name, *layer.names}:
                 if name in seen:
                     raise ValueError(f"two layers are named {name!r}")
@@ -149,8 +159,15 @@ class Network(Spec):
         """Whether it predicts tokens, so that it can be prefilled and decode."""
         return any(getattr(layer, "tokens", None) == "predicted" for layer in self.declared)
 
-    def at(self, scenario: Scenario = TRAINING) -> tuple[Layer, ...]:
+    def at(
+        self, scenario: Scenario = TRAINING, *, block_by_block: bool = False
+    ) -> tuple[Layer, ...]:
         """The layers that run in a scenario, with numbers for the words in which they say sizes.
+
+        Parameters
+        ----------
+        block_by_block
+            One for each of the identical blocks, whose tensors differ (``network.unrolled``).
 
         Raises
         ------
@@ -168,13 +185,13 @@ class Network(Spec):
                 "its layers say their own"
             )
         reading = self.sequence.reading(scenario) if self.sequence else Reading()
-        found = (_at(layer, reading) for layer in self.declared)
-        layers = tuple(layer for layer in found if layer is not None)
-        if scenario.learning.plain:
-            return layers
-        if not scenario.trains:
-            return with_adapters(layers, scenario.learning)
-        return running(layers, scenario.learning)
+        every = (_at(layer, reading) for layer in self.declared)
+        layers = tuple(layer for layer in every if layer is not None)
+        learning = scenario.learning
+        if scenario.trains and not learning.plain:
+            return running(layers, learning, block_by_block=block_by_block)
+        found = layers if learning.plain else with_adapters(layers, learning)
+        return tuple(one.layer for one in unrolled(found)) if block_by_block else found
 
     def shared(self, layers: Iterable[Layer], machines: int) -> tuple[Layer, ...]:
         """Layers of the network as each of so many machines has them (``network.parallel``).

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.mask import Words, words_per_row
+from nmsim.mask.words import Words, words_per_row
 from nmsim.windows import Axis, Windows
 
 __all__ = ["column_bits", "column_values", "tap_bits"]

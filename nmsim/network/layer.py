@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from nmsim.errors import ShapeError, SpecError
+from nmsim.formats import format_in
 from nmsim.gemm import Gemm, Phase
 from nmsim.network.blocks import Runs
 from nmsim.network.layers.attention import AttentionLayer
@@ -14,7 +15,14 @@ from nmsim.network.layers.conv_transposed import ConvTransposed
 from nmsim.network.layers.convolution import Conv
 from nmsim.network.layers.embedding import Embedding
 from nmsim.network.layers.experts import Experts
-from nmsim.network.layers.layer_fields import LayerSpec, Positive, WeightedSpec, checked_batch
+from nmsim.network.layers.layer_fields import (
+    FORMAT,
+    LayerFormat,
+    LayerSpec,
+    Positive,
+    WeightedSpec,
+    checked_batch,
+)
 from nmsim.network.lowering import IMPLICIT, Lowering
 from nmsim.network.operand import (
     OPERANDS,
@@ -138,6 +146,11 @@ class Matmul(_Product):
 
     type: Literal["matmul"]
     heads: Positive = Field(1, description="independent products per sample")
+    number_format: LayerFormat = Field("", description=FORMAT)
+
+    def runs_in(self, phase: Phase) -> str:
+        """The number format that its file says for a phase; "": none."""
+        return format_in(self.number_format, phase)
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:
         """Shape of a tensor: activation [batch.heads, m, k], activation_b [.., n, k]."""
@@ -268,15 +281,9 @@ class Bare:
         """Name of the layer that the GEMM is of."""
         return self.gemm.layer
 
-    @property
-    def first_block(self) -> int:
-        """Number of its first block: none is numbered."""
-        return 0
-
-    @property
-    def repeat(self) -> int:
-        """How many blocks have tensors of their own: one, however often the GEMM is launched."""
-        return 1
+    def runs_in(self, phase: Phase) -> str:  # noqa: ARG002 (it has one)
+        """The number format that was said for its phase; "": none."""
+        return self.number_format
 
     @property
     def note(self) -> str:

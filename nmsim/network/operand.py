@@ -179,14 +179,6 @@ class HasTensors(Protocol):
         """The operation that made the layer's input."""
 
     @property
-    def first_block(self) -> int:
-        """Number of the first of the blocks that the layer stands for: `*` in names."""
-
-    @property
-    def repeat(self) -> int:
-        """How many blocks the layer stands for, each with tensors of its own if it is named so."""
-
-    @property
     def spatial(self) -> int:
         """How many dimensions its images have; 0: its tensors are matrices."""
 

@@ -5,16 +5,16 @@ GEMM if its input needs a gradient: if anything before it learns. What reads the
 layer before it (``input_of``) needs one if that layer does.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
 from typing import NamedTuple
 
 from nmsim.errors import SpecError
-from nmsim.network.blocks import Runs, block_of, in_block
+from nmsim.network.blocks import Runs, in_block
 from nmsim.network.layer import Embedding, Layer, Linear
 from nmsim.network.layers.layer_fields import WeightedSpec
 from nmsim.network.learning import Adapters, Learning, any_matches
+from nmsim.network.unrolled import Unrolled, blocks_of, in_order, unrolled
 
 __all__ = ["running", "with_adapters"]
 
@@ -47,7 +47,7 @@ def _carrying(layers: Sequence[Layer], adapters: Adapters) -> list[Layer]:
     found: list[Layer] = []
     for layer in layers:
         found.append(layer)
-        blocks = [block for block in _blocks(layer) if _names(adapters.globs, layer, block)]
+        blocks = [block for block in blocks_of(layer) if _names(adapters.globs, layer, block)]
         if not blocks or not (layer.weights or isinstance(layer, WeightedSpec)):
             continue
         if not isinstance(layer, Linear):
@@ -93,8 +93,15 @@ def _pair(layer: Linear, adapters: Adapters, blocks: list[int]) -> tuple[Linear,
 
 
 @lru_cache(maxsize=256)
-def running(layers: tuple[Layer, ...], learning: Learning) -> tuple[Layer, ...]:
+def running(
+    layers: tuple[Layer, ...], learning: Learning, *, block_by_block: bool = False
+) -> tuple[Layer, ...]:
     """The layers of a training step, adapters among them, that know what the step runs of them.
+
+    Parameters
+    ----------
+    block_by_block
+        One for each of the blocks that a layer stands for.
 
     Raises
     ------
@@ -110,16 +117,22 @@ def running(layers: tuple[Layer, ...], learning: Learning) -> tuple[Layer, ...]:
     _check_frozen(carried, adapters, learning)
     states = _states(carried, adapters, learning)
     regions = _regions(carried, states, learning)
-    return tuple(layer.running(_runs(layer, states, regions, learning)) for layer in carried)
+    each = unrolled(carried) if block_by_block else _whole(carried)
+    return tuple(one.layer.running(_runs(one, states, regions, learning)) for one in each)
+
+
+def _whole(layers: Iterable[Layer]) -> Iterator[Unrolled]:
+    return (Unrolled(layer, layer, blocks_of(layer)) for layer in layers)
 
 
 def _runs(
-    layer: Layer,
+    one: Unrolled,
     states: Mapping[_Place, _State],
     regions: Mapping[_Place, tuple[str, ...]],
     learning: Learning,
 ) -> Runs:
-    places = [(layer.name, block) for block in _blocks(layer)]
+    layer, blocks = one.whole, one.blocks
+    places = [(layer.name, block) for block in blocks]
     own = [states[place] for place in places]
     again, dropped = 0, 0
     for place in places:
@@ -129,13 +142,13 @@ def _runs(
             ends = layer.name == region[-1] and _ends(layer)
             again += learning.reentrant or not ends
     return Runs(
-        blocks=layer.repeat,
+        blocks=len(blocks),
         again=again,
         backward=sum(one.live for one in own),
         update=sum(one.learns for one in own),
         renewed=sum(one.live and one.learns for one in own),
         dropped=dropped,
-        region=_region(layer) if again or dropped else "",
+        region=_region(one.layer) if again or dropped else "",
         passes=learning.micro_batches,
     )
 
@@ -150,11 +163,11 @@ def _states(
 ) -> dict[_Place, _State]:
     """What learns in every block, and what has a gradient to hand on."""
     if not learning.learn and not adapters:
-        return {(layer.name, b): _State(True, True) for layer in layers for b in _blocks(layer)}
+        return {(layer.name, b): _State(True, True) for layer in layers for b in blocks_of(layer)}
     sharing = _sharing(layers)
     found: dict[_Place, _State] = {}
     before = False
-    for layer, block in _order(layers):
+    for layer, block in in_order(layers):
         names = (in_block(name, block) for name in sharing[layer.owner("weight")])
         learns = _has_weight(layer) and (
             layer.name in adapters or any(any_matches(learning.learn, name) for name in names)
@@ -179,7 +192,7 @@ def _sharing(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 def _norm_of(layer: Layer, block: int) -> str:
     """A name that only globs over all of a layer's block match, or of a network's top."""
-    return in_block(".".join(filter(None, (block_of(layer.name), "norm"))), block)
+    return in_block(".".join(filter(None, (layer.block, "norm"))), block)
 
 
 def _regions(
@@ -193,7 +206,7 @@ def _regions(
         if nothing is, as nothing stands before the last layer of any block.
     """
     found: dict[_Place, list[Layer]] = {}
-    for layer, block in _order(layers) if learning.recompute else ():
+    for layer, block in in_order(layers) if learning.recompute else ():
         if _names(learning.recompute, layer, block) and not isinstance(layer, Embedding):
             found.setdefault((_region(layer), block), []).append(layer)
     live = {
@@ -212,20 +225,7 @@ def _regions(
 
 
 def _region(layer: Layer) -> str:
-    return block_of(layer.name) or layer.name
-
-
-def _order(layers: Sequence[Layer]) -> Iterator[tuple[Layer, int]]:
-    """Layers as a step runs them: those of a block one after the other, then the next block."""
-    for _, own in groupby(layers, lambda one: block_of(one.name) if "*" in one.name else one.name):
-        group = list(own)
-        every = sorted({block for layer in group for block in _blocks(layer)})
-        for block in every:
-            yield from ((layer, block) for layer in group if block in _blocks(layer))
-
-
-def _blocks(layer: Layer) -> range:
-    return range(layer.first_block, layer.first_block + layer.repeat)
+    return layer.block or layer.name
 
 
 def _names(globs: Sequence[str], layer: Layer, block: int) -> bool:
@@ -238,7 +238,7 @@ def _has_weight(layer: Layer) -> bool:
 
 def _check_globs(field: str, globs: Sequence[str], layers: Sequence[Layer]) -> None:
     for glob in globs:
-        if not any(_names((glob,), layer, b) for layer in layers for b in _blocks(layer)):
+        if not any(_names((glob,), layer, b) for layer in layers for b in blocks_of(layer)):
             raise SpecError(f"{field}: {_no_match((glob,), layers)}")
 
 
@@ -256,7 +256,7 @@ def _check_frozen(layers: Sequence[Layer], adapters: set[str], learning: Learnin
         carrier = layer.name.removesuffix(".lora_A")
         if layer.name not in adapters or carrier == layer.name:
             continue
-        for block in _blocks(layer):
+        for block in blocks_of(layer):
             name = in_block(carrier, block)
             if any_matches(learning.learn, name):
                 raise SpecError(

@@ -8,6 +8,7 @@ seed and on the index of the row, never on the block it came in.
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -16,10 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from nmsim.arrays import as_array
 from nmsim.errors import ShapeError
 from nmsim.jit import map_blocks
-from nmsim.mask import Words, pack, words_per_row
+from nmsim.mask.words import Words, pack, words_per_row
 from nmsim.pattern import Pattern
 from nmsim.pruning.parts.context import LIKE_VALUES, Context, Samples, checked
 from nmsim.pruning.parts.contract import Block, Fill, Moments, Pruned, Pruner
+from nmsim.pruning.parts.promised import check_mask, fill_held, small_case
 from nmsim.pruning.parts.registered import PRUNERS, pruner, pruner_name, pruner_of, read_plugins
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "pruner_name",
     "pruner_of",
     "read_plugins",
+    "try_out",
 ]
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -77,6 +80,12 @@ class _Job:
     matrix_rows: int
     context: Mapping[str, Any]
 
+    def _fill(self, block: Block, given: Mapping[str, Any]) -> None:
+        if PRUNERS.is_own(self.pruner.name):
+            fill_held(self.pruner, block, **given)
+        else:
+            self.pruner.fill(block, **given)
+
     def run(
         self, matrix: NDArray[Any], first_row: int, out: NDArray[Any], mask: NDArray[np.bool_]
     ) -> None:
@@ -99,7 +108,7 @@ class _Job:
             block = Block(values, into, mask[start:stop], self.pattern, self.seed, row, *shape)
             rows = slice(row, row + stop - start)
             own = {name: context[name][rows] for name in of_rows}
-            self.pruner.fill(block, **{**context, **own}, **self.options)
+            self._fill(block, {**context, **own, **self.options})
             if into is not target:
                 with np.errstate(over="ignore"):
                     target[...] = into
@@ -201,6 +210,36 @@ def prune(
     mask = np.empty(matrix.shape, np.bool_)
     job.run(matrix, 0, out, mask)
     return Pruned(out.reshape(array.shape), mask.reshape(array.shape))
+
+
+def try_out(pruner: str, pattern: Pattern, context: Context, options: Mapping[str, Any]) -> None:
+    """Hold a pruner of somebody's own to what it says of itself, on a small matrix.
+
+    Hardware may believe its masks without ever seeing them.
+
+    Parameters
+    ----------
+    context
+        Whose mask it is to make, and when: the rest of what it asks for is drawn.
+
+    Raises
+    ------
+    NmsimError
+        for what it does not do as it says; one line.
+    """
+    chosen = pruner_of(pruner, pattern)
+    if PRUNERS.is_own(chosen.name):
+        _tried(chosen, pattern, context, tuple(sorted(options.items())))
+
+
+@lru_cache(maxsize=256)
+def _tried(
+    chosen: Pruner, pattern: Pattern, context: Context, options: tuple[tuple[str, Any], ...]
+) -> None:
+    values, told = small_case(chosen, pattern, context)
+    found = prune(values, pattern, chosen.name, context=told, **dict(options))
+    if chosen.transposable and not pattern.vector:
+        check_mask(chosen, pattern, found.mask.T)
 
 
 def _whole_units(blocks: Iterable[NDArray[Any]], unit_rows: int) -> Iterator[NDArray[Any]]:

@@ -212,8 +212,10 @@ class _Systems(NamedTuple):
 def adaprune(block: Block, *, gram: NDArray[np.float64] | None = None) -> None:
     """Keep the N largest of every group; change them so that the outputs change least.
 
-    For every row w of the weights the result minimises |w X - w' X|^2 over w' on the support (Eq. 5
-    of Hubara et al., NeurIPS 2021). Of many minima, the one that changes least is taken.
+    The mask is magnitude's: which weights go is decided before, by size alone (Hubara et al.,
+    NeurIPS 2021, section 5), and samples decide what the others become. For every row w of the
+    weights the result minimises |w X - w' X|^2 over w' on the support (Eq. 5). Of many minima, the
+    one that changes least is taken.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ those of the run's step: of a file of tensors, or drawn where it has none, and t
 ``synthetic``. Tokens are sent to experts as the step goes: every expert is told of all.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,15 +18,22 @@ from nmsim.network.im2col import column_values
 from nmsim.network.layer import Bare, Conv, Experts, Layer, Linear
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.operand import TensorName
+from nmsim.network.streams import makers_of
 from nmsim.network.tensors import Synthetic, TensorSource
 from nmsim.pruning import PRUNERS, Context, Samples
 from nmsim.pruning.parts.context import ALONG_K
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting
 
-__all__ = ["contexts", "told"]
+__all__ = ["check_asked", "contexts", "ordered", "told"]
 
 _OF_TENSORS = (*ALONG_K, "gradients")
+
+_NOT_KNOWN = {
+    "scores": "what every value is worth",
+    "previous": "the mask before this one",
+}
+"""What no run can say, in words."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +89,40 @@ def _tensor(offer: Offer) -> TensorName:
 def told(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
     """What a row says of what a pruner was told of it; "" if it asks for nothing that is drawn."""
     pruner = PRUNERS[offer.pruner]
-    if pruner.order is not None:
-        return "K in another order: what makes its input has its outputs permuted with it"
     asked = [name for name in pruner.wants if name in _OF_TENSORS]
     if not asked or offer.role != "weight":
         return ""
     if not isinstance(_source(layer, _tensor(offer), setting), Synthetic):
         return ""
-    what = f"{offer.pruner} mask of the {offer.role} by synthetic {_tensor(offer)}s"
-    unread = f", which the mask of {pruner.masks_as} does not read" if pruner.masks_as else ""
-    return f"{what}, seed {setting.seed}{unread}"
+    drawn = f"synthetic {_tensor(offer)}s, seed {setting.seed}"
+    if pruner.masks_as:
+        return (
+            f"{offer.pruner} mask of the {offer.role}: {pruner.masks_as}'s, its values by {drawn}"
+        )
+    return f"{offer.pruner} mask of the {offer.role} by {drawn}"
+
+
+def ordered(
+    layer: Layer | Bare, offer: Offer, setting: Setting, layers: Sequence[Layer | Bare]
+) -> str:
+    """What a row says of a mask in another order of K: who is permuted with it; "" of others.
+
+    Raises
+    ------
+    RecipeError
+        if others than one linear layer have to do with the input's channels.
+    """
+    if PRUNERS[offer.pruner].order is None:
+        return ""
+    makers = makers_of(layer, layers)
+    if makers.why_not:
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: a {offer.pruner} mask puts K "
+            f"in another order, but {makers.why_not}: expected an input that one linear layer "
+            "makes for this one alone"
+        )
+    who = " and ".join(makers.names) or "what makes its input, for it alone,"
+    return f"K in another order: {who} with its outputs permuted"
 
 
 def _gradients(layer: Layer | Bare, offer: Offer, setting: Setting, copy: int) -> NDArray[Any]:
@@ -106,29 +137,50 @@ def _gradients(layer: Layer | Bare, offer: Offer, setting: Setting, copy: int) -
     return total.T if offer.transposed else total
 
 
+def check_asked(layer: Layer | Bare, offer: Offer, setting: Setting) -> None:
+    """Refuse a pruner that asks for what a run cannot tell it of a layer's tensor.
+
+    Raises
+    ------
+    RecipeError
+        naming the layer, the pruner and what it asks for.
+    """
+    if why := _unknown(layer, offer, setting):
+        raise RecipeError(
+            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
+            f"for {why}"
+        )
+
+
+def _unknown(layer: Layer | Bare, offer: Offer, setting: Setting) -> str:
+    """What a pruner asks for and cannot be told, and what was expected; "" if all is known."""
+    pruner = PRUNERS[offer.pruner]
+    asked = [name for name in pruner.wants if name in _OF_TENSORS]
+    if asked and offer.role != "weight":
+        return f"{asked[0]}, expected a mask of the weight, not of the {offer.role}"
+    if "gradients" in asked and not isinstance(layer, Linear | Conv):
+        return "gradients, expected a linear layer or a convolution"
+    if "step" in pruner.needs and setting.step is None:
+        return "step, expected a default, or nmsim train: a step alone has no number"
+    for name, what in _NOT_KNOWN.items():
+        if name in pruner.needs:
+            return f"{name}, expected a default: a run does not know {what}"
+    return ""
+
+
 def contexts(layer: Layer | Bare, offer: Offer, setting: Setting) -> Callable[[int], Context]:
     """What a pruner is told of each copy of a layer's tensor, by its number.
 
     Raises
     ------
     RecipeError
-        if it asks for samples or gradients of what is no weight.
+        if it asks for what is not known (``check_asked``).
     """
-    wants = PRUNERS[offer.pruner].wants
-    asked = [name for name in wants if name in _OF_TENSORS]
-    own = Context(layer.name, offer.role)
+    check_asked(layer, offer, setting)
+    asked = [name for name in PRUNERS[offer.pruner].wants if name in _OF_TENSORS]
+    own = Context(layer.name, offer.role, setting.step)
     if not asked:
         return lambda _: own
-    if offer.role != "weight":
-        raise RecipeError(
-            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
-            f"for {asked[0]}, expected a mask of the weight, not of the {offer.role}"
-        )
-    if "gradients" in asked and not isinstance(layer, Linear | Conv):
-        raise RecipeError(
-            f"recipe {setting.recipe.name!r}, layer {layer.name!r}: pruner {offer.pruner!r} asks "
-            "for gradients, expected a linear layer or a convolution"
-        )
     met = _Met(layer, tensor := _tensor(offer), _source(layer, tensor, setting), setting.batch)
 
     def context(copy: int) -> Context:

@@ -5,7 +5,7 @@ the tensor's other axis, seen transposed. Nothing is drawn or pruned before an e
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 
 from nmsim.errors import PatternError, RecipeError
 from nmsim.gemm import Gemm
-from nmsim.mask import Mask, SparseGemm, Words, pack, transpose
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import Words, pack, transpose
 from nmsim.network.im2col import column_bits, column_values, tap_bits
 from nmsim.network.layer import AttentionLayer, Bare, Experts, Layer
 from nmsim.network.layers.convolution import Convolution
 from nmsim.network.operand import Lowered, Operand
 from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
-from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of
-from nmsim.recipes.context import contexts, told
+from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of, try_out
+from nmsim.recipes.context import check_asked, contexts, ordered, told
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
@@ -71,7 +72,7 @@ def sparse_gemms(
         own = recipe.on(layer)
         dense = layer.name in left and not layer.masks
         offers = () if dense else own.operands
-        makers = [_maker(layer, offer, setting, counted=counted) for offer in offers]
+        makers = [_maker(layer, offer, setting, whole, counted=counted) for offer in offers]
         for one in lowered_once(layer, setting.batch, setting.lowering):
             if wanted is None or one.gemm.phase in wanted:
                 work = _masked(one, makers, own)
@@ -85,14 +86,13 @@ def _in_recipe(
     work: SparseGemm, layer: Layer | Bare, recipe: Recipe, *, left_dense: bool
 ) -> SparseGemm:
     """With what a recipe says of the GEMM beside its masks: its number format, and a note."""
-    gemm = work.gemm
+    gemm, own = work.gemm, layer.runs_in(work.gemm.phase)
     if gemm.of_activations:
-        return work
+        return replace(work, number_format=own) if own else work
     if left_dense:
         offered = any(gemm.phase in offer.phases for offer in recipe.operands)
-        return replace(work, note="left dense by the recipe" if offered else "")
+        return replace(work, note="left dense by the recipe" if offered else "", number_format=own)
     note = recipe.why_dense(layer, gemm.phase) or work.note
-    own = layer.number_format if isinstance(layer, Bare) else ""
     wanted = own or recipe.formats.get(gemm.phase, "")
     if (note, wanted) == (work.note, work.number_format):
         return work  # most are, and a copy takes as long as all before it
@@ -107,10 +107,18 @@ def _again(work: SparseGemm, layer: Layer | Bare) -> str:
     return f"{runs.passes * runs.again} of {work.gemm.repeat} launches on the way back, again"
 
 
-def _maker(layer: Layer | Bare, offer: Offer, setting: Setting, *, counted: bool) -> "_AnyMaker":
+def _maker(
+    layer: Layer | Bare,
+    offer: Offer,
+    setting: Setting,
+    layers: Sequence[Layer | Bare],
+    *,
+    counted: bool,
+) -> "_AnyMaker":
+    """One offer on one of the network's layers."""
     if isinstance(layer, AttentionLayer):
         return ProductMaker(layer, offer, setting)
-    return _Maker(layer, offer, setting, counted)
+    return _Maker(layer, offer, setting, ordered(layer, offer, setting, layers), counted)
 
 
 def _masked(lowered: Lowered, makers: list["_AnyMaker"], recipe: Recipe) -> SparseGemm:
@@ -178,8 +186,8 @@ class _Maker:
     layer: Layer | Bare
     offer: Offer
     setting: Setting
-    counted: bool = True
-    block: int = 0
+    ordered: str
+    counted: bool
 
     @property
     def pattern(self) -> Pattern:
@@ -197,6 +205,9 @@ class _Maker:
         if self.pattern.is_dense:
             return dense, ""
         self._pruner.check(self.pattern, self.offer.options)
+        check_asked(self.layer, self.offer, self.setting)
+        own = Context(self.layer.name, self.offer.role, self.setting.step)
+        try_out(self.offer.pruner, self.pattern, own, self.offer.options)
         check_vectors(self.pattern, self.offer.role)
         if self.offer.withheld:
             why = "" if self._pruner.structured else ", which no N:M hardware can use"
@@ -222,7 +233,7 @@ class _Maker:
             tighter=self._tighter,
             known_kept=self._known_kept(operand, windows, dense.rows),
         )
-        said = _noted(self._of_blocks, told(self.layer, self.offer, self.setting))
+        said = self.ordered or told(self.layer, self.offer, self.setting)
         if operand.transposed == self.offer.transposed:
             return home, _noted("" if home.fits else self._misfit(home, gemm), said)
         overlapping = self._per_pixel and windows is not None
@@ -387,22 +398,7 @@ class _Maker:
 
     @cached_property
     def words(self) -> Words:
-        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase.
-
-        Of masks that were made elsewhere those of all blocks must obey the pattern; the first is
-        taken.
-        """
-        if self._pruner.brought and self._of_blocks:
-            for block in range(1, self.layer.repeat):
-                replace(self, block=block)._made()  # noqa: SLF001 (its own class)
-        return self._made()
-
-    @property
-    def _of_blocks(self) -> str:
-        """What is said of a tensor that stands for those of several blocks; "": it does not."""
-        return self.setting.tensors.note(self.layer, self.offer.role)
-
-    def _made(self) -> Words:
+        """The packed mask, all copies, as it is made: of pixels, or along K of its first phase."""
         layer, shape = self.layer, self._shape
         if self._per_pixel:
             return self._pruned(self._blocks(), math.prod(shape[:-1]), shape[-1])
@@ -425,8 +421,7 @@ class _Maker:
         try:
             return mask_words(blocks, rows, k, self.pattern, chosen, seed, context, **options)
         except PatternError as error:  # of a mask that was made elsewhere
-            block = f", block {self.layer.first_block + self.block}" if self._of_blocks else ""
-            where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}{block}"
+            where = f"{self.setting.tensors.name}: {self.offer.role} of {self.layer.name}"
             raise PatternError(f"{where}: {error}") from error
 
     def _fixed(self, layer: Layer | Bare) -> Words:
@@ -452,7 +447,7 @@ class _Maker:
             source = source.masks
         if self.offer.relu:
             source = Rectified(source)
-        for block in source.blocks(self.layer, tensor, self.setting.batch, self.block):
+        for block in source.blocks(self.layer, tensor, self.setting.batch):
             features = block[0].size if tensor == "weight" else block.shape[-1]
             yield block.reshape(-1, features)
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import RecipeError
-from nmsim.mask import Mask, Words, transpose
+from nmsim.mask import Mask
+from nmsim.mask.words import Words, transpose
 from nmsim.network.layers.attention import AttentionLayer
 from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
-from nmsim.pruning import Context, Pruner, mask_words, pruner_of
-from nmsim.recipes.context import contexts
+from nmsim.pruning import Context, Pruner, mask_words, pruner_of, try_out
+from nmsim.recipes.context import check_asked
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Windows
@@ -57,7 +58,8 @@ class ProductMaker:
         if self.pattern.is_dense:
             return dense, ""
         pruner.check(self.pattern, offer.options)
-        contexts(self.layer, offer, self.setting)
+        check_asked(self.layer, offer, self.setting)
+        try_out(offer.pruner, self.pattern, self._context, offer.options)
         check_vectors(self.pattern, offer.role)
         runs_dense = f"operand {offer.role} runs dense"
         if offer.withheld:
@@ -124,6 +126,9 @@ class ProductMaker:
         offer = self.offer
         name = self.layer.owner(offer.role)
         seed = mask_seed(self.setting.seed, name, offer.role, offer.phases[0])
-        context = Context(self.layer.name, offer.role)
-        options = offer.options
-        return mask_words(blocks, rows, k, self.pattern, offer.pruner, seed, context, **options)
+        known, options = self._context, offer.options
+        return mask_words(blocks, rows, k, self.pattern, offer.pruner, seed, known, **options)
+
+    @property
+    def _context(self) -> Context:
+        return Context(self.layer.name, self.offer.role, self.setting.step)

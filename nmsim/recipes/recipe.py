@@ -210,7 +210,7 @@ class LeaveDense(Spec):
         weighted = [layer for layer in found if isinstance(layer, WeightedSpec)]
         ends = [*weighted[: int(self.first)], *weighted[len(weighted) - int(self.last) :]]
         return frozenset(
-            {layer.name for layer in ends if layer.repeat == 1}
+            {layer.name for layer in ends if layer.alike == 1}
             | {layer.name for layer in found if matches(self.layers, layer.name)}
         )
 

@@ -16,7 +16,15 @@ __all__ = ["Setting", "check_vectors", "mask_seed"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What masks depend on beside the network, and how its products are laid out as GEMMs."""
+    """What masks depend on beside the network, and how its products are laid out as GEMMs.
+
+    Parameters
+    ----------
+    batch
+        Samples that a GEMM sees.
+    step
+        Of a training run, steps before this one; None: a step is run, of no run in particular.
+    """
 
     recipe: Recipe
     pattern: Pattern
@@ -24,6 +32,7 @@ class Setting:
     batch: int = 1
     seed: int = 0
     lowering: Lowering = IMPLICIT
+    step: int | None = None
 
 
 def check_vectors(pattern: Pattern, role: str) -> None:

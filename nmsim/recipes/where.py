@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nmsim.network.blocks import block_of
 from nmsim.network.layer import Bare, Experts, Layer, Linear
 from nmsim.network.layers.convolution import Convolution
 from nmsim.spec import Spec
@@ -48,7 +47,7 @@ class Where(Spec):
             yield f"of {', '.join(self.types)} alone, not of {layer.type}"
         if not matches(self.names, layer.name) or matches(self.but, layer.name):
             yield "its rule does not name this layer"
-        if self.in_blocks and not block_of(layer.name):
+        if self.in_blocks and not layer.block:
             yield "of layers in blocks alone"
         for size, multiple, what in zip(
             _sizes(layer),

@@ -2,7 +2,9 @@
 
 import html
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,22 +77,40 @@ class Figures:
         return drawn[name]
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run, what it found, and what it must say of itself, as it was when it was run."""
+
+    point: Point
+    rows: list[dict[str, Any]]
+    manifest: dict[str, Any]
+
+    @classmethod
+    def of(cls, point: Point) -> "_Run":
+        found = list(rows(point))
+        return cls(point, found, manifest(point, "nmsim.simulate").document())
+
+    @cached_property
+    def total(self) -> dict[str, dict[str, Any]]:
+        """Sums per phase and for all."""
+        return sums(self.rows, self.manifest)
+
+
 class Simulation(pd.DataFrame):
     """The table of a run, a row for each GEMM, that also says what the run comes to.
 
     What is taken of it, sorted or copied is a table alone, as ``rows`` is.
     """
 
-    _metadata = ["_point", "_found"]  # noqa: RUF012  (of pandas: attributes that are no columns)
-    _point: Point
-    _found: list[dict[str, Any]]
+    _metadata = ["_run"]  # noqa: RUF012  (of pandas: attributes that are no columns)
+    _run: _Run
 
     @classmethod
     def of(cls, point: Point) -> "Simulation":
         """Run a point."""
-        found = list(rows(point))
-        table = cls(frame(found))
-        table._point, table._found = point, found
+        run = _Run.of(point)
+        table = cls(frame(run.rows))
+        table._run = run
         return table
 
     @property
@@ -105,17 +125,17 @@ class Simulation(pd.DataFrame):
     @property
     def manifest(self) -> dict[str, Any]:
         """What the run must say to be reproduced."""
-        return manifest(self._point, "nmsim.simulate").document()
+        return deepcopy(self._run.manifest)
 
     @property
     def total(self) -> dict[str, dict[str, Any]]:
         """Sums per phase and for ``all``, as ``total`` of the command line's JSON."""
-        return sums(self._found, self.manifest)
+        return deepcopy(self._run.total)
 
     @property
     def step(self) -> dict[str, Any]:
         """Sums of the whole step: ``total["all"]``."""
-        return self.total["all"]
+        return dict(self._run.total["all"])
 
     @property
     def speedup(self) -> float | None:
@@ -138,7 +158,7 @@ class Simulation(pd.DataFrame):
     @property
     def answer(self) -> str:
         """What the run says in a sentence or two: which speed-up, of what, and what limits it."""
-        return answer(self._found, self.manifest)
+        return answer(self._run.rows, self._run.manifest)
 
     @property
     def plot(self) -> Figures:  # type: ignore[override]  # of pandas: an accessor
@@ -156,9 +176,9 @@ class Simulation(pd.DataFrame):
             Of one phase; none: of those that were run.
         """
         asked = replace(
-            self._point,
-            layers=layers or self._point.layers,
-            phases=(phases,) if phases else self._point.phases,
+            self._run.point,
+            layers=layers or self._run.point.layers,
+            phases=(phases,) if phases else self._run.point.phases,
         )
         return "\n\n".join(explanation_text(one.document()) for one in explain(asked))
 
@@ -174,7 +194,7 @@ class Simulation(pd.DataFrame):
 
     def __repr__(self) -> str:
         """The answer, the table cut to what matters, and the step."""
-        if not len(self) or "_point" not in vars(self):
+        if not len(self) or "_run" not in vars(self):
             return repr(pd.DataFrame(self))
         console = Console(width=_WIDTH, highlight=False, markup=False, color_system=None)
         with console.capture() as shown:
@@ -184,7 +204,7 @@ class Simulation(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        if not len(self) or "_point" not in vars(self):
+        if not len(self) or "_run" not in vars(self):
             return str(pd.DataFrame(self).to_html(max_rows=_MOST))
         table = self._shown.to_html(max_rows=_MOST, index=False)
         return f"<p>{html.escape(self.answer)}</p>{table}{step_sheet(self.total)}"

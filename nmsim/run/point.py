@@ -244,7 +244,7 @@ class Subject:
     @property
     def plugin_paths(self) -> tuple[str | Path, ...]:
         """Files and folders of pruners of one's own."""
-        return (self.plugins,) if isinstance(self.plugins, str | Path) else tuple(self.plugins)
+        return _texts("plugins", self.plugins)
 
     @property
     def layout(self) -> Lowering:
@@ -306,6 +306,21 @@ class Subject:
                 f"{machine.name} joins no more"
             )
         return machine
+
+
+def _texts(name: str, given: Any) -> tuple[Any, ...]:
+    """Texts or paths of a keyword that takes one or several.
+
+    Raises
+    ------
+    SpecError
+        for anything else.
+    """
+    found = given if isinstance(given, list | tuple) else (given,)
+    for one in found:
+        if not isinstance(one, str | Path):
+            raise SpecError(f"{name}: {type(one).__name__}, expected a text or several")
+    return tuple(found)
 
 
 def _again(kind: Callable[..., Subject], values: Mapping[str, Any]) -> Subject:
@@ -375,6 +390,12 @@ class Job(Subject):
     ] = True
 
     @property
+    def workload(self) -> Workload:
+        """What is simulated; with tensors, each of a network's blocks with its own."""
+        apart = self.tensors is not None
+        return load_workload(self.model, self.asked, int(self.tp), block_by_block=apart)
+
+    @property
     def machine(self) -> Machine:
         """The machine of the run; with its learned residual, where that was asked for."""
         machine = super().machine
@@ -401,7 +422,7 @@ class Job(Subject):
     @property
     def _source(self) -> TensorSource:
         named, recipe = self.tensor_names, load_recipe(self.recipe)
-        rules = (named,) if isinstance(named, str) else tuple(named)
+        rules = _texts("tensor_names", named)
         if self.tensors is None:
             if recipe.brought:
                 raise SpecError(f"recipe {recipe.name!r}: masks are given, expected tensors")
@@ -410,6 +431,9 @@ class Job(Subject):
             return Synthetic(self.seed)
         if isinstance(self.tensors, Mapping):
             held: Path | InMemory = InMemory(self.tensors)
+        elif not isinstance(self.tensors, str | Path):
+            what = type(self.tensors).__name__
+            raise SpecError(f"tensors: {what}, expected a path, or tensors by name")
         else:
             held = Path(self.tensors)
             if not held.exists():

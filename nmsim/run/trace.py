@@ -23,7 +23,8 @@ from safetensors.numpy import save_file
 from nmsim.errors import TraceError, reason
 from nmsim.files import write_file
 from nmsim.gemm import MAX_SIZE, Gemm
-from nmsim.mask import Mask, Share, SparseGemm, Words, words_per_row
+from nmsim.mask import Mask, Share, SparseGemm
+from nmsim.mask.words import Words, words_per_row
 from nmsim.pattern import UNSTRUCTURED, Pattern, PatternField
 from nmsim.spec import Spec, first_error
 
@@ -109,13 +110,19 @@ class Trace:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.gemms, Sequence) or any(
+            not isinstance(one, SparseGemm) for one in self.gemms
+        ):
+            raise TraceError("trace: expected a list of SparseGemm")
+
     def save(self, path: str | Path) -> None:
         """Write it to a file, whole or not at all.
 
         Raises
         ------
         TraceError
-            if there is no GEMM, or the file cannot be written.
+            if there is no GEMM, provenance is no JSON, or the file cannot be written.
         """
         record(Path(path), self.gemms, self.provenance)
 
@@ -136,20 +143,7 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
         GEMMs recorded.
     """
     tensors: dict[str, NDArray[np.uint8]] = {}
-    table = []
-    for index, work in enumerate(gemms):
-        entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
-        entry["number_format"] = work.number_format
-        if work.dense_as is not None:
-            share = work.dense_as
-            entry["dense_as"] = {**share._asdict(), "gemm": share.gemm.as_dict()}
-        for position, mask in (("a", work.a), ("b", work.b)):
-            entry[position] = _told(mask)
-            if not mask.is_dense:
-                octets = _octets(mask)
-                tensors[f"{index}.{position}"] = octets
-                entry[position]["sha256"] = hashlib.sha256(octets.tobytes()).hexdigest()
-        table.append(entry)
+    table = [_entry(index, work, tensors) for index, work in enumerate(gemms)]
     # The digest comes first, so that its place in the header is the first of its spelling.
     document = {
         "sha256": _NO_DIGEST,
@@ -157,7 +151,10 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
         "provenance": dict(provenance),
         "gemms": table,
     }
-    metadata = {"nmsim": json.dumps(document, allow_nan=False)}
+    try:
+        metadata = {"nmsim": json.dumps(document, allow_nan=False)}
+    except (TypeError, ValueError) as error:
+        raise TraceError(f"{path}: provenance: expected JSON values ({error})") from error
 
     def write(aside: Path) -> None:
         try:
@@ -171,6 +168,22 @@ def record(path: Path, gemms: Iterable[SparseGemm], provenance: Mapping[str, Any
 
     write_file(path, write)
     return len(table)
+
+
+def _entry(index: int, work: SparseGemm, tensors: dict[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    """A row of the GEMM table, as JSON values; its masks' bits go to the tensors."""
+    entry: dict[str, Any] = {"gemm": work.gemm.as_dict(), "note": work.note, "k": work.k}
+    entry["number_format"] = work.number_format
+    if work.dense_as is not None:
+        share = work.dense_as
+        entry["dense_as"] = {**share._asdict(), "gemm": share.gemm.as_dict()}
+    for position, mask in (("a", work.a), ("b", work.b)):
+        entry[position] = _told(mask)
+        if not mask.is_dense:
+            octets = _octets(mask)
+            tensors[f"{index}.{position}"] = octets
+            entry[position]["sha256"] = hashlib.sha256(octets.tobytes()).hexdigest()
+    return entry
 
 
 def _told(mask: Mask) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A training run: a recipe's schedule over its steps, against the same steps with nothing pruned.
 
 The run is cut into segments of steps that hardware sees alike; each distinct state is simulated
-once (`training_step`) and multiplied by its steps. A mask that decays (Bambhaniya et al. 2025,
+once (`training_step`) and multiplied by its steps; a pruner that asks for the number of its step
+is told the first one's of its segment. A mask that decays (Bambhaniya et al. 2025,
 MDGF) leaves no weight at zero: until it is binary, the step is a dense one. FLOPs are two for every
 MAC whose mask bits are both set.
 """
@@ -17,7 +18,9 @@ from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import kind_of
 from nmsim.pattern import Pattern
+from nmsim.pruning import PRUNERS
 from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.recipes.setting import Setting
 from nmsim.recipes.spans import Span, spans
 from nmsim.result import totals
 from nmsim.run.keyword import Keyword, keywords, taking
@@ -171,6 +174,18 @@ def train(training: Training) -> TrainingRun:
     return run_training(training, training.steps, "nmsim.train")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Step(Point):
+    """One step of a training run."""
+
+    step: Annotated[int, Keyword("Steps of the run before this one.")] = 0
+
+    @property
+    def setting(self) -> Setting:
+        """What the masks of the step are made of: pruners are told its number."""
+        return replace(super().setting, step=self.step)
+
+
 def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     """The training run of a job: all phases and layers, each state of its masks simulated once.
 
@@ -185,21 +200,22 @@ def run_training(job: Job, steps: int, command: str) -> TrainingRun:
     if job.workload.trace is not None:
         raise SpecError(f"model {job.model}: a trace holds masks of one step, expected a network")
     own = {one.name: getattr(job, one.name) for one in keywords(Job)}
-    whole = Point(**own, compare=False)
+    whole = _Step(**own, compare=False)
     recipe = load_recipe(job.recipe)
     dense = training_step(replace(whole, recipe="dense"))
+    numbered = any("step" in PRUNERS[offer.pruner].wants for offer in recipe.operands)
     known: dict[tuple[Any, ...], StepCost] = {}
     segments = []
     for span in spans(recipe, Pattern.parse(job.pattern), steps):
         seen = _seen(recipe, span)
-        key = (span.patterns, bool(seen.formats))
+        key = (span.patterns, bool(seen.formats), span.first if numbered else 0)
         if key not in known:
-            known[key] = training_step(replace(whole, recipe=seen))
+            known[key] = training_step(replace(whole, recipe=seen, step=span.first))
         segments.append(Segment(span, _masks(recipe, span), known[key]))
     return TrainingRun(
         tuple(segments),
         dense,
-        _inference(whole, recipe),
+        _inference(replace(whole, step=steps - 1), recipe),
         trained(replace(whole, recipe=recipe), steps, command).document(),
     )
 

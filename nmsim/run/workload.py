@@ -162,13 +162,17 @@ def _or(phases: Sequence[str] | None) -> str:
     return " or ".join(phases or ())
 
 
-def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> Workload:
+def load_workload(
+    model: Model, scenario: Scenario = TRAINING, tp: int = 1, *, block_by_block: bool = False
+) -> Workload:
     """Find out what is to be simulated.
 
     Parameters
     ----------
     tp
         Machines that share the network; layers are one machine's part of them.
+    block_by_block
+        One layer for each of a network's identical blocks, whose tensors differ.
 
     Raises
     ------
@@ -177,7 +181,8 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
         network does not have, as GEMMs that are given have none but training, whole.
     """
     if (given := _given(model)) is None:
-        return _of_network(cast(str | Path, model), scenario, tp)
+        name = cast(str | Path, model)
+        return _of_network(name, scenario, tp, block_by_block=block_by_block)
     if tp != 1:
         raise SpecError(
             f"model {given.name}: tp is {tp}, expected 1: GEMMs that are given are whole"
@@ -196,15 +201,17 @@ def load_workload(model: Model, scenario: Scenario = TRAINING, tp: int = 1) -> W
 
 
 @once_per_content
-def _of_network(model: str | Path, scenario: Scenario, tp: int) -> Workload:
+def _of_network(
+    model: str | Path, scenario: Scenario, tp: int, *, block_by_block: bool
+) -> Workload:
     network: Network = load_model(model)
     if tp != 1 and scenario.trains:
         raise SpecError(
             f"tp is {tp}, expected 1 in scenario train: parts infer, prefill and decode"
         )
-    layers = network.shared(network.at(scenario), tp)
-    running = {layer.name for layer in layers}
-    idle = [layer for layer in network.layers if layer.name not in running]
+    layers = network.shared(network.at(scenario, block_by_block=block_by_block), tp)
+    running, every = {layer.name for layer in layers}, network.at(block_by_block=block_by_block)
+    idle = [layer for layer in every if layer.name not in running]
     splits = {layer.name: split_of(layer, network.tensor_parallel) for layer in layers}
     return Workload(
         network.name,
@@ -227,6 +234,8 @@ def _told(scenario: Scenario) -> str:
 def _given(model: Model) -> Workload | None:
     """What brings GEMMs of its own; None: it is a network."""
     if isinstance(model, Trace):
+        if not model.gemms:
+            raise SpecError("model: a trace without a GEMM, expected one at least")
         return Workload("trace", "a trace", trace=model)
     if not isinstance(model, str | Path):
         return _listed(model)

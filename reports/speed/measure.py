@@ -22,7 +22,8 @@ import numpy as np
 from nmsim import Gemm, Pattern, __version__, load_hardware
 from nmsim.files import write_folder
 from nmsim.machines import FIDELITIES, simulate
-from nmsim.mask import Mask, SparseGemm, Words, pack
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import Words, pack
 
 HERE = Path(__file__).resolve().parent
 RESULT = "measurements.json"

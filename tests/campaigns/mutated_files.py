@@ -83,6 +83,25 @@ layers:
   - {name: l, type: linear, in_features: 64, out_features: 32, tokens: 4, pattern: "2:4"}
   - {name: m, type: matmul, m: 8, n: 8, k: 4, heads: 2}
 """
+LOOPS = b"""- id: 0
+  operator_type: Conv
+  equation: O[b][k][oy][ox]+=W[k][c][fy][fx]*I[b][c][iy][ix]
+  dimension_relations: [ix=2*ox+1*fx, iy=2*oy+1*fy]
+  loop_dims: [B, K, C, OY, OX, FY, FX]
+  loop_sizes: [1, 64, 3, 112, 112, 7, 7]
+  pr_loop_dims: [IX, IY]
+  pr_loop_sizes: [224, 224]
+  padding: [[3, 3], [3, 3]]
+  operand_precision: {W: 8, I: 8, O: 16, O_final: 8}
+  operand_source: {I: 0, W: 0}
+- id: 1
+  operator_type: Gemm
+  equation: O[b][k]+=W[k][c]*I[b][c]
+  loop_dims: [B, K, C]
+  loop_sizes: [1, 64, 32]
+  operand_precision: {W: 16, I: 16, O: 16}
+  operand_source: {I: 0, W: 1}
+"""
 HUGGING = b'{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32}'
 
 ONE = "layers: [{name: fc, type: linear, in_features: 16, out_features: 8}]"
@@ -150,6 +169,7 @@ FILES = {
     "gemms.csv": GEMMS,
     "array.cfg": CONFIG,
     "network.yaml": NETWORK,
+    "loops.yaml": LOOPS,
     "config.json": HUGGING,
     "windows.onnx": onnx_models.convolutions(2, 48),
     "attention.onnx": onnx_models.attention(2, 16),

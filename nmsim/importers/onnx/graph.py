@@ -119,9 +119,17 @@ def _graph(graph: Any, given: tuple[str, ...], constants: frozenset[str]) -> Gra
     infos = (*graph.input, *graph.value_info, *graph.output)
     shapes = {_text(one.name): shape for one in infos if (shape := _shape(one.type)) is not None}
     shapes |= {_text(one.name): tuple(one.dims) for one in graph.initializer}
+    types = {_text(one.name): _type(one.type.tensor_type.elem_type) for one in infos}
+    types |= {_text(one.name): _type(one.data_type) for one in graph.initializer}
     first = shapes.get(given[0], ()) if given else ()
     nodes = tuple(map(_node, graph.node))
-    return Graph(nodes, shapes, constants, given, first[0] if first else 1)
+    return Graph(nodes, shapes, types, constants, given, first[0] if first else 1)
+
+
+def _type(number: int) -> str:
+    """What ONNX calls a type of elements, in lower case; "": it is not known."""
+    known = onnx.TensorProto.DataType
+    return known.Name(number).lower() if number and number in known.values() else ""
 
 
 def _shape(type_: Any) -> Shape | None:

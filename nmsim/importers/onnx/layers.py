@@ -6,33 +6,36 @@ by; one of two activations is a product. Operations without two matrices are cou
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from nmsim.errors import SpecError
 from nmsim.importers.onnx.nodes import Graph, Node, Shape
+from nmsim.importers.onnx.number_formats import number_format, stored_types
 from nmsim.importing import Imported, Unused
 
 __all__ = ["network_of"]
 
 Layer = dict[str, Any]
 
-_REFUSED = frozenset(
-    (
-        *("Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "Scan"),
-        *("MatMulInteger", "QLinearMatMul", "ConvInteger", "QLinearConv"),
-    )
-)
+_REFUSED = frozenset(("Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "Scan"))
 """Operations that multiply matrices, and that are no layer here."""
 
-_WITHIN = ("MatMul", "Gemm", "Conv", "ConvTranspose")
+_QUANTISED = {
+    "QLinearConv": (0, 3),
+    "ConvInteger": (0, 1),
+    "QLinearMatMul": (0, 3),
+    "MatMulInteger": (0, 1),
+}
+"""Operations on integers, and which of their inputs are the two operands."""
 
 _SAME_VALUES = frozenset(
     (
         *("Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Cast"),
         *("Slice", "Split", "Concat", "Pad", "MaxPool", "Gather", "Expand", "Tile"),
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
     )
 )
 """Operations behind which values are distributed as before."""
@@ -84,10 +87,12 @@ class _Reader:
     origins: dict[str, str] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
     weights: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.origins.update({name: name for name in self.graph.constants})
         self.made_by.update(dict.fromkeys(self.graph.inputs, "data"))
+        self.types = stored_types(self.graph)
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -106,7 +111,8 @@ class _Reader:
             if node.outputs and node.outputs[0] in self.origins:
                 continue  # made of tensors of the file alone
             if node.op in _LAYERS:
-                layer = _LAYERS[node.op](self, node)
+                plain = replace(node, inputs=_operands(node))
+                layer = _LAYERS[node.op](self, plain) | {"number_format": self.format(plain)}
                 yield {name: value for name, value in layer.items() if value is not None}
                 continue
             self._check_left_out(node)
@@ -136,7 +142,7 @@ class _Reader:
         return self.graph.shapes.get(name, ())
 
     def _check_left_out(self, node: Node) -> None:
-        if node.op in _REFUSED or any(op in (*_WITHIN, *_REFUSED) for op in node.inner):
+        if node.op in _REFUSED or any(op in _LAYERS or op in _REFUSED for op in node.inner):
             raise self.fault(node, "multiplies matrices, and is no layer that nmsim reads")
         matrices = [name for name in node.inputs if len(self.known(name)) > 1]
         if "." in node.op and len(matrices) > 1:
@@ -154,6 +160,16 @@ class _Reader:
             raise self.fault(node, f"reads {name!r}, of which no shape is known")
         return found
 
+    def format(self, node: Node) -> str | None:
+        """The number format of a product; None: the machine's own."""
+        by_weight = sorted(node.inputs[:2], key=lambda name: name in self.origins)
+        activation, other = (self.types.get(name, "") for name in by_weight)
+        try:
+            found = number_format(activation, other, weight=by_weight[1] in self.origins)
+        except SpecError as error:
+            raise self.fault(node, str(error)) from error
+        return found or None
+
     def per_sample(self, node: Node, rows: int) -> int:
         """So many rows of a sample; SpecError if samples do not have as many each."""
         if rows % self.graph.batch:
@@ -168,7 +184,8 @@ class _Reader:
         if not origin or origin.startswith("onnx::"):
             origin = node.name.strip("/").replace("/", ".") or node.outputs[0]
             origin = origin.removesuffix(f".{node.op}") if weight else origin
-        name = self.names.of(origin.removesuffix(".weight") or node.op)
+        whole = origin.removesuffix("_quantized").removesuffix(".weight")
+        name = self.names.of(whole or node.op)
         key = (self.origins.get(weight), *kind)
         first = self.weights.setdefault(key, name) if weight else name
         return {"name": name, "weight_of": first if first != name else None}
@@ -176,6 +193,12 @@ class _Reader:
     def input(self, name: str) -> str:
         """What made an operand."""
         return self.made_by.get(name, "linear")
+
+
+def _operands(node: Node) -> tuple[str, ...]:
+    """A layer's inputs, the two that it multiplies first."""
+    which = _QUANTISED.get(node.op)
+    return node.inputs if which is None else tuple(node.inputs[at] for at in which)
 
 
 def _conv(reader: _Reader, node: Node) -> Layer:
@@ -338,4 +361,8 @@ _LAYERS: Mapping[str, Callable[[_Reader, Node], Layer]] = {
     "ConvTranspose": _conv_transposed,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "QLinearConv": _conv,
+    "ConvInteger": _conv,
+    "QLinearMatMul": _matmul,
+    "MatMulInteger": _matmul,
 }

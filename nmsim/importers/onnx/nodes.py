@@ -48,8 +48,8 @@ class Graph:
     ----------
     nodes
         In the order of the file, each behind those that it reads.
-    shapes
-        Of tensors, where they are known.
+    shapes, types
+        Of tensors, where they are known; types of their elements by ONNX' names, in lower case.
     constants
         Tensors that are in the file, by name.
     inputs
@@ -60,6 +60,7 @@ class Graph:
 
     nodes: tuple[Node, ...]
     shapes: Mapping[str, Shape]
+    types: Mapping[str, str]
     constants: frozenset[str]
     inputs: tuple[str, ...]
     batch: int

@@ -5,16 +5,34 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from nmsim.errors import ShapeError
-from nmsim.network.blocks import Runs
+from nmsim.formats import NumberFormat, format_in
+from nmsim.gemm import Phase
+from nmsim.network.blocks import Runs, block_of, in_block
 from nmsim.network.operand import Brought, FileLayout, Input, TensorName
 from nmsim.network.operations import Chain
 from nmsim.network.scenario import Reading
 from nmsim.pattern import PatternField
 from nmsim.spec import Spec
 
-__all__ = ["INPUT", "LayerSpec", "Positive", "WeightedSpec", "checked_batch"]
+__all__ = [
+    "FORMAT",
+    "INPUT",
+    "LayerFormat",
+    "LayerSpec",
+    "Positive",
+    "WeightedSpec",
+    "checked_batch",
+]
 
 Positive = Annotated[int, Field(ge=1, le=1 << 31)]
+
+LayerFormat = NumberFormat | Literal[""]
+
+FORMAT = (
+    "number format that its GEMMs run in under every recipe: of floats in every phase, of integers "
+    "and of weights alone in forward. Default: as the recipe, or the machine's own"
+)
+"""The description of a layer's field of that name."""
 
 INPUT = "what made the layer's input; a layer fed by data has no backward GEMM"
 """The description of a layer's field of that name."""
@@ -37,6 +55,26 @@ class LayerSpec(Spec):
     note: str = Field("", description="said of its rows, such as what an importer had to assume")
 
     _runs: Runs | None = PrivateAttr(None)
+    _block: str = PrivateAttr("")
+    _alike: int = PrivateAttr(1)
+
+    @property
+    def alike(self) -> int:
+        """Identical blocks that it stands for, or is one of."""
+        return max(self.repeat, self._alike)
+
+    @property
+    def block(self) -> str:
+        """The block that it is in, by its name, or with a `*` for the number; "": in none."""
+        return self._block or block_of(self.name)
+
+    def alone(self, block: int) -> Self:
+        """The layer in one of its blocks, under the name that it has there."""
+        name = in_block(self.name, block)
+        found = self.model_copy(update={"name": name, "repeat": 1, "first_block": 0})
+        found._block = in_block(self.block, block)  # noqa: SLF001 (its own class)
+        found._alike = self.repeat  # noqa: SLF001
+        return found
 
     @property
     def runs(self) -> Runs | None:
@@ -55,7 +93,7 @@ class LayerSpec(Spec):
         if "*" not in self.name:
             return (self.name,)
         blocks = range(self.first_block, self.first_block + self.repeat)
-        return tuple(self.name.replace("*", str(block)) for block in blocks)
+        return tuple(in_block(self.name, block) for block in blocks)
 
     @property
     def saved(self) -> tuple[TensorName, ...]:
@@ -75,6 +113,10 @@ class LayerSpec(Spec):
     def spatial(self) -> int:
         """How many dimensions its images have: none, its tensors are matrices."""
         return 0
+
+    def runs_in(self, phase: Phase) -> str:  # noqa: ARG002
+        """The number format that its file says for a phase; "": none."""
+        return ""
 
     def owner(self, tensor: TensorName) -> str:  # noqa: ARG002
         """Name of the layer that a tensor belongs to: this one's."""
@@ -100,6 +142,7 @@ class WeightedSpec(LayerSpec):
         description="to which its weight is pruned, by whatever recipe; forward has the mask under "
         "every recipe. Default: as the recipe and the run's --pattern say",
     )
+    number_format: LayerFormat = Field("", description=FORMAT)
     input_of: str = Field(
         "",
         description="layer before this one that reads the same input, as Q of K and V; kept once",
@@ -109,6 +152,10 @@ class WeightedSpec(LayerSpec):
     def masks(self) -> tuple[Brought, ...]:
         """Masks that the layer's file declares: of its weight, in forward."""
         return () if self.pattern is None else (Brought("weight", "forward", self.pattern),)
+
+    def runs_in(self, phase: Phase) -> str:
+        """The number format that its file says for a phase; "": none."""
+        return format_in(self.number_format, phase)
 
     def owner(self, tensor: TensorName) -> str:
         """Name of the layer that a tensor belongs to; a shared weight belongs to another."""

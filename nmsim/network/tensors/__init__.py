@@ -36,19 +36,8 @@ class TensorSource(Protocol):
     def name(self) -> str:
         """What a manifest calls it."""
 
-    def blocks(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
-    ) -> Iterator[NDArray[Any]]:
-        """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``.
-
-        Parameters
-        ----------
-        block
-            Of which of the blocks that the layer stands for, from 0 on.
-        """
-
-    def note(self, layer: HasTensors, tensor: TensorName) -> str:
-        """What is to be said of a layer's tensor beside its values; "" if nothing is."""
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, of shape ``layer.shape(...)``."""
 
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Refuse now what could not be read later: a tensor of these layers, or its shape."""
@@ -81,11 +70,8 @@ class Synthetic:
         """What a manifest calls it."""
         return f"synthetic, seed {self.seed}"
 
-    def blocks(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
-    ) -> Iterator[Block]:
-        """A tensor as consecutive blocks of float32 along its first axis: one for all blocks."""
-        del block
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[Block]:
+        """A tensor as consecutive blocks of float32 along its first axis."""
         shape = layer.shape(tensor, batch)
         key = [self.seed, zlib.crc32(layer.owner(tensor).encode()), zlib.crc32(tensor.encode())]
         rng = np.random.default_rng(key)
@@ -95,10 +81,6 @@ class Synthetic:
             return _gradients(rng, shape)
         made_by = layer.input if tensor in ("activation", "probabilities") else "linear"
         return _activations(rng, shape, made_by, spatial=layer.spatial)
-
-    def note(self, layer: HasTensors, tensor: TensorName) -> str:  # noqa: ARG002
-        """Nothing: blocks differ by their draws alone."""
-        return ""
 
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Every tensor can be drawn."""
@@ -123,16 +105,10 @@ class Rectified:
         """What a manifest calls it."""
         return f"{self.source.name}, activations rectified"
 
-    def blocks(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
-    ) -> Iterator[NDArray[Any]]:
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
         """A tensor as consecutive blocks along its first axis."""
-        for values in self.source.blocks(layer, tensor, batch, block):
+        for values in self.source.blocks(layer, tensor, batch):
             yield np.maximum(values, 0) if tensor == "activation" else values
-
-    def note(self, layer: HasTensors, tensor: TensorName) -> str:
-        """What the other source says."""
-        return self.source.note(layer, tensor)
 
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Refuse what the other source does."""

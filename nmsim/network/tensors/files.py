@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ class TensorFile:
     A convolution's tensors are laid out as PyTorch does (weight OIHW, of a transposed one IOHW,
     activation and gradient NCHW, with as many dimensions as it has), so that a saved ``state_dict``
     can be read as it is; all others have features last. ``nmsim.network.tensors.names`` says what
-    else a weight may be called, ``nmsim.network.tensors.packed`` which packed forms are read. Of
-    identical blocks all are checked, and the first one's tensors are read.
+    else a weight may be called, ``nmsim.network.tensors.packed`` which packed forms are read.
+    Layers stand for one block each (``nmsim.network.unrolled``).
 
     Parameters
     ----------
@@ -69,22 +68,15 @@ class TensorFile:
         """The masks that stand beside its weights, and the weights that have none."""
         return replace(self, as_masks=True)
 
-    def note(self, layer: HasTensors, tensor: TensorName) -> str:
-        """What is to be said of a layer of several blocks: whose tensor stands for all."""
-        blocks = _blocks(layer, tensor)
-        if len(blocks) == 1:
-            return ""
-        return f"the {tensor} of block {blocks[0]} stands for those of {len(blocks)}"
-
     def check(self, layers: Iterable[HasTensors], tensor: TensorName, batch: int) -> None:
         """Refuse a file that lacks a tensor of these layers, or has another in its place.
 
         Another shape, a value that is not finite, or one that two layers would both read.
         """
         read: dict[str, list[tuple[str, Part]]] = {}
-        for layer, block in ((one, block) for one in layers for block in _blocks(one, tensor)):
-            owner = _called(layer, tensor, block)
-            for part in self.parts(layer, tensor, batch, block):
+        for layer in layers:
+            owner = layer.owner(tensor)
+            for part in self.parts(layer, tensor, batch):
                 for other, theirs in read.setdefault(part.key, []):
                     if other != owner and part.overlaps(theirs):
                         raise SpecError(
@@ -108,28 +100,18 @@ class TensorFile:
         """
         held, found = self._opened.archive.held, dict[str, None]()
         for tensor in tensors:
-            blocks = _blocks(layer, tensor)
-            for source, block in product((self, self.masks), blocks):
+            for source in (self, self.masks):
                 with suppress(SpecError, ShapeError):
-                    parts = source._found(layer, tensor, batch, block)  # noqa: SLF001
+                    parts = source._found(layer, tensor, batch)  # noqa: SLF001
                     found |= dict.fromkeys(part.key for part in parts)
         beside = [key + end for key in found for end in (*SCALES, "_zero_point")]
         return [*found, *(key for key in beside if key in held)]
 
-    def blocks(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int = 0
-    ) -> Iterator[NDArray[Any]]:
-        """A tensor as consecutive blocks along its first axis, channels last.
-
-        Parameters
-        ----------
-        block
-            Of which of the blocks that the layer stands for, from 0 on.
-        """
+    def blocks(self, layer: HasTensors, tensor: TensorName, batch: int) -> Iterator[NDArray[Any]]:
+        """A tensor as consecutive blocks along its first axis, channels last."""
         shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
-        number = _blocks(layer, tensor)[block]
         with refusing(self.path):
-            parts = self.parts(layer, tensor, batch, number)
+            parts = self.parts(layer, tensor, batch)
             archive = self._opened.archive
             straight = layout is None and len(shape) == 2
             if straight and archive.held[parts[0].key].shape[1:] == shape[1:]:
@@ -143,9 +125,7 @@ class TensorFile:
             yield np.ascontiguousarray(array[start : start + rows])
             start += rows
 
-    def parts(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int
-    ) -> tuple[Part, ...]:
+    def parts(self, layer: HasTensors, tensor: TensorName, batch: int) -> tuple[Part, ...]:
         """Where the file has a layer's tensor, in the layer's shape.
 
         Raises
@@ -153,24 +133,22 @@ class TensorFile:
         SpecError, ShapeError
             if it does not have it, or in another shape.
         """
-        if found := self._found(layer, tensor, batch, block):
+        if found := self._found(layer, tensor, batch):
             return found
         archive, names = self._opened
-        name = _called(layer, tensor, block)
+        name = layer.owner(tensor)
         refuse_words(archive, name)
+        if hint := names.hint(name):
+            raise SpecError(f"{self.path}: no tensor is {name}.{tensor}; {hint}")
         raise SpecError(f"{self.path}: {unknown_name('tensor', f'{name}.{tensor}', names.known)}")
 
-    def _found(
-        self, layer: HasTensors, tensor: TensorName, batch: int, block: int
-    ) -> tuple[Part, ...]:
+    def _found(self, layer: HasTensors, tensor: TensorName, batch: int) -> tuple[Part, ...]:
         """The same, or nothing where it does not have it."""
         shape, layout = layer.shape(tensor, batch), layer.in_file(tensor, batch)
         stored = layout.shape if layout else shape
         archive, names = self._opened
         try:
-            parts = names.parts(
-                Wanted(_called(layer, tensor, block), tensor, stored, self.as_masks)
-            )
+            parts = names.parts(Wanted(layer.owner(tensor), tensor, stored, self.as_masks))
         except NmsimError as error:
             raise type(error)(f"{self.path}: {error}") from error
         has = _shape_of(archive, parts) if parts else stored
@@ -187,16 +165,6 @@ class TensorFile:
     def _opened(self) -> Opened:
         with refusing(self.path):
             return opened(self.path, self.tensor_names)
-
-
-def _blocks(layer: HasTensors, tensor: TensorName) -> range:
-    """Numbers of the blocks that have a tensor of their own."""
-    first = layer.first_block
-    return range(first, first + (layer.repeat if "*" in layer.owner(tensor) else 1))
-
-
-def _called(layer: HasTensors, tensor: TensorName, block: int) -> str:
-    return layer.owner(tensor).replace("*", str(block))
 
 
 def _shape_of(archive: Archive, parts: tuple[Part, ...]) -> tuple[int, ...]:

@@ -15,11 +15,15 @@ from typing import NamedTuple
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.network.tensors.archive import Held, named_shape
+from nmsim.network.tensors.heads import packed_by_head, rows_by_head
 
 __all__ = ["Names", "Part", "Wanted", "renamed"]
 
 _PACKED = ("qkv", "qkv_proj", "in_proj", "c_attn", "Wqkv", "W_pack")
 """Queries, keys and values as one matrix, one below the other."""
+
+_UNSAID = "query_key_value"
+"""What files call that, and the same head by head."""
 
 _APART = (
     ("q_proj", "k_proj", "v_proj"),
@@ -234,6 +238,7 @@ class Names:
         rows = wanted.shape[0]
         for names in _APART:
             if leaf in names:
+                yield self._by_head(names.index(leaf), wanted)
                 for packed in _PACKED:
                     if key := self._packed(parent, packed, wanted):
                         yield self._third(key, names.index(leaf), wanted)
@@ -243,6 +248,38 @@ class Names:
                 raise _another_shape(key, self.held[key].shape, (2 * rows, wanted.shape[1]))
             start = rows * halves.index(leaf)
             yield (Part(key, range(start, start + rows)),)
+
+    def _by_head(self, which: int, wanted: Wanted) -> tuple[Part, ...]:
+        """Rows of a projection that has its heads one after the other; none: the file has none."""
+        parent = wanted.layer.rpartition(".")[0]
+        named = [one for end in wanted.ends if (one := self._heads.get((parent, end)))]
+        if not named:
+            return ()
+        name, head = named[0]
+        key, rows = self.known[name], wanted.shape[0]
+        shape = self.held[key].shape
+        found = rows_by_head(shape[0], rows, head, which) if shape[1:] == wanted.shape[1:] else ()
+        if not found:
+            raise ShapeError(
+                f"{key} is {named_shape(shape)}, of which {named_shape(wanted.shape)} are no "
+                f"queries, keys or values of heads of {head} rows"
+            )
+        return tuple(Part(key, one) for one in found)
+
+    @cached_property
+    def _heads(self) -> Mapping[tuple[str, str], tuple[str, int]]:
+        return packed_by_head(self.known)
+
+    def hint(self, layer: str) -> str:
+        """What a rule must say of a file that packs a layer it lacks; "" if it does not."""
+        leaf = layer.rpartition(".")[2]
+        packed = next((key for key in self.held if f"{_UNSAID}." in key), "")
+        if not packed or not any(leaf in names for names in _APART):
+            return ""
+        return (
+            f"{packed} packs it in an order that the file does not say, expected tensor_names: "
+            f"GLOB=...qkv[ROWS OF A HEAD].weight, head by head, or GLOB=...qkv.weight"
+        )
 
     def _packed(self, parent: str, leaf: str, wanted: Wanted) -> str | None:
         name = f"{parent}.{leaf}" if parent else leaf

@@ -39,7 +39,8 @@ def of_index(path: Path, opened: Open) -> Archive:
     if not isinstance(places, dict) or not all(isinstance(one, str) for one in places.values()):
         raise SpecError(f"{path}: weight_map: expected an object of tensors and their files")
     for name in dict.fromkeys(places.values()):
-        if name != Path(name).name or not (path.parent / name).is_file():
+        within = name == Path(name).name and not is_index(Path(name))
+        if not within or not (path.parent / name).is_file():
             raise SpecError(f"{path}: weight_map: {name!r}, expected a file beside the index")
     files = {name: opened(path.parent / name) for name in dict.fromkeys(places.values())}
     for key, name in places.items():

@@ -87,14 +87,18 @@ def _tensors(torch: ModuleType, path: Path) -> Mapping[str, Any]:
 
 
 def _flat(torch: ModuleType, path: Path, state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Plain tensors: of a semi-structured one its values (``packed``) and indices (``meta``)."""
+    """Plain tensors: of a semi-structured one its values (``packed``) and indices (``meta``).
+
+    cuSPARSELt keeps both in one tensor, the indices in an order that NVIDIA does not document, as
+    it may change (NVIDIA/CUDALibrarySamples, issue 167): places cannot be told from it.
+    """
     for name, one in state.items():
         if not isinstance(one, torch.sparse.SparseSemiStructuredTensor):
             yield name, one
         elif one.packed is None or one.meta is None:
             raise SpecError(
-                f"{path}: {name} is a {type(one).__name__}, whose order depends on the GPU that "
-                "packed it, expected CUTLASS' or a dense one: save its to_dense()"
+                f"{path}: {name} is a {type(one).__name__}, which keeps its indices in an order "
+                "of cuSPARSELt's own that nobody documents: expected CUTLASS' or a dense one"
             )
         else:
             yield f"{name}.packed", one.packed

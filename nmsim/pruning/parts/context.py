@@ -102,7 +102,7 @@ class Context:
 
     layer: str = ""
     role: str = "weight"
-    step: int = 0
+    step: int | None = None
     activations: Samples | None = None
     gradients: NDArray[Any] | None = None
     scores: NDArray[Any] | None = None

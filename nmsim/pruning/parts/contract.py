@@ -16,7 +16,7 @@ from nmsim.pruning.parts.context import ALONG_K, CONTEXT
 from nmsim.pruning.parts.effort import Effort, ranking
 from nmsim.registry import unknown_name
 
-__all__ = ["Block", "Fill", "Moments", "Pruned", "Pruner"]
+__all__ = ["Block", "Fill", "Moments", "Pruned", "Pruner", "Unit"]
 
 Unit = Literal["group", "row", "vector", "tile", "sample", "tensor"]
 
@@ -167,6 +167,12 @@ class Pruner:
         return tuple(name for name in self._keywords if name in CONTEXT)
 
     @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """What of that it does not run without."""
+        empty = inspect.Parameter.empty
+        return tuple(name for name in self.wants if self._keywords[name] is empty)
+
+    @cached_property
     def along_k(self) -> bool:
         """Whether something of that belongs to the columns, so that rows must stay whole."""
         return any(name in ALONG_K for name in self.wants)
@@ -180,8 +186,8 @@ class Pruner:
             naming what is not known and has none.
         """
         found = {name: context[name] for name in self.wants if context.get(name) is not None}
-        for name in self.wants:
-            if name not in found and self._keywords[name] is inspect.Parameter.empty:
+        for name in self.needs:
+            if name not in found:
                 how = "activations or " if name in ALONG_K else ""
                 raise SpecError(
                     f"pruner {self.name!r} asks for {name}: expected {how}{name} beside the values"

@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from nmsim.errors import SpecError
 from nmsim.pattern import Pattern
 from nmsim.pruning.parts.context import CONTEXT
-from nmsim.pruning.parts.contract import Fill, Pruner
+from nmsim.pruning.parts.contract import Fill, Pruner, Unit
 from nmsim.registry import Registry
 
 __all__ = ["PRUNERS", "pruner", "pruner_name", "pruner_of", "read_plugins"]
@@ -93,6 +93,9 @@ def _made(name: str, summary: str, source: str, fill: Fill, traits: Mapping[str,
         raise SpecError(
             f"pruner {name!r}: {str(error).removeprefix('Pruner.__init__() ')}"
         ) from error
+    units = ", ".join(get_args(Unit))
+    if made.unit not in get_args(Unit):
+        raise SpecError(f"pruner {name!r}: unit is {made.unit!r}, expected one of {units}")
     for option, default in made.options.items():
         if default is inspect.Parameter.empty:
             asked = ", ".join(CONTEXT)

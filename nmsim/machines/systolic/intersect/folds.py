@@ -24,7 +24,8 @@ from nmsim.machines.systolic.intersect.survivors import (
     load_lanes,
     tile_spans,
 )
-from nmsim.mask import Mask, Words, popcount
+from nmsim.mask import Mask
+from nmsim.mask.words import Words, popcount
 
 __all__ = ["Fabric", "fold_cycles", "fold_spans", "run_folds"]
 

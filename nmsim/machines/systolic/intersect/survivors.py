@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from nmsim.errors import ShapeError
 from nmsim.jit import compiled
-from nmsim.mask import WORD_FIELDS, Mask, Words, field_counts, popcount
+from nmsim.mask import Mask
+from nmsim.mask.words import WORD_FIELDS, Words, field_counts, popcount
 from nmsim.result import Survivors
 
 __all__ = [

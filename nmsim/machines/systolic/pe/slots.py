@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import compiled
-from nmsim.mask import WORD_FIELDS, Mask, Words, fuller, popcount
+from nmsim.mask import Mask
+from nmsim.mask.words import WORD_FIELDS, Words, fuller, popcount
 from nmsim.pattern import Pattern
 
 __all__ = [

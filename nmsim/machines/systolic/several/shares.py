@@ -16,7 +16,8 @@ from nmsim.machines.kind import Stored
 from nmsim.machines.systolic.pipeline.capacity import next_count
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.mask import Mask, SparseGemm, Words, pack, unpack
+from nmsim.mask import Mask, SparseGemm
+from nmsim.mask.words import Words, pack, unpack
 from nmsim.windows import Windows
 
 __all__ = [
