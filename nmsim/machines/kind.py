@@ -254,8 +254,8 @@ class Passes(NamedTuple):
     @classmethod
     def of(cls, passes: Sequence[Pass]) -> "Passes":
         """Passes one by one, as arrays."""
-        numbers = np.array([one[1:4] for one in passes], np.float64).reshape(-1, 3).T
-        return cls(*numbers, np.array([one.packs for one in passes], np.bool_))
+        read, written, operations = np.array([one[1:4] for one in passes], float).reshape(-1, 3).T
+        return cls(read, written, operations, np.array([one.packs for one in passes], np.bool_))
 
     @property
     def bytes(self) -> NDArray[np.float64]:

@@ -62,13 +62,18 @@ def simulate(
     ShapeError
         if the GEMM is too large for the cycle model's 64-bit counters.
     """
-    if fidelity not in FIDELITIES:
-        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    engine = _engine(machine, fidelity)
     if work.gemm.attention is not None:
         return _fused(machine, work.gemm, fidelity)
     if not work.gemm.macs:
         return _nothing(machine, f"{machine.kind}-{fidelity}")
-    return kind_of(machine).engines[fidelity].simulate(machine, work, sample)
+    return engine.simulate(machine, work, sample)
+
+
+def _engine(machine: Machine, fidelity: str) -> Engine:
+    if fidelity not in FIDELITIES:
+        raise unknown_name("fidelity", fidelity, FIDELITIES)
+    return kind_of(machine).engines[fidelity]
 
 
 def simulate_all(
@@ -84,7 +89,7 @@ def simulate_all(
     UnknownName, ShapeError
         as ``simulate``.
     """
-    many = kind_of(machine).engines[fidelity].many if fidelity in FIDELITIES else None
+    many = _engine(machine, fidelity).many
     if many is None or sample is not None:
         return [simulate(machine, work, fidelity, sample) for work in works]
     plain = [work.gemm.attention is None and bool(work.gemm.macs) for work in works]
@@ -145,7 +150,7 @@ def dense_runs(
 ) -> list[Result]:
     """What sparse GEMMs are compared with (``dense_run``), all at once where the engine can."""
     gemms = [work.gemm if work.dense_as is None else work.dense_as.gemm for work in works]
-    if kind_of(machine).engines[fidelity].many is None:
+    if _engine(machine, fidelity).many is None:
         wholes = [simulate_dense(machine, gemm, fidelity) for gemm in gemms]
     else:
         wholes = simulate_all(machine, [SparseGemm.dense(gemm) for gemm in gemms], fidelity)
