@@ -5,7 +5,7 @@ mode sees `scaled_dot_product_attention` before it becomes one of its many forms
 come from calls of modules themselves, whose ends are seen however they end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from nmsim.errors import SpecError
 from nmsim.importers.recording.identity import Marks
+from nmsim.importers.recording.known import Known
 from nmsim.importers.recording.layers import Run
 from nmsim.importers.recording.operations import (
     ATTENTION_BACKWARD,
@@ -37,6 +38,9 @@ VERSION: str = torch.__version__
 Seen = Callable[[Product, Multiplied, bool], None]
 """Told of every product with its operands, while they are there, and whether the first of these is
 the activation or the gradient."""
+
+_MASK = ("add", "masked_fill", "where")
+"""Operations by which a mask is laid on scores."""
 
 _NO_NODE = 1 << 62
 """Numbers from here on are of nodes that add gradients up, behind all others."""
@@ -62,6 +66,8 @@ class _Watch:
         Of each node within one the call that it is of.
     running
         The attention on the way back whose nodes run now.
+    known
+        Values of tensors on meta.
     """
 
     tape: Tape
@@ -71,10 +77,24 @@ class _Watch:
     hidden: int = 0
     attentions: dict[int, Call] = field(default_factory=dict)
     running: Call | None = None
+    known: Known = field(default_factory=Known)
 
     @property
     def module(self) -> str:
         return self.entered[-1][0] if self.entered else ""
+
+    def says(self, mask: Any) -> str:
+        """Of a mask ``causal``, or ``unread``: its values, or what was added to a bias."""
+        mark = self.tape.marks.met(mask)
+        return (mark.mask if mark is not None else "") or self.known.says(mask)
+
+    def masked(self, inputs: Sequence[Any], output: Any) -> None:
+        """Note which mask is laid on a tensor: a constant, or given as data."""
+        for one in inputs:
+            mark = self.tape.marks.met(one)
+            plain = mark is None or (mark.made_by == "data" and not mark.parameter)
+            if plain and one.shape[-2:] == output.shape[-2:] and (says := self.known.says(one)):
+                self.tape.marks.mask(output, says)
 
     def forward(self, node: int) -> bool:
         """Whether operations are forward: before the way back, or computed again within it."""
@@ -114,7 +134,9 @@ class _Operations(TorchDispatchMode):
         inputs = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         self._check(func, space, name, inputs, known=bool(found))
         node, made = _node(), _made()
-        result = _run(func, args, kwargs, self.watch.module)
+        result = _run(func, args, kwargs, self.watch)
+        if self.watch.forward(node) and not self.watch.hidden:
+            self.watch.known.follow(func, name, args, kwargs, result)
         outputs = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
         self._note(name, found, inputs, outputs, (node, made))
         return result
@@ -137,6 +159,8 @@ class _Operations(TorchDispatchMode):
         marks = watch.tape.marks
         if watch.hidden or watch.forward(node):
             marks.made(name, inputs, outputs)
+            if name.rstrip("_") in _MASK and outputs and not watch.hidden:
+                watch.masked(inputs, outputs[0])
             if "softmax" in name and not name.endswith("backward_data"):
                 self._softmax(outputs)
             if not watch.hidden:
@@ -150,7 +174,7 @@ class _Operations(TorchDispatchMode):
     def _softmax(self, outputs: list[Any]) -> None:
         mark = self.watch.tape.marks.of(outputs[0])
         if mark.scores >= 0:
-            self.watch.tape.softmax(mark.scores, tuple(outputs[0].shape))
+            self.watch.tape.softmax(mark.scores, tuple(outputs[0].shape), mark.mask)
 
     def _forward(
         self, one: Multiplied, name: str, outputs: list[Any], made: int, *, again: bool
@@ -197,7 +221,10 @@ class _Functions(TorchFunctionMode):
         watch, names = self.watch, ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         query, key, value = (given[name] for name in names[:3])
-        sizes = heads_of(query, key, value, bool(given.get("is_causal")))
+        mask = given.get("attn_mask")
+        says = "" if mask is None else watch.says(mask)
+        sizes = heads_of(query, key, value, bool(given.get("is_causal")) or says == "causal")
+        sizes = replace(sizes, unread=says == "unread")
         one = Multiplied("attention", query, key, heads=sizes)
         node = _node()
         if watch.hidden or not watch.forward(node):
@@ -216,19 +243,22 @@ class _Functions(TorchFunctionMode):
         return result
 
 
-def _run(func: Any, args: Any, kwargs: Any, module: str) -> Any:
+def _run(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
     name = func._schema.name  # noqa: SLF001
-    if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal") and any(
+    if name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal") or not any(
         isinstance(one, torch.Tensor) and one.is_meta for one in tree_leaves(args)
     ):
-        asks = "Tensor.item()" if name.endswith("scalar_dense") else name.replace("::", ".")
-        where = f" in module {module!r}" if module else ""
-        raise SpecError(
-            f"record: {asks}{where} asks a tensor on meta for its values, expected none that the "
-            "step depends on: pass sizes as numbers and no mask of padding, or a model with "
-            "weights on a real device"
-        )
-    return func(*args, **kwargs)
+        return func(*args, **kwargs)
+    found = watch.known.answer(func, args, kwargs)
+    if found is not None:
+        return found
+    asks = "Tensor.item()" if name.endswith("scalar_dense") else name.replace("::", ".")
+    where = f" in module {watch.module!r}" if watch.module else ""
+    raise SpecError(
+        f"record: {asks}{where} asks a tensor on meta for its values, expected none that the "
+        "step depends on: pass sizes as numbers and no mask of padding, or a model with "
+        "weights on a real device"
+    )
 
 
 def _by_name(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

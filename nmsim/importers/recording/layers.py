@@ -104,6 +104,10 @@ class _Reader:
             yield f"{many} neither batch nor length, of fixed size: {listed}"
         if self.experts:
             yield "rows of experts are assumed to be even"
+        unread = sum(p.heads is not None and p.heads.unread for p in self.runs[0].forward)
+        if unread:
+            many = f"{unread} attentions have" if unread > 1 else "1 attention has"
+            yield f"{many} a mask without values, taken to forbid nothing: causal says otherwise"
         again = sum(p.again for p in self.runs[0].products)
         if again:
             yield f"{again} products were computed again on the way back: --recompute does so"
