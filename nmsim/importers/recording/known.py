@@ -47,7 +47,8 @@ class Known:
         if values is None:
             return "unread"
         whole = values.untyped_storage()
-        part = (values.storage_offset(), values.shape, values.stride(), values._version)  # noqa: SLF001
+        written = 0 if values.is_inference() else values._version  # noqa: SLF001 (no public name)
+        part = (values.storage_offset(), values.shape, values.stride(), written)
         known = self._says.setdefault(_storage(values), (whole, {}))[1]
         if part not in known:
             known[part] = _is_causal(values)
