@@ -1,4 +1,4 @@
-"""Public networks on meta, as torchvision and transformers build them, and steps of their scenarios."""
+"""Public networks on meta, as torchvision and transformers build them, and their steps."""
 
 import pytest
 import torch

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from nmsim.errors import SpecError
 from nmsim.importers.recording.identity import Marks
 from nmsim.importers.recording.known import Known
-from nmsim.importers.recording.layers import Run
+from nmsim.importers.recording.layers import Run, Size
 from nmsim.importers.recording.operations import (
     ATTENTION_BACKWARD,
     Multiplied,
@@ -84,9 +84,11 @@ class _Watch:
         return self.entered[-1][0] if self.entered else ""
 
     def says(self, mask: Any) -> str:
-        """Of a mask ``causal``, or ``unread``: its values, or what was added to a bias."""
+        """Of a mask ``causal``, or ``unread``: by its values; of a bias, by what was added."""
         mark = self.tape.marks.met(mask)
-        return (mark.mask if mark is not None else "") or self.known.says(mask)
+        if mark is not None and (mark.mask or mark.made_by != "data"):
+            return mark.mask
+        return self.known.says(mask)
 
     def masked(self, inputs: Sequence[Any], output: Any) -> None:
         """Note which mask is laid on a tensor: a constant, or given as data."""
@@ -295,17 +297,11 @@ def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
         yield tape
 
 
-def run_of(
-    step: Callable[[int, int | None], None],
-    batch: int,
-    tokens: int | None,
-    model: Any,
-    seen: Seen = _unseen,
-) -> Run:
-    """A step of one batch and length, recorded."""
+def run_of(step: Callable[[Size], None], size: Size, model: Any, seen: Seen = _unseen) -> Run:
+    """A step of one size, recorded."""
     with watched(model, seen) as tape:
-        step(batch, tokens)
-    return Run(batch, tokens, tape.joined())
+        step(size)
+    return Run(size, tape.joined())
 
 
 def on_meta(make: Callable[[], Any]) -> Any:
