@@ -17,6 +17,7 @@ from typing import Any, Literal
 from nmsim.errors import SpecError
 from nmsim.extras import extra
 from nmsim.files import write_file
+from nmsim.importers.recording.beside import beside
 from nmsim.importers.recording.folding import folded
 from nmsim.importers.recording.layers import Run, Size, layers_of
 from nmsim.importers.recording.product import Product
@@ -65,13 +66,14 @@ class Recording:
     @cached_property
     def _read(self) -> tuple[dict[str, Any], tuple[str, ...]]:
         layers, told = layers_of(self.runs)
+        tables, unknown = beside(self.runs, layers)
         for layer in layers:
             if layer["name"] in self.predicted and layer.get("tokens") == "sequence":
                 layer["tokens"] = "predicted"
         decoded = [layer for layer in layers if layer.get("tokens") == "target"]
         if decoded:  # behind an encoder the word stands for as many tokens
             decoded[-1]["tokens"] = "predicted"
-        whole = folded(layers)
+        whole = folded(tables) + folded(layers)
         said: dict[str, Any] = {
             "summary": f"{self.what}, recorded",
             "source": f"a step of {self.what} as {self.implementation} runs it, recorded by nmsim",
@@ -80,7 +82,7 @@ class Recording:
         }
         if splits := splits_of(whole):
             said["tensor_parallel"] = splits
-        return {**said, "layers": whole}, told
+        return {**said, "layers": whole}, (*told, *unknown)
 
     @property
     def _sizes(self) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nmsim.errors import SpecError
+from nmsim.importers.recording.between import Between
 from nmsim.importers.recording.identity import Marks
 from nmsim.importers.recording.known import Known
 from nmsim.importers.recording.layers import Run, Size
@@ -158,9 +159,11 @@ class _Operations(TorchDispatchMode):
         nodes: tuple[int, int],
     ) -> None:
         watch, (node, made) = self.watch, nodes
-        marks = watch.tape.marks
+        tape, marks = watch.tape, watch.tape.marks
         if watch.hidden or watch.forward(node):
             marks.made(name, inputs, outputs)
+            if node < 0 and not watch.hidden and not found:
+                tape.between.ran(name, inputs, outputs)
             if name.rstrip("_") in _MASK and outputs and not watch.hidden:
                 watch.masked(inputs, outputs[0])
             if "softmax" in name and not name.endswith("backward_data"):
@@ -188,6 +191,10 @@ class _Operations(TorchDispatchMode):
         tape.keys_repeat(call.product.call, often)
         if outputs:
             tape.marks.multiplied(outputs[0], call.product.call)
+            if not again:
+                tape.between.product(call.product.call, (one.a, one.b), outputs[0])
+                if one.bias:
+                    tape.between.biased(outputs[0], one.bias)
         if one.kind == "attention":
             self.watch.attentions[made] = call
         self.watch.seen(call.product, one, not call.swapped)
@@ -242,7 +249,19 @@ class _Functions(TorchFunctionMode):
             watch.hidden -= 1
         watch.attentions.update(dict.fromkeys(range(first, _made() + 1), call))
         watch.tape.marks.multiplied(result, -1)
+        if node < 0:
+            beside = _on_scores(mask is not None, bool(given.get("dropout_p")), sizes.causal)
+            operands = (query, key, value)
+            watch.tape.between.product(call.product.call, operands, result, beside)
         return result
+
+
+def _on_scores(masked: bool, dropped: bool, causal: bool) -> tuple[str, ...]:
+    """What is done to scores within one operation; nothing where a network need not say it."""
+    if not masked and not dropped:
+        return ()
+    bias = ("score_bias",) if masked or causal else ()
+    return ("scaling", *bias, "softmax", *(("dropout",) if dropped else ()))
 
 
 def _run(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
@@ -285,8 +304,9 @@ def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
     seen
         Told of every product with its operands.
     """
-    tape = Tape(Marks(StorageWeakRef))
-    _name_parameters(tape.marks, model)
+    marks = Marks(StorageWeakRef)
+    tape = Tape(marks, Between(marks))
+    _name_parameters(marks, model)
     paths = {id(module): path for path, module in model.named_modules(remove_duplicate=True)}
     watch = _Watch(tape, paths, seen)
     with ExitStack() as stack:
@@ -301,7 +321,7 @@ def run_of(step: Callable[[Size], None], size: Size, model: Any, seen: Seen = _u
     """A step of one size, recorded."""
     with watched(model, seen) as tape:
         step(size)
-    return Run(size, tape.joined())
+    return Run(size, tape.joined(), tuple(tape.between.nodes))
 
 
 def on_meta(make: Callable[[], Any]) -> Any:

@@ -32,6 +32,8 @@ class Mark:
         How often each of its heads follows itself.
     mask
         Laid on it: ``causal``, or ``unread``, whose values are not known. Empty: none that matters.
+    node
+        That made it, among what is between products (``between``); -1: none did.
     """
 
     names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
@@ -41,6 +43,7 @@ class Mark:
     weighed: bool = False
     repeated: int = 1
     mask: str = ""
+    node: int = -1
 
     @property
     def parameter(self) -> bool:
@@ -129,6 +132,14 @@ class Marks:
     def met(self, tensor: Any) -> Mark | None:
         """What is known of a tensor; None: nothing."""
         return self._get(tensor)
+
+    def put(self, tensor: Any, mark: Mark) -> None:
+        """Say what is known of a tensor."""
+        self._put(tensor, mark)
+
+    def shared(self, one: Any, other: Any) -> bool:
+        """Whether two tensors share their storage."""
+        return self._key(one) == self._key(other)
 
     def mask(self, tensor: Any, says: str) -> None:
         """Say that a mask is laid on a tensor; one that is known counts before others."""

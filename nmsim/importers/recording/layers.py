@@ -10,11 +10,12 @@ from math import prod
 from typing import Any, NamedTuple
 
 from nmsim.errors import SpecError
+from nmsim.importers.recording.between import Node
 from nmsim.importers.recording.product import Product
 from nmsim.importing import Unused
 from nmsim.network.blocks import block_of
 
-__all__ = ["Run", "Size", "layers_of"]
+__all__ = ["Run", "Size", "layers_of", "positions"]
 
 Fields = dict[str, Any]
 
@@ -74,10 +75,13 @@ class Run:
         Of the step.
     products
         What it multiplied.
+    nodes
+        What it did between, and tables that it looked up.
     """
 
     size: Size
     products: tuple[Product, ...]
+    nodes: tuple[Node, ...] = ()
 
     @property
     def forward(self) -> list[Product]:
@@ -125,6 +129,21 @@ def _check_alike(one: Run, first: list[Product], run: Run, other: list[Product])
         f"record: the step multiplies other things at {run.size} than at {one.size}{at}, expected "
         "the same products of other sizes"
     )
+
+
+def _word(runs: Sequence[Run], sizes: Sequence[int]) -> int | str | None:
+    for word in runs[0].size.words:
+        if all(run.size.words[word] == size for run, size in zip(runs, sizes, strict=True)):
+            return word
+    return sizes[0] if len(set(sizes)) == 1 else None
+
+
+def positions(runs: Sequence[Run], rows: Sequence[int]) -> int | str | None:
+    """The word or number of rows per sample of all runs, or of the step if it has them once."""
+    pairs = list(zip(runs, rows, strict=True))
+    each = [many // run.size.batch for run, many in pairs if many % run.size.batch == 0]
+    found = _word(runs, each) if len(each) == len(rows) else None
+    return _word(runs, rows) if found is None else found
 
 
 @dataclass
@@ -185,11 +204,7 @@ class _Reader:
 
     def word(self, sizes: Sequence[int]) -> int | str | None:
         """The word that stands for sizes in all runs, or their number if that is one."""
-        for word in self.runs[0].size.words:
-            pairs = zip(self.runs, sizes, strict=True)
-            if all(run.size.words[word] == size for run, size in pairs):
-                return word
-        return sizes[0] if len(set(sizes)) == 1 else None
+        return _word(self.runs, sizes)
 
     def per_sample(self, sizes: Sequence[int]) -> int | None:
         """So many of each sample, in all runs; None if they are not."""
@@ -297,8 +312,10 @@ def _conv(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
     if first is None or images is None or len(sizes) > 1:
         return None
     shape = ("conv", first.transposed, first.kernel, first.in_channels, first.out_channels)
+    named = reader.named(alike[0], shape)
+    pixels = first.in_channels * prod(first.in_size)
     return {
-        **reader.named(alike[0], shape),
+        **named,
         "type": "conv_transposed" if first.transposed else "conv",
         "in_channels": first.in_channels,
         "out_channels": first.out_channels,
@@ -311,6 +328,7 @@ def _conv(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
         "input_size": list(first.in_size),
         "images": images if images > 1 else None,
         "input": reader.input(alike[0]),
+        "input_of": reader.input_of(alike[0], named["name"], pixels),
     }
 
 

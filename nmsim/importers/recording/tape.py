@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from nmsim.errors import SpecError
 from nmsim.gemm import Phase
+from nmsim.importers.recording.between import Between
 from nmsim.importers.recording.identity import Marks, repeated
 from nmsim.importers.recording.operations import Multiplied
 from nmsim.importers.recording.product import Heads, Product
@@ -45,9 +46,12 @@ class Tape:
     ----------
     marks
         What is known of tensors.
+    between
+        What is done between products.
     """
 
     marks: Marks
+    between: Between
     products: list[Product] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     _of_node: dict[int, list[Call]] = field(default_factory=lambda: defaultdict(list))
