@@ -1,6 +1,7 @@
 """Does a recorded step become a network whose sizes follow batch and length as the step's do?"""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -40,13 +41,13 @@ class Net(nn.Module):
             nn.Embedding(50, 32),
             nn.ModuleList(Block() for _ in range(blocks)),
         )
-        self.head = nn.Linear(32, 50)
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 50)
 
     def forward(self, ids):
         x = self.embed(ids)
         for layer in self.layers:
             x = layer(x)
-        return self.head(x)
+        return self.head(self.norm(x))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def gemms(network, **asked):
 def test_identical_blocks_are_one_layer_that_is_repeated(recording):
     names = [(one.name, one.repeat) for one in recording.network.declared]
     block = ["q", "kv", "attention", "out", "up", "down"]
-    assert names == [(f"layers.*.{one}", 3) for one in block] + [("head", 1)]
+    blocks = [(f"layers.*.{one}", 3) for one in block]
+    assert names == [("embed", 1), *blocks, ("head", 1)]
 
 
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 7), (5, 128)])
@@ -372,7 +374,15 @@ def test_t5_base_multiplies_what_the_catalog_says(tmp_path):
     catalog = catalog.model_copy(update={"sequence": network.sequence})
     for scenario in ("train", "infer", "prefill", "decode"):
         asked = {"scenario": scenario, "batch": 2, "tokens": 96}
-        assert gemms(network, **asked) == gemms(catalog, **asked)
+        assert blocks(gemms(network, **asked)) == blocks(gemms(catalog, **asked))
+
+
+def blocks(found):
+    """GEMMs of all blocks together: the last one of a stack has other things behind it."""
+    together = Counter()
+    for (phase, layer, *sizes), often in found.items():
+        together[phase, re.sub(r"block\.\d+", "block.*", layer), *sizes] += often
+    return together
 
 
 @pytest.mark.slow

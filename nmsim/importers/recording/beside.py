@@ -61,8 +61,7 @@ _ON_SCORES = {"sum": "score_bias", "residual": "score_bias", "bias": "score_bias
 
 
 def _keeps(then: Sequence[str]) -> bool:
-    """Whether something between a layer and the sum at a block's end needs its output on the way
-    back."""
+    """Whether what stands before the sum at a block's end needs the output on the way back."""
     if "residual" not in then:
         return False
     return any(name not in ("bias", "scaling") for name in then[: list(then).index("residual")])

@@ -54,6 +54,8 @@ NAMED = {
 _SHAPED = re.compile(r"^new_|_like$|^empty|^resize")
 """Operations that read of a tensor its shape alone."""
 
+_NOISE = "noise"
+
 _JOINS = {"add": "sum", "sub": "sum", "mul": "gate", "div": "gate", "cat": "concat"}
 """Operations of tensors that two layers made."""
 
@@ -125,6 +127,8 @@ class Between:
         if not outputs or plain in COPIES or _SHAPED.search(plain):
             return
         output = outputs[0]
+        if plain == "bernoulli":  # what a dropout weighs elements by
+            self.marks.put(output, replace(self.marks.of(output), made_by=_NOISE))
         if plain == "embedding":
             self._lookup(inputs, output)
             return
@@ -145,6 +149,8 @@ class Between:
         done = [one for node in found for one in self._done(node)]
         beside = [one for one in inputs if self._of(one) < 0]
         own = name
+        if any(self._noise(one) for one in beside):
+            return Node("dropout", output.numel(), (found[0],))
         if any(self._parameter(one) for one in beside):
             own = f"{name} p"
         elif any(one.dim() > 0 and one.numel() > 1 for one in beside):
@@ -172,6 +178,10 @@ class Between:
     def _parameter(self, tensor: Any) -> bool:
         mark = self.marks.met(tensor)
         return mark is not None and mark.parameter
+
+    def _noise(self, tensor: Any) -> bool:
+        mark = self.marks.met(tensor)
+        return mark is not None and mark.made_by == _NOISE
 
     def _of(self, tensor: Any) -> int:
         mark = self.marks.met(tensor)

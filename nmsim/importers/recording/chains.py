@@ -45,12 +45,13 @@ _TOLD_BY = {
     "sigmoid": "silu",
     "exp": "silu",
     "softplus": "silu",
-    "bernoulli": "dropout",
     "neg": "rotary",
     "view_as_complex": "rotary",
     "add p": "bias",
     "mul p": "layer_scale",
     "add c": "sum",
+    "cat p": "concat",
+    "cat c": "concat",
     "masked_fill c": "sum",
     "where c": "sum",
     "mean": "mean",
@@ -62,8 +63,7 @@ _PARTS = {
     "rms_norm": ("pow", "mean", "add", "mul", "mul p", "sub", "square", "add p", "sqrt"),
     "gelu": ("pow", "mul", "add", "div"),
     "silu": ("mul", "add", "div", "log", "exp"),
-    "dropout": ("mul", "div"),
-    "rotary": ("mul c", "mul", "cat", "add", "stack", "view_as_real", "sub", "add c"),
+    "rotary": ("mul c", "mul", "cat", "cat c", "add", "stack", "view_as_real", "sub", "add c"),
 }
 """Functions that are parts of what another one tells."""
 
@@ -83,12 +83,9 @@ def _names(functions: Sequence[str]) -> tuple[list[str], list[str]]:
     told = [_TOLD_BY[one] for one in functions if one in _TOLD_BY]
     parts = {part for name in told for part in _PARTS.get(name, ())}
     left = [one for one in functions if one not in parts]
-    found = list(dict.fromkeys(_TOLD_BY[one] for one in left if one in _TOLD_BY))
-    rest = [one for one in left if one not in _TOLD_BY and one not in _MOVES]
-    if not found and any(one in _SCALES for one in rest):
-        found = ["scaling"]
-    unknown = [one for one in rest if one not in (*_SCALES, "add", "sub")]
-    return found, unknown
+    words = ("scaling" if one in _SCALES else _TOLD_BY.get(one) for one in left)
+    known = (*_TOLD_BY, *_MOVES, *_SCALES, "add", "sub")
+    return list(dict.fromkeys(filter(None, words))), [one for one in left if one not in known]
 
 
 @dataclass

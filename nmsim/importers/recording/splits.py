@@ -27,7 +27,9 @@ def splits_of(layers: list[dict[str, Any]]) -> dict[str, str]:
     for layer in layers:
         if layer.get("tokens") == "predicted" and layer["name"] not in found:
             found[layer["name"]] = "vocabulary"
-    return found
+    words = {layer["out_features"] for layer in layers if found.get(layer["name"]) == "vocabulary"}
+    tables = (layer for layer in layers if layer["type"] == "embedding")
+    return found | {one["name"]: "vocabulary" for one in tables if one["entries"] in words}
 
 
 def _around(layers: list[dict[str, Any]], at: int) -> dict[str, str]:
