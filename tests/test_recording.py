@@ -591,3 +591,48 @@ def test_experts_on_meta():
         ("backward", "experts", 64, 16, 24, 4): 1,
         ("update", "experts", 24, 16, 64, 4): 1,
     }
+
+
+# ---- tensors and functions of other kinds
+
+
+def sparse():
+    return torch.sparse.mm(torch.eye(20).to_sparse(), torch.ones(20, 12))
+
+
+def ragged():
+    return torch.nested.nested_tensor([torch.ones(3, 12), torch.ones(5, 12)])
+
+
+def flexible():
+    attention = pytest.importorskip("torch.nn.attention.flex_attention")
+    q = torch.zeros(2, 4, 16, 8)
+    return attention.flex_attention(q, q, q)
+
+
+REFUSED = {
+    "sparse": (sparse, r"record: aten\._to_sparse has a tensor that is sparse"),
+    "nested": (ragged, r"record: aten\._nested_\w+ has a tensor that is nested"),
+    "flex_attention": (flexible, "record: flex_attention runs functions of its own"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_tensors_and_functions_that_are_refused_by_name(name):
+    step, wrong = REFUSED[name]
+    with pytest.raises(SpecError, match=wrong):
+        recorded(step, TwoLayers())
+
+
+def test_a_product_of_each_row_is_one_of_all_rows():
+    model = Own()
+    step = lambda: torch.func.vmap(lambda row: model.w @ row)(torch.zeros(4, 12))
+    assert matrices(recorded(step, model)) == {("forward", "w", 4, 20, 12, 1): 1}
+
+
+def test_gradients_by_a_function_of_a_module_s_parameters():
+    layer = nn.Linear(12, 20)
+    loss = lambda p: torch.func.functional_call(layer, p, torch.zeros(4, 12)).square().sum()
+    found = recorded(lambda: torch.func.grad(loss)(dict(layer.named_parameters())), layer)
+    assert [p.macs for p in found] == [4 * 20 * 12] * 2

@@ -5,6 +5,7 @@ mode sees `scaled_dot_product_attention` before it becomes one of its many forms
 come from calls of modules themselves, whose ends are seen however they end.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -127,6 +128,7 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         space, _, name = func._schema.name.partition("::")  # noqa: SLF001
+        _refuse_parts(f"{space}.{name}", (args, kwargs))
         given = _by_name(func, args, kwargs)
         found = multiplied(name, given) if space == "aten" else []
         if not found and space == "aten":
@@ -140,6 +142,7 @@ class _Operations(TorchDispatchMode):
         result = _run(func, args, kwargs, self.watch)
         if self.watch.forward(node) and not self.watch.hidden:
             self.watch.known.follow(func, name, args, kwargs, result)
+        _refuse_parts(f"{space}.{name}", result)
         outputs = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
         self._note(name, found, inputs, outputs, (node, made))
         return result
@@ -264,6 +267,17 @@ def _on_scores(masked: bool, dropped: bool, causal: bool) -> tuple[str, ...]:
     return ("scaling", *bias, "softmax", *(("dropout",) if dropped else ()))
 
 
+def _refuse_parts(operation: str, tensors: Any) -> None:
+    """Refuse tensors whose elements do not stand in one storage, in rows of one length."""
+    for one in tree_leaves(tensors):
+        if isinstance(one, torch.Tensor) and (one.is_nested or one.layout != torch.strided):
+            what = "nested" if one.is_nested else f"sparse ({one.layout})"
+            raise SpecError(
+                f"record: {operation} has a tensor that is {what}, expected dense ones: zeros are "
+                "kept as zeros in nmsim's masks"
+            )
+
+
 def _run(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
     name = func._schema.name  # noqa: SLF001
     if name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal") or not any(
@@ -314,7 +328,21 @@ def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
         stack.enter_context(_paths(watch))
         stack.enter_context(_Functions(watch))
         stack.enter_context(_Operations(watch))
-        yield tape
+        try:
+            yield tape
+        except NotImplementedError as error:
+            raise _refused(error) from error
+
+
+def _refused(error: NotImplementedError) -> Exception:
+    """Of an operation that is made of functions its name; any other error as it is."""
+    found = re.search(r"HigherOrderOperator (\w+)", str(error))
+    if found is None:
+        return error
+    return SpecError(
+        f"record: {found[1]} runs functions of its own, expected operations of tensors, such as "
+        "scaled_dot_product_attention"
+    )
 
 
 def run_of(step: Callable[[Size], None], size: Size, model: Any, seen: Seen = _unseen) -> Run:
@@ -351,6 +379,12 @@ def _name_parameters(marks: Marks, model: Any) -> None:
         marks.name(parameter, tuple(names))
 
 
+def _has_storage(one: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or one.is_nested or one.layout != torch.strided:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(one)  # noqa: SLF001
+
+
 @contextmanager
 def _paths(watch: _Watch) -> Iterator[None]:
     """Follow calls of modules.
@@ -363,7 +397,7 @@ def _paths(watch: _Watch) -> Iterator[None]:
         path = watch.paths.get(id(module), watch.module)
         if not watch.entered:
             for one in tree_leaves((args, kwargs)):
-                if isinstance(one, torch.Tensor) and one.layout == torch.strided:
+                if _has_storage(one):
                     watch.tape.marks.given(one)
         watch.entered.append((path, _node()))
         # Within a function that the mode is told of, as `Tensor.backward`, it is told of no other.

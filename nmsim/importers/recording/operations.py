@@ -259,7 +259,8 @@ def refuse_unknown(namespace: str, name: str, operands: Sequence[Any], where: st
     if namespace in ("prims", "prim", "c10d", "_c10d_functional", "profiler"):
         return
     known = namespace == "aten" and (name.startswith(_OF_ONE) or _MULTIPLIES.search(name) is None)
-    if known or sum(map(_is_matrix, operands)) < 2:
+    packed = namespace == "quantized" and _MULTIPLIES.search(name) is not None
+    if not packed and (known or sum(map(_is_matrix, operands)) < 2):
         return
     raise SpecError(
         f"record: {namespace}.{name}{where} has two matrices and is in no table of nmsim's, "
