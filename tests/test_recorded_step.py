@@ -1,6 +1,7 @@
 """Does a recorded step become a network whose sizes follow batch and length as the step's do?"""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -40,13 +41,13 @@ class Net(nn.Module):
             nn.Embedding(50, 32),
             nn.ModuleList(Block() for _ in range(blocks)),
         )
-        self.head = nn.Linear(32, 50)
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 50)
 
     def forward(self, ids):
         x = self.embed(ids)
         for layer in self.layers:
             x = layer(x)
-        return self.head(x)
+        return self.head(self.norm(x))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def gemms(network, **asked):
 def test_identical_blocks_are_one_layer_that_is_repeated(recording):
     names = [(one.name, one.repeat) for one in recording.network.declared]
     block = ["q", "kv", "attention", "out", "up", "down"]
-    assert names == [(f"layers.*.{one}", 3) for one in block] + [("head", 1)]
+    blocks = [(f"layers.*.{one}", 3) for one in block]
+    assert names == [("embed", 1), *blocks, ("head", 1)]
 
 
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 7), (5, 128)])
@@ -194,6 +196,113 @@ def test_a_convolutional_network():
     ]
 
 
+# ---- a decoder behind an encoder
+
+
+class Translator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Embedding(50, 32)
+        self.between = nn.Transformer(32, 4, 2, 2, 64, batch_first=True)
+        self.head = nn.Linear(32, 50)
+
+    def forward(self, source, target):
+        later = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device="meta")
+        return self.head(self.between(self.shared(source), self.shared(target), tgt_mask=later))
+
+
+@pytest.fixture(scope="module")
+def translator():
+    with torch.device("meta"):
+        return Translator()
+
+
+def step_behind(model):
+    def step(batch, tokens, target):
+        read = [
+            torch.empty(batch, size, dtype=torch.long, device="meta") for size in (tokens, target)
+        ]
+        model(*read).sum().backward()
+
+    return step
+
+
+@pytest.fixture(scope="module")
+def translation(translator):
+    return nmsim.torch.record(step_behind(translator), translator)
+
+
+def test_two_lengths_are_told_apart(translation):
+    layers = {one.name: one for one in translation.network.declared}
+    block = "between.decoder.layers.1"
+    cross = layers[f"{block}.multihead_attn"]
+    assert (cross.queries, cross.keys, cross.causal) == ("target", "source", False)
+    own = layers[f"{block}.self_attn"]
+    assert (own.queries, own.keys, own.causal, own.repeat) == ("target", None, True, 1)
+    assert layers["between.encoder.layers.1.linear1"].tokens == "source"
+    assert layers[f"{block}.linear1"].tokens == "target"
+    assert layers["head"].tokens == "predicted"
+    assert translation.told == (
+        "2 layers have the name of one before: the second of a name is called NAME#2",
+    )
+
+
+def test_another_source_and_target_multiply_what_a_step_of_them_does(translation, translator):
+    step = step_behind(translator)
+    other = nmsim.torch.record(step, translator, batches=[5], lengths=[30], targets=[7])
+    network = translation.network
+    other_sizes = network.model_copy(update={"sequence": other.network.sequence})
+    found, wanted = Counter(), Counter((p.phase, p.m, p.n, p.k) for p in other.products if p.m)
+    for g in other_sizes.gemms(batch=5):
+        if g.kind == "linear":
+            found[g.phase, g.m, g.n, g.k] += g.repeat
+    assert found == wanted
+
+
+def test_a_decoder_decodes_after_a_context_and_its_encoder_does_not_run(translation):
+    asked = {"scenario": "decode", "batch": 3, "tokens": 20, "context": 9}
+    found = {(g.layer, g.n, g.k) for g in translation.network.gemms(**asked)}
+    block = "between.decoder.layers.1"
+    assert {(n, k) for layer, n, k in found if layer == f"{block}.self_attn"} == {(10, 8), (8, 10)}
+    assert {(n, k) for layer, n, k in found if layer == f"{block}.multihead_attn"} == {
+        *((20, 8), (8, 20))
+    }
+    assert not any("encoder.layers" in layer for layer, _, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "targets", "wrong"),
+    [
+        ([64, 96], [40], r"targets are \[40\], expected another number for each of the lengths"),
+        ([64, 96], [40, 96], r"targets are \[40, 96\], expected another number"),
+    ],
+)
+def test_targets_that_cannot_be_told_from_lengths(translator, lengths, targets, wrong):
+    step = step_behind(translator)
+    with pytest.raises(NmsimError, match=wrong):
+        nmsim.torch.record(step, translator, lengths=lengths, targets=targets)
+
+
+def test_a_target_without_a_source():
+    with pytest.raises(NmsimError, match="the step takes target and no tokens"):
+        nmsim.torch.record(lambda target: None, nn.Linear(8, 8))
+
+
+def test_a_product_of_fixed_size_behind_an_encoder_names_the_length_that_it_is_of():
+    model = nn.Linear(16, 16, device="meta")
+
+    def step(batch, tokens, target):
+        read = [torch.empty(batch, size, 16, device="meta") for size in (tokens, target)]
+        model(read[0]) @ model(read[1]).transpose(-1, -2)
+
+    network = nmsim.torch.record(step, model).network
+    network.gemms(batch=2)
+    with pytest.raises(NmsimError, match="tokens is 65, expected 64: a product of fixed size"):
+        network.gemms(batch=2, tokens=65)
+    with pytest.raises(NmsimError, match="target is 1, expected 40: a product of fixed size"):
+        network.gemms(batch=2, scenario="prefill", tokens=64)
+
+
 # ---- configurations of Hugging Face
 
 
@@ -241,6 +350,39 @@ def test_a_configuration_decodes_on_machines_that_share_it(tiny):
     assert parts["model.layers.*.self_attn.q_proj"].out_features == 32
     assert parts["model.layers.*.self_attn.o_proj"].in_features == 32
     assert parts["lm_head"].out_features == 50
+
+
+T5 = {
+    "architectures": ["T5ForConditionalGeneration"],
+    "model_type": "t5",
+    "d_model": 768,
+    "d_kv": 64,
+    "d_ff": 3072,
+    "num_layers": 12,
+    "num_heads": 12,
+    "n_positions": 512,
+}
+
+
+@pytest.mark.slow
+def test_t5_base_multiplies_what_the_catalog_says(tmp_path):
+    pytest.importorskip("transformers")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(T5))
+    network, catalog = nmsim.load_model(path), nmsim.load_model("t5-base")
+    assert (network.sequence.tokens, network.sequence.target) == (512, 512)
+    catalog = catalog.model_copy(update={"sequence": network.sequence})
+    for scenario in ("train", "infer", "prefill", "decode"):
+        asked = {"scenario": scenario, "batch": 2, "tokens": 96}
+        assert blocks(gemms(network, **asked)) == blocks(gemms(catalog, **asked))
+
+
+def blocks(found):
+    """GEMMs of all blocks together: the last one of a stack has other things behind it."""
+    together = Counter()
+    for (phase, layer, *sizes), often in found.items():
+        together[phase, re.sub(r"block\.\d+", "block.*", layer), *sizes] += often
+    return together
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
+import nmsim  # noqa: E402
 from nmsim.errors import SpecError  # noqa: E402
 from nmsim.importers.recording.dispatch import watched  # noqa: E402
 
@@ -431,6 +432,92 @@ def test_attention_of_products_and_a_softmax_is_attention_that_is_not_fused():
     assert (heads.batch, heads.heads, heads.queries, heads.fused) == (2, 4, 6, False)
 
 
+def upper(size, like=0.0):
+    return torch.full((size, size), like, device="meta")
+
+
+MASKS = {
+    "later keys forbidden, added": (lambda: upper(6, float("-inf")).triu(1), "causal"),
+    "later keys forbidden, by the least number": (lambda: upper(6, -3e38).triu(1), "causal"),
+    "earlier keys allowed": (lambda: upper(6, 1).tril().bool(), "causal"),
+    "positions compared": (
+        lambda: torch.arange(6, device="meta")[None] <= torch.arange(6, device="meta")[:, None],
+        "causal",
+    ),
+    "a window of earlier keys": (
+        lambda: (upper(6, 1).tril() - upper(6, 1).tril(-3)) != 0,
+        "causal",
+    ),
+    "earlier keys forbidden": (lambda: upper(6, 1).triu(1).bool().flip(0), "none"),
+    "all allowed": (lambda: upper(6, 1).bool(), "none"),
+    "one more key is seen": (lambda: upper(6, 1).tril(1).bool(), "none"),
+    "of values that are not known": (lambda: torch.empty(6, 6, device="meta") > 0, "unread"),
+    "into which unknown ones were written": (
+        lambda: upper(6, float("-inf")).triu(1).copy_(torch.empty(6, 6, device="meta")),
+        "unread",
+    ),
+    "a view of one that was written into": (
+        lambda: [one := upper(6), two := one[None], two.add_(torch.empty(6, device="meta")), one][
+            -1
+        ],
+        "unread",
+    ),
+}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_is_causal_if_it_forbids_later_keys(name, fused):
+    mask, wanted = MASKS[name]
+    q, k, v = (torch.empty(2, 4, 6, 16, device="meta", requires_grad=True) for _ in range(3))
+
+    def step():
+        forbids = mask()
+        if fused:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=forbids)
+        scores = q @ k.transpose(-2, -1)
+        if forbids.dtype == torch.bool:
+            forbids = torch.where(forbids, 0.0, float("-inf"))
+        return (scores + forbids).softmax(-1) @ v
+
+    (heads,) = [p.heads for p in recorded(lambda: step().sum().backward(), TwoLayers())][:1]
+    assert (heads.causal, heads.unread) == (wanted == "causal", wanted == "unread")
+
+
+def test_masked_fill_of_later_keys_with_values_is_causal_too():
+    q, k = torch.zeros(2, 4, 6, 16), torch.zeros(2, 4, 6, 16)
+    later = torch.ones(6, 6).triu(1).bool()
+    step = lambda: (q @ k.transpose(-2, -1)).masked_fill(later, float("-inf")).softmax(-1) @ k
+    assert recorded(step, TwoLayers())[0].heads.causal
+
+
+def test_a_mask_whose_values_are_not_known_is_told():
+    model = nn.Linear(8, 8, device="meta")
+    model.register_buffer("mask", torch.empty(6, 6, device="meta").tril())
+
+    def step():
+        q = model(torch.empty(2, 1, 6, 8, device="meta"))
+        F.scaled_dot_product_attention(q, q, q, attn_mask=model.mask)
+
+    (told,) = nmsim.torch.record(step, model).told
+    assert told.startswith("1 attention has a mask without values, taken to forbid nothing")
+
+
+def test_values_that_follow_from_sizes_may_be_asked_for_on_meta():
+    model, seen = TwoLayers().to("meta"), []
+
+    def step():
+        x = torch.empty(4, 12, device="meta")
+        ends = torch.arange(x.shape[0], device="meta").cumsum(0)
+        seen.append(int(ends[-1]))
+        seen.append(bool((torch.ones_like(ends) == 1).all()))
+        seen.append(tuple(ends.nonzero().shape))
+        model(x)
+
+    recorded(step, model)
+    assert seen == [6, True, (3, 1)]
+
+
 FUSED = [
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_flash_attention",
@@ -504,3 +591,48 @@ def test_experts_on_meta():
         ("backward", "experts", 64, 16, 24, 4): 1,
         ("update", "experts", 24, 16, 64, 4): 1,
     }
+
+
+# ---- tensors and functions of other kinds
+
+
+def sparse():
+    return torch.sparse.mm(torch.eye(20).to_sparse(), torch.ones(20, 12))
+
+
+def ragged():
+    return torch.nested.nested_tensor([torch.ones(3, 12), torch.ones(5, 12)])
+
+
+def flexible():
+    attention = pytest.importorskip("torch.nn.attention.flex_attention")
+    q = torch.zeros(2, 4, 16, 8)
+    return attention.flex_attention(q, q, q)
+
+
+REFUSED = {
+    "sparse": (sparse, r"record: aten\._to_sparse has a tensor that is sparse"),
+    "nested": (ragged, r"record: aten\._nested_\w+ has a tensor that is nested"),
+    "flex_attention": (flexible, "record: flex_attention runs functions of its own"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_tensors_and_functions_that_are_refused_by_name(name):
+    step, wrong = REFUSED[name]
+    with pytest.raises(SpecError, match=wrong):
+        recorded(step, TwoLayers())
+
+
+def test_a_product_of_each_row_is_one_of_all_rows():
+    model = Own()
+    step = lambda: torch.func.vmap(lambda row: model.w @ row)(torch.zeros(4, 12))
+    assert matrices(recorded(step, model)) == {("forward", "w", 4, 20, 12, 1): 1}
+
+
+def test_gradients_by_a_function_of_a_module_s_parameters():
+    layer = nn.Linear(12, 20)
+    loss = lambda p: torch.func.functional_call(layer, p, torch.zeros(4, 12)).square().sum()
+    found = recorded(lambda: torch.func.grad(loss)(dict(layer.named_parameters())), layer)
+    assert [p.macs for p in found] == [4 * 20 * 12] * 2

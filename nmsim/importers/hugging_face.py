@@ -8,12 +8,13 @@ without it a configuration is known and a line says what to install.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nmsim.errors import MissingExtra, NmsimError, SpecError
 from nmsim.extras import extra
-from nmsim.importers.recording.layers import Run
+from nmsim.importers.recording.layers import Run, Size
 from nmsim.importers.torch import Recording
 from nmsim.importing import IMPORTERS, Imported, Importer
 from nmsim.spec import read_text
@@ -27,8 +28,8 @@ _OWN = re.compile(
 _WRONG = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 """What a model raises that cannot run without values, or wants other inputs."""
 
-_RUNS = ((2, 64), (3, 64), (2, 96), (3, 96))
-"""Samples and tokens of the steps that are recorded."""
+_RUNS = (Size(2, 64, 40), Size(3, 64, 40), Size(2, 96, 56), Size(3, 96, 56))
+"""Of the steps that are recorded; of a model without an encoder before it the target is none."""
 
 
 def _knows(head: bytes) -> bool:
@@ -85,14 +86,17 @@ def _architecture(path: Path) -> str:
 
 def _recorded(path: Path, model: Any, named: str, dispatch: Any, library: Any) -> Imported:
     step = library.step_of(model, dispatch.ids)
-    runs = tuple(dispatch.run_of(step, batch, tokens, model) for batch, tokens in _RUNS)
+    behind = library.reads_source(model)
+    sizes = [size if behind else replace(size, target=None) for size in _RUNS]
+    runs = tuple(dispatch.run_of(step, size, model) for size in sizes)
+    longest = library.longest(model)
     implementation = f"transformers {library.VERSION}, torch {dispatch.VERSION}"
     found = Recording(
         runs,
         named,
         implementation,
         _predicted(step, model, dispatch, library),
-        {"sequence": library.longest(model)},
+        {"sequence": {"tokens": longest, "target": longest} if behind else longest},
     )
     source = f"{path.name} of {named}, built on meta and recorded: {implementation}"
     return Imported({**found.document, "source": source}, found.told)
@@ -102,9 +106,9 @@ def _predicted(step: Any, model: Any, dispatch: Any, library: Any) -> frozenset[
     """Layers that a prompt runs on its last token alone."""
     if not library.generates(model):
         return frozenset()
-    (batch, tokens), *_ = _RUNS
-    last: Run = dispatch.run_of(lambda b, t: step(b, t, last=True), batch, tokens, model)
-    return frozenset(p.layer for p in last.forward if p.kind == "linear" and p.m == batch)
+    size = replace(_RUNS[0], target=None)
+    last: Run = dispatch.run_of(lambda size: step(size, last=True), size, model)
+    return frozenset(p.layer for p in last.forward if p.kind == "linear" and p.m == size.batch)
 
 
 IMPORTERS.add(

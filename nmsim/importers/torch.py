@@ -17,8 +17,9 @@ from typing import Any, Literal
 from nmsim.errors import SpecError
 from nmsim.extras import extra
 from nmsim.files import write_file
+from nmsim.importers.recording.beside import beside
 from nmsim.importers.recording.folding import folded
-from nmsim.importers.recording.layers import Run, layers_of
+from nmsim.importers.recording.layers import Run, Size, layers_of
 from nmsim.importers.recording.product import Product
 from nmsim.importers.recording.splits import splits_of
 from nmsim.importers.recording.values import Tensors, recorded
@@ -65,10 +66,14 @@ class Recording:
     @cached_property
     def _read(self) -> tuple[dict[str, Any], tuple[str, ...]]:
         layers, told = layers_of(self.runs)
+        tables, unknown = beside(self.runs, layers)
         for layer in layers:
             if layer["name"] in self.predicted and layer.get("tokens") == "sequence":
                 layer["tokens"] = "predicted"
-        whole = folded(layers)
+        decoded = [layer for layer in layers if layer.get("tokens") == "target"]
+        if decoded:  # behind an encoder the word stands for as many tokens
+            decoded[-1]["tokens"] = "predicted"
+        whole = folded(tables) + folded(layers)
         said: dict[str, Any] = {
             "summary": f"{self.what}, recorded",
             "source": f"a step of {self.what} as {self.implementation} runs it, recorded by nmsim",
@@ -77,13 +82,11 @@ class Recording:
         }
         if splits := splits_of(whole):
             said["tensor_parallel"] = splits
-        return {**said, "layers": whole}, told
+        return {**said, "layers": whole}, (*told, *unknown)
 
     @property
     def _sizes(self) -> Mapping[str, Any]:
-        first = self.runs[0]
-        tokens = {} if first.tokens is None else {"sequence": first.tokens}
-        return {"batch": first.batch, **tokens} if self.sizes is None else self.sizes
+        return self.runs[0].size.of_network if self.sizes is None else self.sizes
 
     @property
     def document(self) -> dict[str, Any]:
@@ -123,22 +126,25 @@ def record(
     *,
     batches: Sequence[int] = (2, 3),
     lengths: Sequence[int] = (64, 96),
+    targets: Sequence[int] = (40, 56),
 ) -> Any:
     """Record what a step of PyTorch multiplies.
 
     Parameters
     ----------
     step
-        Runs forward, and backward if it trains. It is given those of ``model``, ``batch`` and
-        ``tokens`` that it has as parameters: run at each of the batches and lengths, what scales
-        with which is read off. A step without ``batch`` is one sample of its network.
+        Runs forward, and backward if it trains. It is given those of ``model``, ``batch``,
+        ``tokens`` and ``target`` that it has as parameters: run at each of the batches and lengths,
+        what scales with which is read off. A step without ``batch`` is one sample of its network;
+        ``target`` are the tokens of a decoder behind an encoder of ``tokens``.
     model
         The module whose parameters and modules give layers their names, on any device: on
         ``meta`` there are shapes alone, and no memory is needed.
     mode
         ``shapes``: of a network; ``tensors``: the values of one step's operands.
-    batches, lengths
+    batches, lengths, targets
         At which the step is run, the first of each in ``tensors``; two at least tell what scales.
+        Each length has its target, which is another number.
 
     Returns
     -------
@@ -150,8 +156,8 @@ def record(
     MissingExtra
         without PyTorch.
     SpecError
-        for an operation that multiplies and is not known, or a step that multiplies other things
-        at another size.
+        for an operation that multiplies and is not known, a step that multiplies other things at
+        another size, or lengths that do not tell a target from its source.
 
     Examples
     --------
@@ -166,21 +172,45 @@ def record(
         raise SpecError(f"mode is {mode!r}, expected shapes or tensors")
     dispatch = extra("torch", _DISPATCH)
     asked = inspect.signature(step).parameters
-    sizes = list(_sizes(batches if "batch" in asked else (), lengths if "tokens" in asked else ()))
+    sizes = list(
+        _sizes(
+            (tuple(batches) if "batch" in asked else ()) or (1,),
+            (tuple(lengths) if "tokens" in asked else ()) or (None,),
+            tuple(targets) if "target" in asked else None,
+        )
+    )
 
-    def run(batch: int, tokens: int | None) -> None:
-        given = {"model": model, "batch": batch, "tokens": tokens}
+    def run(size: Size) -> None:
+        given = {"model": model, **{name: getattr(size, name) for name in _SIZES}}
         step(**{name: value for name, value in given.items() if name in asked})
 
     implementation = f"torch {dispatch.VERSION}"
     if mode == "tensors":
         return recorded(run, sizes[0], model, dispatch)
-    runs = tuple(dispatch.run_of(run, batch, tokens, model) for batch, tokens in sizes)
+    runs = tuple(dispatch.run_of(run, size, model) for size in sizes)
     return Recording(runs, type(model).__name__, implementation)
 
 
-def _sizes(batches: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, int | None]]:
-    """Every batch at every length; a step that takes none is one sample."""
-    for tokens in tuple(lengths) or (None,):
-        for batch in tuple(batches) or (1,):
-            yield batch, tokens
+_SIZES = ("batch", "tokens", "target")
+"""What a step may be given."""
+
+
+def _sizes(
+    batches: Sequence[int], lengths: Sequence[int | None], targets: Sequence[int] | None
+) -> Iterator[Size]:
+    """Every batch at every length, and at the target of that."""
+    if targets is not None and lengths == (None,):
+        raise SpecError("record: the step takes target and no tokens, expected tokens of a source")
+    said = (None,) * len(lengths) if targets is None else targets
+    if len(said) != len(lengths) or any(map(_same, lengths, said)):
+        raise SpecError(
+            f"record: targets are {list(said)}, expected another number for each of the lengths "
+            f"{list(lengths)}"
+        )
+    for tokens, target in zip(lengths, said, strict=True):
+        for batch in batches:
+            yield Size(batch, tokens, target)
+
+
+def _same(one: int | None, other: int | None) -> bool:
+    return one is not None and one == other

@@ -194,6 +194,9 @@ class Fixed(_Product):
     tokens: Positive | None = Field(
         None, description="length of the step that it is of; no other; null: whatever it is"
     )
+    target: Positive | None = Field(
+        None, description="of the decoder in the step that it is of; no other; null: whatever it is"
+    )
 
     def at(self, reading: Reading) -> Self | None:
         """The layer itself.
@@ -203,9 +206,11 @@ class Fixed(_Product):
         SpecError
             for tokens that it was not recorded of.
         """
-        read = reading.rows(None)
-        if self.tokens is not None and read != self.tokens:
-            raise SpecError(f"tokens is {read}, expected {self.tokens}: a product of fixed size")
+        words = reading.read
+        read = {"tokens": words.get("source", reading.rows(None)), "target": words.get("target", 1)}
+        for name, own in (("tokens", self.tokens), ("target", self.target)):
+            if own is not None and read[name] != own:
+                raise SpecError(f"{name} is {read[name]}, expected {own}: a product of fixed size")
         return self
 
     def shape(self, tensor: TensorName, batch: int) -> tuple[int, ...]:  # noqa: ARG002

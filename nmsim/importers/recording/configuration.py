@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 from nmsim.errors import SpecError
+from nmsim.importers.recording.layers import Size
 
-__all__ = ["VERSION", "built", "generates", "longest", "step_of"]
+__all__ = ["VERSION", "built", "generates", "longest", "reads_source", "step_of"]
 
 VERSION: str = transformers.__version__
 """Of transformers."""
@@ -57,21 +58,25 @@ def generates(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
+def reads_source(model: Any) -> bool:
+    """Whether it is a decoder behind an encoder, each with tokens of its own."""
+    return "decoder_input_ids" in inspect.signature(model.forward).parameters
+
+
 def step_of(model: Any, ids: Callable[[int, int], Any]) -> Callable[..., None]:
     """A training step of a model: the sum of what it makes, backward."""
     taken = inspect.signature(model.forward).parameters
-    given: Mapping[str, str] = {
-        name: "ids" for name in ("input_ids", "decoder_input_ids") if name in taken
-    }
-    if "input_ids" not in given:
+    if "input_ids" not in taken:
         raise SpecError(
             f"a configuration of {type(model).__name__}, which reads no tokens: record a step of "
             "your own with nmsim.torch.record"
         )
 
-    def step(batch: int, tokens: int, *, last: bool = False) -> None:
-        more = {"logits_to_keep": 1} if last else {}
-        made = model(**{name: ids(batch, tokens) for name in given}, **more)
+    def step(size: Size, *, last: bool = False) -> None:
+        given: dict[str, Any] = {"input_ids": ids(size.batch, size.tokens or 1)}
+        if size.target is not None:
+            given["decoder_input_ids"] = ids(size.batch, size.target)
+        made = model(**given, **({"logits_to_keep": 1} if last else {}))
         found = [made[name] for name in _MADE if made.get(name) is not None]
         if not last:
             sum(one.float().sum() for one in found).backward()

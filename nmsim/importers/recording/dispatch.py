@@ -5,7 +5,8 @@ mode sees `scaled_dot_product_attention` before it becomes one of its many forms
 come from calls of modules themselves, whose ends are seen however they end.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nmsim.errors import SpecError
+from nmsim.importers.recording.between import Between
 from nmsim.importers.recording.identity import Marks
-from nmsim.importers.recording.layers import Run
+from nmsim.importers.recording.known import Known
+from nmsim.importers.recording.layers import Run, Size
 from nmsim.importers.recording.operations import (
     ATTENTION_BACKWARD,
     Multiplied,
@@ -37,6 +40,9 @@ VERSION: str = torch.__version__
 Seen = Callable[[Product, Multiplied, bool], None]
 """Told of every product with its operands, while they are there, and whether the first of these is
 the activation or the gradient."""
+
+_MASK = ("add", "masked_fill", "where")
+"""Operations by which a mask is laid on scores."""
 
 _NO_NODE = 1 << 62
 """Numbers from here on are of nodes that add gradients up, behind all others."""
@@ -62,6 +68,8 @@ class _Watch:
         Of each node within one the call that it is of.
     running
         The attention on the way back whose nodes run now.
+    known
+        Values of tensors on meta.
     """
 
     tape: Tape
@@ -71,10 +79,26 @@ class _Watch:
     hidden: int = 0
     attentions: dict[int, Call] = field(default_factory=dict)
     running: Call | None = None
+    known: Known = field(default_factory=Known)
 
     @property
     def module(self) -> str:
         return self.entered[-1][0] if self.entered else ""
+
+    def says(self, mask: Any) -> str:
+        """Of a mask ``causal``, or ``unread``: by its values; of a bias, by what was added."""
+        mark = self.tape.marks.met(mask)
+        if mark is not None and (mark.mask or mark.made_by != "data"):
+            return mark.mask
+        return self.known.says(mask)
+
+    def masked(self, inputs: Sequence[Any], output: Any) -> None:
+        """Note which mask is laid on a tensor: a constant, or given as data."""
+        for one in inputs:
+            mark = self.tape.marks.met(one)
+            plain = mark is None or (mark.made_by == "data" and not mark.parameter)
+            if plain and one.shape[-2:] == output.shape[-2:] and (says := self.known.says(one)):
+                self.tape.marks.mask(output, says)
 
     def forward(self, node: int) -> bool:
         """Whether operations are forward: before the way back, or computed again within it."""
@@ -104,6 +128,7 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         space, _, name = func._schema.name.partition("::")  # noqa: SLF001
+        _refuse_parts(f"{space}.{name}", (args, kwargs))
         given = _by_name(func, args, kwargs)
         found = multiplied(name, given) if space == "aten" else []
         if not found and space == "aten":
@@ -114,7 +139,10 @@ class _Operations(TorchDispatchMode):
         inputs = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
         self._check(func, space, name, inputs, known=bool(found))
         node, made = _node(), _made()
-        result = _run(func, args, kwargs, self.watch.module)
+        result = _run(func, args, kwargs, self.watch)
+        if self.watch.forward(node) and not self.watch.hidden:
+            self.watch.known.follow(func, name, args, kwargs, result)
+        _refuse_parts(f"{space}.{name}", result)
         outputs = [one for one in tree_leaves(result) if isinstance(one, torch.Tensor)]
         self._note(name, found, inputs, outputs, (node, made))
         return result
@@ -134,9 +162,13 @@ class _Operations(TorchDispatchMode):
         nodes: tuple[int, int],
     ) -> None:
         watch, (node, made) = self.watch, nodes
-        marks = watch.tape.marks
+        tape, marks = watch.tape, watch.tape.marks
         if watch.hidden or watch.forward(node):
             marks.made(name, inputs, outputs)
+            if node < 0 and not watch.hidden and not found:
+                tape.between.ran(name, inputs, outputs)
+            if name.rstrip("_") in _MASK and outputs and not watch.hidden:
+                watch.masked(inputs, outputs[0])
             if "softmax" in name and not name.endswith("backward_data"):
                 self._softmax(outputs)
             if not watch.hidden:
@@ -150,7 +182,7 @@ class _Operations(TorchDispatchMode):
     def _softmax(self, outputs: list[Any]) -> None:
         mark = self.watch.tape.marks.of(outputs[0])
         if mark.scores >= 0:
-            self.watch.tape.softmax(mark.scores, tuple(outputs[0].shape))
+            self.watch.tape.softmax(mark.scores, tuple(outputs[0].shape), mark.mask)
 
     def _forward(
         self, one: Multiplied, name: str, outputs: list[Any], made: int, *, again: bool
@@ -162,6 +194,10 @@ class _Operations(TorchDispatchMode):
         tape.keys_repeat(call.product.call, often)
         if outputs:
             tape.marks.multiplied(outputs[0], call.product.call)
+            if not again:
+                tape.between.product(call.product.call, (one.a, one.b), outputs[0])
+                if one.bias:
+                    tape.between.biased(outputs[0], one.bias)
         if one.kind == "attention":
             self.watch.attentions[made] = call
         self.watch.seen(call.product, one, not call.swapped)
@@ -197,7 +233,10 @@ class _Functions(TorchFunctionMode):
         watch, names = self.watch, ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         query, key, value = (given[name] for name in names[:3])
-        sizes = heads_of(query, key, value, bool(given.get("is_causal")))
+        mask = given.get("attn_mask")
+        says = "" if mask is None else watch.says(mask)
+        sizes = heads_of(query, key, value, bool(given.get("is_causal")) or says == "causal")
+        sizes = replace(sizes, unread=says == "unread")
         one = Multiplied("attention", query, key, heads=sizes)
         node = _node()
         if watch.hidden or not watch.forward(node):
@@ -213,22 +252,48 @@ class _Functions(TorchFunctionMode):
             watch.hidden -= 1
         watch.attentions.update(dict.fromkeys(range(first, _made() + 1), call))
         watch.tape.marks.multiplied(result, -1)
+        if node < 0:
+            beside = _on_scores(mask is not None, bool(given.get("dropout_p")), sizes.causal)
+            operands = (query, key, value)
+            watch.tape.between.product(call.product.call, operands, result, beside)
         return result
 
 
-def _run(func: Any, args: Any, kwargs: Any, module: str) -> Any:
+def _on_scores(masked: bool, dropped: bool, causal: bool) -> tuple[str, ...]:
+    """What is done to scores within one operation; nothing where a network need not say it."""
+    if not masked and not dropped:
+        return ()
+    bias = ("score_bias",) if masked or causal else ()
+    return ("scaling", *bias, "softmax", *(("dropout",) if dropped else ()))
+
+
+def _refuse_parts(operation: str, tensors: Any) -> None:
+    """Refuse tensors whose elements do not stand in one storage, in rows of one length."""
+    for one in tree_leaves(tensors):
+        if isinstance(one, torch.Tensor) and (one.is_nested or one.layout != torch.strided):
+            what = "nested" if one.is_nested else f"sparse ({one.layout})"
+            raise SpecError(
+                f"record: {operation} has a tensor that is {what}, expected dense ones: zeros are "
+                "kept as zeros in nmsim's masks"
+            )
+
+
+def _run(func: Any, args: Any, kwargs: Any, watch: _Watch) -> Any:
     name = func._schema.name  # noqa: SLF001
-    if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal") and any(
+    if name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal") or not any(
         isinstance(one, torch.Tensor) and one.is_meta for one in tree_leaves(args)
     ):
-        asks = "Tensor.item()" if name.endswith("scalar_dense") else name.replace("::", ".")
-        where = f" in module {module!r}" if module else ""
-        raise SpecError(
-            f"record: {asks}{where} asks a tensor on meta for its values, expected none that the "
-            "step depends on: pass sizes as numbers and no mask of padding, or a model with "
-            "weights on a real device"
-        )
-    return func(*args, **kwargs)
+        return func(*args, **kwargs)
+    found = watch.known.answer(func, args, kwargs)
+    if found is not None:
+        return found
+    asks = "Tensor.item()" if name.endswith("scalar_dense") else name.replace("::", ".")
+    where = f" in module {watch.module!r}" if watch.module else ""
+    raise SpecError(
+        f"record: {asks}{where} asks a tensor on meta for its values, expected none that the "
+        "step depends on: pass sizes as numbers and no mask of padding, or a model with "
+        "weights on a real device"
+    )
 
 
 def _by_name(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -253,8 +318,9 @@ def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
     seen
         Told of every product with its operands.
     """
-    tape = Tape(Marks(StorageWeakRef))
-    _name_parameters(tape.marks, model)
+    marks = Marks(StorageWeakRef)
+    tape = Tape(marks, Between(marks))
+    _name_parameters(marks, model)
     paths = {id(module): path for path, module in model.named_modules(remove_duplicate=True)}
     watch = _Watch(tape, paths, seen)
     with ExitStack() as stack:
@@ -262,20 +328,28 @@ def watched(model: Any, seen: Seen = _unseen) -> Iterator[Tape]:
         stack.enter_context(_paths(watch))
         stack.enter_context(_Functions(watch))
         stack.enter_context(_Operations(watch))
-        yield tape
+        try:
+            yield tape
+        except NotImplementedError as error:
+            raise _refused(error) from error
 
 
-def run_of(
-    step: Callable[[int, int | None], None],
-    batch: int,
-    tokens: int | None,
-    model: Any,
-    seen: Seen = _unseen,
-) -> Run:
-    """A step of one batch and length, recorded."""
+def _refused(error: NotImplementedError) -> Exception:
+    """Of an operation that is made of functions its name; any other error as it is."""
+    found = re.search(r"HigherOrderOperator (\w+)", str(error))
+    if found is None:
+        return error
+    return SpecError(
+        f"record: {found[1]} runs functions of its own, expected operations of tensors, such as "
+        "scaled_dot_product_attention"
+    )
+
+
+def run_of(step: Callable[[Size], None], size: Size, model: Any, seen: Seen = _unseen) -> Run:
+    """A step of one size, recorded."""
     with watched(model, seen) as tape:
-        step(batch, tokens)
-    return Run(batch, tokens, tape.joined())
+        step(size)
+    return Run(size, tape.joined(), tuple(tape.between.nodes))
 
 
 def on_meta(make: Callable[[], Any]) -> Any:
@@ -305,6 +379,12 @@ def _name_parameters(marks: Marks, model: Any) -> None:
         marks.name(parameter, tuple(names))
 
 
+def _has_storage(one: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or one.is_nested or one.layout != torch.strided:
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(one)  # noqa: SLF001
+
+
 @contextmanager
 def _paths(watch: _Watch) -> Iterator[None]:
     """Follow calls of modules.
@@ -317,7 +397,7 @@ def _paths(watch: _Watch) -> Iterator[None]:
         path = watch.paths.get(id(module), watch.module)
         if not watch.entered:
             for one in tree_leaves((args, kwargs)):
-                if isinstance(one, torch.Tensor) and one.layout == torch.strided:
+                if _has_storage(one):
                     watch.tape.marks.given(one)
         watch.entered.append((path, _node()))
         # Within a function that the mode is told of, as `Tensor.backward`, it is told of no other.

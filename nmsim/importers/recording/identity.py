@@ -30,6 +30,10 @@ class Mark:
         A softmax came behind that product.
     repeated
         How often each of its heads follows itself.
+    mask
+        Laid on it: ``causal``, or ``unread``, whose values are not known. Empty: none that matters.
+    node
+        That made it, among what is between products (``between``); -1: none did.
     """
 
     names: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
@@ -38,6 +42,8 @@ class Mark:
     scores: int = -1
     weighed: bool = False
     repeated: int = 1
+    mask: str = ""
+    node: int = -1
 
     @property
     def parameter(self) -> bool:
@@ -92,6 +98,9 @@ _ELEMENTWISE = frozenset(
 )
 """Operations that an attention's scores go through on the way to their product with values."""
 
+_MASKS = ("", "unread", "causal")
+"""What is known of masks, what counts most last."""
+
 
 @dataclass
 class Marks:
@@ -119,6 +128,24 @@ class Marks:
         """Say that a tensor is an activation, unless something is known of it."""
         if self._get(tensor) is None:
             self._put(tensor, Mark(source=self._fresh(), made_by=made_by))
+
+    def met(self, tensor: Any) -> Mark | None:
+        """What is known of a tensor; None: nothing."""
+        return self._get(tensor)
+
+    def put(self, tensor: Any, mark: Mark) -> None:
+        """Say what is known of a tensor."""
+        self._put(tensor, mark)
+
+    def shared(self, one: Any, other: Any) -> bool:
+        """Whether two tensors share their storage."""
+        return self._key(one) == self._key(other)
+
+    def mask(self, tensor: Any, says: str) -> None:
+        """Say that a mask is laid on a tensor; one that is known counts before others."""
+        mark = self._get(tensor)
+        if mark is not None and mark.mask != "causal":
+            self._put(tensor, replace(mark, mask=says))
 
     def of(self, tensor: Any) -> Mark:
         """What is known of a tensor; of one that was never met, that it is data."""
@@ -237,7 +264,11 @@ def _multiplied_by(before: list[str]) -> str:
 
 def _scores(name: str, before: list[Mark]) -> dict[str, Any]:
     plain = name.rstrip("_")
-    found = next((mark for mark in before if mark.scores >= 0), None)
-    if found is None or plain not in _ELEMENTWISE:
+    if plain not in _ELEMENTWISE:
         return {}
-    return {"scores": found.scores, "weighed": found.weighed or "softmax" in plain}
+    mask = max((mark.mask for mark in before), key=_MASKS.index)
+    found = next((mark for mark in before if mark.scores >= 0), None)
+    if found is None:
+        return {"mask": mask}
+    weighed = found.weighed or "softmax" in plain
+    return {"scores": found.scores, "weighed": weighed, "mask": mask}

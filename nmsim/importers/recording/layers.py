@@ -10,13 +10,59 @@ from math import prod
 from typing import Any, NamedTuple
 
 from nmsim.errors import SpecError
+from nmsim.importers.recording.between import Node
 from nmsim.importers.recording.product import Product
 from nmsim.importing import Unused
 from nmsim.network.blocks import block_of
 
-__all__ = ["Run", "layers_of"]
+__all__ = ["Run", "Size", "layers_of", "positions"]
 
 Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a step was run at.
+
+    Parameters
+    ----------
+    batch
+        Samples.
+    tokens
+        Of a sample; None: the step takes no length.
+    target
+        Tokens of the decoder behind an encoder that reads the others; None: there is none.
+    """
+
+    batch: int
+    tokens: int | None = None
+    target: int | None = None
+
+    @property
+    def words(self) -> Mapping[str, int]:
+        """Words by which a layer says its rows, and what they stand for."""
+        if self.tokens is None:
+            return {}
+        if self.target is None:
+            return {"sequence": self.tokens}
+        return {"source": self.tokens, "target": self.target}
+
+    @property
+    def fields(self) -> Fields:
+        """The sizes as fields of a network or of a product of fixed size."""
+        own = {"batch": self.batch, "tokens": self.tokens, "target": self.target}
+        return {name: size for name, size in own.items() if size is not None}
+
+    @property
+    def of_network(self) -> Fields:
+        """The sizes as a network of this step says them."""
+        read = {name: size for name, size in self.fields.items() if name != "batch"}
+        sequence = read if "target" in read else read.get("tokens")
+        return {"batch": self.batch} | ({"sequence": sequence} if sequence else {})
+
+    def __str__(self) -> str:
+        """As messages say it."""
+        return ", ".join(f"{name} {size}" for name, size in self.fields.items())
 
 
 @dataclass(frozen=True)
@@ -25,15 +71,17 @@ class Run:
 
     Parameters
     ----------
-    batch, tokens
-        Of the step; tokens None: it takes no length.
+    size
+        Of the step.
     products
         What it multiplied.
+    nodes
+        What it did between, and tables that it looked up.
     """
 
-    batch: int
-    tokens: int | None
+    size: Size
     products: tuple[Product, ...]
+    nodes: tuple[Node, ...] = ()
 
     @property
     def forward(self) -> list[Product]:
@@ -78,9 +126,24 @@ def _check_alike(one: Run, first: list[Product], run: Run, other: list[Product])
         return
     at = f" from {wrong.layer!r} on" if wrong is not None else ""
     raise SpecError(
-        f"record: the step multiplies other things at batch {run.batch}, tokens {run.tokens} than "
-        f"at batch {one.batch}, tokens {one.tokens}{at}, expected the same products of other sizes"
+        f"record: the step multiplies other things at {run.size} than at {one.size}{at}, expected "
+        "the same products of other sizes"
     )
+
+
+def _word(runs: Sequence[Run], sizes: Sequence[int]) -> int | str | None:
+    for word in runs[0].size.words:
+        if all(run.size.words[word] == size for run, size in zip(runs, sizes, strict=True)):
+            return word
+    return sizes[0] if len(set(sizes)) == 1 else None
+
+
+def positions(runs: Sequence[Run], rows: Sequence[int]) -> int | str | None:
+    """The word or number of rows per sample of all runs, or of the step if it has them once."""
+    pairs = list(zip(runs, rows, strict=True))
+    each = [many // run.size.batch for run, many in pairs if many % run.size.batch == 0]
+    found = _word(runs, each) if len(each) == len(rows) else None
+    return _word(runs, rows) if found is None else found
 
 
 @dataclass
@@ -104,6 +167,10 @@ class _Reader:
             yield f"{many} neither batch nor length, of fixed size: {listed}"
         if self.experts:
             yield "rows of experts are assumed to be even"
+        unread = sum(p.heads is not None and p.heads.unread for p in self.runs[0].forward)
+        if unread:
+            many = f"{unread} attentions have" if unread > 1 else "1 attention has"
+            yield f"{many} a mask without values, taken to forbid nothing: causal says otherwise"
         again = sum(p.again for p in self.runs[0].products)
         if again:
             yield f"{again} products were computed again on the way back: --recompute does so"
@@ -127,18 +194,21 @@ class _Reader:
 
     def rows(self, sizes: Sequence[int]) -> _Rows | None:
         """What rows of all runs follow; None: nothing that a layer can say."""
-        pairs = list(zip(self.runs, sizes, strict=True))
-        if all(rows % run.batch == 0 for run, rows in pairs):
-            each = [rows // run.batch for run, rows in pairs]
-            if all(run.tokens == one for run, one in zip(self.runs, each, strict=True)):
-                return _Rows("sequence")
-            if len(set(each)) == 1:
-                return _Rows(each[0])
+        batches = [run.size.batch for run in self.runs]
+        if all(rows % batch == 0 for rows, batch in zip(sizes, batches, strict=True)):
+            each = [rows // batch for rows, batch in zip(sizes, batches, strict=True)]
+            said = self.word(each)
+            if said is not None:
+                return _Rows(said)
         return _Rows(sizes[0], batched=False) if len(set(sizes)) == 1 else None
+
+    def word(self, sizes: Sequence[int]) -> int | str | None:
+        """The word that stands for sizes in all runs, or their number if that is one."""
+        return _word(self.runs, sizes)
 
     def per_sample(self, sizes: Sequence[int]) -> int | None:
         """So many of each sample, in all runs; None if they are not."""
-        found = {size / run.batch for run, size in zip(self.runs, sizes, strict=True)}
+        found = {size / run.size.batch for run, size in zip(self.runs, sizes, strict=True)}
         one = found.pop()
         return None if found or one % 1 else int(one)
 
@@ -169,8 +239,7 @@ class _Reader:
         m, n, k, count = _as_matrices(product)
         found: Fields = {"name": name, "type": "gemm", "m": m, "n": n, "k": k}
         found |= {"count": count} if count > 1 else {}
-        found |= {"batch": run.batch}
-        return found | ({} if run.tokens is None else {"tokens": run.tokens})
+        return found | run.size.fields
 
 
 def _as_matrices(product: Product) -> tuple[int, int, int, int]:
@@ -213,12 +282,13 @@ def _experts(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
     sent = 1
     if each is None or (each % first.count == 0 and first.operation == "aten.bmm"):
         found = {
-            p.m / (run.batch * (run.tokens or 1)) for run, p in zip(reader.runs, alike, strict=True)
+            p.m / (run.size.batch * (run.size.tokens or 1))
+            for run, p in zip(reader.runs, alike, strict=True)
         }
         if len(found) != 1 or found == {0}:
             tokens, sent = (each // first.count, first.count) if each else (None, 1)
         else:
-            tokens, sent = ("sequence" if reader.runs[0].tokens else 1), int(found.pop())
+            tokens, sent = next(iter(reader.runs[0].size.words), 1), int(found.pop())
     if tokens is None or sent > first.count or len({(p.n, p.k, p.count) for p in alike}) > 1:
         return None
     reader.experts = True
@@ -242,8 +312,10 @@ def _conv(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
     if first is None or images is None or len(sizes) > 1:
         return None
     shape = ("conv", first.transposed, first.kernel, first.in_channels, first.out_channels)
+    named = reader.named(alike[0], shape)
+    pixels = first.in_channels * prod(first.in_size)
     return {
-        **reader.named(alike[0], shape),
+        **named,
         "type": "conv_transposed" if first.transposed else "conv",
         "in_channels": first.in_channels,
         "out_channels": first.out_channels,
@@ -256,6 +328,7 @@ def _conv(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
         "input_size": list(first.in_size),
         "images": images if images > 1 else None,
         "input": reader.input(alike[0]),
+        "input_of": reader.input_of(alike[0], named["name"], pixels),
     }
 
 
@@ -267,9 +340,7 @@ def _attention(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
     every = [p.heads for p in alike if p.heads is not None]
     first, windows = every[0], reader.per_sample([one.batch for one in every])
     same = {(h.heads, h.kv_heads, h.head_dim, h.v_head_dim) for h in every}
-    queries, keys = (
-        _positions(reader.runs, [getattr(h, name) for h in every]) for name in ("queries", "keys")
-    )
+    queries, keys = (reader.word([getattr(h, name) for h in every]) for name in ("queries", "keys"))
     if windows is None or len(same) > 1 or queries is None or keys is None:
         return None
     return {
@@ -284,12 +355,6 @@ def _attention(reader: _Reader, alike: Sequence[Product]) -> Fields | None:
         "windows": windows if windows > 1 else None,
         "causal": True if first.causal and first.queries <= first.keys else None,
     }
-
-
-def _positions(runs: Sequence[Run], sizes: Sequence[int]) -> int | str | None:
-    if all(run.tokens == size for run, size in zip(runs, sizes, strict=True)):
-        return "sequence"
-    return sizes[0] if len(set(sizes)) == 1 else None
 
 
 def _matmul(reader: _Reader, alike: Sequence[Product]) -> Fields | None:

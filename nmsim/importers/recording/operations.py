@@ -30,6 +30,8 @@ class Multiplied:
         The tensors; of a convolution the image (of its output, the gradient) and the weight.
     computes
         Of an operation that is backward alone: input or weight. Empty: it may be of any phase.
+    bias
+        Of a network's operations the one that adds its bias: bias or conv_bias. Empty: none does.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Multiplied:
     window: Window | None = None
     heads: Heads | None = None
     computes: str = ""
+    bias: str = ""
 
 
 def multiplied(name: str, given: Arguments) -> list[Multiplied]:
@@ -62,7 +65,8 @@ def _mm(first: str, second: str) -> Callable[[Arguments], Iterator[Multiplied]]:
     def of(given: Arguments) -> Iterator[Multiplied]:
         a, b = given[first], given[second]
         m, k = a.shape
-        yield Multiplied("matrix", a, b, m, b.shape[1], k)
+        bias = "bias" if first == "mat1" and given["self"].dim() < 2 else ""
+        yield Multiplied("matrix", a, b, m, b.shape[1], k, bias=bias)
 
     return of
 
@@ -102,7 +106,8 @@ def _grouped(given: Arguments) -> Iterator[Multiplied]:
 
 def _convolution(given: Arguments) -> Iterator[Multiplied]:
     image, weight = given["input"], given["weight"]
-    yield Multiplied("conv", image, weight, window=_window(given, image, weight))
+    bias = "conv_bias" if given.get("bias") is not None else ""
+    yield Multiplied("conv", image, weight, window=_window(given, image, weight), bias=bias)
 
 
 def _convolution_backward(given: Arguments) -> Iterator[Multiplied]:
@@ -254,7 +259,8 @@ def refuse_unknown(namespace: str, name: str, operands: Sequence[Any], where: st
     if namespace in ("prims", "prim", "c10d", "_c10d_functional", "profiler"):
         return
     known = namespace == "aten" and (name.startswith(_OF_ONE) or _MULTIPLIES.search(name) is None)
-    if known or sum(map(_is_matrix, operands)) < 2:
+    packed = namespace == "quantized" and _MULTIPLIES.search(name) is not None
+    if not packed and (known or sum(map(_is_matrix, operands)) < 2):
         return
     raise SpecError(
         f"record: {namespace}.{name}{where} has two matrices and is in no table of nmsim's, "

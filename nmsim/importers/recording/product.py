@@ -49,6 +49,8 @@ class Heads:
         Squares that do not see each other: samples, and windows of them.
     fused
         One operation ran it; otherwise products and a softmax did.
+    unread
+        It has a mask of every query and key whose values are not known.
     """
 
     batch: int
@@ -60,6 +62,7 @@ class Heads:
     v_head_dim: int
     causal: bool = False
     fused: bool = True
+    unread: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,33 +17,47 @@ _WEIGHTED = ("linear", "experts")
 def splits_of(layers: list[dict[str, Any]]) -> dict[str, str]:
     """The split of every layer of blocks by name; none where there is no attention to split."""
     found: dict[str, str] = {}
-    for at, layer in enumerate(layers):
-        if layer["type"] == "attention":
-            found = {**_around(layers, at), **found}
+    attentions = [at for at, layer in enumerate(layers) if layer["type"] == "attention"]
+    for at in attentions:
+        found |= _around(layers, at)
     if not found:
         return {}
+    for at in attentions:
+        found |= _behind(layers, at, found)
     for layer in layers:
         if layer.get("tokens") == "predicted" and layer["name"] not in found:
             found[layer["name"]] = "vocabulary"
-    return found
+    words = {layer["out_features"] for layer in layers if found.get(layer["name"]) == "vocabulary"}
+    tables = (layer for layer in layers if layer["type"] == "embedding")
+    return found | {one["name"]: "vocabulary" for one in tables if one["entries"] in words}
 
 
 def _around(layers: list[dict[str, Any]], at: int) -> dict[str, str]:
-    """The splits of an attention, of its projections and of the layers behind it."""
-    attention = layers[at]
-    features = attention["heads"] * attention.get("v_head_dim", attention["head_dim"])
-    behind = [one for one in layers[at + 1 :] if one["type"] in (*_WEIGHTED, "attention")]
-    until = [one["type"] for one in behind].index("attention") if _next(behind) else len(behind)
-    out = next((one for one in behind[:1] if one.get("in_features") == features), None)
+    """The splits of an attention, of its projections and of what reads its heads."""
+    attention, out = layers[at], _out(layers, at)
     if out is None:
         return {}
     found = {attention["name"]: "heads", out["name"]: "rows"}
-    found |= _projections(layers[:at], attention)
-    return found | _wide(behind[1:until], out["out_features"])
+    return found | _projections(layers[:at], attention)
 
 
-def _next(behind: list[dict[str, Any]]) -> bool:
-    return any(one["type"] == "attention" for one in behind)
+def _out(layers: list[dict[str, Any]], at: int) -> dict[str, Any] | None:
+    """The layer that reads all heads of an attention, right behind it."""
+    features = layers[at]["heads"] * layers[at].get("v_head_dim", layers[at]["head_dim"])
+    behind = (one for one in layers[at + 1 :] if one["type"] in (*_WEIGHTED, "attention"))
+    first = next(behind, None)
+    return first if first is not None and first.get("in_features") == features else None
+
+
+def _behind(layers: list[dict[str, Any]], at: int, known: Mapping[str, str]) -> dict[str, str]:
+    """The splits of layers behind an attention, up to the next one and what that projects."""
+    out = _out(layers, at)
+    if out is None:
+        return {}
+    behind = layers[at + 1 :]
+    kinds = [one["type"] for one in behind]
+    until = kinds.index("attention") if "attention" in kinds else len(behind)
+    return _wide([one for one in behind[:until] if one["name"] not in known], out["out_features"])
 
 
 def _projections(before: list[dict[str, Any]], attention: Fields) -> dict[str, str]:

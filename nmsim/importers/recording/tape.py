@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from nmsim.errors import SpecError
 from nmsim.gemm import Phase
+from nmsim.importers.recording.between import Between
 from nmsim.importers.recording.identity import Marks, repeated
 from nmsim.importers.recording.operations import Multiplied
 from nmsim.importers.recording.product import Heads, Product
@@ -45,13 +46,16 @@ class Tape:
     ----------
     marks
         What is known of tensors.
+    between
+        What is done between products.
     """
 
     marks: Marks
+    between: Between
     products: list[Product] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     _of_node: dict[int, list[Call]] = field(default_factory=lambda: defaultdict(list))
-    _weighed: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _weighed: dict[int, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
     _repeats: dict[int, int] = field(default_factory=dict)
 
@@ -112,9 +116,9 @@ class Tape:
             return replace(heads, kv_heads=heads.kv_heads // often)
         return heads
 
-    def softmax(self, scores: int, shape: tuple[int, ...]) -> None:
-        """Say that a softmax weighs the result of a product, seen in a shape."""
-        self._weighed[scores] = shape
+    def softmax(self, scores: int, shape: tuple[int, ...], mask: str) -> None:
+        """Say that a softmax weighs the result of a product, seen in a shape and through a mask."""
+        self._weighed[scores] = (shape, mask)
 
     def _pair(self, one: Multiplied, call: int) -> None:
         """Join a product with values to the one whose softmax it reads."""
@@ -182,12 +186,13 @@ class Tape:
 
     def _whole(self, one: int, two: int) -> Heads:
         scores, values = self.calls[one].product, self.calls[two].product
-        shape = self._weighed[one]
+        shape, mask = self._weighed[one]
         squares = scores.count
         heads = shape[-3] if len(shape) > 3 else 1
         often = max(1, self._repeats.get(one, 1))
         sizes = (squares // heads, heads, max(1, heads // often), scores.m, scores.n, scores.k)
-        return Heads(*sizes, values.n, causal=False, fused=False)
+        causal, unread = mask == "causal", mask == "unread"
+        return Heads(*sizes, values.n, causal=causal, fused=False, unread=unread)
 
     def keys_repeat(self, call: int, often: int) -> None:
         """Say that the second operand of a product has each head so often."""

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from nmsim.errors import PatternError, SpecError
 from nmsim.files import write_file
-from nmsim.importers.recording.layers import Run, layers_of
+from nmsim.importers.recording.layers import Run, Size, layers_of
 from nmsim.importers.recording.operations import Multiplied
 from nmsim.importers.recording.product import Product
 from nmsim.mask import Mask, SparseGemm
@@ -60,7 +60,8 @@ class Tensors:
         """The network of the step, at its own sizes."""
         layers, _ = layers_of([self.run])
         source = f"a step of {self.what} as {self.implementation} runs it, recorded by nmsim"
-        document = {"name": self.what, "source": source, "batch": self.run.batch, "layers": layers}
+        sizes = self.run.size.of_network
+        document = {"name": self.what, "source": source, **sizes, "layers": layers}
         return validate(Network, document, self.what)
 
     def save(self, path: str | Path) -> None:
@@ -96,7 +97,7 @@ class Tensors:
                 known = [one.removesuffix(".weight") for one in self.values]
                 raise unknown_name("layer with a weight", name, known)
         works = tuple(self._works(network, own, pattern))
-        made = {"model": self.what, "recorded": self.implementation, "batch": self.run.batch}
+        made = {"model": self.what, "recorded": self.implementation, "batch": self.run.size.batch}
         return Trace(works, {**made, "pattern": pattern or "none promised"})
 
     def _works(
@@ -105,7 +106,7 @@ class Tensors:
         for layer, forward in zip(network.layers, self.run.forward, strict=True):
             ran = {p.phase for p in self.run.products if p.call == forward.call}
             kept = self._kept(layer, own)
-            for one in lowered(layer, self.run.batch):
+            for one in lowered(layer, self.run.size.batch):
                 if one.gemm.phase in ran:
                     yield _masked(layer, one, kept, pattern)
 
@@ -196,8 +197,8 @@ class _Keeper:
 
 
 def recorded(
-    step: Callable[[int, int | None], None],
-    size: tuple[int, int | None],
+    step: Callable[[Size], None],
+    size: Size,
     model: Any,
     dispatch: Any,
 ) -> Tensors:
@@ -206,12 +207,12 @@ def recorded(
     Parameters
     ----------
     step
-        Runs at a batch and a length.
+        Runs at a size.
     dispatch
         The module that watches PyTorch.
     """
     keeper = _Keeper(dispatch.array)
-    run = dispatch.run_of(step, *size, model, keeper)
+    run = dispatch.run_of(step, size, model, keeper)
     layers, _ = layers_of([run])
     values = {
         f"{layer['name']}.{tensor}": keeper.tensors[product.call, tensor]
