@@ -1,6 +1,6 @@
 """The optional dependencies of nmsim, and what to install where one is missing.
 
-An extra is imported at the top of one module of its own, or handed to one, and is reached through
+An extra is imported at the top of modules of its own, or handed to one, and is reached through
 ``extra`` alone, so that everything else runs without it.
 """
 
