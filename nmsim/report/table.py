@@ -16,6 +16,8 @@ from nmsim.report.validation_table import read_validation
 from nmsim.run.manifest import check_manifest
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
 from nmsim.run.rows.frame import frame, typed_frame
+from nmsim.run.store import Stored, has_store
+from nmsim.run.store.frame import column_names, stored_frame
 
 __all__ = ["MANIFEST", "RESULTS", "read_results"]
 
@@ -32,12 +34,16 @@ _RULES = Rules(
 def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table and the manifest that `nmsim.report.write_report` left in a folder.
 
+    A sweep's come from its store, whether or not the sweep has ended.
+
     Raises
     ------
     SpecError
         in one line that names the file, and the line, column or key, when a file is missing, empty,
         cut short, no CSV or JSON, of a newer schema, or lacks something.
     """
+    if has_store(Path(folder)):
+        return _read_store(Path(folder))
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
     validated = manifest["kind"] == "validate"
@@ -49,6 +55,17 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         if manifest["kind"] == "sweep" and len(df) and name not in df:
             raise SpecError(f"{path}: no column {name!r}, which a sweep has")
     return df, manifest
+
+
+def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    with Stored.opened(folder) as stored:
+        document = stored.manifest()
+        check_manifest(document, f"{stored.path}: manifest")
+        if stored.keep() != "rows":
+            raise SpecError(
+                f"{stored.path}: keeps {stored.keep()} alone, expected rows: a page is of GEMMs"
+            )
+        return stored_frame(stored, column_names(stored)), document
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
