@@ -78,7 +78,8 @@ def rests_on(path: Path) -> None:
 
 def rested_on(function: Callable[[], R]) -> tuple[R, tuple[Path, ...]]:
     """What a function gives, and the files and folders that it rests on, remembered or not."""
-    token = _resting.set(stamps := {})
+    stamps: _Stamps = {}
+    token = _resting.set(stamps)
     try:
         result = function()
     finally:

@@ -18,7 +18,16 @@ from nmsim.machines import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rows", "document_json", "manifest_json", "quoted", "records", "to_csv", "to_json", "unquoted"]
+__all__ = [
+    "Rows",
+    "document_json",
+    "manifest_json",
+    "quoted",
+    "records",
+    "to_csv",
+    "to_json",
+    "unquoted",
+]
 
 Rows: TypeAlias = "pd.DataFrame | Sequence[Mapping[str, Any]]"
 """A table, or rows with every column in order (`nmsim.run.rows.columns.typed_rows`)."""
@@ -89,7 +98,9 @@ def to_json(
 
     Missing and non-finite values are null.
     """
-    return document_json({"answer": answer, "manifest": manifest, "rows": records(rows), "total": totals})
+    return document_json(
+        {"answer": answer, "manifest": manifest, "rows": records(rows), "total": totals}
+    )
 
 
 def manifest_json(manifest: Mapping[str, Any], rows: Rows) -> str:

@@ -27,10 +27,10 @@ from nmsim.report.summary import (
     meant_speedup,
     phase_summary,
     point_summaries,
-    told_by,
     quotient,
     step_counts,
     step_words,
+    told_by,
 )
 from nmsim.report.sums import amounts, costs, speedups
 from nmsim.report.table import RESULTS

@@ -17,10 +17,10 @@ from nmsim.report.summary import (
     gemm_rows,
     phase_summary,
     point_summaries,
-    told_by,
     quotient,
     step_counts,
     step_words,
+    told_by,
 )
 
 if TYPE_CHECKING:

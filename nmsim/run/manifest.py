@@ -23,7 +23,7 @@ from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
 from nmsim.run.point import CHOSEN, Point, Subject
 from nmsim.run.values import values
-from nmsim.run.workload import Workload, load_workload
+from nmsim.run.workload import Workload
 from nmsim.step.masks import basis
 
 __all__ = [
@@ -293,6 +293,7 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
     choices = dict.fromkeys(kind_of(machine).choices(machine) for machine in machines)
     recipes = {recipe.name: recipe for recipe in (load_recipe(one.recipe) for one in examples)}
     workloads = {one.name: one.source for one in (point.workload for point in examples)}
+    lists: dict[str, Any] = {many: _listed(plan, name) for name, many in LISTED.items()}
     return Swept(
         **origin("sweep", command),
         **shared,
@@ -300,7 +301,7 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
         title=experiment.title,
         question=experiment.question,
         keep=experiment.keep,
-        **{lists: _listed(plan, name) for name, lists in LISTED.items()},
+        **lists,
         phases=list(examples[0].wanted),
         choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},

@@ -70,6 +70,8 @@ class LocalPool(Executor):
             self._tasks.put(None)
         for thread in self._threads if wait else ():
             thread.join()
+        for process in processes:
+            process.join()
 
     def _serve(self, number: int) -> None:
         """Hand tasks to a process one by one; to another when it dies."""
@@ -85,14 +87,13 @@ class LocalPool(Executor):
                 pipe = pipe or self._started(number)
                 pipe.send(call)
                 failed, result = pipe.recv()
-            except (EOFError, OSError) as error:
-                pipe = self._buried(number)
-                future.set_exception(WorkerLost(f"a worker was killed ({error or 'no answer'})"))
+            except (EOFError, OSError):
+                pipe = None
+                future.set_exception(WorkerLost(f"its process ended ({self._buried(number)})"))
             except Exception as error:  # noqa: BLE001 - what cannot be pickled is the caller's to know
                 future.set_exception(error)
             else:
                 (future.set_exception if failed else future.set_result)(result)
-        self._buried(number)
 
     def _started(self, number: int) -> Connection:
         ours, theirs = _SPAWN.Pipe()
@@ -105,11 +106,17 @@ class LocalPool(Executor):
         theirs.close()
         return ours
 
-    def _buried(self, number: int) -> None:
+    def _buried(self, number: int) -> str:
+        """Have a process ended for good; how it ended."""
         process = self._processes.pop(number, None)
-        if process is not None:
+        if process is None:
+            return "it did not start"
+        process.join(timeout=1)  # its pipe closes a moment before it is gone
+        if process.exitcode is None:
             process.kill()
             process.join()
+        code = process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"status {code}"
 
 
 def _work(pipe: Connection) -> None:

@@ -33,6 +33,10 @@ _MOST = 100_000
 """Rows of a sweep that are written as CSV and drawn as a page; beyond, ``nmsim export``."""
 
 
+_SHOWN = 20_000
+"""Rows of a sweep whose points are printed, too."""
+
+
 class _Left(NamedTuple):
     """What a sweep had to do: points that were stored before it began, and that it ran."""
 
@@ -78,12 +82,14 @@ def sweep(
     with Store.opened(folder, fresh=fresh) as store:
         if store.told:
             tell(store.told)
+        before = store.manifest()
         left = _run(store, plan, about, workers or os.cpu_count() or 1)
         counts, rows = store.counts(), store.kept()
         about = {**about, "points": _points(left, counts), "results_rows": rows}
         store.describe(about)
         failed, first = store.failures()
-    _write(folder, about, rows)
+    changed = bool(left.computed) or _asked(before) != _asked(about)
+    _write(folder, about, rows, changed=changed)
     if failed:
         tell(f"{failed} of {counts.total} points failed, the first: {' '.join(first.split())}")
         raise Exit(1)
@@ -95,6 +101,12 @@ def _read(path: Path, given: dict[str, Any]) -> Experiment:
         if name in found.vary or name in found.derive:
             raise SpecError(f"--{name}: {path} varies {name}, expected one of the two")
     return found.model_copy(update=given)
+
+
+def _asked(about: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest a page and a table follow from."""
+    apart = ("command", "points")
+    return {name: value for name, value in about.items() if name not in apart}
 
 
 def _points(left: _Left, counts: Counts) -> dict[str, int]:
@@ -114,7 +126,11 @@ def _run(store: Store, plan: Plan, about: dict[str, Any], workers: int) -> _Left
     if not to_run:
         return _Left(before, 0)
     computed = 0
-    with _said_how_to_go_on(store), LocalPool(workers) as pool, progress("sweeping", to_run) as step:
+    with (
+        _said_how_to_go_on(store),
+        LocalPool(workers) as pool,
+        progress("sweeping", to_run) as step,
+    ):
         clock = _Clock(to_run, workers, known=store.seconds() is not None)
         for found in run_points(store, plan, pool, workers):
             computed += sum(not outcome.reason for _, outcome in found)
@@ -155,7 +171,7 @@ class _Clock:
         if self._left:
             mean = sum(self._seconds) / len(self._seconds)
             told = _duration(mean * self._left / self._workers)
-            tell(f"about {told} for the {self._left:,} points left, as the first ones took")
+            tell(f"about {told} for {self._left:,} more, as the first ones took")
 
 
 def _duration(seconds: float) -> str:
@@ -171,32 +187,47 @@ def _said_how_to_go_on(store: Store) -> Iterator[None]:
     except BaseException:
         counts = store.counts()
         tell(
-            f"{counts.total - counts.left:,} of {counts.total:,} points are stored in {store.path}: "
-            "the same command goes on from there"
+            f"{counts.total - counts.left:,} of {counts.total:,} points are stored in "
+            f"{store.path}: the same command goes on from there"
         )
         raise
 
 
-def _write(folder: Path, about: dict[str, Any], rows: int) -> None:
+def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:
     """Write what people read: CSV and page, as far as there are not too many rows for them."""
-    if about["keep"] == "rows" and rows <= _MOST:
-        table, _ = reports.read_results(folder)
-        reports.write_report(folder, table, about)
-        show_tables(reports.render_sweep(table, width()))
+    drawn = about["keep"] == "rows" and rows <= _MOST
+    names = [RESULTS] * (rows <= _MOST) + [PAGE] * drawn
+    if not changed and all((folder / name).is_file() for name in names):
+        _write_manifest(folder, about, rows)
+        tell(f"nothing to do: {', '.join([*names, MANIFEST])} in {folder} are of these points")
+    elif drawn:
+        reports.write_report(folder, reports.read_results(folder)[0], about)
+        tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}")
+    else:
+        _write_alone(folder, about, rows)
+    if drawn and rows <= _SHOWN:
+        show_tables(reports.render_sweep(reports.read_results(folder)[0], width()))
         if about["choices"]:
             write(about["choices"])
-        tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}")
-        return
-    write_folder(folder, {MANIFEST: document_json({**about, "rows": rows}) + "\n"})
+
+
+def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
+    """Write what there is without a page."""
+    _write_manifest(folder, about, rows)
+    for old in (folder / RESULTS, folder / PAGE):
+        old.unlink(missing_ok=True)
     if rows <= _MOST:
         write_file(folder / RESULTS, partial(write_csv, folder))
         tell(f"wrote {folder / RESULTS} and {MANIFEST}; a page is drawn of `keep: rows` alone")
     else:
-        (folder / RESULTS).unlink(missing_ok=True)
         tell(
             f"wrote {folder / MANIFEST}; {rows:,} rows are in the store alone: "
             f"`nmsim export {folder} --format csv --out FILE` writes them, or --format parquet"
         )
+
+
+def _write_manifest(folder: Path, about: dict[str, Any], rows: int) -> None:
+    write_folder(folder, {MANIFEST: document_json({**about, "rows": rows}) + "\n"})
 
 
 def report(

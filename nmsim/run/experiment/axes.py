@@ -97,7 +97,7 @@ def _value(said: Any, where: str) -> Any:
 
 
 def _zipped(said: Any) -> Axis:
-    """Fields in step: a list of mappings with the same fields, or lists of equal length by field."""
+    """Fields in step: a list of mappings with the same fields, or lists of one length by field."""
     if isinstance(said, Mapping):
         columns = {str(name): _values(f"zip.{name}", one) for name, one in said.items()}
         if not columns or len({len(one) for one in columns.values()}) > 1:

@@ -153,9 +153,9 @@ class _Reader:
     def _dotted(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):
             return node.id
-        if isinstance(node, ast.Attribute):
-            return f"{self._dotted(node.value)}.{node.attr}"
-        self._refuse(node, "expected the name of a field before the dot")
+        if not isinstance(node, ast.Attribute):
+            self._refuse(node, "expected the name of a field before the dot")
+        return f"{self._dotted(node.value)}.{node.attr}"
 
     def _unary(self, node: ast.UnaryOp) -> _Compute:
         inner = self.read(node.operand)
@@ -188,10 +188,10 @@ class _Reader:
         return compute
 
     def _number(self, value: Any, node: ast.expr) -> Any:
-        if isinstance(value, int | float):
-            return value
-        name = ast.unparse(node)
-        self._refuse(node, f"{name} is {_shown(value)}, expected a number")
+        if not isinstance(value, int | float):
+            name = ast.unparse(node)
+            self._refuse(node, f"{name} is {_shown(value)}, expected a number")
+        return value
 
     def _compared(self, node: ast.Compare) -> _Compute:
         operands = [node.left, *node.comparators]
@@ -212,9 +212,7 @@ class _Reader:
     def _test(self, op: ast.cmpop, right: ast.expr) -> Callable[[Any, Any, ast.expr], bool]:
         if type(op) in _ORDERED:
             _, ordered = _ORDERED[type(op)]
-            return lambda one, other, at: ordered(
-                self._number(one, at), self._number(other, right)
-            )
+            return lambda one, other, at: ordered(self._number(one, at), self._number(other, right))
         if type(op) not in _COMPARED:
             self._refuse(right, "expected < <= > >= == != or in")
         if isinstance(op, ast.In | ast.NotIn) and not isinstance(right, ast.Tuple | ast.List):
@@ -254,7 +252,7 @@ def _shown(value: Any) -> str:
 
 
 def _explodes(op: ast.operator, one: Any, other: Any) -> bool:
-    """Whether a power of integers would have more digits than any field; Python would compute it."""
+    """Whether integers give one with more digits than any field has; Python would compute it."""
     if not (isinstance(one, int) and isinstance(other, int)):
         return False
     if isinstance(op, ast.Pow):

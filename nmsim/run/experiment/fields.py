@@ -45,7 +45,9 @@ class Field:
     def column(self) -> str:
         """What a table of results calls it: its name, and whose it is where rows have one too."""
         if self.path:
-            return f"{_MACHINE}{self.path}" if self.path in _COLUMNS or self.path in RUN else self.path
+            return (
+                f"{_MACHINE}{self.path}" if self.path in _COLUMNS or self.path in RUN else self.path
+            )
         return f"run.{self.name}" if self.name in _COLUMNS - {"hardware"} else self.name
 
 

@@ -105,7 +105,7 @@ class Grid:
         return values if all(holds(known) for holds in self.conditions) else None
 
     def _unvaried(self, field: Field, where: str, values: Values) -> Any:
-        """What a field is that the experiment leaves alone: as the run or the machine's file has it."""
+        """What a field is that nothing varies: as a run, or the machine's file, has it."""
         if field.path:
             hardware = values.get("hardware", default("hardware"))
             return machine_value(hardware, field.path, where)

@@ -1,8 +1,8 @@
 """What determines a point, as a hash: results under one key are results under any equal one.
 
 In it go the resolved machine with the files that its kind reads, the content of the model's file,
-the recipe and its pruners' code, the content of a file of tensors, every other keyword's value, what
-is kept, the code of the engines by its closure of imports, and the version of nmsim.
+the recipe and its pruners' code, the content of a file of tensors, the value of every other
+keyword, what is kept, the code of engines by its closure of imports, and the version of nmsim.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from nmsim.errors import SpecError
 from nmsim.files import once_per_content, remembered, rested_on, rests_on
@@ -55,9 +54,7 @@ def machine_digest(point: Point) -> bytes:
 def run_digest(point: Point) -> bytes:
     """Of what a machine is given to run: everything that determines a point but its machine."""
     recipe = point.setting.recipe
-    said = {
-        name: getattr(point, name) for name in RUN if name not in (*OF_MACHINE, *_RESOLVED)
-    }
+    said = {name: getattr(point, name) for name in RUN if name not in (*OF_MACHINE, *_RESOLVED)}
     said |= {"pattern": str(point.setting.pattern), "batch": point.samples, "phases": point.wanted}
     return _digest(
         json.dumps(said, sort_keys=True, default=str),

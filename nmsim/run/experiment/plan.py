@@ -1,7 +1,7 @@
 """The points of an experiment, all checked before one is run: what each is called, and its key.
 
-A grid is a product, and so are its checks: each distinct machine is resolved once, and each distinct
-run (model, recipe, scenario and so on) once, whatever the number of points that have them.
+A grid is a product, and so are its checks: each distinct machine is resolved once, and each
+distinct run (model, recipe, scenario and so on) once, whatever the number of their points.
 """
 
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from nmsim.run.experiment.axes import Axis, axes
 from nmsim.run.experiment.expression import Expression, parse
 from nmsim.run.experiment.fields import RUN, default
 from nmsim.run.experiment.grid import Grid, Values
-from nmsim.run.keyword import Declared, keywords
+from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Point
 from nmsim.spec import Spec, read_yaml, validate
 
@@ -53,7 +53,9 @@ def with_keywords(cls: type[S]) -> type[S]:
 def _list_field(one: Declared) -> tuple[Any, Any]:
     kind: Any = tuple[_entry(one), ...]  # type: ignore[misc]
     if one.keyword.lists == one.name:  # hardware: one, or several
-        kind = Annotated[kind, BeforeValidator(lambda said: (said,) if isinstance(said, str) else said)]
+        kind = Annotated[
+            kind, BeforeValidator(lambda said: (said,) if isinstance(said, str) else said)
+        ]
     listed = one.keyword.listed or None
     return kind, Field(listed, min_length=1, description=one.keyword.meaning)
 
@@ -64,7 +66,11 @@ def _field(one: Declared) -> tuple[Any, Any]:
     if one.keyword.lists:  # one value, where the list has several
         kind = Annotated[kind, BeforeValidator(_one_of(one.keyword.lists))]
     least = 1 if several else None
-    return kind, Field(default(one.name), min_length=least, description=one.keyword.meaning)
+    return kind, Field(_default(one), min_length=least, description=one.keyword.meaning)
+
+
+def _default(one: Declared) -> Any:
+    return None if one.default is REQUIRED else one.default
 
 
 def _one_of(lists: str) -> Callable[[Any], Any]:
@@ -250,4 +256,3 @@ def _varied(name: str, said: Any, beside: Callable[[Any], Any]) -> Any:
     if isinstance(said, Mapping):
         return {field: _varied(field, one, beside) for field, one in said.items()}
     return [{field: _varied(field, one, beside) for field, one in entry.items()} for entry in said]
-

@@ -8,4 +8,13 @@ from nmsim.run.store.reading import STORE, Stored, has_store
 from nmsim.run.store.tables import COLUMNS_OF, LABEL_TYPES
 from nmsim.run.store.writing import Counts, Outcome, Store
 
-__all__ = ["COLUMNS_OF", "LABEL_TYPES", "STORE", "Counts", "Outcome", "Store", "Stored", "has_store"]
+__all__ = [
+    "COLUMNS_OF",
+    "LABEL_TYPES",
+    "STORE",
+    "Counts",
+    "Outcome",
+    "Store",
+    "Stored",
+    "has_store",
+]

@@ -1,4 +1,4 @@
-"""Which file systems are of another machine: there SQLite's write-ahead log has no memory to share."""
+"""Which file systems are of another machine: SQLite's write-ahead log shares no memory there."""
 
 from pathlib import Path
 

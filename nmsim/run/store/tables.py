@@ -23,8 +23,8 @@ __all__ = [
     "APPLICATION",
     "COLUMNS_OF",
     "LABEL_TYPES",
-    "TABLE_OF",
     "TABLES",
+    "TABLE_OF",
     "VERSION",
     "column_type",
     "columns_sql",
@@ -87,7 +87,7 @@ def columns_sql(table: str) -> str:
 
 
 def place_table(types: Mapping[str, str]) -> str:
-    """Statement that makes the table of places, with a column for each of what points are told by."""
+    """Statement that makes the table of places, a column for each of what points are told by."""
     columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in types.items())
     return (
         "CREATE TABLE place (position INTEGER PRIMARY KEY, "
@@ -101,15 +101,14 @@ def views(labels: Sequence[str], keep: Keep) -> str:
     table = TABLE_OF[keep]
     sums = _listed("total", [one for one in _TOTALS if one not in labels])
     rows = _listed(table, [one for one in COLUMNS_OF[table] if one not in labels])
+    points = f"place.position AS point, {told}, point.status, point.reason, point.seconds, {sums}"
+    with_sums = "LEFT JOIN total ON total.point = place.id AND total.phase = 'all'"
+    of_points = f"place JOIN point ON point.id = place.id {with_sums} ORDER BY place.position"
+    of_rows = f"place JOIN {table} ON {table}.point = place.id"
+    order = f"ORDER BY place.position, {table}.rowid"
     return (
-        f"CREATE VIEW points AS SELECT place.position AS point, {told}, "
-        f"point.status, point.reason, point.seconds, {sums} FROM place "
-        "JOIN point ON point.id = place.id "
-        "LEFT JOIN total ON total.point = place.id AND total.phase = 'all' "
-        "ORDER BY place.position;"
-        f"CREATE VIEW rows AS SELECT place.position AS point, {told}, {rows} "
-        f"FROM place JOIN {table} ON {table}.point = place.id "
-        f"ORDER BY place.position, {table}.rowid;"
+        f"CREATE VIEW points AS SELECT {points} FROM {of_points};"  # noqa: S608 - quoted names
+        f"CREATE VIEW rows AS SELECT place.position AS point, {told}, {rows} FROM {of_rows} {order}"
     )
 
 

@@ -164,7 +164,7 @@ class Store:
         return Counts(done + failed + left, done, failed, left)
 
     def to_run(self) -> list[tuple[int, int]]:
-        """Points that are to be run, each once: its number in the store, and a place that it has."""
+        """Points that are to be run, each once: its number in the store, and its first place."""
         return self._connection.execute(
             "SELECT id, min(position) FROM place JOIN point USING (id) "
             "WHERE status = 'planned' GROUP BY id ORDER BY min(position)"
@@ -215,6 +215,14 @@ class Store:
         """Rows of the last sweep."""
         (many,) = self._connection.execute("SELECT count(*) FROM rows").fetchone()
         return int(many)
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of the last sweep; empty if there is none."""
+        found = self._connection.execute(
+            "SELECT manifest FROM sweep ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        document: dict[str, Any] = json.loads(found[0]) if found else {}
+        return document
 
     def describe(self, manifest: Mapping[str, Any]) -> None:
         """Store the manifest of the last sweep."""
@@ -315,9 +323,7 @@ def _widen(connection: sqlite3.Connection, table: str) -> None:
     there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
     for name in COLUMNS_OF[table]:
         if name not in there:
-            connection.execute(
-                f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {column_type(name)}"
-            )
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(name)} {column_type(name)}")
 
 
 def _close(connection: sqlite3.Connection) -> None:

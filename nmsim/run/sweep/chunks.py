@@ -34,7 +34,7 @@ Found = list[tuple[int, Outcome]]
 
 @dataclass
 class _Line:
-    """Points that wait: those to be run in chunks, and those that lost a worker, to be run alone."""
+    """Points that wait: those that go in chunks, and those that lost a worker, which go alone."""
 
     points: deque[int]
     point_of: Callable[[int], Point]
@@ -56,7 +56,7 @@ class _Line:
         self.size = max(1, min(wanted, self.size * _GROWTH, _MOST))
 
     def lost(self, numbers: list[int], error: BaseException) -> Found:
-        """Points whose worker died: those that were alone twice are set aside, others wait again."""
+        """Points whose worker died: one that was alone again is set aside, others wait again."""
         if len(numbers) == 1 and numbers[0] in self.suspects:
             reason = f"it kills the worker that runs it: {error}"
             return [(numbers[0], Outcome(0.0, {}, reason, lost=True))]

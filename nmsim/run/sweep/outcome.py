@@ -32,7 +32,7 @@ def outcomes(chunk: Chunk, keep: Keep) -> list[tuple[int, Outcome]]:
 def _outcome(point: Point, keep: Keep) -> Outcome:
     began = time.process_time()
     try:
-        found = list(rows(point))
+        found: list[Row] = list(rows(point))
         kept = _KEPT[keep](found)
     except NmsimError as error:
         return Outcome(time.process_time() - began, {}, str(error))

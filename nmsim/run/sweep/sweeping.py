@@ -16,7 +16,7 @@ def sweep(
 ) -> Iterator[list[tuple[int, Outcome]]]:
     """Run the points of a plan that a store lacks; gives what came of them once it is stored.
 
-    Whatever ends it, what it gave is in the store, and another sweep of the plan goes on from there.
+    Whatever ends it, what it gave is stored, and another sweep of the plan goes on from there.
 
     Parameters
     ----------
