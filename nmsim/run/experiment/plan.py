@@ -152,7 +152,8 @@ class _Checks:
             try:
                 self._done[key] = check(point)
             except NmsimError as error:
-                raise SpecError(f"{_which(self.grid, fields, values)}{error}") from error
+                which = _which(self.grid, fields, values) if what == "run" else ""
+                raise SpecError(f"{which}{error}") from error
             for name in ("model", "recipe", "hardware"):
                 self._examples.setdefault((name, str(getattr(point, name))), point)
         return self._done[key]

@@ -138,8 +138,15 @@ class Experiment(Spec):
         varied = axes(self.vary)
         derived = tuple((name, parse(str(e), f"derive.{name}")) for name, e in self.derive.items())
         named = {name for axis in varied for name in axis.names} | {name for name, _ in derived}
-        fixed, lists = self._fixed(named), self._lists(named)
-        return Grid(fixed, (*lists, *varied), derived, self._conditions())
+        fixed = self._fixed(named)
+        lists = self._lists(named | set(fixed))
+        fixed |= {name: values[0] for name, values in lists.items() if len(values) == 1}
+        several = [
+            Axis((name,), tuple((value,) for value in values))
+            for name, values in lists.items()
+            if len(values) > 1
+        ]
+        return Grid(fixed, (*several, *varied), derived, self._conditions())
 
     def _conditions(self) -> tuple[Expression, ...]:
         if isinstance(self.when, str):
@@ -154,41 +161,44 @@ class Experiment(Spec):
         )
 
     def _fixed(self, named: set[str]) -> dict[str, Any]:
-        """Keywords with one value for all points."""
+        """Keywords with one value for all points, that of lists too."""
         shared = [one.name for one in SWEPT if one.name not in LISTED]
-        said = {name: getattr(self, name) for name in shared}
-        named_twice = named & self.model_fields_set & set(said)
-        fixed = {n: value for n, value in said.items() if n not in named or n in named_twice}
+        twice = named & self.model_fields_set
+        fixed = {one: getattr(self, one) for one in shared if one not in named or one in twice}
         for name, lists in LISTED.items():
-            one = name != lists and name in self.model_fields_set
-            if one and lists in self.model_fields_set:
-                raise SpecError(f"{name}: {lists} is said too, expected one of them")
-            if one:
+            if name != lists and name in self.model_fields_set:
+                if lists in self.model_fields_set:
+                    raise SpecError(f"{name}: {lists} is said too, expected one of them")
                 fixed[name] = getattr(self, name)
         return fixed
 
-    def _lists(self, named: set[str]) -> list[Axis]:
-        """Axes of the keywords that have lists, in the order of a run's keywords."""
-        found, missing = [], []
+    def _lists(self, said: set[str]) -> dict[str, tuple[Any, ...]]:
+        """Values of the keywords that have lists, in the order of a run's keywords.
+
+        Parameters
+        ----------
+        said
+            Keywords whose values stand elsewhere, unless they are listed too.
+        """
+        found: dict[str, tuple[Any, ...]] = {}
         for name, lists in LISTED.items():
-            said = lists in self.model_fields_set
-            if name != lists and name in self.model_fields_set:
-                continue
-            if not said and name in named:
-                continue
-            if said or not self._says_one:
-                values = getattr(self, lists)
-            else:
-                values = () if name == "model" else (default(name),)
-            if not values:
-                missing.append(name if self._says_one else lists)
-                continue
-            found.append(Axis((name,), tuple((value,) for value in values)))
+            if lists in self.model_fields_set:
+                found[name] = getattr(self, lists)
+            elif name not in said:
+                found[name] = self._unsaid(name)
+        missing = [name if self._says_one else LISTED[name] for name in found if not found[name]]
         if missing:
             *most, last = missing
-            told = f"{', '.join(most)} and {last} are missing" if most else f"{last} is missing"
-            raise SpecError(told)
+            raise SpecError(
+                f"{', '.join(most)} and {last} are missing" if most else f"{last} is missing"
+            )
         return found
+
+    def _unsaid(self, name: str) -> tuple[Any, ...]:
+        """What a keyword that has a list is where the file names none; empty: it must."""
+        if not self._says_one:
+            return tuple(getattr(self, LISTED[name]) or ())
+        return () if name == "model" else (default(name),)
 
     def points(self) -> list[Point]:
         """The combinations that are points, in the order of the axes."""
