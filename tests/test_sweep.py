@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import children_of, wait_until_gone
 
 import nmsim
 from nmsim.errors import SpecError
@@ -197,9 +199,8 @@ def test_a_reader_may_look_while_it_runs(tmp_path):
     plan = plan_of(vary=VARIED)
     with Store.opened(tmp_path) as store:
         store.begin(plan, "test")
-        seen = []
-        for _ in sweep(store, plan, Inline(), 1):
-            seen.append(len(nmsim.load_results(tmp_path)))
+        found = sweep(store, plan, Inline(), 1)
+        seen = [len(nmsim.load_results(tmp_path)) for _ in found]
         assert seen[0] < seen[-1] == 8
         with Stored.opened(tmp_path) as stored, pytest.raises(sqlite3.OperationalError):
             stored._connection.execute("DELETE FROM point")
@@ -404,15 +405,13 @@ def test_a_report_and_an_export_are_made_of_the_store(tmp_path):
 def test_rows_are_exported_as_parquet_or_it_is_said_what_to_install(tmp_path):
     (tmp_path / "e.yaml").write_text(EXPERIMENT)
     nmsim_("sweep", "e.yaml", "--out", "r", "--workers", 1, cwd=tmp_path, code=1)
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
+    if importlib.util.find_spec("pyarrow") is None:
         said = nmsim_("export", "r", "--format", "parquet", "--out", "f", cwd=tmp_path, code=2)
         assert "pip install 'nmsim[parquet]'" in said.stderr
         assert not (tmp_path / "f").exists()
         return
     nmsim_("export", "r", "--format", "parquet", "--out", "f.parquet", cwd=tmp_path)
-    found = parquet.read_table(tmp_path / "f.parquet")
+    found = importlib.import_module("pyarrow.parquet").read_table(tmp_path / "f.parquet")
     with Stored.opened(tmp_path / "r") as stored:
         names = column_names(stored)
         wanted = stored_frame(stored, names)
@@ -430,25 +429,6 @@ recipe: transposable
 keep: totals
 vary: {pattern: [2:4, 4:8, 1:4, 2:8], batch: 1..16, seed: 0..9}
 """
-
-
-def children_of(pid):
-    found = set()
-    with contextlib.suppress(OSError):
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in map(int, path.read_text().split()):
-                found |= {child, *children_of(child)}
-    return found
-
-
-def alive(pids):
-    return {pid for pid in pids if Path(f"/proc/{pid}/cmdline").is_file() and running(pid)}
-
-
-def running(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 @pytest.mark.slow
@@ -470,10 +450,7 @@ def test_a_sweep_that_is_ended_keeps_what_is_done_and_leaves_nobody(number, tmp_
     assert len(others) >= 2
     process.send_signal(number)
     error = process.communicate(timeout=30)[1].decode()
-    end = time.monotonic() + 2
-    while alive(others) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not alive(others)
+    assert not wait_until_gone(others, tmp_path / "r")
     if number != signal.SIGKILL:
         assert "the same command goes on from there" in error
         assert error.endswith("nmsim: interrupted\n")

@@ -24,7 +24,7 @@ _MOST = 512
 """Points of a chunk: beyond, what comes back of one takes long to store."""
 
 _GROWTH = 4
-"""A chunk is at most so many times the one before."""
+"""A chunk is at most so many times the one that it was measured on."""
 
 _QUEUED = 2
 """Chunks that a worker has at a time: one that it runs, and one that waits for it."""
@@ -53,7 +53,7 @@ class _Line:
         """Fit the size of chunks to what points took."""
         seconds = sum(outcome.seconds for _, outcome in found) / len(found)
         wanted = int(_SECONDS / seconds) if seconds else _MOST
-        self.size = max(1, min(wanted, self.size * _GROWTH, _MOST))
+        self.size = max(1, min(wanted, len(found) * _GROWTH, _MOST))
 
     def lost(self, numbers: list[int], error: BaseException) -> Found:
         """Points whose worker died: one that was alone again is set aside, others wait again."""
