@@ -356,7 +356,8 @@ def test_what_a_file_leaves_out_is_as_in_a_run_unless_it_has_lists_alone():
 def test_paths_start_at_the_folder_of_the_file(tmp_path):
     (tmp_path / "mine.yaml").write_text(LAYERS % 8)
     (tmp_path / "e.yaml").write_text(
-        "title: t\nhardware: ideal\nvary:\n  zip: [{model: mine.yaml, batch: 1}, {model: 'gemm:8x8x8', batch: 2}]\n"
+        "title: t\nhardware: ideal\nvary:\n"
+        "  zip: [{model: mine.yaml, batch: 1}, {model: 'gemm:8x8x8', batch: 2}]\n"
     )
     plan = planned(read_experiment(tmp_path / "e.yaml"))
     assert [plan.point(place).model for place in plan.places] == [

@@ -70,7 +70,7 @@ def holders(folder):
     found = set()
     for path in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if Path(os.readlink(path)).is_relative_to(folder):
+            if path.readlink().is_relative_to(folder):
                 found.add(int(path.parts[2]))
     return found - {os.getpid()}
 
@@ -115,13 +115,13 @@ def disturbed(plan, folder, draw, long):
     """Kill a sweep or one of its workers at a random moment, start it again until it is done."""
     wrong, killed, victim = [], "nobody", draw.choice(["sweep", "worker"])
     process = start(plan, folder)
-    time.sleep(draw.uniform(0.0, long))
+    time.sleep(draw.uniform(0.0, 0.9 * long))
     others = children_of(process.pid)
     workers = sorted(pid for pid in others if "spawn_main" in _command(pid))
-    if process.poll() is None and (victim == "sweep" or workers):
-        killed = victim
+    if process.poll() is None:
+        killed = victim if workers else "sweep"
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid if victim == "sweep" else draw.choice(workers), signal.SIGKILL)
+            os.kill(process.pid if killed == "sweep" else draw.choice(workers), signal.SIGKILL)
     if killed == "sweep":
         process.communicate(timeout=60)
         left = wait_until_gone(others, folder)

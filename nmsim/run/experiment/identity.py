@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def machine_digest(point: Point) -> bytes:
         *(_content(path) for path in files),
         _kind_code(type(machine)),
         _code(simulated.__name__),
-        version("nmsim"),
+        _version(),
     )
 
 
@@ -63,6 +64,11 @@ def run_digest(point: Point) -> bytes:
         *_pruners(recipe, point),
         *([_content(Path(str(point.tensors)))] if point.tensors else []),
     )
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    return version("nmsim")
 
 
 def _digest(*parts: str) -> bytes:

@@ -1,6 +1,5 @@
 """The rows of a store as a table (pandas)."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,16 +57,15 @@ def _array(name: str, kind: str, values: list[Any]) -> Any:
     if kind == "INTEGER":
         return _counts(values, optional=name in OPTIONAL or not known)
     if kind == "REAL":
-        return np.array([math.nan if v is None else v for v in values], np.float64)
-    return pd.array(["" if v is None else str(v) for v in values], dtype="str")
+        return np.array(values, np.float64)  # of None it makes NaN
+    return pd.array(["" if v is None else v for v in values], dtype="str")
 
 
 def _counts(values: list[Any], *, optional: bool) -> Any:
-    absent = [value is None for value in values]
+    gaps = None in values
+    absent = np.array([value is None for value in values] if gaps else len(values) * [False])
     try:
-        numbers = np.array([0 if value is None else value for value in values], np.int64)
+        numbers = np.array([value or 0 for value in values] if gaps else values, np.int64)
     except OverflowError:  # beyond 64 bits: Python's integers
         return pd.array(values, dtype="object")
-    if any(absent) or optional:
-        return pd.arrays.IntegerArray(numbers, np.array(absent, np.bool_))
-    return numbers
+    return pd.arrays.IntegerArray(numbers, absent.astype(np.bool_)) if gaps or optional else numbers
