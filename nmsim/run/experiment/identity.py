@@ -23,18 +23,38 @@ from nmsim.run import point as simulated
 from nmsim.run.experiment.fields import RUN
 from nmsim.run.point import CHOSEN, Point
 
-__all__ = ["key_of", "machine_digest", "run_digest"]
+__all__ = [
+    "OF_MACHINE",
+    "OF_MASKS",
+    "OF_REST",
+    "OF_WORKLOAD",
+    "key_of",
+    "machine_digest",
+    "masks_digest",
+    "rest_digest",
+    "workload_digest",
+]
 
-OF_MACHINE = ("hardware", *CHOSEN, "residual")
-"""Keywords of a run that determine the machine alone, together with fields that are replaced."""
+OF_MACHINE = ("hardware", *CHOSEN, "residual", "tp")
+OF_WORKLOAD = (
+    *("model", "scenario", "tokens", "context", "tp"),
+    *("learn", "recompute", "reentrant", "adapters", "micro_batches"),
+)
+OF_MASKS = ("recipe", "plugins", "pattern", "tensors", "tensor_names", "tp")
+"""Keywords of a run that determine its machine (with the fields that are replaced), what it is to
+run, and what masks are made of."""
 
-_RESOLVED = ("model", "recipe", "plugins", "pattern", "batch", "phases", "tensors")
-"""Keywords that stand for something else, which is hashed in their place."""
+OF_REST = tuple(name for name in RUN if name not in (*OF_MACHINE, *OF_WORKLOAD, *OF_MASKS))
+"""All others."""
+
+_RESOLVED = ("batch", "phases")
+"""Keywords that stand for something else where they are left out: that is hashed instead."""
 
 
-def key_of(machine: bytes, run: bytes, keep: str) -> bytes:
-    """The key of a point: 16 bytes."""
-    return hashlib.sha256(machine + run + keep.encode()).digest()[:16]
+def key_of(parts: Iterable[bytes], samples: int, phases: Iterable[str], keep: str) -> bytes:
+    """The key of a point, 16 bytes: of the hashes of its parts, and what else there is to say."""
+    said = f"{samples} {' '.join(phases)} {keep}"
+    return hashlib.sha256(b"".join(parts) + said.encode()).digest()[:16]
 
 
 def machine_digest(point: Point) -> bytes:
@@ -52,18 +72,34 @@ def machine_digest(point: Point) -> bytes:
     )
 
 
-def run_digest(point: Point) -> bytes:
-    """Of what a machine is given to run: everything that determines a point but its machine."""
+def workload_digest(point: Point) -> bytes:
+    """Of what is to be run: the content of the files that it is read from, and what is asked."""
+    workload, files = rested_on(lambda: point.workload)
+    own = Path(str(point.model))
+    read = {path for path in (*files, own) if path.is_file()}
+    contents = (_content(path) for path in sorted(read))
+    return _digest(workload.name, _values(point, OF_WORKLOAD[1:]), *contents)
+
+
+def masks_digest(point: Point) -> bytes:
+    """Of the recipe, the code of its pruners, and the content of a file of tensors."""
     recipe = point.setting.recipe
-    said = {name: getattr(point, name) for name in RUN if name not in (*OF_MACHINE, *_RESOLVED)}
-    said |= {"pattern": str(point.setting.pattern), "batch": point.samples, "phases": point.wanted}
     return _digest(
-        json.dumps(said, sort_keys=True, default=str),
-        *_model(point),
         recipe.model_dump_json(),
+        str(point.setting.pattern),
+        str(point.tensor_names),
         *_pruners(recipe, point),
         *([_content(Path(str(point.tensors)))] if point.tensors else []),
     )
+
+
+def rest_digest(point: Point) -> bytes:
+    """Of all other keywords."""
+    return _digest(_values(point, [name for name in OF_REST if name not in _RESOLVED]))
+
+
+def _values(point: Point, names: Iterable[str]) -> str:
+    return json.dumps([getattr(point, name) for name in names], default=str)
 
 
 @lru_cache(maxsize=1)
@@ -77,14 +113,6 @@ def _digest(*parts: str) -> bytes:
         data = part.encode("utf-8", "surrogateescape")
         whole.update(len(data).to_bytes(8, "big") + data)
     return whole.digest()
-
-
-def _model(point: Point) -> Iterable[str]:
-    """The files that a workload is read from, by their content, and what it is called."""
-    workload, files = rested_on(lambda: point.workload)
-    own = Path(str(point.model))
-    read = {path for path in (*files, own) if path.is_file()}
-    return (workload.name, *(_content(path) for path in sorted(read)))
 
 
 def _pruners(recipe: Recipe, point: Point) -> Iterable[str]:
