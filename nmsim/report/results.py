@@ -1,5 +1,6 @@
 """The rows of a folder of results, whatever holds them: the store of a sweep, or its CSV."""
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from nmsim.machines import COLUMNS
-from nmsim.report.rows import records
+from nmsim.report.rows import quoted, records
 from nmsim.report.table import read_results
 from nmsim.run.rows.columns import FLAGS, INTEGERS, REALS
 from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["Results", "load_results", "opened"]
+__all__ = ["Results", "load_results", "opened", "write_csv"]
 
 Batch = Sequence[tuple[Any, ...]]
 
@@ -61,6 +62,32 @@ def _of_table(table: pd.DataFrame) -> Results:
     whole = INTEGERS | FLAGS
     types = ["INTEGER" if n in whole else "REAL" if n in REALS else "TEXT" for n in names]
     return Results(names, types, lambda: iter([[tuple(row.values()) for row in records(table)]]))
+
+
+def write_csv(folder: Path, path: Path) -> None:
+    """Write the rows of a folder, floats in full precision, nothing where a value is missing.
+
+    Raises
+    ------
+    SpecError
+        naming what of the folder is missing or damaged.
+    """
+    with (
+        opened(folder) as found,
+        path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
+        flags = [at for at, name in enumerate(found.columns) if name in FLAGS]
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(found.columns)
+        for batch in found.batches():
+            writer.writerows(_cells(row, flags) for row in batch)
+
+
+def _cells(row: tuple[Any, ...], flags: list[int]) -> list[Any]:
+    cells = [quoted(value) if isinstance(value, str) else value for value in row]
+    for at in flags:
+        cells[at] = bool(cells[at])
+    return cells
 
 
 def load_results(folder: str | Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
+from nmsim.report.files import MANIFEST, RESULTS
 from nmsim.report.rows import unquoted
 from nmsim.report.validation_table import read_validation
 from nmsim.run.manifest import check_manifest
@@ -20,9 +21,6 @@ from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
 __all__ = ["MANIFEST", "RESULTS", "read_results"]
-
-RESULTS = "results.csv"
-MANIFEST = "manifest.json"
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],

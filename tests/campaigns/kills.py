@@ -27,7 +27,7 @@ title: killed
 model: resnet18
 hardware: systolic-128x128-2to4
 recipe: transposable
-layers: "layer[12]*"
+layers: "layer1*"
 vary:
   pattern: [2:4, 1:4]
   rows: [64, 128]
@@ -37,7 +37,7 @@ vary:
 derive: {cols: rows}
 """
 
-PATIENCE = 600.0
+PATIENCE = 900.0
 """Seconds that a sweep may take."""
 
 GONE = 2.0

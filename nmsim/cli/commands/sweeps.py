@@ -15,12 +15,10 @@ from nmsim import report as reports
 from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import Plugins, command_line, refuse_file
 from nmsim.errors import SpecError
-from nmsim.exporters.csv import write_csv
 from nmsim.files import write_file, write_folder
 from nmsim.importing import told_of
-from nmsim.report.page import PAGE
+from nmsim.report.files import MANIFEST, PAGE, RESULTS
 from nmsim.report.rows import document_json
-from nmsim.report.table import MANIFEST, RESULTS
 from nmsim.run.experiment import Experiment, Plan, planned, read_experiment
 from nmsim.run.manifest import sweep_manifest
 from nmsim.run.store import Counts, Store
@@ -217,7 +215,7 @@ def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
     for old in (folder / RESULTS, folder / PAGE):
         old.unlink(missing_ok=True)
     if rows <= _MOST:
-        write_file(folder / RESULTS, partial(write_csv, folder))
+        write_file(folder / RESULTS, partial(reports.write_csv, folder))
         tell(f"wrote {folder / RESULTS} and {MANIFEST}; a page is drawn of `keep: rows` alone")
     else:
         tell(
