@@ -402,6 +402,13 @@ def test_a_report_and_an_export_are_made_of_the_store(tmp_path):
     assert "expected the name of a file" in refused.stderr
 
 
+def test_a_simulation_in_the_folder_of_a_sweep_is_the_result_then(tmp_path):
+    run(tmp_path, plan_of(vary=VARIED))
+    assert len(nmsim.load_results(tmp_path)) == 8
+    nmsim.simulate("gemm:8x9x12", hardware="systolic-16x16", out=tmp_path)
+    assert len(nmsim.load_results(tmp_path)) == len(read_results(tmp_path)[0]) == 1
+
+
 def test_rows_are_exported_as_parquet_or_it_is_said_what_to_install(tmp_path):
     (tmp_path / "e.yaml").write_text(EXPERIMENT)
     nmsim_("sweep", "e.yaml", "--out", "r", "--workers", 1, cwd=tmp_path, code=1)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from nmsim.machines import COLUMNS
 from nmsim.report.rows import quoted, records
-from nmsim.report.table import read_results
+from nmsim.report.table import holds_sweep, read_results
 from nmsim.run.rows.columns import FLAGS, INTEGERS, REALS
-from nmsim.run.store import Stored, has_store
+from nmsim.run.store import Stored
 from nmsim.run.store.frame import column_names, stored_frame
 
 __all__ = ["Results", "load_results", "opened", "write_csv"]
@@ -47,7 +47,7 @@ def opened(folder: Path) -> Iterator[Results]:
     SpecError
         naming what of the folder is missing or damaged.
     """
-    if not has_store(folder):
+    if not holds_sweep(folder):
         yield _of_table(read_results(folder)[0])
         return
     with Stored.opened(folder) as stored:
@@ -113,7 +113,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
         naming what of the folder is missing or damaged.
     """
     there = Path(folder)
-    if has_store(there):
+    if holds_sweep(there):
         with Stored.opened(there) as stored:
             return stored_frame(stored, ["point", *column_names(stored)])
     table, _ = read_results(there)

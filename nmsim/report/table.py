@@ -20,7 +20,7 @@ from nmsim.run.rows.frame import frame, typed_frame
 from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["MANIFEST", "RESULTS", "read_results"]
+__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results"]
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],
@@ -40,7 +40,7 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         in one line that names the file, and the line, column or key, when a file is missing, empty,
         cut short, no CSV or JSON, of a newer schema, or lacks something.
     """
-    if has_store(Path(folder)):
+    if holds_sweep(Path(folder)):
         return _read_store(Path(folder))
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
@@ -53,6 +53,14 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         if manifest["kind"] == "sweep" and len(df) and name not in df:
             raise SpecError(f"{path}: no column {name!r}, which a sweep has")
     return df, manifest
+
+
+def holds_sweep(folder: Path) -> bool:
+    """Whether the results of a folder are those of the store in it, not of a later simulation."""
+    if not has_store(folder):
+        return False
+    path = folder / MANIFEST
+    return not path.is_file() or _read_manifest(path)["kind"] == "sweep"
 
 
 def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

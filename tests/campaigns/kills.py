@@ -111,17 +111,23 @@ def finish(process):
     return "" if process.returncode == 0 else error.strip().splitlines()[-1][:200]
 
 
-def disturbed(plan, folder, draw, long):
+def workers_of(pid):
+    """Processes that run a sweep's points."""
+    return sorted(one for one in children_of(pid) if "spawn_main" in _command(one))
+
+
+def disturbed(plan, folder, draw, victim, long):
     """Kill a sweep or one of its workers at a random moment, start it again until it is done."""
-    wrong, killed, victim = [], "nobody", draw.choice(["sweep", "worker"])
-    process = start(plan, folder)
+    wrong, killed, process = [], "nobody", start(plan, folder)
     time.sleep(draw.uniform(0.0, 0.9 * long))
+    while victim == "worker" and process.poll() is None and not workers_of(process.pid):
+        time.sleep(0.05)
     others = children_of(process.pid)
-    workers = sorted(pid for pid in others if "spawn_main" in _command(pid))
     if process.poll() is None:
-        killed = victim if workers else "sweep"
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid if killed == "sweep" else draw.choice(workers), signal.SIGKILL)
+        killed = victim
+        pids = [process.pid] if victim == "sweep" else workers_of(process.pid)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(draw.choice(pids), signal.SIGKILL)
     if killed == "sweep":
         process.communicate(timeout=60)
         left = wait_until_gone(others, folder)
@@ -160,7 +166,8 @@ def main():
             long = time.monotonic() - began
         wanted = stored(folder / "undisturbed")
         for moment in range(asked.moments):
-            killed, found = disturbed(plan, folder / str(moment), draw, long)
+            victim = ("worker", "sweep")[moment % 2]
+            killed, found = disturbed(plan, folder / str(moment), draw, victim, long)
             victims.append(killed)
             if stored(folder / str(moment)) != wanted:
                 found.append("its store is another one")
