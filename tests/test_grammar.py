@@ -5,12 +5,13 @@ from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nmsim.errors import SpecError
-from nmsim.run.experiment import Experiment, planned, read_experiment
+from nmsim.run.experiment import Experiment, identity, planned, read_experiment
 from nmsim.run.experiment.axes import axes, range_of
 from nmsim.run.experiment.expression import parse
 from nmsim.run.experiment.fields import field_named
@@ -417,3 +418,27 @@ def test_a_key_follows_the_code_of_a_pruner_of_ones_own(tmp_path):
     first = keys(recipe=str(recipe))
     pruner.write_text(code.format("-abs(block.values)"))
     assert keys(recipe=str(recipe)) != first
+
+
+def test_a_key_follows_the_tensors_the_code_the_version_and_a_machines_other_files(
+    tmp_path, monkeypatch
+):
+    weights = tmp_path / "w.npz"
+    model = tmp_path / "m.yaml"
+    model.write_text(LAYERS % 8)
+    said = {"model": str(model), "recipe": "asp", "vary": {"tensors": [str(weights)]}}
+    np.savez(weights, **{"a.weight": np.ones((8, 8), np.float32)})
+    first = keys(**said)
+    np.savez(weights, **{"a.weight": np.full((8, 8), 2.0, np.float32)})
+    assert keys(**said) != first
+    plain, gpu = keys(), keys(hardware="a100-sxm4-80gb")
+    for name in ("_code", "_kind_code", "_version"):
+        with monkeypatch.context() as patched:
+            patched.setattr(identity, name, lambda *_: "another")
+            assert keys() != plain
+    content, read = identity._content, []
+    monkeypatch.setattr(identity, "_content", lambda path: read.append(path) or content(path))
+    assert keys(hardware="a100-sxm4-80gb") == gpu
+    assert {"kernels", "stacks"} <= {path.parent.name for path in read}
+    monkeypatch.setattr(identity, "_content", lambda path: "another")
+    assert keys(hardware="a100-sxm4-80gb") != gpu
