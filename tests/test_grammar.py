@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nmsim.errors import SpecError
@@ -195,6 +195,13 @@ expression = arithmetic | st.recursive(
 
 
 @given(expression)
+@example("1 < a <= 7 < 9")
+@example("a >= 7 and a <= 7 and not a > 7 and not a < 7")
+@example("a == 7 or t == '2:4'")
+@example("c.e.f or b and c.d")
+@example("t not in ('2:4', '4:8')")
+@example("a // 2 + b % 4 - c.d ** 2 / 4 * -a")
+@example("min(a, b) + max(a, b, c.d)")
 def test_an_expression_is_what_python_makes_of_it(text):
     try:
         wanted = eval(text, {"__builtins__": {"min": min, "max": max}}, NAMESPACE)
@@ -337,6 +344,14 @@ def test_an_expression_reads_what_nothing_varies_from_the_machines_file():
     said = {"vary": {"hardware": ["systolic-16x16", "systolic-128x128-2to4"]}}
     found = planned(experiment(**said, derive={"cols": "rows // 2"}, when="batch == None"))
     assert [place.varied for place in found.places] == [(8,), (64,)]
+
+
+def test_all_conditions_hold_for_every_point():
+    conditions = ["rows > 1", "rows != 3", "seed in (0, 2)"]
+    found = planned(experiment(vary={"rows": "1..4", "seed": "0..2"}, when=conditions))
+    assert [place.varied + place.known[-1:] for place in found.places] == [
+        *((2, 0), (2, 2), (4, 0), (4, 2))
+    ]
 
 
 def test_what_a_file_leaves_out_is_as_in_a_run_unless_it_has_lists_alone():

@@ -238,10 +238,13 @@ def test_a_count_beyond_64_bits_stays_whole(tmp_path):
     run(tmp_path, plan)
     with Store.opened(tmp_path, fresh=True) as store:
         store.begin(plan, "test")
-        for number, _ in store.to_run():
-            sums = ("all", *(2**63 + at for at in range(len(COLUMNS_OF["total"]) - 1)))
-            store.add([(number, Outcome(0.0, {"total": [sums]}))])
-    assert dump(tmp_path, "points")[1][-len(sums) + 1 :] == sums[1:]
+        width = len(COLUMNS_OF["total"]) - 1
+        sums = [("all", *(first + at for at in range(width))) for first in (1, 2**63)]
+        numbers = [number for number, _ in store.to_run()]
+        outcomes = [Outcome(0.0, {"total": [own]}) for own in sums]
+        store.add(zip(numbers, outcomes, strict=True))
+    found = dump(tmp_path, "points")
+    assert [row[-width:] for row in found] == [own[1:] for own in sums]
 
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -337,6 +340,35 @@ def test_a_process_that_is_killed_is_one_task_lost():
         with pytest.raises(ValueError, match="invalid literal"):
             wrong.result(60)
         assert pool.submit(die, 0).result(60) != os.getpid()
+
+
+HELD = """
+import ctypes, os, sys, time
+from nmsim.run.workers import LocalPool
+
+def hold(path):
+    open(path, "w").write(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(60)  # in C, with the interpreter's lock
+
+if __name__ == "__main__":
+    with LocalPool(1) as pool:
+        pool.submit(hold, sys.argv[1]).result()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux ends orphans")
+def test_a_worker_ends_with_its_parent_whatever_it_is_at(tmp_path):
+    (tmp_path / "held.py").write_text(HELD)
+    process = subprocess.Popen([sys.executable, tmp_path / "held.py", tmp_path / "pid"])
+    end = time.monotonic() + 60
+    while not ((tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.2)
+    worker = int((tmp_path / "pid").read_text())
+    process.kill()
+    process.wait()
+    assert not wait_until_gone({worker}, tmp_path)
 
 
 # ---- the command

@@ -6,8 +6,10 @@ one task, not of all: whoever submitted it is told (`WorkerLost`), and another p
 This module imports nothing of nmsim: a process watches over its parent before it loads anything.
 """
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from multiprocessing import get_context, parent_process
@@ -22,6 +24,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _Task = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+_PR_SET_PDEATHSIG = 1
+"""Of <linux/prctl.h>: the signal that a process gets when its parent ends."""
 
 _SPAWN = get_context("spawn")
 
@@ -138,7 +143,14 @@ def _work(pipe: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """Have this process end when the one that started it does, killed or not."""
+    """Have this process end when the one that started it does, killed or not.
+
+    A thread watches over the parent. It needs the interpreter to itself for a moment, which a long
+    compilation does not let go of: on Linux the system kills this process without asking it.
+    """
+    if sys.platform == "linux":
+        # Of the thread that started this process, which lives as long as the pool does.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent = parent_process()
     if parent is not None:
         Thread(target=_end_behind, args=(parent.sentinel,), daemon=True).start()
