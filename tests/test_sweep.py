@@ -289,6 +289,16 @@ def test_chunks_grow_to_a_second_and_no_further():
     assert len(line.take(idle=True)) == 1
 
 
+def test_points_that_lost_a_worker_wait_until_all_others_are_done():
+    line = _Line(deque([3, 4]), lambda number: number)
+    assert line.lost([1, 2], WorkerLost("")) == []
+    assert [line.take(idle=idle) for idle in (True, False, False, True, True)] == [
+        *([3], [4], [], [1], [2])
+    ]
+    ((number, outcome),) = line.lost([2], WorkerLost("signal 9"))
+    assert (number, outcome.status) == (2, "lost")
+
+
 class Deadly(Executor):
     """Runs chunks at once, and dies of some points, whenever or the first few times."""
 
@@ -340,6 +350,10 @@ def test_a_process_that_is_killed_is_one_task_lost():
         with pytest.raises(ValueError, match="invalid literal"):
             wrong.result(60)
         assert pool.submit(die, 0).result(60) != os.getpid()
+    with LocalPool(1) as pool:
+        lost, later = (pool.submit(die, number) for number in (signal.SIGKILL, 0))
+        assert isinstance(lost.exception(60), WorkerLost)
+        assert later.result(60) != os.getpid()
 
 
 HELD = """
