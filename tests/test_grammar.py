@@ -307,6 +307,7 @@ def test_a_field_is_the_runs_unless_it_is_said_to_be_the_machines(name, path, co
         ({"derive": {"rows": "cols", "cols": "rows"}}, "cols is derived there or below"),
         ({"when": "rows >"}, "when, column"),
         ({"when": ["rows > 1", "rows ><"]}, r"when\[1\], column"),
+        ({"when": 5}, "when is 5, expected a list"),
         ({"keep": "everything"}, "keep is 'everything'"),
         ({"vary": {"seed": {"from": 0, "to": 999_999, "step": 1}, "rows": "1..99"}}, "99,000,000"),
     ],

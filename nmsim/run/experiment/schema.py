@@ -53,9 +53,7 @@ def with_keywords(cls: type[S]) -> type[S]:
 def _list_field(one: Declared) -> tuple[Any, Any]:
     kind: Any = tuple[_entry(one), ...]  # type: ignore[misc]
     if one.keyword.lists == one.name:  # hardware: one, or several
-        kind = Annotated[
-            kind, BeforeValidator(lambda said: (said,) if isinstance(said, str) else said)
-        ]
+        kind = Annotated[kind, BeforeValidator(_several)]
     listed = one.keyword.listed or None
     return kind, Field(listed, min_length=1, description=one.keyword.meaning)
 
@@ -71,6 +69,11 @@ def _field(one: Declared) -> tuple[Any, Any]:
 
 def _default(one: Declared) -> Any:
     return None if one.default is REQUIRED else one.default
+
+
+def _several(said: Any) -> Any:
+    """A list of what may also stand alone."""
+    return (said,) if isinstance(said, str) else said
 
 
 def _one_of(lists: str) -> Callable[[Any], Any]:
@@ -113,7 +116,7 @@ class Experiment(Spec):
     derive: Mapping[str, Any] = Field(
         default_factory=dict, description="fields that follow from others: expressions by field"
     )
-    when: str | tuple[str, ...] = Field(
+    when: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
         (), description="conditions that hold for every point: comparisons over fields"
     )
     keep: Keep = Field(
@@ -149,9 +152,9 @@ class Experiment(Spec):
         return Grid(fixed, (*several, *varied), derived, self._conditions())
 
     def _conditions(self) -> tuple[Expression, ...]:
-        if isinstance(self.when, str):
-            return (parse(self.when, "when"),)
-        return tuple(parse(one, f"when[{at}]") for at, one in enumerate(self.when))
+        alone = len(self.when) == 1
+        where = ["when" if alone else f"when[{at}]" for at in range(len(self.when))]
+        return tuple(parse(text, said) for text, said in zip(self.when, where, strict=True))
 
     @property
     def _says_one(self) -> bool:

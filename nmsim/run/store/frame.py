@@ -51,7 +51,7 @@ def stored_frame(stored: Stored, columns: Sequence[str] = (), view: str = "rows"
 
 def _array(name: str, kind: str, values: list[Any]) -> Any:
     """Values of a column as results have them (`nmsim.run.rows.frame`): of one type."""
-    known = name in INTEGERS | REALS | TEXTS | FLAGS or name in LABELS
+    known = name in INTEGERS | REALS | TEXTS | FLAGS or name in ("point", *LABELS)
     if name in FLAGS:
         return np.array(values, np.bool_)
     if kind == "INTEGER":
