@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nmsim.pattern import Pattern
     from nmsim.pruning import prune
     from nmsim.recipes import schedules, statistics
+    from nmsim.report.results import load_results
     from nmsim.report.simulation import simulate
     from nmsim.run.memory import memory_footprint
     from nmsim.run.serving import serve
@@ -36,6 +37,7 @@ __all__ = [
     "Trace",
     "load_hardware",
     "load_model",
+    "load_results",
     "memory_footprint",
     "prune",
     "schedules",
@@ -55,6 +57,7 @@ _HOMES = {
     "Pattern": "nmsim.pattern",
     "load_hardware": "nmsim.machines",
     "load_model": "nmsim.network.catalog",
+    "load_results": "nmsim.report.results",
     "memory_footprint": "nmsim.run.memory",
     "prune": "nmsim.pruning",
     "serve": "nmsim.run.serving",

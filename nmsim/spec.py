@@ -305,6 +305,7 @@ _WORDS = (
     (r"less than or equal to (\S+)", r"\1 at most"),
     (r"greater than (\S+)", r"more than \1"),
     (r"^a dictionary", "fields and their values"),
+    (r"^a tuple", "a list"),
 )
 """What a validator expects, as the rest of the messages say it."""
 

@@ -25,6 +25,15 @@ BLOCKS = [
     for block in re.findall("```yaml\n(.*?)```", TEXT, re.DOTALL)
 ]
 
+SWEEPS = [
+    YAML(typ="safe", pure=True).load(block)
+    for block in re.findall(
+        "```yaml\n(.*?)```",
+        (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(),
+        re.DOTALL,
+    )
+]
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ACCURACY = re.findall(r"^\| (\S+)" + r" \| (\S+)" * 5 + r" \|$", README, re.MULTILINE)
@@ -80,6 +89,10 @@ def test_every_kind_of_yaml_has_an_example():
 def test_the_commented_examples_are_valid(kind, document):
     value = validate(SCHEMAS[kind], document, f"docs, {kind}")
     written = set(document) | {"name", "seed"}
+    if kind == "experiment":  # what takes the place of lists has a page of its own
+        for block in SWEEPS:
+            validate(SCHEMAS[kind], block, "docs, sweeps")
+            written |= set(block)
     if issubclass(SCHEMAS[kind], Machine):  # fields of every machine have a section of their own
         written |= set(Machine.model_fields)
     assert written >= {x.alias or name for name, x in SCHEMAS[kind].model_fields.items()}

@@ -1,6 +1,5 @@
-"""Sweeps: every combination, through any executor, and a result that can be drawn again."""
+"""Experiments: every combination of their lists, and a result that can be drawn again."""
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,9 @@ import nmsim
 from nmsim.errors import SpecError
 from nmsim.report import read_results, to_csv, write_report
 from nmsim.report.page import page
-from nmsim.run.experiment import read_experiment, run
+from nmsim.run.experiment import planned, read_experiment
 from nmsim.run.manifest import manifest, sweep_manifest
-from nmsim.run.point import Point, rows
+from nmsim.run.point import Point, point_rows, rows
 from nmsim.run.rows.frame import frame
 
 YAML = """
@@ -27,15 +26,6 @@ layers: "*c*1"
 MINE = "layers: [{name: c1, type: linear, in_features: 40, out_features: 24, tokens: 9}]"
 
 
-class Inline(Executor):
-    """Runs what it is given at once: an executor of one line."""
-
-    def submit(self, function, /, *args, **kwargs):
-        future = Future()
-        future.set_result(function(*args, **kwargs))
-        return future
-
-
 @pytest.fixture
 def experiment(tmp_path):
     (tmp_path / "mine.yaml").write_text(MINE)
@@ -43,16 +33,15 @@ def experiment(tmp_path):
     return read_experiment(tmp_path / "experiment.yaml")
 
 
-def swept(experiment, executor):
-    found = {str(point): results for point, results in run(experiment.points(), executor)}
-    return [row for point in experiment.points() for row in found[str(point)]]
+def swept(experiment):
+    return [row for point in experiment.points() for row in point_rows(point)]
 
 
 def test_a_sweep_is_every_combination(experiment):
     points = experiment.points()
     assert len(points) == 2 * 2 * 3 * 1 * 2
     assert len({str(point) for point in points}) == len(points)
-    table = swept(experiment, Inline())
+    table = swept(experiment)
     assert {(row["model"], row["recipe"], row["pattern"], row["fidelity"]) for row in table} == {
         (model, recipe, pattern, fidelity)
         for model in ("resnet18", "mine")
@@ -64,19 +53,16 @@ def test_a_sweep_is_every_combination(experiment):
 
 def test_rows_of_a_sweep_are_those_of_single_runs(experiment):
     point = experiment.points()[8]
-    _, results = next(iter(run([point], Inline())))
+    results = point_rows(point)
     alone = list(rows(point))
     assert [{key: row[key] for key in alone[0]} for row in results] == alone
 
 
-def test_an_executor_changes_nothing(experiment):
-    with ThreadPoolExecutor(2) as pool:
-        assert swept(experiment, pool) == swept(experiment, Inline())
-
-
 def test_a_stored_sweep_is_drawn_again_to_the_byte(experiment, tmp_path):
-    table = frame(swept(experiment, Inline()))
-    write_report(tmp_path / "out", table, sweep_manifest(experiment, "nmsim sweep").document())
+    table = frame(swept(experiment))
+    write_report(
+        tmp_path / "out", table, sweep_manifest(planned(experiment), "nmsim sweep").document()
+    )
     again, about = read_results(tmp_path / "out")
     assert to_csv(again) == to_csv(table)
     drawn = page(again, about)
@@ -157,9 +143,9 @@ def test_a_sweep_that_names_no_phases_has_those_of_its_scenario(tmp_path, scenar
         f"fidelities: [analytical]\nscenario: {scenario}\n"
     )
     experiment = read_experiment(path)
-    found = [row["phase"] for row in swept(experiment, Inline())]
+    found = [row["phase"] for row in swept(experiment)]
     assert list(dict.fromkeys(found)) == phases
-    assert sweep_manifest(experiment, "test").document()["phases"] == phases
+    assert sweep_manifest(planned(experiment), "test").document()["phases"] == phases
 
 
 @pytest.mark.parametrize("wrong", ["lowering: sideways", "phases: []", "context: -1"])

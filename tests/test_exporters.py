@@ -119,7 +119,10 @@ def test_the_command_writes_them_and_refuses_in_a_line(command, tmp_path):
         out = tmp_path / form
         assert command("export", stored, "--format", form, "--out", out)[0] == 0
         assert sorted(path.name for path in out.iterdir()) == names
-    for form, said in (("parquett", "unknown format 'parquett' (known: "), ("timeline", "run/run")):
+    for form, said in (
+        ("parquett", "unknown format 'parquett'; did you mean 'parquet'? (known: "),
+        ("timeline", "run/run"),
+    ):
         folder = stored if form == "parquett" else stored / "run"
         status, out, err = command("export", folder, "--format", form, "--out", tmp_path / "no")
         assert (status, out) == (2, "")

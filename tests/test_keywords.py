@@ -17,8 +17,7 @@ import nmsim
 from nmsim.cli import app
 from nmsim.cli.options import of_keywords
 from nmsim.errors import NmsimError, SpecError
-from nmsim.run import experiment
-from nmsim.run.experiment import Experiment, read_experiment
+from nmsim.run.experiment import Experiment, planned, read_experiment, schema
 from nmsim.run.keyword import REQUIRED, Keyword, keywords, taking
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.memory import Keeping
@@ -110,8 +109,8 @@ def test_a_new_keyword_is_declared_in_one_place(monkeypatch):
     assert CliRunner().invoke(painter, ["gemm:1x1x1", "--colour", "blue"]).exit_code == 0
     assert seen[0].colour == "blue"
 
-    monkeypatch.setattr(experiment, "SWEPT", (*experiment.SWEPT, keywords(Wider)[-1]))
-    plan = experiment.with_keywords(Experiment)
+    monkeypatch.setattr(schema, "SWEPT", (*schema.SWEPT, keywords(Wider)[-1]))
+    plan = schema.with_keywords(Experiment)
     assert plan.model_fields["colour"].description == "What the rows are painted in."
 
 
@@ -150,7 +149,7 @@ def test_a_network_is_trained_at_batch_32_and_given_gemms_hold_theirs(tmp_path):
     assert manifest(point, "test").batch == 32
     plan = {"title": "t", "models": ["vit-tiny", "gemm:8x8x8"], "hardware": ["ideal"]}
     (tmp_path / "e.yaml").write_text(json.dumps({**plan, "patterns": ["2:4"]}))
-    assert sweep_manifest(read_experiment(tmp_path / "e.yaml"), "test").batches == [32, 1]
+    assert sweep_manifest(planned(read_experiment(tmp_path / "e.yaml")), "test").batches == [32, 1]
     weighed, stated = (nmsim.memory_footprint("vit-tiny", **b) for b in ({}, {"batch": 32}))
     assert weighed.total() == stated.total()
     assert shown("simulate").count("1 for GEMMs that are given") == 1
@@ -207,4 +206,5 @@ def test_type_checkers_see_the_keywords(tmp_path):
 
 def test_the_schema_of_an_experiment_is_json(capsys):
     schema = json.loads(CliRunner().invoke(app, ["show", "schema", "experiment"]).output)
-    assert schema["required"] == ["title", "models", "patterns", "hardware"]
+    assert schema["required"] == ["title"]
+    assert {"vary", "derive", "when", "keep", "model", "models"} <= set(schema["properties"])

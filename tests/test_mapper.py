@@ -5,7 +5,6 @@ And what follows for tables: one dense run for all rows, so that speed-ups are r
 
 import itertools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -29,8 +28,7 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.recipe import RECIPES, load_recipe
 from nmsim.result import totals
-from nmsim.run.experiment import run as sweep
-from nmsim.run.point import Job, Point, rows
+from nmsim.run.point import Job, Point, point_rows, rows
 from nmsim.run.training import run_training
 
 CLOCKS = {"cycle": cycle.run, "analytical": estimate}
@@ -327,8 +325,7 @@ def test_simulating_sweeping_and_training_tell_the_same(recipe, model, tmp_path)
         fidelity="analytical",
     )
     simulated = totals(rows(point))["all"]
-    with ThreadPoolExecutor(1) as executor:
-        ((_, swept),) = sweep([point], executor)
+    swept = point_rows(point)
     assert totals(swept)["all"] == simulated
     own = {name: getattr(point, name) for name in ("model", "recipe", "batch", "hardware")}
     trained = run_training(Job(**own, fidelity="analytical"), 1000, "")

@@ -23,6 +23,7 @@ NAMES = [
     "Trace",
     "load_hardware",
     "load_model",
+    "load_results",
     "memory_footprint",
     "prune",
     "schedules",

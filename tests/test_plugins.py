@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pickle import dumps, loads
 
@@ -21,8 +20,8 @@ from nmsim.network.tensors import Synthetic
 from nmsim.pruning import PRUNERS, prune, read_plugins
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run import trace
-from nmsim.run.experiment import read_experiment, run
-from nmsim.run.point import Point
+from nmsim.run.experiment import read_experiment
+from nmsim.run.point import Point, point_rows
 
 WANDA = '''"""Wanda: the largest |weight| times the norm of its input."""
 
@@ -216,9 +215,8 @@ def test_an_experiment_names_files_from_its_own_folder(folder):
         "title: own\nmodels: ['gemm:8x8x16']\nrecipes: [named.yaml]\npatterns: ['2:4']\n"
         "hardware: [systolic-16x16]\nfidelities: [cycle]\nplugins: [wanda.py]\n"
     )
-    points = read_experiment(folder / "sweep.yaml").points()
-    with ThreadPoolExecutor(1) as executor:
-        ((_, rows),) = run(points, executor)
+    (point,) = read_experiment(folder / "sweep.yaml").points()
+    rows = point_rows(point)
     assert "my-wanda" in rows[0]["note"]
 
 

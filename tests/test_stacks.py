@@ -22,7 +22,7 @@ from nmsim.measured.predict import shipped
 from nmsim.pattern import Pattern
 from nmsim.report.reasons import policy_said
 from nmsim.result import totals
-from nmsim.run.experiment import read_experiment
+from nmsim.run.experiment import planned, read_experiment
 from nmsim.run.manifest import sweep_manifest
 from nmsim.run.point import Point, rows
 
@@ -449,7 +449,7 @@ def test_an_experiment_names_a_stack_for_all_of_its_points(tmp_path):
     path.write_text(f"{head}hardware: [{NAME}]\nstack: xformers\nkernel: null\n")
     points = read_experiment(path).points()
     assert {(point.stack, point.kernel) for point in points} == {("xformers", None)}
-    said = sweep_manifest(read_experiment(path), "nmsim sweep").document()
+    said = sweep_manifest(planned(read_experiment(path)), "nmsim sweep").document()
     assert said["choices"] == "stack xformers, masks always"
     assert said["machines"][NAME]["stack"] == "xformers"
 

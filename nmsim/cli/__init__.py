@@ -1,9 +1,9 @@
 """The command line: what it takes, and how a mistake or an interruption ends it.
 
-Status 0 is success; 2 a mistake that the user can mend, told in one line on stderr; 130 an
-interruption, 129 the end of a terminal, 143 a request to end. Progress goes to stderr, and only to
-a terminal. One module per family of commands, loaded when one of them is called: all together take
-a second and more to load.
+Status 0 is success; 1 that points of a sweep failed; 2 a mistake that the user can mend, told in
+one line on stderr; 130 an interruption, 129 the end of a terminal, 143 a request to end. Progress
+goes to stderr, and only to a terminal. One module per family of commands, loaded when one of them
+is called: all together take a second and more to load.
 """
 
 import gc
@@ -59,7 +59,7 @@ _COMMANDS = {
     "sweep": _Home(
         "sweeps",
         "sweep",
-        "Simulate every combination that EXPERIMENT.yaml lists, and write one report.",
+        "Simulate every combination that EXPERIMENT.yaml lists or varies, and write one report.",
     ),
     "train": _Home(
         "training",

@@ -20,6 +20,7 @@ from nmsim.errors import SpecError
 __all__ = [
     "once_per_content",
     "remembered",
+    "rested_on",
     "rests_on",
     "write_file",
     "write_folder",
@@ -73,6 +74,18 @@ def rests_on(path: Path) -> None:
     stamps = _resting.get()
     if stamps is not None:
         stamps.setdefault(path, _seen[path])
+
+
+def rested_on(function: Callable[[], R]) -> tuple[R, tuple[Path, ...]]:
+    """What a function gives, and the files and folders that it rests on, remembered or not."""
+    stamps: _Stamps = {}
+    token = _resting.set(stamps)
+    try:
+        result = function()
+    finally:
+        _resting.reset(token)
+        _hand_on(stamps)
+    return result, tuple(stamps)
 
 
 def once_per_content(function: Callable[P, R]) -> Callable[P, R]:

@@ -114,9 +114,10 @@ class Hardware:
             if it or its base cannot be read, if bases go in a circle, or if the base is no machine
             of the same kind.
         """
-        return self._document(self.path(name), ())
+        return _whole(self, self.path(name))
 
-    def _document(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    def whole(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+        """All fields of a file, of which those ``above`` it say that they are based on it."""
         own = {"name": path.stem, **read_document(path, "machine")}
         based_on = own.get("based_on")
         base = self.base(path, based_on)
@@ -132,7 +133,7 @@ class Hardware:
                 "is not based on this one"
             )
         try:
-            under = self._document(base, chain)
+            under = self.whole(base, chain)
             kind = _validated(under, str(base)).kind  # a base that is none is told of here
         except NmsimError as error:
             raise _in_base(path, based_on, error) from error
@@ -142,6 +143,11 @@ class Hardware:
                 "it is based on"
             )
         return {**_laid_over(inherited(under), own, path), "kind": kind}
+
+
+@once_per_content
+def _whole(hardware: Hardware, path: Path) -> Mapping[str, Any]:
+    return hardware.whole(path, ())
 
 
 def _laid_over(under: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nmsim.report.page import document, write_report
     from nmsim.report.plots import figures
     from nmsim.report.reasons import policy_said
+    from nmsim.report.results import load_results, write_csv
     from nmsim.report.rows import records, to_csv, to_json
     from nmsim.report.serving import render_serving
     from nmsim.report.step import step_name, step_table
@@ -40,6 +41,7 @@ __all__ = [
     "figures",
     "frame",
     "headline",
+    "load_results",
     "on",
     "phase_summary",
     "point_summaries",
@@ -61,6 +63,7 @@ __all__ = [
     "steps_page",
     "to_csv",
     "to_json",
+    "write_csv",
     "write_report",
     "write_training",
 ]
@@ -73,6 +76,7 @@ _HOMES = {
     "figures": "nmsim.report.plots",
     "frame": "nmsim.run.rows.frame",
     "headline": "nmsim.report.capacity",
+    "load_results": "nmsim.report.results",
     "on": "nmsim.report.capacity",
     "phase_summary": "nmsim.report.summary",
     "point_summaries": "nmsim.report.summary",
@@ -94,6 +98,7 @@ _HOMES = {
     "steps_page": "nmsim.report.measured_steps_page",
     "to_csv": "nmsim.report.rows",
     "to_json": "nmsim.report.rows",
+    "write_csv": "nmsim.report.results",
     "write_report": "nmsim.report.page",
     "write_training": "nmsim.report.training",
 }

@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.evidence import evidence_said, measured_on
+from nmsim.report.files import MANIFEST, PAGE, RESULTS
 from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
 from nmsim.report.plots import figures
 from nmsim.report.reasons import policy_said
@@ -24,14 +25,11 @@ from nmsim.report.sections import (
     totals_table,
 )
 from nmsim.report.step import step_name, step_sheet
-from nmsim.report.table import MANIFEST, RESULTS
 from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums
 
 __all__ = ["PAGE", "document", "page", "write_report"]
-
-PAGE = "index.html"
 
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")

@@ -18,7 +18,16 @@ from nmsim.machines import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rows", "manifest_json", "quoted", "records", "to_csv", "to_json", "unquoted"]
+__all__ = [
+    "Rows",
+    "document_json",
+    "manifest_json",
+    "quoted",
+    "records",
+    "to_csv",
+    "to_json",
+    "unquoted",
+]
 
 Rows: TypeAlias = "pd.DataFrame | Sequence[Mapping[str, Any]]"
 """A table, or rows with every column in order (`nmsim.run.rows.columns.typed_rows`)."""
@@ -89,15 +98,18 @@ def to_json(
 
     Missing and non-finite values are null.
     """
-    return _dump({"answer": answer, "manifest": manifest, "rows": records(rows), "total": totals})
+    return document_json(
+        {"answer": answer, "manifest": manifest, "rows": records(rows), "total": totals}
+    )
 
 
 def manifest_json(manifest: Mapping[str, Any], rows: Rows) -> str:
     """The manifest as it is stored: with the number of rows, so that a cut table shows."""
-    return _dump({**manifest, "rows": len(rows)}) + "\n"
+    return document_json({**manifest, "rows": len(rows)}) + "\n"
 
 
-def _dump(document: Any) -> str:
+def document_json(document: Any) -> str:
+    """A document as strict JSON: missing and non-finite values are null."""
     return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
 
 

@@ -20,7 +20,6 @@ from nmsim.report.notation import (
 )
 from nmsim.report.rows import records
 from nmsim.report.summary import (
-    SWEPT,
     bound_shares,
     dram_supply,
     estimated,
@@ -31,6 +30,7 @@ from nmsim.report.summary import (
     quotient,
     step_counts,
     step_words,
+    told_by,
 )
 from nmsim.report.sums import amounts, costs, speedups
 from nmsim.report.table import RESULTS
@@ -179,7 +179,8 @@ def points_table(df: pd.DataFrame) -> Safe:
     """
     points = point_summaries(df)
     known = ("model", "pattern", "hardware")
-    names = [name for name in SWEPT if name in df and (name in known or len(set(df[name])) > 1)]
+    swept = told_by(df.columns)
+    names = [name for name in swept if name in known or len(set(df[name])) > 1]
     phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
     whole = [sums["all"] for _, sums in points]
     gains, rest = speedups(whole), (*costs(whole), *amounts(whole))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nmsim.machines import COLUMNS
 from nmsim.report.reasons import counted, passed_over
 from nmsim.report.rows import Rows, records
 from nmsim.result import macs_left, totals
@@ -25,10 +26,21 @@ __all__ = [
     "quotient",
     "step_counts",
     "step_words",
+    "told_by",
 ]
 
 SWEPT = ("model", "recipe", "pattern", "hardware", "batch", "fidelity", "seed")
 """The columns that tell the points of a sweep apart."""
+
+_KNOWN = frozenset(column.name for column in COLUMNS) | {"point"}
+
+
+def told_by(names: Iterable[str]) -> list[str]:
+    """The columns that tell the points of a sweep apart: `SWEPT`, and fields that it varied."""
+    columns = list(names)
+    varied = [name for name in columns if name not in _KNOWN and name not in SWEPT]
+    return [*(name for name in SWEPT if name in columns), *varied]
+
 
 _SUMS = ("compute_cycles", "stall_cycles", "sram_read_bytes", "metadata_bytes", "scatter_bytes")
 
@@ -61,10 +73,10 @@ def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
 
 
 def point_summaries(
-    df: "pd.DataFrame", by: Sequence[str] = SWEPT
+    df: "pd.DataFrame", by: Sequence[str] = ()
 ) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
     """For every point of a sweep, in order of appearance: its columns and its `phase_summary`."""
-    names = [name for name in by if name in df]
+    names = [name for name in by if name in df] or told_by(df.columns)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in records(df):
         groups.setdefault(tuple(row[name] for name in names), []).append(row)

@@ -11,16 +11,16 @@ from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
+from nmsim.report.files import MANIFEST, RESULTS
 from nmsim.report.rows import unquoted
 from nmsim.report.validation_table import read_validation
 from nmsim.run.manifest import check_manifest
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
 from nmsim.run.rows.frame import frame, typed_frame
+from nmsim.run.store import Stored, has_store
+from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["MANIFEST", "RESULTS", "read_results"]
-
-RESULTS = "results.csv"
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results"]
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],
@@ -32,12 +32,16 @@ _RULES = Rules(
 def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table and the manifest that `nmsim.report.write_report` left in a folder.
 
+    A sweep's come from its store, whether or not the sweep has ended.
+
     Raises
     ------
     SpecError
         in one line that names the file, and the line, column or key, when a file is missing, empty,
         cut short, no CSV or JSON, of a newer schema, or lacks something.
     """
+    if holds_sweep(Path(folder)):
+        return _read_store(Path(folder))
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
     validated = manifest["kind"] == "validate"
@@ -49,6 +53,25 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         if manifest["kind"] == "sweep" and len(df) and name not in df:
             raise SpecError(f"{path}: no column {name!r}, which a sweep has")
     return df, manifest
+
+
+def holds_sweep(folder: Path) -> bool:
+    """Whether the results of a folder are those of the store in it, not of a later simulation."""
+    if not has_store(folder):
+        return False
+    path = folder / MANIFEST
+    return not path.is_file() or _read_manifest(path)["kind"] == "sweep"
+
+
+def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    with Stored.opened(folder) as stored:
+        document = stored.manifest()
+        check_manifest(document, f"{stored.path}: manifest")
+        if stored.keep() != "rows":
+            raise SpecError(
+                f"{stored.path}: keeps {stored.keep()} alone, expected rows: a page is of GEMMs"
+            )
+        return stored_frame(stored, column_names(stored)), document
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

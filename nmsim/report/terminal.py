@@ -14,13 +14,13 @@ from nmsim.report.notation import MISSING, grouped, percent, prefix, printable, 
 from nmsim.report.reasons import passed_over, reasons, told_once
 from nmsim.report.rows import Rows, records
 from nmsim.report.summary import (
-    SWEPT,
     gemm_rows,
     phase_summary,
     point_summaries,
     quotient,
     step_counts,
     step_words,
+    told_by,
 )
 
 if TYPE_CHECKING:
@@ -87,10 +87,11 @@ def render_sweep(df: "pd.DataFrame", width: int) -> list[Table]:
     notes = list(dict.fromkeys(told.values()))
     for point, rows in zip(points, _rows_of_points(df), strict=True):
         point["told"] = _numbers((told[said] for row in rows for said in reasons(row)), notes)
-    varying = [name for name in SWEPT if len({point.get(name) for point in points}) > 1]
+    swept = told_by(df.columns)
+    varying = [name for name in swept if len({point.get(name) for point in points}) > 1]
     phases = [phase for phase in PHASES if any(phase in point["phases"] for point in points)]
     table = _table(_sweep_columns(points, varying, phases), points, [], width)
-    fixed = [f"{name} {points[0][name]}" for name in SWEPT if points and name not in varying]
+    fixed = [f"{name} {points[0][name]}" for name in swept if points and name not in varying]
     caption = [printable(", ".join(fixed)), str(table.caption or "")]
     table.caption = Text("\n".join(line for line in caption if line))
     return [table, _notes(notes)] if notes else [table]
@@ -192,7 +193,7 @@ def _once() -> _Shown:
 
 def _rows_of_points(df: "pd.DataFrame") -> list[list[dict[str, Any]]]:
     """The rows of every point, in the order of `point_summaries`."""
-    names = [name for name in SWEPT if name in df]
+    names = told_by(df.columns)
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in records(df):
         found.setdefault(tuple(row[name] for name in names), []).append(row)

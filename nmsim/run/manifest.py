@@ -5,6 +5,7 @@ type does not name are kept: keywords of a run, and what other versions of nmsim
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -15,12 +16,14 @@ from nmsim.machines import Machine, kind_of
 from nmsim.pruning import PRUNERS, read_plugins
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.asked import asked
-from nmsim.run.experiment import Experiment
+from nmsim.run.experiment import Plan
+from nmsim.run.experiment.plan import LABELS
+from nmsim.run.experiment.schema import LISTED
 from nmsim.run.keyword import keywords
 from nmsim.run.memory import held
 from nmsim.run.point import CHOSEN, Point, Subject
 from nmsim.run.values import values
-from nmsim.run.workload import Workload, load_workload
+from nmsim.run.workload import Workload
 from nmsim.step.masks import basis
 
 __all__ = [
@@ -131,6 +134,9 @@ class Swept(Manifest):
     recipe_sources: dict[str, str] = {}
     plugins: list[dict[str, Any]] = []
     tensors: str = ""
+    keep: str = "rows"
+    points: dict[str, int] = {}
+    results_rows: int | None = None
 
 
 class Validated(Manifest):
@@ -275,28 +281,59 @@ def provenance(about: Simulated) -> Row:
     return {name: document[name] for name in names if name in document}
 
 
-def sweep_manifest(experiment: Experiment, command: str) -> Swept:
-    """What a stored sweep must say to be reproduced."""
-    points = experiment.points()
-    machines = list({str(point.hardware): point.machine for point in points}.values())
+def sweep_manifest(plan: Plan, command: str) -> Swept:
+    """What a stored sweep must say to be reproduced.
+
+    Machines are those of its files: what of them varies stands in ``vary``.
+    """
+    experiment, examples = plan.experiment, plan.examples
+    said = experiment.model_dump(mode="json", exclude_unset=True)
+    shared = {name: getattr(experiment, name) for name in _SHARED}
+    machines = _machines(examples)
     choices = dict.fromkeys(kind_of(machine).choices(machine) for machine in machines)
-    workloads = map(load_workload, dict.fromkeys(point.model for point in points))
-    recipes = [load_recipe(one) for one in dict.fromkeys(point.recipe for point in points)]
-    said = experiment.model_dump(mode="json", exclude={"batches", "phases", "plugins"})
+    recipes = {recipe.name: recipe for recipe in (load_recipe(one.recipe) for one in examples)}
+    workloads = {one.name: one.source for one in (point.workload for point in examples)}
+    lists: dict[str, Any] = {many: _listed(plan, name) for name, many in LISTED.items()}
     return Swept(
         **origin("sweep", command),
-        **said,
-        phases=list(points[0].wanted),
-        batches=list(dict.fromkeys(point.samples for point in points)),
+        **shared,
+        **{name: said[name] for name in ("vary", "derive", "when") if said.get(name)},
+        title=experiment.title,
+        question=experiment.question,
+        keep=experiment.keep,
+        **lists,
+        phases=list(examples[0].wanted),
         choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
         unfitted={machine.name: machine.unfitted for machine in machines if machine.unfitted},
         evidence={one.name: told for one in machines if (told := _measured_on(one))},
-        model_sources={workload.name: workload.source for workload in workloads},
-        plugins=_plugins(points[0], recipes),
-        recipe_sources={recipe.name: recipe.source for recipe in recipes},
-        tensors=points[0].setting.tensors.name,
+        model_sources=workloads,
+        plugins=_plugins(examples[0], recipes.values()),
+        recipe_sources={name: recipe.source for name, recipe in recipes.items()},
+        tensors=examples[0].setting.tensors.name,
     )
+
+
+_SHARED = tuple(
+    one.name
+    for one in keywords(Point)
+    if not (one.keyword.apart or one.keyword.lists or one.name in ("phases", "plugins"))
+)
+
+
+def _listed(plan: Plan, name: str) -> list[Any]:
+    """Every value of what points are told by, in order."""
+    at = LABELS.index(name)
+    values = dict.fromkeys(place.known[at] for place in plan.places)
+    if name == "hardware":  # as it was asked for: a machine's file, not what varies of it
+        return list(dict.fromkeys(str(point.hardware) for point in plan.examples))
+    return list(values)
+
+
+def _machines(points: Iterable[Point]) -> list[Machine]:
+    """The machines of points as their files have them, without what a sweep varies of them."""
+    found = {str(point.hardware): replace(point, overrides={}) for point in points}
+    return [point.machine for point in found.values()]
 
 
 def check_manifest(document: Mapping[str, Any], where: str) -> None:

@@ -47,6 +47,7 @@ CHECKS = {
         ("tests/bench_pruning.py", "-k", "min_cost_flow", "--benchmark-only"),
     ),
     "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
+    "parquet": Check(("pyarrow.parquet",), ("tests/test_sweep.py", "-k", "parquet")),
     "onnx": Check(("onnx",), ("tests/test_import_onnx.py",)),
     "torch": Check(("torch",), ("tests/test_measure.py", *RECORDING)),
     "hf": Check(("torch", "transformers"), RECORDING),

@@ -55,19 +55,32 @@ def import_file(
 
 
 def export_results(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Results: --out of simulate.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the files are written.")],
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="scale-sim, timeline.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Results: --out of simulate or sweep.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="PATH", help="The file to write; of other tools, a folder.")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="csv, parquet, scale-sim, timeline.")
+    ],
 ) -> None:
     """Write the results that are stored in DIR as files of another tool.
 
-    scale-sim: its reports, of a systolic array. timeline: a step in the Trace Event Format.
+    csv, parquet: every row, streamed into one file. scale-sim: its reports, of a systolic array.
+    timeline: a step in the Trace Event Format.
     """
     exporter = EXPORTERS[form]
-    refuse_file(out)
-    texts = exporter.texts(*report.read_results(folder))
-    write_folder(out, texts)
-    tell(f"wrote {', '.join(str(out / name) for name in texts)}")
+    if exporter.file is not None:
+        if out.is_dir():
+            raise SpecError(f"--out {out}: is a folder, expected the name of a file")
+        write_file(out, partial(exporter.file, folder))
+        tell(f"wrote {out}")
+    if exporter.texts is not None:
+        refuse_file(out)
+        texts = exporter.texts(*report.read_results(folder))
+        write_folder(out, texts)
+        tell(f"wrote {', '.join(str(out / name) for name in texts)}")
 
 
 def _check(document: Mapping[str, Any], where: str) -> None:

@@ -1,35 +1,45 @@
 """The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
 import os
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.connection import wait
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.exceptions import Exit
 
+from nmsim import report as reports
 from nmsim.cli.console import progress, show_tables, tell, width, write
 from nmsim.cli.options import Plugins, command_line, refuse_file
+from nmsim.errors import SpecError
+from nmsim.files import write_file, write_folder
 from nmsim.importing import told_of
-from nmsim.report import (
-    RUN,
-    read_results,
-    read_training,
-    render_sweep,
-    write_report,
-    write_training,
-)
-from nmsim.run.experiment import read_experiment, run
+from nmsim.report.files import MANIFEST, PAGE, RESULTS
+from nmsim.report.rows import document_json
+from nmsim.run.experiment import Experiment, Plan, planned, read_experiment
 from nmsim.run.manifest import sweep_manifest
-from nmsim.run.point import Point
-from nmsim.run.rows.frame import frame
+from nmsim.run.store import Counts, Store
+from nmsim.run.sweep import sweep as run_points
+from nmsim.run.workers import LocalPool
 
 __all__ = ["report", "sweep"]
+
+_MOST = 100_000
+"""Rows of a sweep that are written as CSV and drawn as a page; beyond, ``nmsim export``."""
+
+
+_SHOWN = 20_000
+"""Rows of a sweep whose points are printed, too."""
+
+
+class _Left(NamedTuple):
+    """What a sweep had to do: points that were stored before it began, and that it ran."""
+
+    before: Counts
+    computed: int
 
 
 def sweep(
@@ -50,78 +60,181 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what is stored in the folder, and run it all.")
+    ] = False,
 ) -> None:
-    """Simulate every combination that EXPERIMENT.yaml lists, and write one report."""
+    """Simulate every combination that EXPERIMENT.yaml lists or varies, and write one report.
+
+    Points are stored in results.sqlite as they finish. The same command goes on where one was
+    ended, by whatever it was; a longer experiment runs what is new; --fresh runs all of it.
+    """
     refuse_file(out)
     said = {"stack": stack, "library": library, "kernel": kernel, "plugins": tuple(plugins or ())}
-    plan = read_experiment(experiment).model_copy(
-        update={name: value for name, value in said.items() if value not in (None, ())}
-    )
+    given = {name: value for name, value in said.items() if value not in (None, ())}
+    plan = planned(_read(experiment, given), experiment)
     about = sweep_manifest(plan, command_line()).document()
-    points = plan.points()
-    for line in told_of(dict.fromkeys(one for p in points for one in (p.model, p.hardware))):
+    for line in told_of(dict.fromkeys(o for p in plan.examples for o in (p.model, p.hardware))):
         tell(line)
-    order = {point: index for index, point in enumerate(map(str, points))}
-    found: list[tuple[int, list[dict[str, Any]]]] = []
-    with (
-        _submitted(points, workers or os.cpu_count() or 1) as finished,
-        progress("sweeping", len(points)) as step,
-    ):
-        for point, results in finished:
-            found.append((order[str(point)], results))
-            step()
-    table = frame(row for _, results in sorted(found, key=lambda f: f[0]) for row in results)
     folder = out or experiment.parent
-    write_report(folder, table, about)
-    show_tables(render_sweep(table, width()))
-    if about["choices"]:
-        write(about["choices"])
-    tell(f"wrote {folder / 'index.html'}, results.csv and manifest.json")
+    with Store.opened(folder, fresh=fresh) as store:
+        if store.told:
+            tell(store.told)
+        before = store.manifest()
+        left = _run(store, plan, about, workers or os.cpu_count() or 1)
+        counts, rows = store.counts(), store.kept()
+        about = {**about, "points": _points(left, counts), "results_rows": rows}
+        store.describe(about)
+        failed, first = store.failures()
+    changed = bool(left.computed) or _asked(before) != _asked(about)
+    _write(folder, about, rows, changed=changed)
+    if failed:
+        tell(f"{failed} of {counts.total} points failed, the first: {' '.join(first.split())}")
+        raise Exit(1)
+
+
+def _read(path: Path, given: dict[str, Any]) -> Experiment:
+    found = read_experiment(path)
+    for name in given:
+        if name in found.vary or name in found.derive:
+            raise SpecError(f"--{name}: {path} varies {name}, expected one of the two")
+    return found.model_copy(update=given)
+
+
+def _asked(about: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest a page and a table follow from."""
+    apart = ("command", "points")
+    return {name: value for name, value in about.items() if name not in apart}
+
+
+def _points(left: _Left, counts: Counts) -> dict[str, int]:
+    """Points by what became of them: they add up to the total."""
+    reused = counts.total - counts.failed - left.computed
+    of = {"total": counts.total, "reused": reused, "computed": left.computed}
+    return {**of, "failed": counts.failed}
+
+
+def _run(store: Store, plan: Plan, about: dict[str, Any], workers: int) -> _Left:
+    """Run what is not stored; whatever ends it, what is done is kept, and that is said."""
+    before = store.begin(plan, version("nmsim"))
+    store.describe(about)
+    to_run = len(store.to_run())
+    workers = min(workers, to_run)
+    _tell_plan(before, to_run, store.seconds(), workers)
+    if not to_run:
+        return _Left(before, 0)
+    computed = 0
+    with (
+        _said_how_to_go_on(store),
+        LocalPool(workers) as pool,
+        progress("sweeping", to_run) as step,
+    ):
+        clock = _Clock(to_run, workers, known=store.seconds() is not None)
+        for found in run_points(store, plan, pool, workers):
+            computed += sum(not outcome.reason for _, outcome in found)
+            clock.learn([outcome.seconds for _, outcome in found])
+            for _ in found:
+                step()
+    return _Left(before, computed)
+
+
+def _tell_plan(before: Counts, to_run: int, seconds: float | None, workers: int) -> None:
+    """Say first what is asked for, what of it is there, and how long the rest may take."""
+    parts = [f"{before.total:,} points", f"{before.total - before.left:,} reused"]
+    parts.append(f"{to_run:,} to compute")
+    if to_run and seconds is not None:
+        parts.append(f"about {_duration(seconds * to_run / workers)} on {workers} processes")
+    elif to_run:
+        parts.append("an estimate of the time follows when the first are done")
+    tell(", ".join(parts))
+
+
+class _Clock:
+    """Says once how long a sweep will take, from what its first points took."""
+
+    def __init__(self, points: int, workers: int, *, known: bool) -> None:
+        self._left, self._workers, self._said = points, workers, known
+        self._first = workers  # a worker's first point loads and compiles what later ones have
+        self._seconds: list[float] = []
+
+    def learn(self, seconds: list[float]) -> None:
+        """Take in what points took."""
+        self._left -= len(seconds)
+        skipped = min(self._first, len(seconds))
+        self._first -= skipped
+        self._seconds += seconds[skipped:]
+        if self._said or len(self._seconds) < min(3, self._left):
+            return
+        self._said = True
+        if self._left:
+            mean = sum(self._seconds) / len(self._seconds)
+            told = _duration(mean * self._left / self._workers)
+            tell(f"about {told} for {self._left:,} more, as the first ones took")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
-def _submitted(
-    points: Sequence[Point], workers: int
-) -> Iterator[Iterator[tuple[Point, list[dict[str, Any]]]]]:
-    """Run points in processes of their own, which end without a word when this one is stopped."""
-    pool = ProcessPoolExecutor(
-        min(workers, len(points)), mp_context=get_context("spawn"), initializer=_end_with_parent
-    )
-    with pool:
-        # Ctrl-C goes to a terminal's whole process group. The workers inherit that it is ignored,
-        # so that none prints a traceback; whatever stops this process stops them below.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            finished = run(points, pool)
-        finally:
-            signal.signal(signal.SIGINT, before)
-        try:
-            yield finished
-        except BaseException:
-            for worker in active_children():
-                worker.terminate()
-            raise
+def _said_how_to_go_on(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        counts = store.counts()
+        tell(
+            f"{counts.total - counts.left:,} of {counts.total:,} points are stored in "
+            f"{store.path}: the same command goes on from there"
+        )
+        raise
 
 
-def _end_with_parent() -> None:
-    """Have this process end when the one that started it does, killed or not."""
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=_end_behind, args=(parent.sentinel,), daemon=True).start()
+def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:
+    """Write what people read: CSV and page, as far as there are not too many rows for them."""
+    drawn = about["keep"] == "rows" and rows <= _MOST
+    names = [RESULTS] * (rows <= _MOST) + [PAGE] * drawn
+    if not changed and all((folder / name).is_file() for name in names):
+        _write_manifest(folder, about, rows)
+        tell(f"nothing to do: {', '.join([*names, MANIFEST])} in {folder} are of these points")
+    elif drawn:
+        reports.write_report(folder, reports.read_results(folder)[0], about)
+        tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}")
+    else:
+        _write_alone(folder, about, rows)
+    if drawn and rows <= _SHOWN:
+        show_tables(reports.render_sweep(reports.read_results(folder)[0], width()))
+        if about["choices"]:
+            write(about["choices"])
 
 
-def _end_behind(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)  # whatever the main thread is at
+def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
+    """Write what there is without a page."""
+    _write_manifest(folder, about, rows)
+    for old in (folder / RESULTS, folder / PAGE):
+        old.unlink(missing_ok=True)
+    if rows <= _MOST:
+        write_file(folder / RESULTS, partial(reports.write_csv, folder))
+        tell(f"wrote {folder / RESULTS} and {MANIFEST}; a page is drawn of `keep: rows` alone")
+    else:
+        tell(
+            f"wrote {folder / MANIFEST}; {rows:,} rows are in the store alone: "
+            f"`nmsim export {folder} --format csv --out FILE` writes them, or --format parquet"
+        )
+
+
+def _write_manifest(folder: Path, about: dict[str, Any], rows: int) -> None:
+    write_folder(folder, {MANIFEST: document_json({**about, "rows": rows}) + "\n"})
 
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
 ) -> None:
     """Draw index.html again from the results that are stored in DIR."""
-    if (folder / RUN).is_file():
-        write_training(folder, read_training(folder))
+    if (folder / reports.RUN).is_file():
+        reports.write_training(folder, reports.read_training(folder))
     else:
-        table, about = read_results(folder)
-        write_report(folder, table, about)
-    tell(f"wrote {folder / 'index.html'}")
+        table, about = reports.read_results(folder)
+        reports.write_report(folder, table, about)
+    tell(f"wrote {folder / PAGE}")

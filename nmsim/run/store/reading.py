@@ -1,0 +1,115 @@
+"""The store as it is read: by anybody, while a sweep writes it too."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nmsim.errors import SpecError
+
+__all__ = ["STORE", "Stored", "has_store"]
+
+STORE = "results.sqlite"
+
+_AT_ONCE = 10_000
+"""Rows that are in memory at a time while a store is streamed."""
+
+
+def has_store(folder: Path) -> bool:
+    """Whether a folder holds the store of a sweep."""
+    return (folder / STORE).is_file()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The store of a folder, open to be read: `opened` gives one.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    """
+
+    path: Path
+    _connection: sqlite3.Connection
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path) -> Iterator["Stored"]:
+        """Open the store of a folder.
+
+        Raises
+        ------
+        SpecError
+            naming the file: there is none, or it is no store, or damaged.
+        """
+        path = folder / STORE
+        if not path.is_file():
+            raise SpecError(f"{path}: no such file, expected the store of a sweep")
+        try:
+            with closing(_connected(path)) as connection:
+                yield cls(path, connection)
+        except sqlite3.Error as error:
+            raise SpecError(f"{path}: is no store of results, or damaged ({error})") from error
+
+    def manifest(self) -> dict[str, Any]:
+        """What the last sweep was asked for."""
+        found = self._connection.execute(
+            "SELECT manifest FROM sweep ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        if found is None:
+            raise SpecError(f"{self.path}: holds no sweep")
+        try:
+            document: dict[str, Any] = json.loads(found[0])
+        except ValueError as error:
+            raise SpecError(f"{self.path}: its manifest is no JSON ({error})") from error
+        return document
+
+    def keep(self) -> str:
+        """What the last sweep keeps of a point."""
+        (keep,) = self._connection.execute(
+            "SELECT keep FROM sweep ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return str(keep)
+
+    def count(self, view: str) -> int:
+        """Rows of a view."""
+        (many,) = self._connection.execute(f"SELECT count(*) FROM {view}").fetchone()  # noqa: S608
+        return int(many)
+
+    def columns(self, view: str) -> dict[str, str]:
+        """Names of a view's columns and their types."""
+        return {row[1]: row[2] for row in self._connection.execute(f"PRAGMA table_info({view})")}
+
+    def batches(
+        self, view: str, columns: Sequence[str], most: int = _AT_ONCE
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of a view in order, so many at a time, counts beyond 64 bits as integers."""
+        named = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        found = self._connection.execute(f"SELECT {named} FROM {view}")  # noqa: S608
+        while batch := found.fetchmany(most):
+            yield [tuple(map(_whole, row)) for row in batch] if _large(batch) else batch
+
+
+def _large(batch: list[tuple[Any, ...]]) -> bool:
+    return any(bytes in set(map(type, row)) for row in batch)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, bytes) else value
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; of a file in a folder that cannot be written, as it is."""
+    name = quote(str(path.absolute()))
+    try:
+        connection = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=60)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection = sqlite3.connect(f"file:{name}?immutable=1", uri=True)
+        connection.execute("SELECT count(*) FROM sweep").fetchone()
+    return connection
