@@ -162,6 +162,6 @@ def describe(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Described:
     features[:, _US] -= np.log2(machine.clock_mhz)
     waves = features[:, _WAVES, None].astype(np.float64)
     where = np.concatenate([sizes_in_octaves(sizes), waves], axis=1)
-    # Passes before the GEMM are in its time, and in no feature.
-    before = cast_us(machine, found.library.casts, call.dtype, asked)
-    return Described(features, where, clocks / machine.clock_mhz + before)
+    # Passes before the GEMM are in its time, and in no feature; in the order of ``times``.
+    clocks += cast_us(machine, found.library.casts, call.dtype, asked) * machine.clock_mhz
+    return Described(features, where, clocks / machine.clock_mhz)
