@@ -28,7 +28,7 @@ T = TypeVar("T")
 _PACKAGE = __name__.partition(".")[0]
 
 
-_FEW = 12
+_FEW = 14
 """So many names are told whole; of more, those that are near."""
 
 _LISTED = {
@@ -43,7 +43,7 @@ _LISTED = {
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for a miss: what was meant where one name is close, and what exists.
 
-    Of more than a dozen names those of the same family are told, and how to list them all.
+    Of many names those of the same family are told, and how to list them all.
 
     Examples
     --------

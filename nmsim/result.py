@@ -1,7 +1,7 @@
 """What an engine finds out about one GEMM, and the row that a table shows of it."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,10 +12,12 @@ __all__ = [
     "LAUNCH_COLUMNS",
     "SLOT_COLUMNS",
     "Column",
+    "Columns",
     "Parts",
     "Result",
     "macs_left",
     "totals",
+    "totals_of",
 ]
 
 
@@ -361,6 +363,9 @@ COMMON_COLUMNS = (
 )
 """The columns of a result table, in order, that do not depend on the kind of machine."""
 
+Columns = Mapping[str, Sequence[Any]]
+"""Rows, column by column."""
+
 _SUMS = (
     "cycles",
     "time_us",
@@ -398,22 +403,34 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     whatever the recipe; ``step_speedup`` is it over the step. None where rows do not tell.
     """
     table = list(rows)
+    return totals_of({name: [row.get(name) for row in table] for name in _SUMMED})
+
+
+def totals_of(columns: Columns) -> dict[str, dict[str, Any]]:
+    """The sums of ``totals`` of rows column by column; of a column that is not there, none."""
+    phases = columns["phase"]
+    none: Sequence[Any] = [None] * len(phases)
+    known = {name: columns.get(name, none) for name in _SUMMED}
     result = {}
     for phase in PHASES:
-        of_phase = [row for row in table if row["phase"] == phase]
+        of_phase = [place for place, one in enumerate(phases) if one == phase]
         if of_phase:
-            result[str(phase)] = _total(of_phase)
-    result["all"] = _total(table)
+            own = {name: [values[i] for i in of_phase] for name, values in known.items()}
+            result[str(phase)] = _total(own)
+    result["all"] = _total(known)
     return result
 
 
-def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
-    sums = {name: sum(row[name] for row in rows) for name in _SUMS}
-    sums["time_us"] = math.fsum(row["time_us"] for row in rows)
-    compared = bool(rows) and all(row["dense_cycles"] is not None for row in rows)
-    dense = sum(row["dense_cycles"] for row in rows) if compared else None
+def _total(rows: Columns) -> dict[str, Any]:
+    sums = {name: sum(rows[name]) for name in _SUMS}
+    sums["time_us"] = math.fsum(rows["time_us"])
+    dense = _total_known(rows, "dense_cycles")
     masked = _masked_cycles(rows)
-    sparse = sum(row["macs_dense"] for row in rows if _gains(row))
+    gain = [left < whole for left, whole in zip(*_pair(rows, "macs_issued"), strict=True)]
+    offers = _offers(rows)
+    both = zip(rows["macs_dense"], gain, offers, strict=True)
+    sparse = sum(macs for macs, less, offered in both if less and offered)
+    left = zip(*_pair(rows, "macs_useful"), offers, strict=True)
     return {
         **sums,
         **{name: _total_known(rows, name) for name in _COUNTS},
@@ -422,17 +439,31 @@ def _total(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "beyond_share": _beyond_share(rows, sums["time_us"]),
         "dense_cycles": dense,
         "speedup": _quotient(dense, sums["cycles"]),
-        "format_speedup": _format_speedup(rows) if compared else None,
+        "format_speedup": None if dense is None else _format_speedup(rows),
         "mask_cycles": masked,
         "mask_speedup": _quotient(dense, masked),
         **_where_they_pay(rows, dense),
-        "speedup_ideal": _quotient(sums["macs_dense"], sum(map(macs_left, rows))),
+        "speedup_ideal": _quotient(
+            sums["macs_dense"], sum(useful if one else whole for useful, whole, one in left)
+        ),
     }
 
 
-def _where_they_pay(rows: list[Mapping[str, Any]], dense: int | None) -> dict[str, Any]:
+def _pair(rows: Columns, name: str) -> tuple[Sequence[int], Sequence[int]]:
+    """A count of MACs, and MACs with nothing pruned."""
+    return rows[name], rows["macs_dense"]
+
+
+def _offers(rows: Columns) -> list[bool]:
+    """Whether each row offers a mask."""
+    patterns = zip(rows["a_pattern"], rows["b_pattern"], strict=True)
+    return [both != ("dense", "dense") for both in patterns]
+
+
+def _where_they_pay(rows: Columns, dense: int | None) -> dict[str, Any]:
     """Cycles with masks in use only where they beat the dense run, and how many GEMMs' lose."""
-    masked = [row for row in rows if row.get("mask_cycles") is not None]
+    triples = zip(rows["mask_cycles"], rows["cycles"], rows["dense_cycles"], strict=True)
+    masked = [one for one in triples if one[0] is not None]
     if dense is None or not masked:
         return {
             "masked": len(masked),
@@ -440,11 +471,11 @@ def _where_they_pay(rows: list[Mapping[str, Any]], dense: int | None) -> dict[st
             "paying_cycles": None,
             "paying_speedup": None,
         }
-    others = sum(row["cycles"] for row in rows) - sum(row["cycles"] for row in masked)
-    paying = others + sum(min(row["mask_cycles"], row["dense_cycles"]) for row in masked)
+    others = sum(rows["cycles"]) - sum(cycles for _, cycles, _ in masked)
+    paying = others + sum(min(tried, plain) for tried, _, plain in masked)
     return {
         "masked": len(masked),
-        "losing": sum(row["mask_cycles"] > row["dense_cycles"] for row in masked),
+        "losing": sum(tried > plain for tried, _, plain in masked),
         "paying_cycles": paying,
         "paying_speedup": _quotient(dense, paying),
     }
@@ -455,15 +486,17 @@ def macs_left(row: Mapping[str, Any]) -> int:
 
     Fused attention has fewer useful ones, as causality hides pairs, which is no mask's promise.
     """
-    left: int = row["macs_useful" if _offered(row) else "macs_dense"]
+    offered = (row["a_pattern"], row["b_pattern"]) != ("dense", "dense")
+    left: int = row["macs_useful" if offered else "macs_dense"]
     return left
 
 
-def _beyond_share(rows: list[Mapping[str, Any]], time_us: float) -> float | None:
+def _beyond_share(rows: Columns, time_us: float) -> float | None:
     """The share of the time beyond measured data; None where no row tells where it stands."""
-    if not any(row.get("evidence") for row in rows):
+    if not any(rows["evidence"]):
         return None
-    beyond = math.fsum(row["time_us"] for row in rows if row.get("evidence") == "beyond")
+    stands = zip(rows["evidence"], rows["time_us"], strict=True)
+    beyond = math.fsum(taken for word, taken in stands if word == "beyond")
     return min(1.0, beyond / time_us) if time_us else 0.0
 
 
@@ -471,31 +504,22 @@ def _quotient(numerator: float | None, denominator: float | None) -> float | Non
     return numerator / denominator if numerator is not None and denominator else None
 
 
-def _masked_cycles(rows: list[Mapping[str, Any]]) -> int | None:
+def _masked_cycles(rows: Columns) -> int | None:
     """Cycles with every mask in use that can be, whether it runs or not; None where none can."""
-    if all(row.get("mask_cycles") is None for row in rows):
+    tried = rows["mask_cycles"]
+    if all(one is None for one in tried):
         return None
-    ways: list[tuple[int | None, int]] = [(row.get("mask_cycles"), row["cycles"]) for row in rows]
+    ways = zip(tried, rows["cycles"], strict=True)
     return sum(runs if masked is None else masked for masked, runs in ways)
 
 
-def _format_speedup(rows: list[Mapping[str, Any]]) -> float | None:
+def _format_speedup(rows: Columns) -> float | None:
     """Dense cycles over those in the number formats of the rows; None if all have the machine's."""
-    gains = [row.get("format_speedup") for row in rows]
+    gains, dense = rows["format_speedup"], rows["dense_cycles"]
     if all(gain is None for gain in gains):
         return None
-    dense = [row["dense_cycles"] for row in rows]
     alone = math.fsum(d / (gain or 1.0) for d, gain in zip(dense, gains, strict=True))
     return _quotient(sum(dense), alone)
-
-
-def _gains(row: Mapping[str, Any]) -> bool:
-    """Whether the machine spends fewer slots by a mask than a dense GEMM has MACs."""
-    return _offered(row) and bool(row["macs_issued"] < row["macs_dense"])
-
-
-def _offered(row: Mapping[str, Any]) -> bool:
-    return {row["a_pattern"], row["b_pattern"]} != {"dense"}
 
 
 _BESIDE = (
@@ -510,7 +534,7 @@ _BESIDE = (
 )
 
 
-def _step(rows: list[Mapping[str, Any]], gemms_us: float) -> dict[str, Any]:
+def _step(rows: Columns, gemms_us: float) -> dict[str, Any]:
     """What a step takes beside its GEMMs, and what is left of the speed-up."""
     beside = {name: _sum_known(rows, name) for name in _BESIDE}
     masks, dense = beside["mask_us"], _sum_known(rows, "dense_time_us")
@@ -547,13 +571,24 @@ _COUNTS = (
 )
 
 
-def _total_known(rows: list[Mapping[str, Any]], name: str) -> int | None:
+def _total_known(rows: Columns, name: str) -> int | None:
     """A sum of counts, None unless every row has the value."""
-    values = [row.get(name) for row in rows]
-    return None if None in values or not values else sum(v for v in values if v is not None)
+    values = rows[name]
+    return None if None in values or not values else sum(values)
 
 
-def _sum_known(rows: list[Mapping[str, Any]], name: str) -> float | None:
+def _sum_known(rows: Columns, name: str) -> float | None:
     """A sum, None unless every row has the value."""
-    values = [row.get(name) for row in rows]
-    return None if None in values or not values else math.fsum(v for v in values if v is not None)
+    values = rows[name]
+    return None if None in values or not values else math.fsum(values)
+
+
+_SUMMED = (
+    *("phase", "a_pattern", "b_pattern", "evidence", "mask_cycles", "format_speedup"),
+    *_SUMS,
+    *_COUNTS,
+    *_BESIDE,
+    *("dense_cycles", "dense_time_us", "dense_elementwise_us", "dense_scatter_us"),
+    *("host_us", "dense_host_us", "dense_communication_us"),
+)
+"""Columns that totals are made of."""

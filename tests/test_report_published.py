@@ -28,6 +28,15 @@ def test_the_committed_figures_are_what_is_computed():
     assert json.loads(json.dumps(measure())) == FIGURES
 
 
+def test_training_steps_go_as_printed_and_are_within_15_percent():
+    """2:4 of weights and of activations, an MLP and a layer, each by the stack that it ran on."""
+    steps = [one for one in FIGURES if one["what"].startswith("Training")]
+    assert len(steps) == 5
+    for one in steps:
+        assert (one["computed"] > 1) == (one["printed"] > 1)
+        assert one["ratio"] == pytest.approx(1, abs=0.15)
+
+
 def test_a_committed_figure_is_what_is_computed():
     smallest = slice(len(FIGURES) - 1, len(FIGURES))
     assert json.loads(json.dumps(measure(smallest))) == FIGURES[smallest]

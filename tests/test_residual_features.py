@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nmsim.machines import Call, load_hardware
-from nmsim.machines.gpu.analytical import SHARES, estimates
+from nmsim.machines.gpu.analytical import SHARES, estimates, times
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import TK, TM, TN
 from nmsim.machines.gpu.launch import BOUNDS
@@ -79,3 +79,19 @@ def test_features_of_sizes_alone_by_hand():
 def test_alignment_is_the_twos_of_a_size_up_to_ten():
     found, _ = told(8192, 96, 125, 1)
     assert [found[f"alignment of {side}"] for side in "mnk"] == [10, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("a100-sxm4-80gb", CALL),
+        ("h200", Call("fp8", library="cublas", in_turn=5)),  # its passes that cast A included
+        ("l40s", Call("bf16", library="cublas", in_turn=5)),
+    ],
+)
+def test_the_time_of_the_account_is_that_of_the_closed_form(name, call):
+    machine = load_hardware(name)
+    sizes = np.array([[1, 4096, 4096, 1], [64, 512, 8192, 1], [4096, 14336, 4096, 1]], float)
+    assert describe(machine, call, sizes).us == pytest.approx(
+        times(machine, call, sizes), rel=1e-12
+    )

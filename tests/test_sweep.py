@@ -24,7 +24,7 @@ from nmsim.errors import SpecError
 from nmsim.report import read_results, to_csv
 from nmsim.result import totals
 from nmsim.run.experiment import Experiment, planned
-from nmsim.run.point import point_rows
+from nmsim.run.point import point_rows, tables
 from nmsim.run.rows.frame import frame
 from nmsim.run.store import COLUMNS_OF, STORE, Outcome, Store, Stored
 from nmsim.run.store.frame import column_names, stored_frame
@@ -182,13 +182,13 @@ def test_a_fault_that_nobody_foresaw_is_told_and_the_machines_own_is_tried_again
     plan = plan_of(vary={"seed": [0, 1, 2]})
     raised = iter([ZeroDivisionError("of a bug"), MemoryError(), None])
 
-    def rows(point):
+    def run_point(point):
         error = next(raised, None)
         if error:
             raise error
-        return point_rows(point)
+        return tables(point)
 
-    monkeypatch.setattr("nmsim.run.sweep.outcome.rows", rows)
+    monkeypatch.setattr("nmsim.run.sweep.outcome.tables", run_point)
     assert run(tmp_path, plan) == (3, (3, 1, 2, 0))
     with Store.opened(tmp_path) as store:
         assert store.failures() == (2, "point 0: ZeroDivisionError: of a bug")

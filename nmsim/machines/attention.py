@@ -11,7 +11,14 @@ from nmsim.attention import Attention
 from nmsim.gemm import Gemm
 from nmsim.result import Result
 
-__all__ = ["AttentionCalls", "AttentionRoutines", "AttentionTime", "Fusion", "shapes_of"]
+__all__ = [
+    "AttentionCalls",
+    "AttentionLearned",
+    "AttentionRoutines",
+    "AttentionTime",
+    "Fusion",
+    "shapes_of",
+]
 
 
 class AttentionCalls(NamedTuple):
@@ -66,6 +73,31 @@ class AttentionTime(NamedTuple):
 
 
 @dataclass(frozen=True)
+class AttentionLearned:
+    """What a kind of machine offers to residuals that are learned of its fused attention.
+
+    Parameters
+    ----------
+    features
+        Names of the features of ``describe``.
+    describe
+        From a machine and calls of one library to the closed form's account of them
+        (`nmsim.machines.kind.Described`).
+    applied
+        From a machine, a correction (`nmsim.residual.file`) and calls to what their times are
+        multiplied by.
+    factors
+        The same by what stands beside a machine that has a residual; None where nothing does of the
+        calls' library and phase.
+    """
+
+    features: tuple[str, ...]
+    describe: Callable[[Any, AttentionCalls], Any]
+    applied: Callable[[Any, Any, AttentionCalls], NDArray[np.float64]]
+    factors: Callable[[Any, AttentionCalls], NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True)
 class AttentionRoutines:
     """What a kind of machine offers of fused attention.
 
@@ -82,6 +114,8 @@ class AttentionRoutines:
         From a machine and a measured table's name of a library to that of a call; "" if none.
     constants
         From a machine and a library to its fitted constants.
+    learned
+        What residuals ask; None: none can be learned.
     """
 
     times: Callable[[Any, AttentionCalls, Mapping[str, float] | None], NDArray[np.float64]]
@@ -89,6 +123,7 @@ class AttentionRoutines:
     libraries: Callable[[Any], tuple[str, ...]]
     library_of: Callable[[Any, str], str]
     constants: Callable[[Any, str], dict[str, float]]
+    learned: AttentionLearned | None = None
 
 
 @dataclass(frozen=True)

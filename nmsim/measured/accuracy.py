@@ -19,9 +19,11 @@ __all__ = [
     "GROUPED",
     "NOISE",
     "by_table",
+    "corrected_errors",
     "errors",
     "groups",
     "refused",
+    "residual_errors",
     "speedup_rows",
     "speedups",
     "summarize",
@@ -79,7 +81,7 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> list[dict[str, Any]]:
         order, ends = np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]
         both = (np.split(column[order], ends) for column in _ratios(table))
         one = [
-            {"by": name, "group": value, **errors(part), **_residual_errors(corrected)}
+            {"by": name, "group": value, **errors(part), **residual_errors(corrected)}
             for value, part, corrected in zip(map(str, values), *both, strict=True)
         ]
         found += sorted(one, key=_in_order)
@@ -94,7 +96,7 @@ def _ratios(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float6
     return ratio, table["residual_us"].to_numpy() / table["measured_us"].to_numpy()
 
 
-def _residual_errors(corrected: NDArray[np.float64]) -> dict[str, float | None]:
+def residual_errors(corrected: NDArray[np.float64]) -> dict[str, float | None]:
     """Errors with the residual, of a group of which it corrects every row; else None."""
     whole = bool(len(corrected)) and not np.isnan(corrected).any()
     found = errors(corrected) if whole else {}
@@ -119,7 +121,7 @@ def by_table(table: pd.DataFrame) -> list[dict[str, Any]]:
             **dict(zip(_TABLE, map(str, key), strict=True)),
             **errors(part["ratio"].to_numpy()),
             **_physics_errors(part),
-            **_residual_errors(part["corrected"].to_numpy()),
+            **residual_errors(part["corrected"].to_numpy()),
         }
         for key, part in parts
         if isinstance(key, tuple)
@@ -190,7 +192,7 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
     columns = [by] if by is not None else [name for name in GROUPED if name in table]
     return {
         **errors(table["ratio"].to_numpy()),
-        "residual": _with_residual(table),
+        "residual": corrected_errors(table),
         "fidelity": found.fidelity,
         "machines": list(dict.fromkeys(table["machine"])),
         "files": list(dict.fromkeys(table["file"])),
@@ -207,7 +209,7 @@ def summarize(found: Predicted, by: str | None = None) -> dict[str, Any]:
     }
 
 
-def _with_residual(table: pd.DataFrame) -> dict[str, Any] | None:
+def corrected_errors(table: pd.DataFrame) -> dict[str, Any] | None:
     """Errors of the rows that a learned residual corrects, with it and without; None: of none."""
     own = table[table["residual_us"].notna()]
     if not len(own):

@@ -36,7 +36,16 @@ from nmsim.measured.tables import (
 )
 from nmsim.measured.weight_shapes import held_out
 
-__all__ = ["ROWS", "Predicted", "call_of", "impossible", "machine_of", "predict", "shipped"]
+__all__ = [
+    "ROWS",
+    "Predicted",
+    "call_of",
+    "corrected_machine",
+    "impossible",
+    "machine_of",
+    "predict",
+    "shipped",
+]
 
 IN_TURN = 5
 """Weight matrices that a series of launches goes through where a file has no column ``in_turn``.
@@ -342,7 +351,7 @@ class _OfFile:
         """Set the corrected times of rows, if a residual was learned of their call."""
         learned = kind_of(machine).learned
         try:
-            machine = _corrected(machine)
+            machine = corrected_machine(machine)
         except SpecError as error:
             if self.residual:
                 raise
@@ -372,7 +381,7 @@ def _standings(machine: Machine, call: Call, sizes: NDArray[np.float64]) -> NDAr
 
 
 @lru_cache(maxsize=32)
-def _corrected(machine: Machine) -> Machine:
+def corrected_machine(machine: Machine) -> Machine:
     """A machine with the residual beside its file, or as it is where there is none."""
     try:
         path = residual_path(machine)

@@ -53,7 +53,7 @@ _LEFT_OUT = (
         for word in STANDINGS
         for unit, meaning in (
             ("rows", "of what was left out"),
-            ("MAPE %", "± standard error of the mean"),
+            ("MAPE %", "± standard error of the mean, over weight shapes"),
         )
     ),
     Head("near < within < beyond"),

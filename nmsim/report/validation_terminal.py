@@ -48,6 +48,7 @@ def render_attention(summary: Mapping[str, Any], *, groups: bool = False) -> lis
     table = _table(
         *(("rows of", "", False), ("", "", False), ("rows", "", True), ("MAPE", "%", True)),
         *(("median", "%", True), ("p90", "%", True), ("bias", "%", True)),
+        ("MAPE with", "residual, %", True),
         title="fused attention, predicted / measured - 1, closed form",
     )
     rows = summary["groups"] if groups else summary["tables"]

@@ -19,16 +19,26 @@ from nmsim.files import once_per_content, rests_on, write_file
 from nmsim.residual.region import Region
 from nmsim.residual.trees import Trees, predicted
 
-__all__ = ["Correction", "Residual", "beside", "read_residual", "write_residual"]
+__all__ = [
+    "Correction",
+    "Residual",
+    "beside",
+    "of_attention",
+    "read_residual",
+    "write_residual",
+]
 
 SCHEMA = 1
 
 _ARRAYS = ("feature", "threshold", "leaf", "low", "high", "points")
 
+_PROBED = ((5,), (10,))
+"""Columns of a probe: sizes of a GEMM or of an attention, and microseconds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """The residual of dense GEMMs in one number format, by one library.
+    """The residual of dense GEMMs in one number format, or of fused attention, by one library.
 
     Parameters
     ----------
@@ -39,7 +49,8 @@ class Correction:
     in_turn
         B that launches of the measured series go through: the account is of these.
     probe
-        GEMMs x 5: M, N, K, copies, and the microseconds of the closed form when it was fitted.
+        GEMMs x 5: M, N, K, copies, and the microseconds of the closed form when it was fitted; of
+        attention calls x 10, by ``AttentionCalls.shapes``.
     """
 
     library: str
@@ -69,7 +80,7 @@ class Residual:
     features
         Names of the features, in order.
     corrections
-        By number format.
+        By number format; of attention by library.
     report
         Of the fit: tables, rows, errors; plain values.
     """
@@ -83,6 +94,19 @@ class Residual:
 def beside(machine: Path) -> Path:
     """Where the residual of a machine stands: beside its file."""
     return machine.with_name(f"{machine.stem}.residual.npz")
+
+
+def of_attention(residual: Path) -> Path:
+    """Where the residual of fused attention stands: beside that of GEMMs.
+
+    Examples
+    --------
+    >>> of_attention(Path("h200.residual.npz")).name
+    'h200.attention.residual.npz'
+    """
+    return residual.with_name(
+        f"{residual.name.removesuffix('.residual.npz')}.attention.residual.npz"
+    )
 
 
 def write_residual(path: Path, residual: Residual) -> None:
@@ -162,7 +186,7 @@ def _correction(dtype: str, about: Mapping[str, Any], arrays: Any, known: int) -
         and not np.isnan(threshold).any()
         and region.low.shape == region.high.shape
         and points.shape[1:] == (3,)
-        and probe.shape[1:] == (5,)
+        and probe.shape[1:] in _PROBED
     )
     if not whole:
         raise ValueError(f"{dtype}: trees, region and probe do not match")

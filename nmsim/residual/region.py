@@ -61,6 +61,12 @@ class Region:
         found: Values = np.maximum(0.0, over.max(axis=1))
         return found
 
+    def has(self, where: Values) -> NDArray[np.bool_]:
+        """Whether the first three coordinates of each place are, rounded, those of some point."""
+        known = set(map(tuple, self.points.tolist()))
+        asked = (np.round(where[:, :3] * _STEPS) / _STEPS).tolist()
+        return np.array([tuple(one) in known for one in asked], bool)
+
     def weight(self, where: Values) -> Values:
         """1 within the bounds, 0 from ``MARGIN`` outside on, smooth (3x^2 - 2x^3) between."""
         x = np.clip(1 - self.outside(where) / MARGIN, 0.0, 1.0)

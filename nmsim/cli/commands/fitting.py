@@ -10,8 +10,9 @@ import typer
 from nmsim.cli.console import progress, show_facts, tell
 from nmsim.errors import SpecError
 from nmsim.evidence import file as evidence_file
-from nmsim.machines import HARDWARE, Machine, load_hardware, residual_path
+from nmsim.machines import HARDWARE, Machine, kind_of, load_hardware, residual_path
 from nmsim.machines.fit import FitError
+from nmsim.measured.attention.residual import fit_attention_residual
 from nmsim.measured.attention.tables import shipped_attention
 from nmsim.measured.calibrate import MeasuredRoutine, calibrate, write_machine
 from nmsim.measured.cuda import open_device
@@ -22,7 +23,7 @@ from nmsim.measured.routines import routines_of
 from nmsim.measured.tables import read_measured
 from nmsim.measured.timing import grid, measure
 from nmsim.measured.weight_shapes import held_out
-from nmsim.residual.file import Residual, beside, write_residual
+from nmsim.residual.file import Residual, beside, of_attention, write_residual
 
 __all__ = ["calibrate_machine", "measure_gemms"]
 
@@ -76,7 +77,7 @@ def calibrate_machine(
         typer.Option(
             "--residual",
             help="Learn what the closed form lacks of dense GEMMs, and write it beside H2.yaml, or "
-            "beside H itself, as NAME.residual.npz.",
+            "beside H itself, as NAME.residual.npz; without a file also of fused attention.",
         ),
     ] = False,
 ) -> None:
@@ -117,6 +118,17 @@ def calibrate_machine(
         write_residual(beside_it, found)
         show_facts(_residual_report(found))
         tell(f"wrote {beside_it}")
+        if not measured and kind_of(machine).attention:
+            _attention_residual(machine, of_attention(beside_it), all_shapes=all_shapes, seed=seed)
+
+
+def _attention_residual(machine: Machine, path: Path, *, all_shapes: bool, seed: int) -> None:
+    """Learn one of fused attention, too, where tables that ship have enough of the machine's."""
+    found = fit_attention_residual(machine, shipped_attention(), all_shapes=all_shapes, seed=seed)
+    if found is not None:
+        write_residual(path, found)
+        show_facts(_residual_report(found))
+        tell(f"wrote {path}")
 
 
 def _alone(*, out: Path | None, residual: bool) -> None:

@@ -110,8 +110,8 @@ def validate(
         _steps(measured or [], hardware, form, out, refused=any(given), shipped=steps)
         return
     if any(is_attention(path) for path in measured or ()):
-        _of_gemms_alone(strict=strict, residual=residual, evidence=evidence)
-        _attention(measured or [], hardware, by, predictions, out, form)
+        _of_gemms_alone(strict=strict, evidence=evidence, out=out)
+        _attention(measured or [], hardware, by, predictions, form, residual=residual)
         return
     files, notes = _tables(measured, hardware)
     if predictions is not None:
@@ -195,12 +195,12 @@ def _write_steps(out: Path, summary: dict[str, Any], *, own: bool) -> None:
     tell(f"wrote {out / 'index.html'}")
 
 
-def _of_gemms_alone(*, strict: bool, residual: bool, evidence: bool) -> None:
+def _of_gemms_alone(*, strict: bool, evidence: bool, out: Path | None) -> None:
     """Refuse what means nothing to tables of attention."""
     if evidence:
         raise SpecError("--evidence: stands for GEMMs, expected no table of attention")
-    if residual:
-        raise SpecError("--residual: corrects GEMMs, expected no table of attention")
+    if out is not None:
+        raise SpecError("--out: pages show GEMMs, expected no table of attention")
     if strict:
         raise SpecError("--strict: rows of GEMMs are refused, expected no table of attention")
 
@@ -233,14 +233,13 @@ def _attention(
     hardware: str | None,
     by: str | None,
     predictions: Path | None,
-    out: Path | None,
     form: Form,
+    *,
+    residual: bool,
 ) -> None:
     """Hold tables of attention, among which no table of GEMMs may be."""
-    if out is not None:
-        raise SpecError("--out: pages show GEMMs, expected no table of attention")
     tables = [read_attention(path) for path in paths]
-    found = predict_attention(tables, hardware)
+    found = predict_attention(tables, hardware, residual=residual)
     summary = summarize_attention(found, by)
     if predictions is not None:
         text = found.text(tables)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
+from nmsim.machines.gpu.attention.learned import LEARNED as ATTENTION_LEARNED
 from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
@@ -116,7 +118,7 @@ KINDS.add(
         routines=ROUTINES,
         learned=correction.LEARNED,
         evidence=evidence.EVIDENCE,
-        attention=ATTENTION,
+        attention=replace(ATTENTION, learned=ATTENTION_LEARNED),
         fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,

@@ -218,8 +218,9 @@ def _table(service: _Service, call: Call) -> NDArray[np.float64]:
             raise SpecError(f"V = {call.vector_length}: expected a multiple of one of {rows}")
         # The widest that V allows.
         table = table[table[:, TM] == table[:, TM].max()]
-    # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways.
-    one_way = service.kernels.vectors or service.kernels.choice != "search"
+    # Rows of a sparse kernel's tile belong to the compressed operand; a search has both ways,
+    # unless tiles go along that one.
+    one_way = service.kernels.vectors or service.kernels.choice != "search" or order == ALONG_ROWS
     if one_way and call.sparse_operand == "b":
         table = table[:, _TURNED]
         table[table[:, ORDER] == ALONG_ROWS, ORDER] = ALONG_COLUMNS

@@ -135,8 +135,10 @@ class Size(NamedTuple):
 def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) -> float:
     """Bytes of one copy from DRAM where tiles are launched line after line; 0: they are not.
 
-    A wave has the tiles of a few lines. The operand that lies along them is read for every wave
-    anew, but for the share that L2 holds; the other one once. A row without an order is square.
+    A wave has the tiles of a few lines. The operand that lies along them is read anew for every
+    wave, unless L2 holds all of it: a cache that is gone through in a circle, and replaces what was
+    used longest ago, has lost each line of an operand beyond its size when that one's turn comes.
+    The other operand is read once. A row without an order is square.
     """
     if len(row) <= ORDER or row[ORDER] == AS_SQUARE:
         return 0.0
@@ -146,7 +148,7 @@ def read_by_lines(chip: Chip, form: Form, row: NDArray[np.float64], size: Size) 
     if row[ORDER] == ALONG_COLUMNS:  # of C: B lies along a line of tiles
         a, b, down, across = b, a, across, down
     lines = max(1.0, chip.sms * row[CTAS] / down)
-    again = max(0.0, across / lines - 1) * a * (1 - min(1.0, chip.l2_bytes / a))
+    again = max(0.0, across / lines - 1) * a if a > chip.l2_bytes else 0.0
     read: float = a + b + again
     return read
 

@@ -6,7 +6,7 @@ No prediction reads a measured time.
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,18 @@ import pandas as pd
 from nmsim.errors import SpecError
 from nmsim.machines import Machine, kind_of, load_hardware
 from nmsim.machines.attention import AttentionCalls, AttentionRoutines
-from nmsim.measured.accuracy import errors, groups
+from nmsim.measured.accuracy import corrected_errors, errors, groups, residual_errors
 from nmsim.measured.attention.tables import AttentionTable, shipped_attention
-from nmsim.measured.predict import machine_of
+from nmsim.measured.predict import corrected_machine, machine_of
 
 __all__ = [
     "LEAST_US",
     "PredictedAttention",
     "attention_routines",
+    "calls_of",
     "held_out",
     "judge_shipped",
+    "kinds",
     "predict_attention",
     "summarize_attention",
 ]
@@ -48,7 +50,8 @@ class PredictedAttention:
     table
         A row each: file, line, machine, library, kind (prefill, decode, forward, backward, both),
         key (heads/kv_heads/head_dim), part (seen, held out), sizes, ``measured_us``,
-        ``predicted_us``, ``ratio``, ``bound``, ``judged``.
+        ``predicted_us``, ``physics_us``, ``residual_us`` (as a learned residual corrects it, else
+        NaN), ``ratio``, ``bound``, ``judged``.
     notes
         What is left out, and why.
     """
@@ -101,7 +104,7 @@ def held_out(heads: int, kv_heads: int, head_dim: int) -> bool:
 
 
 def predict_attention(
-    tables: Sequence[AttentionTable], hardware: str | None = None
+    tables: Sequence[AttentionTable], hardware: str | None = None, *, residual: bool = False
 ) -> PredictedAttention:
     """Predicted times of all rows whose GPU and library some machine describes.
 
@@ -109,11 +112,13 @@ def predict_attention(
     ----------
     hardware
         The machine of all rows, instead of what each names.
+    residual
+        Whether ``predicted_us`` is the time that a learned residual corrects, where one does.
 
     Raises
     ------
     SpecError
-        if no row can be predicted.
+        if no row can be predicted, or corrected times are asked for and no residual has any.
     """
     missing: Counter[str] = Counter()
     frames = [
@@ -123,6 +128,8 @@ def predict_attention(
     if found.empty:
         why = "; ".join(missing) or "no rows"
         raise SpecError(f"no row of attention can be predicted: {why}")
+    if residual:
+        found = _by_residual(found)
     short = int((~found["judged"]).sum())
     notes = [f"{count:,} rows of attention left out: {why}" for why, count in missing.items()]
     if short:
@@ -133,15 +140,39 @@ def predict_attention(
     return PredictedAttention(found, notes)
 
 
-def _frame(table: AttentionTable, hardware: str | None, missing: Counter[str]) -> pd.DataFrame:
-    """The rows of one table, without those that nobody describes, which are counted."""
+def _by_residual(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows with corrected times as the predicted ones, where a residual has any."""
+    has = found["residual_us"].notna()
+    if not has.any():
+        machines = ", ".join(found["machine"].unique())
+        raise SpecError(f"residual: expected attention of which one was learned ({machines})")
+    predicted = found["residual_us"].where(has, found["physics_us"])
+    return found.assign(predicted_us=predicted, ratio=predicted / found["measured_us"])
+
+
+def _alike(table: AttentionTable) -> dict[tuple[str, str, str, tuple[str, ...]], Any]:
+    """Rows of each GPU, variant, library and phase that a table has."""
     columns = (table.columns[name] for name in ("gpu", "variant", "library"))
     alike: dict[tuple[str, str, str, tuple[str, ...]], list[int]] = {}
     for row, key in enumerate(zip(*columns, table.runs, strict=True)):
         alike.setdefault(key, []).append(row)
+    return {key: np.array(rows) for key, rows in alike.items()}
+
+
+def calls_of(table: AttentionTable) -> Iterator[tuple[str, str, tuple[str, ...], Any]]:
+    """Machine, library and phases of rows, and the rows, of those that some machine describes."""
+    for (gpu, variant, text, runs), rows in _alike(table).items():
+        name = machine_of(gpu, variant)
+        machine = load_hardware(name) if name else None
+        library = attention_routines(machine).library_of(machine, text) if machine else ""
+        if machine is not None and library:
+            yield machine.name, library, runs, rows
+
+
+def _frame(table: AttentionTable, hardware: str | None, missing: Counter[str]) -> pd.DataFrame:
+    """The rows of one table, without those that nobody describes, which are counted."""
     frames = []
-    for (gpu, variant, text, runs), rows in alike.items():
-        number = np.array(rows)
+    for (gpu, variant, text, runs), number in _alike(table).items():
         name = hardware or machine_of(gpu, variant)
         machine = load_hardware(name) if name else None
         library = attention_routines(machine).library_of(machine, text) if machine else ""
@@ -171,31 +202,46 @@ def _predicted(
         line=[table.lines[row] for row in rows],
         machine=machine.name,
         library=library,
-        kind=_kinds(shapes, runs),
+        kind=kinds(shapes, runs),
         key=["/".join(map(str, key)) for key in keys],
         part=[parts[key] for key in keys],
         measured_us=measured,
         predicted_us=total,
+        physics_us=total,
+        residual_us=_corrected(machine, AttentionCalls(shapes, "+".join(runs), library), total),
         ratio=total / measured,
         bound=bound,
         judged=table.fit[rows] & (measured >= LEAST_US),
     )
 
 
-def _kinds(shapes: Any, runs: tuple[str, ...]) -> Any:
+def _corrected(machine: Machine, calls: AttentionCalls, physics: Any) -> Any:
+    """Times as the residual beside the machine's file corrects them, NaN where it does not."""
+    learned = attention_routines(machine).learned
+    found = learned.factors(corrected_machine(machine), calls) if learned else None
+    return np.full(len(physics), np.nan) if found is None else physics * found
+
+
+def kinds(shapes: Any, runs: tuple[str, ...]) -> Any:
+    """What each call is: prefill, decode, forward (no mask), backward or both."""
     if runs != ("forward",):
         return re.sub(r"forward\+backward", "both", "+".join(runs))
     causal = np.where(shapes[:, 7] == 1, "prefill", "forward")
     return np.where((shapes[:, 3] == 1) & (shapes[:, 4] > 1), "decode", causal)
 
 
-def judge_shipped(hardware: str | None = None) -> PredictedAttention | None:
-    """Predictions of the tables that ship, or of their rows of one machine; None if it has none."""
+def judge_shipped(
+    hardware: str | None = None, *, residual: bool = False
+) -> PredictedAttention | None:
+    """Predictions of the tables that ship, or of their rows of one machine; None if it has none.
+
+    With ``residual`` those of rows that one was learned of are corrected by it.
+    """
     if hardware is not None:
         routines = kind_of(load_hardware(hardware)).attention
         if routines is None or not routines.libraries(load_hardware(hardware)):
             return None
-    found = predict_attention(shipped_attention())
+    found = predict_attention(shipped_attention(), residual=residual)
     if hardware is None:
         return found
     own = found.table[found.table["machine"] == load_hardware(hardware).name]
@@ -220,11 +266,13 @@ def summarize_attention(found: PredictedAttention, by: str | None = None) -> dic
             "kind": kind,
             "part": part,
             **errors(rows["ratio"].to_numpy()),
+            **residual_errors((rows["residual_us"] / rows["measured_us"]).to_numpy()),
         }
         for (m, one, kind, part), rows in judged.groupby(["machine", "library", "kind", "part"])
     ]
     return {
         **errors(judged["ratio"].to_numpy()),
+        "residual": corrected_errors(judged),
         "tables": tables,
         "groups": groups(judged, [by] if by else GROUPED),
         "not_judged": int(len(found.table) - len(judged)),

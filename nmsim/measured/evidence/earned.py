@@ -61,8 +61,8 @@ def earned(machine: Machine, tables: Sequence[MeasuredTable]) -> list[dict[str, 
     list of dict
         ``machine``, ``constants`` (library, kernels, pattern, width), ``left_out`` (a file, or
         "folds of weight shapes"), for each of ``STANDINGS`` ``{"rows", "mape", "error"}`` (the last
-        is the mean's standard error; None without rows), and ``order``: "holds", "cannot be told"
-        or "broken".
+        is the mean's standard error over weight shapes; None without rows), and ``order``: "holds",
+        "cannot be told" or "broken".
     """
     parts: dict[str, list[Gathered]] = {}
     for one in gathered(machine, tables):
@@ -76,7 +76,7 @@ def earned(machine: Machine, tables: Sequence[MeasuredTable]) -> list[dict[str, 
                     "machine": machine.name,
                     "constants": rows.key,
                     "left_out": left_out,
-                    **(means := _means(standing, rows.missed[at])),
+                    **(means := _means(standing, rows.missed[at], _kin(rows.sizes[at]))),
                     "order": order(means),
                 }
             )
@@ -120,12 +120,24 @@ def _left_out(
         yield f"{tables[many[0]].file}, folds of weight shapes", standing, np.arange(len(fold))
 
 
-def _means(standing: NDArray[np.int8], missed: Values) -> dict[str, dict[str, Any]]:
+def _kin(sizes: Values) -> NDArray[np.intp]:
+    """Which weight shape each row is of."""
+    _, which = np.unique(sizes[:, 1:3], axis=0, return_inverse=True)
+    return which.reshape(-1)
+
+
+def _means(
+    standing: NDArray[np.int8], missed: Values, kin: NDArray[np.intp]
+) -> dict[str, dict[str, Any]]:
+    """Mean errors by standing, with standard errors of clusters: rows of one shape are kin."""
     found = {}
     for number, word in enumerate(STANDINGS):
-        own = missed[standing == number]
-        error = float(own.std() / np.sqrt(len(own))) if len(own) else None
+        own, of_kin = missed[standing == number], kin[standing == number]
         mean = float(own.mean()) if len(own) else None
+        error = None
+        if mean is not None:
+            together = np.bincount(of_kin, own - mean)
+            error = float(np.sqrt((together**2).sum()) / len(own))
         found[word] = {"rows": len(own), "mape": mean, "error": error}
     return found
 
@@ -173,7 +185,7 @@ def earned_attention(found: pd.DataFrame, machines: Mapping[str, Machine]) -> li
         places = evidence_of(machines[machine]).attention(machines[machine], calls)
         _, which = np.unique(rows["key"].to_numpy(str), return_inverse=True)
         standing = _in_folds(places, which % FOLDS)
-        means = _means(standing, np.abs(rows["ratio"].to_numpy() - 1))
+        means = _means(standing, np.abs(rows["ratio"].to_numpy() - 1), which)
         told.append(
             {
                 "machine": machine,

@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nmsim.errors import NmsimError
-from nmsim.result import totals
+from nmsim.result import Columns, totals_of
 from nmsim.run.experiment.schema import Keep
-from nmsim.run.point import Point, rows
+from nmsim.run.point import Point, tables
 from nmsim.run.store import COLUMNS_OF, Outcome
 
 __all__ = ["Chunk", "outcomes"]
 
-Row = Mapping[str, Any]
 Cells = tuple[Any, ...]
 
 Chunk = Sequence[tuple[int, Point]]
@@ -32,8 +31,7 @@ def outcomes(chunk: Chunk, keep: Keep) -> list[tuple[int, Outcome]]:
 def _outcome(point: Point, keep: Keep) -> Outcome:
     began = time.process_time()
     try:
-        found: list[Row] = list(rows(point))
-        kept = _KEPT[keep](found)
+        kept = _KEPT[keep](_joined(list(tables(point))))
     except NmsimError as error:
         return Outcome(time.process_time() - began, {}, str(error))
     except (MemoryError, OSError) as error:  # of the machine that it ran on, not of the point
@@ -44,40 +42,60 @@ def _outcome(point: Point, keep: Keep) -> Outcome:
     return Outcome(time.process_time() - began, kept)
 
 
-def _rows(found: list[Row]) -> dict[str, list[Cells]]:
-    names = COLUMNS_OF["gemm"]
-    return {"gemm": [_cells(row, names) for row in found], **_totals(found)}
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """All rows of a point, column by column."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
-def _layers(found: list[Row]) -> dict[str, list[Cells]]:
+def _rows(found: Columns) -> dict[str, list[Cells]]:
+    return {"gemm": _cells(found, COLUMNS_OF["gemm"]), **_totals(found)}
+
+
+def _layers(found: Columns) -> dict[str, list[Cells]]:
     """Sums over all phases of each layer, in the order in which layers come first."""
-    of_layer: dict[str, list[Row]] = {}
-    for row in found:
-        of_layer.setdefault(row["layer"], []).append(row)
-    names = COLUMNS_OF["layer"]
-    summed = ({"layer": name, **totals(own)["all"]} for name, own in of_layer.items())
-    return {"layer": [_cells(row, names) for row in summed], **_totals(found)}
+    of_layer: dict[str, list[int]] = {}
+    for place, name in enumerate(found["layer"]):
+        of_layer.setdefault(name, []).append(place)
+    summed = [
+        {"layer": name, **totals_of(_some(found, places))["all"]}
+        for name, places in of_layer.items()
+    ]
+    return {"layer": _rows_of(summed, COLUMNS_OF["layer"]), **_totals(found)}
 
 
-def _totals(found: list[Row]) -> dict[str, list[Cells]]:
+def _some(found: Columns, places: Sequence[int]) -> Columns:
+    return {name: [values[place] for place in places] for name, values in found.items()}
+
+
+def _totals(found: Columns) -> dict[str, list[Cells]]:
     """Sums of each phase and of ``all``."""
-    names = COLUMNS_OF["total"]
-    summed = ({"phase": phase, **total} for phase, total in totals(found).items())
-    return {"total": [_cells(row, names) for row in summed]}
+    summed = [{"phase": phase, **total} for phase, total in totals_of(found).items()]
+    return {"total": _rows_of(summed, COLUMNS_OF["total"])}
 
 
-_KEPT: Mapping[Keep, Callable[[list[Row]], dict[str, list[Cells]]]] = {
+_KEPT: Mapping[Keep, Callable[[Columns], dict[str, list[Cells]]]] = {
     "rows": _rows,
     "layers": _layers,
     "totals": _totals,
 }
 
 
-def _cells(row: Row, names: Sequence[str]) -> Cells:
-    """Values of columns as SQLite takes them: plain ones of Python."""
-    values = map(row.get, names)
-    return tuple(v if type(v) in _PLAIN else _plain(v) for v in values)
+def _rows_of(summed: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Cells]:
+    return _cells({name: [one.get(name) for one in summed] for name in names}, names)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+def _cells(found: Columns, names: Sequence[str]) -> list[Cells]:
+    """Rows of some columns as SQLite takes them: plain values of Python."""
+    none: Sequence[Any] = [None] * len(next(iter(found.values())))
+    return list(zip(*(_plain(found.get(name, none)) for name in names), strict=True))
+
+
+def _plain(values: Sequence[Any]) -> Sequence[Any]:
+    if _PLAIN.issuperset(map(type, values)):
+        return values
+    return [
+        one if type(one) in _PLAIN else one.item() if hasattr(one, "item") else str(one)
+        for one in values
+    ]

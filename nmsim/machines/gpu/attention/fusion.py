@@ -5,7 +5,8 @@ serving; of those that a machine has, the first that suits the layer is taken.
 """
 
 import math
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from nmsim.machines.gpu.attention.clock import Bytes, Slots, bytes_of, slots_of
 from nmsim.machines.gpu.attention.clock import Parts as Times
 from nmsim.machines.gpu.attention.grid import COUNT, RESIDENT
 from nmsim.machines.gpu.attention.kernels import AttentionKernels, load_attention_kernels
+from nmsim.machines.gpu.attention.learned import factors
 from nmsim.machines.gpu.schema import Gpu, unpacked
 from nmsim.machines.kind import Facts
 from nmsim.mask import SparseGemm
@@ -68,6 +70,7 @@ class _Run(NamedTuple):
     grid: Vector
     moved: Bytes
     slots: Slots
+    factor: float | None
 
 
 @remembered(maxsize=4096)
@@ -85,13 +88,15 @@ def _run(machine: Gpu, gemm: Gemm) -> _Run:
         grid,
         bytes_of(calls.shapes, grid, kernels, gemm.phase, element),
         slots_of(calls.shapes, grid, kernels, gemm.phase, element),
+        None if (found := factors(machine, calls)) is None else float(found[0]),
     )
 
 
 def _simulate(machine: Gpu, gemm: Gemm, _fidelity: str) -> Result:
     run, repeat = _run(machine, gemm), gemm.repeat
     issued = int(run.slots.macs[0])
-    cycles = math.ceil(run.times.total[0] * machine.clock_mhz)
+    factor = 1.0 if run.factor is None else run.factor
+    cycles = math.ceil(run.times.total[0] * factor * machine.clock_mhz)
     compute = min(cycles, math.ceil(issued / machine.peak_macs))
     ctas, resident = (int(run.grid[0, column]) for column in (COUNT, RESIDENT))
     return Result(
@@ -112,7 +117,16 @@ def _simulate(machine: Gpu, gemm: Gemm, _fidelity: str) -> Result:
         tiles=ctas * repeat,
         waves=ctas / (machine.sms * resident),
         spent=_spent(run.times, machine.clock_mhz),
+        own=_corrected(machine, run.factor),
     )
+
+
+def _corrected(machine: Gpu, factor: float | None) -> dict[str, Any]:
+    """What a row says of the residual of its machine; nothing where none was learned of it."""
+    if factor is None:
+        return {}
+    name = Path(machine.residual).name.partition(".")[0]
+    return {"residual": name, "residual_factor": factor}
 
 
 def _spent(times: Times, clock_mhz: float) -> dict[str, float]:
@@ -150,9 +164,12 @@ def fused_parts(work: SparseGemm, result: Result) -> tuple[Part, ...]:
     useful, issued = (n / result.peak_macs for n in (work.macs_useful, result.macs_issued))
     names = ("chip", "before", "after", "launch", "beyond")
     chip, before, after, launch, beyond = (result.spent[n] * work.gemm.repeat for n in names)
-    rounding = result.cycles - (chip + before + after + launch + beyond)
-    shares = (useful, issued - useful, chip - issued, beyond, before, after, launch + rounding)
-    cycles = whole(shares, result.cycles)
+    factor = result.own.get("residual_factor", 1.0)
+    rounding = result.cycles / factor - (chip + before + after + launch + beyond)
+    others = (issued - useful, chip - issued, beyond, before, after, launch + rounding)
+    # What a residual corrects is all but the useful products.
+    stretch = 1.0 if factor == 1.0 else (result.cycles - useful) / sum(others)
+    cycles = whole((useful, *(stretch * one for one in others)), result.cycles)
     return tuple(
         Part(name, spent, meaning)
         for (name, meaning), spent in zip(PARTS.items(), cycles, strict=True)

@@ -14,6 +14,7 @@ from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import TK, TM, TN, Chip, Form, Size
 from nmsim.machines.gpu.choice import Rules, rules_of
 from nmsim.machines.gpu.launch import BOUNDS
+from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Described
 from nmsim.residual.region import sizes_in_octaves
@@ -161,4 +162,6 @@ def describe(machine: Gpu, call: Call, sizes: NDArray[np.float64]) -> Described:
     features[:, _US] -= np.log2(machine.clock_mhz)
     waves = features[:, _WAVES, None].astype(np.float64)
     where = np.concatenate([sizes_in_octaves(sizes), waves], axis=1)
+    # Passes before the GEMM are in its time, and in no feature; in the order of ``times``.
+    clocks += cast_us(machine, found.library.casts, call.dtype, asked) * machine.clock_mhz
     return Described(features, where, clocks / machine.clock_mhz)
