@@ -8,7 +8,7 @@ import pytest
 import nmsim
 from nmsim.errors import SpecError
 from nmsim.report import read_results, to_csv, write_report
-from nmsim.report.page import page
+from nmsim.report.pages.page import page
 from nmsim.run.experiment import read_experiment, run
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.point import Point, rows

@@ -29,8 +29,11 @@ from tiers import fast_every, fast_first
 from nmsim import report
 from nmsim.errors import SpecError
 from nmsim.machines import COLUMNS
-from nmsim.report import markup, notation, plots, sweep_plots
-from nmsim.report.page import page as page_of
+from nmsim.report import notation
+from nmsim.report.pages import markup
+from nmsim.report.pages.page import page as page_of
+from nmsim.report.plots import run as plots
+from nmsim.report.plots import sweep as sweep_plots
 from nmsim.result import totals
 from nmsim.run.rows.columns import typed_rows
 from nmsim.run.rows.frame import frame

@@ -21,7 +21,7 @@ from xu_overheads import measure_overheads
 from xu_speedups import judge_speedups, measure_speedups
 
 import nmsim
-from nmsim.report.claims import Section, Verdict
+from nmsim.report.pages.claims import Section, Verdict
 
 HERE = Path(__file__).parents[1] / "reports" / "papers"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))

@@ -9,8 +9,10 @@ from rich.console import Console
 from test_report import drawn, printed, read
 
 from nmsim import report
-from nmsim.report import plots, sweep_plots, theme
-from nmsim.report.page import page as page_of
+from nmsim.report.pages.page import page as page_of
+from nmsim.report.plots import run as plots
+from nmsim.report.plots import sweep as sweep_plots
+from nmsim.report.plots import theme
 from nmsim.report.reasons import PASSED_OVER, counted, passed_over, reasons, told_once
 from nmsim.result import totals
 from nmsim.run.rows.frame import frame

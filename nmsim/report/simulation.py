@@ -12,8 +12,8 @@ from rich.console import Console
 from nmsim import report
 from nmsim.errors import SpecError
 from nmsim.machines import COLUMNS
-from nmsim.report.explanation import explanation_text
 from nmsim.report.step import step_name, step_sheet, step_table
+from nmsim.report.terminal.explanation import explanation_text
 from nmsim.run.answer import answer, sums
 from nmsim.run.explanation import explain
 from nmsim.run.keyword import Keyword, taking

@@ -10,11 +10,8 @@ from plotly.offline import get_plotlyjs
 from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.evidence import evidence_said, measured_on
-from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
-from nmsim.report.plots import figures
-from nmsim.report.reasons import policy_said
-from nmsim.report.rows import manifest_json, records, to_csv
-from nmsim.report.sections import (
+from nmsim.report.pages.markup import Safe, drawings, el, facts, fields, joined, script
+from nmsim.report.pages.sections import (
     best_points,
     glossary,
     machines,
@@ -23,9 +20,12 @@ from nmsim.report.sections import (
     tiles,
     totals_table,
 )
+from nmsim.report.pages.validation import figure_parts, tail_parts, validation_tiles
+from nmsim.report.plots.run import figures
+from nmsim.report.reasons import policy_said
+from nmsim.report.rows import manifest_json, records, to_csv
 from nmsim.report.step import step_name, step_sheet
 from nmsim.report.table import MANIFEST, RESULTS
-from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums
 

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nmsim.report.notation import duration, ratio, significant
-from nmsim.report.theme import (
+from nmsim.report.plots.region import region, sources
+from nmsim.report.plots.theme import (
     ALL_COLOUR,
     DENSE_COLOUR,
     INK,
@@ -20,7 +21,6 @@ from nmsim.report.theme import (
     apply_theme,
     escaped,
 )
-from nmsim.report.validation_region import region, sources
 
 __all__ = ["MOST_POINTS", "validation_figures"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from nmsim.evidence.standing import STANDINGS
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, sheet
 from nmsim.report.notation import MISSING, grouped, significant
-from nmsim.report.validation_plots import MOST_POINTS, validation_figures
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, sheet
+from nmsim.report.plots.validation import MOST_POINTS, validation_figures
 
 __all__ = ["figure_parts", "tail_parts", "validation_tiles"]
 

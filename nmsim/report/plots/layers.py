@@ -11,8 +11,8 @@ from plotly.subplots import make_subplots
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import printable, shorten
+from nmsim.report.plots.theme import HATCH, INK, apply_theme, coloured, context, escaped, hover
 from nmsim.report.summary import gemm_rows
-from nmsim.report.theme import HATCH, INK, apply_theme, coloured, context, escaped, hover
 
 __all__ = ["LayerChart", "axis_end"]
 

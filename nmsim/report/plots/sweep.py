@@ -12,15 +12,7 @@ from plotly.subplots import make_subplots
 
 from nmsim.gemm import PHASES
 from nmsim.report.notation import duration, grouped, percent, ratio, shorten, trimmed
-from nmsim.report.summary import (
-    bound_shares,
-    dram_supply,
-    estimated,
-    point_summaries,
-    step_counts,
-    step_words,
-)
-from nmsim.report.theme import (
+from nmsim.report.plots.theme import (
     INK,
     MACHINE_COLOURS,
     MACHINE_SYMBOLS,
@@ -29,6 +21,14 @@ from nmsim.report.theme import (
     coloured,
     context,
     escaped,
+)
+from nmsim.report.summary import (
+    bound_shares,
+    dram_supply,
+    estimated,
+    point_summaries,
+    step_counts,
+    step_words,
 )
 
 __all__ = ["sweep_bandwidth_figure", "sweep_speedup_figure"]

@@ -8,7 +8,6 @@ import pandas as pd
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.evidence import beyond_tile
-from nmsim.report.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
 from nmsim.report.notation import (
     MISSING,
     duration,
@@ -18,6 +17,7 @@ from nmsim.report.notation import (
     significant,
     trimmed,
 )
+from nmsim.report.pages.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
 from nmsim.report.rows import records
 from nmsim.report.summary import (
     SWEPT,

@@ -6,21 +6,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nmsim.report.layer_chart import LayerChart, axis_end
 from nmsim.report.notation import duration, grouped, percent, ratio, trimmed
-from nmsim.report.reasons import passed_over
-from nmsim.report.summary import (
-    dram_supply,
-    estimated,
-    gemm_rows,
-    masks_cost,
-    phase_summary,
-    quotient,
-    step_counts,
-    step_words,
-)
-from nmsim.report.sweep_plots import sweep_bandwidth_figure, sweep_speedup_figure
-from nmsim.report.theme import (
+from nmsim.report.plots.layers import LayerChart, axis_end
+from nmsim.report.plots.sweep import sweep_bandwidth_figure, sweep_speedup_figure
+from nmsim.report.plots.theme import (
     ALL_COLOUR,
     DENSE_COLOUR,
     HATCH,
@@ -31,6 +20,17 @@ from nmsim.report.theme import (
     apply_theme,
     coloured,
     context,
+)
+from nmsim.report.reasons import passed_over
+from nmsim.report.summary import (
+    dram_supply,
+    estimated,
+    gemm_rows,
+    masks_cost,
+    phase_summary,
+    quotient,
+    step_counts,
+    step_words,
 )
 
 __all__ = [
