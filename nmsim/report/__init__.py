@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
     from nmsim.report.evidence import evidence_said
+    from nmsim.report.pages.document import document
     from nmsim.report.pages.measured_steps import steps_page
-    from nmsim.report.pages.page import document, write_report
+    from nmsim.report.pages.page import write_report
     from nmsim.report.pages.training import segments_csv, write_training
     from nmsim.report.plots.run import figures
     from nmsim.report.reasons import policy_said
@@ -69,7 +70,7 @@ __all__ = [
 _HOMES = {
     "RUN": "nmsim.report.training_file",
     "SWEPT": "nmsim.report.summary",
-    "document": "nmsim.report.pages.page",
+    "document": "nmsim.report.pages.document",
     "evidence_said": "nmsim.report.evidence",
     "figures": "nmsim.report.plots.run",
     "frame": "nmsim.run.rows.frame",

@@ -21,7 +21,7 @@ from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Origin, Section, claims_page, reproduced
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
-from nmsim.report.pages.page import document
+from nmsim.report.pages.document import document
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"

@@ -18,7 +18,7 @@ from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
-from nmsim.report.pages.page import document
+from nmsim.report.pages.document import document
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/scaling/build.py"

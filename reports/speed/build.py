@@ -17,7 +17,7 @@ from speed_svg import COLOURS, LABELS, cost_svg
 
 from nmsim.files import write_folder
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
-from nmsim.report.pages.page import document
+from nmsim.report.pages.document import document
 from nmsim.report.plots.theme import apply_theme
 
 HERE = Path(__file__).resolve().parent

@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
-from nmsim.report.pages.page import document
 
 __all__ = [
     "Origin",

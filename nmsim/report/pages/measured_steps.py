@@ -7,8 +7,8 @@ from typing import Any
 
 from nmsim import __version__
 from nmsim.report.notation import grouped, percent, ratio
+from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, facts, sheet
-from nmsim.report.pages.page import document
 
 __all__ = ["steps_page"]
 

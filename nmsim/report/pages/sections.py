@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.evidence import beyond_tile
 from nmsim.report.notation import (
@@ -14,51 +13,29 @@ from nmsim.report.notation import (
     grouped,
     percent,
     ratio,
-    significant,
     trimmed,
 )
-from nmsim.report.pages.markup import Cell, Head, Safe, el, facts, fields, joined, sheet
-from nmsim.report.rows import records
+from nmsim.report.pages.markup import Cell, Head, Safe, el, sheet
+from nmsim.report.pages.rows import GLOSSARY, unit_of
+from nmsim.report.space import Space
 from nmsim.report.summary import (
-    SWEPT,
     bound_shares,
     dram_supply,
     estimated,
     gemm_rows,
     meant_speedup,
     phase_summary,
-    point_summaries,
     quotient,
     step_counts,
     step_words,
 )
-from nmsim.report.sums import amounts, costs, speedups
-from nmsim.report.table import RESULTS
-from nmsim.result import Column
+from nmsim.report.sums import costs, speedups
 
-__all__ = [
-    "best_points",
-    "glossary",
-    "machines",
-    "points_table",
-    "rows_table",
-    "tiles",
-    "totals_table",
-]
+__all__ = ["best_points", "glossary", "space_said", "tiles", "totals_table"]
 
 Total = Mapping[str, Any]
 
-_MOST_ROWS = 1000
-
-_GLOSSARY = (
-    Head("model", "", "network"),
-    Head("recipe", "", "which operand is pruned in which phase, and by which algorithm"),
-    Head("pattern", "N:M", "at most N kept of every M consecutive elements along K"),
-    Head("batch", "", "samples"),
-    Head("fidelity", "", "the cycle-level model, or closed forms"),
-    Head("seed", "", "of tensors and stochastic pruners"),
-)
-"""What the columns that only a sweep has mean."""
+_MOST_REASONS = 3
 
 
 def tiles(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
@@ -112,31 +89,61 @@ def _time(whole: Total) -> tuple[str, str, str]:
     return "Time of the GEMMs", duration(whole["time_us"]), dense
 
 
-def best_points(df: pd.DataFrame) -> Safe:
+def _why(total: Total) -> str:
+    """What rows say of their speed-ups; a phase that no mask reaches has a reason too."""
+    told = "; ".join(total["reasons"][:_MOST_REASONS])
+    if told or total["speedup"] is None or total["masked"]:
+        return told or MISSING
+    return "no mask is offered to it" if ratio(total["speedup"]) == "1.00" else MISSING
+
+
+def best_points(space: Space) -> Safe:
     """For every model of a sweep, the point whose step gains most over all phases.
 
     Of two fidelities the cycle-level one decides.
     """
-    best: dict[str, tuple[bool, float, Mapping[str, Any], Total]] = {}
-    for point, sums in point_summaries(df):
-        exact, model = point["fidelity"] == "cycle", point["model"]
+    best: dict[str, tuple[bool, float, int]] = {}
+    for number, (point, sums) in enumerate(space.points):
         speedup = meant_speedup(sums["all"])
-        if speedup is not None and (model not in best or (exact, speedup) > best[model][:2]):
-            best[model] = (exact, speedup, point, sums["all"])
-    shown = (
-        (
-            f"{model}: highest {_within(_gain(whole)[0])}",
-            _times(speedup),
-            " · ".join(
-                [
-                    *(str(point[n]) for n in ("pattern", "recipe", "hardware", "fidelity")),
-                    *([f"its GEMMs alone {_times(whole['speedup'])}"] * step_counts(whole)),
-                ]
-            ),
-        )
-        for model, (_, speedup, point, whole) in best.items()
-    )
+        if speedup is not None:
+            found = (point["fidelity"] == "cycle", speedup, number)
+            if point["model"] not in best or found[:2] > best[point["model"]][:2]:
+                best[point["model"]] = found
+    ranked = sorted(best.items(), key=lambda one: -one[1][1])[:_MOST_TILES]
+    shown = (_best_tile(space, model, number) for model, (*_, number) in ranked)
     return el("div", *(_tile(*tile) for tile in shown), class_="tiles")
+
+
+_MOST_TILES = 6
+
+
+def _best_tile(space: Space, model: str, number: int) -> tuple[str, str, str]:
+    whole = space.points[number][1]["all"]
+    alone = [f"its GEMMs alone {_times(whole['speedup'])}"] * step_counts(whole)
+    told = [one for one in space.told(number) if one != f"model {model}"]
+    title = f"{model}: highest {_within(_gain(whole)[0])}"
+    return title, _times(meant_speedup(whole)), " · ".join([*told, *alone])
+
+
+def space_said(space: Space) -> str:
+    """The answer that a sweep gives, in a sentence or two: how much, where, and how many lose."""
+    gains = space.measures.get("speedup")
+    count = f"{len(space.points):,} points" if len(space.points) > 1 else "One point"
+    if gains is None:
+        return f"{count}, and no dense run to compare with."
+    known = [(gain, number) for number, gain in enumerate(gains) if gain is not None]
+    most, best = max(known, key=lambda one: one[0])
+    least = min(gain for gain, _ in known)
+    of = "the step gains" if space.of_steps else "GEMMs gain"
+    if len(known) == 1:
+        return f"One point: {of} {_times(most)} over the dense run."
+    lose = sum(ratio(gain) != "1.00" and gain < 1 for gain, _ in known)
+    lost = "none loses" if not lose else f"{lose:,} lose" if lose < len(known) else "all lose"
+    where = ", ".join(space.told(best)) or "all alike"
+    return (
+        f"Of {count}, {of} from {_times(least)} to {_times(most)} over the dense run, most "
+        f"with {where}; {lost}."
+    )
 
 
 def _tile(what: str, much: str, more: str) -> Safe:
@@ -165,120 +172,17 @@ def totals_table(df: pd.DataFrame) -> Safe:
             Cell("all phases" if phase == "all" else phase, style=f"phase {phase}"),
             *(one.cell(total) for one in columns),
             Cell(bound_shares(total["bound"]) or MISSING),
+            Cell(_why(total), style="why"),
         ]
         for phase, total in sums.items()
     ]
+    why = Head("why", "GEMMs and what is said of their speed-ups", "that of most GEMMs first")
     bound = Head("bound by", "share of time", "what limits the rows of the phase")
-    return sheet((Head("phase"), *(one.head for one in columns), bound), rows, "totals")
-
-
-def points_table(df: pd.DataFrame) -> Safe:
-    """One line per point of a sweep: its settings, its speed-ups and reasons, sums of all rows.
-
-    Settings that are one for all points stand over the page, but for what a point is known by.
-    """
-    points = point_summaries(df)
-    known = ("model", "pattern", "hardware")
-    names = [name for name in SWEPT if name in df and (name in known or len(set(df[name])) > 1)]
-    phases = [phase for phase in PHASES if any(phase in sums for _, sums in points)]
-    whole = [sums["all"] for _, sums in points]
-    gains, rest = speedups(whole), (*costs(whole), *amounts(whole))
-    heads = [
-        *(Head(name) for name in names),
-        *(one.head for one in gains),
-        Head("why", "what rows say of their speed-ups", "that of most GEMMs first"),
-        *(Head(p, "speed-up of GEMMs ×", "dense cycles over these", number=True) for p in phases),
-        *(one.head for one in rest),
-        Head("bound by", "share of time"),
-    ]
-    rows = [
-        [
-            *(_plain(point[name]) for name in names),
-            *(one.cell(sums["all"]) for one in gains),
-            Cell("; ".join(sums["all"]["reasons"]) or MISSING, style="why"),
-            *(_of_gemms(sums.get(phase)) for phase in phases),
-            *(one.cell(sums["all"]) for one in rest),
-            Cell(bound_shares(sums["all"]["bound"])),
-        ]
-        for point, sums in points
-    ]
-    return sheet(heads, rows, "sortable points")
-
-
-def _of_gemms(total: Total | None) -> Cell:
-    gain: float | None = None if total is None else total["speedup"]
-    return Cell(ratio(gain), MISSING if gain is None else f"{gain:,}", gain)
-
-
-def rows_table(df: pd.DataFrame) -> Safe:
-    """Every row, and every column that holds something; else where rows are that are too many."""
-    if len(df) > _MOST_ROWS:
-        text = f"{len(df):,} rows are too many for a page: they are in "
-        return el("p", text, el("a", RESULTS, href=RESULTS), ", beside this page.", class_="none")
-    rows = records(df)
-    known: dict[str, Head | Column] = {head.name: head for head in _GLOSSARY}
-    known.update((column.name, column) for column in COLUMNS)
-    heads = [
-        Head(name, _unit(known.get(name)), _meaning(known.get(name)), _is_number(df, name))
-        for name in map(str, df.columns)
-        if any(row[name] not in {None, ""} for row in rows)
-    ]
-    return sheet(heads, ([_plain(row[head.name]) for head in heads] for row in rows), "sortable")
-
-
-def _unit(column: Any) -> str:
-    return {"us": "µs", "x": "×"}.get(column.unit, column.unit) if column else ""
-
-
-def _meaning(column: Any) -> str:
-    return str(column.meaning) if column else ""
-
-
-def _is_number(df: pd.DataFrame, name: str) -> bool:
-    values = df[name].dropna()
-    return (
-        bool(len(values))
-        and not isinstance(values.iloc[0], str | bool)
-        and (df[name].dtype != "bool")
-    )
-
-
-def _plain(value: Any) -> Cell:
-    if isinstance(value, bool):
-        return Cell("yes" if value else "no")
-    if value is None:
-        return Cell(MISSING)
-    if isinstance(value, int):
-        return Cell(grouped(value))
-    if isinstance(value, float):
-        return Cell(significant(value))
-    return Cell(str(value), str(value), style=str(value) if value in PHASES else "")
+    return sheet((Head("phase"), *(one.head for one in columns), bound, why), rows, "totals")
 
 
 def glossary(swept: bool) -> Safe:
     """What every column means, and its unit."""
-    columns = (*(_GLOSSARY if swept else ()), *COLUMNS)
-    rows = [[Cell(c.name), Cell(_unit(c) or MISSING), Cell(c.meaning)] for c in columns]
+    columns = (*(GLOSSARY if swept else ()), *COLUMNS)
+    rows = [[Cell(c.name), Cell(unit_of(c.name) or MISSING), Cell(c.meaning)] for c in columns]
     return sheet((Head("column"), Head("unit"), Head("meaning")), rows, "glossary")
-
-
-def machines(manifest: Mapping[str, Any]) -> Safe:
-    """Every field of every machine, and where its figures come from."""
-    found = (
-        manifest["machines"]
-        if manifest["kind"] == "sweep"
-        else {manifest["machine"].get("name") or manifest["hardware"]: manifest["machine"]}
-    )
-    return el(
-        "div", *(_machine(name, machine) for name, machine in found.items()), class_="machines"
-    )
-
-
-def _machine(name: str, machine: Mapping[str, Any]) -> Safe:
-    shown = {key: value for key, value in machine.items() if key not in {"name", "summary"}}
-    parts = (
-        el("h3", name),
-        el("p", machine.get("summary", ""), class_="lead"),
-        facts(fields(shown)),
-    )
-    return el("section", joined(parts))

@@ -15,8 +15,9 @@ from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.evidence import beyond_tile, measured_on
 from nmsim.report.notation import grouped, percent, ratio
+from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Safe, drawings, el, facts, fields, sheet
-from nmsim.report.pages.page import PAGE, document
+from nmsim.report.pages.page import PAGE
 from nmsim.report.plots.training import training_figure
 from nmsim.report.training import SEGMENT_HEADS, run_sums, segment_cells, span
 from nmsim.report.training_file import RUN

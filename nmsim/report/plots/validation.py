@@ -22,7 +22,7 @@ from nmsim.report.plots.theme import (
     escaped,
 )
 
-__all__ = ["MOST_POINTS", "validation_figures"]
+__all__ = ["MOST_POINTS", "shown_rows", "validation_figures"]
 
 MOST_POINTS = 4000
 """Rows that a figure shows one by one; of more, every so manieth and all that are far off."""
@@ -152,6 +152,11 @@ def _ratio_axis(df: pd.DataFrame) -> dict[str, Any]:
         "tickvals": ticks,
         "ticktext": [f"{tick:g}" for tick in ticks],
     }
+
+
+def shown_rows(df: pd.DataFrame) -> int:
+    """Rows that the figure of times shows one by one."""
+    return int(_shown(df).sum())
 
 
 def _shown(df: pd.DataFrame) -> "pd.Series[bool]":
