@@ -20,10 +20,10 @@ _ROOF = (
 _LONGEST = "Lines of most time first; what is beyond them is one line."
 
 RUN: Mapping[str, str] = {
-    "waterfall": "Promised is every GEMM's dense time over its own MAC ratio: another gain than the "
-    "ratio of all MACs, where times differ from MACs. Dark: what GEMMs lose of what their masks "
-    "promise, by the parts of their cycles. What the dense run spends beside useful MACs, over the "
-    "promise, is taken off the parts in proportion, as rows tell its cycles but not its parts.",
+    "waterfall": "Promised is every GEMM's dense time over its own MAC ratio: another gain than "
+    "the ratio of all MACs, where times differ from MACs. Dark: what GEMMs lose of what their "
+    "masks promise, by the parts of their cycles. What the dense run spends beside useful MACs, "
+    "over the promise, is taken off the parts in proportion: rows tell its cycles, not its parts.",
     "phase-time": "Each phase, masks included where making them takes time, what is no GEMM where "
     f"it was estimated, and the dense run on the same machine. {_WAITING}",
     "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_LONGEST} "

@@ -200,6 +200,6 @@ def _numbered(figure: "go.Figure", numbers: dict[str, int]) -> Any:
 
 
 def literal(value: object) -> str:
-    """JSON that may stand in a script: "</script" and "<!--" would end or confuse it."""
+    """JSON that may stand in a script: no "</script" ends it, no "<!--" confuses it."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("</", "<\\/").replace("<!", "\\u003c!")
+    return text.replace("<", "\\u003c")

@@ -31,7 +31,6 @@ from nmsim.report.reasons import policy_said
 from nmsim.report.rows import manifest_json, records, to_csv
 from nmsim.report.space import Space, space_of
 from nmsim.report.step import step_name, step_sheet
-from nmsim.report.summary import SWEPT
 from nmsim.report.table import MANIFEST, RESULTS
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums
@@ -110,8 +109,7 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
 
 def _every_row(df: pd.DataFrame, swept: bool) -> list[Safe]:
     """The table of rows; none where points have a row each, which their table tells."""
-    several = [name for name in SWEPT if name in df]
-    if df.empty or (swept and len(df.drop_duplicates(several)) == len(df)):
+    if df.empty or (swept and len(space_of(df).points) == len(df)):
         return []
     lead = (
         "One row per GEMM; columns that hold nothing are left out. Choose columns and rows above "
@@ -288,9 +286,35 @@ def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
                 ("files", joined((files[0], " (every row), ", files[1], " (every setting)"))),
             ]
         ),
+        el("h3", "What to look at next"),
+        el("ul", *(el("li", el("code", one), f": {why}") for one, why in _next(manifest))),
         el("details", el("summary", MANIFEST), el("pre", manifest_json(manifest, df))),
         el(
             "footer",
             f"Written by nmsim {manifest['nmsim']}. No part of this page comes from a network.",
         ),
+    ]
+
+
+def _next(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Commands that lead on from a page, each with what it shows."""
+    said = [("nmsim report DIR", "draws this page again from the files beside it")]
+    if manifest["kind"] == "validate":
+        return said
+    models = manifest.get("models") or [manifest.get("model")]
+    machines = manifest.get("machines") or {manifest.get("hardware"): None}
+    model, machine = str(models[0]), str(next(iter(machines)))
+    about = f"{model} --hardware {machine}"
+    return [
+        (
+            f"nmsim explain {about}",
+            "where the cycles of a GEMM go, and what mends it (docs/explain.md)",
+        ),
+        (
+            "nmsim sweep EXPERIMENT.yaml",
+            "the same over patterns and machines (docs/files.md)",
+        ),
+        (f"nmsim validate --hardware {machine}", "how far off times were that somebody measured"),
+        (f"nmsim show hardware {machine}", "every field, its unit and source"),
+        *said,
     ]

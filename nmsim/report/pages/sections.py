@@ -131,7 +131,11 @@ def space_said(space: Space) -> str:
     count = f"{len(space.points):,} points" if len(space.points) > 1 else "One point"
     if gains is None:
         return f"{count}, and no dense run to compare with."
-    known = [(gain, number) for number, gain in enumerate(gains) if gain is not None]
+    every = [(gain, number) for number, gain in enumerate(gains) if gain is not None]
+    exact = [one for one in every if space.points[one[1]][0]["fidelity"] == "cycle"]
+    known = exact or every
+    if len(known) < len(every):
+        count += f", by the {len(known):,} of fidelity cycle"
     most, best = max(known, key=lambda one: one[0])
     least = min(gain for gain, _ in known)
     of = "the step gains" if space.of_steps else "GEMMs gain"

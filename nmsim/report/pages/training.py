@@ -16,7 +16,8 @@ from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.evidence import beyond_tile, measured_on
 from nmsim.report.notation import grouped, percent, ratio
 from nmsim.report.pages.document import document
-from nmsim.report.pages.markup import Cell, Safe, drawings, el, facts, fields, sheet
+from nmsim.report.pages.machine import machine_section
+from nmsim.report.pages.markup import Cell, Safe, drawings, el, facts, sheet
 from nmsim.report.pages.page import PAGE
 from nmsim.report.plots.training import training_figure
 from nmsim.report.training import SEGMENT_HEADS, run_sums, segment_cells, span
@@ -79,7 +80,11 @@ def _page(run: Document) -> str:
             (name.replace("_", " "), about[name])
             for name in ("model_source", "recipe_source", "tensors")
         ),
-        el("details", el("summary", "Machine"), facts(fields(about.get("machine")))),
+        el(
+            "details",
+            el("summary", "Machine"),
+            machine_section(about["hardware"], about.get("machine") or {}),
+        ),
         el("footer", f"Written by nmsim {about['nmsim']}. No part of this page is from a network."),
     )
 
@@ -150,3 +155,7 @@ def _caption(run: Document) -> str:
         "Left: areas are time; the dashed line is a dense step, in the machine's own number "
         f"format. Right: time until a step, and that of the dense run. Stages: {said}."
     )
+
+
+def _machine(about: Document) -> Safe:
+    return machine_section(str(about["hardware"]), about.get("machine") or {})

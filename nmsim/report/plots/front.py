@@ -80,10 +80,18 @@ def front_figure(space: Space, said: str) -> go.Figure:
             ),
         ]
     )
-    figure.update_xaxes(title=across.axis)
-    figure.update_yaxes(title=up.axis)
+    figure.update_xaxes(title=across.axis, type=_scale([x for _, x, _ in known]))
+    figure.update_yaxes(title=up.axis, type=_scale([y for *_, y in known]))
     apply_theme(figure, "Pareto front: what no other point beats in both", said, 480, 108)
     return for_phones(figure)
+
+
+def _scale(found: Sequence[float]) -> str:
+    """Logarithmic where values lie so far apart that most would be one dot."""
+    return "log" if found and min(found) > 0 and max(found) / min(found) >= _WIDE else "linear"
+
+
+_WIDE = 20.0
 
 
 def sampled(known: Sequence[Any], most: int) -> list[Any]:

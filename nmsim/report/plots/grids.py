@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from nmsim.report.notation import shorten
 from nmsim.report.plots.layers import axis_end
-from nmsim.report.plots.panels import Mark, Panels, gain_title, point_hover
+from nmsim.report.plots.panels import Mark, Panels, gain_title, gain_words, point_hover
 from nmsim.report.plots.theme import apply_theme, escaped, for_phones
 from nmsim.report.space import Field, Space
 
@@ -51,7 +51,7 @@ def lines_figure(space: Space, said: str) -> go.Figure:
     figure.update_yaxes(range=[0, most])
     figure.update_yaxes(title=gain_title(space), col=1)
     more = f" · the best {len(shown)} of {len(series)} lines" if len(series) > len(shown) else ""
-    title = f"Speed-up over the dense run against {field.name}"
+    title = f"{gain_words(space)}, against {field.name}"
     return apply_theme(figure, title, said + more, panels.top + 380, panels.top)
 
 
@@ -97,7 +97,7 @@ def heat_figure(space: Space, said: str) -> go.Figure:
     figure.update_layout(coloraxis=_scale(gain_title(space) if name == "speedup" else name))
     more = f" · the best {len(shown)} of {len(maps)} maps" if len(maps) > len(shown) else ""
     height = 96 + 90 + min(520, max(200, 34 * len(up.levels)))
-    title = f"Speed-up over the dense run against {across.name} and {up.name}"
+    title = f"{gain_words(space)}, against {across.name} and {up.name}"
     apply_theme(figure, title, said + more, height, 96)
     return for_phones(figure) if len(shown) == 1 else figure
 

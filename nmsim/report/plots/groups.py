@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nmsim.report.notation import ratio, shorten
 from nmsim.report.plots.layers import axis_end
-from nmsim.report.plots.panels import Mark, Panels, gain_title
+from nmsim.report.plots.panels import Mark, Panels, gain_title, gain_words
 from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MUTED, apply_theme, escaped
 from nmsim.report.space import Field, Space
 
@@ -44,8 +44,7 @@ def groups_figure(space: Space, said: str) -> go.Figure:
     more = len(groups) - len(lines)
     told = f"{said} · the best {len(lines)} of {len(groups)} groups" if more else said
     height = panels.top + 62 + max(110, min(_MOST_HEIGHT, _line_height(series) * len(lines)))
-    title = "Speed-up of every point over the dense run"
-    return apply_theme(figure, title, told, height, panels.top)
+    return apply_theme(figure, gain_words(space), told, height, panels.top)
 
 
 _MOST_HEIGHT = 640

@@ -20,7 +20,7 @@ from nmsim.report.plots.theme import (
 from nmsim.report.space import Space
 from nmsim.report.summary import bound_shares, meant_speedup, step_words
 
-__all__ = ["Mark", "Panels", "gain_title", "point_hover"]
+__all__ = ["Mark", "Panels", "gain_title", "gain_words", "point_hover"]
 
 _MOST_REASONS = 3
 
@@ -117,10 +117,18 @@ class Panels:
 
 
 def gain_title(space: Space) -> str:
-    """What the speed-up of points is of."""
+    """What stands at an axis of speed-ups: what they are of."""
     if not space.of_steps:
         return "speed-up of GEMMs [×]"
-    return f"speed-up of the step{', estimated' if space.estimated else ', with masks'} [×]"
+    return f"speed-up {'of the step' if space.estimated else 'with masks'} [×]"
+
+
+def gain_words(space: Space) -> str:
+    """The same in a title."""
+    if not space.of_steps:
+        return "Speed-up of the GEMMs over the dense run"
+    beside = "an estimate" if space.estimated else "masks included"
+    return f"Speed-up of the step, {beside}, over the dense run"
 
 
 def point_hover(space: Space, number: int, phase: str) -> str:

@@ -43,12 +43,12 @@ def parallel_figure(space: Space, said: str) -> go.Figure:
             dimensions=axes,
             line={**scale, "colorbar": {"title": {"text": found[0].axis}, "thickness": 12}},
             customdata=list(numbers),
-            labelangle=-18,
-            labelside="bottom",
+            labelangle=-14,
+            rangefont={"color": "rgba(0,0,0,0)"},  # ticks tell the ends
         )
     )
-    apply_theme(figure, "Every field of the points; drag along an axis to choose", said, 560, 100)
-    figure.update_layout(margin={"l": 64, "r": 40, "b": 100}, showlegend=False)
+    apply_theme(figure, "Every field of the points; drag along an axis to choose", said, 560, 156)
+    figure.update_layout(margin={"l": 64, "r": 40, "b": 30}, showlegend=False)
     return figure
 
 
@@ -161,7 +161,7 @@ def importance_figure(space: Space, said: str) -> go.Figure:
         )
     )
     title = next(one.title for one in MEASURES if one.name in space.measures)
-    figure.update_xaxes(title=f"variance of log {title} explained by the field alone [%]")
+    figure.update_xaxes(title=f"variance of log {title} explained [%]")
     figure.update_xaxes(range=[0, 104])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(showlegend=False)

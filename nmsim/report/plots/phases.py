@@ -85,7 +85,7 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     title = f"Time per phase{', masks included' if masks else ''}"
     title = "Time per phase of the step, an estimate" if whole else title
     title += ", beside the dense run" if compared else ""
-    return for_phones(apply_theme(figure, title, context(manifest), 430, 104))
+    return for_phones(apply_theme(figure, title, context(manifest), 430, 104), 660)
 
 
 def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -> dict[str, Any]:

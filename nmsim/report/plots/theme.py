@@ -129,9 +129,15 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
     return figure
 
 
-def for_phones(figure: go.Figure) -> go.Figure:
-    """Let a figure, one panel that loses nothing by it, be drawn as narrow as a phone."""
-    figure.update_layout(meta={**figure.layout.meta, "least": _PHONE})
+def for_phones(figure: go.Figure, least: int = _PHONE) -> go.Figure:
+    """Let a figure, one panel that loses nothing by it, be drawn as narrow as a phone.
+
+    Parameters
+    ----------
+    least
+        Pixels below which its texts would overprint each other, so that a page scrolls it.
+    """
+    figure.update_layout(meta={**figure.layout.meta, "least": least})
     return figure
 
 

@@ -44,6 +44,9 @@ _BEYOND = "gained beyond the promise"
 
 _LOSS, _GAIN = "#882255", "#44AA99"
 
+_BESIDE_BARS = 112
+"""Pixels for what is written beside the longest bar."""
+
 _BESIDE = {
     "mask_us": "making masks",
     "scatter_us": "images put together",
@@ -85,8 +88,10 @@ def _promised(row: Row) -> float:
 
 
 def _unused(row: Row) -> bool:
+    """Whether the machine left an offered mask alone; rows of version 0.1 tell by slots spent."""
     offered = {row["a_pattern"], row["b_pattern"]} != {"dense"}
-    return offered and (row.get("mask_cycles") is None or passed_over(row))
+    usable = row.get("mask_cycles") is not None or row["macs_issued"] < row["macs_dense"]
+    return offered and (passed_over(row) or not usable)
 
 
 def waterfall_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
@@ -113,12 +118,14 @@ def waterfall_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure
             connector={"line": {"color": INK, "width": 0.6, "dash": "dot"}},
         )
     )
-    figure.update_xaxes(title=f"time [{unit}]", range=[0, 1.38 * longest / divisor])
+    figure.update_xaxes(title=f"time [{unit}]", range=[0, 1.02 * longest / divisor])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(showlegend=False, waterfallgap=0.25)
     title = "From the promise of the masks to what is left of it"
     height = 84 + 62 + 25 * len(bars)
-    return for_phones(apply_theme(figure, title, context(manifest), height, 84))
+    apply_theme(figure, title, context(manifest), height, 84)
+    figure.update_layout(margin={"r": _BESIDE_BARS})
+    return for_phones(figure)
 
 
 Bar = tuple[str, str, float, str, float]

@@ -2,6 +2,7 @@
 
 const MOST_LINES = 1000;
 const MOST_DOTS = 2000;
+const WIDE = 20; // greatest over least value from which on an axis is logarithmic
 
 function spaceAbout() {
   const element = document.getElementById("space");
@@ -52,6 +53,9 @@ function drawFront(about, grid, x, y) {
   for (const [axis, measure] of [[figure.layout.xaxis, x], [figure.layout.yaxis, y]]) {
     axis.title = { ...axis.title, text: measure.title };
     delete axis.range;
+    const found = points.map((point) => (axis === figure.layout.xaxis ? point.x : point.y));
+    const [low, high] = [Math.min(...found), Math.max(...found)];
+    axis.type = low > 0 && high / low >= WIDE ? "log" : "linear";
     axis.autorange = true;
   }
   redraw("front");

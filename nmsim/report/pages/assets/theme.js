@@ -8,7 +8,7 @@ const ON_DARK = {
   "#E8EBEF": "#2B333D", "#C3C9D1": "#4A5561", "#FFFFFF": "#14181D",
   "#332288": "#8C7FE0", "#882255": "#D0709E", "#AA4499": "#C76BB9",
 };
-const TEXT_ON_DARK = { "#0072B2": "#5CB3EA", "#B34700": "#F0913F", "#007A59": "#3FC79C" };
+const TEXT_ON_DARK = { "#0072B2": "#5CB3EA", "#B34700": "#F0913F", "#007A59": "#3FC79C", "#4B5563": "#AEB8C4" };
 
 let paper = false; // a printer's, which is white
 
