@@ -191,11 +191,22 @@ def _counts(column: "pd.Series[Any]") -> bool:
 def _follows(settings: pd.DataFrame, own: list[str], name: str, *, numeric: bool) -> bool:
     """Whether a field is told by others: a number by one of them, a name by all together."""
     if numeric:
-        return any(
-            _told(settings, [other], name) and _told(settings, [name], other) for other in own
-        )
+        return any(_paired(settings, other, name) for other in own)
     numbers = [other for other in own if _counts(settings[other])]
     return bool(numbers) and name == "hardware" and _told(settings, numbers, name)
+
+
+def _paired(settings: pd.DataFrame, one: str, other: str) -> bool:
+    """Whether two numbers go together: each tells the other, again and again or in their order.
+
+    Where every point has values of its own, as those of a random search have, they tell each other
+    by chance alone.
+    """
+    if not (_told(settings, [one], other) and _told(settings, [other], one)):
+        return False
+    pairs = settings[[one, other]].drop_duplicates().sort_values(one)[other]
+    ordered = pairs.is_monotonic_increasing or pairs.is_monotonic_decreasing
+    return len(pairs) < len(settings) or bool(ordered)
 
 
 def _told(settings: pd.DataFrame, by: list[str], name: str) -> bool:
