@@ -178,9 +178,8 @@ def test_of_many_groups_the_best_have_lines():
 def test_only_fields_that_differ_of_their_own_are_dimensions():
     df = three_numbers()
     df["cols"] = df["rows"]
-    df["hardware"] = [
-        f"{a}-{b}-{c}" for a, b, c in zip(*(df[n] for n in ("rows", "sram.a_kib", "dram.gbps")))
-    ]
+    fields = (df[name] for name in ("rows", "sram.a_kib", "dram.gbps"))
+    df["hardware"] = ["-".join(map(str, one)) for one in zip(*fields, strict=True)]
     space = space_of(df)
     assert [field.name for field in space.fields] == ["rows", "sram.a_kib", "dram.gbps"]
     assert set(space.followers) == {"cols", "hardware"}
@@ -266,8 +265,8 @@ def test_losses_and_the_promise_add_up_to_the_time():
     whole = sum(made["time_us"] for made in rows)
     assert promised + sum(losses(rows).values()) == pytest.approx(whole)
     figure = waterfall_figure(frame(rows), MANIFEST)
-    (bars,) = figure.data
-    levels = dict(zip(bars.y, bars.text, strict=True))
+    bars, words = figure.data
+    levels = dict(zip(words.y, words.text, strict=True))
     dense = sum(made["dense_time_us"] for made in rows)
     assert levels["promised"].endswith(f"{dense / promised:.2f}×")
     assert levels["GEMMs"].endswith(f"{dense / whole:.2f}×")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean, pvariance
 from typing import Any
 
@@ -95,9 +96,14 @@ def plain_axis(field: Field) -> bool:
 
 def _geometric(numbers: Sequence[float]) -> bool:
     """Whether steps of a field grow with it: its values then stand evenly, as they were meant."""
-    if len(numbers) > 40 or numbers[0] <= 0 or len(numbers) < 3:
+    if not 3 <= len(numbers) <= 40:
         return False
-    return bool(numbers[-1] / numbers[0] >= 8)
+    steps = [high - low for low, high in pairwise(numbers)]
+    return numbers[0] > 0 and max(steps) >= _GROWN * min(steps)
+
+
+_GROWN = 4
+"""Largest over smallest step from which on steps grow."""
 
 
 def _ticks(found: Sequence[Any]) -> list[Any]:

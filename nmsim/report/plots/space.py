@@ -40,15 +40,13 @@ def space_figures(
         drawn["front"] = front_figure(space, said)
     if len(space.fields) > 1 and len(space.points) > 3:
         drawn["importance"] = importance_figure(space, said)
-    others = {"layers": layers_figure(df, said), "roofline": _roofline(df, manifest)}
+    others = {"layers": layers_figure(df, said), "roofline": _roofline(space, df, manifest)}
     return {**drawn, **{name: figure for name, figure in others.items() if figure}}
 
 
-def _roofline(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure | None:
-    """Of points that one machine ran, which has one roof."""
+def _roofline(space: Space, df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure | None:
+    """Of one run by one machine, which has one roof, at one fidelity or several."""
     machines = list(manifest["machines"].values())
-    fields = ("model", "recipe", "pattern", "batch")
-    several = any(len(set(df[name])) > 1 for name in fields if name in df)
-    if len(machines) != 1 or several:
+    if len(machines) != 1 or any(field.name != "fidelity" for field in space.fields):
         return None
     return roofline_figure(df, {**manifest, "machine": machines[0]})

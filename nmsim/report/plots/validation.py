@@ -20,6 +20,7 @@ from nmsim.report.plots.theme import (
     MUTED,
     apply_theme,
     escaped,
+    for_phones,
 )
 
 __all__ = ["MOST_POINTS", "shown_rows", "validation_figures"]
@@ -33,6 +34,9 @@ _FLOORS = ("dot", "dash")
 
 _FEW = 5
 """Series of bars that each have room for a number above it."""
+
+_ABREAST = 1180
+"""Pixels that numbers above bars take beside each other."""
 
 _WIDE = 8.0
 """Greatest over least speed-up from which on axes are logarithmic."""
@@ -232,13 +236,8 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     told = "above each bar: its rows" if few else "kinds of most rows"
     told += f", {left} more in the table of groups" if left else ""
     subtitle = f"{_context(manifest)} · {told}"
-    return apply_theme(
-        figure,
-        "Mean absolute error by measured time, against measurement noise",
-        subtitle,
-        440 + more,
-        105 + more,
-    )
+    title = "Mean absolute error by measured time, against measurement noise"
+    return for_phones(apply_theme(figure, title, subtitle, 440 + more, 105 + more), _ABREAST)
 
 
 def _micro(size: str) -> str:

@@ -99,7 +99,7 @@ def waterfall_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure
     rows = records(df)
     whole = totals(rows)["all"]
     bars = [*_gemms(rows, whole), *_step(whole)]
-    longest = max(level for *_, level in bars)
+    longest = max(max(level, level - us) for _, _, us, _, level in bars)
     divisor, unit = (1e3, "ms") if longest >= 1e4 else (1.0, "µs")
     figure = go.Figure(
         go.Waterfall(
@@ -108,16 +108,24 @@ def waterfall_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure
             measure=[measure for _, measure, *_ in bars],
             y=[escaped(name) for name, *_ in bars],
             x=[us / divisor for _, _, us, *_ in bars],
-            text=[text for *_, text, _ in bars],
-            textposition="outside",
-            cliponaxis=False,
-            hoverinfo="y+text",
+            hovertext=[f"{name}: {text}" for name, _, _, text, _ in bars],
+            hoverinfo="text",
             increasing={"marker": {"color": _LOSS}},
             decreasing={"marker": {"color": _GAIN}},
             totals={"marker": {"color": ALL_COLOUR}},
             connector={"line": {"color": INK, "width": 0.6, "dash": "dot"}},
         )
     )
+    figure.add_scatter(
+        x=[max(level, level - (us if measure == "relative" else 0)) / divisor
+           for _, measure, us, _, level in bars],
+        y=[escaped(name) for name, *_ in bars],
+        text=[text for *_, text, _ in bars],
+        mode="text",
+        textposition="middle right",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )  # fmt: skip
     figure.update_xaxes(title=f"time [{unit}]", range=[0, 1.02 * longest / divisor])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_layout(showlegend=False, waterfallgap=0.25)
@@ -137,7 +145,7 @@ def _gemms(rows: Sequence[Row], whole: Row) -> list[Bar]:
     promised = sum(map(_promised, rows))
     bars: list[Bar] = [
         ("GEMMs, dense", "absolute", dense, _level(dense, 1.0), dense),
-        ("MACs pruned", "relative", promised - dense, _change(promised - dense), dense),
+        ("MACs pruned", "relative", promised - dense, _change(promised - dense), promised),
         ("promised", "total", promised, _level(promised, quotient(dense, promised)), promised),
     ]
     level = promised

@@ -2,6 +2,7 @@
 
 const FIGURES = {}; // by name: as they came, {data, layout}
 const PAPER = 1030; // pixels between the margins of A4 in landscape
+const SHEET = 600; // pixels of height, beside title and caption
 const NARROW = 700; // below, a figure is drawn for a phone
 
 function room(name) {
@@ -25,11 +26,15 @@ function draw(name, figure) {
 function fitted(name) {
   const figure = structuredClone(FIGURES[name]);
   const place = room(name);
-  const width = paper ? PAPER : place.parentElement.clientWidth;
+  // Lines on parallel axes are pictures, drawn a moment later: on paper they are scaled instead.
+  const pictured = figure.data.some((trace) => trace.type === "parcoords");
+  const width = paper && !pictured ? PAPER : place.parentElement.clientWidth;
+  place.style.zoom = paper && pictured ? PAPER / Math.max(PAPER, place.firstElementChild.clientWidth) : "";
   const { layout } = figure;
   const narrow = width < NARROW;
-  layout.width = Math.max(width, paper ? 0 : (layout.meta || {}).least || 320);
   if (layout.title) titleOutside(layout);
+  layout.width = Math.max(width, paper ? 0 : (layout.meta || {}).least || 320);
+  if (paper) layout.height = Math.min(layout.height, SHEET);
   if (narrow) {
     layout.dragmode = false;
     layout.font.size = 11;
@@ -156,6 +161,7 @@ function numbers(name) {
   const flat = (values) => (Array.isArray(values) ? values : values ? unpacked(values) : []);
   for (const trace of data) {
     const series = plain(trace.name) || trace.type;
+    if (trace.mode === "text") continue; // says what other marks show
     if (trace.type === "heatmap") {
       trace.z.forEach((row, at) => flat(row).forEach((value, along) => {
         if (value !== null) lines.push([series, flat(trace.x)[along], flat(trace.y)[at], value]);

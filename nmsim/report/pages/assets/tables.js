@@ -149,9 +149,14 @@ async function makeGrid(section) {
 // What Tabulator leaves open for who listens to a page instead of looking at it.
 function roles({ section, table, about }) {
   const holder = section.querySelector(".tabulator-tableholder");
+  const whole = section.querySelector(".tabulator");
+  const header = section.querySelector(".tabulator-header");
+  // What scrolls and takes the keys is the grid; its headings stand beside it.
+  for (const name of ["role", "aria-owns"]) whole.removeAttribute(name);
+  header.id = `headings-${section.dataset.grid}`;
+  const said = { role: "grid", "aria-owns": header.id, "aria-label": about.label + ": arrows choose a row" };
+  for (const [name, value] of Object.entries(said)) holder.setAttribute(name, value);
   holder.tabIndex = 0;
-  holder.setAttribute("aria-label", about.label + ": arrows choose a row");
-  section.querySelector(".tabulator").setAttribute("aria-label", about.label);
   for (const heading of section.querySelectorAll(".tabulator-col")) {
     heading.tabIndex = 0;
     heading.addEventListener("keydown", (event) => {
