@@ -13,6 +13,7 @@ __all__ = ["extra"]
 
 NEEDS = {
     "calibrate": "calibrating needs cmaes and scikit-learn",
+    "images": "images of figures need kaleido",
     "onnx": "an ONNX model, which onnx reads",
     "hf": "a configuration of Hugging Face, whose model transformers builds",
     "torch": "measuring, recording, or reading a file of torch.save, needs PyTorch",

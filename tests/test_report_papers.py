@@ -441,6 +441,11 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
         assert page.count('class="differs"') == sum(not v["reproduced"] for v in verdicts)
         assert f'href="{paper.page}"' in index
         assert 'href="index.html"' in page
+        assert '<script src="plotly.min.js">' in page
+        assert len(page) < 1e6
+    assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text("utf-8")[:400]
+    for slug, paper in PAPERS.items():
+        page = (tmp_path / f"{slug}.html").read_text("utf-8")
         for part in paper.parts:
             assert part.caption.replace("'", "&#x27;") in page
             drawn = isinstance(part, Part) and part.draw is not None

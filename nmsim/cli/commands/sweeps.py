@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from enum import StrEnum
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,6 +25,7 @@ from nmsim.report import (
     write_report,
     write_training,
 )
+from nmsim.report.images import Look, write_images
 from nmsim.run.experiment import read_experiment, run
 from nmsim.run.manifest import sweep_manifest
 from nmsim.run.point import Point
@@ -115,10 +117,39 @@ def _end_behind(sentinel: int) -> None:
     os._exit(1)  # whatever the main thread is at
 
 
+class Image(StrEnum):
+    """The forms of images."""
+
+    SVG = "svg"
+    PDF = "pdf"
+    PNG = "png"
+
+
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
+    images: Annotated[
+        Image | None,
+        typer.Option(metavar="svg|pdf|png", help="Write every figure for a paper instead."),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            min=20, max=1000, metavar="MM", help="Of an image; default: a column of two, or both."
+        ),
+    ] = None,
+    font: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of an image; default: sans-serif.")
+    ] = None,
+    points: Annotated[
+        float, typer.Option(min=4, max=72, metavar="PT", help="Size of an image's type.")
+    ] = 8.0,
 ) -> None:
-    """Draw index.html again from the results that are stored in DIR."""
+    """Draw index.html again from the results that are stored in DIR, or images of its figures."""
+    if images is not None:
+        chosen = {} if font is None else {"font": font}
+        look = Look(images.value, width, points=points, **chosen)
+        tell(f"wrote {', '.join(write_images(folder, *read_results(folder), look))} in {folder}")
+        return
     if (folder / RUN).is_file():
         write_training(folder, read_training(folder))
     else:
