@@ -64,6 +64,14 @@ class Figures:
         """Time of every GEMM, the machine at work and waiting for memory."""
         return self._one("layer-time")
 
+    def waterfall(self) -> Any:
+        """From the promise of the masks to what is left of it, part by part of the time."""
+        return self._one("waterfall")
+
+    def roofline(self) -> Any:
+        """Every GEMM under the peak and the bandwidth of the machine."""
+        return self._one("roofline")
+
     def phase_time(self) -> Any:
         """Time of every phase, dense and as run, with masks and what is no GEMM."""
         return self._one("phase-time")

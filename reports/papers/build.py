@@ -111,6 +111,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                 el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
             ]
         ),
+        drawn=False,
     )
 
 
