@@ -15,13 +15,27 @@ from test_space import (
     ONE_MACHINE,
     three_numbers,
 )
+from typer.testing import CliRunner
 
-from nmsim import report
+from nmsim import cli, report
 from nmsim.run.rows.frame import frame
 
 pytestmark = pytest.mark.slow
 
 COUNT = len(network())
+COMMANDS = {
+    "training": [
+        "train",
+        "resnet18",
+        "--recipe",
+        "asp",
+        "--steps",
+        "100",
+        "--fidelity",
+        "analytical",
+    ],
+    "validation": ["validate", "--hardware", "a100-sxm4-80gb"],
+}
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -39,7 +53,12 @@ def pages(tmp_path_factory):
         "sweep": (frame(sweep(4)), SWEEP_MANIFEST),
         **{make.__name__: (make(), ONE_MACHINE) for make, *_ in EXPERIMENTS},
     }
-    return {name: written(folder / name, *parts) for name, parts in made.items()}
+    paths = {name: written(folder / name, *parts) for name, parts in made.items()}
+    for name, arguments in COMMANDS.items():
+        done = CliRunner().invoke(cli.app, [*arguments, "--out", str(folder / name)])
+        assert done.exit_code == 0, done.output
+        paths[name] = folder / name / "index.html"
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +68,7 @@ def run(chromium, pages):  # noqa: F811
     assert said == []
 
 
-KINDS = ["run", "sweep", *(make.__name__ for make, *_ in EXPERIMENTS)]
+KINDS = ["run", "sweep", *COMMANDS, *(make.__name__ for make, *_ in EXPERIMENTS)]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -72,7 +91,9 @@ def test_texts_that_overlap_are_found(chromium, pages):  # noqa: F811
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["run", "sweep", "three_numbers", "two_numbers", "one_point"])
+@pytest.mark.parametrize(
+    "name", ["run", "sweep", *COMMANDS, "three_numbers", "two_numbers", "one_point"]
+)
 def test_axe_finds_nothing_of_level_a_or_aa(chromium, pages, name, scheme):  # noqa: F811
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = opened(chromium, pages[name], color_scheme=scheme)

@@ -11,10 +11,10 @@ from test_report import drawn, stored
 
 from nmsim import report
 from nmsim.report.pages.page import page as page_of
-from nmsim.report.plots.front import front, front_figure, pair
-from nmsim.report.plots.groups import MOST_GROUPS
-from nmsim.report.plots.parallel import MOST_LINES, importance, lines_of
 from nmsim.report.plots.roofline import roofline_figure, roofs
+from nmsim.report.plots.sweep.front import front, front_figure, pair
+from nmsim.report.plots.sweep.groups import MOST_GROUPS
+from nmsim.report.plots.sweep.parallel import MOST_LINES, importance, lines_of
 from nmsim.report.plots.waterfall import losses, waterfall_figure
 from nmsim.report.reasons import why
 from nmsim.report.space import space_of

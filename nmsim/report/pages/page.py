@@ -22,11 +22,11 @@ from nmsim.report.pages.sections import (
     totals_table,
 )
 from nmsim.report.pages.validation import figure_parts, tail_parts, validation_tiles
-from nmsim.report.plots.front import MOST_POINTS
-from nmsim.report.plots.parallel import MOST_LINES
 from nmsim.report.plots.roofline import MOST_POINTS as GEMMS_SHOWN
 from nmsim.report.plots.run import figures
-from nmsim.report.plots.space import space_figures
+from nmsim.report.plots.sweep.chosen import space_figures
+from nmsim.report.plots.sweep.front import MOST_POINTS
+from nmsim.report.plots.sweep.parallel import MOST_LINES
 from nmsim.report.reasons import policy_said
 from nmsim.report.rows import manifest_json, records, to_csv
 from nmsim.report.space import Space, space_of

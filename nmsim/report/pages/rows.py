@@ -10,8 +10,8 @@ from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.pages.grid import GridColumn, grid
 from nmsim.report.pages.markup import Head, Safe, el, joined, literal
-from nmsim.report.plots.front import measured, pair
-from nmsim.report.plots.parallel import measures_shown, plain_axis
+from nmsim.report.plots.sweep.front import measured, pair
+from nmsim.report.plots.sweep.parallel import measures_shown, plain_axis
 from nmsim.report.reasons import why
 from nmsim.report.space import MEASURES, Space
 from nmsim.report.summary import bound_shares, gemm_rows, quotient, step_counts

@@ -10,7 +10,7 @@ from nmsim.report.notation import grouped, ratio, trimmed
 from nmsim.report.plots.layers import LayerChart, axis_end
 from nmsim.report.plots.phases import phase_time_figure
 from nmsim.report.plots.roofline import roofline_figure
-from nmsim.report.plots.space import space_figures
+from nmsim.report.plots.sweep.chosen import space_figures
 from nmsim.report.plots.theme import (
     DENSE_COLOUR,
     INK,

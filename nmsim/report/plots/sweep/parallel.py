@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nmsim.report.notation import percent, shorten
-from nmsim.report.plots.front import front, pair, sampled, values
+from nmsim.report.plots.sweep.front import front, pair, sampled, values
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme, escaped, for_phones
 from nmsim.report.space import MEASURES, Field, Measure, Space
 

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from nmsim.report.notation import shorten
 from nmsim.report.plots.layers import axis_end
-from nmsim.report.plots.panels import Mark, Panels, gain_title, gain_words, point_hover
+from nmsim.report.plots.sweep.panels import Mark, Panels, gain_title, gain_words, point_hover
 from nmsim.report.plots.theme import apply_theme, escaped, for_phones
 from nmsim.report.space import Field, Space
 

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nmsim.report.plots.front import front_figure
-from nmsim.report.plots.grids import heat_figure, layers_figure, lines_figure
-from nmsim.report.plots.groups import groups_figure
-from nmsim.report.plots.parallel import importance_figure, parallel_figure
 from nmsim.report.plots.roofline import roofline_figure
+from nmsim.report.plots.sweep.front import front_figure
+from nmsim.report.plots.sweep.grids import heat_figure, layers_figure, lines_figure
+from nmsim.report.plots.sweep.groups import groups_figure
+from nmsim.report.plots.sweep.parallel import importance_figure, parallel_figure
 from nmsim.report.plots.theme import context
 from nmsim.report.space import Kind, Space
 

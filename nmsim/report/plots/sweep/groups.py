@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nmsim.report.notation import ratio, shorten
 from nmsim.report.plots.layers import axis_end
-from nmsim.report.plots.panels import Mark, Panels, gain_title, gain_words
+from nmsim.report.plots.sweep.panels import Mark, Panels, gain_title, gain_words
 from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MUTED, apply_theme, escaped
 from nmsim.report.space import Field, Space
 
