@@ -13,6 +13,7 @@ __all__ = ["extra"]
 
 NEEDS = {
     "calibrate": "calibrating needs cmaes and scikit-learn",
+    "images": "images of figures need kaleido",
     "onnx": "an ONNX model, which onnx reads",
     "hf": "a configuration of Hugging Face, whose model transformers builds",
     "parquet": "a Parquet file, which pyarrow writes",

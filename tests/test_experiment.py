@@ -7,7 +7,7 @@ import pytest
 import nmsim
 from nmsim.errors import SpecError
 from nmsim.report import read_results, to_csv, write_report
-from nmsim.report.page import page
+from nmsim.report.pages.page import page
 from nmsim.run.experiment import planned, read_experiment
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.point import Point, point_rows, rows

@@ -23,7 +23,7 @@ from nmsim.machines.gpu.explained.mends import EXPLAIN as OF_GPUS
 from nmsim.machines.systolic.mends import PARTS as OF_ARRAYS
 from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
-from nmsim.report.explanation import explanation_text
+from nmsim.report.terminal.explanation import explanation_text
 from nmsim.run import explanation
 from nmsim.run.explanation import explain
 from nmsim.run.point import Point

@@ -12,7 +12,7 @@ import nmsim
 from nmsim import report
 from nmsim.cli import app
 from nmsim.errors import SpecError
-from nmsim.report.page import page as page_of
+from nmsim.report.pages.page import page as page_of
 from nmsim.result import totals
 from nmsim.run.manifest import (
     SCHEMA,

@@ -21,7 +21,7 @@ from xu_overheads import measure_overheads
 from xu_speedups import judge_speedups, measure_speedups
 
 import nmsim
-from nmsim.report.claims import Section, Verdict
+from nmsim.report.pages.claims import Section, Verdict
 
 HERE = Path(__file__).parents[1] / "reports" / "papers"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
@@ -441,6 +441,11 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
         assert page.count('class="differs"') == sum(not v["reproduced"] for v in verdicts)
         assert f'href="{paper.page}"' in index
         assert 'href="index.html"' in page
+        assert '<script src="plotly.min.js">' in page
+        assert len(page) < 1e6
+    assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text("utf-8")[:400]
+    for slug, paper in PAPERS.items():
+        page = (tmp_path / f"{slug}.html").read_text("utf-8")
         for part in paper.parts:
             assert part.caption.replace("'", "&#x27;") in page
             drawn = isinstance(part, Part) and part.draw is not None

@@ -15,7 +15,7 @@ from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_r
 from printed import power, within_last_digit
 from safetensors.numpy import load_file
 
-from nmsim.report.claims import judged
+from nmsim.report.pages.claims import judged
 
 STORED = json.loads((build.HERE / "results.json").read_text(encoding="utf-8"))
 

@@ -6,11 +6,11 @@ import re
 import pytest
 from fabricated import MANIFEST, SWEEP_MANIFEST, network, row, sweep
 from rich.console import Console
-from test_report import drawn, printed, read
+from test_report import drawn, printed, read, stored
 
 from nmsim import report
-from nmsim.report import plots, sweep_plots, theme
-from nmsim.report.page import page as page_of
+from nmsim.report.pages.page import page as page_of
+from nmsim.report.plots import phases, theme
 from nmsim.report.reasons import PASSED_OVER, counted, passed_over, reasons, told_once
 from nmsim.result import totals
 from nmsim.run.rows.frame import frame
@@ -100,13 +100,13 @@ def test_a_sweep_tells_reasons_in_its_table_its_page_and_its_hovers():
     assert "[1][2]" in lines[2]
     assert f"[2] {PASSED_OVER}" in [line.strip() for line in lines]
     page = page_of(df, SWEEP_MANIFEST)
-    assert f"3 GEMMs: {PASSED_OVER}; 1 GEMM: 1:4 runs as 2:4" in "".join(read(page).text)
-    figure = sweep_plots.sweep_speedup_figure(df, SWEEP_MANIFEST)
-    curve = next(trace for trace in figure.data if trace.mode == "lines+markers")
+    assert f"3 GEMMs: {PASSED_OVER}; 1 GEMM: 1:4 runs as 2:4" in stored(page, "points")["why"]
+    figure = report.figures(df, SWEEP_MANIFEST)["speedup"]
+    curve = next(trace for trace in figure.data if trace.name == "points")
     assert f"3 GEMMs: {PASSED_OVER}" in curve.hovertext[0]
     assert "masks alone 0.83×" in curve.hovertext[0]
-    crosses = [t for t in figure.data if t.name.startswith("masks alone") and t.y[0]]
-    assert [list(trace.y) for trace in crosses] == [[pytest.approx(5 / 6, rel=1e-3)]]
+    crosses = [t for t in figure.data if t.name.startswith("masks alone")]
+    assert [list(trace.x) for trace in crosses] == [[pytest.approx(5 / 6, rel=1e-3)]]
 
 
 def test_the_card_is_of_the_step_where_masks_cost_something():
@@ -125,7 +125,7 @@ def test_the_card_is_of_the_step_where_masks_cost_something():
 def test_the_time_of_a_phase_has_its_masks_on_top_and_both_speedups():
     df = frame(masked(network()[:9]))
     sums = totals(report.records(df))
-    figure = plots.phase_time_figure(df, MANIFEST)
+    figure = phases.phase_time_figure(df, MANIFEST)
     bars = {trace.name: trace for trace in figure.data}
     top = bars["forward, making masks"]
     assert top.base[0] == pytest.approx(sums["forward"]["time_us"])
@@ -134,7 +134,7 @@ def test_the_time_of_a_phase_has_its_masks_on_top_and_both_speedups():
     gains = [f"{sums['forward'][name]:.2f}×" for name in ("step_speedup", "speedup")]
     assert texts[0].endswith("<br>with masks {}<br>GEMMs {}".format(*gains))
     assert "with masks" not in texts[1]
-    plain = plots.phase_time_figure(frame(network()[:9]), MANIFEST)
+    plain = phases.phase_time_figure(frame(network()[:9]), MANIFEST)
     assert not any("masks" in (trace.name or "") for trace in plain.data)
 
 
@@ -166,7 +166,7 @@ def test_an_estimated_step_is_called_so_and_its_gemms_stand_beside():
 def test_the_time_of_a_phase_has_what_is_no_gemm_on_top():
     df = frame(estimated(network()[:9]))
     sums = totals(report.records(df))
-    figure = plots.phase_time_figure(df, MANIFEST)
+    figure = phases.phase_time_figure(df, MANIFEST)
     bars = {trace.name: trace for trace in figure.data}
     top = bars["forward, no GEMM, estimated"]
     made = sums["forward"]["time_us"] + sums["forward"]["mask_us"]
@@ -181,7 +181,7 @@ def test_the_time_of_a_phase_has_what_is_no_gemm_on_top():
 
 def test_a_sweep_of_estimated_steps_says_so():
     rows = estimated(sweep(2))
-    figure = sweep_plots.sweep_speedup_figure(frame(rows), SWEEP_MANIFEST)
+    figure = report.figures(frame(rows), SWEEP_MANIFEST)["speedup"]
     assert "Speed-up of the step, an estimate," in figure.layout.title.text
     head = terminal(frame(rows))
     assert "step" in head[0]
@@ -190,20 +190,20 @@ def test_a_sweep_of_estimated_steps_says_so():
 
 def test_a_sweep_draws_the_step_and_its_gemms_where_they_differ():
     rows = masked(sweep(2), 20.0)
-    figure = sweep_plots.sweep_speedup_figure(frame(rows), SWEEP_MANIFEST)
+    figure = report.figures(frame(rows), SWEEP_MANIFEST)["speedup"]
     assert "Speed-up of the step, masks included," in figure.layout.title.text
-    assert figure.layout.yaxis.title.text.startswith("speed-up with masks [×]")
+    assert figure.layout.xaxis.title.text == "speed-up with masks [×]"
     points = report.point_summaries(frame(rows))
     steps = {sums["all"]["step_speedup"] for _, sums in points}
     gemms = {sums["all"]["speedup"] for _, sums in points}
-    curves = [trace for trace in figure.data if trace.mode == "lines+markers"]
-    assert steps <= {y for trace in curves for y in trace.y}
-    pale = [y for t in figure.data if t.name == "its GEMMs alone" for y in t.y if y]
+    dots = [trace for trace in figure.data if trace.customdata is not None]
+    assert steps <= {x for trace in dots for x in trace.x}
+    pale = [x for t in figure.data if t.name == "its GEMMs alone" for x in t.x]
     assert gemms <= set(pale)
     # Backward has no masks here: its two speed-ups are one.
     assert not {sums["backward"]["speedup"] for _, sums in points} & set(pale)
     assert sum(t.name == "its GEMMs alone" and t.showlegend for t in figure.data) == 1
-    plain = sweep_plots.sweep_speedup_figure(frame(sweep(2)), SWEEP_MANIFEST)
+    plain = report.figures(frame(sweep(2)), SWEEP_MANIFEST)["speedup"]
     assert "Speed-up of the GEMMs over" in plain.layout.title.text
     assert not any(t.name == "its GEMMs alone" for t in plain.data)
     text = "|".join(read(page_of(frame(rows), SWEEP_MANIFEST)).text)

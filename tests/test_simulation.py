@@ -62,7 +62,9 @@ def test_its_manifest_is_of_the_files_that_it_read(tmp_path):
 
 def test_it_draws_itself(found):
     drawn = found.plot()
-    each = ("phase_time", "speedup", "bandwidth", "macs", "layer_time")
+    each = (
+        "waterfall", "phase_time", "layer_time", "roofline", "speedup", "bandwidth", "macs"
+    )  # fmt: skip
     for name in each:
         assert getattr(found.plot, name)() == drawn[name.replace("_", "-")]
     assert len(drawn) == len(each)

@@ -440,10 +440,10 @@ def test_stored_rows_that_are_cut_or_spoilt_are_refused(run, tmp_path):
 
 
 def test_a_wide_figure_keeps_every_bad_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("nmsim.report.validation_plots.MOST_POINTS", 10)
+    monkeypatch.setattr("nmsim.report.plots.validation.MOST_POINTS", 10)
     rows = [DENSE.replace("50.0", str(10 * time)) for time in range(2, 60)]
     found = predict.predict([read_measured(table(tmp_path / "t.csv", *rows))])
-    plots = sys.modules["nmsim.report.validation_plots"]
+    plots = sys.modules["nmsim.report.plots.validation"]
     shown = plots._shown(found.table)
     far = (found.table["ratio"] > 1.25) | (found.table["ratio"] < 0.8)
     assert shown[far].all()
@@ -462,10 +462,10 @@ def test_kinds_of_rows_have_colours_of_their_own(run, tmp_path):
     patterns = ("1:4", "2:4", "2:8", "1:8", "2:10", "2:20", "2:40", "2:7", "2:100", "4:8")
     rows = [SPARSE.replace("2:4", pattern) for pattern in patterns]
     found = predict.predict([read_measured(table(tmp_path / "t.csv", DENSE, *rows))])
-    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(found.table)
+    kinds = sys.modules["nmsim.report.plots.validation"]._kinds(found.table)
     assert sorted(set(kinds)) == ["fp16 dense", "fp16 sparse"]
     few = predict.predict([read_measured(table(tmp_path / "u.csv", DENSE, *rows[:2]))])
-    kinds = sys.modules["nmsim.report.validation_plots"]._kinds(few.table)
+    kinds = sys.modules["nmsim.report.plots.validation"]._kinds(few.table)
     assert sorted(set(kinds)) == ["fp16 1:4", "fp16 2:4", "fp16 dense"]
 
 

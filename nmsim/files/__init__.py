@@ -166,8 +166,8 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
-    """Write several text files into a folder: all are written aside before the first is renamed.
+def write_folder(folder: Path, contents: Mapping[str, str | bytes]) -> None:
+    """Write several files into a folder: all are written aside before the first is renamed.
 
     The folder is made if need be, and removed again if it was made and the writing failed. Files of
     other names that it holds are left alone.
@@ -183,13 +183,12 @@ def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
         for missing in reversed([p for p in (folder, *folder.parents) if not p.exists()]):
             missing.mkdir()
             made.append(missing)
-        for name, text in contents.items():
+        for name, content in contents.items():
             target = folder / name
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
             aside[target] = Path(temporary)
             with os.fdopen(handle, "wb") as file:
-                # A name on the command line may hold bytes that are no text in any encoding.
-                file.write(text.encode("utf-8", "backslashreplace"))
+                file.write(content if isinstance(content, bytes) else _encoded(content))
             aside[target].chmod(0o666 & ~_umask())
         for target in aside:
             if target.is_dir():
@@ -204,6 +203,11 @@ def write_folder(folder: Path, contents: Mapping[str, str]) -> None:
             leftover.unlink(missing_ok=True)
         for empty in reversed(made):
             empty.rmdir()
+
+
+def _encoded(text: str) -> bytes:
+    """A name on the command line may hold bytes that are no text in any encoding."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _umask() -> int:

@@ -15,22 +15,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
     from nmsim.report.evidence import evidence_said
-    from nmsim.report.measured_steps import render_steps
-    from nmsim.report.measured_steps_page import steps_page
-    from nmsim.report.memory_table import render_memory
-    from nmsim.report.page import document, write_report
-    from nmsim.report.plots import figures
+    from nmsim.report.pages.document import document
+    from nmsim.report.pages.measured_steps import steps_page
+    from nmsim.report.pages.page import write_report
+    from nmsim.report.pages.training import segments_csv, write_training
+    from nmsim.report.plots.run import figures
     from nmsim.report.reasons import policy_said
     from nmsim.report.results import load_results, write_csv
     from nmsim.report.rows import records, to_csv, to_json
-    from nmsim.report.serving import render_serving
     from nmsim.report.step import step_name, step_table
     from nmsim.report.summary import SWEPT, phase_summary, point_summaries
     from nmsim.report.table import read_results
-    from nmsim.report.terminal import render, render_sweep
-    from nmsim.report.training import render_training, segments_csv, write_training
+    from nmsim.report.terminal.measured_steps import render_steps
+    from nmsim.report.terminal.memory import render_memory
+    from nmsim.report.terminal.run import render, render_sweep
+    from nmsim.report.terminal.serving import render_serving
+    from nmsim.report.terminal.training import render_training
+    from nmsim.report.terminal.validation import render_attention, render_validation
     from nmsim.report.training_file import RUN, read_training
-    from nmsim.report.validation_terminal import render_attention, render_validation
     from nmsim.run.rows.frame import frame
 
 __all__ = [
@@ -71,9 +73,9 @@ __all__ = [
 _HOMES = {
     "RUN": "nmsim.report.training_file",
     "SWEPT": "nmsim.report.summary",
-    "document": "nmsim.report.page",
+    "document": "nmsim.report.pages.document",
     "evidence_said": "nmsim.report.evidence",
-    "figures": "nmsim.report.plots",
+    "figures": "nmsim.report.plots.run",
     "frame": "nmsim.run.rows.frame",
     "headline": "nmsim.report.capacity",
     "load_results": "nmsim.report.results",
@@ -84,23 +86,23 @@ _HOMES = {
     "read_results": "nmsim.report.table",
     "read_training": "nmsim.report.training_file",
     "records": "nmsim.report.rows",
-    "render": "nmsim.report.terminal",
-    "render_attention": "nmsim.report.validation_terminal",
-    "render_memory": "nmsim.report.memory_table",
-    "render_serving": "nmsim.report.serving",
-    "render_steps": "nmsim.report.measured_steps",
-    "render_sweep": "nmsim.report.terminal",
-    "render_training": "nmsim.report.training",
-    "render_validation": "nmsim.report.validation_terminal",
-    "segments_csv": "nmsim.report.training",
+    "render": "nmsim.report.terminal.run",
+    "render_attention": "nmsim.report.terminal.validation",
+    "render_memory": "nmsim.report.terminal.memory",
+    "render_serving": "nmsim.report.terminal.serving",
+    "render_steps": "nmsim.report.terminal.measured_steps",
+    "render_sweep": "nmsim.report.terminal.run",
+    "render_training": "nmsim.report.terminal.training",
+    "render_validation": "nmsim.report.terminal.validation",
+    "segments_csv": "nmsim.report.pages.training",
     "step_name": "nmsim.report.step",
     "step_table": "nmsim.report.step",
-    "steps_page": "nmsim.report.measured_steps_page",
+    "steps_page": "nmsim.report.pages.measured_steps",
     "to_csv": "nmsim.report.rows",
     "to_json": "nmsim.report.rows",
     "write_csv": "nmsim.report.results",
-    "write_report": "nmsim.report.page",
-    "write_training": "nmsim.report.training",
+    "write_report": "nmsim.report.pages.page",
+    "write_training": "nmsim.report.pages.training",
 }
 
 

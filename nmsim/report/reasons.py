@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-__all__ = ["PASSED_OVER", "counted", "passed_over", "policy_said", "reasons", "told_once"]
+__all__ = ["PASSED_OVER", "counted", "passed_over", "policy_said", "reasons", "told_once", "why"]
 
 Row = Mapping[str, Any]
 
@@ -48,6 +48,16 @@ def reasons(row: Row) -> list[str]:
     """What a reader should know of a row's speed-up, each reason for itself."""
     used = PASSED_OVER if passed_over(row) else _without_gain(row)
     return list(filter(None, (*str(row.get("note") or "").split("; "), used)))
+
+
+def why(row: Row) -> str:
+    """What a reader should know of a row's speed-up, in a line; every 1.00 has a reason."""
+    told = reasons(row)
+    gain = row.get("speedup")
+    plain = gain is not None and abs(gain - 1) < _LEAST_GAIN - 1
+    if not told and plain and {row["a_pattern"], row["b_pattern"]} == {"dense"}:
+        return "no mask is offered to it"
+    return "; ".join(told)
 
 
 def _without_gain(row: Row) -> str:

@@ -14,8 +14,8 @@ from rich.console import Console
 from nmsim import report
 from nmsim.errors import SpecError
 from nmsim.machines import COLUMNS
-from nmsim.report.explanation import explanation_text
 from nmsim.report.step import step_name, step_sheet, step_table
+from nmsim.report.terminal.explanation import explanation_text
 from nmsim.run.answer import answer, sums
 from nmsim.run.explanation import explain
 from nmsim.run.keyword import Keyword, taking
@@ -65,6 +65,14 @@ class Figures:
     def layer_time(self) -> Any:
         """Time of every GEMM, the machine at work and waiting for memory."""
         return self._one("layer-time")
+
+    def waterfall(self) -> Any:
+        """From the promise of the masks to what is left of it, part by part of the time."""
+        return self._one("waterfall")
+
+    def roofline(self) -> Any:
+        """Every GEMM under the peak and the bandwidth of the machine."""
+        return self._one("roofline")
 
     def phase_time(self) -> Any:
         """Time of every phase, dense and as run, with masks and what is no GEMM."""

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nmsim.gemm import PHASES
-from nmsim.report.markup import Cell, Head, Safe, sheet
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio, significant
+from nmsim.report.pages.markup import Cell, Head, Safe, sheet
 
 __all__ = ["step_name", "step_sheet", "step_table"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmsim.machines import COLUMNS
-from nmsim.report.markup import Cell, Head
 from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio
+from nmsim.report.pages.markup import Cell, Head
 from nmsim.report.summary import quotient, step_counts
 
 __all__ = ["SumColumn", "amounts", "costs", "speedups"]

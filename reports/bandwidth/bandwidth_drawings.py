@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from bandwidth_claims import asked_ratio
 from plotly.subplots import make_subplots
 
-from nmsim.report.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
+from nmsim.report.plots.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
 
 __all__ = ["DRAWINGS"]
 

@@ -14,7 +14,7 @@ from selecting import measure_selectors
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
+from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"

@@ -23,7 +23,7 @@ from digits_tables import TABLES
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
+from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"

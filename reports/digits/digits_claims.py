@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
-from nmsim.report.claims import Verdict, judged
+from nmsim.report.pages.claims import Verdict, judged
 
 __all__ = [
     "Interval",

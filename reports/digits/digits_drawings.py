@@ -8,7 +8,13 @@ import plotly.graph_objects as go
 from digits_claims import NETWORKS, interval
 from plotly.subplots import make_subplots
 
-from nmsim.report.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, PHASE_COLOURS, apply_theme
+from nmsim.report.plots.theme import (
+    DENSE_COLOUR,
+    INK,
+    MACHINE_COLOURS,
+    PHASE_COLOURS,
+    apply_theme,
+)
 
 __all__ = ["DRAWINGS"]
 

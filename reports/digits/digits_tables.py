@@ -5,7 +5,7 @@ from typing import Any
 
 from digits_claims import NETWORKS, interval, paired
 
-from nmsim.report.markup import Cell, Head, Safe, sheet
+from nmsim.report.pages.markup import Cell, Head, Safe, sheet
 
 __all__ = ["TABLES"]
 

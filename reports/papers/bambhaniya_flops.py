@@ -8,8 +8,8 @@ from paper import Figures, Printed
 
 import nmsim
 from nmsim.network.layer import AttentionLayer, Layer, Linear
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 
 __all__ = [
     "FEED_FORWARD",

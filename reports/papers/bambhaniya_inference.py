@@ -11,8 +11,8 @@ from paper import HERE, Figures, Printed
 from training_step import machine
 
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.result import totals
 from nmsim.run.point import Point, rows
 from nmsim.spec import read_yaml

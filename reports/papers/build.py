@@ -19,9 +19,9 @@ from xu_2022 import XU
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report import document
-from nmsim.report.claims import Origin, Section, claims_page, reproduced
-from nmsim.report.markup import Cell, Head, Safe, el, joined, sheet
+from nmsim.report.pages.claims import Origin, Section, claims_page, reproduced
+from nmsim.report.pages.document import PLOTLY, document, plotly_js
+from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"
@@ -47,6 +47,7 @@ def page(paper: Paper, sections: list[Section]) -> str:
         paper.drawings(sections),
         {part.name: part.caption for part in paper.parts},
         links={"All papers": "index.html"},
+        shared=PLOTLY,
     )
 
 
@@ -110,6 +111,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                 el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
             ]
         ),
+        drawn=False,
     )
 
 
@@ -140,7 +142,12 @@ def main(arguments: list[str]) -> None:
     pages = {paper.page: page(paper, found[paper.slug]) for paper in PAPERS}
     write_folder(
         folder,
-        {**pages, "index.html": index(PAPERS, found), "results.json": results(PAPERS, found)},
+        {
+            **pages,
+            PLOTLY: plotly_js(),
+            "index.html": index(PAPERS, found),
+            "results.json": results(PAPERS, found),
+        },
     )
     for paper in PAPERS:
         told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found[paper.slug])

@@ -7,8 +7,8 @@ from measure_kernels import ACTIVATIONS, ESTIMATORS
 from paper import Figures, Printed
 from training_step import conditions, forward_outputs, nanoseconds, one_pass, passing, step
 
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 
 __all__ = [
     "draw_estimators",

@@ -12,8 +12,8 @@ from phase_gains import ALL_PHASES, network_rows, offered_share, paces, phase_ga
 from nmsim import prune
 from nmsim.recipes.recipe import load_recipe
 from nmsim.recipes.statistics import bias, mse
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import PHASE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import PHASE_COLOURS, apply_theme
 
 __all__ = [
     "draw_phases",

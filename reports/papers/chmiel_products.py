@@ -15,8 +15,8 @@ from nmsim import prune
 from nmsim.cost import bit_operations
 from nmsim.gemm import Gemm
 from nmsim.recipes.statistics import expected_macs
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 
 __all__ = [
     "draw_products",

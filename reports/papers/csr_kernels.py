@@ -14,8 +14,8 @@ from paper import HERE, Figures, Printed
 
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.schema import Gpu
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
 
 __all__ = ["draw_csr", "judge_csr", "markdown", "measure_csr"]

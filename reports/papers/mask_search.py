@@ -10,8 +10,8 @@ from paper import Figures, Printed
 from training_step import conditions, nanoseconds, one_pass, step
 
 import nmsim
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import INK, MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
 
 __all__ = [
     "draw_growth",

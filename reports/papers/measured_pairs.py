@@ -9,8 +9,8 @@ from paper import Figures, Printed
 from nmsim.measured.accuracy import speedups
 from nmsim.measured.predict import predict
 from nmsim.measured.tables import MEASURED, read_measured
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
 
 __all__ = ["draw_pairs", "judging_pairs", "measure_pairs"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.claims import Section, Verdict
+from nmsim.report.pages.claims import Section, Verdict
 from nmsim.spec import read_yaml
 
 __all__ = ["Borrowed", "Figures", "Paper", "Part", "Printed"]

@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 
 import nmsim
 from nmsim.recipes.statistics import violations
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
 
 __all__ = [

@@ -9,8 +9,8 @@ from paper import Figures, Printed
 from phase_gains import ALL_PHASES, network_rows
 
 import nmsim
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 
 __all__ = ["A100", "BATCH", "MODEL", "PATTERN", "draw_layers", "judge_layers", "measure_layers"]
 

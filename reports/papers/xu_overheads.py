@@ -9,8 +9,8 @@ from training_step import machine, one_pass, passing
 from xu_layers import A100, BATCH, MODEL, PATTERN
 
 import nmsim
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
 
 __all__ = ["draw_overheads", "judge_overheads", "measure_overheads"]

@@ -10,8 +10,8 @@ from phase_gains import network_rows, paces, phase_gains, slower
 from xu_layers import A100, BATCH, MODEL, PATTERN
 
 from nmsim.network.operand import OPERANDS
-from nmsim.report.claims import Verdict, judged
-from nmsim.report.theme import MACHINE_COLOURS, apply_theme
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
 
 __all__ = [

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Origin, Section, claims_json, claims_page, reproduced
+from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from hubara_masks import STRUCTURES
 from plotly.subplots import make_subplots
 
-from nmsim.report.theme import (
+from nmsim.report.plots.theme import (
     DENSE_COLOUR,
     INK,
     MACHINE_COLOURS,

@@ -8,7 +8,7 @@ import numpy as np
 from printed import power, within_last_digit
 
 from nmsim.recipes.statistics import mask_diversity, violation_probability, violations
-from nmsim.report.claims import Verdict, judged
+from nmsim.report.pages.claims import Verdict, judged
 
 __all__ = [
     "PRINTED_DIVERSITY",

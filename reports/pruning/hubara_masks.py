@@ -10,7 +10,7 @@ from printed import power
 
 from nmsim import prune
 from nmsim.recipes.statistics import mask_diversity, retained_l1
-from nmsim.report.claims import Verdict, judged
+from nmsim.report.pages.claims import Verdict, judged
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]
 

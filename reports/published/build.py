@@ -15,9 +15,9 @@ from published_figures import HERE, TOLERANCE, measure
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Verdict, judged, reproduced
-from nmsim.report.markup import Cell, Head, Safe, el, joined, sheet
-from nmsim.report.page import document
+from nmsim.report.pages.claims import Verdict, judged, reproduced
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
 
 COMMAND = "python reports/published/build.py"
 QUESTION = "What did 2:4 gain where others measured it?"

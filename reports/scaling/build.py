@@ -16,9 +16,9 @@ from scaling_figures import measure
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.claims import Verdict, reproduced, verdict_table
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
-from nmsim.report.page import document
+from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/scaling/build.py"

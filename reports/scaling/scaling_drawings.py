@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from scaling_claims import gain
 
-from nmsim.report.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
+from nmsim.report.plots.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
 
 __all__ = ["DRAWINGS"]
 

@@ -16,9 +16,9 @@ from speed_figures import Curve, curves, scientific
 from speed_svg import COLOURS, LABELS, cost_svg
 
 from nmsim.files import write_folder
-from nmsim.report import document
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
-from nmsim.report.theme import apply_theme
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
+from nmsim.report.plots.theme import apply_theme
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"

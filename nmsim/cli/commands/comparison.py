@@ -16,7 +16,7 @@ from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.measured.profiles.exports import read_export
 from nmsim.measured.profiles.matching import compare
-from nmsim.report.comparison import COLUMNS, comparison_document, comparison_text
+from nmsim.report.terminal.comparison import COLUMNS, comparison_document, comparison_text
 from nmsim.run.point import Point, rows
 
 __all__ = ["compare_kernels"]

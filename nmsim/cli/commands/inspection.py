@@ -15,7 +15,7 @@ from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of
 from nmsim.mask import SparseGemm
-from nmsim.report.explanation import explanation_text
+from nmsim.report.terminal.explanation import explanation_text
 from nmsim.run.explanation import explain
 from nmsim.run.point import Point
 

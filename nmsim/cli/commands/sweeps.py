@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from nmsim.errors import SpecError
 from nmsim.files import write_file, write_folder
 from nmsim.importing import told_of
 from nmsim.report.files import MANIFEST, PAGE, RESULTS
+from nmsim.report.images import Look, write_images
 from nmsim.report.rows import document_json
 from nmsim.run.experiment import Experiment, Plan, planned, read_experiment
 from nmsim.run.manifest import sweep_manifest
@@ -228,10 +229,40 @@ def _write_manifest(folder: Path, about: dict[str, Any], rows: int) -> None:
     write_folder(folder, {MANIFEST: document_json({**about, "rows": rows}) + "\n"})
 
 
+class Image(StrEnum):
+    """The forms of images."""
+
+    SVG = "svg"
+    PDF = "pdf"
+    PNG = "png"
+
+
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Holds results and manifest.")],
+    images: Annotated[
+        Image | None,
+        typer.Option(metavar="svg|pdf|png", help="Write every figure for a paper instead."),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            min=20, max=1000, metavar="MM", help="Of an image; default: a column of two, or both."
+        ),
+    ] = None,
+    font: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of an image; default: sans-serif.")
+    ] = None,
+    points: Annotated[
+        float, typer.Option(min=4, max=72, metavar="PT", help="Size of an image's type.")
+    ] = 8.0,
 ) -> None:
-    """Draw index.html again from the results that are stored in DIR."""
+    """Draw index.html again from the results that are stored in DIR, or images of its figures."""
+    if images is not None:
+        chosen = {} if font is None else {"font": font}
+        look = Look(images.value, width, points=points, **chosen)
+        table, about = reports.read_results(folder)
+        tell(f"wrote {', '.join(write_images(folder, table, about, look))} in {folder}")
+        return
     if (folder / reports.RUN).is_file():
         reports.write_training(folder, reports.read_training(folder))
     else:

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nmsim.gemm import PHASES
-from nmsim.report.notation import printable, shorten
-from nmsim.report.summary import gemm_rows
-from nmsim.report.theme import HATCH, INK, apply_theme, coloured, context, escaped, hover
+from nmsim.report.notation import duration, printable, ratio, shorten
+from nmsim.report.plots.theme import HATCH, INK, apply_theme, coloured, context, escaped, hover
+from nmsim.report.summary import gemm_rows, phase_summary
 
 __all__ = ["LayerChart", "axis_end"]
 
@@ -20,6 +20,9 @@ Row = Mapping[str, Any]
 
 _ROW_HEIGHT = 21
 _TOP = 138
+
+_MOST = 24
+"""Lines that a chart has for layers: as many as one sheet of paper."""
 
 
 def axis_end(values: Iterable[float], references: Iterable[float]) -> float:
@@ -31,7 +34,7 @@ def axis_end(values: Iterable[float], references: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class LayerChart:
-    """Horizontal bars, one line per layer in the order of the network, one panel per phase."""
+    """Horizontal bars, a line per layer, those of most time first, the others as one; by phase."""
 
     rows: list[dict[str, Any]]
     labels: list[str]
@@ -86,8 +89,9 @@ class LayerChart:
             y=[row["position"] for row in rows],
             width=width,
             marker={"color": colour, **({"pattern": HATCH} if hatched else {})},
-            hovertext=[hover(row) for row in rows],
+            hovertext=[row.get("told") or hover(row) for row in rows],
             hoverinfo="text",
+            customdata=[row["number"] for row in rows],
         )
         if text:
             trace.update(
@@ -141,19 +145,61 @@ class LayerChart:
 
 
 def _placed(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Give every row the line of its layer; GEMMs of one layer and phase get lines of their own."""
-    order: dict[str, int] = {}
+    """Give every row its number and the line of its layer; GEMMs of one layer and phase have each.
+
+    Lines are in order of time. Of more than fit, the last are one.
+    """
+    keys = _keys(rows)
+    spent: dict[tuple[Any, ...], float] = {}
+    for key, row in zip(keys, rows, strict=True):
+        spent[key] = spent.get(key, 0.0) + row["time_us"]
+    order = sorted(spent, key=lambda key: -spent[key])
+    kept = order if len(order) <= _MOST + 1 else order[:_MOST]
+    lines = {key: position for position, key in enumerate(kept)}
+    labels = {key: _label(row, key[1]) for key, row in zip(keys, rows, strict=True)}
+    placed = [
+        {**row, "number": number, "position": lines[key]}
+        for number, (key, row) in enumerate(zip(keys, rows, strict=True))
+        if key in lines
+    ]
+    rest = [row for key, row in zip(keys, rows, strict=True) if key not in lines]
+    if not rest:
+        return placed, [labels[key] for key in kept]
+    more = f"{len(order) - _MOST} lines more, together"
+    folded = [_folded(of, more, _MOST) for of in _by_phase(rest)]
+    return [*placed, *folded], [*(labels[key] for key in kept), more]
+
+
+def _keys(rows: Sequence[Row]) -> list[tuple[int, int, str]]:
+    """The line of every row: its layer, which of that layer's in a phase, whose gradient."""
+    first: dict[str, int] = {}
     seen: dict[tuple[str, str, str], int] = {}
     keys = []
     for row in rows:
         identity = (row["layer"], row["phase"], row["gradient_of"])
         seen[identity] = seen.get(identity, 0) + 1
-        first = order.setdefault(row["layer"], len(order))
-        keys.append((first, seen[identity], row["gradient_of"]))
-    lines = {key: position for position, key in enumerate(sorted(set(keys)))}
-    labels = {key: _label(row, key[1]) for key, row in zip(keys, rows, strict=True)}
-    placed = [{**row, "position": lines[key]} for key, row in zip(keys, rows, strict=True)]
-    return placed, [labels[key] for key in lines]
+        layer = first.setdefault(row["layer"], len(first))
+        keys.append((layer, seen[identity], row["gradient_of"]))
+    return keys
+
+
+def _by_phase(rows: Sequence[Row]) -> list[list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["phase"], []).append(row)
+    return list(found.values())
+
+
+def _folded(rows: Sequence[Row], name: str, position: int) -> dict[str, Any]:
+    """Rows of one phase as one, which stands for no row of the table."""
+    whole = phase_summary(rows)["all"]
+    told = (
+        f"<b>{name}</b> · {rows[0]['phase']}: {len(rows)} GEMMs",
+        f"{duration(whole['time_us'])}, speed-up {ratio(whole['speedup'])}×",
+        f"ideal {ratio(whole['speedup_ideal'])}×",
+    )
+    kept = {**dict.fromkeys(rows[0]), **whole, "phase": rows[0]["phase"]}
+    return {**kept, "layer": name, "number": -1, "position": position, "told": "<br>".join(told)}
 
 
 def _label(row: Row, occurrence: int) -> str:

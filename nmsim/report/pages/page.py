@@ -5,41 +5,50 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from nmsim.files import write_folder
 from nmsim.report.capacity import corrected, memory_said, unfitted
 from nmsim.report.evidence import evidence_said, measured_on
 from nmsim.report.files import MANIFEST, PAGE, RESULTS
-from nmsim.report.markup import Safe, drawings, el, facts, fields, joined, script
-from nmsim.report.plots import figures
-from nmsim.report.reasons import policy_said
-from nmsim.report.rows import manifest_json, records, to_csv
-from nmsim.report.sections import (
+from nmsim.report.pages.captions import RUN, SPACE, SPEEDUP
+from nmsim.report.pages.document import document
+from nmsim.report.pages.machine import machines_section
+from nmsim.report.pages.markup import Safe, drawings, el, facts, fields, joined
+from nmsim.report.pages.rows import points_grid, rows_grid
+from nmsim.report.pages.sections import (
     best_points,
     glossary,
-    machines,
-    points_table,
-    rows_table,
+    space_said,
     tiles,
     totals_table,
 )
+from nmsim.report.pages.validation import figure_parts, tail_parts, validation_tiles
+from nmsim.report.plots.roofline import MOST_POINTS as GEMMS_SHOWN
+from nmsim.report.plots.run import figures
+from nmsim.report.plots.sweep.chosen import space_figures
+from nmsim.report.plots.sweep.front import MOST_POINTS
+from nmsim.report.plots.sweep.parallel import MOST_LINES
+from nmsim.report.reasons import policy_said
+from nmsim.report.rows import manifest_json, records, to_csv
+from nmsim.report.space import Space, space_of
 from nmsim.report.step import step_name, step_sheet
-from nmsim.report.validation_page import figure_parts, tail_parts, validation_tiles
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums
 
-__all__ = ["PAGE", "document", "page", "write_report"]
+__all__ = ["PAGE", "page", "write_report"]
 
-_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-_SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
-_WAITING = (
-    "The hatched part is time that an array waits for memory, or that a GPU's tensor cores idle."
-)
 _LINKS = {
+    "sweep": {
+        "figures": "Figures",
+        "points": "Points",
+        "glossary": "Columns",
+        "machine": "Machines",
+        "origin": "How to get it again",
+    },
     "simulate": {
         "figures": "Figures",
+        "step": "The step",
         "rows": "Every row",
         "glossary": "Columns",
         "machine": "Machine",
@@ -59,28 +68,6 @@ _STEP = (
     "GEMMs, the masks that the recipe offers, and what is estimated beside them. A dense step has "
     "no masks. How masks are timed: "
 )
-_IDEAL = (
-    "Ticks are what the masks promise to a machine that skips every pruned MAC and waits for "
-    "nothing: dense over useful MACs."
-)
-_CAPTIONS = {
-    "phase-time": "Each phase, masks included where making them takes time, what is no GEMM where "
-    f"it was estimated, and the dense run on the same machine. {_WAITING}",
-    "speedup": "Of each GEMM, without the making of its masks: dense cycles over these cycles, "
-    f"same machine, same fidelity. {_IDEAL} Crosses are masks that could be used and are not, as "
-    "the GEMM is no slower dense: dense cycles over those that it would take with them.",
-    "bandwidth": "Bytes read from and written to DRAM over time, against what the machine has.",
-    "macs": "Dense M·N·K in grey, the slots that the machine spends in colour, ticks at the pairs "
-    "whose mask bits are both set. What lies between colour and tick is padding and empty slots.",
-    "layer-time": f"Where the time goes, all copies and repeats of a layer together. {_WAITING}",
-}
-_SWEEP_CAPTIONS = {
-    "speedup": "Over the dense run of the same machine and fidelity. Where a step has masks or an "
-    "estimate beside its GEMMs, lines are speed-ups of the step, and open, pale marks of its GEMMs "
-    f"alone, where the two differ. {_IDEAL} Crosses: of the GEMMs, if every mask that can be used "
-    "were, where some are not.",
-    "bandwidth": _CAPTIONS["bandwidth"],
-}
 
 
 def write_report(folder: str | Path, df: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
@@ -108,19 +95,36 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
         _title(manifest),
         _header(manifest),
         _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
-        el("h2", "Every row", id="rows"),
-        el(
-            "p",
-            "One row per GEMM; columns that hold nothing are left out. A click on a header sorts.",
-            class_="lead",
-        ),
-        rows_table(df),
+        *_every_row(df, swept),
         el("h2", "What the columns mean", id="glossary"),
         glossary(swept),
         el("h2", "Machines" if swept else "Machine", id="machine"),
-        machines(manifest),
+        machines_section(_machines(manifest)),
         *_origin(df, manifest),
+        grids=True,
     )
+
+
+def _every_row(df: pd.DataFrame, swept: bool) -> list[Safe]:
+    """The table of rows; none where points have a row each, which their table tells."""
+    if df.empty or (swept and len(space_of(df).points) == len(df)):
+        return []
+    lead = (
+        "One row per GEMM; columns that hold nothing are left out. Choose columns and rows above "
+        "the table; a heading sorts. Seven digits: results.csv has all."
+    )
+    return [
+        el("h2", "Every row", id="rows"),
+        el("p", lead, class_="lead"),
+        rows_grid(df, linked=not swept),
+    ]
+
+
+def _machines(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    if manifest["kind"] == "sweep":
+        found: Mapping[str, Any] = manifest["machines"]
+        return found
+    return {manifest["machine"].get("name") or manifest["hardware"]: manifest["machine"]}
 
 
 def _validation(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
@@ -134,25 +138,6 @@ def _validation(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
     )
 
 
-def document(title: str, *parts: Safe, drawn: bool = True) -> str:
-    """A page of parts in the look of every page, with what draws its figures and sorts its tables.
-
-    It needs no network and no other file: styles, scripts and plotly.js stand in it, the last where
-    figures are ``drawn``.
-    """
-    head = el(
-        "head",
-        Safe('<meta charset="utf-8">'),
-        Safe('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        el("title", f"nmsim: {title}"),
-        Safe(f"<style>{_STYLE}</style>"),
-        *([script(get_plotlyjs())] if drawn else []),
-        script(_SCRIPT),
-    )
-    body = el("body", el("main", *parts))
-    return f'<!DOCTYPE html>\n<html lang="en">{head}{body}</html>\n'
-
-
 def _title(manifest: Mapping[str, Any]) -> str:
     if manifest["kind"] == "sweep":
         return str(manifest.get("title") or "sweep")
@@ -163,7 +148,7 @@ def _title(manifest: Mapping[str, Any]) -> str:
 
 def _header(manifest: Mapping[str, Any]) -> Safe:
     kind = {"sweep": "sweep", "validate": "validation"}.get(manifest["kind"], "simulation")
-    links = _LINKS["validate" if kind == "validation" else "simulate"]
+    links = _LINKS[manifest["kind"]]
     return el(
         "header",
         el("div", f"nmsim {manifest['nmsim']} · {kind}", class_="eyebrow"),
@@ -197,7 +182,8 @@ def _settings(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         *("fidelity", "fidelities", "seed"),
         *("phases", "layers", "files"),
     )
-    known = [name for name in names if manifest.get(name) not in (None, "")]
+    plain = {"tp": 1, "layers": "*"}
+    known = [n for n in names if manifest.get(n) not in (None, "", plain.get(n))]
     machine = "machines" if manifest["kind"] == "sweep" else "machine"
     return [
         (machine if name == "hardware" else name, fields(manifest[name])[0][1]) for name in known
@@ -218,10 +204,10 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
             *_policy(df),
             el("h2", "Totals per phase"),
             totals_table(df),
-            el("h2", f"A {step_name(manifest)}"),
+            _plots(df, manifest),
+            el("h2", f"A {step_name(manifest)}", id="step"),
             el("p", f"{_STEP}{manifest.get('mask_basis', 'not told')}.", class_="lead"),
             step_sheet(sums(records(df), manifest)),
-            _plots(df, manifest),
         )
     )
 
@@ -229,25 +215,51 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
 def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     if df.empty:
         return el("p", "This result has no rows.", class_="none")
+    space = space_of(df)
+    captions = {"speedup": SPEEDUP[space.kind], **SPACE}
     return joined(
         (
-            best_points(df),
-            _plots(df, manifest),
-            el("h2", "Points"),
-            el("p", "Sums over all rows of a point. A click on a header sorts.", class_="lead"),
-            points_table(df),
+            el("p", space_said(space), class_="answer"),
+            best_points(space),
+            _figures(space_figures(space, df, manifest), captions, _counted(space)),
+            el("h2", "Points", id="points"),
+            el("p", "Sums over all rows of a point; only fields that differ.", class_="lead"),
+            points_grid(space),
         )
     )
 
 
+def _counted(space: Space) -> dict[str, str]:
+    """What is to be said of figures that do not show every point."""
+    count = len(space.points)
+    said = {}
+    if space.kind == "parallel" and count > MOST_LINES:
+        said["speedup"] = (
+            f"Of {count:,} points at most {MOST_LINES:,} lines are drawn: those of the front, and "
+            "an even sample of the points that are chosen."
+        )
+    if count > MOST_POINTS:
+        said["front"] = f"Beside the front, an even sample of the {count:,} points is drawn."
+    return said
+
+
 def _plots(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
-    drawn = figures(df, manifest)
+    more = {}
+    if len(df) > GEMMS_SHOWN:
+        more["roofline"] = f"Of {len(df):,} GEMMs the {GEMMS_SHOWN:,} of most time are shown."
+    return _figures(figures(df, manifest), RUN, more)
+
+
+def _figures(
+    drawn: Mapping[str, Any], captions: Mapping[str, str], more: Mapping[str, str]
+) -> Safe:
+    """Figures with their captions, and what is to be said of some beside."""
     parts = [el("h2", "Figures", id="figures")]
     if "speedup" not in drawn:
         parts.append(el("p", "No dense run was simulated: no speed-up.", class_="none"))
-    captions = _SWEEP_CAPTIONS if manifest["kind"] == "sweep" else _CAPTIONS
     for name, drawing in drawings(drawn).items():
-        parts += [drawing, el("p", captions[name], class_="caption")]
+        said = " ".join(filter(None, (captions[name], more.get(name))))
+        parts += [drawing, el("p", said, class_="caption")]
     return joined(parts)
 
 
@@ -272,9 +284,35 @@ def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
                 ("files", joined((files[0], " (every row), ", files[1], " (every setting)"))),
             ]
         ),
+        el("h3", "What to look at next"),
+        el("ul", *(el("li", el("code", one), f": {why}") for one, why in _next(manifest))),
         el("details", el("summary", MANIFEST), el("pre", manifest_json(manifest, df))),
         el(
             "footer",
             f"Written by nmsim {manifest['nmsim']}. No part of this page comes from a network.",
         ),
+    ]
+
+
+def _next(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Commands that lead on from a page, each with what it shows."""
+    said = [("nmsim report DIR", "draws this page again from the files beside it")]
+    if manifest["kind"] == "validate":
+        return said
+    models = manifest.get("models") or [manifest.get("model")]
+    machines = manifest.get("machines") or {manifest.get("hardware"): None}
+    model, machine = str(models[0]), str(next(iter(machines)))
+    about = f"{model} --hardware {machine}"
+    return [
+        (
+            f"nmsim explain {about}",
+            "where the cycles of a GEMM go, and what mends it (docs/explain.md)",
+        ),
+        (
+            "nmsim sweep EXPERIMENT.yaml",
+            "the same over patterns and machines (docs/files.md)",
+        ),
+        (f"nmsim validate --hardware {machine}", "how far off times were that somebody measured"),
+        (f"nmsim show hardware {machine}", "every field, its unit and source"),
+        *said,
     ]

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nmsim.report.notation import duration, ratio, significant
-from nmsim.report.theme import (
+from nmsim.report.plots.region import region, sources
+from nmsim.report.plots.theme import (
     ALL_COLOUR,
     DENSE_COLOUR,
     INK,
@@ -19,10 +20,10 @@ from nmsim.report.theme import (
     MUTED,
     apply_theme,
     escaped,
+    for_phones,
 )
-from nmsim.report.validation_region import region, sources
 
-__all__ = ["MOST_POINTS", "validation_figures"]
+__all__ = ["MOST_POINTS", "shown_rows", "validation_figures"]
 
 MOST_POINTS = 4000
 """Rows that a figure shows one by one; of more, every so manieth and all that are far off."""
@@ -33,6 +34,9 @@ _FLOORS = ("dot", "dash")
 
 _FEW = 5
 """Series of bars that each have room for a number above it."""
+
+_ABREAST = 1180
+"""Pixels that numbers above bars take beside each other."""
 
 _WIDE = 8.0
 """Greatest over least speed-up from which on axes are logarithmic."""
@@ -154,6 +158,11 @@ def _ratio_axis(df: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def shown_rows(df: pd.DataFrame) -> int:
+    """Rows that the figure of times shows one by one."""
+    return int(_shown(df).sum())
+
+
 def _shown(df: pd.DataFrame) -> "pd.Series[bool]":
     if len(df) <= MOST_POINTS:
         return pd.Series(True, index=df.index)
@@ -227,13 +236,8 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     told = "above each bar: its rows" if few else "kinds of most rows"
     told += f", {left} more in the table of groups" if left else ""
     subtitle = f"{_context(manifest)} · {told}"
-    return apply_theme(
-        figure,
-        "Mean absolute error by measured time, against measurement noise",
-        subtitle,
-        440 + more,
-        105 + more,
-    )
+    title = "Mean absolute error by measured time, against measurement noise"
+    return for_phones(apply_theme(figure, title, subtitle, 440 + more, 105 + more), _ABREAST)
 
 
 def _micro(size: str) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from nmsim.report.theme import (
+from nmsim.report.plots.theme import (
     ALL_COLOUR,
     INK,
     MACHINE_COLOURS,

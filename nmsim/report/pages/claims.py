@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
-from nmsim.report.page import document
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
 
 __all__ = [
     "Origin",
@@ -108,6 +108,7 @@ def claims_page(
     *,
     links: Mapping[str, str] = MappingProxyType({}),
     tables: Mapping[str, Safe] = MappingProxyType({}),
+    shared: str = "",
 ) -> str:
     """The whole page: sections with the figures and captions that there are, by section.
 
@@ -119,6 +120,8 @@ def claims_page(
         Addresses of other pages by what they are called.
     tables
         Stand below the captions of their sections.
+    shared
+        Where plotly.js stands beside pages of one folder; "": in the page.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -147,7 +150,7 @@ def claims_page(
         el("pre", el("code", origin.command)),
         el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
     ]
-    return document(origin.question, joined(parts))
+    return document(origin.question, joined(parts), shared=shared)
 
 
 def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:

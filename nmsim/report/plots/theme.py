@@ -21,16 +21,21 @@ __all__ = [
     "MASK_COLOUR",
     "MUTED",
     "PHASE_COLOURS",
+    "PHASE_INKS",
     "REST_COLOUR",
     "apply_theme",
     "coloured",
     "context",
     "escaped",
+    "for_phones",
     "hover",
 ]
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart under every common colour blindness.
 PHASE_COLOURS = {"forward": "#0072B2", "backward": "#D55E00", "update": "#009E73"}
+PHASE_INKS = {"forward": "#0072B2", "backward": "#B34700", "update": "#007A59"}
+"""The same hues for letters, which need more contrast with the ground than bars do."""
+
 ALL_COLOUR = "#4B5563"
 DENSE_COLOUR = "#D7DBE0"
 MASK_COLOUR = "#E69F00"
@@ -48,6 +53,11 @@ HATCH = {
 }
 _GRID = "#E8EBEF"
 _LINE = 170
+_TITLE = 54
+_WIDE = 860
+"""Pixels below which panels side by side would overprint each other: a page scrolls them."""
+
+_PHONE = 340
 _MACS = ("dense", "issued", "useful")
 
 # From Paul Tol's "muted" scheme (SRON/EPS/TN/09-002), none of them near a colour of a phase.
@@ -96,6 +106,7 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
         },
         font={"family": _FONT, "size": 12, "color": INK},
         height=height,
+        meta={"above": _TITLE + more, "least": _WIDE},
         margin={"l": 16, "r": 24, "t": top + more, "b": 56},
         paper_bgcolor="#FFFFFF",
         plot_bgcolor="#FFFFFF",
@@ -118,6 +129,18 @@ def apply_theme(figure: go.Figure, title: str, subtitle: str, height: int, top: 
     return figure
 
 
+def for_phones(figure: go.Figure, least: int = _PHONE) -> go.Figure:
+    """Let a figure, one panel that loses nothing by it, be drawn as narrow as a phone.
+
+    Parameters
+    ----------
+    least
+        Pixels below which its texts would overprint each other, so that a page scrolls it.
+    """
+    figure.update_layout(meta={**figure.layout.meta, "least": least})
+    return figure
+
+
 def context(manifest: Mapping[str, Any]) -> str:
     """The settings of a run or a sweep in one line, for the subtitle of a figure."""
     if manifest["kind"] == "sweep":
@@ -131,7 +154,11 @@ def context(manifest: Mapping[str, Any]) -> str:
     else:
         parts = [(name, [manifest[name]]) for name in ("recipe", "pattern", "batch", "fidelity")]
         parts.append(("seed", [manifest["seed"]]))
-        parts += [("layers", [manifest["layers"]])] if manifest.get("layers") else []
+        parts += (
+            [("layers", [manifest["layers"]])]
+            if manifest.get("layers") not in {None, "", "*"}
+            else []
+        )
         head = f"{manifest['model']} on {manifest['hardware']}"
     return " · ".join((head, *(f"{name} {_listed(values)}" for name, values in parts)))
 
@@ -150,9 +177,7 @@ def escaped(text: str) -> str:
 
 def coloured(text: str, phase: str) -> str:
     """The heading of a panel, in the colour of its phase."""
-    return (
-        f'<b><span style="color:{PHASE_COLOURS.get(phase, ALL_COLOUR)}">{escaped(text)}</span></b>'
-    )
+    return f'<b><span style="color:{PHASE_INKS.get(phase, ALL_COLOUR)}">{escaped(text)}</span></b>'
 
 
 def hover(row: Mapping[str, Any]) -> str:

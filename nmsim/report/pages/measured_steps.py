@@ -6,9 +6,9 @@ from statistics import median
 from typing import Any
 
 from nmsim import __version__
-from nmsim.report.markup import Cell, Head, Safe, el, facts, sheet
 from nmsim.report.notation import grouped, percent, ratio
-from nmsim.report.page import document
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, el, facts, sheet
 
 __all__ = ["steps_page"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from nmsim.evidence.standing import STANDINGS
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, facts, sheet
 from nmsim.report.notation import MISSING, grouped, significant
-from nmsim.report.validation_plots import MOST_POINTS, validation_figures
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, sheet
+from nmsim.report.plots.validation import MOST_POINTS, shown_rows, validation_figures
 
 __all__ = ["figure_parts", "tail_parts", "validation_tiles"]
 
@@ -98,9 +98,9 @@ def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
     if speedup:
         shown += [
             (
-                "Speed-up of sparsity",
+                "Error of predicted speed-ups",
                 _percent(speedup["mape"]),
-                f"mean error over {speedup['rows']:,} sparse rows with a dense run",
+                f"mean over {speedup['rows']:,} sparse rows of |predicted / measured − 1|",
             ),
             (
                 "Gain or loss",
@@ -128,7 +128,10 @@ def figure_parts(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
     for name, drawing in drawings(validation_figures(df, manifest)).items():
         text = _CAPTIONS[name]
         if name == "times" and len(df) > MOST_POINTS:
-            text += f" Of {len(df):,} rows, some are left out here, none of them 25 % off or more."
+            left = len(df) - shown_rows(df)
+            text += (
+                f" Of {len(df):,} rows {left:,} are left out here, none of them 25 % off or more."
+            )
         parts += [drawing, el("p", text, class_="caption")]
     return parts
 

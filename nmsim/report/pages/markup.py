@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,19 @@ from nmsim.report.notation import printable
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Cell", "Head", "Safe", "drawings", "el", "facts", "fields", "joined", "script", "sheet"]
+__all__ = [
+    "Cell",
+    "Head",
+    "Safe",
+    "drawings",
+    "el",
+    "facts",
+    "fields",
+    "joined",
+    "literal",
+    "script",
+    "sheet",
+]
 
 
 class Safe(str):
@@ -134,22 +147,46 @@ def _entry(value: Any) -> str:
 
 
 def drawings(figures: "Mapping[str, go.Figure]") -> dict[str, Safe]:
-    """Every figure as HTML: room of its height, and the script that draws it.
+    """Every figure as HTML: its title, room of its height, and the script that draws it.
 
     What the pointer is told of a GEMM is the same in every figure, so the first of them brings all
     of these texts along and each has their numbers.
     """
     numbers: dict[str, int] = {}
     described = {name: _numbered(figure, numbers) for name, figure in figures.items()}
-    told = script(f"const TEXTS = {_literal(list(numbers))};")
+    told = script(f"const TEXTS = {literal(list(numbers))};")
     result: dict[str, Safe] = {}
     for name, document in described.items():
-        height = int(document["layout"]["height"])
-        room = el("div", id=f"figure-{name}", class_="figure", style=f"height:{height}px")
-        drawn = script(f"draw({_literal(name)}, {_literal(document)});")
-        wide = el("div", room, class_="wide")
-        result[name] = joined((*([] if result else [told]), wide, drawn))
+        drawn = script(f"draw({literal(name)}, {literal(document)});")
+        first = [] if result else [told]
+        result[name] = joined((*first, _room(name, figures[name].layout), drawn))
     return result
+
+
+def _room(name: str, layout: Any) -> Safe:
+    """Where a figure is drawn, between its title and what saves it or tells it as a table."""
+    title, more = _plain(layout.title.text), _plain(layout.title.subtitle.text)
+    above = (layout.meta or {}).get("above", 0)
+    height = f"height:{int(layout.height) - above}px"
+    said = f"{title}. The same numbers stand below it as a table."
+    lines = [el("span", line) for line in (title, more) if line]
+    room = el(
+        "div", id=f"figure-{name}", class_="figure", style=height, role="img", aria_label=said
+    )
+    return el(
+        "figure",
+        el("figcaption", *lines, class_="figure-title"),
+        el("div", room, class_="wide"),
+        el("div", class_="tools", id=f"tools-{name}"),
+    )
+
+
+def _plain(markup: str | None) -> str:
+    """The text of a title without plotly's tags."""
+    return html.unescape(_TAG.sub("", (markup or "").replace("<br>", " ")))
+
+
+_TAG = re.compile(r"<[^>]*>")
 
 
 def _numbered(figure: "go.Figure", numbers: dict[str, int]) -> Any:
@@ -162,7 +199,7 @@ def _numbered(figure: "go.Figure", numbers: dict[str, int]) -> Any:
     return document
 
 
-def _literal(value: object) -> str:
-    """JSON that may stand in a script: "</script" and "<!--" would end or confuse it."""
+def literal(value: object) -> str:
+    """JSON that may stand in a script: no "</script" ends it, no "<!--" confuses it."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("</", "<\\/").replace("<!", "\\u003c!")
+    return text.replace("<", "\\u003c")
