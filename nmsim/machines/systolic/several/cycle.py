@@ -96,7 +96,7 @@ class _Loops(NamedTuple):
     def room(self, machine: SystolicArray) -> Room:
         """What half of each buffer holds; what does not fit it, or 64 bits, is refused."""
         placement, extremes = self.share.placement, (int(self.slots.min()), int(self.slots.max()))
-        space = room(machine, placement, halves(machine, placement), extremes)
+        space = room(machine, placement, extremes)
         refuse_beyond_64_bits(machine, placement, self.array, self.buffers, space)
         return space
 

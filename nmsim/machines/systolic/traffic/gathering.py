@@ -6,33 +6,37 @@ the windows over the tensor, the order of the folds and what half of the buffer 
 elements behind it once per pass, and all of it is held or none.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.jit import formula
 from nmsim.machines.systolic.pe.slots import expected_slots
-from nmsim.machines.systolic.pipeline.capacity import half_bits
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
+from nmsim.machines.systolic.traffic.operands import Side, element_bits, half_bits, windows_of
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
-from nmsim.machines.systolic.traffic.writeup import element_bits, windows_of
 from nmsim.windows import Axis, Windows
 
 __all__ = [
+    "Asked",
+    "Gathered",
     "Reach",
-    "Side",
+    "asked",
     "elements_loaded",
+    "gathered",
     "geometry_of",
     "known_loads",
     "least_bits",
+    "loads_of",
+    "reach_by",
     "reach_of",
+    "remember",
     "walk_of",
 ]
-
-Side = Literal["a", "b"]
-"""An operand of a GEMM."""
 
 PLAIN = Axis(1, 1, 1)
 """A dimension that a tensor does not have."""
@@ -61,6 +65,9 @@ def _geometry(windows: Windows) -> NDArray[np.int64]:
         numbers += [axis.size, axis.windows, axis.taps, axis.stride, axis.step, axis.first]
     return np.array(numbers, np.int64)
 
+
+GEOMETRY = 22
+"""Numbers of windows."""
 
 UNKNOWN: NDArray[np.int64] = np.zeros((0, 3), np.int64)
 """What was found out of an operand that is not gathered."""
@@ -108,9 +115,13 @@ def _slots(machine: SystolicArray, placement: Placement) -> int:
     return round(expected_slots(mask, placement.native, min(rows, tile), placement.k))
 
 
-@lru_cache(maxsize=4096)
-def _found(_windows: Windows, _walk: Walk) -> dict[int, tuple[int, int]]:
-    """What was found out of a walk, by the lanes of its blocks; these are 1 in ``walk``."""
+Found = dict[int, tuple[int, int]]
+"""Elements that a first pass loads, and every later one, by the lanes of a block."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _found(_windows: Windows, _walk: Walk) -> Found:
+    """What was found out of a walk, whatever its ``block``, which is 1 here."""
     return {}
 
 
@@ -120,6 +131,81 @@ def _loads(windows: Windows, walk: Walk) -> tuple[int, int]:
         first, again = loads(_geometry(windows), walk, BUDGET)
         found[walk.block] = int(first), int(again)
     return found[walk.block]
+
+
+CHUNKS = 160
+"""More numbers of chunks than are tried of any operand."""
+
+
+class Asked(NamedTuple):
+    """A gathered operand of a placement: its windows, the walk over it, and what is known of it."""
+
+    windows: Windows
+    walk: Walk
+    found: Found
+
+
+class Gathered(NamedTuple):
+    """Operands that are gathered, and what was found out of each.
+
+    Parameters
+    ----------
+    geometries, walks
+        Of each operand (``residence``).
+    known, many
+        Of each operand so many blocks: lanes, first loads, later ones.
+    """
+
+    geometries: NDArray[np.int64]
+    walks: NDArray[np.int64]
+    known: NDArray[np.int64]
+    many: NDArray[np.int64]
+
+
+def asked(machine: SystolicArray, placement: Placement, position: Side) -> Asked | None:
+    """How an operand is gathered, in blocks of one row where it streams; None if it is not."""
+    windows = windows_of(machine, placement, position)
+    if windows is None:
+        return None
+    walk = walk_of(machine, placement, position, 1)
+    return Asked(windows, walk, _found(windows, walk._replace(block=1)))
+
+
+def gathered(operands: Sequence[Asked]) -> Gathered:
+    """Operands as a kernel takes them."""
+    n = len(operands)
+    known, many = np.zeros((n, CHUNKS, 3), np.int64), np.zeros(n, np.int64)
+    for i, one in enumerate(operands):
+        rows = [(block, *passes) for block, passes in list(one.found.items())[:CHUNKS]]
+        known[i, : len(rows)], many[i] = np.array(rows, np.int64).reshape(-1, 3), len(rows)
+    geometries = np.zeros((n, GEOMETRY), np.int64)
+    for i, one in enumerate(operands):
+        geometries[i] = _geometry(one.windows)
+    walks = np.array([one.walk for one in operands], np.int64).reshape(n, len(Walk._fields))
+    return Gathered(geometries, walks, known, many)
+
+
+def remember(operands: Sequence[Asked], found: Gathered) -> None:
+    """Keep what a kernel found out."""
+    for one, known, many in zip(operands, found.known, found.many.tolist(), strict=True):
+        if many > len(one.found):
+            one.found.update({block: (first, again) for block, first, again in known[:many].tolist()})
+
+
+@formula
+def loads_of(operands: Gathered, at: int, block: int) -> tuple[int, int]:
+    """Elements that the first pass over an operand loads, and every later one."""
+    known, many = operands.known[at], int(operands.many[at])
+    for i in range(many):
+        if known[i, 0] == block:
+            return int(known[i, 1]), int(known[i, 2])
+    walk = operands.walks[at]
+    asked = Walk(block, int(walk[1]), int(walk[2]), walk[3] > 0, walk[4] > 0)
+    first, again = loads(operands.geometries[at], asked, BUDGET)
+    if many < CHUNKS:
+        known[many, 0], known[many, 1], known[many, 2] = block, first, again
+        operands.many[at] = many + 1
+    return int(first), int(again)
 
 
 def known_loads(machine: SystolicArray, placement: Placement, position: Side) -> NDArray[np.int64]:
@@ -155,11 +241,27 @@ def reach_of(
     windows = windows_of(machine, placement, position)
     if windows is None:
         return Reach(bits, bits, half, bits)
-    first, again = _loads(windows, walk_of(machine, placement, position, rows))
-    size = placement.rows_of(position) * placement.work.k
-    per_element, row = bits / size, bits * windows.elements / size
-    if not again:
-        return Reach(first * per_element, first * per_element, float("inf"), row)
+    found = _loads(windows, walk_of(machine, placement, position, rows))
+    return reach_by(bits, placement.rows_of(position) * placement.work.k, windows.elements, found)
+
+
+@formula
+def reach_by(bits: float, size: int, elements: int, found: tuple[int, int]) -> Reach:
+    """What DRAM sends of a gathered operand.
+
+    Parameters
+    ----------
+    bits
+        Of a stored element.
+    size, elements
+        Elements of the operand, and those of the tensor behind it.
+    found
+        Elements that the first pass loads, and every later one.
+    """
+    first, again = found
+    per_element, row = bits / size, bits * elements / size
+    if again == 0:
+        return Reach(first * per_element, first * per_element, np.inf, row)
     return Reach(first * per_element, again * per_element, -1.0, row)
 
 

@@ -6,23 +6,18 @@ columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.moves import Passed
+from nmsim.machines.systolic.traffic.operands import Side, distinct
 from nmsim.result import Parts, Result
-from nmsim.windows import Windows
 
 __all__ = [
     "Moved",
     "Spent",
     "by_ratio",
-    "distinct",
-    "element_bits",
-    "transfer_cycles",
-    "windows_of",
     "writeup",
 ]
 
@@ -85,48 +80,6 @@ class Spent:
     idle: float = 0.0
 
 
-def distinct(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
-) -> tuple[int, int]:
-    """Elements that one pass sends of an operand, and elements of the operand, one copy.
-
-    They are the same where windows say which of them are sent.
-    """
-    gemm = placement.work.gemm
-    size = placement.rows_of(position) * placement.work.k
-    behind = gemm.a_elements if position == "a" else gemm.b_elements
-    if machine.im2col == "explicit" or behind is None or windows_of(machine, placement, position):
-        return size, size
-    return behind, size
-
-
-def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
-    """The windows that an operand's columns are made of on chip; None if that is not so.
-
-    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
-    """
-    gemm = placement.work.gemm
-    windows = gemm.a_windows if position == "a" else gemm.b_windows
-    if machine.im2col == "explicit" or windows is None:
-        return None
-    return windows if windows.elements < windows.pixels * windows.reads else None
-
-
-def element_bits(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
-) -> float:
-    """Bits in memory behind a stored element of an operand, metadata included."""
-    kept, size = distinct(machine, placement, position)
-    return placement.stored_as(position).bits * kept / size
-
-
-def transfer_cycles(machine: SystolicArray, bits: float) -> float:
-    """Cycles that the DRAM channel is busy with so many bits."""
-    if machine.dram.gbps is None:
-        return 0.0
-    return bits * machine.clock_mhz / (machine.dram.gbps * 8e3)
-
-
 def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: Spent) -> Result:
     """The result of one launch, times ``repeat``."""
     gemm = placement.work.gemm
@@ -181,7 +134,7 @@ def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: S
 def by_ratio(machine: SystolicArray, placement: Placement) -> str:
     """What a reader should know of operands of which only the number of elements is known."""
     names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
-    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
+    sides: tuple[Side, ...] = ("a", "b")
     counts = {side: distinct(machine, placement, side) for side in sides}
     told = sorted(names[side] for side, (behind, size) in counts.items() if behind < size)
     if not told:
