@@ -67,8 +67,8 @@ def _compile(function: F, **flags: bool) -> F:
 
 
 def formula(function: F) -> F:
-    """Compile for kernels, as ``compiled`` does, and leave it to Python as it is (`Formula`)."""
-    return cast("F", Formula(function, _OPTIONS))
+    """Compile for kernels as ``compiled_uncounted`` does; leave it to Python as it is."""
+    return cast("F", Formula(function, {**_OPTIONS, "_nrt": False}))
 
 
 def compiled(function: F) -> F:

@@ -8,11 +8,11 @@ which the first row loads what lies along the columns.
 from typing import NamedTuple
 
 from nmsim.jit import formula
-from nmsim.machines.systolic.closed_form.given import Demand, Resources, Tiled
+from nmsim.machines.systolic.closed_form.given import Demand, Pace, Resources
 from nmsim.machines.systolic.pipeline.capacity import Half
 from nmsim.machines.systolic.pipeline.memory import BACK_TO_BACK, EXPOSED, HIDDEN, UNCOUNTED
 
-__all__ = ["Folds", "Part", "Tiles", "in_time", "on_rows", "plus", "tiles_at", "times"]
+__all__ = ["NOTHING", "RAGGED", "Folds", "Part", "Tiles", "in_time", "on_rows", "plus", "tiles_at", "times"]
 
 FULL, RAGGED = 0, 1
 """Tiles of lanes: as many as the array has, or what is left."""
@@ -127,7 +127,7 @@ def _cut(lanes: int, size: int, kind: int) -> tuple[int, int]:
 
 @formula
 def tiles_at(
-    resources: Resources, demand: Demand, tiled: Tiled, down: int, across: int
+    resources: Resources, demand: Demand, pace: Pace, down: int, across: int
 ) -> Tiles:
     """Tiles of one kind by rows and by columns; with K on the rows one has all lanes of y."""
     many_across, width = _cut(demand.x_lanes, resources.cols, across)
@@ -137,7 +137,7 @@ def tiles_at(
         kind = down
     if demand.by_columns > 0:
         kind = across
-    slots = tiled.slots[kind]
+    slots = demand.full_slots if kind == FULL else demand.ragged_slots
     return Tiles(
         many_across,
         many_down,
@@ -147,9 +147,9 @@ def tiles_at(
         demand.x_k if demand.x_k > 0 else slots,
         demand.y_k if demand.y_k > 0 else slots,
         demand.k if resources.holds_groups else slots,
-        tiled.beats[kind][0],
-        tiled.beats[kind][1],
-        tiled.expected[down][across],
+        pace[2 * kind],
+        pace[2 * kind + 1],
+        pace[4 + 2 * down + across],
     )
 
 
@@ -183,12 +183,12 @@ class Folds(NamedTuple):
 
 @formula
 def on_rows(
-    resources: Resources, demand: Demand, tiled: Tiled, half: Half, rows: int
+    resources: Resources, demand: Demand, pace: Pace, half: Half, rows: int
 ) -> Folds:
     """K on the rows (ws, is): x held, y streaming in chunks of so many rows."""
     first, others, last, opened = NOTHING, NOTHING, 0.0, False
     for kind in (FULL, RAGGED):
-        tiles = tiles_at(resources, demand, tiled, FULL, kind)
+        tiles = tiles_at(resources, demand, pace, FULL, kind)
         many = tiles.across
         if many == 0:
             continue
@@ -279,14 +279,14 @@ def _columns(
 
 
 @formula
-def in_time(resources: Resources, demand: Demand, tiled: Tiled, half: Half) -> Folds:
+def in_time(resources: Resources, demand: Demand, pace: Pace, half: Half) -> Folds:
     """K in time (os): a tile of C held, rows of tiles from left to right."""
     first, others, edge, opened = NOTHING, NOTHING, 0.0, False
     for down in (FULL, RAGGED):
         fresh = 0 if opened else 1
         left = True
         for across in (FULL, RAGGED):
-            tiles = tiles_at(resources, demand, tiled, down, across)
+            tiles = tiles_at(resources, demand, pace, down, across)
             if tiles.across == 0 or tiles.down == 0:
                 continue
             one = _tile(resources, demand, tiles)

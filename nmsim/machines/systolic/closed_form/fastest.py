@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nmsim.errors import CapacityError
 from nmsim.jit import compiled, formula
 from nmsim.machines.systolic.closed_form.counts import (
-    FULL,
+    NOTHING,
     RAGGED,
     Part,
     Tiles,
@@ -25,14 +25,15 @@ from nmsim.machines.systolic.closed_form.counts import (
 )
 from nmsim.machines.systolic.closed_form.given import (
     Demand,
+    Given,
+    Pace,
     Resources,
-    Tiled,
     countable,
-    demand_of,
+    given_of,
+    resources_at,
     resources_of,
-    tiled_of,
 )
-from nmsim.machines.systolic.closed_form.pipeline import Cutting, Times, run
+from nmsim.machines.systolic.closed_form.pipeline import Cutting, Sent, Times, run
 from nmsim.machines.systolic.pipeline.capacity import (
     Half,
     half_of,
@@ -47,17 +48,18 @@ from nmsim.machines.systolic.pipeline.folds import Cut, Room
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.gathering import (
+    BEHIND,
+    BLOCK,
     Asked,
-    Gathered,
+    Known,
     Reach,
     asked,
-    gathered,
-    loads_of,
+    find_out,
+    known_of,
+    loads_in,
     reach_by,
-    remember,
 )
 from nmsim.machines.systolic.traffic.moves import Passed, Tile, passed_by
-from nmsim.machines.systolic.traffic.residence import ELEMENTS
 
 __all__ = ["Counts", "Run", "fastest", "runs"]
 
@@ -94,49 +96,33 @@ class Run(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Placements as the kernel takes them: arrays, or lists beyond 64 bits (``Demand``, ``Tiled``)."""
+    """Placements as the kernel takes them, rows of ``Demand`` and of ``Pace``, and their array.
 
+    Arrays; or Python's integers where 64 bits may not do. What a kernel takes as a tuple of numbers
+    takes numba long to unpack, so that the array's are an array, too.
+    """
+
+    resources: Any
     demands: Any
-    slots: Any
-    beats: Any
-    expected: Any
-    gathered: Gathered
+    paces: Any
 
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@formula
-def _reaches(
-    resources: Resources, demand: Demand, operands: Gathered, half: Half, rows: int
-) -> tuple[Reach, Reach, float]:
-    """What DRAM sends of x and y, and ``Cutting.least``, if so many rows stream in a fold."""
-    x_bits = demand.x_bits * demand.x_behind / demand.x_size
-    y_bits = demand.y_bits * demand.y_behind / demand.y_size
-    x, y = Reach(x_bits, x_bits, half.x, x_bits), Reach(y_bits, y_bits, half.y, y_bits)
-    least = -1.0
-    if demand.x_walk >= 0:
-        elements = operands.geometries[demand.x_walk][ELEMENTS]
-        found = loads_of(operands, demand.x_walk, int(operands.walks[demand.x_walk][0]))
-        x = reach_by(x_bits, demand.x_size, int(elements), found)
-    if demand.y_walk >= 0:
-        elements = operands.geometries[demand.y_walk][ELEMENTS]
-        block = rows if resources.preloads else int(operands.walks[demand.y_walk][0])
-        y = reach_by(y_bits, demand.y_size, int(elements), loads_of(operands, demand.y_walk, block))
-        if resources.preloads:
-            least = demand.y_lanes * demand.y_stored * y.row
-    return x, y, least
+SHORT, ASKING = (Times(value, *[0.0] * (len(Times._fields) - 1)) for value in (-1.0, -2.0))
+"""Times of placements that do not run: a buffer is too small, or something is to be found out."""
 
 
 class Placed(NamedTuple):
     """A placement on an array: its numbers, and what its tiles and half of each buffer hold.
 
-    ``tile`` is the first one, ``most`` the most slots along K of any.
+    ``tile`` is the first one, ``least`` and ``most`` slots along K of any.
     """
 
     demand: Demand
-    tiled: Tiled
+    pace: Pace
     tile: Tiles
     least: int
     most: int
@@ -144,62 +130,88 @@ class Placed(NamedTuple):
 
 
 @formula
-def _placed(resources: Resources, demand: Demand, tiled: Tiled) -> Placed:
-    tile = tiles_at(resources, demand, tiled, FULL, FULL)
-    found, least, most = False, 0, 0
-    for down in (FULL, RAGGED):
-        for across in (FULL, RAGGED):
-            one = tiles_at(resources, demand, tiled, down, across)
-            if one.across == 0 or one.down == 0:
-                continue
-            if not found:
-                tile, least, most, found = one, one.slots, one.slots, True
-            least, most = min(least, one.slots), max(most, one.slots)
-    return Placed(demand, tiled, tile, least, most, half_of(resources, demand))
+def _placed(resources: Resources, demand: Demand, pace: Pace) -> Placed:
+    """What follows from the numbers of a placement."""
+    tile = tiles_at(resources, demand, pace, RAGGED, RAGGED)
+    least, most = tile.slots, tile.slots
+    for kind in (3, 2, 1, 0):
+        one = tiles_at(resources, demand, pace, kind // 2, kind % 2)
+        if one.across > 0 and one.down > 0:
+            if tile.across == 0 or tile.down == 0:
+                least, most = one.slots, one.slots
+            tile, least, most = one, min(least, one.slots), max(most, one.slots)
+    return Placed(demand, pace, tile, least, most, half_of(resources, demand))
+
+
+@formula
+def _sent(resources: Resources, placed: Placed, known: Known, rows: int) -> Sent:
+    """What DRAM sends of both operands if so many rows stream in a fold.
+
+    Of one that streams and is gathered that may be not known yet: then ``first`` is below 0.
+    """
+    demand, half = placed.demand, placed.half
+    x_bits = demand.x_bits * demand.x_behind / demand.x_size
+    y_bits = demand.y_bits * demand.y_behind / demand.y_size
+    x, y, least = Reach(x_bits, x_bits, half.x, x_bits), Reach(y_bits, y_bits, half.y, y_bits), -1.0
+    if demand.x_walk >= 0:
+        at = demand.x_walk
+        found = loads_in(known, at, known.sides[at, BLOCK])
+        x = reach_by(x_bits, demand.x_size, known.sides[at, BEHIND], found)
+    if demand.y_walk >= 0:
+        at = demand.y_walk
+        found = loads_in(known, at, rows if resources.preloads else known.sides[at, BLOCK])
+        y = reach_by(y_bits, demand.y_size, known.sides[at, BEHIND], found)
+        if resources.preloads:
+            least = demand.y_lanes * demand.y_stored * y.row
+    return Sent(x, y, least)
 
 
 @formula
 def _cut_so(
-    resources: Resources, placed: Placed, operands: Gathered, cut: Cut
+    resources: Resources, placed: Placed, sent: Sent, cut: Cut
 ) -> tuple[Times, Part, float]:
     """What a placement takes whose folds are cut so, and what smaller chunks are not below."""
-    demand, tiled = placed.demand, placed.tiled
-    x, y, least = _reaches(resources, demand, operands, placed.half, cut.rows)
-    half = Half(x.half, y.half, placed.half.sums)
+    demand = placed.demand
+    half = Half(sent.x.half, sent.y.half, placed.half.sums)
     if resources.preloads:
-        folds = on_rows(resources, demand, tiled, half, cut.rows)
+        folds = on_rows(resources, demand, placed.pace, half, cut.rows)
     else:
-        folds = in_time(resources, demand, tiled, half)
-    cutting = Cutting(cut.rows, cut.pieces, placed.tile, x, y, least)
+        folds = in_time(resources, demand, placed.pace, half)
+    cutting = Cutting(cut.rows, cut.pieces, placed.tile, sent)
     found, least = run(resources, demand, cutting, folds)
     return found, times(plus(folds.first, folds.others), demand.copies), least
 
 
 @formula
 def _fastest(
-    resources: Resources, placed: Placed, operands: Gathered, cut: Cut, space: Room
+    resources: Resources, placed: Placed, known: Known, cut: Cut, space: Room
 ) -> tuple[Times, Counts]:
     """The fastest way to cut folds, or the one that is given.
 
     Numbers of chunks follow ``next_count``, whatever the buffer: a larger one adds smaller numbers
-    to those that are tried, from the most rows that the C buffer holds on.
+    to those that are tried, from the most rows that the C buffer holds on. With K in time there is
+    one chunk, of no rows.
     """
-    spills, lanes, rows = resources.spills, placed.demand.y_lanes, cut.rows
-    if cut.pieces > 0 or not resources.preloads:
-        pieces = cut.pieces if cut.pieces > 0 else least_pieces(spills, space, 0)
-        best, part, _ = _cut_so(resources, placed, operands, Cut(rows, pieces))
-        return best, _counts(resources, placed, part, rows)
-    count, done, tried = 1, 0, False
+    lanes = placed.demand.y_lanes if resources.preloads else 0
+    count, rows, best_rows, done = 1, lanes, -1, -1
+    best, part = SHORT, NOTHING
     while done != 1:
-        rows = -(-lanes // count)
-        count = next_count(count)
-        if rows > space.sum_rows or rows == done:
-            continue
-        way = Cut(rows, least_pieces(spills, space, rows))
-        one, counted, least = _cut_so(resources, placed, operands, way)
-        if not tried or one.cycles < best.cycles:
-            best, part, best_rows, tried = one, counted, rows, True
-        if spills or least >= best.cycles:  # more chunks can only make the last results fewer
+        if cut.pieces > 0:
+            rows = cut.rows
+        elif lanes > 0:
+            rows = -(-lanes // count)
+            count = next_count(count)
+            if rows > space.sum_rows or rows == done:
+                continue
+        pieces = cut.pieces if cut.pieces > 0 else least_pieces(resources.spills, space, rows)
+        sent = _sent(resources, placed, known, rows)
+        if sent.y.first < 0:
+            return ASKING, Counts(placed.demand.y_walk, rows, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        one, counted, least = _cut_so(resources, placed, sent, Cut(rows, pieces))
+        if best_rows < 0 or one.cycles < best.cycles:
+            best, part, best_rows = one, counted, rows
+        # More chunks can only make the last results fewer.
+        if cut.pieces > 0 or lanes == 0 or resources.spills or least >= best.cycles:
             break
         done = rows
     return best, _counts(resources, placed, part, best_rows)
@@ -229,51 +241,45 @@ def _counts(resources: Resources, placed: Placed, part: Part, rows: int) -> Coun
 def _passed(resources: Resources, placed: Placed, chunks: int) -> Passed:
     """What moves from PE to PE: of tiles that expect as many slots as their lanes do."""
     words, sums, made, demand = 0, 0, 0, placed.demand
-    for down in (FULL, RAGGED):
-        for across in (FULL, RAGGED):
-            one = tiles_at(resources, demand, placed.tiled, down, across)
-            alike = demand.copies * one.across * one.down
-            if alike == 0 or (resources.preloads and down == RAGGED):
-                continue
-            along, kept = one.slots, one.slots
-            if resources.holds_groups:
-                along, kept = demand.k, demand.x_k if demand.x_k > 0 else demand.k
-            moved = passed_by(resources, Tile(alike, one.width, one.high, along, kept), chunks)
-            words, sums, made = words + moved.words, sums + moved.sums, made + moved.made
+    for kind in (0, 1, 2, 3):
+        one = tiles_at(resources, demand, placed.pace, kind // 2, kind % 2)
+        alike = demand.copies * one.across * one.down
+        if alike == 0:
+            continue
+        along, kept = one.slots, one.slots
+        if resources.holds_groups:
+            along, kept = demand.k, demand.x_k if demand.x_k > 0 else demand.k
+        moved = passed_by(resources, Tile(alike, one.width, one.high, along, kept), chunks)
+        words, sums, made = words + moved.words, sums + moved.sums, made + moved.made
     return Passed(words, sums, made)
-
-
-@formula
-def _run_at(
-    resources: Resources, table: Table, at: int, cut: Cut
-) -> tuple[bool, Times, Counts]:
-    """The run of one placement, if buffers are large enough."""
-    tiled = Tiled(table.slots[at], table.beats[at], table.expected[at])
-    d = table.demands[at]
-    demand = Demand(
-        *(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]),
-        *(d[8], d[9], d[10], d[11], d[12], d[13], d[14], d[15]),
-    )
-    placed = _placed(resources, demand, tiled)
-    least = least_of(resources, demand, (placed.least, placed.most))
-    if short(placed.half, least):
-        return False, NO_TIMES, NO_COUNTS
-    space = room_of(resources, demand, placed.half, least, placed.most)
-    times_found, counts = _fastest(resources, placed, table.gathered, cut, space)
-    return True, times_found, counts
-
-
-NO_TIMES = Times(*[-1.0] * len(Times._fields))
-NO_COUNTS = Counts(*[0] * len(Counts._fields))
 
 
 @compiled
 def _run_all(
-    resources: Resources, table: Table, cut: Cut, found_times: Floats, found_counts: Integers
+    table: Table, known: Known, cut: tuple[int, int], found_times: Floats, found_counts: Integers
 ) -> None:
-    """The runs of all placements: rows of ``Times``, below 0 where a buffer is too small."""
+    """The runs of all placements: rows of ``Times`` and ``Counts``.
+
+    Times begin with -1 where a buffer is too small, and the first counts are the least and the most
+    slots along K of any tile; with -2 where it has to be found out what DRAM sends of the operand
+    that is the first count, in blocks of the second one.
+    """
+    resources = resources_at(table.resources)
     for at in range(len(table.demands)):
-        _, one, counts = _run_at(resources, table, at, cut)
+        d, p = table.demands[at], table.paces[at]
+        demand = Demand(
+            *(d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8]),
+            *(d[9], d[10], d[11], d[12], d[13], d[14], d[15], d[16], d[17]),
+        )
+        pace = Pace(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7])
+        placed = _placed(resources, demand, pace)
+        least = least_of(resources, demand, (placed.least, placed.most))
+        if short(placed.half, least):
+            found_times[at, 0] = SHORT.cycles
+            found_counts[at, 0], found_counts[at, 1] = placed.least, placed.most
+            continue
+        space = room_of(resources, demand, placed.half, least, placed.most)
+        one, counts = _fastest(resources, placed, known, Cut(cut[0], cut[1]), space)
         for i in range(len(one)):
             found_times[at, i] = one[i]
         for i in range(len(counts)):
@@ -290,26 +296,50 @@ def runs(
     cut
         How their folds are cut; None: as is fastest.
     """
-    resources, way = resources_of(machine), cut or ANY
-    demands, operands = _demands(machine, placements)
-    tiles = [tiled_of(machine, one) for one in placements]
-    known = gathered(operands)
-    if all(countable(resources, demand) for demand in demands):
-        found = _in_kernel(resources, _arrays(demands, tiles, known), way)
+    given, operands = _given(machine, placements)
+    find_out((one, one.walk.block) for one in operands if not one.streams)
+    found: dict[int, Run | CapacityError] = {}
+    left: Sequence[int] = range(len(placements))
+    while left:
+        table = [given[at] for at in left]
+        asking: list[tuple[int, Asked, int]] = []
+        for at, one in zip(left, _run_once(machine, table, known_of(operands), cut), strict=True):
+            times_found, (first, second, *_) = one
+            if times_found.cycles == ASKING.cycles:
+                asking.append((at, operands[first], second))
+            elif times_found.cycles == SHORT.cycles:
+                found[at] = refusal(machine, placements[at], (first, second))
+            else:
+                found[at] = one
+        find_out((operand, rows) for _, operand, rows in asking)
+        left = [at for at, _, _ in asking]
+    return [found[at] for at in range(len(placements))]
+
+
+def _run_once(
+    machine: SystolicArray, given: Sequence[Given], known: Known, cut: Cut | None
+) -> list[Run]:
+    """The runs of placements, as far as what they load is known."""
+    resources = resources_of(machine)
+    fits = all(countable(resources, one.demand) for one in given)
+    cycles = np.empty((len(given), len(Times._fields)), np.float64 if fits else object)
+    counts = np.empty((len(given), len(Counts._fields)), np.int64 if fits else object)
+    demands, paces = zip(*given, strict=True)
+    if fits:
+        table = Table(*(np.array(one) for one in (resources, demands, paces)))
+        _run_all(table, known, tuple(cut or ANY), cycles, counts)
     else:
-        table = Table(demands, *zip(*tiles, strict=True), known)
-        each = (_run_at(resources, table, at, way) for at in range(len(demands)))
-        found = [Run(cycles, counts) if fits else None for fits, cycles, counts in each]
-    remember(operands, known)
+        run_all = vars(_run_all)["__wrapped__"]
+        run_all(Table(resources, demands, paces), known, cut or ANY, cycles, counts)
     return [
-        one or _refused(machine, placement, tiled)
-        for one, placement, tiled in zip(found, placements, tiles, strict=True)
+        Run(Times._make(of_times), Counts._make(of_counts))
+        for of_times, of_counts in zip(cycles.tolist(), counts.tolist(), strict=True)
     ]
 
 
-def _demands(
+def _given(
     machine: SystolicArray, placements: Sequence[Placement]
-) -> tuple[list[Demand], list[Asked]]:
+) -> tuple[list[Given], list[Asked]]:
     """The numbers of placements, and the operands that some of them gather, each once."""
     operands: list[Asked] = []
     places: dict[int, int] = {}
@@ -322,42 +352,11 @@ def _demands(
             operands.append(one)
         return at
 
-    demands = []
+    given = []
     for one in placements:
         walks = place(asked(machine, one, one.x)), place(asked(machine, one, one.y))
-        demands.append(demand_of(machine, one, walks))
-    return demands, operands
-
-
-def _arrays(demands: Sequence[Demand], tiles: Sequence[Tiled], known: Gathered) -> Table:
-    """Placements as arrays."""
-    n = len(demands)
-    slots, beats, expected = zip(*tiles, strict=True) if n else ((), (), ())
-    return Table(
-        np.array(demands, np.int64).reshape(n, len(Demand._fields)),
-        np.array(slots, np.int64).reshape(n, 2),
-        np.array(beats, np.float64).reshape(n, 2, 2),
-        np.array(expected, np.float64).reshape(n, 2, 2),
-        known,
-    )
-
-
-def _in_kernel(resources: Resources, table: Table, cut: Cut) -> list[Run | None]:
-    """The runs of all placements of a table, None where a buffer is too small."""
-    n = len(table.demands)
-    cycles = np.empty((n, len(Times._fields)), np.float64)
-    counts = np.empty((n, len(Counts._fields)), np.int64)
-    _run_all(resources, table, cut, cycles, counts)
-    return [
-        Run(Times._make(of_times), Counts._make(of_counts)) if of_times[0] >= 0 else None
-        for of_times, of_counts in zip(cycles.tolist(), counts.tolist(), strict=True)
-    ]
-
-
-def _refused(machine: SystolicArray, placement: Placement, tiled: Tiled) -> CapacityError:
-    resources, demand = resources_of(machine), demand_of(machine, placement)
-    placed = _placed(resources, demand, tiled)
-    return refusal(machine, placement, (placed.least, placed.most))
+        given.append(given_of(machine, one, walks))
+    return given, operands
 
 
 def fastest(machine: SystolicArray, placement: Placement, cut: Cut | None = None) -> Run:

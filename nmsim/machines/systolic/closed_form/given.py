@@ -6,7 +6,10 @@ Formulas take these alone, so that a kernel can go through the placements of man
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 
+from nmsim.jit import formula
 from nmsim.machines.systolic.intersect.analytical import expected_fold_cycles
 from nmsim.machines.systolic.intersect.folds import Fabric
 from nmsim.machines.systolic.pe.beats import expected_beats, pe_groups
@@ -17,15 +20,14 @@ from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.operands import distinct, half_bits, transfer_cycles
 
 __all__ = [
-    "NOT_EXPECTED",
-    "PERIODS",
     "Demand",
+    "Given",
+    "Pace",
     "Resources",
-    "Tiled",
     "countable",
-    "demand_of",
+    "given_of",
+    "resources_at",
     "resources_of",
-    "tiled_of",
 ]
 
 PERIODS = {
@@ -83,6 +85,32 @@ class Resources(NamedTuple):
     sums_half: int
 
 
+@formula
+def resources_at(row: NDArray[np.float64]) -> Resources:
+    """The numbers of an array, from a row of them: all of its integers are exact."""
+    return Resources(
+        int(row[0]),
+        int(row[1]),
+        int(row[2]),
+        int(row[3]),
+        int(row[4]),
+        row[5] > 0,
+        int(row[6]),
+        row[7] > 0,
+        int(row[8]),
+        row[9] > 0,
+        row[10] > 0,
+        int(row[11]),
+        int(row[12]),
+        row[13],
+        row[14],
+        row[15],
+        row[16],
+        row[17],
+        int(row[18]),
+    )
+
+
 class Demand(NamedTuple):
     """What a placement asks of an array, integers.
 
@@ -102,6 +130,8 @@ class Demand(NamedTuple):
         Lanes in lock-step lie along the columns, not along the rows or in time.
     x_walk, y_walk
         Where it stands how an operand is gathered; -1: it is not.
+    full_slots, ragged_slots
+        Along K of full and ragged tiles of the lanes in lock-step.
     """
 
     copies: int
@@ -120,33 +150,35 @@ class Demand(NamedTuple):
     by_columns: int
     x_walk: int
     y_walk: int
+    full_slots: int
+    ragged_slots: int
 
 
-Kinds = tuple[tuple[float, float], tuple[float, float]]
-"""A number of full tiles and of the ragged one, by rows and by columns; or two numbers of each."""
-
-
-class Tiled(NamedTuple):
-    """What full and ragged tiles of lanes in lock-step take.
+class Pace(NamedTuple):
+    """Cycles of tiles, full ones and ragged ones.
 
     Parameters
     ----------
-    slots
-        Along K.
-    beats
-        A mean of the folds but the last, and the last one's.
-    expected
-        Cycles of tiles of an intersecting array, full or ragged by rows and by columns;
-        ``NOT_EXPECTED`` where slots say it.
+    full, full_last, ragged, ragged_last
+        Beats of a row in a fold, a mean of all but the last, and in the last one; by the lanes that
+        run in lock-step.
+    full_full, full_ragged, ragged_full, ragged_ragged
+        What tiles of an intersecting array stream, full or ragged by rows and by columns; below 0
+        where slots say it.
     """
 
-    slots: tuple[int, int]
-    beats: Kinds
-    expected: Kinds
+    full: float
+    full_last: float
+    ragged: float
+    ragged_last: float
+    full_full: float = -1.0
+    full_ragged: float = -1.0
+    ragged_full: float = -1.0
+    ragged_ragged: float = -1.0
 
 
-NOT_EXPECTED: Kinds = ((-1.0, -1.0), (-1.0, -1.0))
-ONE_BEAT: Kinds = ((1.0, 1.0), (1.0, 1.0))
+EVEN = Pace(1.0, 1.0, 1.0, 1.0)
+"""Every row takes a beat."""
 
 
 @lru_cache(maxsize=256)
@@ -178,9 +210,16 @@ def resources_of(machine: SystolicArray) -> Resources:
     )
 
 
-def demand_of(
+class Given(NamedTuple):
+    """What closed forms are given of a placement."""
+
+    demand: Demand
+    pace: Pace
+
+
+def given_of(
     machine: SystolicArray, placement: Placement, walks: tuple[int, int] = (-1, -1)
-) -> Demand:
+) -> Given:
     """The numbers of a placement.
 
     Parameters
@@ -192,7 +231,8 @@ def demand_of(
     x_stored, y_stored = placement.stored_as(x), placement.stored_as(y)
     x_behind, x_size = distinct(machine, placement, x)
     y_behind, y_size = distinct(machine, placement, y)
-    return Demand(
+    slots, pace = _tiles(machine, placement)
+    demand = Demand(
         placement.work.gemm.count,
         placement.rows_of(x),
         placement.rows_of(y),
@@ -208,7 +248,9 @@ def demand_of(
         y_size,
         int(placement.lanes == "cols"),
         *walks,
+        *slots,
     )
+    return Given(demand, pace)
 
 
 def countable(resources: Resources, demand: Demand) -> bool:
@@ -221,18 +263,19 @@ def countable(resources: Resources, demand: Demand) -> bool:
     return products * max(64, resources.rows + resources.cols) < 1 << 62
 
 
-def tiled_of(machine: SystolicArray, placement: Placement) -> Tiled:
-    """What the tiles of a placement take, where lanes run in lock-step."""
-    mask, native = placement.selected_mask, placement.native
-    full, ragged = _lock_step(machine, placement)
+def _tiles(machine: SystolicArray, placement: Placement) -> tuple[tuple[int, int], Pace]:
+    """Slots along K of full and ragged tiles of lanes in lock-step, and how fast they stream."""
+    mask, native, k = placement.selected_mask, placement.native, placement.k
     if machine.holds_groups:
-        return _held(machine, placement, full, ragged)
-    expected = NOT_EXPECTED if machine.intersecting is None else _intersected(machine, placement)
+        return _held(machine, placement)
+    pace = EVEN if machine.intersecting is None else _intersected(machine, placement)
     if mask.obeys(native):
-        slots = native.stored(placement.k)
-        return Tiled((slots, slots), ONE_BEAT, expected)
-    of = [round(expected_slots(mask, native, lanes, placement.k)) for lanes in (full, ragged)]
-    return Tiled((of[0], of[1]), ONE_BEAT, expected)
+        slots = native.stored(k)
+        return (slots, slots), pace
+    full, ragged = (
+        round(expected_slots(mask, native, lanes, k)) for lanes in _lock_step(machine, placement)
+    )
+    return (full, ragged), pace
 
 
 def _lock_step(machine: SystolicArray, placement: Placement) -> tuple[int, int]:
@@ -245,37 +288,32 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> tuple[int, int]:
     return min(size, lanes), lanes % size or min(size, lanes)
 
 
-def _held(machine: SystolicArray, placement: Placement, full: int, ragged: int) -> Tiled:
+def _held(machine: SystolicArray, placement: Placement) -> tuple[tuple[int, int], Pace]:
     """The same of PEs that hold whole groups: beats of folds, and the slots that these make."""
-    tile = placement.selected_mask, placement.native
-    found = {}
+    tile, found = (placement.selected_mask, placement.native), {}
+    full, ragged = _lock_step(machine, placement)
     for lanes in {full, ragged}:
         each, slots = expected_beats(*tile, lanes, placement.k, pe_groups(machine))
         beats = float(each[:-1].mean()) if len(each) > 1 else 0.0, float(each[-1])
         found[lanes] = round(slots), beats
-    slots, beats = zip(found[full], found[ragged], strict=True)
-    return Tiled(slots, beats, NOT_EXPECTED)
+    return (found[full][0], found[ragged][0]), Pace(*found[full][1], *found[ragged][1])
 
 
-def _intersected(machine: SystolicArray, placement: Placement) -> Kinds:
+def _intersected(machine: SystolicArray, placement: Placement) -> Pace:
     """Mean cycles of the tiles of C of an array that intersects; K's if nothing is masked."""
     pe, work = machine.intersecting, placement.work
     if pe is None or (work.a.is_dense and work.b.is_dense):
-        return NOT_EXPECTED
+        return EVEN
     fabric = Fabric(machine.rows, machine.cols, pe.group, pe.lookahead)
     cycles = expected_fold_cycles(work.a, work.b, work.gemm.count, fabric).cycles
     # Full tiles come first, the ragged one is the last.
-    (down, ragged_down), (across, ragged_across) = (
+    last = slice(-1, None)
+    rows, columns = (
         (slice(0, full) if full else last, last)
-        for full, last in (
-            (placement.rows_of(placement.y) // machine.rows, slice(-1, None)),
-            (placement.rows_of(placement.x) // machine.cols, slice(-1, None)),
+        for full in (
+            placement.rows_of(placement.y) // machine.rows,
+            placement.rows_of(placement.x) // machine.cols,
         )
     )
-    return (
-        (float(cycles[:, down, across].mean()), float(cycles[:, down, ragged_across].mean())),
-        (
-            float(cycles[:, ragged_down, across].mean()),
-            float(cycles[:, ragged_down, ragged_across].mean()),
-        ),
-    )
+    means = [float(cycles[:, down, across].mean()) for down in rows for across in columns]
+    return Pace(*EVEN[:4], *means)

@@ -13,7 +13,7 @@ from nmsim.machines.systolic.closed_form.given import Demand, Resources
 from nmsim.machines.systolic.pipeline.memory import BACK_TO_BACK, EXPOSED, UNCOUNTED
 from nmsim.machines.systolic.traffic.gathering import Reach
 
-__all__ = ["Cutting", "Times", "overheads", "run"]
+__all__ = ["Cutting", "Sent", "Times", "overheads", "run"]
 
 
 class Times(NamedTuple):
@@ -39,6 +39,18 @@ class Times(NamedTuple):
     out: float
 
 
+class Sent(NamedTuple):
+    """What DRAM sends of both operands.
+
+    ``least`` are bits of y, a copy, if each element comes once; below 0 where that is what comes,
+    however y is cut.
+    """
+
+    x: Reach
+    y: Reach
+    least: float
+
+
 class Cutting(NamedTuple):
     """A way to cut the folds of a GEMM, and what DRAM sends then.
 
@@ -48,19 +60,12 @@ class Cutting(NamedTuple):
         That stream in a fold, 0 with K in time; and of its time.
     tile
         The first one.
-    x, y
-        What DRAM sends of both operands.
-    least
-        Bits of y, a copy, if each element comes once; below 0 where that is what comes, however y
-        is cut.
     """
 
     rows: int
     pieces: int
     tile: Tiles
-    x: Reach
-    y: Reach
-    least: float
+    sent: Sent
 
 
 @formula
@@ -108,8 +113,8 @@ def run(resources: Resources, demand: Demand, cutting: Cutting, folds: Folds) ->
     late = copies * (first_late + others_late)
     late -= _early(cutting.pieces, first, first_late, others, others_late)
     cycles = max(least, head + compute + max(tail, late), moved + last)
-    if cutting.least >= 0:  # of smaller chunks, more may be held
-        once = copies * cutting.least * resources.per_bit
+    if cutting.sent.least >= 0:  # of smaller chunks, more may be held
+        once = copies * cutting.sent.least * resources.per_bit
         least = max(head + compute, moved - copies * _y(resources, cutting, whole) + once)
     # Latency of the first request and of all that are not asked for early enough; results that
     # nothing hides; the rest of what is waited is for transfers.
@@ -143,7 +148,7 @@ def _loads(resources: Resources, cutting: Cutting, part: Part) -> float:
 @formula
 def _x(resources: Resources, cutting: Cutting, part: Part) -> float:
     """Channel time of what a part loads of x."""
-    x = cutting.x
+    x = cutting.sent.x
     bits = (part.x_loaded - part.x_again) * x.first + part.x_again * x.again
     return bits * resources.per_bit
 
@@ -151,7 +156,7 @@ def _x(resources: Resources, cutting: Cutting, part: Part) -> float:
 @formula
 def _y(resources: Resources, cutting: Cutting, part: Part) -> float:
     """Channel time of what a part loads of y."""
-    y = cutting.y
+    y = cutting.sent.y
     bits = (part.y_loaded - part.y_again) * y.first + part.y_again * y.again
     return bits * resources.per_bit
 
@@ -221,7 +226,7 @@ def _edges(
     And what the last results of the first tile of columns take, which leave behind the next.
     """
     tile, r, period = cutting.tile, resources.rows, resources.period
-    x_bits, y_bits = cutting.x.first * resources.per_bit, cutting.y.row * resources.per_bit
+    x_bits, y_bits = cutting.sent.x.first * resources.per_bit, cutting.sent.y.row * resources.per_bit
     x_lanes, y_lanes = demand.x_lanes, demand.y_lanes
     cols, high = min(resources.cols, x_lanes), min(r, y_lanes)
     last_cols = (x_lanes - 1) % resources.cols + 1

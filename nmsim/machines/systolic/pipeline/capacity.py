@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nmsim.errors import CapacityError
 from nmsim.jit import formula
-from nmsim.machines.systolic.closed_form.given import Demand, Resources, demand_of, resources_of
+from nmsim.machines.systolic.closed_form.given import Demand, Resources, given_of, resources_of
 from nmsim.machines.systolic.pipeline.folds import Room
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
@@ -108,7 +108,7 @@ def room_of(resources: Resources, demand: Demand, half: Half, least: Least, most
 
 def halves(machine: SystolicArray, placement: Placement) -> Half:
     """What half of each buffer of an array holds, in the elements of a placement."""
-    return half_of(resources_of(machine), demand_of(machine, placement))
+    return half_of(resources_of(machine), given_of(machine, placement).demand)
 
 
 def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Room:
@@ -124,7 +124,7 @@ def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -
     CapacityError
         if a buffer cannot hold two of the least pieces.
     """
-    resources, demand = resources_of(machine), demand_of(machine, placement)
+    resources, demand = resources_of(machine), given_of(machine, placement).demand
     half, least = half_of(resources, demand), least_of(resources, demand, slots)
     if short(half, least):
         raise refusal(machine, placement, slots)
@@ -135,7 +135,7 @@ def refusal(
     machine: SystolicArray, placement: Placement, slots: tuple[int, int]
 ) -> CapacityError:
     """Why a placement cannot run whose tiles take so many slots, the least and the most."""
-    resources, demand = resources_of(machine), demand_of(machine, placement)
+    resources, demand = resources_of(machine), given_of(machine, placement).demand
     half, least = half_of(resources, demand), least_of(resources, demand, slots)
     bits = (
         element_bits(machine, placement, placement.x),

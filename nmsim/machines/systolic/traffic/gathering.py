@@ -6,7 +6,7 @@ the windows over the tensor, the order of the folds and what half of the buffer 
 elements behind it once per pass, and all of it is held or none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,23 +18,25 @@ from nmsim.machines.systolic.pe.slots import expected_slots
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.operands import Side, element_bits, half_bits, windows_of
-from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
+from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads_of_each
 from nmsim.windows import Axis, Windows
 
 __all__ = [
+    "BEHIND",
+    "BLOCK",
     "Asked",
-    "Gathered",
+    "Known",
     "Reach",
     "asked",
     "elements_loaded",
-    "gathered",
+    "find_out",
     "geometry_of",
     "known_loads",
+    "known_of",
     "least_bits",
-    "loads_of",
+    "loads_in",
     "reach_by",
     "reach_of",
-    "remember",
     "walk_of",
 ]
 
@@ -65,9 +67,6 @@ def _geometry(windows: Windows) -> NDArray[np.int64]:
         numbers += [axis.size, axis.windows, axis.taps, axis.stride, axis.step, axis.first]
     return np.array(numbers, np.int64)
 
-
-GEOMETRY = 22
-"""Numbers of windows."""
 
 UNKNOWN: NDArray[np.int64] = np.zeros((0, 3), np.int64)
 """What was found out of an operand that is not gathered."""
@@ -125,87 +124,86 @@ def _found(_windows: Windows, _walk: Walk) -> Found:
     return {}
 
 
-def _loads(windows: Windows, walk: Walk) -> tuple[int, int]:
-    found = _found(windows, walk._replace(block=1))
-    if walk.block not in found:
-        first, again = loads(_geometry(windows), walk, BUDGET)
-        found[walk.block] = int(first), int(again)
-    return found[walk.block]
-
-
-CHUNKS = 160
-"""More numbers of chunks than are tried of any operand."""
-
-
 class Asked(NamedTuple):
-    """A gathered operand of a placement: its windows, the walk over it, and what is known of it."""
+    """A gathered operand of a placement: its windows, the walk over it, and what is known of it.
+
+    One that ``streams`` comes in chunks, of other operands ``walk`` has the block.
+    """
 
     windows: Windows
     walk: Walk
     found: Found
+    streams: bool
 
 
-class Gathered(NamedTuple):
-    """Operands that are gathered, and what was found out of each.
-
-    Parameters
-    ----------
-    geometries, walks
-        Of each operand (``residence``).
-    known, many
-        Of each operand so many blocks: lanes, first loads, later ones.
-    """
-
-    geometries: NDArray[np.int64]
-    walks: NDArray[np.int64]
-    known: NDArray[np.int64]
-    many: NDArray[np.int64]
-
-
-def asked(machine: SystolicArray, placement: Placement, position: Side) -> Asked | None:
-    """How an operand is gathered, in blocks of one row where it streams; None if it is not."""
+def asked(
+    machine: SystolicArray, placement: Placement, position: Side, rows: int = 1
+) -> Asked | None:
+    """How an operand is gathered if so many rows stream; None if it is not."""
     windows = windows_of(machine, placement, position)
     if windows is None:
         return None
-    walk = walk_of(machine, placement, position, 1)
-    return Asked(windows, walk, _found(windows, walk._replace(block=1)))
+    walk = walk_of(machine, placement, position, rows)
+    streams = placement.dataflow.preloads and position == placement.y
+    return Asked(windows, walk, _found(windows, walk._replace(block=1)), streams)
 
 
-def gathered(operands: Sequence[Asked]) -> Gathered:
-    """Operands as a kernel takes them."""
-    n = len(operands)
-    known, many = np.zeros((n, CHUNKS, 3), np.int64), np.zeros(n, np.int64)
-    for i, one in enumerate(operands):
-        rows = [(block, *passes) for block, passes in list(one.found.items())[:CHUNKS]]
-        known[i, : len(rows)], many[i] = np.array(rows, np.int64).reshape(-1, 3), len(rows)
-    geometries = np.zeros((n, GEOMETRY), np.int64)
-    for i, one in enumerate(operands):
-        geometries[i] = _geometry(one.windows)
-    walks = np.array([one.walk for one in operands], np.int64).reshape(n, len(Walk._fields))
-    return Gathered(geometries, walks, known, many)
+def find_out(operands: Iterable[tuple[Asked, int]]) -> None:
+    """Find out what operands load in blocks of so many lanes, as far as it is not known."""
+    new = {(id(one.found), block): one for one, block in operands if block not in one.found}
+    if not new:
+        return
+    geometries = np.array([_geometry(one.windows) for one in new.values()])
+    walks = [one.walk._replace(block=block) for (_, block), one in new.items()]
+    loaded = loads_of_each(geometries, np.array(walks, np.int64), BUDGET)
+    for ((_, block), one), (first, again) in zip(new.items(), loaded.tolist(), strict=True):
+        one.found[block] = first, again
 
 
-def remember(operands: Sequence[Asked], found: Gathered) -> None:
-    """Keep what a kernel found out."""
-    for one, known, many in zip(operands, found.known, found.many.tolist(), strict=True):
-        if many > len(one.found):
-            one.found.update({block: (first, again) for block, first, again in known[:many].tolist()})
+def _loads(one: Asked) -> tuple[int, int]:
+    find_out([(one, one.walk.block)])
+    return one.found[one.walk.block]
+
+
+class Known(NamedTuple):
+    """What is known of gathered operands, as a kernel takes it.
+
+    Parameters
+    ----------
+    sides
+        Of each operand ``BEHIND``, elements of the tensor, ``BLOCK``, lanes of a block unless it
+        streams, and ``MANY``, for how many blocks its loads are known.
+    loads
+        Of each operand those blocks: lanes, first loads, later ones.
+    """
+
+    sides: NDArray[np.int64]
+    loads: NDArray[np.int64]
+
+
+BEHIND, BLOCK, MANY = range(3)
+
+
+def known_of(operands: Sequence[Asked]) -> Known:
+    """What is known of operands."""
+    each = [[(block, *two) for block, two in list(one.found.items())] for one in operands]
+    loaded = np.zeros((len(operands), max(map(len, each), default=0), 3), np.int64)
+    for i, rows in enumerate(each):
+        loaded[i, : len(rows)] = np.array(rows, np.int64).reshape(-1, 3)
+    sides = [
+        (one.windows.elements, one.walk.block, len(rows))
+        for one, rows in zip(operands, each, strict=True)
+    ]
+    return Known(np.array(sides, np.int64).reshape(-1, 3), loaded)
 
 
 @formula
-def loads_of(operands: Gathered, at: int, block: int) -> tuple[int, int]:
-    """Elements that the first pass over an operand loads, and every later one."""
-    known, many = operands.known[at], int(operands.many[at])
-    for i in range(many):
-        if known[i, 0] == block:
-            return int(known[i, 1]), int(known[i, 2])
-    walk = operands.walks[at]
-    asked = Walk(block, int(walk[1]), int(walk[2]), walk[3] > 0, walk[4] > 0)
-    first, again = loads(operands.geometries[at], asked, BUDGET)
-    if many < CHUNKS:
-        known[many, 0], known[many, 1], known[many, 2] = block, first, again
-        operands.many[at] = many + 1
-    return int(first), int(again)
+def loads_in(known: Known, at: int, block: int) -> tuple[int, int]:
+    """Elements that the first pass over an operand loads, and every later one; -1: not known."""
+    for i in range(known.sides[at, MANY]):
+        if known.loads[at, i, 0] == block:
+            return int(known.loads[at, i, 1]), int(known.loads[at, i, 2])
+    return -1, -1
 
 
 def known_loads(machine: SystolicArray, placement: Placement, position: Side) -> NDArray[np.int64]:
@@ -213,11 +211,10 @@ def known_loads(machine: SystolicArray, placement: Placement, position: Side) ->
 
     Closed forms try the same chunks as a cycle model.
     """
-    windows = windows_of(machine, placement, position)
-    if windows is None:
+    one = asked(machine, placement, position)
+    if one is None:
         return UNKNOWN
-    found = _found(windows, walk_of(machine, placement, position, 1))
-    rows = [(block, *passes) for block, passes in list(found.items())]  # others may add to it
+    rows = [(block, *passes) for block, passes in list(one.found.items())]  # others may add to it
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
@@ -238,11 +235,11 @@ def reach_of(
         Stored elements that half of its buffer holds.
     """
     bits = element_bits(machine, placement, position)
-    windows = windows_of(machine, placement, position)
-    if windows is None:
+    one = asked(machine, placement, position, rows)
+    if one is None:
         return Reach(bits, bits, half, bits)
-    found = _loads(windows, walk_of(machine, placement, position, rows))
-    return reach_by(bits, placement.rows_of(position) * placement.work.k, windows.elements, found)
+    size = placement.rows_of(position) * placement.work.k
+    return reach_by(bits, size, one.windows.elements, _loads(one))
 
 
 @formula
@@ -291,10 +288,10 @@ def elements_loaded(
     loaded, read
         The operand's own, of all passes and copies: each pass reads it from the buffer once.
     """
-    windows = windows_of(machine, placement, position)
-    if windows is None:
+    one = asked(machine, placement, position, rows)
+    if one is None:
         return loaded
-    first, again = _loads(windows, walk_of(machine, placement, position, rows))
+    first, again = _loads(one)
     other, tile = (
         (placement.y, machine.rows) if position == placement.x else (placement.x, machine.cols)
     )

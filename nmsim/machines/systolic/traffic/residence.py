@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import compiled, compiled_uncounted
 
-__all__ = ["BUDGET", "ELEMENTS", "Walk", "loads"]
+__all__ = ["BUDGET", "Walk", "loads", "loads_of_each"]
 
 BUDGET = 60_000
 """Touches of a class that are counted one by one; what takes more is counted in part."""
@@ -469,3 +469,14 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     else:
         first, again = _all_blocks(held, geometry, plan, blocks, slices, walk.once)
     return max(int(elements), first), again
+
+
+@compiled
+def loads_of_each(geometries: Numbers, walks: Numbers, budget: int) -> Numbers:
+    """The loads of several operands, from rows of their geometries and of ``Walk``."""
+    found = np.empty((len(walks), 2), np.int64)
+    for i in range(len(walks)):
+        block, part, room = walks[i, 0], walks[i, 1], walks[i, 2]
+        walk = Walk(block, part, room, walks[i, 3] > 0, walks[i, 4] > 0)
+        found[i, 0], found[i, 1] = loads(geometries[i], walk, budget)
+    return found
