@@ -272,10 +272,13 @@ class Engine:
         costs.
     summary
         One line.
+    many
+        What ``simulate`` says of each of several sparse GEMMs, in less time; None: no less.
     """
 
     simulate: Callable[[Any, SparseGemm, Sample | None], Result]
     summary: str
+    many: Callable[[Any, Sequence[SparseGemm]], list[Result]] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ cover counts by the expectation over uniformly drawn masks (``expected_slots``).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from nmsim.machines.kind import Sample, Stored
-from nmsim.machines.systolic.closed_form.fastest import Run, fastest
+from nmsim.errors import CapacityError
+from nmsim.machines.kind import Stored
+from nmsim.machines.systolic.closed_form.fastest import Run, fastest, runs
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
-from nmsim.machines.systolic.mapper import Choice, Clock, Timed, choose
+from nmsim.machines.systolic.mapper import Choice, Clock, Outcome, Timed, choose, choose_all
 from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import Placement, shifts_apart, with_masks
@@ -25,32 +27,54 @@ from nmsim.machines.systolic.traffic.writeup import Moved, Spent, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
 
-__all__ = ["choice", "estimate", "moved_of", "simulate", "stored", "timed"]
+__all__ = [
+    "CLOCK",
+    "choice",
+    "estimate",
+    "moved_of",
+    "simulate",
+    "simulate_all",
+    "stored",
+    "timed",
+]
 
 
-def simulate(
-    machine: SystolicArray,
-    work: SparseGemm,
-    _sample: Sample | None = None,
-    clock: Clock | None = None,
-) -> Result:
-    """Estimate what a sparse GEMM costs on an array, in closed form; there is nothing to sample.
+def simulate(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Result:
+    """Estimate what a sparse GEMM costs on an array, in closed form.
 
     Parameters
     ----------
     clock
         By which placements are compared; None: that of one array.
     """
-    result = choice(machine, work, clock).result
-    if not work.a.fits or not work.b.fits:
-        # A mask that was made along another axis may keep more than its pattern's share.
-        result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
-    return result
+    return simulate_all(machine, [work], clock)[0]
+
+
+def simulate_all(
+    machine: SystolicArray, works: Sequence[SparseGemm], clock: Clock | None = None
+) -> list[Result]:
+    """Estimate what each of some sparse GEMMs costs on an array.
+
+    Raises
+    ------
+    CapacityError
+        of the first GEMM for which a buffer is too small.
+    """
+    results = []
+    for work, found in zip(works, choose_all(machine, works, clock or CLOCK), strict=True):
+        if isinstance(found, CapacityError):
+            raise found
+        result = found.result
+        if not work.a.fits or not work.b.fits:
+            # A mask that was made along another axis may keep more than its pattern's share.
+            result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
+        results.append(result)
+    return results
 
 
 def choice(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Choice:
     """The placement that is fastest by the closed forms, and what it was chosen from."""
-    return choose(machine, work, clock or timed)
+    return choose(machine, work, clock or CLOCK)
 
 
 def stored(
@@ -100,7 +124,23 @@ def timed(machine: SystolicArray, placement: Placement, cut: Cut | None = None) 
 
     What else it costs is written up if it is asked for.
     """
-    run = fastest(machine, placement, cut)
+    return _timed(machine, placement, fastest(machine, placement, cut))
+
+
+def _clock(machine: SystolicArray, placements: Sequence[Placement]) -> list[Outcome]:
+    """How long placements take in closed form, all at once."""
+    found = zip(placements, runs(machine, placements), strict=True)
+    return [
+        run if isinstance(run, CapacityError) else _timed(machine, placement, run)
+        for placement, run in found
+    ]
+
+
+CLOCK: Clock = _clock
+"""By which placements are compared."""
+
+
+def _timed(machine: SystolicArray, placement: Placement, run: Run) -> Timed:
     gemm = placement.work.gemm
     compute = math.ceil(run.times.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little

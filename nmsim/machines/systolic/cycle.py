@@ -16,7 +16,7 @@ from nmsim.machines.systolic.closed_form.pipeline import overheads
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import Choice, Timed, choose
+from nmsim.machines.systolic.mapper import Choice, Clock, Timed, choose, each
 from nmsim.machines.systolic.pe.beats import pe_groups, tile_beats
 from nmsim.machines.systolic.pe.slots import tile_slots
 from nmsim.machines.systolic.pipeline.capacity import Half, halves, room
@@ -82,9 +82,9 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
 
 def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
     """The placement that is fastest fold by fold, and what it was chosen from."""
-    clock = timed if sample is None else partial(timed, sample=sample)
+    clock = CLOCK if sample is None else each(partial(timed, sample=sample))
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
-    closed_form = analytical.timed if machine.intersecting is None else None
+    closed_form = analytical.CLOCK if machine.intersecting is None else None
     return choose(machine, work, clock, closed_form)
 
 
@@ -113,6 +113,10 @@ def timed(machine: SystolicArray, placement: Placement, sample: Sample | None = 
         cycles * placement.work.gemm.repeat,
         partial(_written, machine, placement, counted),
     )
+
+
+CLOCK: Clock = each(timed)
+"""By which placements are compared that run fold by fold."""
 
 
 def _written(machine: SystolicArray, placement: Placement, counted: "Counted") -> Result:

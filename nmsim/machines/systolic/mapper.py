@@ -5,11 +5,14 @@ fidelity hands the search its own model of a placement's time, so that in neithe
 than what was passed over.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from nmsim.errors import CapacityError
+from nmsim.gemm import Gemm
 from nmsim.machines.systolic.placement import (
     Placement,
     follows_promises,
@@ -21,7 +24,7 @@ from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Promised, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BEYOND", "Choice", "Clock", "Timed", "choose"]
+__all__ = ["BEYOND", "Choice", "Clock", "Outcome", "Timed", "choose", "choose_all", "each"]
 
 BEYOND = 1.3
 """How many times the least a placement's closed form may be for a cycle model to try it."""
@@ -64,8 +67,26 @@ class Timed:
         return moved, run.macs_issued, one.uses_masks, one.transposed
 
 
-Clock = Callable[[SystolicArray, Placement], Timed]
-"""How long a placement takes on an array."""
+Outcome = Timed | CapacityError
+"""A placement with its cycles, or why it cannot run: a buffer is too small."""
+
+Clock = Callable[[SystolicArray, Sequence[Placement]], list[Outcome]]
+"""How long placements take on an array."""
+
+
+def each(one: Callable[[SystolicArray, Placement], Timed]) -> Clock:
+    """The clock that takes placements one by one."""
+
+    def clock(machine: SystolicArray, placements: Sequence[Placement]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for placement in placements:
+            try:
+                outcomes.append(one(machine, placement))
+            except CapacityError as error:
+                outcomes.append(error)
+        return outcomes
+
+    return clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +117,17 @@ class Choice:
     @cached_property
     def result(self) -> Result:
         """What the best costs, with what was chosen and what was passed over."""
-        return replace(
-            self.best.result,
-            chosen=self._told(),
-            mask_cycles=self.masked.cycles if self.masked else None,
-            misfit_share=self.masked.result.misfit_share if self.masked else None,
-            note="; ".join(filter(None, (self.note, self.best.result.note))),
-        )
+        found = self.best.result
+        told = {
+            "chosen": self._told(),
+            "mask_cycles": self.masked.cycles if self.masked else None,
+            "misfit_share": self.masked.result.misfit_share if self.masked else None,
+            "note": "; ".join(filter(None, (self.note, found.note))),
+        }
+        # As dataclasses.replace does it, which sets all other fields one by one.
+        made = object.__new__(Result)
+        vars(made).update(vars(found), **told)
+        return made
 
     def _told(self) -> str:
         runs = _way(self.best)
@@ -123,10 +148,40 @@ class Choice:
         return f"{other.cycles / max(1, self.best.cycles):.2f} times the cycles"
 
 
+Key = Hashable
+
+MOST = 8192
+"""Choices, and times of a GEMM with nothing pruned, that are remembered."""
+
+_CHOICES: dict[Key, Choice] = {}
+_UNMASKED: dict[Key, list[Outcome]] = {}
+
+Value = TypeVar("Value")
+
+
 def choose(
     machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None = None
 ) -> Choice:
-    """The fastest placement of a sparse GEMM on an array.
+    """The fastest placement of a sparse GEMM on an array: that of ``choose_all``.
+
+    Raises
+    ------
+    CapacityError
+        if a buffer is too small for any placement.
+    """
+    (found,) = choose_all(machine, [work], clock, closed_form)
+    if isinstance(found, CapacityError):
+        raise found
+    return found
+
+
+def choose_all(
+    machine: SystolicArray,
+    works: Sequence[SparseGemm],
+    clock: Clock,
+    closed_form: Clock | None = None,
+) -> list[Choice | CapacityError]:
+    """The fastest placement of each of some sparse GEMMs on an array, or why none can run.
 
     At equal cycles that which moves fewer bytes, spends fewer MAC slots, uses no mask, or keeps
     the order of the operands.
@@ -144,37 +199,102 @@ def choose(
     -----
     A network has many GEMMs of the same sizes: where no bit decides, the choice is remembered.
     """
-    if follows_promises(machine, work):
-        return _remembered(machine, Promised.of(work), clock, closed_form)
-    return _chosen(machine, work, clock, closed_form)
+    asker = machine, clock, closed_form
+    keys = [_key(machine, work, asker) for work in works]
+    found = {key: _CHOICES[key] for key in keys if key in _CHOICES}
+    new = {key: work for key, work in zip(keys, works, strict=True) if key not in found}
+    bare = [_bare(work) if follows_promises(machine, work) else work for work in new.values()]
+    for key, one in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
+        found[key] = one
+        if isinstance(one, Choice) and not isinstance(key, int):
+            _keep(_CHOICES, key, one)
+    return [found[key] for key in keys]
 
 
-@lru_cache(maxsize=8192)
-def _remembered(
-    machine: SystolicArray, promised: Promised, clock: Clock, closed_form: Clock | None
-) -> Choice:
-    return _chosen(machine, promised.work, clock, closed_form)
+def _keep(known: dict[Key, Value], key: Key, value: Value) -> None:
+    """Remember something in the place of what was learned first."""
+    while len(known) >= MOST:
+        known.pop(next(iter(known)), None)
+    known[key] = value
+
+
+def _key(machine: SystolicArray, work: SparseGemm, asker: tuple[object, ...]) -> Key:
+    """What a choice is remembered by; where bits decide, the number of the sparse GEMM."""
+    if not follows_promises(machine, work):
+        return id(work)
+    return *asker, work.gemm.sizes, work.a.promise, work.b.promise
+
+
+def _bare(work: SparseGemm) -> SparseGemm:
+    """The same GEMM, whose masks have no bits to be kept in memory."""
+    return work if work.a.is_dense and work.b.is_dense else Promised.of(work).work
+
+
+class _Ways(NamedTuple):
+    """Placements of a GEMM that use masks, and the GEMM of those that use none; None: not open."""
+
+    masked: Sequence[Placement]
+    dense: Gemm | None
+
+
+class _Times(NamedTuple):
+    """What placements of a GEMM take that use masks, and those that use none."""
+
+    masked: list[Outcome]
+    unmasked: list[Outcome]
+
+    @property
+    def followed(self) -> list[Timed]:
+        """Those that can run and use masks."""
+        return [one for one in self.masked if isinstance(one, Timed)]
+
+    @property
+    def plain(self) -> list[Timed]:
+        """Those that can run and use none."""
+        return [one for one in self.unmasked if isinstance(one, Timed)]
+
+    @property
+    def refused(self) -> CapacityError | None:
+        """Why a GEMM cannot run: masks make no room for one that has none dense."""
+        return _refused(self.unmasked or self.masked)
 
 
 def _chosen(
-    machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None
-) -> Choice:
+    machine: SystolicArray,
+    works: Sequence[SparseGemm],
+    clock: Clock,
+    closed_form: Clock | None,
+) -> list[Choice | CapacityError]:
+    ways = [_ways(machine, work) for work in works]
+    best: list[Timed | None] = [None] * len(works)
+    if closed_form is not None:
+        hints = _times(machine, ways, closed_form)
+        best = [_fastest([*one.followed, *one.plain]) if not one.refused else None for one in hints]
+        ways = [
+            way._replace(masked=_worth_a_try(machine, one.followed, expected))
+            if expected and one.followed
+            else way
+            for way, one, expected in zip(ways, hints, best, strict=True)
+        ]
+    timed = _times(machine, ways, clock)
+    return [
+        _choice(machine, *one) for one in zip(works, ways, timed, best, strict=True)
+    ]
+
+
+def _ways(machine: SystolicArray, work: SparseGemm) -> _Ways:
     masked = with_masks(machine, work)
     pays = machine.masks == "where_they_pay" or not masked
-    dense = Promised.of(SparseGemm.dense(work.gemm))
-    unmasked = _without_masks(machine, dense, clock) if pays else ()
-    expected = None
-    if closed_form is not None:
-        estimates, _ = _timed(machine, masked, closed_form)
-        without = _without_masks(machine, dense, closed_form) if pays else ()
-        hints = [*estimates, *without]
-        expected = _fastest(hints) if hints else None
-        if expected and estimates:
-            masked = _worth_a_try(machine, estimates, expected)
-    followed, refused = _timed(machine, masked, clock)
+    return _Ways(masked, work.gemm if pays else None)
+
+
+def _choice(
+    machine: SystolicArray, work: SparseGemm, way: _Ways, times: _Times, expected: Timed | None
+) -> Choice | CapacityError:
+    if times.refused:
+        return times.refused
+    followed, unmasked = times.followed, times.plain
     timed = [*followed, *unmasked]
-    if not timed:
-        raise refused[0]
     best = _fastest(timed)
     turned = [one for one in timed if one.placement.transposed != best.placement.transposed]
     return Choice(
@@ -183,35 +303,32 @@ def _chosen(
         unmasked=_fastest(unmasked) if unmasked else None,
         turned=_fastest(turned) if turned else None,
         expected=expected or best,
-        note="" if masked else why_dense(machine, work),
+        note="" if way.masked else why_dense(machine, work),
     )
 
 
-@lru_cache(maxsize=8192)
-def _without_masks(machine: SystolicArray, dense: Promised, clock: Clock) -> tuple[Timed, ...]:
-    timed, refused = _timed(machine, _unmasked(machine, dense), clock)
-    if not timed:
-        raise refused[0]
-    return tuple(timed)
+def _times(machine: SystolicArray, ways: Sequence[_Ways], clock: Clock) -> list[_Times]:
+    """What all placements take, those of a GEMM with nothing pruned once."""
+    dense = {(machine, clock, way.dense.sizes): way.dense for way in ways if way.dense}
+    known = {key: _UNMASKED[key] for key in dense if key in _UNMASKED}
+    new = {key: gemm for key, gemm in dense.items() if key not in known}
+    several = [*(way.masked for way in ways), *(without_masks(machine, g) for g in new.values())]
+    outcomes = iter(clock(machine, [one for placements in several for one in placements]))
+    timed = [list(islice(outcomes, len(placements))) for placements in several]
+    for key, unmasked in zip(new, timed[len(ways) :], strict=True):
+        known[key] = unmasked
+        if not _refused(unmasked):  # an error that is raised keeps what is around it
+            _keep(_UNMASKED, key, unmasked)
+    return [
+        _Times(masked, known[machine, clock, way.dense.sizes] if way.dense else [])
+        for way, masked in zip(ways, timed[: len(ways)], strict=True)
+    ]
 
 
-@lru_cache(maxsize=8192)
-def _unmasked(machine: SystolicArray, dense: Promised) -> tuple[Placement, ...]:
-    """Placements of a GEMM with nothing pruned, the same ones for every clock."""
-    return tuple(without_masks(machine, dense.gemm))
-
-
-def _timed(
-    machine: SystolicArray, placements: Sequence[Placement], clock: Clock
-) -> tuple[list[Timed], list[CapacityError]]:
-    """What placements cost, and why those cannot run that a buffer is too small for."""
-    timed, refused = [], []
-    for one in placements:
-        try:
-            timed.append(clock(machine, one))
-        except CapacityError as error:
-            refused.append(error)
-    return timed, refused
+def _refused(outcomes: Sequence[Outcome]) -> CapacityError | None:
+    """Why none of some placements can run; None if one can."""
+    errors = [one for one in outcomes if isinstance(one, CapacityError)]
+    return errors[0] if errors and len(errors) == len(outcomes) else None
 
 
 def _worth_a_try(
