@@ -20,9 +20,8 @@ from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import Placement, shifts_apart, with_masks
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.gathering import elements_loaded
+from nmsim.machines.systolic.traffic.gathering import elements_sent
 from nmsim.machines.systolic.traffic.moves import Passed
-from nmsim.machines.systolic.traffic.operands import Side
 from nmsim.machines.systolic.traffic.writeup import Moved, Spent, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result, Survivors
@@ -141,10 +140,10 @@ CLOCK: Clock = _clock
 
 
 def _timed(machine: SystolicArray, placement: Placement, run: Run) -> Timed:
-    gemm = placement.work.gemm
+    gemm = placement.given.gemm
     compute = math.ceil(run.times.compute)
     if machine.intersecting is not None:  # what is expected of the masks' bits may be too little
-        useful = placement.work.macs_useful // gemm.repeat
+        useful = placement.given.macs_useful // gemm.repeat
         compute = max(compute, -(-useful // machine.peak_macs))
     cycles = max(compute, math.ceil(run.times.cycles))
     return Timed(
@@ -153,10 +152,11 @@ def _timed(machine: SystolicArray, placement: Placement, run: Run) -> Timed:
 
 
 def _written(
-    machine: SystolicArray, placement: Placement, run: "Run", compute: int, cycles: int
+    machine: SystolicArray, placement: Placement, run: Run, compute: int, cycles: int
 ) -> Result:
     """What a placement costs that takes so many cycles, some of them at work."""
     found, counts = run
+    dense = machine.intersecting is None
     spent = Spent(
         compute=compute,
         waited=math.ceil(found.waited),
@@ -164,8 +164,8 @@ def _written(
         streamed=found.streamed,
         cycles=cycles,
         issued=counts.issued
-        if machine.intersecting is None
-        else placement.work.macs_useful // placement.work.gemm.repeat,
+        if dense
+        else placement.given.macs_useful // placement.given.gemm.repeat,
         fill=found.fill,
         shifts=found.shifts,
         path=found.waited,
@@ -173,30 +173,27 @@ def _written(
         latency=found.latency,
         write_back=found.write_back,
     )
-    result = writeup(machine, placement, moved_of(machine, placement, run), spent)
-    if placement.selected:
-        share = expected_misfit_share(placement.selected_mask, placement.native)
-        return replace(result, misfit_share=share)
-    return result if machine.intersecting is None else _survived(machine, placement, result)
+    misfit = None
+    if placement.way.selected:
+        misfit = expected_misfit_share(placement.selected_mask, placement.way.native)
+    result = writeup(machine, placement, moved_of(machine, placement, run), spent, misfit)
+    return result if dense or misfit is not None else _survived(machine, placement, result)
 
 
-def moved_of(machine: SystolicArray, placement: Placement, run: "Run") -> Moved:
+def moved_of(machine: SystolicArray, placement: Placement, run: Run) -> Moved:
     """What a placement moves, its folds cut so."""
-    counts = run.counts
-
-    def loaded(position: Side, columns: int, read: int) -> int:
-        return elements_loaded(machine, placement, position, counts.rows, columns, read)
-
-    return Moved(
-        x_loaded=loaded(placement.x, counts.x_loaded, counts.x_read),
-        y_loaded=loaded(placement.y, counts.y_loaded, counts.y_read),
-        x_read=counts.x_read,
-        y_read=counts.y_read,
-        sums_in=counts.sums,
-        sums_out=counts.sums,
-        outputs=counts.outputs,
-        passed=Passed(counts.words, counts.passed_sums, counts.made),
-    )
+    c, y_lanes = run.counts, placement.rows_of(placement.y)
+    x_loaded, y_loaded = c.x_loaded, c.y_loaded
+    if c.x_first >= 0:
+        passes = -(-y_lanes // (c.rows or machine.rows))
+        size, once = placement.rows_of(placement.x) * placement.given.k, c.x_read // passes
+        x_loaded = elements_sent((c.x_first, c.x_later), size, once, x_loaded)
+    if c.y_first >= 0:
+        passes = -(-placement.rows_of(placement.x) // machine.cols)
+        size, once = y_lanes * placement.given.k, c.y_read // passes
+        y_loaded = elements_sent((c.y_first, c.y_later), size, once, y_loaded)
+    passed = Passed(c.words, c.passed_sums, c.made)
+    return Moved(x_loaded, y_loaded, c.x_read, c.y_read, c.sums, c.sums, c.outputs, passed)
 
 
 def _survived(machine: SystolicArray, placement: Placement, result: Result) -> Result:

@@ -27,7 +27,7 @@ from nmsim.machines.systolic.pipeline.memory import (
     UNCOUNTED,
     Timing,
 )
-from nmsim.machines.systolic.placement import Placement, shifts_apart
+from nmsim.machines.systolic.placement import Placement, Side, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.gathering import (
     Reach,
@@ -39,7 +39,7 @@ from nmsim.machines.systolic.traffic.gathering import (
     walk_of,
 )
 from nmsim.machines.systolic.traffic.moves import Passed, passed, tiles_of
-from nmsim.machines.systolic.traffic.operands import Side, element_bits
+from nmsim.machines.systolic.traffic.operands import element_bits
 from nmsim.machines.systolic.traffic.writeup import Moved, Spent, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result

@@ -29,7 +29,7 @@ from nmsim.machines.systolic.closed_form.given import (
     Pace,
     Resources,
     countable,
-    given_of,
+    given_by,
     resources_at,
     resources_of,
 )
@@ -45,7 +45,7 @@ from nmsim.machines.systolic.pipeline.capacity import (
     short,
 )
 from nmsim.machines.systolic.pipeline.folds import Cut, Room
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, Side
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.gathering import (
     BEHIND,
@@ -53,12 +53,13 @@ from nmsim.machines.systolic.traffic.gathering import (
     Asked,
     Known,
     Reach,
-    asked,
+    asked_of,
     find_out,
     known_of,
     loads_in,
     reach_by,
 )
+from nmsim.machines.systolic.traffic.operands import Operand, operand_of
 from nmsim.machines.systolic.traffic.moves import Passed, Tile, passed_by
 
 __all__ = ["Counts", "Run", "fastest", "runs"]
@@ -71,7 +72,8 @@ class Counts(NamedTuple):
     """What the folds of all copies count, cut in one way: elements, sums, MAC slots.
 
     ``rows`` stream in a fold, 0 with K in time. ``sums`` are those that are sent off, and come
-    back; ``words``, ``passed_sums`` and ``made`` those of ``Passed``.
+    back; ``words``, ``passed_sums`` and ``made`` those of ``Passed``. Of an operand that is
+    gathered, a first pass loads ``x_first`` elements of the tensor, every later one ``x_later``; below 0 of others.
     """
 
     rows: int
@@ -86,6 +88,10 @@ class Counts(NamedTuple):
     words: int
     passed_sums: int
     made: int
+    x_first: int
+    x_later: int
+    y_first: int
+    y_later: int
 
 
 class Run(NamedTuple):
@@ -153,17 +159,29 @@ def _sent(resources: Resources, placed: Placed, known: Known, rows: int) -> Sent
     x_bits = demand.x_bits * demand.x_behind / demand.x_size
     y_bits = demand.y_bits * demand.y_behind / demand.y_size
     x, y, least = Reach(x_bits, x_bits, half.x, x_bits), Reach(y_bits, y_bits, half.y, y_bits), -1.0
+    x_loads, y_loads = _loads(resources, demand, known, rows)
     if demand.x_walk >= 0:
-        at = demand.x_walk
-        found = loads_in(known, at, known.sides[at, BLOCK])
-        x = reach_by(x_bits, demand.x_size, known.sides[at, BEHIND], found)
+        x = reach_by(x_bits, demand.x_size, known.sides[demand.x_walk, BEHIND], x_loads)
     if demand.y_walk >= 0:
-        at = demand.y_walk
-        found = loads_in(known, at, rows if resources.preloads else known.sides[at, BLOCK])
-        y = reach_by(y_bits, demand.y_size, known.sides[at, BEHIND], found)
+        y = reach_by(y_bits, demand.y_size, known.sides[demand.y_walk, BEHIND], y_loads)
         if resources.preloads:
             least = demand.y_lanes * demand.y_stored * y.row
     return Sent(x, y, least)
+
+
+Pair = tuple[int, int]
+
+
+@formula
+def _loads(resources: Resources, demand: Demand, known: Known, rows: int) -> tuple[Pair, Pair]:
+    """Elements that a first pass over x, and over y, loads, and every later one; -1: not gathered."""
+    x, y = (-1, -1), (-1, -1)
+    if demand.x_walk >= 0:
+        x = loads_in(known, demand.x_walk, known.sides[demand.x_walk, BLOCK])
+    if demand.y_walk >= 0:
+        block = rows if resources.preloads else known.sides[demand.y_walk, BLOCK]
+        y = loads_in(known, demand.y_walk, block)
+    return x, y
 
 
 @formula
@@ -206,7 +224,7 @@ def _fastest(
         pieces = cut.pieces if cut.pieces > 0 else least_pieces(resources.spills, space, rows)
         sent = _sent(resources, placed, known, rows)
         if sent.y.first < 0:
-            return ASKING, Counts(placed.demand.y_walk, rows, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            return ASKING, _counts(resources, placed, known, NOTHING, rows)
         one, counted, least = _cut_so(resources, placed, sent, Cut(rows, pieces))
         if best_rows < 0 or one.cycles < best.cycles:
             best, part, best_rows = one, counted, rows
@@ -214,12 +232,15 @@ def _fastest(
         if cut.pieces > 0 or lanes == 0 or resources.spills or least >= best.cycles:
             break
         done = rows
-    return best, _counts(resources, placed, part, best_rows)
+    return best, _counts(resources, placed, known, part, best_rows)
 
 
 @formula
-def _counts(resources: Resources, placed: Placed, part: Part, rows: int) -> Counts:
+def _counts(
+    resources: Resources, placed: Placed, known: Known, part: Part, rows: int
+) -> Counts:
     """What is counted of folds of which so many rows stream."""
+    x_loads, y_loads = _loads(resources, placed.demand, known, rows)
     moved = _passed(resources, placed, -(-placed.demand.y_lanes // rows) if rows > 0 else 1)
     return Counts(
         rows,
@@ -234,6 +255,10 @@ def _counts(resources: Resources, placed: Placed, part: Part, rows: int) -> Coun
         moved.words,
         moved.sums,
         moved.made,
+        x_loads[0],
+        x_loads[1],
+        y_loads[0],
+        y_loads[1],
     )
 
 
@@ -261,8 +286,8 @@ def _run_all(
     """The runs of all placements: rows of ``Times`` and ``Counts``.
 
     Times begin with -1 where a buffer is too small, and the first counts are the least and the most
-    slots along K of any tile; with -2 where it has to be found out what DRAM sends of the operand
-    that is the first count, in blocks of the second one.
+    slots along K of any tile; with -2 where it has to be found out what DRAM sends of y where so many
+    rows stream as the first count says.
     """
     resources = resources_at(table.resources)
     for at in range(len(table.demands)):
@@ -304,11 +329,10 @@ def runs(
         table = [given[at] for at in left]
         asking: list[tuple[int, Asked, int]] = []
         for at, one in zip(left, _run_once(machine, table, known_of(operands), cut), strict=True):
-            times_found, (first, second, *_) = one
-            if times_found.cycles == ASKING.cycles:
-                asking.append((at, operands[first], second))
-            elif times_found.cycles == SHORT.cycles:
-                found[at] = refusal(machine, placements[at], (first, second))
+            if one.times.cycles == ASKING.cycles:
+                asking.append((at, operands[given[at].demand.y_walk], one.counts.rows))
+            elif one.times.cycles == SHORT.cycles:
+                found[at] = refusal(machine, placements[at], one.counts[:2])
             else:
                 found[at] = one
         find_out((operand, rows) for _, operand, rows in asking)
@@ -344,9 +368,10 @@ def _given(
     operands: list[Asked] = []
     places: dict[int, int] = {}
 
-    def place(one: Asked | None) -> int:
-        if one is None:
+    def place(placement: Placement, position: Side, operand: Operand) -> int:
+        if operand.windows is None:
             return -1
+        one = asked_of(machine, placement, position, operand.windows)
         at = places.setdefault(id(one.found), len(operands))
         if at == len(operands):
             operands.append(one)
@@ -354,8 +379,9 @@ def _given(
 
     given = []
     for one in placements:
-        walks = place(asked(machine, one, one.x)), place(asked(machine, one, one.y))
-        given.append(given_of(machine, one, walks))
+        x, y = operand_of(machine, one, one.x), operand_of(machine, one, one.y)
+        walks = place(one, one.x, x), place(one, one.y, y)
+        given.append(given_by(machine, one, x, y, walks))
     return given, operands
 
 

@@ -17,7 +17,12 @@ from nmsim.machines.systolic.pe.slots import expected_slots
 from nmsim.machines.systolic.pipeline.memory import BACK_TO_BACK, EXPOSED, HIDDEN, UNCOUNTED
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.operands import distinct, half_bits, transfer_cycles
+from nmsim.machines.systolic.traffic.operands import (
+    Operand,
+    half_bits,
+    operand_of,
+    transfer_cycles,
+)
 
 __all__ = [
     "Demand",
@@ -25,6 +30,7 @@ __all__ = [
     "Pace",
     "Resources",
     "countable",
+    "given_by",
     "given_of",
     "resources_at",
     "resources_of",
@@ -217,36 +223,42 @@ class Given(NamedTuple):
     pace: Pace
 
 
-def given_of(
-    machine: SystolicArray, placement: Placement, walks: tuple[int, int] = (-1, -1)
+def given_of(machine: SystolicArray, placement: Placement) -> Given:
+    """The numbers of a placement, but for what is gathered."""
+    sides = (operand_of(machine, placement, one) for one in (placement.x, placement.y))
+    return given_by(machine, placement, *sides, (-1, -1))
+
+
+def given_by(
+    machine: SystolicArray, placement: Placement, x: Operand, y: Operand, walks: tuple[int, int]
 ) -> Given:
     """The numbers of a placement.
 
     Parameters
     ----------
+    x, y
+        Its operands in memory.
     walks
         Where it stands how x and y are gathered.
     """
-    x, y = placement.x, placement.y
-    x_stored, y_stored = placement.stored_as(x), placement.stored_as(y)
-    x_behind, x_size = distinct(machine, placement, x)
-    y_behind, y_size = distinct(machine, placement, y)
+    way, gemm = placement.way, placement.given.gemm
+    x_stored, y_stored = placement.stored_as(way.x), placement.stored_as(way.y)
     slots, pace = _tiles(machine, placement)
     demand = Demand(
-        placement.work.gemm.count,
-        placement.rows_of(x),
-        placement.rows_of(y),
+        gemm.count,
+        placement.rows_of(way.x),
+        placement.rows_of(way.y),
         placement.k,
-        placement.along_k(x),
-        placement.along_k(y),
+        placement.along_k(way.x),
+        placement.along_k(way.y),
         int(y_stored.elements),
         x_stored.bits,
         y_stored.bits,
-        x_behind,
-        x_size,
-        y_behind,
-        y_size,
-        int(placement.lanes == "cols"),
+        x.behind,
+        x.size,
+        y.behind,
+        y.size,
+        int(way.lanes == "cols"),
         *walks,
         *slots,
     )
@@ -265,15 +277,17 @@ def countable(resources: Resources, demand: Demand) -> bool:
 
 def _tiles(machine: SystolicArray, placement: Placement) -> tuple[tuple[int, int], Pace]:
     """Slots along K of full and ragged tiles of lanes in lock-step, and how fast they stream."""
-    mask, native, k = placement.selected_mask, placement.native, placement.k
+    way, k = placement.way, placement.k
     if machine.holds_groups:
         return _held(machine, placement)
     pace = EVEN if machine.intersecting is None else _intersected(machine, placement)
-    if mask.obeys(native):
-        slots = native.stored(k)
+    mask = placement.selected_mask
+    if not way.selected or mask.obeys(way.native):
+        slots = way.native.stored(k)
         return (slots, slots), pace
     full, ragged = (
-        round(expected_slots(mask, native, lanes, k)) for lanes in _lock_step(machine, placement)
+        round(expected_slots(mask, way.native, lanes, k))
+        for lanes in _lock_step(machine, placement)
     )
     return (full, ragged), pace
 

@@ -107,7 +107,7 @@ def moved(
     ]
     total = {
         name: sum(arrays * getattr(one, name) for one, arrays in each)
-        for name in vars(moves[0])
+        for name in Moved._fields
         if name != "passed"
     }
     passed = [[arrays * value for value in one.passed] for one, arrays in each]
@@ -132,7 +132,7 @@ def _counted_as(machine: SystolicArray, whole: Placement, part: Placement, moves
         if known is not None and still is None:
             behind, size = distinct(machine, part, position)
             loaded[name] = -(-getattr(moves, name) * behind // size)
-    return replace(moves, **loaded)
+    return moves._replace(**loaded)
 
 
 def noted(

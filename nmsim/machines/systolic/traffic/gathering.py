@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from nmsim.jit import formula
 from nmsim.machines.systolic.pe.slots import expected_slots
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, Side
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.operands import Side, element_bits, half_bits, windows_of
+from nmsim.machines.systolic.traffic.operands import element_bits, half_bits, windows_of
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads_of_each
 from nmsim.windows import Axis, Windows
 
@@ -28,7 +28,9 @@ __all__ = [
     "Known",
     "Reach",
     "asked",
+    "asked_of",
     "elements_loaded",
+    "elements_sent",
     "find_out",
     "geometry_of",
     "known_loads",
@@ -141,8 +143,13 @@ def asked(
 ) -> Asked | None:
     """How an operand is gathered if so many rows stream; None if it is not."""
     windows = windows_of(machine, placement, position)
-    if windows is None:
-        return None
+    return None if windows is None else asked_of(machine, placement, position, windows, rows)
+
+
+def asked_of(
+    machine: SystolicArray, placement: Placement, position: Side, windows: Windows, rows: int = 1
+) -> Asked:
+    """The same of windows that are known."""
     walk = walk_of(machine, placement, position, rows)
     streams = placement.dataflow.preloads and position == placement.y
     return Asked(windows, walk, _found(windows, walk._replace(block=1)), streams)
@@ -238,7 +245,7 @@ def reach_of(
     one = asked(machine, placement, position, rows)
     if one is None:
         return Reach(bits, bits, half, bits)
-    size = placement.rows_of(position) * placement.work.k
+    size = placement.rows_of(position) * placement.given.k
     return reach_by(bits, size, one.windows.elements, _loads(one))
 
 
@@ -268,7 +275,7 @@ def least_bits(machine: SystolicArray, placement: Placement, position: Side) -> 
     windows = windows_of(machine, placement, position)
     if windows is None:
         return bits
-    return bits * windows.elements / (placement.rows_of(position) * placement.work.k)
+    return bits * windows.elements / (placement.rows_of(position) * placement.given.k)
 
 
 def elements_loaded(
@@ -291,12 +298,27 @@ def elements_loaded(
     one = asked(machine, placement, position, rows)
     if one is None:
         return loaded
-    first, again = _loads(one)
     other, tile = (
         (placement.y, machine.rows) if position == placement.x else (placement.x, machine.cols)
     )
     if placement.dataflow.preloads and position == placement.x:
         tile = rows
     once = read // -(-placement.rows_of(other) // tile)
-    size = placement.rows_of(position) * placement.work.k
+    size = placement.rows_of(position) * placement.given.k
+    return elements_sent(_loads(one), size, once, loaded)
+
+
+def elements_sent(found: tuple[int, int], size: int, once: int, loaded: int) -> int:
+    """Elements in memory that DRAM sent of a gathered operand.
+
+    Parameters
+    ----------
+    found
+        Elements that the first pass loads, and every later one, of one copy.
+    size
+        Elements of the operand, one copy.
+    once, loaded
+        Elements of the operand in a first pass, and in all, of all copies.
+    """
+    first, again = found
     return -(-(once * first + (loaded - once) * again) // size)

@@ -4,41 +4,62 @@ Under implicit im2col a convolution's columns are made on chip: memory holds, an
 pixels behind them.
 """
 
-from typing import Literal
+from typing import NamedTuple
 
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, Side
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.windows import Windows
 
-__all__ = ["Side", "distinct", "element_bits", "half_bits", "transfer_cycles", "windows_of"]
+__all__ = [
+    "Operand",
+    "distinct",
+    "element_bits",
+    "half_bits",
+    "operand_of",
+    "transfer_cycles",
+    "windows_of",
+]
 
-Side = Literal["a", "b"]
-"""An operand of a GEMM."""
+
+class Operand(NamedTuple):
+    """An operand in memory, one copy.
+
+    Parameters
+    ----------
+    windows
+        Those that its columns are made of on chip; None if that is not so. Nor are windows of any
+        account that share no pixel and see no padding: columns are pixels.
+    behind, size
+        Elements that one pass sends of it, and elements that it has: the same where windows say
+        which of them are sent.
+    """
+
+    windows: Windows | None
+    behind: int
+    size: int
+
+
+def operand_of(machine: SystolicArray, placement: Placement, position: Side) -> Operand:
+    """An operand of a placement, as it stands in memory."""
+    size = placement.rows_of(position) * placement.given.k
+    behind, windows = placement.behind(position)
+    if behind is None or machine.im2col == "explicit":
+        return Operand(None, size, size)
+    if windows is None:
+        return Operand(None, behind, size)
+    if windows.elements < windows.pixels * windows.reads:
+        return Operand(windows, size, size)
+    return Operand(None, behind, size)
 
 
 def distinct(machine: SystolicArray, placement: Placement, position: Side) -> tuple[int, int]:
-    """Elements that one pass sends of an operand, and elements of the operand, one copy.
-
-    They are the same where windows say which of them are sent.
-    """
-    gemm = placement.work.gemm
-    size = placement.rows_of(position) * placement.work.k
-    behind = gemm.a_elements if position == "a" else gemm.b_elements
-    if machine.im2col == "explicit" or behind is None or windows_of(machine, placement, position):
-        return size, size
-    return behind, size
+    """Elements that one pass sends of an operand, and elements of the operand, one copy."""
+    return operand_of(machine, placement, position)[1:]
 
 
-def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
-    """The windows that an operand's columns are made of on chip; None if that is not so.
-
-    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
-    """
-    gemm = placement.work.gemm
-    windows = gemm.a_windows if position == "a" else gemm.b_windows
-    if machine.im2col == "explicit" or windows is None:
-        return None
-    return windows if windows.elements < windows.pixels * windows.reads else None
+def windows_of(machine: SystolicArray, placement: Placement, position: Side) -> Windows | None:
+    """The windows that an operand's columns are made of on chip; None if that is not so."""
+    return operand_of(machine, placement, position).windows
 
 
 def element_bits(machine: SystolicArray, placement: Placement, position: Side) -> float:
@@ -47,7 +68,7 @@ def element_bits(machine: SystolicArray, placement: Placement, position: Side) -
     return placement.stored_as(position).bits * kept / size
 
 
-def half_bits(machine: SystolicArray, position: str) -> float:
+def half_bits(machine: SystolicArray, position: Side) -> float:
     """Bits of half of an operand's buffer."""
     return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
 
