@@ -5,14 +5,13 @@ fidelity hands the search its own model of a placement's time, so that in neithe
 than what was passed over.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from nmsim.errors import CapacityError
-from nmsim.gemm import Gemm
 from nmsim.machines.systolic.placement import (
     Placement,
     follows_promises,
@@ -148,15 +147,37 @@ class Choice:
         return f"{other.cycles / max(1, self.best.cycles):.2f} times the cycles"
 
 
-Key = Hashable
+class _Key:
+    """What something is remembered by, whose hash is asked for several times."""
+
+    __slots__ = ("_hash", "parts", "remembered")
+
+    def __init__(self, parts: tuple[object, ...], *, remembered: bool = True) -> None:
+        self.parts = parts
+        self.remembered = remembered
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.parts == other.parts
+
 
 MOST = 8192
 """Choices, and times of a GEMM with nothing pruned, that are remembered."""
 
-_CHOICES: dict[Key, Choice] = {}
-_UNMASKED: dict[Key, list[Outcome]] = {}
+_CHOICES: dict[_Key, Choice] = {}
+_UNMASKED: dict[_Key, list[Outcome]] = {}
 
 Value = TypeVar("Value")
+
+
+def _keep(known: dict[_Key, Value], key: _Key, value: Value) -> None:
+    """Remember something in the place of what was learned first."""
+    while len(known) >= MOST:
+        known.pop(next(iter(known)), None)
+    known[key] = value
 
 
 def choose(
@@ -200,63 +221,54 @@ def choose_all(
     A network has many GEMMs of the same sizes: where no bit decides, the choice is remembered.
     """
     asker = machine, clock, closed_form
-    keys = [_key(machine, work, asker) for work in works]
-    found = {key: _CHOICES[key] for key in keys if key in _CHOICES}
-    new = {key: work for key, work in zip(keys, works, strict=True) if key not in found}
-    bare = [_bare(work) if follows_promises(machine, work) else work for work in new.values()]
-    for key, one in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
-        found[key] = one
-        if isinstance(one, Choice) and not isinstance(key, int):
-            _keep(_CHOICES, key, one)
-    return [found[key] for key in keys]
+    places: dict[_Key, int] = {}
+    of_each = [places.setdefault(_key(machine, work, asker), len(places)) for work in works]
+    found: list[Choice | CapacityError | None] = [_CHOICES.get(key) for key in places]
+    first = {at: work for at, work in zip(reversed(of_each), reversed(works), strict=True)}
+    new = [at for at, known in enumerate(found) if known is None]
+    bare = [_bare(machine, first[at]) for at in new]
+    keys = list(places)
+    for at, one in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
+        found[at] = one
+        if isinstance(one, Choice) and keys[at].remembered:
+            _keep(_CHOICES, keys[at], one)
+    return [one for at in of_each if (one := found[at])]
 
 
-def _keep(known: dict[Key, Value], key: Key, value: Value) -> None:
-    """Remember something in the place of what was learned first."""
-    while len(known) >= MOST:
-        known.pop(next(iter(known)), None)
-    known[key] = value
-
-
-def _key(machine: SystolicArray, work: SparseGemm, asker: tuple[object, ...]) -> Key:
-    """What a choice is remembered by; where bits decide, the number of the sparse GEMM."""
+def _key(machine: SystolicArray, work: SparseGemm, asker: tuple[object, ...]) -> "_Key":
+    """What a choice is remembered by; where bits decide, it is not."""
     if not follows_promises(machine, work):
-        return id(work)
-    return *asker, work.gemm.sizes, work.a.promise, work.b.promise
+        return _Key((id(work),), remembered=False)
+    return _Key((*asker, work.gemm.sizes, work.a.promise, work.b.promise))
 
 
-def _bare(work: SparseGemm) -> SparseGemm:
-    """The same GEMM, whose masks have no bits to be kept in memory."""
-    return work if work.a.is_dense and work.b.is_dense else Promised.of(work).work
+def _bare(machine: SystolicArray, work: SparseGemm) -> SparseGemm:
+    """A GEMM whose masks have no bits that would be kept in memory, unless these decide."""
+    dense = work.a.is_dense and work.b.is_dense
+    if dense or not follows_promises(machine, work):
+        return work
+    return Promised.of(work).work
 
 
 class _Ways(NamedTuple):
-    """Placements of a GEMM that use masks, and the GEMM of those that use none; None: not open."""
+    """Placements of a GEMM that use masks, and whether those are open that use none."""
 
     masked: Sequence[Placement]
-    dense: Gemm | None
+    pays: bool
 
 
 class _Times(NamedTuple):
-    """What placements of a GEMM take that use masks, and those that use none."""
+    """What placements of a GEMM take that can run, with masks and without, or why none can."""
 
-    masked: list[Outcome]
-    unmasked: list[Outcome]
+    followed: list[Timed]
+    unmasked: list[Timed]
+    refused: CapacityError | None
 
-    @property
-    def followed(self) -> list[Timed]:
-        """Those that can run and use masks."""
-        return [one for one in self.masked if isinstance(one, Timed)]
-
-    @property
-    def plain(self) -> list[Timed]:
-        """Those that can run and use none."""
-        return [one for one in self.unmasked if isinstance(one, Timed)]
-
-    @property
-    def refused(self) -> CapacityError | None:
-        """Why a GEMM cannot run: masks make no room for one that has none dense."""
-        return _refused(self.unmasked or self.masked)
+    @classmethod
+    def of(cls, masked: Sequence[Outcome], unmasked: Sequence[Outcome]) -> "_Times":
+        """Of what placements take, or why they cannot run: masks make no room for a dense GEMM."""
+        runs = [[one for one in some if isinstance(one, Timed)] for some in (masked, unmasked)]
+        return cls(runs[0], runs[1], _refused(unmasked or masked))
 
 
 def _chosen(
@@ -268,15 +280,15 @@ def _chosen(
     ways = [_ways(machine, work) for work in works]
     best: list[Timed | None] = [None] * len(works)
     if closed_form is not None:
-        hints = _times(machine, ways, closed_form)
-        best = [_fastest([*one.followed, *one.plain]) if not one.refused else None for one in hints]
+        hints = _times(machine, works, ways, closed_form)
+        best = [_fastest([*one.followed, *one.unmasked]) if not one.refused else None for one in hints]
         ways = [
             way._replace(masked=_worth_a_try(machine, one.followed, expected))
             if expected and one.followed
             else way
             for way, one, expected in zip(ways, hints, best, strict=True)
         ]
-    timed = _times(machine, ways, clock)
+    timed = _times(machine, works, ways, clock)
     return [
         _choice(machine, *one) for one in zip(works, ways, timed, best, strict=True)
     ]
@@ -285,7 +297,7 @@ def _chosen(
 def _ways(machine: SystolicArray, work: SparseGemm) -> _Ways:
     masked = with_masks(machine, work)
     pays = machine.masks == "where_they_pay" or not masked
-    return _Ways(masked, work.gemm if pays else None)
+    return _Ways(masked, pays)
 
 
 def _choice(
@@ -293,7 +305,7 @@ def _choice(
 ) -> Choice | CapacityError:
     if times.refused:
         return times.refused
-    followed, unmasked = times.followed, times.plain
+    followed, unmasked, _ = times
     timed = [*followed, *unmasked]
     best = _fastest(timed)
     turned = [one for one in timed if one.placement.transposed != best.placement.transposed]
@@ -307,12 +319,21 @@ def _choice(
     )
 
 
-def _times(machine: SystolicArray, ways: Sequence[_Ways], clock: Clock) -> list[_Times]:
+def _times(
+    machine: SystolicArray, works: Sequence[SparseGemm], ways: Sequence[_Ways], clock: Clock
+) -> list[_Times]:
     """What all placements take, those of a GEMM with nothing pruned once."""
-    dense = {(machine, clock, way.dense.sizes): way.dense for way in ways if way.dense}
-    known = {key: _UNMASKED[key] for key in dense if key in _UNMASKED}
-    new = {key: gemm for key, gemm in dense.items() if key not in known}
-    several = [*(way.masked for way in ways), *(without_masks(machine, g) for g in new.values())]
+    keys = [_Key((machine, clock, work.gemm.sizes)) for work in works]
+    known: dict[_Key, list[Outcome]] = {}
+    new: dict[_Key, list[Placement]] = {}
+    for work, way, key in zip(works, ways, keys, strict=True):
+        if not way.pays or key in new or key in known:
+            continue
+        if (found := _UNMASKED.get(key)) is not None:
+            known[key] = found
+        else:
+            new[key] = without_masks(machine, work)
+    several = [*(way.masked for way in ways), *new.values()]
     outcomes = iter(clock(machine, [one for placements in several for one in placements]))
     timed = [list(islice(outcomes, len(placements))) for placements in several]
     for key, unmasked in zip(new, timed[len(ways) :], strict=True):
@@ -320,8 +341,8 @@ def _times(machine: SystolicArray, ways: Sequence[_Ways], clock: Clock) -> list[
         if not _refused(unmasked):  # an error that is raised keeps what is around it
             _keep(_UNMASKED, key, unmasked)
     return [
-        _Times(masked, known[machine, clock, way.dense.sizes] if way.dense else [])
-        for way, masked in zip(ways, timed[: len(ways)], strict=True)
+        _Times.of(masked, known[key] if way.pays else [])
+        for way, key, masked in zip(ways, keys, timed[: len(ways)], strict=True)
     ]
 
 

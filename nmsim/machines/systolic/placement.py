@@ -247,18 +247,13 @@ def with_masks(machine: SystolicArray, work: SparseGemm) -> list[Placement]:
     return [one for one in placements if intersects or one.uses_masks]
 
 
-def without_masks(
-    machine: SystolicArray, gemm: Gemm, work: SparseGemm | None = None
-) -> list[Placement]:
-    """All ways in which an array may run a GEMM with nothing pruned.
-
-    Parameters
-    ----------
-    work
-        The same, with masks that say so; None: they are made.
-    """
-    dense = work or SparseGemm.dense(gemm)
-    return [_placement(machine, dense, way) for way in _plain_ways(machine)]
+def without_masks(machine: SystolicArray, work: SparseGemm | Gemm) -> list[Placement]:
+    """All ways in which an array may run a GEMM with nothing pruned."""
+    if isinstance(work, Gemm):
+        work = SparseGemm.dense(work)
+    elif not (work.a.is_dense and work.b.is_dense):
+        work = SparseGemm.dense(work.gemm)
+    return [_placement(machine, work, way) for way in _plain_ways(machine)]
 
 
 def follows_promises(machine: SystolicArray, work: SparseGemm) -> bool:
