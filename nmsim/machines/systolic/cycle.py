@@ -61,6 +61,7 @@ __all__ = [
     "work_of",
 ]
 
+
 def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Result:
     """Run a sparse GEMM on an array, fold by fold.
 

@@ -224,14 +224,14 @@ def choose_all(
     places: dict[_Key, int] = {}
     of_each = [places.setdefault(_key(machine, work, asker), len(places)) for work in works]
     found: list[Choice | CapacityError | None] = [_CHOICES.get(key) for key in places]
-    first = {at: work for at, work in zip(reversed(of_each), reversed(works), strict=True)}
+    first = dict(zip(reversed(of_each), reversed(works), strict=True))
     new = [at for at, known in enumerate(found) if known is None]
     bare = [_bare(machine, first[at]) for at in new]
     keys = list(places)
-    for at, one in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
-        found[at] = one
-        if isinstance(one, Choice) and keys[at].remembered:
-            _keep(_CHOICES, keys[at], one)
+    for at, chosen in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
+        found[at] = chosen
+        if isinstance(chosen, Choice) and keys[at].remembered:
+            _keep(_CHOICES, keys[at], chosen)
     return [one for at in of_each if (one := found[at])]
 
 
@@ -281,7 +281,9 @@ def _chosen(
     best: list[Timed | None] = [None] * len(works)
     if closed_form is not None:
         hints = _times(machine, works, ways, closed_form)
-        best = [_fastest([*one.followed, *one.unmasked]) if not one.refused else None for one in hints]
+        best = [
+            _fastest([*one.followed, *one.unmasked]) if not one.refused else None for one in hints
+        ]
         ways = [
             way._replace(masked=_worth_a_try(machine, one.followed, expected))
             if expected and one.followed
@@ -289,9 +291,7 @@ def _chosen(
             for way, one, expected in zip(ways, hints, best, strict=True)
         ]
     timed = _times(machine, works, ways, clock)
-    return [
-        _choice(machine, *one) for one in zip(works, ways, timed, best, strict=True)
-    ]
+    return [_choice(machine, *one) for one in zip(works, ways, timed, best, strict=True)]
 
 
 def _ways(machine: SystolicArray, work: SparseGemm) -> _Ways:

@@ -35,6 +35,7 @@ Position = Literal["a", "b", ""]
 
 
 Side = Literal["a", "b"]
+SIDES: tuple[Side, Side] = ("a", "b")
 Lanes = Literal["rows", "cols", "time"]
 
 
@@ -45,14 +46,14 @@ class _Kept(NamedTuple):
     ----------
     native
         What it is packed under if that saves bits; None: it is not packed.
-    index
-        Bits of metadata of a stored element then.
+    index_bits
+        Of metadata of a stored element then.
     why
         Why it is not packed.
     """
 
     native: Pattern | None
-    index: int
+    index_bits: int
     why: str
 
 
@@ -228,8 +229,8 @@ class _Kind(NamedTuple):
     @property
     def mask(self) -> Mask:
         """A mask of the kind, to be asked for what all of them say."""
-        more = {"fits": self.fits, "indexed": self.indexed, "tighter": self.tighter}
-        return Promise(self.pattern, 1, 1, regular=True, known_kept=None, **more).mask
+        kind = self.fits, self.indexed, self.tighter
+        return Promise(self.pattern, 1, 1, True, *kind, known_kept=None).mask
 
 
 def with_masks(machine: SystolicArray, work: SparseGemm) -> list[Placement]:
@@ -302,7 +303,7 @@ Masks = tuple[Mask, Mask]
 def _selecting(machine: SystolicArray, masks: Masks, turned: bool) -> Iterator[Way]:
     """Ways in one order of the operands whose selectors follow a mask."""
     run = masks[::-1] if turned else masks
-    for position, mask in zip(("a", "b"), run, strict=True):
+    for position, mask in zip(SIDES, run, strict=True):
         native = _native(machine, mask)
         if native is not None and machine.sparse_operand in (position, "either"):
             yield _way(machine, masks, turned, position, native)
@@ -328,7 +329,7 @@ def _way(
     x: Side = "b" if flow.cols == "n" else "a"
     a, b = (
         _packed(machine, mask, native) if selected == position else _beside(machine, mask)
-        for position, mask in zip(("a", "b"), run, strict=True)
+        for position, mask in zip(SIDES, run, strict=True)
     )
     return Way(
         transposed=transposed,
@@ -406,8 +407,8 @@ def _slots(machine: SystolicArray, way: Way, work: SparseGemm, k: int, position:
 def _stored(machine: SystolicArray, kept: _Kept, k: int, slots: int) -> Stored:
     """An operand as so many slots a row, or dense if slots and metadata save no bits."""
     bits = machine.operand_bits
-    if kept.native is not None and slots * (bits + kept.index) < k * bits:
-        return Stored(kept.native, bits, kept.index, slots)
+    if kept.native is not None and slots * (bits + kept.index_bits) < k * bits:
+        return Stored(kept.native, bits, kept.index_bits, slots)
     return Stored(DENSE, bits, 0, k, kept.why)
 
 

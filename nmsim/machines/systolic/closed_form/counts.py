@@ -12,7 +12,18 @@ from nmsim.machines.systolic.closed_form.given import Demand, Pace, Resources
 from nmsim.machines.systolic.pipeline.capacity import Half
 from nmsim.machines.systolic.pipeline.memory import BACK_TO_BACK, EXPOSED, HIDDEN, UNCOUNTED
 
-__all__ = ["NOTHING", "RAGGED", "Folds", "Part", "Tiles", "in_time", "on_rows", "plus", "tiles_at", "times"]
+__all__ = [
+    "NOTHING",
+    "RAGGED",
+    "Folds",
+    "Part",
+    "Tiles",
+    "in_time",
+    "on_rows",
+    "plus",
+    "tiles_at",
+    "times",
+]
 
 FULL, RAGGED = 0, 1
 """Tiles of lanes: as many as the array has, or what is left."""
@@ -126,9 +137,7 @@ def _cut(lanes: int, size: int, kind: int) -> tuple[int, int]:
 
 
 @formula
-def tiles_at(
-    resources: Resources, demand: Demand, pace: Pace, down: int, across: int
-) -> Tiles:
+def tiles_at(resources: Resources, demand: Demand, pace: Pace, down: int, across: int) -> Tiles:
     """Tiles of one kind by rows and by columns; with K on the rows one has all lanes of y."""
     many_across, width = _cut(demand.x_lanes, resources.cols, across)
     many_down, high, kind = 1 - down, demand.y_lanes, FULL
@@ -182,9 +191,7 @@ class Folds(NamedTuple):
 
 
 @formula
-def on_rows(
-    resources: Resources, demand: Demand, pace: Pace, half: Half, rows: int
-) -> Folds:
+def on_rows(resources: Resources, demand: Demand, pace: Pace, half: Half, rows: int) -> Folds:
     """K on the rows (ws, is): x held, y streaming in chunks of so many rows."""
     first, others, last, opened = NOTHING, NOTHING, 0.0, False
     for kind in (FULL, RAGGED):
@@ -193,7 +200,7 @@ def on_rows(
         if many == 0:
             continue
         part, last = _columns(resources, demand, tiles, half, rows)
-        again = _passed_over(part, stays=demand.y_lanes * tiles.y_k <= half.y)
+        again = _passed_over(part, demand.y_lanes * tiles.y_k <= half.y)
         if not opened:
             first, opened, many = part, True, many - 1
         others = plus(others, times(again, many))
@@ -225,7 +232,7 @@ def _passed_over(part: Part, stays: bool) -> Part:
 
 @formula
 def _share(k: int, deep: int, full: int, last: bool) -> int:
-    """Which part a fold along K takes of stored elements, of which each but the last has so many."""
+    """Which part a fold along K takes of stored elements: each but the last has as many."""
     return k - (deep - 1) * full if last else full
 
 

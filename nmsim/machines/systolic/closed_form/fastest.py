@@ -59,8 +59,8 @@ from nmsim.machines.systolic.traffic.gathering import (
     loads_in,
     reach_by,
 )
-from nmsim.machines.systolic.traffic.operands import Operand, operand_of
 from nmsim.machines.systolic.traffic.moves import Passed, Tile, passed_by
+from nmsim.machines.systolic.traffic.operands import Operand, operand_of
 
 __all__ = ["Counts", "Run", "fastest", "runs"]
 
@@ -73,7 +73,8 @@ class Counts(NamedTuple):
 
     ``rows`` stream in a fold, 0 with K in time. ``sums`` are those that are sent off, and come
     back; ``words``, ``passed_sums`` and ``made`` those of ``Passed``. Of an operand that is
-    gathered, a first pass loads ``x_first`` elements of the tensor, every later one ``x_later``; below 0 of others.
+    gathered, a first pass loads ``x_first`` elements of the tensor, every later one ``x_later``;
+    these are below 0 of others.
     """
 
     rows: int
@@ -174,7 +175,7 @@ Pair = tuple[int, int]
 
 @formula
 def _loads(resources: Resources, demand: Demand, known: Known, rows: int) -> tuple[Pair, Pair]:
-    """Elements that a first pass over x, and over y, loads, and every later one; -1: not gathered."""
+    """Elements that a first pass loads, and every later one, of x and of y; -1: not gathered."""
     x, y = (-1, -1), (-1, -1)
     if demand.x_walk >= 0:
         x = loads_in(known, demand.x_walk, known.sides[demand.x_walk, BLOCK])
@@ -236,9 +237,7 @@ def _fastest(
 
 
 @formula
-def _counts(
-    resources: Resources, placed: Placed, known: Known, part: Part, rows: int
-) -> Counts:
+def _counts(resources: Resources, placed: Placed, known: Known, part: Part, rows: int) -> Counts:
     """What is counted of folds of which so many rows stream."""
     x_loads, y_loads = _loads(resources, placed.demand, known, rows)
     moved = _passed(resources, placed, -(-placed.demand.y_lanes // rows) if rows > 0 else 1)
@@ -286,7 +285,7 @@ def _run_all(
     """The runs of all placements: rows of ``Times`` and ``Counts``.
 
     Times begin with -1 where a buffer is too small, and the first counts are the least and the most
-    slots along K of any tile; with -2 where it has to be found out what DRAM sends of y where so many
+    slots along K of any tile; with -2 where it has to be found out what DRAM sends of y if as many
     rows stream as the first count says.
     """
     resources = resources_at(table.resources)
@@ -344,17 +343,17 @@ def _run_once(
     machine: SystolicArray, given: Sequence[Given], known: Known, cut: Cut | None
 ) -> list[Run]:
     """The runs of placements, as far as what they load is known."""
-    resources = resources_of(machine)
+    resources, way = resources_of(machine), cut or ANY
     fits = all(countable(resources, one.demand) for one in given)
     cycles = np.empty((len(given), len(Times._fields)), np.float64 if fits else object)
     counts = np.empty((len(given), len(Counts._fields)), np.int64 if fits else object)
     demands, paces = zip(*given, strict=True)
     if fits:
         table = Table(*(np.array(one) for one in (resources, demands, paces)))
-        _run_all(table, known, tuple(cut or ANY), cycles, counts)
+        _run_all(table, known, (way.rows, way.pieces), cycles, counts)
     else:
         run_all = vars(_run_all)["__wrapped__"]
-        run_all(Table(resources, demands, paces), known, cut or ANY, cycles, counts)
+        run_all(Table(resources, demands, paces), known, way, cycles, counts)
     return [
         Run(Times._make(of_times), Counts._make(of_counts))
         for of_times, of_counts in zip(cycles.tolist(), counts.tolist(), strict=True)

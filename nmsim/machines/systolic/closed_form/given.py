@@ -225,8 +225,8 @@ class Given(NamedTuple):
 
 def given_of(machine: SystolicArray, placement: Placement) -> Given:
     """The numbers of a placement, but for what is gathered."""
-    sides = (operand_of(machine, placement, one) for one in (placement.x, placement.y))
-    return given_by(machine, placement, *sides, (-1, -1))
+    x, y = (operand_of(machine, placement, one) for one in (placement.x, placement.y))
+    return given_by(machine, placement, x, y, (-1, -1))
 
 
 def given_by(

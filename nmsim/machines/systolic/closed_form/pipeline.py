@@ -69,9 +69,7 @@ class Cutting(NamedTuple):
 
 
 @formula
-def overheads(
-    resources: Resources, folds: int, shown: float
-) -> tuple[float, float]:
+def overheads(resources: Resources, folds: int, shown: float) -> tuple[float, float]:
     """Cycles that skew takes, and shifting in or out, where memory never makes the array wait.
 
     Parameters
@@ -91,7 +89,9 @@ def overheads(
 
 
 @formula
-def run(resources: Resources, demand: Demand, cutting: Cutting, folds: Folds) -> tuple[Times, float]:
+def run(
+    resources: Resources, demand: Demand, cutting: Cutting, folds: Folds
+) -> tuple[Times, float]:
     """All copies of a GEMM, and what no other number of chunks, if larger, is below."""
     first, others, edge = folds
     copies = demand.copies
@@ -180,9 +180,7 @@ def _own(resources: Resources, part: Part) -> float:
 
 
 @formula
-def _early(
-    pieces: int, first: Part, first_late: float, others: Part, others_late: float
-) -> float:
+def _early(pieces: int, first: Part, first_late: float, others: Part, others_late: float) -> float:
     """What the first two pieces do not wait: their loads are asked for at once."""
     early, waits = 2, 0.0
     for part, late in ((first, first_late), (others, others_late)):
@@ -226,7 +224,10 @@ def _edges(
     And what the last results of the first tile of columns take, which leave behind the next.
     """
     tile, r, period = cutting.tile, resources.rows, resources.period
-    x_bits, y_bits = cutting.sent.x.first * resources.per_bit, cutting.sent.y.row * resources.per_bit
+    x_bits, y_bits = (
+        cutting.sent.x.first * resources.per_bit,
+        cutting.sent.y.row * resources.per_bit,
+    )
     x_lanes, y_lanes = demand.x_lanes, demand.y_lanes
     cols, high = min(resources.cols, x_lanes), min(r, y_lanes)
     last_cols = (x_lanes - 1) % resources.cols + 1

@@ -131,9 +131,7 @@ def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -
     return room_of(resources, demand, half, least, slots[1])
 
 
-def refusal(
-    machine: SystolicArray, placement: Placement, slots: tuple[int, int]
-) -> CapacityError:
+def refusal(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> CapacityError:
     """Why a placement cannot run whose tiles take so many slots, the least and the most."""
     resources, demand = resources_of(machine), given_of(machine, placement).demand
     half, least = half_of(resources, demand), least_of(resources, demand, slots)

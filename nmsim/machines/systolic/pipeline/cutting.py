@@ -222,8 +222,6 @@ def _found(
     return int(cycles)
 
 
-
-
 @compiled
 def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) -> int:
     """What so many folds for every chunk take at least where rows stream in chunks, ticks."""

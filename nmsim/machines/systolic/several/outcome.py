@@ -47,7 +47,7 @@ class Own(NamedTuple):
     write_back: float = 0.0
 
     @classmethod
-    def of(cls, machine: SystolicArray, placement: Placement, sums: Sums, arrays: int) -> "Own":
+    def of(cls, machine: SystolicArray, sums: Sums, arrays: int) -> "Own":
         """What arrays spend on folds, as far as memory never makes them wait."""
         fill, shifts = overheads(resources_of(machine), sums.folds, sums.shifted / TICKS)
         compute, streamed, path = (
