@@ -6,6 +6,7 @@ the windows over the tensor, the order of the folds and what half of the buffer 
 elements behind it once per pass, and all of it is held or none.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -157,14 +158,49 @@ def asked_of(
 
 def find_out(operands: Iterable[tuple[Asked, int]]) -> None:
     """Find out what operands load in blocks of so many lanes, as far as it is not known."""
-    new = {(id(one.found), block): one for one, block in operands if block not in one.found}
+    new: dict[tuple[int, int], tuple[Asked, int]] = {}
+    for one, block in operands:
+        if block in one.found:
+            continue
+        between = _between(
+            _levels(one.windows, one.walk._replace(block=block, room=0)), one.walk.room
+        )
+        if between is None:
+            new[id(one.found), block] = one, block
+        else:
+            one.found[block] = between
     if not new:
         return
-    geometries = np.array([_geometry(one.windows) for one in new.values()])
-    walks = [one.walk._replace(block=block) for (_, block), one in new.items()]
+    geometries = np.array([_geometry(one.windows) for one, _ in new.values()])
+    walks = [one.walk._replace(block=block) for one, block in new.values()]
     loaded = loads_of_each(geometries, np.array(walks, np.int64), BUDGET)
-    for ((_, block), one), (first, again) in zip(new.items(), loaded.tolist(), strict=True):
+    for (one, block), (first, again) in zip(new.values(), loaded.tolist(), strict=True):
         one.found[block] = first, again
+        level = _levels(one.windows, one.walk._replace(block=block, room=0))
+        insort(level, (one.walk.room, first, again))
+
+
+Levels = list[tuple[int, int, int]]
+"""What half of a buffer holds, and the elements that a first pass loads then, and a later one."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _levels(_windows: Windows, _walk: Walk) -> Levels:
+    """What was found out of a walk, whatever its ``room``, which is 0 here."""
+    return []
+
+
+def _between(levels: Levels, room: int) -> tuple[int, int] | None:
+    """What is loaded if half of the buffer holds so much; None: not known.
+
+    A larger buffer never loads more: between two that load the same, all do.
+    """
+    at = bisect_left(levels, (room, 0, 0))
+    if at < len(levels) and levels[at][0] == room:
+        return levels[at][1:]
+    if 0 < at < len(levels) and levels[at - 1][1:] == levels[at][1:]:
+        return levels[at][1:]
+    return None
 
 
 def _loads(one: Asked) -> tuple[int, int]:
