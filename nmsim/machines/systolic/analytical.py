@@ -173,9 +173,10 @@ def _written(
         latency=found.latency,
         write_back=found.write_back,
     )
-    misfit = None
-    if placement.way.selected:
-        misfit = expected_misfit_share(placement.selected_mask, placement.way.native)
+    misfit, way = None, placement.way
+    if way.selected:
+        mask = placement.selected_mask
+        misfit = 0.0 if way.obeys else expected_misfit_share(mask, way.native)
     result = writeup(machine, placement, moved_of(machine, placement, run), spent, misfit)
     return result if dense or misfit is not None else _survived(machine, placement, result)
 

@@ -5,7 +5,9 @@ fidelity hands the search its own model of a placement's time, so that in neithe
 than what was passed over.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -167,16 +169,17 @@ class _Key:
 MOST = 8192
 """Choices, and times of a GEMM with nothing pruned, that are remembered."""
 
-_CHOICES: dict[_Key, Choice] = {}
-_UNMASKED: dict[_Key, list[Outcome]] = {}
+_CHOICES: OrderedDict[_Key, Choice] = OrderedDict()
+_UNMASKED: OrderedDict[_Key, list[Outcome]] = OrderedDict()
 
 Value = TypeVar("Value")
 
 
-def _keep(known: dict[_Key, Value], key: _Key, value: Value) -> None:
+def _keep(known: OrderedDict[_Key, Value], key: _Key, value: Value) -> None:
     """Remember something in the place of what was learned first."""
-    while len(known) >= MOST:
-        known.pop(next(iter(known)), None)
+    if len(known) >= MOST:
+        with suppress(KeyError):  # other threads may have made room
+            known.popitem(last=False)
     known[key] = value
 
 

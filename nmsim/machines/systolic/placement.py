@@ -79,6 +79,8 @@ class Way(NamedTuple):
         Where the rows of the selected operand lie on the array.
     sides
         How a and b are stored, as they run.
+    obeys
+        Every mask of the kind obeys ``native``, so that no bit decides how many slots there are.
     note
         Why a mask gains nothing here, if so.
     """
@@ -92,6 +94,7 @@ class Way(NamedTuple):
     y: Side
     lanes: Lanes
     sides: tuple[_Kept, _Kept]
+    obeys: bool
     note: str
 
 
@@ -171,7 +174,7 @@ class Placement:
         """Whether a mask's bits decide how long it takes."""
         if machine.intersecting is not None:
             return not (self.given.a.is_dense and self.given.b.is_dense)
-        return bool(self.selected) and not self.selected_mask.obeys(self.native)
+        return not self.way.obeys
 
     @property
     def selected_mask(self) -> Mask:
@@ -341,6 +344,7 @@ def _way(
         y="a" if x == "b" else "b",
         lanes=_lanes(flow, selected),
         sides=(a, b),
+        obeys=not selected or run[selected == "b"].obeys(native),
         note=_note(masks, native, selected),
     )
 
@@ -395,7 +399,7 @@ def _slots(machine: SystolicArray, way: Way, work: SparseGemm, k: int, position:
     native = way.sides[position == "b"].native
     if native is None:
         return 0
-    if way.selected != position:
+    if way.selected != position or (way.obeys and not machine.holds_groups):
         return native.stored(k)
     rows = gemm.m if first else gemm.n
     tile = min(rows, {"rows": machine.rows, "cols": machine.cols, "time": rows}[way.lanes])

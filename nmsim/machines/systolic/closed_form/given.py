@@ -281,12 +281,11 @@ def _tiles(machine: SystolicArray, placement: Placement) -> tuple[tuple[int, int
     if machine.holds_groups:
         return _held(machine, placement)
     pace = EVEN if machine.intersecting is None else _intersected(machine, placement)
-    mask = placement.selected_mask
-    if not way.selected or mask.obeys(way.native):
+    if way.obeys:
         slots = way.native.stored(k)
         return (slots, slots), pace
     full, ragged = (
-        round(expected_slots(mask, way.native, lanes, k))
+        round(expected_slots(placement.selected_mask, way.native, lanes, k))
         for lanes in _lock_step(machine, placement)
     )
     return (full, ragged), pace
