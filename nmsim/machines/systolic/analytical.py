@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from nmsim.errors import CapacityError
+from nmsim.jit.loading import no_garbage
 from nmsim.machines.kind import Stored
 from nmsim.machines.systolic.closed_form.fastest import Run, fastest, runs
 from nmsim.machines.systolic.intersect.survivors import expected_survivors
@@ -59,16 +60,19 @@ def simulate_all(
     CapacityError
         of the first GEMM for which a buffer is too small.
     """
-    results = []
-    for work, found in zip(works, choose_all(machine, works, clock or CLOCK), strict=True):
-        if isinstance(found, CapacityError):
-            raise found
-        result = found.result
-        if not work.a.fits or not work.b.fits:
-            # A mask that was made along another axis may keep more than its pattern's share.
-            result = replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
-        results.append(result)
-    return results
+    with no_garbage():
+        found = zip(works, choose_all(machine, works, clock or CLOCK), strict=True)
+        return [_result(work, choice) for work, choice in found]
+
+
+def _result(work: SparseGemm, choice: Choice | CapacityError) -> Result:
+    if isinstance(choice, CapacityError):
+        raise choice
+    result = choice.result
+    if work.a.fits and work.b.fits:
+        return result
+    # A mask that was made along another axis may keep more than its pattern's share.
+    return replace(result, macs_issued=max(result.macs_issued, work.macs_useful))
 
 
 def choice(machine: SystolicArray, work: SparseGemm, clock: Clock | None = None) -> Choice:

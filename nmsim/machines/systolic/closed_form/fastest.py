@@ -53,7 +53,7 @@ from nmsim.machines.systolic.traffic.gathering import (
     Asked,
     Known,
     Reach,
-    asked_of,
+    asked,
     find_out,
     known_of,
     loads_in,
@@ -321,7 +321,7 @@ def runs(
         How their folds are cut; None: as is fastest.
     """
     given, operands = _given(machine, placements)
-    find_out((one, one.walk.block) for one in operands if not one.streams)
+    find_out((one, one.block) for one in operands if one.block)
     found: dict[int, Run | CapacityError] = {}
     left: Sequence[int] = range(len(placements))
     while left:
@@ -370,7 +370,7 @@ def _given(
     def place(placement: Placement, position: Side, operand: Operand) -> int:
         if operand.windows is None:
             return -1
-        one = asked_of(machine, placement, position, operand.windows)
+        one = asked(machine, placement, position, operand.windows)
         at = places.setdefault(id(one.found), len(operands))
         if at == len(operands):
             operands.append(one)

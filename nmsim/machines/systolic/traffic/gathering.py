@@ -29,7 +29,6 @@ __all__ = [
     "Known",
     "Reach",
     "asked",
-    "asked_of",
     "elements_loaded",
     "elements_sent",
     "find_out",
@@ -92,19 +91,25 @@ def walk_of(machine: SystolicArray, placement: Placement, position: Side, rows: 
     rows
         That stream in a fold, with K on the rows.
     """
-    held, is_x = placement.dataflow.preloads, position == placement.x
-    x_tiles = -(-placement.rows_of(placement.x) // machine.cols)
-    stored = placement.stored_as(position)
+    walk, block = _walk(machine, placement, position)
+    return walk._replace(block=block or rows)
+
+
+def _walk(machine: SystolicArray, placement: Placement, position: Side) -> tuple[Walk, int]:
+    """The same with blocks of a row, and the rows of a block; 0: as many as stream."""
+    way, stored = placement.way, placement.stored_as(position)
+    held, is_x = way.dataflow.preloads, position == way.x
     dense = half_bits(machine, position) * placement.k / (stored.bits * stored.elements)
-    block, part, once = machine.rows, machine.rows, x_tiles == 1
+    block, part = machine.rows, machine.rows
     if is_x:
         block = machine.cols
-        once = not held and placement.rows_of(placement.y) <= machine.rows
-    elif held:
-        block = rows
+        once = not held and placement.rows_of(way.y) <= machine.rows
+    else:
+        once = placement.rows_of(way.x) <= machine.cols
+        block = 0 if held else block
     if held:
         part = max(1, machine.rows * placement.k // _slots(machine, placement))
-    return Walk(block, part, int(dense), by_block=held == is_x, once=once)
+    return Walk(1, part, int(dense), held == is_x, once), block
 
 
 def _slots(machine: SystolicArray, placement: Placement) -> int:
@@ -130,30 +135,19 @@ def _found(_windows: Windows, _walk: Walk) -> Found:
 class Asked(NamedTuple):
     """A gathered operand of a placement: its windows, the walk over it, and what is known of it.
 
-    One that ``streams`` comes in chunks, of other operands ``walk`` has the block.
+    ``walk`` is of blocks of one row; ``block`` are the rows that it has, 0 if it streams in chunks.
     """
 
     windows: Windows
     walk: Walk
     found: Found
-    streams: bool
+    block: int
 
 
-def asked(
-    machine: SystolicArray, placement: Placement, position: Side, rows: int = 1
-) -> Asked | None:
-    """How an operand is gathered if so many rows stream; None if it is not."""
-    windows = windows_of(machine, placement, position)
-    return None if windows is None else asked_of(machine, placement, position, windows, rows)
-
-
-def asked_of(
-    machine: SystolicArray, placement: Placement, position: Side, windows: Windows, rows: int = 1
-) -> Asked:
-    """The same of windows that are known."""
-    walk = walk_of(machine, placement, position, rows)
-    streams = placement.dataflow.preloads and position == placement.y
-    return Asked(windows, walk, _found(windows, walk._replace(block=1)), streams)
+def asked(machine: SystolicArray, placement: Placement, position: Side, windows: Windows) -> Asked:
+    """How an operand is gathered that has windows."""
+    walk, block = _walk(machine, placement, position)
+    return Asked(windows, walk, _found(windows, walk), block)
 
 
 def find_out(operands: Iterable[tuple[Asked, int]]) -> None:
@@ -203,9 +197,11 @@ def _between(levels: Levels, room: int) -> tuple[int, int] | None:
     return None
 
 
-def _loads(one: Asked) -> tuple[int, int]:
-    find_out([(one, one.walk.block)])
-    return one.found[one.walk.block]
+def _loads(one: Asked, rows: int) -> tuple[int, int]:
+    """What an operand loads if so many rows stream in a fold."""
+    block = one.block or rows
+    find_out([(one, block)])
+    return one.found[block]
 
 
 class Known(NamedTuple):
@@ -234,7 +230,7 @@ def known_of(operands: Sequence[Asked]) -> Known:
     for i, rows in enumerate(each):
         loaded[i, : len(rows)] = np.array(rows, np.int64).reshape(-1, 3)
     sides = [
-        (one.windows.elements, one.walk.block, len(rows))
+        (one.windows.elements, one.block, len(rows))
         for one, rows in zip(operands, each, strict=True)
     ]
     return Known(np.array(sides, np.int64).reshape(-1, 3), loaded)
@@ -254,9 +250,10 @@ def known_loads(machine: SystolicArray, placement: Placement, position: Side) ->
 
     Closed forms try the same chunks as a cycle model.
     """
-    one = asked(machine, placement, position)
-    if one is None:
+    windows = windows_of(machine, placement, position)
+    if windows is None:
         return UNKNOWN
+    one = asked(machine, placement, position, windows)
     rows = [(block, *passes) for block, passes in list(one.found.items())]  # others may add to it
     return np.array(rows, np.int64).reshape(-1, 3)
 
@@ -278,11 +275,12 @@ def reach_of(
         Stored elements that half of its buffer holds.
     """
     bits = element_bits(machine, placement, position)
-    one = asked(machine, placement, position, rows)
-    if one is None:
+    windows = windows_of(machine, placement, position)
+    if windows is None:
         return Reach(bits, bits, half, bits)
+    found = _loads(asked(machine, placement, position, windows), rows)
     size = placement.rows_of(position) * placement.given.k
-    return reach_by(bits, size, one.windows.elements, _loads(one))
+    return reach_by(bits, size, windows.elements, found)
 
 
 @formula
@@ -331,9 +329,10 @@ def elements_loaded(
     loaded, read
         The operand's own, of all passes and copies: each pass reads it from the buffer once.
     """
-    one = asked(machine, placement, position, rows)
-    if one is None:
+    windows = windows_of(machine, placement, position)
+    if windows is None:
         return loaded
+    found = _loads(asked(machine, placement, position, windows), rows)
     other, tile = (
         (placement.y, machine.rows) if position == placement.x else (placement.x, machine.cols)
     )
@@ -341,7 +340,7 @@ def elements_loaded(
         tile = rows
     once = read // -(-placement.rows_of(other) // tile)
     size = placement.rows_of(position) * placement.given.k
-    return elements_sent(_loads(one), size, once, loaded)
+    return elements_sent(found, size, once, loaded)
 
 
 def elements_sent(found: tuple[int, int], size: int, once: int, loaded: int) -> int:
