@@ -39,10 +39,16 @@ WHOLE = 4
 IMAGES, CHANNELS, ALONG_ROWS, ELEMENTS = range(4)
 """The leading numbers of a geometry."""
 
-SIZE, WINDOWS, TAPS = (slice(4 + i, 22, 6) for i in range(3))
-"""Those of three axes, each of which has six: these, stride, step and first."""
+SIZE, WINDOWS, TAPS = 4, 5, 6
+"""The first of those of three axes, each of which has six: these, stride, step and first."""
 
 Numbers = NDArray[np.int64]
+
+
+@compiled_uncounted
+def _product(geometry: Numbers, first: int) -> int:
+    """Positions, windows or taps of all axes."""
+    return int(geometry[first] * geometry[first + 6] * geometry[first + 12])
 
 
 class Walk(NamedTuple):
@@ -344,7 +350,7 @@ def _sides(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int, int, i
     find nothing of each other's, one block stands for all of its tap's. Longer ones are rounded
     down to whole taps.
     """
-    one, taps, channels = geometry[WINDOWS].prod(), geometry[TAPS].prod(), geometry[CHANNELS]
+    one, taps, channels = _product(geometry, WINDOWS), _product(geometry, TAPS), geometry[CHANNELS]
     along = geometry[ALONG_ROWS] > 0
     windows, reads = (walk.block, walk.part) if along else (walk.part, walk.block)
     windows, reads = min(windows, one * geometry[IMAGES]), min(reads, taps * channels)
@@ -386,15 +392,16 @@ def _plan(geometry: Numbers, walk: Walk, budget: int) -> _Plan:
     windows behind the first few rows for those that follow. Does not depend on the buffer, so that
     what is loaded never grows with it.
     """
-    one, taps = geometry[WINDOWS].prod(), geometry[TAPS].prod()
+    one, taps = _product(geometry, WINDOWS), _product(geometry, TAPS)
     windows, reads, step, behind, parts = _sides(geometry, walk, budget)
     every, most = one * geometry[IMAGES], WHOLE * budget // (taps * parts)
     images, counted, settled, rest = geometry[IMAGES], every, 0, 0
     if every > most:
-        inner = one
+        inner, outer = one, one
         for axis in range(2, -1, -1):
-            if geometry[WINDOWS][axis] > 1:
-                inner = one // geometry[WINDOWS][: axis + 1].prod()
+            if geometry[WINDOWS + 6 * axis] > 1:
+                inner = one // outer
+            outer //= geometry[WINDOWS + 6 * axis]
         least = min(BLOCKS * windows, max(1, MOST // (taps * parts)))
         enough = max(least, budget // (taps * parts), ROWS * inner)
         if 2 * enough < one:
@@ -420,7 +427,7 @@ def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) 
     """
     early, later = 0, 0
     now, along = held.now, geometry[ALONG_ROWS] > 0
-    reads = geometry[CHANNELS] * geometry[TAPS].prod()
+    reads = geometry[CHANNELS] * _product(geometry, TAPS)
     if not along and not plan.whole:
         now[OLDEST], now[TOTAL] = now[FOLD], 0
     for part in range(slices):
@@ -443,16 +450,16 @@ def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) 
 def _held(geometry: Numbers, plan: _Plan, room: int, folds: int) -> _Held:
     """A buffer that holds nothing."""
     channels = geometry[CHANNELS]
-    most = channels * geometry[TAPS].prod()
+    most = channels * _product(geometry, TAPS)
     edges, index = _classes(channels, plan.reads, plan.step, most)
     now, alike = np.zeros(ONE + 1, np.int64), np.zeros((3, ALIKE + 1, 2), np.int64)
-    one = geometry[WINDOWS].prod()
+    one = _product(geometry, WINDOWS)
     now[ROOM], now[BEHIND], now[ONE] = room, plan.behind, one
     for axis in range(3):
         if plan.windows < one or not _sort(geometry, axis, alike):
             now[ONE] = plan.counted + plan.windows + 1
     return _Held(
-        np.full((len(edges) - 1, plan.images * geometry[SIZE].prod()), -1, np.int32),
+        np.full((len(edges) - 1, plan.images * _product(geometry, SIZE)), -1, np.int32),
         np.zeros(folds, np.int64),
         np.zeros(folds, np.int64),
         np.full(folds, -1, np.int64),
@@ -466,7 +473,7 @@ def _held(geometry: Numbers, plan: _Plan, room: int, folds: int) -> _Held:
 @compiled
 def _scaled(geometry: Numbers, plan: _Plan, early: int, later: int) -> int:
     """What all of an operand loads, from what those windows and classes do that are counted."""
-    images, one = geometry[IMAGES], geometry[WINDOWS].prod()
+    images, one = geometry[IMAGES], _product(geometry, WINDOWS)
     settled = plan.settled
     if settled == 0:
         found = early + later * ((images * one - plan.rest) / plan.counted)
@@ -483,7 +490,7 @@ def _by_block(
 ) -> tuple[int, int]:
     """Passes repeated block by block: what the first one loads, and each later one."""
     now, along = held.now, geometry[ALONG_ROWS] > 0
-    every = geometry[IMAGES] * geometry[WINDOWS].prod()
+    every = geometry[IMAGES] * _product(geometry, WINDOWS)
     early, later, early_again, later_again = 0, 0, 0, 0
     for block in range(blocks):
         opened = now[FOLD]
@@ -533,14 +540,15 @@ def _finds_all(geometry: Numbers, plan: _Plan, room: int) -> bool:
     folds between two that touch it belong to so many windows, and to two blocks (or slices) of
     them. It does find them where half of the buffer holds all images that these may belong to.
     """
-    one, between = geometry[WINDOWS].prod(), 2 * plan.windows
+    one, between = _product(geometry, WINDOWS), 2 * plan.windows
     inner = 1
     for axis in range(2, -1, -1):
-        taps, stride, step = geometry[6 + 6 * axis : 9 + 6 * axis]
+        taps, stride = geometry[TAPS + 6 * axis], geometry[TAPS + 6 * axis + 1]
+        step = geometry[TAPS + 6 * axis + 2]
         between += (taps - 1) * abs(step) // stride * inner
-        inner *= geometry[WINDOWS][axis]
+        inner *= geometry[WINDOWS + 6 * axis]
     images = min(geometry[IMAGES], (between - 1) // one + 2)
-    return bool(images * geometry[SIZE].prod() * geometry[CHANNELS] <= room)
+    return bool(images * _product(geometry, SIZE) * geometry[CHANNELS] <= room)
 
 
 @compiled
@@ -568,7 +576,7 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
         return int(elements), 0
     plan = _plan(geometry, walk, budget)
     p_count = (plan.counted + plan.windows - 1) // plan.windows + int(plan.rest > 0)
-    q_count = (geometry[CHANNELS] * geometry[TAPS].prod() + plan.step - 1) // plan.step
+    q_count = (geometry[CHANNELS] * _product(geometry, TAPS) + plan.step - 1) // plan.step
     along = geometry[ALONG_ROWS] > 0
     blocks, slices = (p_count, q_count) if along else (q_count, p_count)
     in_order = walk.once or walk.by_block if along else walk.once and blocks == 1
