@@ -365,7 +365,7 @@ def test_what_is_between_two_buffers_that_load_the_same_is_not_counted(monkeypat
     )
     for _ in range(20):
         windows = drawn_windows(rng, 2000)
-        geometry, (rows, k) = kernel_geometry(windows), windows.shape
+        geometry, (rows, k) = gathering._geometry(windows), windows.shape
         walk = Walk(1, int(rng.integers(1, k + 1)), 0, bool(rng.integers(2)), False)
         block = int(rng.integers(1, rows + 1))
         for room in (int(windows.elements * 2 ** rng.uniform(-4, 0.5)) for _ in range(8)):
@@ -382,7 +382,7 @@ def test_what_is_between_two_buffers_that_load_the_same_is_not_counted(monkeypat
 def test_images_that_folds_touch_whole_are_counted_as_sets_are(along):
     """Folds of one to three images and some windows more: one image stands for those in between."""
     rng, compared = np.random.default_rng(22), 0
-    for _ in range(60):
+    for _ in range(120):
         windows = replace(drawn_windows(rng, 60), images=int(rng.integers(3, 9)), along=along)
         if windows.elements == windows.pixels * windows.reads:
             continue
