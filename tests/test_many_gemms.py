@@ -11,7 +11,7 @@ from drawn_arrays import drawn_array, drawn_work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmsim import machines
+from nmsim import load_model, machines
 from nmsim.errors import CapacityError
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
@@ -19,6 +19,8 @@ from nmsim.machines.kind import kind_of
 from nmsim.machines.systolic import mapper
 from nmsim.machines.systolic.closed_form import fastest
 from nmsim.machines.systolic.closed_form.given import countable, given_of, resources_of
+from nmsim.machines.systolic.pipeline.capacity import least_pieces, room
+from nmsim.machines.systolic.pipeline.folds import Cut
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
@@ -148,3 +150,22 @@ def test_a_network_is_timed_by_one_call_of_the_kernel(monkeypatch):
     gemms = [Gemm(64 * i, 48 * i, 100 + i) for i in range(1, 30)]
     many(load_hardware("systolic-16x16"), [SparseGemm.dense(gemm) for gemm in gemms])
     assert len(calls) == 1
+
+
+def test_more_chunks_are_tried_as_long_as_they_may_be_faster():
+    """Of convolutions on a slow channel: smaller chunks hold more of what windows share."""
+    machine = load_hardware("systolic-128x128", **{"dram.gbps": 60.0, "sram.a_kib": 500.0})
+    later = 0
+    for gemm in load_model("resnet50").gemms(batch=8)[:40]:
+        if gemm.a_windows is None or gemm.a_windows.taps == 1:
+            continue
+        placement = without_masks(machine, gemm)[0]
+        lanes, best = placement.rows_of(placement.y), fastest.fastest(machine, placement)
+        space = room(machine, placement, (placement.k, placement.k))
+        for count in range(1, 9):
+            rows = -(-lanes // count)
+            if rows <= space.sum_rows:
+                cut = Cut(rows, least_pieces(False, space, rows))
+                assert best.times.cycles <= fastest.fastest(machine, placement, cut).times.cycles
+        later += best.counts.rows < min(lanes, space.sum_rows) // 2
+    assert later
