@@ -422,7 +422,7 @@ def totals_of(columns: Columns) -> dict[str, dict[str, Any]]:
 
 
 def _total(rows: Columns) -> dict[str, Any]:
-    sums = {name: sum(rows[name]) for name in _SUMS}
+    sums: dict[str, Any] = {name: sum(rows[name]) for name in _SUMS}
     sums["time_us"] = math.fsum(rows["time_us"])
     dense = _total_known(rows, "dense_cycles")
     masked = _masked_cycles(rows)
@@ -509,8 +509,8 @@ def _masked_cycles(rows: Columns) -> int | None:
     tried = rows["mask_cycles"]
     if all(one is None for one in tried):
         return None
-    ways = zip(tried, rows["cycles"], strict=True)
-    return sum(runs if masked is None else masked for masked, runs in ways)
+    cycles: Sequence[int] = rows["cycles"]
+    return sum(runs if one is None else one for one, runs in zip(tried, cycles, strict=True))
 
 
 def _format_speedup(rows: Columns) -> float | None:
@@ -573,7 +573,7 @@ _COUNTS = (
 
 def _total_known(rows: Columns, name: str) -> int | None:
     """A sum of counts, None unless every row has the value."""
-    values = rows[name]
+    values: Sequence[int] = rows[name]
     return None if None in values or not values else sum(values)
 
 

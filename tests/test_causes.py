@@ -12,7 +12,8 @@ from test_monotone import cases
 from nmsim.errors import CapacityError
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle
-from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.closed_form.given import resources_of
+from nmsim.machines.systolic.closed_form.pipeline import overheads
 from nmsim.machines.systolic.pipeline import events
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import without_masks
@@ -66,7 +67,7 @@ def test_a_preload_that_is_not_counted_is_what_goes_without_it(seeds, most):
         if not placement.dataflow.preloads or machine.fold_period == "back_to_back":
             continue
         free = load_hardware(machine, fold_period="uncounted")
-        _, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
+        _, shifts = overheads(resources_of(machine), sums.folds, sums.shifted / TICKS)
         gone = sums.total - same_folds(free, placement, sums.cut)
         assert gone == shifts * TICKS
         assert cycle.run(free, placement).cycles <= -(-(sums.total - gone) // TICKS)

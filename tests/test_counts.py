@@ -6,11 +6,19 @@ import pytest
 from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import analytical, cycle
-from nmsim.machines.systolic.counts import on_rows, shape, total
-from nmsim.machines.systolic.cycle import PERIODS
+from nmsim.machines.systolic.closed_form.counts import on_rows, plus
+from nmsim.machines.systolic.closed_form.given import given_of, resources_of
 from nmsim.machines.systolic.pipeline import cutting
+from nmsim.machines.systolic.pipeline.capacity import half_of
 from nmsim.machines.systolic.pipeline.folds import STATE_SIZE
-from nmsim.machines.systolic.pipeline.memory import STREAMED, TICKS
+from nmsim.machines.systolic.pipeline.memory import (
+    BACK_TO_BACK,
+    EXPOSED,
+    HIDDEN,
+    STREAMED,
+    TICKS,
+    UNCOUNTED,
+)
 from nmsim.machines.systolic.placement import without_masks
 
 
@@ -19,7 +27,8 @@ def parts(stream, held, rows=8):
     kib = {"sram.a_kib": stream / 512, "sram.b_kib": held / 512, "sram.c_kib": 64.0}
     machine = load_hardware("gemmini", rows=4, cols=3, dataflow="ws", **kib)
     placement = without_masks(machine, Gemm(20, 5, 10))[0]
-    return on_rows(machine, placement, shape(machine, placement), rows)[:2]
+    resources, given = resources_of(machine), given_of(machine, placement)
+    return on_rows(resources, *given, half_of(resources, given.demand), rows)[:2]
 
 
 @pytest.mark.parametrize(("stream", "streams_again"), [(200, 0), (199, 200)])
@@ -42,7 +51,7 @@ def test_what_is_held_is_loaded_for_each_chunk_unless_it_stays(held, first_loads
 
 def test_folds_stream_every_row_and_issue_every_slot():
     """Three folds along K for each of three chunks, of both tiles; each reads its own elements."""
-    both = total(parts(200, 100))
+    both = plus(*parts(200, 100))
     assert both.folds == 2 * 3 * 3
     assert both.streamed == 2 * 20 * 3
     assert both.issued == 20 * 5 * 10
@@ -53,11 +62,11 @@ def test_folds_stream_every_row_and_issue_every_slot():
 @pytest.mark.parametrize(
     ("period", "least"),
     [
-        ("exposed", 1000 + 12 * (2 + 4)),
-        ("hidden", 1000 + 12 * 2 + 4),
-        ("uncounted", 1000 + 12 * 2),
+        (EXPOSED, 1000 + 12 * (2 + 4)),
+        (HIDDEN, 1000 + 12 * 2 + 4),
+        (UNCOUNTED, 1000 + 12 * 2),
         # Of twelve folds in line, eight begin no sooner than the four cycles that a chunk shifts.
-        ("back_to_back", 1000 + 8 * (4 - 3) + 4 + 1 + 2),
+        (BACK_TO_BACK, 1000 + 8 * (4 - 3) + 4 + 1 + 2),
     ],
 )
 def test_the_least_that_deep_folds_take_by_hand(period, least):
@@ -68,7 +77,7 @@ def test_the_least_that_deep_folds_take_by_hand(period, least):
     machine = load_hardware("gemmini", rows=4, cols=3, dataflow="ws")
     placement = without_masks(machine, Gemm(10, 3, 10))[0]
     array, work = cycle.array_of(machine, placement), cycle.work_of(machine, placement)
-    timing = array.timing._replace(period=PERIODS[period], shift=4 * TICKS, fill=2 * TICKS)
+    timing = array.timing._replace(period=period, shift=4 * TICKS, fill=2 * TICKS)
     state = np.zeros(STATE_SIZE, np.int64)
     state[STREAMED] = 1000 * TICKS
     found = cutting._deep_compute(state, array._replace(timing=timing), work, 3, 3)

@@ -10,7 +10,7 @@ from nmsim import machines
 from nmsim.errors import ShapeError
 from nmsim.gemm import Gemm
 from nmsim.machines import FIDELITIES, load_hardware
-from nmsim.machines.systolic.traffic.writeup import transfer_cycles
+from nmsim.machines.systolic.traffic.operands import transfer_cycles
 from nmsim.mask import Mask, SparseGemm
 from nmsim.mask.words import pack
 from nmsim.pattern import DENSE, Pattern

@@ -14,6 +14,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import cycle
 from nmsim.machines.systolic.analytical import estimate
+from nmsim.machines.systolic.closed_form.given import resources_of
 from nmsim.machines.systolic.placement import with_masks, without_masks
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import Mask, SparseGemm
@@ -219,5 +220,6 @@ def test_tiles_alike_are_told_together():
         (2, 4, 7, 18, 18),
         (2, 4, 7, 20, 20),
     ]
-    each = [moves.passed(machine, one, [tile._replace(alike=1)] * tile.alike) for tile in found]
-    assert tuple(map(sum, zip(*each, strict=True))) == moves.passed(machine, one, found)
+    resources = resources_of(machine)
+    each = [moves.passed(resources, [tile._replace(alike=1)] * tile.alike) for tile in found]
+    assert tuple(map(sum, zip(*each, strict=True))) == moves.passed(resources, found)

@@ -59,8 +59,8 @@ def test_shares_are_whole_but_for_roundings(fidelity, monkeypatch):
         return whole(shares, total)
 
     monkeypatch.setattr(parts_module, "whole", spy)
-    mapper._without_masks.cache_clear()
-    mapper._remembered.cache_clear()
+    mapper._UNMASKED.clear()
+    mapper._CHOICES.clear()
     for _, work, machine, *_ in cases(range(120)):
         with contextlib.suppress(CapacityError):
             machines.simulate(machine, work, fidelity)

@@ -17,7 +17,7 @@ from nmsim.gemm import Gemm
 from nmsim.machines import load_hardware
 from nmsim.machines.systolic import analytical, cycle
 from nmsim.machines.systolic.placement import without_masks
-from nmsim.machines.systolic.traffic import residence
+from nmsim.machines.systolic.traffic import gathering, residence
 from nmsim.machines.systolic.traffic.gathering import geometry_of
 from nmsim.machines.systolic.traffic.residence import BUDGET, Walk, loads
 from nmsim.mask import SparseGemm
@@ -353,3 +353,47 @@ def test_padding_on_one_side_is_no_pixel():
     before = replace(windows, axes=(replace(axis, first=-1),) * 2)
     mirrored = machines.simulate_dense(machine, replace(gemm, a_windows=before))
     assert mirrored.dram_read_bytes <= 4 * (6 * 2 - 1) ** 2 + 8 * 16
+
+
+def test_what_is_between_two_buffers_that_load_the_same_is_not_counted(monkeypatch):
+    """And is what counting gives; what lies between two that differ is counted."""
+    rng, counted, told = np.random.default_rng(21), [], 0
+    monkeypatch.setattr(
+        gathering,
+        "loads_of_each",
+        lambda *args: counted.append(len(args[1])) or residence.loads_of_each(*args),
+    )
+    for _ in range(20):
+        windows = drawn_windows(rng, 2000)
+        geometry, (rows, k) = gathering._geometry(windows), windows.shape
+        walk = Walk(1, int(rng.integers(1, k + 1)), 0, bool(rng.integers(2)), False)
+        block = int(rng.integers(1, rows + 1))
+        for room in (int(windows.elements * 2 ** rng.uniform(-4, 0.5)) for _ in range(8)):
+            one = gathering.Asked(windows, walk._replace(room=room), {}, block)
+            before = sum(counted)
+            gathering.find_out([(one, block)])
+            told += sum(counted) == before
+            own = walk._replace(block=block, room=room)
+            assert one.found == {block: loads(geometry, own, BUDGET)}
+    assert 20 < told == 20 * 8 - sum(counted)
+
+
+@pytest.mark.parametrize("along", ["rows", "k"])
+def test_images_that_folds_touch_whole_are_counted_as_sets_are(along):
+    """Folds of one to three images and some windows more: one image stands for those in between."""
+    rng, compared = np.random.default_rng(22), 0
+    for _ in range(120):
+        windows = replace(drawn_windows(rng, 60), images=int(rng.integers(3, 9)), along=along)
+        if windows.elements == windows.pixels * windows.reads:
+            continue
+        one = windows.pixels // windows.images
+        many = one * int(rng.integers(1, 4)) + int(rng.choice([0, rng.integers(0, one)]))
+        reads = int(rng.integers(1, windows.reads + 1))
+        block, part = (many, reads) if along == "rows" else (reads, many)
+        room = int(windows.elements * rng.uniform(0.05, 0.99))
+        by_block = bool(rng.integers(2))
+        found = loads(kernel_geometry(windows), Walk(block, part, room, by_block, False), ALL)
+        truth = loaded(passes(folds(addresses(windows), block, part), 2, by_block), room)
+        assert found == (truth[0], truth[1]), (windows, block, part, room)
+        compared += windows.elements < found[1]
+    assert compared > 3

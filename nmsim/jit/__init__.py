@@ -17,7 +17,7 @@ from nmsim.jit.loading import with_numba
 if TYPE_CHECKING:
     from nmsim.jit.dispatch import Compiled
 
-__all__ = ["Kernel", "compiled", "compiled_uncounted", "map_blocks"]
+__all__ = ["Formula", "Kernel", "compiled", "compiled_uncounted", "formula", "map_blocks"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,9 +48,27 @@ class Kernel:
         return dispatcher._numba_type_
 
 
+class Formula(Kernel):
+    """A function of numbers: compiled where a kernel calls it, and Python where Python does.
+
+    Python's integers have no largest, so that one formula serves counts beyond 64 bits, too.
+    """
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it as it is written."""
+        return vars(self)["__wrapped__"](*args)
+
+
+_OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
+
+
 def _compile(function: F, **flags: bool) -> F:
-    options = {"nopython": True, "nogil": True, "error_model": "numpy", **flags}
-    return cast("F", Kernel(function, options))
+    return cast("F", Kernel(function, {**_OPTIONS, **flags}))
+
+
+def formula(function: F) -> F:
+    """Compile for kernels as ``compiled_uncounted`` does; leave it to Python as it is."""
+    return cast("F", Formula(function, {**_OPTIONS, "_nrt": False}))
 
 
 def compiled(function: F) -> F:

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["with_numba"]
+__all__ = ["no_garbage", "with_numba"]
 
 _ASKED = "scipy.linalg.cython_blas"
 
@@ -22,14 +22,14 @@ _ASKED = "scipy.linalg.cython_blas"
 @lru_cache(maxsize=1)
 def with_numba() -> ModuleType:
     """The module `nmsim.jit.dispatch`, and numba with it."""
-    with _no_garbage(), _no_linear_algebra():
+    with no_garbage(), _no_linear_algebra():
         import_module("numba.np.arraymath")
         return import_module("nmsim.jit.dispatch")
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Imports make objects that stay: not to look for garbage among them halves their time."""
+def no_garbage() -> Iterator[None]:
+    """For what makes many objects that stay, as imports do: to look for garbage takes long."""
     collects = gc.isenabled()
     gc.disable()
     try:

@@ -123,10 +123,12 @@ def whole(shares: Iterable[float], total: int) -> list[int]:
     """
     given = list(shares)
     found = [int(share) for share in given]
-    by_remainder = sorted(range(len(given)), key=lambda i: (found[i] - given[i], -given[i]))
     left = total - sum(found)
-    for i in by_remainder[: max(0, left)]:
-        found[i] += 1
-    # What roundings elsewhere add or take is the largest share's.
-    found[max(range(len(given)), key=found.__getitem__)] += total - sum(found)
+    if left > 0:
+        by_remainder = sorted(range(len(given)), key=lambda i: (found[i] - given[i], -given[i]))
+        for i in by_remainder[:left]:
+            found[i] += 1
+        left -= min(left, len(given))
+    if left:  # what roundings elsewhere add or take is the largest share's
+        found[found.index(max(found))] += left
     return found

@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 from nmsim.machines.kind import KINDS, Engine, Kind, Passes
 from nmsim.machines.systolic.dataflow import LISTING
-from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
+from nmsim.machines.systolic.engines import (
+    simulate_all_analytical,
+    simulate_analytical,
+    simulate_cycle,
+    stored,
+)
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
@@ -44,7 +49,9 @@ KINDS.add(
         catalog=Path(__file__).parent / "catalog",
         engines={
             "cycle": Engine(simulate_cycle, "systolic array, fold by fold"),
-            "analytical": Engine(simulate_analytical, "systolic array, closed forms"),
+            "analytical": Engine(
+                simulate_analytical, "systolic array, closed forms", simulate_all_analytical
+            ),
         },
         stored=stored,
         passes_us=_passes_us,

@@ -11,29 +11,26 @@ from numpy.typing import NDArray
 from nmsim.errors import ShapeError
 from nmsim.machines.kind import Sample
 from nmsim.machines.systolic import analytical
+from nmsim.machines.systolic.closed_form.given import resources_of
+from nmsim.machines.systolic.closed_form.pipeline import overheads
 from nmsim.machines.systolic.intersect.folds import Fabric, fold_cycles
 from nmsim.machines.systolic.intersect.sampling import Sampled, sample_cycles
 from nmsim.machines.systolic.intersect.survivors import survivors_of
-from nmsim.machines.systolic.mapper import Choice, Timed, choose
-from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.mapper import Choice, Clock, Timed, choose, each
 from nmsim.machines.systolic.pe.beats import pe_groups, tile_beats
 from nmsim.machines.systolic.pe.slots import tile_slots
-from nmsim.machines.systolic.pipeline.capacity import Halves, halves, room
+from nmsim.machines.systolic.pipeline.capacity import Half, halves, room
 from nmsim.machines.systolic.pipeline.cutting import UNSEEN, Sight, sum_folds
 from nmsim.machines.systolic.pipeline.folds import Array, Buffers, Cut, Room, Sums, Work
 from nmsim.machines.systolic.pipeline.memory import (
-    BACK_TO_BACK,
-    EXPOSED,
-    HIDDEN,
     TICKS,
     UNCOUNTED,
     Timing,
 )
-from nmsim.machines.systolic.placement import Placement, period_of, shifts_apart
+from nmsim.machines.systolic.placement import Placement, Side, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.gathering import (
     Reach,
-    Side,
     elements_loaded,
     geometry_of,
     known_loads,
@@ -42,7 +39,8 @@ from nmsim.machines.systolic.traffic.gathering import (
     walk_of,
 )
 from nmsim.machines.systolic.traffic.moves import Passed, passed, tiles_of
-from nmsim.machines.systolic.traffic.writeup import Moved, Spent, element_bits, writeup
+from nmsim.machines.systolic.traffic.operands import element_bits
+from nmsim.machines.systolic.traffic.writeup import Moved, Spent, writeup
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Result
 
@@ -62,13 +60,6 @@ __all__ = [
     "timed",
     "work_of",
 ]
-
-PERIODS = {
-    "exposed": EXPOSED,
-    "hidden": HIDDEN,
-    "back_to_back": BACK_TO_BACK,
-    "uncounted": UNCOUNTED,
-}
 
 
 def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Result:
@@ -92,9 +83,9 @@ def simulate(machine: SystolicArray, work: SparseGemm, sample: Sample | None = N
 
 def choice(machine: SystolicArray, work: SparseGemm, sample: Sample | None = None) -> Choice:
     """The placement that is fastest fold by fold, and what it was chosen from."""
-    clock = timed if sample is None else partial(timed, sample=sample)
+    clock = CLOCK if sample is None else each(partial(timed, sample=sample))
     # The closed forms of an array that intersects read both masks: that is no hint to save time by.
-    closed_form = analytical.timed if machine.intersecting is None else None
+    closed_form = analytical.CLOCK if machine.intersecting is None else None
     return choose(machine, work, clock, closed_form)
 
 
@@ -123,6 +114,10 @@ def timed(machine: SystolicArray, placement: Placement, sample: Sample | None = 
         cycles * placement.work.gemm.repeat,
         partial(_written, machine, placement, counted),
     )
+
+
+CLOCK: Clock = each(timed)
+"""By which placements are compared that run fold by fold."""
 
 
 def _written(machine: SystolicArray, placement: Placement, counted: "Counted") -> Result:
@@ -158,7 +153,7 @@ def count(machine: SystolicArray, placement: Placement, sample: Sample | None = 
     """Run the folds of a placement."""
     slots, beats = slots_of(machine, placement)
     half = halves(machine, placement)
-    space = room(machine, placement, half, (int(slots.min()), int(slots.max())))
+    space = room(machine, placement, (int(slots.min()), int(slots.max())))
     array, buffers = array_of(machine, placement), buffers_of(machine, placement, half)
     refuse_beyond_64_bits(machine, placement, array, buffers, space)
     folds = intersected(machine, placement, sample)
@@ -180,7 +175,7 @@ def passed_of(
     """What PEs pass on, from the slots of tiles and how folds are cut."""
     held = placement.dataflow.preloads
     chunks = -(-placement.rows_of(placement.y) // cut.rows) if held else 1
-    return passed(machine, placement, tiles_of(machine, placement, slots), chunks)
+    return passed(resources_of(machine), tiles_of(machine, placement, slots), chunks)
 
 
 def slots_of(
@@ -282,7 +277,7 @@ def array_of(machine: SystolicArray, placement: Placement) -> Array:
     per_bit = TICKS / machine.delivery.bits_per_cycle if machine.delivery else 0.0
     x, y = (per_bit * placement.stored_as(position).bits for position in (placement.x, placement.y))
     timing = Timing(
-        period=PERIODS[period_of(machine, placement)],
+        period=resources_of(machine).period,
         held=placement.dataflow.preloads,
         shift=machine.rows * TICKS,
         fill=machine.fill_cycles * TICKS,
@@ -327,7 +322,7 @@ def moved_of(machine: SystolicArray, placement: Placement, sums: Sums, passed_on
 
 def _summed(machine: SystolicArray, placement: Placement, sums: Sums, moved: Passed) -> Result:
     compute = -(-sums.compute // TICKS)
-    fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
+    fill, shifts = overheads(resources_of(machine), sums.folds, sums.shifted / TICKS)
     work = placement.work
     return writeup(
         machine,
@@ -391,7 +386,7 @@ def _lock_step(machine: SystolicArray, placement: Placement) -> int:
     return {"rows": machine.rows, "cols": machine.cols, "time": lanes}[placement.lanes]
 
 
-def buffers_of(machine: SystolicArray, placement: Placement, half: Halves) -> Buffers:
+def buffers_of(machine: SystolicArray, placement: Placement, half: Half) -> Buffers:
     """Channel time and half-buffer capacity per stored element.
 
     Of a y that streams and is gathered, what each chunk of all its rows would ask.

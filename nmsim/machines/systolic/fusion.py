@@ -17,7 +17,7 @@ from nmsim.machines.attention import Fusion
 from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle
 from nmsim.machines.systolic.parts import bound_of
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.writeup import transfer_cycles
+from nmsim.machines.systolic.traffic.operands import transfer_cycles
 from nmsim.mask import SparseGemm
 from nmsim.result import Parts, Result
 

@@ -5,9 +5,13 @@ fidelity hands the search its own model of a placement's time, so that in neithe
 than what was passed over.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from nmsim.errors import CapacityError
 from nmsim.machines.systolic.placement import (
@@ -21,7 +25,7 @@ from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import Promised, SparseGemm
 from nmsim.result import Result
 
-__all__ = ["BEYOND", "Choice", "Clock", "Timed", "choose"]
+__all__ = ["BEYOND", "Choice", "Clock", "Outcome", "Timed", "choose", "choose_all", "each"]
 
 BEYOND = 1.3
 """How many times the least a placement's closed form may be for a cycle model to try it."""
@@ -64,8 +68,26 @@ class Timed:
         return moved, run.macs_issued, one.uses_masks, one.transposed
 
 
-Clock = Callable[[SystolicArray, Placement], Timed]
-"""How long a placement takes on an array."""
+Outcome = Timed | CapacityError
+"""A placement with its cycles, or why it cannot run: a buffer is too small."""
+
+Clock = Callable[[SystolicArray, Sequence[Placement]], list[Outcome]]
+"""How long placements take on an array."""
+
+
+def each(one: Callable[[SystolicArray, Placement], Timed]) -> Clock:
+    """The clock that takes placements one by one."""
+
+    def clock(machine: SystolicArray, placements: Sequence[Placement]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for placement in placements:
+            try:
+                outcomes.append(one(machine, placement))
+            except CapacityError as error:
+                outcomes.append(error)
+        return outcomes
+
+    return clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +144,63 @@ class Choice:
         return f"{other.cycles / max(1, self.best.cycles):.2f} times the cycles"
 
 
+class _Key:
+    """What something is remembered by, whose hash is asked for several times."""
+
+    __slots__ = ("_hash", "parts", "remembered")
+
+    def __init__(self, parts: tuple[object, ...], *, remembered: bool = True) -> None:
+        self.parts = parts
+        self.remembered = remembered
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.parts == other.parts
+
+
+MOST = 8192
+"""Choices, and times of a GEMM with nothing pruned, that are remembered."""
+
+_CHOICES: OrderedDict[_Key, Choice] = OrderedDict()
+_UNMASKED: OrderedDict[_Key, list[Outcome]] = OrderedDict()
+
+Value = TypeVar("Value")
+
+
+def _keep(known: OrderedDict[_Key, Value], key: _Key, value: Value) -> None:
+    """Remember something in the place of what was learned first."""
+    if len(known) >= MOST:
+        with suppress(KeyError):  # other threads may have made room
+            known.popitem(last=False)
+    known[key] = value
+
+
 def choose(
     machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None = None
 ) -> Choice:
-    """The fastest placement of a sparse GEMM on an array.
+    """The fastest placement of a sparse GEMM on an array: that of ``choose_all``.
+
+    Raises
+    ------
+    CapacityError
+        if a buffer is too small for any placement.
+    """
+    (found,) = choose_all(machine, [work], clock, closed_form)
+    if isinstance(found, CapacityError):
+        raise found
+    return found
+
+
+def choose_all(
+    machine: SystolicArray,
+    works: Sequence[SparseGemm],
+    clock: Clock,
+    closed_form: Clock | None = None,
+) -> list[Choice | CapacityError]:
+    """The fastest placement of each of some sparse GEMMs on an array, or why none can run.
 
     At equal cycles that which moves fewer bytes, spends fewer MAC slots, uses no mask, or keeps
     the order of the operands.
@@ -143,37 +218,93 @@ def choose(
     -----
     A network has many GEMMs of the same sizes: where no bit decides, the choice is remembered.
     """
-    if follows_promises(machine, work):
-        return _remembered(machine, Promised.of(work), clock, closed_form)
-    return _chosen(machine, work, clock, closed_form)
+    asker = machine, clock, closed_form
+    places: dict[_Key, int] = {}
+    of_each = [places.setdefault(_key(machine, work, asker), len(places)) for work in works]
+    found: list[Choice | CapacityError | None] = [_CHOICES.get(key) for key in places]
+    first = dict(zip(reversed(of_each), reversed(works), strict=True))
+    new = [at for at, known in enumerate(found) if known is None]
+    bare = [_bare(machine, first[at]) for at in new]
+    keys = list(places)
+    for at, chosen in zip(new, _chosen(machine, bare, clock, closed_form), strict=True):
+        found[at] = chosen
+        if isinstance(chosen, Choice) and keys[at].remembered:
+            _keep(_CHOICES, keys[at], chosen)
+    return [one for at in of_each if (one := found[at])]
 
 
-@lru_cache(maxsize=8192)
-def _remembered(
-    machine: SystolicArray, promised: Promised, clock: Clock, closed_form: Clock | None
-) -> Choice:
-    return _chosen(machine, promised.work, clock, closed_form)
+def _key(machine: SystolicArray, work: SparseGemm, asker: tuple[object, ...]) -> "_Key":
+    """What a choice is remembered by; where bits decide, it is not."""
+    if not follows_promises(machine, work):
+        return _Key((id(work),), remembered=False)
+    return _Key((*asker, work.gemm.sizes, work.a.promise, work.b.promise))
+
+
+def _bare(machine: SystolicArray, work: SparseGemm) -> SparseGemm:
+    """A GEMM whose masks have no bits that would be kept in memory, unless these decide."""
+    dense = work.a.is_dense and work.b.is_dense
+    if dense or not follows_promises(machine, work):
+        return work
+    return Promised.of(work).work
+
+
+class _Ways(NamedTuple):
+    """Placements of a GEMM that use masks, and whether those are open that use none."""
+
+    masked: Sequence[Placement]
+    pays: bool
+
+
+class _Times(NamedTuple):
+    """What placements of a GEMM take that can run, with masks and without, or why none can."""
+
+    followed: list[Timed]
+    unmasked: list[Timed]
+    refused: CapacityError | None
+
+    @classmethod
+    def of(cls, masked: Sequence[Outcome], unmasked: Sequence[Outcome]) -> "_Times":
+        """Of what placements take, or why they cannot run: masks make no room for a dense GEMM."""
+        runs = [[one for one in some if isinstance(one, Timed)] for some in (masked, unmasked)]
+        return cls(runs[0], runs[1], _refused(unmasked or masked))
 
 
 def _chosen(
-    machine: SystolicArray, work: SparseGemm, clock: Clock, closed_form: Clock | None
-) -> Choice:
+    machine: SystolicArray,
+    works: Sequence[SparseGemm],
+    clock: Clock,
+    closed_form: Clock | None,
+) -> list[Choice | CapacityError]:
+    ways = [_ways(machine, work) for work in works]
+    best: list[Timed | None] = [None] * len(works)
+    if closed_form is not None:
+        hints = _times(machine, works, ways, closed_form)
+        best = [
+            _fastest([*one.followed, *one.unmasked]) if not one.refused else None for one in hints
+        ]
+        ways = [
+            way._replace(masked=_worth_a_try(machine, one.followed, expected))
+            if expected and one.followed
+            else way
+            for way, one, expected in zip(ways, hints, best, strict=True)
+        ]
+    timed = _times(machine, works, ways, clock)
+    return [_choice(machine, *one) for one in zip(works, ways, timed, best, strict=True)]
+
+
+def _ways(machine: SystolicArray, work: SparseGemm) -> _Ways:
     masked = with_masks(machine, work)
     pays = machine.masks == "where_they_pay" or not masked
-    dense = Promised.of(SparseGemm.dense(work.gemm))
-    unmasked = _without_masks(machine, dense, clock) if pays else ()
-    expected = None
-    if closed_form is not None:
-        estimates, _ = _timed(machine, masked, closed_form)
-        without = _without_masks(machine, dense, closed_form) if pays else ()
-        hints = [*estimates, *without]
-        expected = _fastest(hints) if hints else None
-        if expected and estimates:
-            masked = _worth_a_try(machine, estimates, expected)
-    followed, refused = _timed(machine, masked, clock)
+    return _Ways(masked, pays)
+
+
+def _choice(
+    machine: SystolicArray, work: SparseGemm, way: _Ways, times: _Times, expected: Timed | None
+) -> Choice | CapacityError:
+    if times.refused:
+        return times.refused
+    followed, unmasked, _ = times
     timed = [*followed, *unmasked]
-    if not timed:
-        raise refused[0]
     best = _fastest(timed)
     turned = [one for one in timed if one.placement.transposed != best.placement.transposed]
     return Choice(
@@ -182,35 +313,41 @@ def _chosen(
         unmasked=_fastest(unmasked) if unmasked else None,
         turned=_fastest(turned) if turned else None,
         expected=expected or best,
-        note="" if masked else why_dense(machine, work),
+        note="" if way.masked else why_dense(machine, work),
     )
 
 
-@lru_cache(maxsize=8192)
-def _without_masks(machine: SystolicArray, dense: Promised, clock: Clock) -> tuple[Timed, ...]:
-    timed, refused = _timed(machine, _unmasked(machine, dense), clock)
-    if not timed:
-        raise refused[0]
-    return tuple(timed)
+def _times(
+    machine: SystolicArray, works: Sequence[SparseGemm], ways: Sequence[_Ways], clock: Clock
+) -> list[_Times]:
+    """What all placements take, those of a GEMM with nothing pruned once."""
+    keys = [_Key((machine, clock, work.gemm.sizes)) for work in works]
+    known: dict[_Key, list[Outcome]] = {}
+    new: dict[_Key, list[Placement]] = {}
+    for work, way, key in zip(works, ways, keys, strict=True):
+        if not way.pays or key in new or key in known:
+            continue
+        if (found := _UNMASKED.get(key)) is not None:
+            known[key] = found
+        else:
+            new[key] = without_masks(machine, work)
+    several = [*(way.masked for way in ways), *new.values()]
+    outcomes = iter(clock(machine, [one for placements in several for one in placements]))
+    timed = [list(islice(outcomes, len(placements))) for placements in several]
+    for key, unmasked in zip(new, timed[len(ways) :], strict=True):
+        known[key] = unmasked
+        if not _refused(unmasked):  # an error that is raised keeps what is around it
+            _keep(_UNMASKED, key, unmasked)
+    return [
+        _Times.of(masked, known[key] if way.pays else [])
+        for way, key, masked in zip(ways, keys, timed[: len(ways)], strict=True)
+    ]
 
 
-@lru_cache(maxsize=8192)
-def _unmasked(machine: SystolicArray, dense: Promised) -> tuple[Placement, ...]:
-    """Placements of a GEMM with nothing pruned, the same ones for every clock."""
-    return tuple(without_masks(machine, dense.gemm))
-
-
-def _timed(
-    machine: SystolicArray, placements: Sequence[Placement], clock: Clock
-) -> tuple[list[Timed], list[CapacityError]]:
-    """What placements cost, and why those cannot run that a buffer is too small for."""
-    timed, refused = [], []
-    for one in placements:
-        try:
-            timed.append(clock(machine, one))
-        except CapacityError as error:
-            refused.append(error)
-    return timed, refused
+def _refused(outcomes: Sequence[Outcome]) -> CapacityError | None:
+    """Why none of some placements can run; None if one can."""
+    errors = [one for one in outcomes if isinstance(one, CapacityError)]
+    return errors[0] if errors and len(errors) == len(outcomes) else None
 
 
 def _worth_a_try(

@@ -10,7 +10,7 @@ from nmsim.machines.explanation import Effort, Explain, Mend, Part, grown
 from nmsim.machines.systolic.parts import split_slots
 from nmsim.machines.systolic.placement import why_dense
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.writeup import transfer_cycles
+from nmsim.machines.systolic.traffic.operands import transfer_cycles
 from nmsim.mask import Mask, SparseGemm
 from nmsim.result import Parts, Result
 

@@ -3,29 +3,11 @@
 from collections.abc import Sequence
 
 from nmsim.machines.explanation import whole
-from nmsim.machines.systolic.placement import Placement, period_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import SLOT_COLUMNS, Parts, Result
 
-__all__ = ["bound_of", "overheads", "parts_of", "split_slots"]
-
-
-def overheads(
-    machine: SystolicArray, placement: Placement, folds: int, shown: float
-) -> tuple[float, float]:
-    """Cycles that skew takes, and shifting in or out, where memory never makes the array wait.
-
-    Parameters
-    ----------
-    shown
-        What shifts behind other folds show.
-    """
-    period, r = period_of(machine, placement), machine.rows
-    if period == "back_to_back":
-        return machine.fill_cycles, shown + r + (1 if placement.dataflow.preloads else 0)
-    shifts = {"exposed": folds * r, "hidden": r, "uncounted": 0}[period]
-    return folds * machine.fill_cycles, shifts + shown
+__all__ = ["bound_of", "parts_of", "split_slots"]
 
 
 def split_slots(machine: SystolicArray, work: SparseGemm, result: Result) -> dict[str, int | None]:

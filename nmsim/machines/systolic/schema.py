@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from nmsim.machines.kind import Machine
-from nmsim.machines.systolic.dataflow import dataflow_of
+from nmsim.machines.systolic.dataflow import Dataflow, dataflow_of
 from nmsim.machines.systolic.pe.shape import Passes, Pe, Selection
 from nmsim.machines.width import IndexWidth, index_width
 from nmsim.pattern import Pattern, PatternField
@@ -208,6 +208,11 @@ class SystolicArray(Machine):
             raise ValueError("intersecting: expected no native patterns and flexible_group 0")
         if self.pad_slots > 1:
             raise ValueError("intersecting: expected pad_slots 1")
+
+    @property
+    def flow(self) -> Dataflow:
+        """The dataflow that it is named."""
+        return dataflow_of(self.dataflow)
 
     @property
     def peak_macs(self) -> int:

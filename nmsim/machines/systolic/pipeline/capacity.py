@@ -5,57 +5,117 @@ comes as a whole tile. What is too small for the least of pieces is refused.
 """
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from nmsim.errors import CapacityError
+from nmsim.jit import formula
+from nmsim.machines.systolic.closed_form.given import Demand, Resources, given_of, resources_of
 from nmsim.machines.systolic.pipeline.folds import Room
-from nmsim.machines.systolic.placement import Placement, along_folds
+from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.writeup import element_bits
+from nmsim.machines.systolic.traffic.operands import element_bits
 
 __all__ = [
-    "Halves",
-    "half_bits",
+    "Half",
+    "Least",
+    "half_of",
     "halves",
+    "least_of",
     "least_pieces",
     "next_count",
+    "refusal",
     "room",
-    "row_counts",
+    "room_of",
+    "short",
 ]
 
 
-class Halves(NamedTuple):
-    """Stored elements of x and y, and partial sums, that half of their buffers hold."""
+class Half(NamedTuple):
+    """What half of each buffer holds: stored elements of x and y that are passed over, and sums."""
 
     x: float
     y: float
     sums: int
 
 
-def halves(machine: SystolicArray, placement: Placement) -> Halves:
+class Least(NamedTuple):
+    """Elements of x, of y, and sums that half of each buffer must hold at least."""
+
+    x: int
+    y: int
+    sums: int
+
+
+@formula
+def half_of(resources: Resources, demand: Demand) -> Half:
     """What half of each buffer holds, in the elements of a placement."""
-    return Halves(
-        half_bits(machine, placement.x) / element_bits(machine, placement, placement.x),
-        half_bits(machine, placement.y) / element_bits(machine, placement, placement.y),
-        int(machine.sram.c_kib * 4096 / machine.accumulator_bits),
+    return Half(
+        resources.x_half / (demand.x_bits * demand.x_behind / demand.x_size),
+        resources.y_half / (demand.y_bits * demand.y_behind / demand.y_size),
+        resources.sums_half,
     )
 
 
-def half_bits(machine: SystolicArray, position: str) -> float:
-    """Bits of half of an operand's buffer."""
-    return 4096 * (machine.sram.a_kib if position == "a" else machine.sram.b_kib)
+@formula
+def least_of(resources: Resources, demand: Demand, slots: tuple[int, int]) -> Least:
+    """What half of each buffer must hold, of tiles that take so many slots, the least and the most.
+
+    Slots are those along K.
+    """
+    cols = min(resources.cols, demand.x_lanes)
+    if not resources.preloads:
+        return Least(cols, min(resources.rows, demand.y_lanes), 0)
+    least, most = slots
+    of_slots = 0
+    if resources.holds_groups:  # folds are cut from elements
+        of_slots, least, most = most, demand.k, demand.k
+    x = _deepest(resources.depth, demand.x_k if demand.x_k > 0 else of_slots, least, most)
+    y = _deepest(resources.depth, demand.y_k if demand.y_k > 0 else of_slots, least, most)
+    return Least(cols * x, y, 0 if resources.spills else cols)
 
 
-def room(
-    machine: SystolicArray, placement: Placement, half: Halves, slots: tuple[int, int]
-) -> Room:
+@formula
+def _deepest(depth: int, k: int, least: int, most: int) -> int:
+    """Stored elements of a lane, k along K, that a fold of so many slots takes at most."""
+    if k == 0:
+        return min(depth, most)
+    if least <= depth:
+        return k
+    part = depth * k // least
+    return max(part, k - (-(-least // depth) - 1) * part)
+
+
+@formula
+def short(half: Half, least: Least) -> bool:
+    """Whether a buffer cannot hold two of the least pieces."""
+    return least.x > half.x or least.y > half.y or least.sums > half.sums
+
+
+@formula
+def room_of(resources: Resources, demand: Demand, half: Half, least: Least, most: int) -> Room:
+    """What half of each buffer holds of a fold, of tiles that take so many slots at most."""
+    held = resources.preloads
+    split = not resources.spills and least.sums > 0
+    return Room(
+        half.sums // least.sums if split else demand.y_lanes,
+        half.sums // max(1, least.sums),
+        0 if held else (demand.x_k if demand.x_k > 0 else most),
+        0 if held else (demand.y_k if demand.y_k > 0 else most),
+        int(half.x // least.x),
+        int(half.y // least.y),
+    )
+
+
+def halves(machine: SystolicArray, placement: Placement) -> Half:
+    """What half of each buffer of an array holds, in the elements of a placement."""
+    return half_of(resources_of(machine), given_of(machine, placement).demand)
+
+
+def room(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Room:
     """What half of each buffer holds of a fold.
 
     Parameters
     ----------
-    half
-        The same in elements.
     slots
         The least and the most slots along K that a tile of lanes takes.
 
@@ -64,95 +124,38 @@ def room(
     CapacityError
         if a buffer cannot hold two of the least pieces.
     """
-    least = tuple(_least(machine, placement, slots))
-    for need, has in zip(least, half, strict=True):
-        if need > has:
-            raise CapacityError(_refusal(machine, placement, least, half))
-    x_least, y_least, cols = least
-    most = slots[1]
-    on_rows = placement.dataflow.preloads
-    return Room(
-        sum_rows=_split_rows(machine, placement, half, cols),
-        spill_rows=half.sums // max(1, cols),
-        x_size=0 if on_rows else placement.along_k(placement.x) or most,
-        y_size=0 if on_rows else placement.along_k(placement.y) or most,
-        x_room=int(half.x // x_least),
-        y_room=int(half.y // y_least),
-    )
+    resources, demand = resources_of(machine), given_of(machine, placement).demand
+    half, least = half_of(resources, demand), least_of(resources, demand, slots)
+    if short(half, least):
+        raise refusal(machine, placement, slots)
+    return room_of(resources, demand, half, least, slots[1])
 
 
-def _split_rows(machine: SystolicArray, placement: Placement, half: Halves, cols: int) -> int:
-    if machine.partial_sums == "spill" or not cols:
-        return placement.rows_of(placement.y)
-    return half.sums // cols
-
-
-def _least(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> Iterator[int]:
-    """Elements of x, of y, and sums that half of each buffer must hold at least."""
-    cols = min(machine.cols, placement.rows_of(placement.x))
-    if not placement.dataflow.preloads:
-        yield from (cols, min(machine.rows, placement.rows_of(placement.y)), 0)
-        return
-    cut = (along_folds(machine, placement, slots[0]), along_folds(machine, placement, slots[1]))
-    x, y = (
-        _deepest(
-            machine.depth, placement.along_k(p) or (slots[1] if machine.holds_groups else 0), cut
-        )
-        for p in (placement.x, placement.y)
-    )
-    yield from (cols * x, y, 0 if machine.partial_sums == "spill" else cols)
-
-
-def _deepest(depth: int, k: int, slots: tuple[int, int]) -> int:
-    """Stored elements of a lane, k along K, that a fold of so many slots takes at most."""
-    least, most = slots
-    if not k:
-        return min(depth, most)
-    part = depth * k // least
-    return max(part, k - (-(-least // depth) - 1) * part) if least > depth else k
-
-
-def _refusal(
-    machine: SystolicArray, placement: Placement, least: tuple[int, ...], half: Halves
-) -> str:
+def refusal(machine: SystolicArray, placement: Placement, slots: tuple[int, int]) -> CapacityError:
+    """Why a placement cannot run whose tiles take so many slots, the least and the most."""
+    resources, demand = resources_of(machine), given_of(machine, placement).demand
+    half, least = half_of(resources, demand), least_of(resources, demand, slots)
     bits = (
         element_bits(machine, placement, placement.x),
         element_bits(machine, placement, placement.y),
         machine.accumulator_bits,
     )
-    short = []
+    too_small = []
     for position, need, has, width in zip(
         (placement.x, placement.y, "c"), least, half, bits, strict=True
     ):
         if need > has:
             kib = math.ceil(need * width / 4) / 1024
             now = getattr(machine.sram, f"{position}_kib")
-            short.append(f"sram.{position}_kib is {now}, expected at least {kib}")
+            too_small.append(f"sram.{position}_kib is {now}, expected at least {kib}")
     g = placement.work.gemm
-    return (
-        f"{machine.name}: {' and '.join(short)} KiB, so that GEMM {g.layer!r} {g.phase}, "
+    return CapacityError(
+        f"{machine.name}: {' and '.join(too_small)} KiB, so that GEMM {g.layer!r} {g.phase}, "
         f"{g.m} x {g.n} x {g.k}, has two pieces of each operand in its buffer"
     )
 
 
-def row_counts(machine: SystolicArray, placement: Placement, space: Room) -> Iterator[int]:
-    """Rows that may stream in every fold, of ws and is, from the most that the C buffer holds on.
-
-    Numbers of chunks follow ``next_count``, whatever the buffer: a larger one adds smaller numbers
-    to those that are tried.
-    """
-    lanes = placement.rows_of(placement.y)
-    count, done = 1, 0
-    while done != 1:
-        rows = -(-lanes // count)
-        count = next_count(count)
-        if rows <= space.sum_rows and rows != done:
-            yield rows
-            done = rows
-            if machine.partial_sums == "spill":
-                return
-
-
+@formula
 def next_count(count: int) -> int:
     """The next number of chunks that is tried: all up to 8, then four in an octave."""
     step = 1
@@ -161,6 +164,7 @@ def next_count(count: int) -> int:
     return count + step
 
 
+@formula
 def least_pieces(spills: bool, space: Room, rows: int) -> int:
     """Into how many pieces a fold must be cut at least, a power of two.
 

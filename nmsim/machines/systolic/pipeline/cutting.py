@@ -222,10 +222,6 @@ def _found(
     return int(cycles)
 
 
-_next_count = compiled(next_count)
-_least_pieces = compiled(least_pieces)
-
-
 @compiled
 def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) -> int:
     """What so many folds for every chunk take at least where rows stream in chunks, ticks."""
@@ -261,7 +257,7 @@ def _best_k_on_rows(
     least, deep, loading, done, count, own = search.below, 0, 0, 0, ONCE, buffers
     while done != 1:
         rows = (work.y_lanes + count - 1) // count
-        count = _next_count(count) if rows > 1 else count
+        count = next_count(count) if rows > 1 else count
         if rows > room.sum_rows or rows == done:
             continue
         done = rows
@@ -272,7 +268,7 @@ def _best_k_on_rows(
             bound = _least_cycles(state, array, own, compute, last, NO, sight, search)
             if max(bound, _answered(array, work, loading * chunks)) >= least:
                 break
-        pieces, own = _least_pieces(buffers.spill, room, rows), gathered(buffers, sight, rows)
+        pieces, own = least_pieces(buffers.spill, room, rows), gathered(buffers, sight, rows)
         while True:
             cut = Cut(rows, pieces)
             total = sum_k_on_rows(state, array, own, work, cut, slots, cycles)
@@ -304,7 +300,7 @@ def _best_k_in_time(
     """Ways to cut the folds of a GEMM with K in time: how many pieces each."""
     state, best = np.zeros(STATE_SIZE, np.int64), np.zeros(STATE_SIZE + 5, np.int64)
     last = ((work.y_lanes - 1) % array.rows + 1) * ((work.x_lanes - 1) % array.cols + 1)
-    least, pieces = search.below, _least_pieces(buffers.spill, room, 0)
+    least, pieces = search.below, least_pieces(buffers.spill, room, 0)
     while True:
         cut = Cut(0, pieces)
         total = sum_k_in_time(state, array, buffers, work, cut, slots, cycles)

@@ -21,7 +21,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from nmsim.machines.systolic.analytical import Run, fastest, moved_of
+from nmsim.machines.systolic.analytical import moved_of
+from nmsim.machines.systolic.closed_form.fastest import Run, fastest
 from nmsim.machines.systolic.pe.slots import expected_misfit_share
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
@@ -41,7 +42,8 @@ from nmsim.machines.systolic.several.shares import (
     shares,
     splits,
 )
-from nmsim.machines.systolic.traffic.writeup import Moved, element_bits, transfer_cycles
+from nmsim.machines.systolic.traffic.operands import element_bits, transfer_cycles
+from nmsim.machines.systolic.traffic.writeup import Moved
 from nmsim.result import Result
 
 __all__ = ["estimate"]
@@ -86,7 +88,7 @@ def _ways(machine: SystolicArray, placement: Placement, split: Split) -> list[_W
     ways = []
     for times in (1, at_work) if machine.dram.gbps else (1,):
         slow = _own(machine, split, times)
-        ways.append(_Way(split, parts, [fastest(slow, one.placement, None) for one in parts], adds))
+        ways.append(_Way(split, parts, [fastest(slow, one.placement) for one in parts], adds))
     return ways
 
 
@@ -110,8 +112,8 @@ def _result(machine: SystolicArray, placement: Placement, way: _Way) -> Result:
         _spent(machine, way, share, run, busy)
         for share, run in zip(way.shares, way.runs, strict=True)
     ]
-    issued = sum(s.arrays * run.counted.issued for s, run in zip(way.shares, way.runs, strict=True))
-    folds = sum(s.arrays * run.counted.folds for s, run in zip(way.shares, way.runs, strict=True))
+    issued = sum(s.arrays * run.counts.issued for s, run in zip(way.shares, way.runs, strict=True))
+    folds = sum(s.arrays * run.counts.folds for s, run in zip(way.shares, way.runs, strict=True))
     result = written(
         machine,
         placement,
@@ -141,28 +143,27 @@ def _busy(machine: SystolicArray, placement: Placement, way: _Way, together: Mov
         sums = way.adds.parts * machine.accumulator_bits + machine.output_bits
         bits -= together.outputs * sums
     behind = machine.dram.latency_ns * machine.clock_mhz * 1e-3 + machine.fill_cycles
-    out = sum(share.arrays * run.out for share, run in zip(way.shares, way.runs, strict=True))
+    out = sum(share.arrays * run.times.out for share, run in zip(way.shares, way.runs, strict=True))
     return transfer_cycles(machine, bits) + max(0.0, behind - out)
 
 
 def _spent(machine: SystolicArray, way: _Way, share: Share, run: Run, busy: float) -> Own:
     """What an array of a share spends, in line with the others at both ends."""
-    n = way.arrays
-    first, last = n * run.first, n * run.last
+    n, alone = way.arrays, run.times
+    first, last = n * alone.first, n * alone.last
     if machine.buffers == "private":  # those who came later to the first are later at the last
-        first, last = run.first, run.last + (n - 1) * max(run.first, run.last)
-    cycles = max(run.compute + run.latency + first + last, busy)
-    waits = cycles - run.compute
-    latency = min(waits, run.latency)
-    write_back = min(waits - latency, run.last)
-    counted = run.counted
+        first, last = alone.first, alone.last + (n - 1) * max(alone.first, alone.last)
+    cycles = max(alone.compute + alone.latency + first + last, busy)
+    waits = cycles - alone.compute
+    latency = min(waits, alone.latency)
+    write_back = min(waits - latency, alone.last)
     return Own(
         share.arrays,
-        run.compute,
-        counted.streamed,
-        run.fill,
-        run.shifts,
-        counted.waited,
+        alone.compute,
+        alone.streamed,
+        alone.fill,
+        alone.shifts,
+        alone.waited,
         waits - latency - write_back,
         latency,
         write_back,

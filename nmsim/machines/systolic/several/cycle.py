@@ -96,7 +96,7 @@ class _Loops(NamedTuple):
     def room(self, machine: SystolicArray) -> Room:
         """What half of each buffer holds; what does not fit it, or 64 bits, is refused."""
         placement, extremes = self.share.placement, (int(self.slots.min()), int(self.slots.max()))
-        space = room(machine, placement, halves(machine, placement), extremes)
+        space = room(machine, placement, extremes)
         refuse_beyond_64_bits(machine, placement, self.array, self.buffers, space)
         return space
 
@@ -352,7 +352,7 @@ def _contended(machine: SystolicArray, placement: Placement, way: Way) -> tuple[
     ran = _turns(machine, way, which)
     owns = []
     for i, finished in zip(which, ran.arrays, strict=True):
-        own = Own.of(machine, way.loops[i].share.placement, way.sums[i], 1)
+        own = Own.of(machine, way.sums[i], 1)
         bandwidth, latency, write_back = (ticks / TICKS for ticks in finished[1:4])
         owns.append(own._replace(bandwidth=bandwidth, latency=latency, write_back=write_back))
     if ran.exact:
@@ -423,7 +423,7 @@ def _in_lock_step(machine: SystolicArray, placement: Placement, split: Split) ->
     longest = together.compute / TICKS
     owns = []
     for one, of in zip(loops, sums, strict=True):
-        spent = Own.of(machine, one.share.placement, of, one.share.arrays)
+        spent = Own.of(machine, of, one.share.arrays)
         waited = spent._replace(bandwidth=bandwidth, latency=latency, write_back=write_back)
         owns.append(waited)
     owns[0] = owns[0]._replace(

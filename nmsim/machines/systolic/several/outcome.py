@@ -10,21 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from nmsim.machines.systolic.parts import overheads
+from nmsim.machines.systolic.closed_form.given import resources_of
+from nmsim.machines.systolic.closed_form.pipeline import overheads
 from nmsim.machines.systolic.pipeline.folds import Sums
 from nmsim.machines.systolic.pipeline.memory import TICKS
 from nmsim.machines.systolic.placement import Placement, shifts_apart
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.several.shares import Share, Split, as_row_says, common
 from nmsim.machines.systolic.traffic.moves import Passed
-from nmsim.machines.systolic.traffic.writeup import (
-    Moved,
-    Spent,
-    by_ratio,
-    distinct,
-    windows_of,
-    writeup,
-)
+from nmsim.machines.systolic.traffic.operands import distinct, windows_of
+from nmsim.machines.systolic.traffic.writeup import Moved, Spent, by_ratio, writeup
 from nmsim.result import Result
 
 __all__ = ["Own", "Reduction", "moved", "noted", "reduction", "written"]
@@ -52,9 +47,9 @@ class Own(NamedTuple):
     write_back: float = 0.0
 
     @classmethod
-    def of(cls, machine: SystolicArray, placement: Placement, sums: Sums, arrays: int) -> "Own":
+    def of(cls, machine: SystolicArray, sums: Sums, arrays: int) -> "Own":
         """What arrays spend on folds, as far as memory never makes them wait."""
-        fill, shifts = overheads(machine, placement, sums.folds, sums.shifted / TICKS)
+        fill, shifts = overheads(resources_of(machine), sums.folds, sums.shifted / TICKS)
         compute, streamed, path = (
             ticks / TICKS for ticks in (sums.compute, sums.streamed, sums.waited)
         )
@@ -112,7 +107,7 @@ def moved(
     ]
     total = {
         name: sum(arrays * getattr(one, name) for one, arrays in each)
-        for name in vars(moves[0])
+        for name in Moved._fields
         if name != "passed"
     }
     passed = [[arrays * value for value in one.passed] for one, arrays in each]
@@ -137,7 +132,7 @@ def _counted_as(machine: SystolicArray, whole: Placement, part: Placement, moves
         if known is not None and still is None:
             behind, size = distinct(machine, part, position)
             loaded[name] = -(-getattr(moves, name) * behind // size)
-    return replace(moves, **loaded)
+    return moves._replace(**loaded)
 
 
 def noted(

@@ -184,7 +184,7 @@ def _part(
     if partition == "copies":
         gemm = replace(g, count=stop - start)
         a, b = (_copies(mask, g.count, start, stop) for mask in (work.a, work.b))
-        return replace(placement, work=replace(work, gemm=gemm, a=a, b=b))
+        return placement.of_part(replace(work, gemm=gemm, a=a, b=b))
     if partition == "k":
         return _part_of_k(machine, placement, start, stop)
     if partition == "m":
@@ -193,7 +193,7 @@ def _part(
     else:
         gemm = replace(g, n=stop - start, **_behind(g, "b", "rows", (start, stop), g.n))
         part = replace(work, gemm=gemm, b=_rows(work.b, g.count, start, stop))
-    return replace(placement, work=part)
+    return placement.of_part(part)
 
 
 def _part_of_k(machine: SystolicArray, placement: Placement, start: int, stop: int) -> Placement:
@@ -208,7 +208,7 @@ def _part_of_k(machine: SystolicArray, placement: Placement, start: int, stop: i
         _stored(stored, size if stored.compressed else k)
         for stored in (placement.a_stored, placement.b_stored)
     )
-    return replace(placement, work=part, k=k, a_stored=a_stored, b_stored=b_stored)
+    return placement.of_part(part, k=k, a_stored=a_stored, b_stored=b_stored)
 
 
 def _stored(whole: Stored, k: int) -> Stored:

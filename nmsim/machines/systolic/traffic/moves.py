@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nmsim.jit import formula
+from nmsim.machines.systolic.closed_form.given import Resources
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import optional_column
 
-__all__ = ["COLUMNS", "Passed", "Tile", "passed", "tile_of", "tiles_of"]
+__all__ = ["COLUMNS", "Passed", "Tile", "passed", "passed_by", "tile_of", "tiles_of"]
 
 COLUMNS = (
     optional_column("sram_a_read_bytes", "bytes", "from A's buffer to the array, with metadata"),
@@ -60,9 +62,7 @@ class Passed(NamedTuple):
     made: int
 
 
-def passed(
-    machine: SystolicArray, placement: Placement, tiles: Iterable[Tile], chunks: int = 1
-) -> Passed:
+def passed(resources: Resources, tiles: Iterable[Tile], chunks: int = 1) -> Passed:
     """What moves from PE to PE in one launch, and what its folds make.
 
     Parameters
@@ -72,41 +72,47 @@ def passed(
     chunks
         Into how many the rows are cut that stream, with K on the rows: as often is x held anew.
     """
-    one = _on_rows if placement.dataflow.preloads else _in_time
-    each = [one(machine, tile, chunks) for tile in tiles]
+    each = [passed_by(resources, tile, chunks) for tile in tiles]
     return Passed._make(map(sum, zip(*each, strict=True)))
 
 
-def _on_rows(machine: SystolicArray, tile: Tile, chunks: int) -> Passed:
+@formula
+def passed_by(resources: Resources, tile: Tile, chunks: int) -> Passed:
+    """The same of tiles alike."""
+    if resources.preloads:
+        return _on_rows(resources, tile, chunks)
+    return _in_time(resources, tile)
+
+
+@formula
+def _on_rows(resources: Resources, tile: Tile, chunks: int) -> Passed:
     """K on the rows: x shifts down to its row, y streams right, sums run down.
 
     A word of row r passes r times; a streaming word passes C - 1 times, a sum R - 1 times. A row
     takes ``each`` of what lies along K; what it holds of that is kept. Multipliers that share a
     group are handed it as one word, and so is a PE that holds groups.
     """
-    r, c = machine.rows, machine.cols
-    alike, width, high, along, kept = tile
-    each = machine.depth // r
-    full, rest = divmod(along, machine.depth)
-    of_rest, last = divmod(rest, each)
+    r, c, depth = resources.rows, resources.cols, resources.depth
+    along, width, high, each = tile.along, tile.width, tile.high, depth // r
+    full, rest = along // depth, along % depth
+    of_rest, last = rest // each, rest % each
     down = full * each * (r * (r - 1) // 2) + each * (of_rest * (of_rest - 1) // 2) + last * of_rest
-    held = width * (down * kept // along)
-    made = width * high * (full + (rest > 0))
-    together = machine.group if machine.holds_groups else machine.pe.macs_per_group
-    words = chunks * held + (c - 1) * high * -(-along // together)
-    return Passed(alike * words, alike * (r - 1) * made, alike * made)
+    held = width * (down * tile.kept // along)
+    made = width * high * (full + min(1, rest))
+    words = chunks * held + (c - 1) * high * -(-along // resources.together)
+    return Passed(tile.alike * words, tile.alike * (r - 1) * made, tile.alike * made)
 
 
-def _in_time(machine: SystolicArray, tile: Tile, _chunks: int) -> Passed:
+@formula
+def _in_time(resources: Resources, tile: Tile) -> Passed:
     """K in time: both operands stream, to the right and down, and sums shift down and out.
 
     That of row r passes R - 1 - r times.
     """
-    r, c = machine.rows, machine.cols
-    alike, width, high, along, _ = tile
-    words = along * (high * (c - 1) + width * (r - 1)) if machine.feed == "skewed" else 0
+    r, c, width, high = resources.rows, resources.cols, tile.width, tile.high
+    words = tile.along * (high * (c - 1) + width * (r - 1)) if resources.skewed else 0
     sums = width * (high * (r - 1) - high * (high - 1) // 2)
-    return Passed(alike * words, alike * sums, alike * width * high)
+    return Passed(tile.alike * words, tile.alike * sums, tile.alike * width * high)
 
 
 def tiles_of(machine: SystolicArray, placement: Placement, slots: NDArray[np.int64]) -> list[Tile]:

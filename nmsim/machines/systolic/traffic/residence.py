@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from nmsim.jit import compiled, compiled_uncounted
 
-__all__ = ["BUDGET", "ELEMENTS", "Walk", "loads"]
+__all__ = ["BUDGET", "Walk", "loads", "loads_of_each"]
 
 BUDGET = 60_000
 """Touches of a class that are counted one by one; what takes more is counted in part."""
@@ -39,10 +39,16 @@ WHOLE = 4
 IMAGES, CHANNELS, ALONG_ROWS, ELEMENTS = range(4)
 """The leading numbers of a geometry."""
 
-SIZE, WINDOWS, TAPS = (slice(4 + i, 22, 6) for i in range(3))
-"""Those of three axes, each of which has six: these, stride, step and first."""
+SIZE, WINDOWS, TAPS = 4, 5, 6
+"""The first of those of three axes, each of which has six: these, stride, step and first."""
 
 Numbers = NDArray[np.int64]
+
+
+@compiled_uncounted
+def _product(geometry: Numbers, first: int) -> int:
+    """Positions, windows or taps of all axes."""
+    return int(geometry[first] * geometry[first + 6] * geometry[first + 12])
 
 
 class Walk(NamedTuple):
@@ -98,7 +104,9 @@ class _Held(NamedTuple):
 
     ``counts`` are the elements that each fold touched last, ``moved`` those of them that the
     present fold takes over, if ``stamp`` says so. ``edges`` are the channels at which a class
-    begins, ``classes`` the class of each such channel, ``now`` see below.
+    begins, ``classes`` the class of each such channel, ``now`` see below. ``alike`` are positions
+    along each axis which the same taps touch: which taps, as bits, and how many positions; no bits
+    where there are no more.
     """
 
     last: NDArray[np.int32]
@@ -108,11 +116,16 @@ class _Held(NamedTuple):
     edges: Numbers
     classes: Numbers
     now: Numbers
+    alike: Numbers
 
 
-FOLD, OLDEST, TOTAL, LOADED, ROOM, BEHIND = range(6)
+FOLD, OLDEST, TOTAL, LOADED, ROOM, BEHIND, ONE = range(7)
 """The present fold, the oldest whose elements are all held, how many they are, loads so far, what
-half of the buffer holds, and the plan's ``behind``."""
+half of the buffer holds, the plan's ``behind``, and windows of an image, if folds touch whole ones
+and few positions of these differ; else more than there are."""
+
+ALIKE = 64
+"""Sorts of positions along an axis that are told apart."""
 
 
 @compiled_uncounted
@@ -152,28 +165,127 @@ def _touch_run(held: _Held, part: int, first: int, stride: int, times: int) -> N
 def _touch_tap(
     held: _Held, geometry: Numbers, tap: int, parts: tuple[int, int], span: tuple[int, int]
 ) -> None:
-    """Touch what one tap of some windows reads, in some classes, row by row of windows."""
+    """Touch what one tap of some windows reads, in some classes, row by row of windows.
+
+    Windows are taken apart once, and counted on from row to row: a division takes as long as many
+    touches.
+    """
     g = geometry
-    x_size, x_windows, x_taps, x_stride, x_step, x_first = g[16], g[17], g[18], g[19], g[20], g[21]
-    tap_z, rest = divmod(tap, g[12] * x_taps)
-    tap_y, tap_x = divmod(rest, x_taps)
+    x_windows, x_stride = g[17], g[19]
+    tap_z, rest = divmod(tap, g[12] * g[18])
+    tap_y, tap_x = divmod(rest, g[18])
     p, stop = span
+    row, left = divmod(p, x_windows)
+    rest, y = divmod(row, g[11])
+    image, z = divmod(rest, g[5])
+    place, at_z = g[15] + y * g[13] + tap_y * g[14], g[9] + z * g[7] + tap_z * g[8]
+    first, whole = _seen(g, tap_x, 0, x_windows)
     while p < stop:
-        row, left = divmod(p, x_windows)
         run = min(x_windows - left, stop - p)
-        p += run
-        rest, y = divmod(row, g[11])
-        image, z = divmod(rest, g[5])
-        z = g[9] + z * g[7] + tap_z * g[8]
-        y = g[15] + y * g[13] + tap_y * g[14]
-        if z < 0 or z >= g[4] or y < 0 or y >= g[10]:
+        start, times = first, whole
+        if run < x_windows:
+            start, times = _seen(g, tap_x, left, run)
+        if 0 <= at_z < g[4] and 0 <= place < g[10]:
+            at = ((image * g[4] + at_z) * g[10] + place) * g[16] + start
+            for part in range(parts[0], parts[1]):
+                _touch_run(held, part, at, x_stride, times)
+        p, left, y, place = p + run, 0, y + 1, place + g[13]
+        if y == g[11]:
+            y, place, z, at_z = 0, place - g[11] * g[13], z + 1, at_z + g[7]
+            if z == g[5]:
+                z, at_z, image = 0, at_z - g[5] * g[7], image + 1
+
+
+@compiled_uncounted
+def _seen(geometry: Numbers, tap: int, left: int, run: int) -> tuple[int, int]:
+    """Of some windows along the innermost axis, where a tap of the first is that has a position.
+
+    Returns
+    -------
+    Its position, and how many windows' taps have one.
+    """
+    size, stride = geometry[16], geometry[19]
+    x = geometry[21] + left * stride + tap * geometry[20]
+    skip = (stride - 1 - x) // stride if x < 0 else 0
+    return x + skip * stride, min(run, (size - 1 - x) // stride + 1) - skip
+
+
+@compiled_uncounted
+def _touch_images(
+    held: _Held, geometry: Numbers, tap: int, parts: tuple[int, int], span: tuple[int, int]
+) -> None:
+    """Touch what one tap of some windows reads, in some classes: of whole images as of one.
+
+    An image all of whose windows are in one block is touched by the block's folds alone, each time
+    by all windows. So its positions are as old as all others which the same taps touch, and as
+    those of the block's other whole images, for which one stands.
+    """
+    one, (start, stop) = held.now[ONE], span
+    first, last = (start + one - 1) // one, stop // one
+    ragged = (first * one, last * one) if first < last else (stop, stop)
+    for p, end in ((start, ragged[0]), (ragged[1], stop)):
+        if p < end:
+            _touch_tap(held, geometry, tap, parts, (p, end))
+    if first < last:
+        _touch_whole(held, geometry, tap, parts, (first, last - first))
+
+
+@compiled_uncounted
+def _touch_whole(
+    held: _Held, geometry: Numbers, tap: int, parts: tuple[int, int], images: tuple[int, int]
+) -> None:
+    """Touch what one tap of all windows of an image reads, for as many images as it stands for."""
+    g, alike, fold = geometry, held.alike, held.now[FOLD]
+    tap_z, rest = divmod(tap, g[12] * g[18])
+    tap_y, tap_x = divmod(rest, g[18])
+    z, (image, many) = 0, images
+    while alike[0, z, 0] > 0:
+        y = 0
+        while alike[1, y, 0] > 0 and (alike[0, z, 0] >> tap_z) & 1 > 0:
+            x = 0
+            while alike[2, x, 0] > 0 and (alike[1, y, 0] >> tap_y) & 1 > 0:
+                if (alike[2, x, 0] >> tap_x) & 1 > 0:
+                    at = ((image * g[4] + z) * g[10] + y) * g[16] + x
+                    elements = many * alike[0, z, 1] * alike[1, y, 1] * alike[2, x, 1]
+                    for part in range(parts[0], parts[1]):
+                        old = held.last[part, at]
+                        held.last[part, at] = fold
+                        _take(held, old, elements * (held.edges[part + 1] - held.edges[part]))
+                x += 1
+            y += 1
+        z += 1
+
+
+@compiled_uncounted
+def _sort(geometry: Numbers, axis: int, alike: Numbers) -> bool:
+    """Sort the positions along an axis by the taps that touch them; not, if there are too many."""
+    size, windows, taps, stride, step, first = (
+        geometry[4 + 6 * axis],
+        geometry[5 + 6 * axis],
+        geometry[6 + 6 * axis],
+        geometry[7 + 6 * axis],
+        geometry[8 + 6 * axis],
+        geometry[9 + 6 * axis],
+    )
+    if taps >= 63:
+        return False
+    found = 0
+    for position in range(size):
+        touched = 0
+        for tap in range(taps):
+            ahead = position - first - tap * step
+            if ahead >= 0 and ahead % stride == 0 and ahead // stride < windows:
+                touched |= 1 << tap
+        if touched == 0:
             continue
-        x = x_first + left * x_stride + tap_x * x_step
-        skip = (x_stride - 1 - x) // x_stride if x < 0 else 0
-        times = min(run, (x_size - 1 - x) // x_stride + 1) - skip
-        at = ((image * g[4] + z) * g[10] + y) * x_size + x + skip * x_stride
-        for part in range(parts[0], parts[1]):
-            _touch_run(held, part, at, x_stride, times)
+        sort = 0
+        while sort < found and alike[axis, sort, 0] != touched:
+            sort += 1
+        if sort == ALIKE:
+            return False
+        alike[axis, sort, 0], found = touched, max(found, sort + 1)
+        alike[axis, sort, 1] += 1
+    return True
 
 
 @compiled_uncounted
@@ -194,7 +306,7 @@ def _touch(held: _Held, geometry: Numbers, p: tuple[int, int], q: tuple[int, int
     for tap in range(q[0] // channels, (q[1] - 1) // channels + 1):
         start = max(q[0] - tap * channels, 0)
         end = min(q[1] - tap * channels, channels)
-        _touch_tap(held, geometry, tap, (held.classes[start], held.classes[end]), p)
+        _touch_images(held, geometry, tap, (held.classes[start], held.classes[end]), p)
     while now[OLDEST] < now[FOLD]:
         new = now[LOADED] - before
         if now[TOTAL] * channels - new * behind <= room * channels:
@@ -238,7 +350,7 @@ def _sides(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int, int, i
     find nothing of each other's, one block stands for all of its tap's. Longer ones are rounded
     down to whole taps.
     """
-    one, taps, channels = geometry[WINDOWS].prod(), geometry[TAPS].prod(), geometry[CHANNELS]
+    one, taps, channels = _product(geometry, WINDOWS), _product(geometry, TAPS), geometry[CHANNELS]
     along = geometry[ALONG_ROWS] > 0
     windows, reads = (walk.block, walk.part) if along else (walk.part, walk.block)
     windows, reads = min(windows, one * geometry[IMAGES]), min(reads, taps * channels)
@@ -280,15 +392,16 @@ def _plan(geometry: Numbers, walk: Walk, budget: int) -> _Plan:
     windows behind the first few rows for those that follow. Does not depend on the buffer, so that
     what is loaded never grows with it.
     """
-    one, taps = geometry[WINDOWS].prod(), geometry[TAPS].prod()
+    one, taps = _product(geometry, WINDOWS), _product(geometry, TAPS)
     windows, reads, step, behind, parts = _sides(geometry, walk, budget)
     every, most = one * geometry[IMAGES], WHOLE * budget // (taps * parts)
     images, counted, settled, rest = geometry[IMAGES], every, 0, 0
     if every > most:
-        inner = one
+        inner, outer = one, one
         for axis in range(2, -1, -1):
-            if geometry[WINDOWS][axis] > 1:
-                inner = one // geometry[WINDOWS][: axis + 1].prod()
+            if geometry[WINDOWS + 6 * axis] > 1:
+                inner = one // outer
+            outer //= geometry[WINDOWS + 6 * axis]
         least = min(BLOCKS * windows, max(1, MOST // (taps * parts)))
         enough = max(least, budget // (taps * parts), ROWS * inner)
         if 2 * enough < one:
@@ -314,7 +427,7 @@ def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) 
     """
     early, later = 0, 0
     now, along = held.now, geometry[ALONG_ROWS] > 0
-    reads = geometry[CHANNELS] * geometry[TAPS].prod()
+    reads = geometry[CHANNELS] * _product(geometry, TAPS)
     if not along and not plan.whole:
         now[OLDEST], now[TOTAL] = now[FOLD], 0
     for part in range(slices):
@@ -337,25 +450,30 @@ def _pass(held: _Held, geometry: Numbers, plan: _Plan, block: int, slices: int) 
 def _held(geometry: Numbers, plan: _Plan, room: int, folds: int) -> _Held:
     """A buffer that holds nothing."""
     channels = geometry[CHANNELS]
-    most = channels * geometry[TAPS].prod()
+    most = channels * _product(geometry, TAPS)
     edges, index = _classes(channels, plan.reads, plan.step, most)
-    now = np.zeros(BEHIND + 1, np.int64)
-    now[ROOM], now[BEHIND] = room, plan.behind
+    now, alike = np.zeros(ONE + 1, np.int64), np.zeros((3, ALIKE + 1, 2), np.int64)
+    one = _product(geometry, WINDOWS)
+    now[ROOM], now[BEHIND], now[ONE] = room, plan.behind, one
+    for axis in range(3):
+        if plan.windows < one or not _sort(geometry, axis, alike):
+            now[ONE] = plan.counted + plan.windows + 1
     return _Held(
-        np.full((len(edges) - 1, plan.images * geometry[SIZE].prod()), -1, np.int32),
+        np.full((len(edges) - 1, plan.images * _product(geometry, SIZE)), -1, np.int32),
         np.zeros(folds, np.int64),
         np.zeros(folds, np.int64),
         np.full(folds, -1, np.int64),
         edges,
         index,
         now,
+        alike,
     )
 
 
 @compiled
 def _scaled(geometry: Numbers, plan: _Plan, early: int, later: int) -> int:
     """What all of an operand loads, from what those windows and classes do that are counted."""
-    images, one = geometry[IMAGES], geometry[WINDOWS].prod()
+    images, one = geometry[IMAGES], _product(geometry, WINDOWS)
     settled = plan.settled
     if settled == 0:
         found = early + later * ((images * one - plan.rest) / plan.counted)
@@ -372,7 +490,7 @@ def _by_block(
 ) -> tuple[int, int]:
     """Passes repeated block by block: what the first one loads, and each later one."""
     now, along = held.now, geometry[ALONG_ROWS] > 0
-    every = geometry[IMAGES] * geometry[WINDOWS].prod()
+    every = geometry[IMAGES] * _product(geometry, WINDOWS)
     early, later, early_again, later_again = 0, 0, 0, 0
     for block in range(blocks):
         opened = now[FOLD]
@@ -422,14 +540,15 @@ def _finds_all(geometry: Numbers, plan: _Plan, room: int) -> bool:
     folds between two that touch it belong to so many windows, and to two blocks (or slices) of
     them. It does find them where half of the buffer holds all images that these may belong to.
     """
-    one, between = geometry[WINDOWS].prod(), 2 * plan.windows
+    one, between = _product(geometry, WINDOWS), 2 * plan.windows
     inner = 1
     for axis in range(2, -1, -1):
-        taps, stride, step = geometry[6 + 6 * axis : 9 + 6 * axis]
+        taps, stride = geometry[TAPS + 6 * axis], geometry[TAPS + 6 * axis + 1]
+        step = geometry[TAPS + 6 * axis + 2]
         between += (taps - 1) * abs(step) // stride * inner
-        inner *= geometry[WINDOWS][axis]
+        inner *= geometry[WINDOWS + 6 * axis]
     images = min(geometry[IMAGES], (between - 1) // one + 2)
-    return bool(images * geometry[SIZE].prod() * geometry[CHANNELS] <= room)
+    return bool(images * _product(geometry, SIZE) * geometry[CHANNELS] <= room)
 
 
 @compiled
@@ -457,7 +576,7 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
         return int(elements), 0
     plan = _plan(geometry, walk, budget)
     p_count = (plan.counted + plan.windows - 1) // plan.windows + int(plan.rest > 0)
-    q_count = (geometry[CHANNELS] * geometry[TAPS].prod() + plan.step - 1) // plan.step
+    q_count = (geometry[CHANNELS] * _product(geometry, TAPS) + plan.step - 1) // plan.step
     along = geometry[ALONG_ROWS] > 0
     blocks, slices = (p_count, q_count) if along else (q_count, p_count)
     in_order = walk.once or walk.by_block if along else walk.once and blocks == 1
@@ -469,3 +588,14 @@ def loads(geometry: Numbers, walk: Walk, budget: int) -> tuple[int, int]:
     else:
         first, again = _all_blocks(held, geometry, plan, blocks, slices, walk.once)
     return max(int(elements), first), again
+
+
+@compiled
+def loads_of_each(geometries: Numbers, walks: Numbers, budget: int) -> Numbers:
+    """The loads of several operands, from rows of their geometries and of ``Walk``."""
+    found = np.empty((len(walks), 2), np.int64)
+    for i in range(len(walks)):
+        block, part, room = walks[i, 0], walks[i, 1], walks[i, 2]
+        walk = Walk(block, part, room, walks[i, 3] > 0, walks[i, 4] > 0)
+        found[i, 0], found[i, 1] = loads(geometries[i], walk, budget)
+    return found

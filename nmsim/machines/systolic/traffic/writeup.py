@@ -4,31 +4,24 @@ A stored element is an operand's value and its metadata. Under implicit im2col a
 columns are made on chip: memory holds, and DRAM sends, the pixels behind them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 from nmsim.machines.systolic.parts import bound_of, parts_of
-from nmsim.machines.systolic.placement import Placement
+from nmsim.machines.systolic.placement import Placement, Side
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic.moves import Passed
+from nmsim.machines.systolic.traffic.operands import distinct
 from nmsim.result import Parts, Result
-from nmsim.windows import Windows
 
 __all__ = [
     "Moved",
     "Spent",
     "by_ratio",
-    "distinct",
-    "element_bits",
-    "transfer_cycles",
-    "windows_of",
     "writeup",
 ]
 
 
-@dataclass(frozen=True)
-class Moved:
+class Moved(NamedTuple):
     """Elements of one launch: loaded from DRAM, read from SRAM, and sums and results written.
 
     ``x`` and ``y`` are the operands as ``Placement`` names them. Of one that windows make up those
@@ -45,8 +38,7 @@ class Moved:
     passed: Passed
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(NamedTuple):
     """Time and MAC slots of one launch.
 
     Parameters
@@ -85,147 +77,136 @@ class Spent:
     idle: float = 0.0
 
 
-def distinct(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
-) -> tuple[int, int]:
-    """Elements that one pass sends of an operand, and elements of the operand, one copy.
-
-    They are the same where windows say which of them are sent.
-    """
-    gemm = placement.work.gemm
-    size = placement.rows_of(position) * placement.work.k
-    behind = gemm.a_elements if position == "a" else gemm.b_elements
-    if machine.im2col == "explicit" or behind is None or windows_of(machine, placement, position):
-        return size, size
-    return behind, size
-
-
-def windows_of(machine: SystolicArray, placement: Placement, position: str) -> Windows | None:
-    """The windows that an operand's columns are made of on chip; None if that is not so.
-
-    Nor are windows of any account that share no pixel and see no padding: columns are pixels.
-    """
-    gemm = placement.work.gemm
-    windows = gemm.a_windows if position == "a" else gemm.b_windows
-    if machine.im2col == "explicit" or windows is None:
-        return None
-    return windows if windows.elements < windows.pixels * windows.reads else None
-
-
-def element_bits(
-    machine: SystolicArray, placement: Placement, position: Literal["a", "b"]
-) -> float:
-    """Bits in memory behind a stored element of an operand, metadata included."""
-    kept, size = distinct(machine, placement, position)
-    return placement.stored_as(position).bits * kept / size
-
-
-def transfer_cycles(machine: SystolicArray, bits: float) -> float:
-    """Cycles that the DRAM channel is busy with so many bits."""
-    if machine.dram.gbps is None:
-        return 0.0
-    return bits * machine.clock_mhz / (machine.dram.gbps * 8e3)
-
-
-def writeup(machine: SystolicArray, placement: Placement, moved: Moved, spent: Spent) -> Result:
+def writeup(
+    machine: SystolicArray,
+    placement: Placement,
+    moved: Moved,
+    spent: Spent,
+    misfit_share: float | None = None,
+) -> Result:
     """The result of one launch, times ``repeat``."""
-    gemm = placement.work.gemm
-    metadata, operands, sram = 0, 0, 0
-    asked: dict[str, float] = {}
-    buffers: dict[str, tuple[int, int, int]] = {}
-    for position, loaded, read in (
-        (placement.x, moved.x_loaded, moved.x_read),
-        (placement.y, moved.y_loaded, moved.y_read),
-    ):
-        behind, size = distinct(machine, placement, position)
-        elements = -(-loaded * behind // size)
-        stored = placement.stored_as(position)
-        operands += elements * stored.bits
-        metadata += elements * stored.index_bits
-        sram += read * stored.bits
-        buffers[position] = read * stored.bits, elements * stored.bits, read * stored.index_bits
-        shifts = spent.preload and position == placement.x
-        moving = spent.preload if shifts else spent.streamed
-        asked[position] = read * stored.bits / moving if moving else 0.0
-    reads = operands + moved.sums_in * machine.accumulator_bits
+    repeat, way = placement.given.gemm.repeat, placement.way
+    x = _side(machine, placement, way.x, moved.x_loaded, moved.x_read)
+    y = _side(machine, placement, way.y, moved.y_loaded, moved.y_read)
+    asked = x.read / spent.preload if spent.preload else _share(x.read, spent.streamed)
+    # As the row names operands.
+    sides = {x.name: (x, asked), y.name: (y, _share(y.read, spent.streamed))}
+    (a, a_asked), (b, b_asked) = sides["a"], sides["b"]
+    reads = x.loaded + y.loaded + moved.sums_in * machine.accumulator_bits
     writes = moved.outputs * machine.output_bits + moved.sums_out * machine.accumulator_bits
-    if placement.transposed:
-        asked = {"a": asked["b"], "b": asked["a"]}
     parts, idle = _parts(placement, spent), int(spent.idle)
     return Result(
         engine="systolic",
-        kernel=placement.kernel,
-        transposed=placement.transposed,
-        compute_cycles=spent.compute * gemm.repeat,
-        stall_cycles=(spent.cycles - spent.compute) * gemm.repeat,
+        kernel=way.kernel,
+        transposed=way.transposed,
+        compute_cycles=spent.compute * repeat,
+        stall_cycles=(spent.cycles - spent.compute) * repeat,
         clock_mhz=machine.clock_mhz,
         peak_macs=machine.peak_macs,
-        macs_issued=spent.issued * gemm.repeat,
-        dram_read_bytes=-(-reads // 8) * gemm.repeat,
-        dram_write_bytes=-(-writes // 8) * gemm.repeat,
-        sram_read_bytes=-(-sram // 8) * gemm.repeat,
-        metadata_bytes=-(-metadata // 8) * gemm.repeat,
-        bound=bound_of(parts._replace(streamed=parts.streamed - idle)),
-        delivery_cycles=spent.waited * gemm.repeat,
-        a_bits_per_cycle=asked["a"],
-        b_bits_per_cycle=asked["b"],
-        compressed=_compressed(placement),
-        selects=bool(placement.selected),
-        note="; ".join(filter(None, (placement.note, by_ratio(machine, placement)))),
-        parts=parts.times(gemm.repeat),
-        idle_cycles=idle * gemm.repeat,
-        own=_counts(machine, placement, moved, buffers),
+        macs_issued=spent.issued * repeat,
+        dram_read_bytes=_bytes(reads) * repeat,
+        dram_write_bytes=_bytes(writes) * repeat,
+        sram_read_bytes=_bytes(x.read + y.read) * repeat,
+        metadata_bytes=_bytes(x.metadata + y.metadata) * repeat,
+        bound=bound_of(parts._replace(streamed=parts.streamed - idle) if idle else parts),
+        delivery_cycles=spent.waited * repeat,
+        a_bits_per_cycle=a_asked,
+        b_bits_per_cycle=b_asked,
+        compressed=("a" if a.compressed else "") + ("b" if b.compressed else ""),
+        selects=bool(way.selected),
+        misfit_share=misfit_share,
+        note="; ".join(filter(None, (way.note, _by_ratio(a, b)))),
+        parts=parts if repeat == 1 else parts.times(repeat),
+        idle_cycles=idle * repeat,
+        own=_counts(machine, moved, a, b, repeat),
     )
+
+
+class _Bits(NamedTuple):
+    """What is moved of an operand, bits: loaded from DRAM, and metadata of that; read from SRAM.
+
+    ``name`` is what the row calls it; ``by_ratio``, only the number of its elements is known.
+    """
+
+    name: str
+    loaded: int
+    metadata: int
+    read: int
+    metadata_read: int
+    compressed: bool
+    by_ratio: bool
+
+
+def _side(
+    machine: SystolicArray, placement: Placement, position: Side, loaded: int, read: int
+) -> _Bits:
+    behind, size = distinct(machine, placement, position)
+    elements = loaded if behind == size else -(-loaded * behind // size)
+    stored = placement.stored_as(position)
+    index, bits = stored.index_bits, stored.value_bits + stored.index_bits
+    return _Bits(
+        position if not placement.way.transposed else "b" if position == "a" else "a",
+        elements * bits,
+        elements * index,
+        read * bits,
+        read * index,
+        stored.compressed,
+        behind < size,
+    )
+
+
+def _share(bits: int, cycles: float) -> float:
+    """Bits a cycle; none if there are no cycles."""
+    return bits / cycles if cycles else 0.0
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
 
 
 def by_ratio(machine: SystolicArray, placement: Placement) -> str:
     """What a reader should know of operands of which only the number of elements is known."""
-    names = {"a": "B", "b": "A"} if placement.transposed else {"a": "A", "b": "B"}
-    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
-    counts = {side: distinct(machine, placement, side) for side in sides}
-    told = sorted(names[side] for side, (behind, size) in counts.items() if behind < size)
+    sides: tuple[Side, ...] = ("b", "a") if placement.transposed else ("a", "b")
+    return _by_ratio(*(_side(machine, placement, side, 0, 0) for side in sides))
+
+
+def _by_ratio(a: _Bits, b: _Bits) -> str:
+    told = [name for name, one in (("A", a), ("B", b)) if one.by_ratio]
     if not told:
         return ""
     return f"{' and '.join(told)}: each pixel is loaded once a pass, for want of its windows"
 
 
 def _counts(
-    machine: SystolicArray,
-    placement: Placement,
-    moved: Moved,
-    buffers: Mapping[str, tuple[int, int, int]],
+    machine: SystolicArray, moved: Moved, a: _Bits, b: _Bits, repeat: int
 ) -> dict[str, int]:
     """The columns of what moves: bits read, written and read as metadata of each buffer, as bytes.
 
     A fold reads the sums that it adds to, all but the first; and every result is read once to
     leave.
     """
-    bits, passed = {}, moved.passed
-    for position, (read, written, _) in buffers.items():
-        name = {"a": "b", "b": "a"}[position] if placement.transposed else position
-        bits[f"sram_{name}_read_bytes"], bits[f"sram_{name}_write_bytes"] = read, written
-    bits["sram_c_read_bytes"] = (passed.made + moved.sums_out) * machine.accumulator_bits
-    bits["sram_c_write_bytes"] = (passed.made + moved.sums_in) * machine.accumulator_bits
-    bits["sram_metadata_read_bytes"] = sum(index for _, _, index in buffers.values())
-    counts = {name: -(-found // 8) for name, found in bits.items()}
-    counts |= {"passed_words": passed.words, "passed_sums": passed.sums}
-    counts["spilled_sums"] = moved.sums_out
-    return {name: found * placement.work.gemm.repeat for name, found in counts.items()}
+    passed, sum_bits = moved.passed, machine.accumulator_bits
+    return {
+        "sram_a_read_bytes": _bytes(a.read) * repeat,
+        "sram_a_write_bytes": _bytes(a.loaded) * repeat,
+        "sram_b_read_bytes": _bytes(b.read) * repeat,
+        "sram_b_write_bytes": _bytes(b.loaded) * repeat,
+        "sram_c_read_bytes": _bytes((passed.made + moved.sums_out) * sum_bits) * repeat,
+        "sram_c_write_bytes": _bytes((passed.made + moved.sums_in) * sum_bits) * repeat,
+        "sram_metadata_read_bytes": _bytes(a.metadata_read + b.metadata_read) * repeat,
+        "passed_words": passed.words * repeat,
+        "passed_sums": passed.sums * repeat,
+        "spilled_sums": moved.sums_out * repeat,
+    }
 
 
 def _parts(placement: Placement, spent: Spent) -> Parts:
     """Where the cycles of one launch go."""
-    preload, drain = (spent.shifts, 0.0) if placement.dataflow.preloads else (0.0, spent.shifts)
+    held = placement.way.dataflow.preloads
+    preload, drain = (spent.shifts, 0.0) if held else (0.0, spent.shifts)
     return parts_of(
         (spent.streamed + spent.idle, spent.fill, preload, drain, spent.path),
         spent.compute,
         (spent.bandwidth, spent.latency, spent.write_back),
         spent.cycles - spent.compute,
     )
-
-
-def _compressed(placement: Placement) -> str:
-    """Operands that are stored compressed, as the row names them."""
-    names = {"a": "b", "b": "a"} if placement.transposed else {"a": "a", "b": "b"}
-    stored = [names[one] for one in ("a", "b") if placement.stored_as(one).compressed]
-    return "".join(sorted(stored))
