@@ -8,6 +8,7 @@ from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle,
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
+from nmsim.machines.systolic.pe.silicon import chip_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.systolic.traffic import moves
@@ -53,6 +54,7 @@ KINDS.add(
         facts=facts,
         samples=_samples,
         listings={"dataflows": LISTING},
+        silicon=chip_of,
         fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,

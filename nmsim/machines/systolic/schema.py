@@ -36,6 +36,11 @@ class Dram(Spec):
     latency_ns: Annotated[float, Field(ge=0, le=1e9)] = Field(
         0.0, description="from a request to its first byte, ns"
     )
+    memory: str | None = Field(
+        None,
+        description="kind that prices its energy, as technologies call it: hbm2, ddr3, lpddr4; "
+        "null: the technology's own",
+    )
 
 
 class Delivery(Spec):
@@ -223,6 +228,11 @@ class SystolicArray(Machine):
     def passes(self) -> Passes:
         """What a PE hands on: ``pe.passes``, or what other fields say."""
         return self.pe.passes or ("none" if self.feed == "broadcast" else "group")
+
+    @property
+    def floating(self) -> bool:
+        """Whether its multipliers are floating point."""
+        return self.pe.arithmetic == "float"
 
     @property
     def holds_groups(self) -> bool:
