@@ -98,8 +98,9 @@ class Selectors:
     pes
         PEs in the array.
     queue_bits
-        Storage in which a PE of an intersecting array keeps groups that it has not come to, bits;
-        None if nothing limits it.
+        Storage in which a PE of an intersecting array keeps groups that it has not come to, bits, a
+        flag for every element of both operands; None if nothing limits it. The PE that is drawn
+        (``nmsim.cost.pe``) has one for every pair.
     """
 
     multiplexer: Multiplexer

@@ -190,7 +190,7 @@ def _band(pe: PeStructure, technology: Technology) -> tuple[float, float]:
     """Growth of a PE, by the largest and the smallest MAC that a flow makes of its width."""
     beside = technology.ge(bill_of(pe).cells(without=["mac"]))
     dense = technology.ge(bill_of(pe.dense).cells(without=["mac"]))
-    found = []
+    found = [technology.ge(bill_of(pe).cells()) / technology.ge(bill_of(pe.dense).cells())]
     for multiplier in ("default", "booth"):
         cells, _ = mac_cells(
             pe.operand_bits, pe.sum_bits, floating=pe.floating, multiplier=multiplier

@@ -23,6 +23,7 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
+from nmsim.machines.silicon import chip_of
 from nmsim.machines.simulation import (
     ENGINES,
     attention_time,
@@ -55,6 +56,7 @@ __all__ = [
     "Stored",
     "Tensors",
     "attention_time",
+    "chip_of",
     "dense_run",
     "kind_of",
     "load_hardware",

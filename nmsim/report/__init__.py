@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
+    from nmsim.report.cost_table import cost_said, render_cost
     from nmsim.report.evidence import evidence_said
     from nmsim.report.measured_steps import render_steps
     from nmsim.report.measured_steps_page import steps_page
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN",
     "SWEPT",
+    "cost_said",
     "document",
     "evidence_said",
     "figures",
@@ -49,6 +51,7 @@ __all__ = [
     "records",
     "render",
     "render_attention",
+    "render_cost",
     "render_memory",
     "render_serving",
     "render_steps",
@@ -68,6 +71,7 @@ __all__ = [
 _HOMES = {
     "RUN": "nmsim.report.training_file",
     "SWEPT": "nmsim.report.summary",
+    "cost_said": "nmsim.report.cost_table",
     "document": "nmsim.report.page",
     "evidence_said": "nmsim.report.evidence",
     "figures": "nmsim.report.plots",
@@ -82,6 +86,7 @@ _HOMES = {
     "records": "nmsim.report.rows",
     "render": "nmsim.report.terminal",
     "render_attention": "nmsim.report.validation_terminal",
+    "render_cost": "nmsim.report.cost_table",
     "render_memory": "nmsim.report.memory_table",
     "render_serving": "nmsim.report.serving",
     "render_steps": "nmsim.report.measured_steps",

@@ -56,7 +56,7 @@ class Registers(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """The queue of a PE that intersects: groups of both operands, with a flag for every element."""
+    """The queue of a PE that intersects: groups of both operands, with a flag for every pair."""
 
     depth: int
     entry_bits: int
@@ -218,7 +218,7 @@ class PeStructure:
         """The queue of a PE that intersects; None if it has none, or one without limit."""
         if not self.intersects or self.depth is None:
             return None
-        return Queue(self.depth, 2 * self.group * (self.operand_bits + 1))
+        return Queue(self.depth, self.group * (2 * self.operand_bits + 1))
 
     @cached_property
     def registers(self) -> Registers:

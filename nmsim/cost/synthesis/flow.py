@@ -8,6 +8,8 @@ nothing without its flow. Three are pinned, each with Yosys' own multiplier and 
 - ``flat``: all in one, ``synth``, which restructures the MAC with what is beside it.
 - ``raw``: all in one, ``synth -noabc``.
 
+With a Liberty file the ``flat`` netlist is mapped to that library's cells, which gives an area.
+
 Flip-flops with enables become plain ones and multiplexers (``dfflegalize``), because ``stat -tech
 cmos`` counts an enabled one as nothing.
 """
@@ -16,7 +18,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,7 @@ from typing import Literal
 from nmsim.cost.bill import Cell
 from nmsim.errors import NmsimError
 from nmsim.extras import extra
+from nmsim.spec import read_text
 
 __all__ = ["FLOWS", "TRANSISTORS", "Flow", "Synthesised", "script", "synthesise"]
 
@@ -65,6 +68,8 @@ class Synthesised:
         Cells on the longest path from register to register.
     version, script
         Of Yosys, and what it was told.
+    area
+        Of the cells of a library, where it was mapped to one.
     """
 
     cells: Mapping[Cell, int]
@@ -72,6 +77,7 @@ class Synthesised:
     levels: int
     version: str
     script: str
+    area: float | None = None
 
     @property
     def transistors(self) -> int:
@@ -80,19 +86,28 @@ class Synthesised:
         return sum(TRANSISTORS[cell] * count for one in both for cell, count in one.items())
 
 
-def script(top: str, flow: Flow, *, booth: bool) -> str:
-    """What Yosys is told, files apart."""
+def script(top: str, flow: Flow, *, booth: bool, mapped: bool = False) -> str:
+    """What Yosys is told, files apart; ``mapped``: to the cells of ``cells.lib``."""
     keep = "setattr -mod -set keep_hierarchy 1 mac; " if flow == "kept" else ""
     options = " -noabc" * (flow != "flat") + " -booth" * booth
+    library = "-liberty cells.lib" if mapped else ""
+    cells = (
+        f"dfflibmap {library}; abc {library}" if mapped else "dfflegalize -cell $_DFF_P_ 01"
+    )
     return (
-        f"hierarchy -top {top}; {keep}synth -flatten{options} -top {top}; "
-        "dfflegalize -cell $_DFF_P_ 01; opt_clean; delete t:$scopeinfo; "
-        "tee -q -o stat.json stat -json; tee -q -o ltp.txt ltp -noff"
+        f"hierarchy -top {top}; {keep}synth -flatten{options} -top {top}; {cells}; opt_clean; "
+        f"delete t:$scopeinfo; tee -q -o stat.json stat -json {library}; "
+        "tee -q -o ltp.txt ltp -noff"
     )
 
 
 def synthesise(
-    files: Mapping[str, str], top: str, flow: Flow = "kept", *, booth: bool = False
+    files: Mapping[str, str],
+    top: str,
+    flow: Flow = "kept",
+    *,
+    booth: bool = False,
+    liberty: Path | None = None,
 ) -> Synthesised:
     """Synthesise the modules of some files.
 
@@ -104,28 +119,35 @@ def synthesise(
         if Yosys refuses; says why.
     """
     yosys = extra("synth", "nmsim.cost.synthesis.yosys")
-    told = script(top, flow, booth=booth)
+    told = script(top, flow, booth=booth, mapped=liberty is not None)
     with tempfile.TemporaryDirectory(prefix="nmsim-synth-") as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text)
-        whole = f"read_verilog -sv {' '.join(files)}; {told}"
-        ran = subprocess.run(  # noqa: S603, our own Python and our own script
-            [*yosys.COMMAND, "-q", "-p", whole],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if ran.returncode:
-            lines = (ran.stderr or ran.stdout).strip().splitlines()
-            raise NmsimError(f"Yosys: {lines[-1] if lines else 'ended'} (status {ran.returncode})")
+        if liberty is not None:
+            (Path(folder) / "cells.lib").write_text(read_text(liberty))
+        _run([*yosys.COMMAND, "-q", "-p", f"read_verilog -sv {' '.join(files)}; {told}"], folder)
         stat = json.loads((Path(folder) / "stat.json").read_text())
         depth = (Path(folder) / "ltp.txt").read_text()
-    modules = {name.lstrip("\\"): _kinds(one) for name, one in stat["modules"].items()}
+    modules = {name.lstrip("\\"): one for name, one in stat["modules"].items()}
+    area = modules[top].get("area") if liberty is not None else None
     return Synthesised(
-        cells=modules[top],
-        mac_cells=modules.get("mac", {}) if top != "mac" else {},
+        cells={} if liberty is not None else _kinds(modules[top]),
+        mac_cells=_kinds(modules["mac"]) if flow == "kept" and top != "mac" else {},
         levels=max(map(int, re.findall(r"length=(\d+)", depth)), default=0),
         version=yosys.found_version(),
         script=told,
+        area=None if area is None else float(area),
     )
+
+
+def _run(command: Sequence[str], folder: str) -> None:
+    """Run Yosys in a folder, and hand on in one line why it ended."""
+    ran = subprocess.run(  # noqa: S603, our own Python and our own script
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if ran.returncode:
+        lines = (ran.stderr or ran.stdout).strip().splitlines()
+        raise NmsimError(f"Yosys: {lines[-1] if lines else 'ended'} (status {ran.returncode})")
 
 
 def _kinds(module: Mapping[str, Mapping[str, int]]) -> dict[Cell, int]:

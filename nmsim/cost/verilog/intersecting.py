@@ -8,11 +8,11 @@ __all__ = ["intersecting_module"]
 def intersecting_module(pe: PeStructure) -> str:
     """A module ``pe``: groups of both operands come with a flag for every element: was it kept?
 
-    They wait in a queue of which entry 0 is worked on, one pair a cycle, the first that is left; a
+    They wait, with a flag for each pair of which both are, in a queue of which entry 0 is worked on, one pair a cycle, the first that is left; a
     group without pairs takes one cycle to pass. ``push`` may be high while ``ready`` is.
     """
     g, w = pe.group, pe.operand_bits
-    entry = 2 * g * (w + 1)
+    entry = g * (2 * w + 1)
     return "\n".join(
         [*_ports(pe), *_passed(pe), *_queue(pe, entry), *_pairs(pe), *_sum(pe), "endmodule", ""]
     )
@@ -68,7 +68,7 @@ def _queue(pe: PeStructure, entry: int) -> list[str]:
     """
     d = pe.depth or 0
     lines = [
-        f"  wire [{entry - 1}:0] group = {{b_kept_in, a_kept_in, b_in, a_in}};",
+        f"  wire [{entry - 1}:0] group = {{a_kept_in & b_kept_in, b_in, a_in}};",
         f"  reg  [{d - 1}:0] filled;",
         "  wire pop;",
         "  wire keep = ~reset;",
@@ -97,8 +97,7 @@ def _pairs(pe: PeStructure) -> list[str]:
     flags = 2 * g * w
     lines = [
         f"  reg  [{g - 1}:0] taken;",
-        f"  wire [{g - 1}:0] left = entry0[{flags + g - 1}:{flags}] & "
-        f"entry0[{flags + 2 * g - 1}:{flags + g}] & ~taken;",
+        f"  wire [{g - 1}:0] left = entry0[{flags + g - 1}:{flags}] & ~taken;",
         "  wire below1 = left[0];",
         *(f"  wire below{i} = below{i - 1} | left[{i - 1}];" for i in range(2, g + 1)),
         f"  wire [{g - 1}:0] first = {{"

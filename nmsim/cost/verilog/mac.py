@@ -71,8 +71,8 @@ def _floating(pe: PeStructure) -> str:
 
 
 _BF16 = """\
-// c + a . b: bf16 operands, fp32 sum, rounded towards zero. Subnormal numbers are zero; what would
-// be infinite or no number is not handled.
+// c + a . b: bf16 operands, fp32 sum, truncated: within one unit in the last place. Subnormal numbers
+// are zero; what would be infinite or no number is not handled.
 module bf16_mac (
   input  [15:0] a,
   input  [15:0] b,

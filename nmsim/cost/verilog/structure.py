@@ -18,11 +18,11 @@ def drawn(pe: PeStructure) -> None:
         raise SpecError("Verilog: holds is group, expected slots: PEs of beats are not drawn")
     if pe.intersects and pe.group < 2:
         raise SpecError("Verilog: intersecting.group is 1, expected 2 or more")
-    if pe.depth is None:
+    if pe.intersects and pe.depth is None:
         raise SpecError("Verilog: a queue without limit cannot be drawn, expected a lookahead")
     if pe.follows not in ("", "b") and not pe.intersects:
         raise SpecError(
-            f"Verilog: masks of {' and '.join(pe.follows).upper()} are followed, expected those of "
+            f"Verilog: masks of {' and '.join(pe.follows.upper())} are followed, expected those of "
             "B alone (--set sparse_operand=b)"
         )
     if pe.dataflow == "is":

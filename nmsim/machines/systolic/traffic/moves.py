@@ -32,6 +32,7 @@ COLUMNS = (
         "sram_metadata_read_bytes", "bytes", "part of both operands' reads that is metadata"
     ),
     optional_column("passed_words", "words", "operands from PE to PE; 0 along buses"),
+    optional_column("passed_bits", "bits", "those words with their indices, groups whole"),
     optional_column("passed_sums", "sums", "partial sums and results from PE to PE"),
     optional_column("spilled_sums", "sums", "partial sums that went to DRAM and came back"),
 )
@@ -53,11 +54,13 @@ class Tile(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """Words and sums of one launch from PE to PE, and sums that folds write to the C buffer."""
+    """Words and sums of one launch from PE to PE, sums that folds write to the C buffer, and bits
+    of the words."""
 
     words: int
     sums: int
     made: int
+    bits: int
 
 
 def passed(
@@ -73,11 +76,34 @@ def passed(
         Into how many the rows are cut that stream, with K on the rows: as often is x held anew.
     """
     one = _on_rows if placement.dataflow.preloads else _in_time
-    each = [one(machine, tile, chunks) for tile in tiles]
+    each = [one(machine, tile, chunks, _widths(machine, placement)) for tile in tiles]
     return Passed._make(map(sum, zip(*each, strict=True)))
 
 
-def _on_rows(machine: SystolicArray, tile: Tile, chunks: int) -> Passed:
+class Widths(NamedTuple):
+    """Bits that a PE hands on of x, and of y, for one slot: of a group its share of the slots."""
+
+    x: int
+    y: int
+
+
+def _widths(machine: SystolicArray, placement: Placement) -> Widths:
+    """What is followed comes as values with their indices, the other operand by whole groups if
+    PEs pick from these, one for all multipliers that share it; else elements come alone."""
+    width, followed = machine.operand_bits, placement.selected
+    if not followed or machine.selection == "fixed" or machine.passes == "selected":
+        return Widths(width, width)
+    slot = width + machine.metadata_bits(placement.native)
+    group = width * placement.native.group // _sharing(machine)
+    return Widths(*(slot if one == followed else group for one in (placement.x, placement.y)))
+
+
+def _sharing(machine: SystolicArray) -> int:
+    """Slots that are handed a word together: of multipliers that share a group, or a group's."""
+    return machine.group if machine.holds_groups else machine.pe.macs_per_group
+
+
+def _on_rows(machine: SystolicArray, tile: Tile, chunks: int, widths: Widths) -> Passed:
     """K on the rows: x shifts down to its row, y streams right, sums run down.
 
     A word of row r passes r times; a streaming word passes C - 1 times, a sum R - 1 times. A row
@@ -92,21 +118,25 @@ def _on_rows(machine: SystolicArray, tile: Tile, chunks: int) -> Passed:
     down = full * each * (r * (r - 1) // 2) + each * (of_rest * (of_rest - 1) // 2) + last * of_rest
     held = width * (down * kept // along)
     made = width * high * (full + (rest > 0))
-    together = machine.group if machine.holds_groups else machine.pe.macs_per_group
-    words = chunks * held + (c - 1) * high * -(-along // together)
-    return Passed(alike * words, alike * (r - 1) * made, alike * made)
+    together = _sharing(machine)
+    shifted, streamed = chunks * held, (c - 1) * high * -(-along // together)
+    bits = shifted * widths.x + streamed * widths.y * together
+    return Passed(alike * (shifted + streamed), alike * (r - 1) * made, alike * made, alike * bits)
 
 
-def _in_time(machine: SystolicArray, tile: Tile, _chunks: int) -> Passed:
+def _in_time(machine: SystolicArray, tile: Tile, _chunks: int, widths: Widths) -> Passed:
     """K in time: both operands stream, to the right and down, and sums shift down and out.
 
     That of row r passes R - 1 - r times.
     """
     r, c = machine.rows, machine.cols
     alike, width, high, along, _ = tile
-    words = along * (high * (c - 1) + width * (r - 1)) if machine.feed == "skewed" else 0
+    right, down = along * high * (c - 1), along * width * (r - 1)
+    if machine.feed != "skewed":
+        right = down = 0
     sums = width * (high * (r - 1) - high * (high - 1) // 2)
-    return Passed(alike * words, alike * sums, alike * width * high)
+    bits = right * widths.y + down * widths.x
+    return Passed(alike * (right + down), alike * sums, alike * width * high, alike * bits)
 
 
 def tiles_of(machine: SystolicArray, placement: Placement, slots: NDArray[np.int64]) -> list[Tile]:

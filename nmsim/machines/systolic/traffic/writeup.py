@@ -208,7 +208,8 @@ def _counts(
     bits["sram_c_write_bytes"] = (passed.made + moved.sums_in) * machine.accumulator_bits
     bits["sram_metadata_read_bytes"] = sum(index for _, _, index in buffers.values())
     counts = {name: -(-found // 8) for name, found in bits.items()}
-    counts |= {"passed_words": passed.words, "passed_sums": passed.sums}
+    counts |= {"passed_words": passed.words, "passed_bits": passed.bits}
+    counts["passed_sums"] = passed.sums
     counts["spilled_sums"] = moved.sums_out
     return {name: found * placement.work.gemm.repeat for name, found in counts.items()}
 
