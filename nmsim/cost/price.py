@@ -86,7 +86,7 @@ class Cost:
         Area of a PE for each MAC that a dense PE would need, over that PE's; None where no mask
         says how many these are.
     band
-        Least and most of ``pe`` over the dense PE, as MACs of other flows and sums have it.
+        The same growth of the PE with the MAC of each multiplier: least and most.
     """
 
     chip: Chip
@@ -137,8 +137,8 @@ class Cost:
             "band": {
                 "of": "area of a PE over the dense one",
                 "value": self.growth,
-                "low": self.band[0],
-                "high": self.band[1],
+                "low": min(self.band[0], self.growth),
+                "high": max(self.band[1], self.growth),
             },
             "tables": {"technology": self.technology.name, **self.technology.sources},
         }
@@ -190,7 +190,7 @@ def _band(pe: PeStructure, technology: Technology) -> tuple[float, float]:
     """Growth of a PE, by the largest and the smallest MAC that a flow makes of its width."""
     beside = technology.ge(bill_of(pe).cells(without=["mac"]))
     dense = technology.ge(bill_of(pe.dense).cells(without=["mac"]))
-    found = [technology.ge(bill_of(pe).cells()) / technology.ge(bill_of(pe.dense).cells())]
+    found = []
     for multiplier in ("default", "booth"):
         cells, _ = mac_cells(
             pe.operand_bits, pe.sum_bits, floating=pe.floating, multiplier=multiplier

@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from nmsim.cost.technology import DEFAULT
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.importing import told_of
@@ -37,6 +38,7 @@ from nmsim.pruning import read_plugins
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.run.keyword import Keyword, check, keywords
+from nmsim.run.rows.energy import energies, no_energies
 from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
 from nmsim.run.rows.row import Dense, row_of
 from nmsim.run.workload import Model, Workload, load_workload
@@ -446,6 +448,20 @@ class Point(Job):
             apart="what a sweep draws is the speed-up",
         ),
     ] = True
+    cost: Annotated[
+        bool,
+        Keyword(
+            "Tell each GEMM's energy by component, from what the model counts (columns energy_*)."
+        ),
+    ] = False
+    technology: Annotated[
+        str,
+        Keyword(
+            "Whose figures price the energy (`nmsim list technologies`) or a YAML file; GPUs have "
+            "published figures of their own.",
+            metavar="T",
+        ),
+    ] = DEFAULT
     sample: Annotated[
         int | None,
         Keyword(
@@ -511,6 +527,7 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
     own = kind_of(machine).in_format(machine, "").machine
     sample = _sample(machine, point)
     beside = _beside(point, workload := workload or point.workload)
+    energy = energies(point.technology) if point.cost else lambda _machine, _result: no_energies()
     told: dict[Any, Row] = {}  # of dense GEMMs: those that are alike take the same
     for work in point.works(workload):
         ran = kind_of(machine).in_format(machine, work.number_format)
@@ -519,7 +536,7 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
         if row is None:
             result = simulate_gemm(ran.machine, work, point.fidelity, sample)
             dense = _dense(own, ran.machine, work, point.fidelity) if point.compare else None
-            row = row_of(machine, ran, work, result, dense)
+            row = {**row_of(machine, ran, work, result, dense), **energy(ran.machine, result)}
             if alike and len(told) < _TOLD:
                 told[alike] = row
         yield {**row, "layer": work.gemm.layer, **beside(ran.machine, own, work)}

@@ -11,6 +11,7 @@ from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
+from nmsim.machines.gpu.energy import pricing
 from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
@@ -101,6 +102,7 @@ KINDS.add(
         learned=correction.LEARNED,
         evidence=evidence.EVIDENCE,
         attention=ATTENTION,
+        energy=lambda machine, _technology: pricing(machine),
         fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,

@@ -12,6 +12,7 @@ from nmsim.machines.systolic.pe.silicon import chip_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.systolic.traffic import moves
+from nmsim.machines.systolic.traffic.energy import pricing
 from nmsim.machines.width import in_own_width
 
 __all__: list[str] = []
@@ -55,6 +56,7 @@ KINDS.add(
         samples=_samples,
         listings={"dataflows": LISTING},
         silicon=chip_of,
+        energy=pricing,
         fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,
