@@ -77,9 +77,7 @@ class Intersecting:
             self.groups[0].pop(0)
         if group is not None:
             a, a_kept, b, b_kept = group
-            pairs = [
-                (x, y) for x, p, y, q in zip(a, a_kept, b, b_kept, strict=True) if p and q
-            ]
+            pairs = [(x, y) for x, p, y, q in zip(a, a_kept, b, b_kept, strict=True) if p and q]
             self.groups.append(pairs)
         if drain:
             self.sum = sum_in

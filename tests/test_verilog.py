@@ -90,9 +90,7 @@ def shown(own, pe):
 @installed
 @pytest.mark.parametrize("passes", ["group", "none"])
 @pytest.mark.parametrize(("group", "depth"), [(4, 1), (4, 4), (8, 2), (5, 3)])
-def test_a_pe_that_intersects_does_what_the_oracle_does_every_cycle(
-    tmp_path, group, depth, passes
-):
+def test_a_pe_that_intersects_does_what_the_oracle_does_every_cycle(tmp_path, group, depth, passes):
     pe = PeStructure.intersecting(group, depth, passes=passes)
     own = Intersecting(depth)
     rng = np.random.default_rng([group, depth])
@@ -167,8 +165,7 @@ def test_an_array_that_holds_sums_multiplies(tmp_path, keep, group):
     b, slots = compressed(rng, used, k, keep, group)
     along = [(g, slot) for g in range(-(-k // group)) for slot in range(keep)]
     stream = [
-        [[int(x) for x in a[r, g * group : (g + 1) * group]] for r in range(rows)]
-        for g, _ in along
+        [[int(x) for x in a[r, g * group : (g + 1) * group]] for r in range(rows)] for g, _ in along
     ]
     none = (0, 0)
     taken = [
@@ -207,8 +204,7 @@ def test_a_floating_point_mac_is_near_the_sum(tmp_path):
     c[::3] = (-(a[::3].view(np.float32) * b[::3].view(np.float32))).view(np.uint32)  # cancels
     c[1::3] = (a[1::3].view(np.float32) * b[1::3].view(np.float32) * 1.01).view(np.uint32)
     stimuli = [
-        {"a": int(x) >> 16, "b": int(y) >> 16, "c": int(z)}
-        for x, y, z in zip(a, b, c, strict=True)
+        {"a": int(x) >> 16, "b": int(y) >> 16, "c": int(z)} for x, y, z in zip(a, b, c, strict=True)
     ]
     text = pe_design(pe)["mac.v"].replace("module mac (\n", "module mac (\n  input  clk,\n")
     found = run(tmp_path, {"mac.v": text}, "mac", stimuli)
@@ -298,9 +294,7 @@ def row_words(a, r, pe, keep, group):
 def test_a_multiplexer_passes_every_input(tmp_path, inputs):
     x = list(range(1, inputs + 1))
     files = {"select.v": select_module(inputs, 8).replace("(\n", "(\n  input  clk,\n", 1)}
-    found = run(
-        tmp_path, files, "select", [{"x": pack(x, 8), "index": i} for i in range(inputs)]
-    )
+    found = run(tmp_path, files, "select", [{"x": pack(x, 8), "index": i} for i in range(inputs)])
     assert [one["y"] for one in found] == x
 
 

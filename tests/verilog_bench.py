@@ -8,12 +8,14 @@ import pytest
 
 installed = pytest.mark.skipif(shutil.which("iverilog") is None, reason="no Icarus Verilog")
 
-_PORT = re.compile(r"^\s*(input|output)\s+(?:reg\s+)?(?:signed\s+)?(?:\[(\d+):0\])?\s*(\w+),?$", re.M)
+_PORT = re.compile(
+    r"^\s*(input|output)\s+(?:reg\s+)?(?:signed\s+)?(?:\[(\d+):0\])?\s*(\w+),?$", re.MULTILINE
+)
 
 
 def ports(text, top):
     """Ports of a module, as (direction, bits, name)."""
-    module = re.search(rf"^module {top}\b.*?\);\n", text, re.M | re.S)[0]
+    module = re.search(rf"^module {top}\b.*?\);\n", text, re.MULTILINE | re.DOTALL)[0]
     return [(way, int(high or 0) + 1, name) for way, high, name in _PORT.findall(module)]
 
 
@@ -68,6 +70,9 @@ endmodule
     lines = [line.split() for line in done.stdout.splitlines()]
     assert len(lines) == len(words)
     return [
-        {name: None if "x" in one else int(one, 16) for (_, name), one in zip(outs, line, strict=True)}
+        {
+            name: None if "x" in one else int(one, 16)
+            for (_, name), one in zip(outs, line, strict=True)
+        }
         for line in lines
     ]

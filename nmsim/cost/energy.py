@@ -169,7 +169,8 @@ def energy_of(prices: Prices, counted: Counters) -> Energy:
     """Energy of a run on a chip."""
     metadata = _stored(prices, counted.metadata_bits)
     read = {
-        name: bits - counted.metadata_bits.get(name, 0.0) for name, bits in counted.sram_bits.items()
+        name: bits - counted.metadata_bits.get(name, 0.0)
+        for name, bits in counted.sram_bits.items()
     }
     return Energy(
         mac=prices.mac.times(counted.macs),

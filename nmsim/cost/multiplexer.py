@@ -59,15 +59,17 @@ class Multiplexer:
 
     @property
     def indexed(self) -> int:
-        """The same of a multiplexer that Yosys makes of an indexed word: of an odd number of
-        inputs at any level of the tree the last one meets an input that is not there.
+        """The same of a multiplexer that Yosys makes of an indexed word.
+
+        Of an odd number of inputs, at any level of the tree, the last one meets one that is not
+        there.
 
         Examples
         --------
         >>> [Multiplexer(inputs, 1).indexed for inputs in (3, 4, 5, 9, 17)]
         [3, 3, 6, 11, 20]
         """
-        return self.width * sum(-(-self.inputs // 2**level) for level in range(1, self.depth + 1))
+        return self.width * sum(-(-self.inputs // (1 << d)) for d in range(1, self.depth + 1))
 
     @property
     def depth(self) -> int:

@@ -36,8 +36,10 @@ def cost_said(cost: Mapping[str, Any]) -> str:
     """Ratios of a cost document, in sentences: growth, area for a dense MAC's work, clock."""
     pe, band = cost["pe"], cost["band"]
     lines = [
-        f"A PE takes {pe['growth']:.2f} times the area of its dense twin ({band['low']:.2f} to "
-        f"{band['high']:.2f} by what a flow makes of the MAC)."
+        (
+            f"A PE takes {pe['growth']:.2f} times the area of its dense twin ({band['low']:.2f} to "
+            f"{band['high']:.2f} by what a flow makes of the MAC)."
+        )
     ]
     if pe["per_dense_mac"] is not None:
         lines.append(

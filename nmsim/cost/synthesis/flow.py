@@ -91,9 +91,7 @@ def script(top: str, flow: Flow, *, booth: bool, mapped: bool = False) -> str:
     keep = "setattr -mod -set keep_hierarchy 1 mac; " if flow == "kept" else ""
     options = " -noabc" * (flow != "flat") + " -booth" * booth
     library = "-liberty cells.lib" if mapped else ""
-    cells = (
-        f"dfflibmap {library}; abc {library}" if mapped else "dfflegalize -cell $_DFF_P_ 01"
-    )
+    cells = f"dfflibmap {library}; abc {library}" if mapped else "dfflegalize -cell $_DFF_P_ 01"
     return (
         f"hierarchy -top {top}; {keep}synth -flatten{options} -top {top}; {cells}; opt_clean; "
         f"delete t:$scopeinfo; tee -q -o stat.json stat -json {library}; "

@@ -115,9 +115,15 @@ def rows() -> tuple[Row, ...]:
     with TABLE.open(newline="") as file:
         return tuple(
             Row(
-                one["case"], one["flow"], one["multiplier"], int(one["levels"]),
-                int(one["transistors"]), _cells(one["cells"]), _cells(one["mac"]),
-                one["version"], one["script"],
-            )  # fmt: skip
+                one["case"],
+                one["flow"],
+                one["multiplier"],
+                int(one["levels"]),
+                int(one["transistors"]),
+                _cells(one["cells"]),
+                _cells(one["mac"]),
+                one["version"],
+                one["script"],
+            )
             for one in csv.DictReader(file)
         )

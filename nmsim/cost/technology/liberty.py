@@ -103,7 +103,9 @@ def _orders(inputs: int) -> list[tuple[int, ...]]:
 def _truth(function: str, names: list[str]) -> list[int] | None:
     """Values of a function for all inputs; None if it is not understood."""
     try:
-        return [_Parser(function, dict(zip(names, row, strict=True))).value() for row in _rows(names)]
+        return [
+            _Parser(function, dict(zip(names, row, strict=True))).value() for row in _rows(names)
+        ]
     except (IndexError, KeyError):
         return None
 
@@ -112,7 +114,7 @@ class _Parser:
     """Boolean expressions of Liberty: ! ' * & (or nothing) ^ + |, and brackets."""
 
     def __init__(self, text: str, values: Mapping[str, int]) -> None:
-        self.tokens = re.findall(r"[A-Za-z_]\w*|[01]|[!'*&^+|()]", text) + ["end"]
+        self.tokens = [*re.findall(r"[A-Za-z_]\w*|[01]|[!'*&^+|()]", text), "end"]
         self.values = values
 
     def value(self) -> int:

@@ -38,7 +38,7 @@ def area_factor(node_nm: float) -> float:
     SpecError
         for a node that the tables lack.
     """
-    return _of(AREA, node_nm)
+    return float(_of(AREA, node_nm))
 
 
 def energy_factor(node_nm: float, volts: float, base_volts: float) -> float:
@@ -54,7 +54,7 @@ def energy_factor(node_nm: float, volts: float, base_volts: float) -> float:
 
 def _at(node_nm: float, volts: float) -> float:
     a, b, c = _of(_ENERGY, node_nm)
-    return a * volts * volts + b * volts + c
+    return float(a * volts * volts + b * volts + c)
 
 
 def _of(table: Mapping[float, Any], node_nm: float) -> Any:

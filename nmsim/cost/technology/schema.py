@@ -155,16 +155,17 @@ class Technology(Spec):
         if not known:
             raise SpecError(f"technology {self.name}: energy.macs has none of {kind}")
         return Band(
-            *(
-                between([(width, band[end]) for width, band in known], bits)
-                for end in range(3)
-            )
+            *(between([(width, band[end]) for width, band in known], bits) for end in range(3))
         )
 
     def sram_read_pj(self, kib: float) -> Band:
         """Energy of a bit that a buffer of some KiB reads or writes."""
         own = self.energies
-        value = between([(one.kib, one.read_pj) for one in own.sram], kib)
+        least = own.sram[0]
+        if kib < least.kib:  # lines grow with the side of the array of bits
+            value = least.read_pj * math.sqrt(kib / least.kib)
+        else:
+            value = between([(one.kib, one.read_pj) for one in own.sram], kib)
         return Band(value, value * own.sram_factor[0], value * own.sram_factor[1])
 
     def sram_um2(self, kib: float) -> float:
@@ -207,4 +208,4 @@ def between(points: Sequence[tuple[float, float]], at: float) -> float:
     high = min(max(bisect_left(places, at), 1), len(points) - 1)
     (x0, y0), (x1, y1) = points[high - 1], points[high]
     exponent = math.log(y1 / y0) / math.log(x1 / x0)
-    return y0 * (at / x0) ** exponent
+    return float(y0 * (at / x0) ** exponent)

@@ -55,8 +55,10 @@ def _floating(pe: PeStructure) -> str:
         right = f"sum{i}"
         calls += [
             f"  wire [31:0] {right};",
-            f"  bf16_mac lane{i} (.a(a[{i * 16 + 15}:{i * 16}]), .b(b[{i * 16 + 15}:{i * 16}]), "
-            f".c({left}), .y({right}));",
+            (
+                f"  bf16_mac lane{i} (.a(a[{i * 16 + 15}:{i * 16}]), .b(b[{i * 16 + 15}:{i * 16}]), "
+                f".c({left}), .y({right}));"
+            ),
         ]
         left = right
     head = [

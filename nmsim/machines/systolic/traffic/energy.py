@@ -32,7 +32,8 @@ def counters_of(machine: SystolicArray, result: Result) -> Counters:
     own = result.own
 
     def moved(name: str) -> float:
-        return 8.0 * (own[f"sram_{name}_read_bytes"] + own[f"sram_{name}_write_bytes"])
+        both = own[f"sram_{name}_read_bytes"] + own[f"sram_{name}_write_bytes"]
+        return 8.0 * float(both)
 
     return Counters(
         macs=result.macs_issued,

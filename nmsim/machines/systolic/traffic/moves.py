@@ -55,7 +55,8 @@ class Tile(NamedTuple):
 
 class Passed(NamedTuple):
     """Words and sums of one launch from PE to PE, sums that folds write to the C buffer, and bits
-    of the words."""
+    of the words.
+    """
 
     words: int
     sums: int
@@ -89,7 +90,8 @@ class Widths(NamedTuple):
 
 def _widths(machine: SystolicArray, placement: Placement) -> Widths:
     """What is followed comes as values with their indices, the other operand by whole groups if
-    PEs pick from these, one for all multipliers that share it; else elements come alone."""
+    PEs pick from these, one for all multipliers that share it; else elements come alone.
+    """
     width, followed = machine.operand_bits, placement.selected
     if not followed or machine.selection == "fixed" or machine.passes == "selected":
         return Widths(width, width)
