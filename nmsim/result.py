@@ -398,8 +398,8 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
     the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
     M.N.K: what Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse
-    tensor cores. ``energy_pj``, its parts and the ends of its band are sums over GEMMs, None where a
-    row has none.
+    tensor cores. ``energy_pj``, its parts and the ends of its band are sums over GEMMs, None where
+    a row has none.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
     (``scatter_us``), and, where they were estimated, elementwise work (``elementwise_us``) and what

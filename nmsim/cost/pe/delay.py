@@ -47,8 +47,9 @@ def delay_of(pe: PeStructure) -> Delay:
 
 
 def _first_pair(group: int) -> int:
-    """Cells from the queue to the index of the first pair: kept in both and not done, none below,
-    and the OR that names it; and the enable of the sum.
+    """Cells from the queue to the index of the first pair, and the enable of the sum.
+
+    A pair is kept in both and not done, none is below it, and an OR names it.
     """
     named = math.ceil(math.log2(max(1, group // 2)))
     return 2 + (group - 1) + 1 + named + 1

@@ -252,7 +252,7 @@ class PeStructure:
 
     @property
     def _flags(self) -> int:
-        """Of a PE that intersects, a bit for every element that it hands on: was it kept?"""
+        """Of a PE that intersects, a bit for every element that it hands on: it was kept or not."""
         return 0 if not self.intersects or self.passes == "none" else 2 * self.group
 
     def _words(self, operand: str, *, held: bool) -> int:

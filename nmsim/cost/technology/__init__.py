@@ -1,4 +1,4 @@
-"""What cells, buffers, memory and wires take: a YAML file a technology, each figure with its source.
+"""What cells, buffers, memory and wires take: a YAML file a technology, each figure sourced.
 
 A user's own file stands beside those that ship, or is a Liberty file of a cell library.
 """

@@ -147,14 +147,14 @@ class _Parser:
         return found
 
     def _not(self) -> int:
-        token = self.tokens.pop(0)
-        if token == "!":
+        word = self.tokens.pop(0)
+        if word == "!":
             return 1 - self._not()
-        if token == "(":
+        if word == "(":
             found = self._or()
             self.tokens.remove(")")
         else:
-            found = int(token) if token in "01" else self.values[token]
+            found = int(word) if word in "01" else self.values[word]
         while self.tokens[0] == "'":
             self.tokens.pop(0)
             found = 1 - found

@@ -7,8 +7,7 @@ __all__ = ["array_module"]
 
 
 def array_module(pe: PeStructure, rows: int, cols: int) -> str:
-    """A module ``array``: A comes in at the rows, B and sums at the columns, and what runs down
-    leaves below.
+    """A module ``array``: A comes in at the rows, B and sums at the columns, which leave below.
 
     A row or column must be handed its own a cycle later than the one before (skewed).
     """

@@ -6,10 +6,11 @@ __all__ = ["intersecting_module"]
 
 
 def intersecting_module(pe: PeStructure) -> str:
-    """A module ``pe``: groups of both operands come with a flag for every element: was it kept?
+    """A module ``pe``: groups of both operands come with a flag for every element that was kept.
 
-    They wait, with a flag for each pair of which both are, in a queue of which entry 0 is worked on, one pair a cycle, the first that is left; a
-    group without pairs takes one cycle to pass. ``push`` may be high while ``ready`` is.
+    They wait, with a flag for each pair of which both were, in a queue of which entry 0 is worked
+    on, one pair a cycle, the first that is left; a group without pairs takes one cycle to pass.
+    ``push`` may be high while ``ready`` is.
     """
     g, w = pe.group, pe.operand_bits
     entry = g * (2 * w + 1)
@@ -115,7 +116,8 @@ def _pairs(pe: PeStructure) -> list[str]:
     for one, low in (("a", 0), ("b", g * w)):
         lines += [
             f"  wire [{w - 1}:0] {one};",
-            f"  select select_{one} (.x(entry0[{low + g * w - 1}:{low}]), .index(index), .y({one}));",
+            f"  select select_{one} (.x(entry0[{low + g * w - 1}:{low}]), .index(index), "
+            f".y({one}));",
         ]
     return lines
 

@@ -73,8 +73,8 @@ def _floating(pe: PeStructure) -> str:
 
 
 _BF16 = """\
-// c + a . b: bf16 operands, fp32 sum, truncated: within one unit in the last place. Subnormal numbers
-// are zero; what would be infinite or no number is not handled.
+// c + a . b: bf16 operands, fp32 sum, truncated: within one unit in the last place. Subnormal
+// numbers are zero; what would be infinite or no number is not handled.
 module bf16_mac (
   input  [15:0] a,
   input  [15:0] b,
@@ -103,7 +103,8 @@ module bf16_mac (
   wire [27:0] by4 = by8[27:24] == 0 ? by8 << 4 : by8;
   wire [27:0] by2 = by4[27:26] == 0 ? by4 << 2 : by4;
   wire [27:0] by1 = by2[27] == 0 ? by2 << 1 : by2;
-  wire [4:0] by = {total[27:12] == 0, by16[27:20] == 0, by8[27:24] == 0, by4[27:26] == 0, ~by2[27]};
+  wire [4:0] by = {total[27:12] == 0, by16[27:20] == 0, by8[27:24] == 0, by4[27:26] == 0,
+    ~by2[27]};
   wire signed [9:0] exponent = {2'b0, upper[30:23]} + 10'sd1 - {5'b0, by};
   assign y = (total == 0 | exponent < 1) ? 32'b0 : {upper[31], exponent[7:0], by1[26:4]};
 endmodule

@@ -21,7 +21,7 @@ def pe_of(machine: SystolicArray) -> PeStructure:
         macs_per_group=machine.pe.macs_per_group,
         group=machine.group,
         inputs=_inputs(machine),
-        follows="ab" if follows == "either" else follows,  # type: ignore[arg-type]
+        follows="ab" if follows == "either" else follows,
         index_bits=_index_bits(machine),
         selection=machine.selection,
         passes=machine.passes,

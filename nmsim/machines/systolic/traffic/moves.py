@@ -54,8 +54,9 @@ class Tile(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """Words and sums of one launch from PE to PE, sums that folds write to the C buffer, and bits
-    of the words.
+    """What moves in one launch: words and sums from PE to PE, and bits of the words.
+
+    ``made`` are sums that folds write to the C buffer.
     """
 
     words: int
@@ -89,8 +90,10 @@ class Widths(NamedTuple):
 
 
 def _widths(machine: SystolicArray, placement: Placement) -> Widths:
-    """What is followed comes as values with their indices, the other operand by whole groups if
-    PEs pick from these, one for all multipliers that share it; else elements come alone.
+    """Widths of a placement's operands.
+
+    What is followed comes as values with their indices, the other operand by whole groups if PEs
+    pick from these, one for all multipliers that share it; else elements come alone.
     """
     width, followed = machine.operand_bits, placement.selected
     if not followed or machine.selection == "fixed" or machine.passes == "selected":
