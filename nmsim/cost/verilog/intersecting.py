@@ -114,10 +114,10 @@ def _pairs(pe: PeStructure) -> list[str]:
     named = [" | ".join(f"first[{i}]" for i in range(g) if i >> b & 1) for b in range(bits)]
     lines.append(f"  wire [{bits - 1}:0] index = {{{', '.join(reversed(named))}}};")
     for one, low in (("a", 0), ("b", g * w)):
+        words = f"entry0[{low + g * w - 1}:{low}]"
         lines += [
             f"  wire [{w - 1}:0] {one};",
-            f"  select select_{one} (.x(entry0[{low + g * w - 1}:{low}]), .index(index), "
-            f".y({one}));",
+            f"  select select_{one} (.x({words}), .index(index), .y({one}));",
         ]
     return lines
 

@@ -52,13 +52,10 @@ def _floating(pe: PeStructure) -> str:
         )
     calls, left = [], "c"
     for i in range(pe.macs):
-        right = f"sum{i}"
+        right, lane = f"sum{i}", f"[{i * 16 + 15}:{i * 16}]"
         calls += [
             f"  wire [31:0] {right};",
-            (
-                f"  bf16_mac lane{i} (.a(a[{i * 16 + 15}:{i * 16}]), .b(b[{i * 16 + 15}:{i * 16}]), "
-                f".c({left}), .y({right}));"
-            ),
+            f"  bf16_mac lane{i} (.a(a{lane}), .b(b{lane}), .c({left}), .y({right}));",
         ]
         left = right
     head = [
