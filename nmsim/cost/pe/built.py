@@ -8,16 +8,16 @@ it.
 from collections.abc import Iterator
 
 from nmsim.cost.bill import Bill, Cell, Component, Part
-from nmsim.cost.pe.mac import mac_cells
+from nmsim.cost.pe.mac import Multiplier, mac_cells
 from nmsim.cost.pe.structure import PeStructure, Queue
 
 __all__ = ["bill_of"]
 
 
-def bill_of(pe: PeStructure) -> Bill:
-    """The components of one PE."""
+def bill_of(pe: PeStructure, multiplier: Multiplier = "booth") -> Bill:
+    """The components of one PE, with the MAC of one of two flows."""
     return Bill.of(
-        [*_macs(pe), *_multiplexers(pe), *_registers(pe), *_enables(pe), *_intersection(pe)]
+        [*_macs(pe, multiplier), *_multiplexers(pe), *_registers(pe), *_enables(pe), *_intersection(pe)]
     )
 
 
@@ -33,8 +33,10 @@ def _gates(name: str, part: Part, kind: Cell, count: int) -> Component:
     return Component(name, part, count, f"{kind.rstrip('2').upper()} gates", {kind: 1})
 
 
-def _macs(pe: PeStructure) -> Iterator[Component]:
-    cells, basis = mac_cells(pe.operand_bits, pe.sum_bits, floating=pe.floating)
+def _macs(pe: PeStructure, multiplier: Multiplier) -> Iterator[Component]:
+    cells, basis = mac_cells(
+        pe.operand_bits, pe.sum_bits, floating=pe.floating, multiplier=multiplier
+    )
     kind = "float" if pe.floating else "int"
     name = f"MAC {kind}{pe.operand_bits}, sum of {pe.sum_bits} bits"
     yield Component(name, "mac", pe.macs, "MACs", cells, basis=basis)

@@ -47,7 +47,7 @@ def energy_factor(node_nm: float, volts: float, base_volts: float) -> float:
     Examples
     --------
     >>> energy_factor(45, 0.9, 0.9), round(energy_factor(7, 0.8, 0.9), 3)
-    (1.0, 0.078)
+    (1.0, 0.077)
     """
     return _at(node_nm, volts) / _at(45, base_volts)
 
