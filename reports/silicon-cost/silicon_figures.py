@@ -148,9 +148,7 @@ def _steps(name: str) -> list[Figures]:
 _KNOWN: dict[Any, Step] = {}
 
 
-def _step(
-    name: str, pattern: str, structure: str, bits: int, columns: int, area: float
-) -> Step:
+def _step(name: str, pattern: str, structure: str, bits: int, columns: int, area: float) -> Step:
     """GEMMs of a training step, at the clock that the PE reaches; energy of 45 nm."""
     key = (name, pattern, structure, bits, columns)
     if key not in _KNOWN:
@@ -222,5 +220,3 @@ def _gpu() -> Figures:
         "saved": 1 - masked / dense,
         "band": energies["dense"]["energy_high_pj"] / dense - 1,
     }
-
-
