@@ -21,13 +21,13 @@ def render_cost(part: Mapping[str, Any], title: str) -> Table:
     for one in part["components"]:
         table.add_row(
             Text(f"{one['name']} ({one['unit']})"),
-            grouped(one["count"], 0),
-            grouped(one["area_ge"], 0),
+            grouped(one["count"]),
+            grouped(round(one["area_ge"])),
             "" if one["area_um2"] is None else grouped(one["area_um2"], 1),
             f"{100 * one['area_ge'] / whole:.1f}",
         )
     um2 = part["area_um2"]
-    sums = [grouped(whole, 0), "" if um2 is None else grouped(um2, 1), "100.0"]
+    sums = [grouped(round(whole)), "" if um2 is None else grouped(um2, 1), "100.0"]
     table.add_row(Text("all"), "", *sums, style="bold")
     return table
 

@@ -25,8 +25,8 @@ HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/silicon-cost/build.py"
 QUESTION = "What does N:M cost in silicon, and does it pay?"
 CAPTIONS = {
-    "kept": "Area of a PE for each MAC that a dense array would need, if every slot is filled, over "
-    "a dense PE with one multiplier. The share of the L1 norm is that of trained weights of a "
+    "kept": "Area of a PE for each MAC that a dense array would need, if every slot is filled, "
+    "over a dense PE with one multiplier. The share of the L1 norm is that of trained weights of a "
     "small network on digits, pruned by magnitude.",
     "diversity": "The same against the masks that a group has (Hubara et al., NeurIPS 2021, "
     "section 3), as bits for each element.",

@@ -49,10 +49,13 @@ def answer(figures: Figures) -> list[str]:
         f"{_of(figures, network, FIRST, '16:32', 'lone'):.2f} on {network}"
         for network in figures["steps"]
     ]
+    structure = (
+        f"With a group for each multiplier, 2:4 and 16:32 gain {', '.join(lone)}: the structure of "
+        "the PE decides, not the pattern alone."
+    )
     return [
         *told,
-        f"With a group for each multiplier, 2:4 and 16:32 gain {', '.join(lone)}: the structure of "
-        "the PE decides, not the pattern alone.",
+        structure,
         _intersecting(figures),
         _gpu(figures),
     ]

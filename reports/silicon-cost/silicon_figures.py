@@ -1,6 +1,5 @@
-"""What N:M costs and gains in silicon: areas of PEs, steps of two networks at equal area, energy."""
+"""What N:M costs and gains in silicon: areas of PEs, steps at equal area, energy."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -16,9 +16,8 @@ __all__ = ["bill_of"]
 
 def bill_of(pe: PeStructure, multiplier: Multiplier = "booth") -> Bill:
     """The components of one PE, with the MAC of one of two flows."""
-    return Bill.of(
-        [*_macs(pe, multiplier), *_multiplexers(pe), *_registers(pe), *_enables(pe), *_intersection(pe)]
-    )
+    beside = (*_multiplexers(pe), *_registers(pe), *_enables(pe), *_intersection(pe))
+    return Bill.of([*_macs(pe, multiplier), *beside])
 
 
 def _flip_flops(name: str, part: Part, count: int) -> Component:
