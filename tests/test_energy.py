@@ -8,6 +8,7 @@ import pytest
 import nmsim
 from nmsim.cost.energy import PARTS, Counters, energy_of, prices_of
 from nmsim.cost.pe.built import bill_of
+from nmsim.cost.pe.delay import delay_of
 from nmsim.cost.technology import load_technology
 from nmsim.errors import SpecError
 from nmsim.machines import chip_of, load_hardware, simulate
@@ -213,3 +214,23 @@ def test_counters_are_those_of_the_row():
     assert counted.cycles == result.compute_cycles
     assert counted.dram_bits == 8 * (result.dram_read_bytes + result.dram_write_bytes)
     assert counted.metadata_bits == {}
+
+
+def test_a_machine_may_take_the_clock_that_it_reaches():
+    """As many cycles, each longer by the levels of the multiplexer; a dense array loses nothing."""
+    given, reached = (
+        rows(overrides={"clock": clock})[0] for clock in ("as_given", "as_synthesised")
+    )
+    share = delay_of(chip_of(load_hardware("systolic-128x128-2to4")).pe).clock_share
+    assert share > 0.02
+    assert reached["time_us"] > given["time_us"]
+    compute = {row["compute_cycles"] for row in (given, reached)}
+    assert len(compute) == 1
+    assert reached["time_us"] / reached["cycles"] == pytest.approx(
+        (1 + share) * given["time_us"] / given["cycles"]
+    )
+    plain = [
+        rows("systolic-128x128", recipe="dense", overrides={"clock": clock})[0]["time_us"]
+        for clock in ("as_given", "as_synthesised")
+    ]
+    assert plain[0] == plain[1]

@@ -1,14 +1,16 @@
 """Systolic arrays: processing elements in rows and columns, dense, selecting or intersecting."""
 
+from functools import lru_cache
 from pathlib import Path
 
-from nmsim.machines.kind import KINDS, Engine, Kind, Pass
+from nmsim.cost.pe.delay import delay_of
+from nmsim.machines.kind import KINDS, Engine, Kind, Pass, Ran
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.engines import simulate_analytical, simulate_cycle, stored
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
-from nmsim.machines.systolic.pe.silicon import chip_of
+from nmsim.machines.systolic.pe.silicon import chip_of, pe_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
 from nmsim.machines.systolic.traffic import moves
@@ -31,6 +33,16 @@ def _passes_rest_on(machine: SystolicArray) -> str:
     return "bytes through DRAM, a lower bound: no vector unit is modelled"
 
 
+@lru_cache(maxsize=256)
+def _in_format(machine: SystolicArray, wanted: str = "") -> Ran:
+    """A machine as it runs a number format, at the clock that it reaches where its file says so."""
+    if machine.clock == "as_synthesised":
+        slower = 1 + delay_of(pe_of(machine)).clock_share
+        update = {"clock_mhz": machine.clock_mhz / slower, "clock": "as_given"}
+        machine = machine.model_copy(update=update)
+    return in_own_width(machine, wanted)
+
+
 def _samples(machine: SystolicArray, fidelity: str) -> bool:
     return machine.intersecting is not None and fidelity == "cycle"
 
@@ -46,7 +58,7 @@ KINDS.add(
         },
         stored=stored,
         pass_us=_pass_us,
-        in_format=in_own_width,
+        in_format=_in_format,
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=_passes_rest_on,

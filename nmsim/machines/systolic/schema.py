@@ -87,6 +87,11 @@ class SystolicArray(Machine):
         1, description="products along K that a PE sums per cycle: its multipliers"
     )
     pe: Pe = Field(Pe(), description="what a PE is built of")
+    clock: Literal["as_given", "as_synthesised"] = Field(
+        "as_given",
+        description="clock_mhz is the array's (as_given), or that of its dense twin, of which a PE "
+        "that selects reaches less, by the levels that its path has more (as_synthesised)",
+    )
     feed: Literal["skewed", "broadcast"] = Field(
         "skewed",
         description="operands move from PE to PE, one cycle each, so that a fold takes R + C - 2 "
