@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from silicon_claims import answer, judge
+from silicon_figures import _of_pattern, _pes
 from silicon_published import judge_published, measure_published
 
 HERE = Path(__file__).parents[1] / "reports" / "silicon-cost"
@@ -60,9 +62,54 @@ def test_every_verdict_has_a_mutation():
 STORED = HERE / "results.json"
 
 
-@pytest.mark.skipif(not STORED.exists(), reason="the page has not been built")
 def test_the_committed_verdicts_follow_from_the_committed_figures():
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     found = json.loads(json.dumps(FOUND))
     for name, value in found.items():
         assert stored["published"][name] == pytest.approx(value, rel=1e-9)
+
+
+# The page's own statements.
+
+
+def figures():
+    return json.loads(STORED.read_text(encoding="utf-8"))["figures"]
+
+
+def differing(changed):
+    return {v.statement for v in judge(changed) if not v.reproduced}
+
+
+def test_the_committed_statements_and_answer_follow_from_the_committed_figures():
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    found = [(v.statement, v.computed, v.because) for v in judge(stored["figures"])]
+    assert found == [(s["statement"], s["computed"], s["because"]) for s in stored["statements"]]
+    assert answer(stored["figures"]) == stored["answer"]
+
+
+@pytest.mark.parametrize(
+    ("choose", "field", "factor", "statement"),
+    [
+        (("bf16, 45 nm", "4:8", "shared"), "at_equal_area", 0.1, "share a group gain more"),
+        (("bf16, 45 nm", "16:32", "lone"), "at_equal_area", 50, "longer groups gain less"),
+        (("int8, 45 nm", "2:4", "lone"), "at_equal_area", 50, "best structure is the same"),
+        (("bf16, 45 nm", None, None), "at_equal_power", 5, "gains less than twice"),
+    ],
+)
+def test_every_statement_can_come_out_otherwise(choose, field, factor, statement):
+    changed = figures()
+    before = differing(changed)
+    for runs in changed["steps"].values():
+        for run in runs:
+            own = (run["variant"], run["pattern"], run["structure"])
+            if all(want in (None, have) for want, have in zip(choose, own, strict=True)):
+                run[field] *= factor
+    (flipped,) = [one for one in before ^ differing(changed) if statement in one]
+    assert statement in flipped
+
+
+def test_what_runs_is_what_is_stored():
+    """One of the figures of each kind, computed again."""
+    stored = figures()
+    assert _of_pattern("2:4") == pytest.approx(stored["patterns"]["2:4"])
+    assert json.loads(json.dumps(_pes())) == stored["pes"]

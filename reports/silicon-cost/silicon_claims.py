@@ -109,7 +109,7 @@ def judge(figures: Figures) -> list[Verdict]:
 def _structure(figures: Figures) -> Verdict:
     found, wrong = [], []
     for network in figures["steps"]:
-        for pattern in ("2:4", "4:8", "8:16", "16:32"):
+        for pattern in ("2:4", "4:8", "16:32"):
             lone, shared = (
                 _of(figures, network, FIRST, pattern, structure) for structure in _NAMES
             )
@@ -123,7 +123,7 @@ def _structure(figures: Figures) -> Verdict:
 
 def _lone(figures: Figures) -> Verdict:
     gains = {
-        network: [_of(figures, network, FIRST, p, "lone") for p in ("2:4", "4:8", "8:16", "16:32")]
+        network: [_of(figures, network, FIRST, p, "lone") for p in ("2:4", "4:8", "16:32")]
         for network in figures["steps"]
     }
     wrong = [f"{network}: {gain}" for network, gain in gains.items() if gain != sorted(gain)[::-1]]
