@@ -1,4 +1,8 @@
-"""An array of processing elements with its buffers: what it is built of."""
+"""An array of processing elements with its buffers: what it is built of.
+
+What comes in at a row or column a cycle later than at the one before is read so from the buffers,
+by staggered addresses: no registers delay it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,8 +40,6 @@ class Chip:
         PEs at the rows' or columns' edge choose for all others, which have no multiplexers.
     buffers
         Of all arrays.
-    skewed
-        What comes in at a row or column is delayed by a cycle more than at the one before.
     memory
         Kind of DRAM, as technologies call it; None: a technology's own.
     """
@@ -50,7 +52,6 @@ class Chip:
     edge_rows: bool = False
     edge_cols: bool = False
     buffers: tuple[Buffer, ...] = ()
-    skewed: bool = True
     memory: str | None = None
 
     @property
@@ -67,7 +68,7 @@ class Chip:
 def bill_of_chip(chip: Chip, pe: Bill | None = None) -> Bill:
     """The components of a chip; those of its PEs, if they are known."""
     own = pe or bill_of(chip.pe)
-    rest = Bill.of([*_edges(chip), *_skew(chip), *_buffers(chip), *_wires(chip)])
+    rest = Bill.of([*_edges(chip), *_buffers(chip), *_wires(chip)])
     return own.times(chip.pes).plus(rest)
 
 
@@ -78,22 +79,6 @@ def _edges(chip: Chip) -> Iterator[Component]:
     count = chip.arrays * each * pe.macs * pe.multiplexer.two_input
     name = f"selection at the edge, {pe.inputs}:1"
     yield Component(name, "multiplexer", count, "two-input multiplexers", {"mux2": 1})
-
-
-def _skew(chip: Chip) -> Iterator[Component]:
-    """Registers before the edges: row r waits r cycles, as do columns where both operands move.
-
-    Results of a column leave a cycle later than those before, and nothing lines them up.
-    """
-    if not chip.skewed:
-        return
-    pe = chip.pe
-    own = pe.registers
-    moving = own.passed * own.word_bits + own.metadata_bits - pe.held_metadata_bits
-    sides = (chip.rows * (chip.rows - 1) + chip.cols * (chip.cols - 1)) / 2
-    share = sides / 2 if len(pe.moving) > 1 else chip.rows * (chip.rows - 1) / 2
-    count = round(chip.arrays * moving * share)
-    yield Component("skew of what comes in", "register", count, "flip-flops", {"dff": 1})
 
 
 def _buffers(chip: Chip) -> Iterator[Component]:

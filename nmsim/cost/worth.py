@@ -37,13 +37,13 @@ def columns_within(
     >>> table, dense = load_technology(), Chip(PeStructure(), 64, 64)
     >>> wide = Chip(PeStructure.selecting(2, 4), 64, 64, density=0.5)
     >>> [columns_within(one, logic_ge(dense, table), table) for one in (dense, wide)]
-    [64, 49]
+    [64, 52]
     """
 
     def area(columns: int) -> float:
         return logic_ge(dataclasses.replace(chip, cols=columns), technology, multiplier)
 
-    fits = math.floor(chip.cols * area_ge / area(chip.cols))  # skew is not proportional: a guess
+    fits = math.floor(chip.cols * area_ge / area(chip.cols))  # edges are not proportional
     while fits > 0 and area(fits) > area_ge:
         fits -= 1
     while area(fits + 1) <= area_ge:

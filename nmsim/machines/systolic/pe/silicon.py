@@ -75,7 +75,6 @@ def chip_of(machine: SystolicArray) -> Chip:
         buffers=tuple(
             Buffer(name.upper(), getattr(machine.sram, f"{name}_kib"), buffers) for name in "abc"
         ),
-        skewed=machine.feed == "skewed",
         memory=machine.dram.memory,
     )
 
