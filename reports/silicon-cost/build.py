@@ -34,7 +34,7 @@ CAPTIONS = {
 
 _HOW = (
     "GEMMs of a step of 32 samples on 128 slots by as many columns as the area of a dense 128×128 "
-    "array allows, buffers and memory as there, at the clock that the PEs reach. With N multipliers "
+    "array allows, buffers and memory as there, at the clock that PEs reach. With N multipliers "
     "a PE there are 128/N rows, which fill in fewer cycles: a part of what they gain. Energy is by "
     "the 45 nm table."
 )
