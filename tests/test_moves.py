@@ -55,6 +55,7 @@ def seen(monkeypatch):
             rows = [row[:-1] for row in register] if name == "from_left" else register[:-1]
             for word in (word for row in rows for word in row if word is not None):
                 counted[sort(word)] += real(word)
+                counted[name] += real(word) if sort(word) == "words" else 0
             for word in (word for word in entering if word is not None):
                 counted["entered"] += real(word) if sort(word) == "words" else 0
             return plain(entering, register)
@@ -94,6 +95,7 @@ def test_dense_moves_are_those_of_the_oracle(seen, dataflow, shape, sizes):
     oracle.simulate(dataflow, *shape, values(rng, m, k), values(rng, n, k))
     assert (found["passed_words"], found["passed_sums"]) == (seen["words"], seen["sums"])
     assert found["sram_a_read_bytes"] + found["sram_b_read_bytes"] == seen["entered"]
+    assert found["passed_bits"] == 8 * seen["words"]
     # A fold's sums are written; before, those it adds to are read; and all of C once to leave.
     assert found["sram_c_write_bytes"] == seen["made"]
     assert found["sram_c_read_bytes"] == seen["made"] - m * n + m * n
@@ -128,24 +130,29 @@ def test_moves_with_selectors_are_those_of_the_oracle(seen, dataflow, shape, sel
     """2:4 of one operand, every group with two: words of the other are groups of four."""
     m, n, k = 7, 6, 20
     rng = np.random.default_rng(3)
-    bits = np.tile([True, False, True, False], ({"a": m, "b": n}[selected], k // 4))
+    kept = np.tile([True, False, True, False], ({"a": m, "b": n}[selected], k // 4))
     masks = {"a": Mask.dense(m, k), "b": Mask.dense(n, k)}
-    masks[selected] = Mask.promising(Pattern(2, 4), len(bits), k, regular=True, source=lambda: bits)
+    masks[selected] = Mask.promising(Pattern(2, 4), len(kept), k, regular=True, source=lambda: kept)
     machine = array(*shape, dataflow)
     work = SparseGemm(Gemm(m, n, k), masks["a"], masks["b"])
     (placement,) = [one for one in with_masks(machine, work) if one.selected == selected]
     found = columns(machine, placement)
     oracle.simulate(dataflow, *shape, values(rng, m, k), values(rng, n, k),
-                    selected=selected, mask=bits, native=(2, 4))  # fmt: skip
+                    selected=selected, mask=kept, native=(2, 4))  # fmt: skip
     assert (found["passed_words"], found["passed_sums"]) == (seen["words"], seen["sums"])
     assert found["sram_c_write_bytes"] == seen["made"]
+    # Words from the left are of what streams, or of A; groups of four for slots and their indices.
+    bits = {"a": 8 + 2, "b": 4 * 8} if selected == "a" else {"a": 4 * 8, "b": 8 + 2}
+    left, above = ("b", "a") if dataflow == "is" else ("a", "b")
+    passed_bits = seen["from_left"] * bits[left] + seen["from_above"] * bits[above]
+    assert found["passed_bits"] == passed_bits
     # Of two bits for every slot, each time that the operand is read.
     held = dataflow in ("ws", "is")
     again = ceil(n / shape[1]) if dataflow == "ws" else ceil(m / shape[1])
     tiles = {"a": ceil(n / shape[1]), "b": ceil(m / shape[0])}[selected]
     still = selected == ("b" if dataflow == "ws" else "a")
     times = (1 if still else again) if held else tiles
-    assert found["sram_metadata_read_bytes"] == -(-times * len(bits) * k // 2 * 2 // 8)
+    assert found["sram_metadata_read_bytes"] == -(-times * len(kept) * k // 2 * 2 // 8)
 
 
 def test_chunks_hold_the_stationary_operand_anew(seen):

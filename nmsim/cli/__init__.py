@@ -51,6 +51,11 @@ _COMMANDS = {
         "memory",
         "What a step of MODEL keeps in memory, against the dense step and what the machine has.",
     ),
+    "cost": _Home(
+        "cost",
+        "cost",
+        "What MACHINE takes in hardware: components, area and delay; its PEs as Verilog.",
+    ),
     "serve": _Home(
         "serving",
         "serve",

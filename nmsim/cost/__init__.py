@@ -1,4 +1,4 @@
-"""What sparsity costs in hardware: multiplexers that select kept elements, bit-operations."""
+"""What sparsity costs in hardware: components, area and delay of PEs, arrays and chips; energy."""
 
 from nmsim.cost.bit_operations import bit_operations
 from nmsim.cost.multiplexer import (

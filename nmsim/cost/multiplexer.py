@@ -3,7 +3,8 @@
 A slot that may take any element of its group of M needs M inputs; if kept elements stay in order,
 the i-th of N lies among M - N + 1, and so many inputs do (Hubara et al., NeurIPS 2021, A.5: 3:1 for
 2:4, 5:1 for 4:8). A multiplexer of M inputs is a tree of M - 1 two-input ones: their number grows
-with M, their depth with log2 M. Wires are not in it.
+with M, their depth with log2 M (A.5 says that their area grows with the logarithm; it is the depth
+that does). Wires are not in it.
 """
 
 import math
@@ -24,7 +25,10 @@ __all__ = [
 TRANSISTORS = 12
 """Transistors of a two-input multiplexer, one bit wide, in CMOS cells.
 
-Yosys, `synth -noabc; stat -tech cmos`, gives 12 . W . (M - 1) for an M:1 multiplexer of W bits."""
+Yosys, `synth -noabc; stat -tech cmos`, gives 12 . W . (M - 1) for an M:1 multiplexer of W bits that
+is written as a tree. One that is written as an indexed word, `x[i*W +: W]`, takes as much where M
+is a power of two alone; else ``Multiplexer.indexed`` of them, 1.2 to 1.5 times as many, before they
+are optimised: 288 transistors for 8 bits at 3:1, not 192."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,20 @@ class Multiplexer:
     def two_input(self) -> int:
         """Two-input multiplexers, one bit wide, that it is built of: width x (inputs - 1)."""
         return self.width * (self.inputs - 1)
+
+    @property
+    def indexed(self) -> int:
+        """The same of a multiplexer that Yosys makes of an indexed word.
+
+        Of an odd number of inputs, at any level of the tree, the last one meets one that is not
+        there.
+
+        Examples
+        --------
+        >>> [Multiplexer(inputs, 1).indexed for inputs in (3, 4, 5, 9, 17)]
+        [3, 3, 6, 11, 20]
+        """
+        return self.width * sum(-(-self.inputs // (1 << d)) for d in range(1, self.depth + 1))
 
     @property
     def depth(self) -> int:
@@ -82,8 +100,9 @@ class Selectors:
     pes
         PEs in the array.
     queue_bits
-        Storage in which a PE of an intersecting array keeps groups that it has not come to, bits;
-        None if nothing limits it.
+        Storage in which a PE of an intersecting array keeps groups that it has not come to, bits, a
+        flag for every element of both operands; None if nothing limits it. The PE that is drawn
+        (``nmsim.cost.pe``) has one for every pair.
     """
 
     multiplexer: Multiplexer

@@ -24,6 +24,7 @@ from nmsim.machines.kind import (
     Stored,
     kind_of,
 )
+from nmsim.machines.silicon import chip_of
 from nmsim.machines.simulation import (
     ENGINES,
     attention_time,
@@ -59,6 +60,7 @@ __all__ = [
     "Stored",
     "Tensors",
     "attention_time",
+    "chip_of",
     "dense_run",
     "dense_runs",
     "kind_of",

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from nmsim.cost.chip import Chip
+from nmsim.cost.energy import Energy
+from nmsim.cost.technology import Technology
 from nmsim.evidence.standing import Places
 from nmsim.gemm import Phase
 from nmsim.machines.attention import AttentionCalls, AttentionRoutines, Fusion
@@ -555,6 +558,11 @@ class Kind:
     choices
         What of a machine chooses among ways to run a GEMM, in a few words for who reads a result;
         raises NmsimError if there is no such. "": nothing that a run could set.
+    silicon
+        What a machine is built of, so that ``nmsim cost`` can tell what that takes.
+    energy
+        From a machine and a technology to what its results take in energy; None for a machine of
+        which no figures are known.
     routines, learned, evidence, attention, fusion, timeline, explain
         See there; None where the kind has none. A kind with ``evidence`` has a column of that name
         among its own: the words of ``STANDINGS``.
@@ -584,6 +592,8 @@ class Kind:
     samples: Callable[[Any, str], bool] = lambda _machine, _fidelity: False
     listings: Mapping[str, Listing] = field(default_factory=dict)
     choices: Callable[[Any], str] = lambda _machine: ""
+    silicon: Callable[[Any], Chip] | None = None
+    energy: Callable[[Any, Technology], Callable[[Result], Energy] | None] | None = None
     routines: Routines | None = None
     learned: Learned | None = None
     evidence: Measured | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nmsim.report.step import step_name, step_table
     from nmsim.report.summary import SWEPT, phase_summary, point_summaries
     from nmsim.report.table import read_results
+    from nmsim.report.terminal.cost import cost_said, render_cost
     from nmsim.report.terminal.measured_steps import render_steps
     from nmsim.report.terminal.memory import render_memory
     from nmsim.report.terminal.run import render, render_sweep
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN",
     "SWEPT",
+    "cost_said",
     "document",
     "evidence_said",
     "figures",
@@ -53,6 +55,7 @@ __all__ = [
     "records",
     "render",
     "render_attention",
+    "render_cost",
     "render_memory",
     "render_serving",
     "render_steps",
@@ -73,6 +76,7 @@ __all__ = [
 _HOMES = {
     "RUN": "nmsim.report.training_file",
     "SWEPT": "nmsim.report.summary",
+    "cost_said": "nmsim.report.terminal.cost",
     "document": "nmsim.report.pages.document",
     "evidence_said": "nmsim.report.evidence",
     "figures": "nmsim.report.plots.run",
@@ -88,6 +92,7 @@ _HOMES = {
     "records": "nmsim.report.rows",
     "render": "nmsim.report.terminal.run",
     "render_attention": "nmsim.report.terminal.validation",
+    "render_cost": "nmsim.report.terminal.cost",
     "render_memory": "nmsim.report.terminal.memory",
     "render_serving": "nmsim.report.terminal.serving",
     "render_steps": "nmsim.report.terminal.measured_steps",

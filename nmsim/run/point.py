@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+from nmsim.cost.technology import DEFAULT
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.importing import told_of
@@ -467,6 +468,20 @@ class Point(Job):
             apart="what a sweep draws is the speed-up",
         ),
     ] = True
+    cost: Annotated[
+        bool,
+        Keyword(
+            "Tell each GEMM's energy by component, from what the model counts (columns energy_*)."
+        ),
+    ] = False
+    technology: Annotated[
+        str,
+        Keyword(
+            "Whose figures price the energy (`nmsim list technologies`) or a YAML file; GPUs have "
+            "published figures of their own.",
+            metavar="T",
+        ),
+    ] = DEFAULT
     sample: Annotated[
         int | None,
         Keyword(
@@ -537,7 +552,8 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
 def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
     """The result rows of a point column by column, some GEMMs at a time (``rows``)."""
     machine, workload = point.machine, workload or point.workload
-    runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point))
+    priced = point.technology if point.cost else ""
+    runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point), priced)
     beside = BesideGemms(machine, workload, point.setting, point.samples, point.tp)
     for works in _some(point.works(workload), runs.at_once):
         yield runs.columns(works) | beside.columns(works, estimated=point.elementwise)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from nmsim.cli.commands.machine import machine_facts, machine_schema
 from nmsim.cli.console import show_facts, write
 from nmsim.cli.options import Plugins
+from nmsim.cost.technology import TECHNOLOGIES, Technology, load_technology
 from nmsim.machines import ENGINES, HARDWARE, KINDS
 from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES
@@ -117,6 +118,26 @@ def _engine(name: str) -> Facts:
     ]
 
 
+def _technology(name: str) -> Facts:
+    found = load_technology(name)
+    own = [("name", found.name), ("summary", found.summary)]
+    cells = [
+        (cell, f"{one.value:.4g} {found.unit} ({one.source})") for cell, one in found.cells.items()
+    ]
+    return [*own, *cells, *_energies(found), *found.sources.items()]
+
+
+def _energies(technology: Technology) -> Facts:
+    if technology.energy is None:
+        return []
+    macs = [(f"MAC {one.arithmetic}{one.bits}", one.pj, "pJ") for one in technology.energy.macs]
+    memories = [(name, one, "pJ a bit") for name, one in technology.energy.dram.items()]
+    return [
+        (name, f"{one.value:.4g} {unit}, {one.band.low:.4g} to {one.band.high:.4g} ({one.source})")
+        for name, one, unit in (*macs, *memories)
+    ]
+
+
 def _measured(name: str) -> Facts:
     return [("name", name), *_about(MEASURED.load(name))]
 
@@ -130,6 +151,7 @@ LISTINGS: dict[str, Listing] = {
     "hardware": Listing(lambda: HARDWARE, HARDWARE.summary, machine_facts),
     "recipes": Listing(lambda: RECIPES, lambda name: load_recipe(name).summary, _recipe),
     "pruners": Listing(lambda: PRUNERS, lambda name: PRUNERS[name].summary, _pruner),
+    "technologies": Listing(lambda: TECHNOLOGIES, TECHNOLOGIES.summary, _technology, Technology),
     "engines": Listing(lambda: ENGINES, lambda name: ENGINES[name].summary, _engine),
     **{plural: one for kind in KINDS for plural, one in KINDS[kind].listings.items()},
     "measured": Listing(lambda: MEASURED, MEASURED.summary, _measured),
@@ -151,16 +173,21 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         if one.schema
     },
     "recipe": Recipe,
+    "technology": Technology,
     "experiment": Experiment,
 }
 """Schemas of the YAML files: a machine's by its kind, others by what they describe."""
 
 
 def _listing(name: str) -> Listing:
-    plural = name if name in LISTINGS else f"{name}s"
+    plural = name if name in LISTINGS else _plural(name)
     if plural not in LISTINGS:
         raise unknown_name("kind", name, LISTINGS)
     return LISTINGS[plural]
+
+
+def _plural(name: str) -> str:
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def kinds() -> Facts:

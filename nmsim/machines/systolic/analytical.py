@@ -197,7 +197,7 @@ def moved_of(machine: SystolicArray, placement: Placement, run: Run) -> Moved:
         passes = -(-placement.rows_of(placement.x) // machine.cols)
         size, once = y_lanes * placement.given.k, c.y_read // passes
         y_loaded = elements_sent((c.y_first, c.y_later), size, once, y_loaded)
-    passed = Passed(c.words, c.passed_sums, c.made)
+    passed = Passed(c.x_words, c.y_words, c.passed_sums, c.made)
     return Moved(x_loaded, y_loaded, c.x_read, c.y_read, c.sums, c.sums, c.outputs, passed)
 
 

@@ -36,6 +36,11 @@ class Dram(Spec):
     latency_ns: Annotated[float, Field(ge=0, le=1e9)] = Field(
         0.0, description="from a request to its first byte, ns"
     )
+    memory: str | None = Field(
+        None,
+        description="kind that prices its energy, as technologies call it: hbm2, ddr3, lpddr4; "
+        "null: the technology's own",
+    )
 
 
 class Delivery(Spec):
@@ -82,6 +87,11 @@ class SystolicArray(Machine):
         1, description="products along K that a PE sums per cycle: its multipliers"
     )
     pe: Pe = Field(Pe(), description="what a PE is built of")
+    clock: Literal["as_given", "as_synthesised"] = Field(
+        "as_given",
+        description="clock_mhz is the array's (as_given), or that of its dense twin, of which a PE "
+        "that selects reaches less, by the levels that its path has more (as_synthesised)",
+    )
     feed: Literal["skewed", "broadcast"] = Field(
         "skewed",
         description="operands move from PE to PE, one cycle each, so that a fold takes R + C - 2 "
@@ -228,6 +238,11 @@ class SystolicArray(Machine):
     def passes(self) -> Passes:
         """What a PE hands on: ``pe.passes``, or what other fields say."""
         return self.pe.passes or ("none" if self.feed == "broadcast" else "group")
+
+    @property
+    def floating(self) -> bool:
+        """Whether its multipliers are floating point."""
+        return self.pe.arithmetic == "float"
 
     @property
     def holds_groups(self) -> bool:

@@ -37,7 +37,7 @@ _COUNTED = {
     "sums",
     "kernels",
 }
-_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds"}
+_MEASURED = {"us", "fraction", "GB/s", "x", "bits/cycle", "products", "rounds", "pJ"}
 INTEGERS = {c.name for c in COLUMNS if c.unit in _COUNTED} | {"count", "repeat", "batch", "seed"}
 REALS = {c.name for c in COLUMNS if c.unit in _MEASURED}
 FLAGS = {"transposed"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from nmsim.machines import Machine, Sample, dense_runs, kind_of, simulate_all
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
+from nmsim.run.rows.energy import energies
 from nmsim.run.rows.row import Columns, Dense, GemmRun, gemm_columns
 
 __all__ = ["Runs"]
@@ -27,12 +28,15 @@ class Runs:
         As it was asked for.
     compare
         Run each GEMM dense, too.
+    technology
+        Whose figures price the energy of GEMMs; "": nobody asks for it.
     """
 
     machine: Machine
     fidelity: str
     compare: bool = True
     sample: Sample | None = None
+    technology: str = ""
     known: dict[Hashable, GemmRun] = field(default_factory=dict)
 
     @property
@@ -50,7 +54,8 @@ class Runs:
             self.known.update((key, run) for key, run in ran.items() if not isinstance(key, int))
         place = {key: number for number, key in enumerate(found)}
         at = [place[key] for key in keys]
-        columns = gemm_columns(self.machine, list(found.values()))
+        runs = list(found.values())
+        columns = gemm_columns(self.machine, runs) | energies(self.technology, runs)
         columns["layer"] = [work.gemm.layer for work in works]
         several = len(found) < len(works)
         return {

@@ -72,9 +72,9 @@ class Counts(NamedTuple):
     """What the folds of all copies count, cut in one way: elements, sums, MAC slots.
 
     ``rows`` stream in a fold, 0 with K in time. ``sums`` are those that are sent off, and come
-    back; ``words``, ``passed_sums`` and ``made`` those of ``Passed``. Of an operand that is
-    gathered, a first pass loads ``x_first`` elements of the tensor, every later one ``x_later``;
-    these are below 0 of others.
+    back; ``x_words``, ``y_words``, ``passed_sums`` and ``made`` those of ``Passed``. Of an operand
+    that is gathered, a first pass loads ``x_first`` elements of the tensor, every later one
+    ``x_later``; these are below 0 of others.
     """
 
     rows: int
@@ -86,7 +86,8 @@ class Counts(NamedTuple):
     y_read: int
     sums: int
     outputs: int
-    words: int
+    x_words: int
+    y_words: int
     passed_sums: int
     made: int
     x_first: int
@@ -251,7 +252,8 @@ def _counts(resources: Resources, placed: Placed, known: Known, part: Part, rows
         part.y_read,
         part.sums,
         part.outputs,
-        moved.words,
+        moved.x_words,
+        moved.y_words,
         moved.sums,
         moved.made,
         x_loads[0],
@@ -264,7 +266,7 @@ def _counts(resources: Resources, placed: Placed, known: Known, part: Part, rows
 @formula
 def _passed(resources: Resources, placed: Placed, chunks: int) -> Passed:
     """What moves from PE to PE: of tiles that expect as many slots as their lanes do."""
-    words, sums, made, demand = 0, 0, 0, placed.demand
+    x_words, y_words, sums, made, demand = 0, 0, 0, 0, placed.demand
     for kind in (0, 1, 2, 3):
         one = tiles_at(resources, demand, placed.pace, kind // 2, kind % 2)
         alike = demand.copies * one.across * one.down
@@ -274,8 +276,9 @@ def _passed(resources: Resources, placed: Placed, chunks: int) -> Passed:
         if resources.holds_groups:
             along, kept = demand.k, demand.x_k if demand.x_k > 0 else demand.k
         moved = passed_by(resources, Tile(alike, one.width, one.high, along, kept), chunks)
-        words, sums, made = words + moved.words, sums + moved.sums, made + moved.made
-    return Passed(words, sums, made)
+        x_words, y_words = x_words + moved.x_words, y_words + moved.y_words
+        sums, made = sums + moved.sums, made + moved.made
+    return Passed(x_words, y_words, sums, made)
 
 
 @compiled

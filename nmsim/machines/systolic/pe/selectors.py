@@ -7,6 +7,7 @@ from nmsim.cost import Selectors, intersecting_selectors, selectors
 from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.parts import split_slots
 from nmsim.machines.systolic.pe.registers import registers_of, selecting_pes, shape_of
+from nmsim.machines.systolic.pe.silicon import pe_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import SparseGemm
@@ -100,6 +101,7 @@ def _selector_facts(machine: SystolicArray, cost: Selectors) -> Facts:
         ("of the array" if machine.arrays == 1 else "of all arrays", array),
     ]
     if cost.queue_bits != 0:
-        queue = "without limit" if cost.queue_bits is None else f"{cost.queue_bits:,} bits"
-        told.append(("queue of one PE", f"{queue}: d + 1 groups of both operands, kept flags"))
+        own = pe_of(machine).queue
+        queue = "without limit" if own is None else f"{own.bits:,} bits"
+        told.append(("queue of one PE", f"{queue}: d + 1 groups of both operands, flags of pairs"))
     return told

@@ -47,3 +47,8 @@ class Pe(Spec):
         "and no multiplexer is there (fixed); or only products of two kept elements are made "
         "(intersect); null: intersect where `intersecting` says how, else any",
     )
+    arithmetic: Literal["int", "float"] = Field(
+        "int",
+        description="multipliers of integers, or of floating point: what they take in area and "
+        "energy; times do not depend on it",
+    )

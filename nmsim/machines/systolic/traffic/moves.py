@@ -21,7 +21,7 @@ from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.result import optional_column
 
-__all__ = ["COLUMNS", "Passed", "Tile", "passed", "passed_by", "tile_of", "tiles_of"]
+__all__ = ["COLUMNS", "Passed", "Tile", "passed", "passed_bits", "passed_by", "tile_of", "tiles_of"]
 
 COLUMNS = (
     optional_column("sram_a_read_bytes", "bytes", "from A's buffer to the array, with metadata"),
@@ -34,6 +34,7 @@ COLUMNS = (
         "sram_metadata_read_bytes", "bytes", "part of both operands' reads that is metadata"
     ),
     optional_column("passed_words", "words", "operands from PE to PE; 0 along buses"),
+    optional_column("passed_bits", "bits", "those words with their indices, groups whole"),
     optional_column("passed_sums", "sums", "partial sums and results from PE to PE"),
     optional_column("spilled_sums", "sums", "partial sums that went to DRAM and came back"),
 )
@@ -55,9 +56,13 @@ class Tile(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """Words and sums of one launch from PE to PE, and sums that folds write to the C buffer."""
+    """What moves in one launch: words of x and of y and sums, from PE to PE.
 
-    words: int
+    ``made`` are sums that folds write to the C buffer.
+    """
+
+    x_words: int
+    y_words: int
     sums: int
     made: int
 
@@ -74,6 +79,39 @@ def passed(resources: Resources, tiles: Iterable[Tile], chunks: int = 1) -> Pass
     """
     each = [passed_by(resources, tile, chunks) for tile in tiles]
     return Passed._make(map(sum, zip(*each, strict=True)))
+
+
+class Widths(NamedTuple):
+    """Bits that a PE hands on of x, and of y, for one slot: of a group its share of the slots."""
+
+    x: int
+    y: int
+
+
+def passed_bits(machine: SystolicArray, placement: Placement, moved: Passed) -> int:
+    """Bits of the words that move in one launch, groups whole."""
+    widths = _widths(machine, placement)
+    together = _sharing(machine) if placement.dataflow.preloads else 1
+    return moved.x_words * widths.x + moved.y_words * widths.y * together
+
+
+def _widths(machine: SystolicArray, placement: Placement) -> Widths:
+    """Widths of a placement's operands.
+
+    What is followed comes as values with their indices, the other operand by whole groups if PEs
+    pick from these, one for all multipliers that share it; else elements come alone.
+    """
+    width, followed = machine.operand_bits, placement.selected
+    if not followed or machine.selection == "fixed" or machine.passes == "selected":
+        return Widths(width, width)
+    slot = width + machine.metadata_bits(placement.native)
+    group = width * placement.native.group // _sharing(machine)
+    return Widths(*(slot if one == followed else group for one in (placement.x, placement.y)))
+
+
+def _sharing(machine: SystolicArray) -> int:
+    """Slots that are handed a word together: of multipliers that share a group, or a group's."""
+    return machine.group if machine.holds_groups else machine.pe.macs_per_group
 
 
 @formula
@@ -99,8 +137,9 @@ def _on_rows(resources: Resources, tile: Tile, chunks: int) -> Passed:
     down = full * each * (r * (r - 1) // 2) + each * (of_rest * (of_rest - 1) // 2) + last * of_rest
     held = width * (down * tile.kept // along)
     made = width * high * (full + min(1, rest))
-    words = chunks * held + (c - 1) * high * -(-along // resources.together)
-    return Passed(tile.alike * words, tile.alike * (r - 1) * made, tile.alike * made)
+    streamed = (c - 1) * high * -(-along // resources.together)
+    alike = tile.alike
+    return Passed(alike * chunks * held, alike * streamed, alike * (r - 1) * made, alike * made)
 
 
 @formula
@@ -110,9 +149,10 @@ def _in_time(resources: Resources, tile: Tile) -> Passed:
     That of row r passes R - 1 - r times.
     """
     r, c, width, high = resources.rows, resources.cols, tile.width, tile.high
-    words = tile.along * (high * (c - 1) + width * (r - 1)) if resources.skewed else 0
-    sums = width * (high * (r - 1) - high * (high - 1) // 2)
-    return Passed(tile.alike * words, tile.alike * sums, tile.alike * width * high)
+    along = tile.along if resources.skewed else 0
+    sums, alike = width * (high * (r - 1) - high * (high - 1) // 2), tile.alike
+    right, down = along * high * (c - 1), along * width * (r - 1)
+    return Passed(alike * down, alike * right, alike * sums, alike * width * high)
 
 
 def tiles_of(machine: SystolicArray, placement: Placement, slots: NDArray[np.int64]) -> list[Tile]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nmsim.machines.systolic.parts import bound_of, parts_of
 from nmsim.machines.systolic.placement import Placement, Side
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.machines.systolic.traffic.moves import Passed
+from nmsim.machines.systolic.traffic.moves import Passed, passed_bits
 from nmsim.machines.systolic.traffic.operands import distinct
 from nmsim.result import Parts, Result
 
@@ -118,7 +118,7 @@ def writeup(
         note="; ".join(filter(None, (way.note, _by_ratio(a, b)))),
         parts=parts if repeat == 1 else parts.times(repeat),
         idle_cycles=idle * repeat,
-        own=_counts(machine, moved, a, b, repeat),
+        own=_counts(machine, placement, moved, a, b),
     )
 
 
@@ -178,7 +178,7 @@ def _by_ratio(a: _Bits, b: _Bits) -> str:
 
 
 def _counts(
-    machine: SystolicArray, moved: Moved, a: _Bits, b: _Bits, repeat: int
+    machine: SystolicArray, placement: Placement, moved: Moved, a: _Bits, b: _Bits
 ) -> dict[str, int]:
     """The columns of what moves: bits read, written and read as metadata of each buffer, as bytes.
 
@@ -186,6 +186,7 @@ def _counts(
     leave.
     """
     passed, sum_bits = moved.passed, machine.accumulator_bits
+    repeat = placement.given.gemm.repeat
     return {
         "sram_a_read_bytes": _bytes(a.read) * repeat,
         "sram_a_write_bytes": _bytes(a.loaded) * repeat,
@@ -194,7 +195,8 @@ def _counts(
         "sram_c_read_bytes": _bytes((passed.made + moved.sums_out) * sum_bits) * repeat,
         "sram_c_write_bytes": _bytes((passed.made + moved.sums_in) * sum_bits) * repeat,
         "sram_metadata_read_bytes": _bytes(a.metadata_read + b.metadata_read) * repeat,
-        "passed_words": passed.words * repeat,
+        "passed_words": (passed.x_words + passed.y_words) * repeat,
+        "passed_bits": passed_bits(machine, placement, passed) * repeat,
         "passed_sums": passed.sums * repeat,
         "spilled_sums": moved.sums_out * repeat,
     }

@@ -1,0 +1,66 @@
+"""The command ``nmsim cost``: what a machine takes in hardware, and its PEs as Verilog."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmsim.cli.console import show_tables, tell, write
+from nmsim.cli.options import overrides, refuse_file
+from nmsim.cost.chip import Chip
+from nmsim.cost.price import cost_of
+from nmsim.cost.technology import DEFAULT, load_technology
+from nmsim.cost.verilog import array_design, pe_design
+from nmsim.files import write_folder
+from nmsim.machines import chip_of, load_hardware
+from nmsim.report import cost_said, render_cost
+
+__all__ = ["cost"]
+
+
+class _Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def cost(
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A machine or a YAML file.")],
+    technology: Annotated[
+        str,
+        typer.Option(
+            metavar="T", help="A technology (`nmsim list technologies`), a YAML or a Liberty file."
+        ),
+    ] = DEFAULT,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Replace a field of the machine."),
+    ] = None,
+    verilog: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the PE, and an array of them, as Verilog here."),
+    ] = None,
+    form: Annotated[_Format, typer.Option("--format", help="How to print.")] = _Format.TABLE,
+) -> None:
+    """What MACHINE takes in hardware: components, area and delay; its PEs as Verilog."""
+    known = load_hardware(machine, **overrides(settings))
+    chip = chip_of(known)
+    found = cost_of(chip, load_technology(technology)).document()
+    if verilog is not None:
+        refuse_file(verilog)
+        write_folder(verilog, _drawn(chip))
+        tell(f"wrote {verilog / 'pe.v'} and the modules that it is made of")
+    if form is _Format.JSON:
+        write(json.dumps({"machine": known.name, **found}, indent=2))
+        return
+    write(f"{known.name} in {found['tables']['technology']}\n{cost_said(found)}")
+    show_tables([render_cost(found["pe"], "one PE"), render_cost(found["array"], "the whole")])
+    write("\n".join(f"{name}: {text}" for name, text in found["tables"].items()))
+
+
+def _drawn(chip: Chip) -> dict[str, str]:
+    """The PE of a chip, and one of its arrays; PEs that intersect have none."""
+    if chip.pe.intersects:
+        return pe_design(chip.pe)
+    return array_design(chip.pe, chip.rows, chip.cols)

@@ -1,0 +1,1 @@
+"""Processing elements: their structure, and what it is built of."""

@@ -1,0 +1,136 @@
+"""What N:M costs in silicon: ``python reports/silicon-cost/build.py`` writes the page.
+
+``index.html`` shows it, ``results.json`` has every figure and verdict. Minutes on one core.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nmsim.report.claims import Verdict, reproduced, verdict_table
+from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from nmsim.report.page import document
+from silicon_claims import answer, judge
+from silicon_drawings import DRAWINGS
+from silicon_figures import measure
+from silicon_published import judge_published, measure_published
+
+from nmsim import __version__
+from nmsim.files import write_folder
+
+HERE = Path(__file__).resolve().parent
+COMMAND = "python reports/silicon-cost/build.py"
+QUESTION = "What does N:M cost in silicon, and does it pay?"
+CAPTIONS = {
+    "kept": "Area of a PE for each MAC that a dense array would need, if every slot is filled, "
+    "over a dense PE with one multiplier. The share of the L1 norm is that of trained weights of a "
+    "small network on digits, pruned by magnitude.",
+    "diversity": "The same against the masks that a group has (Hubara et al., NeurIPS 2021, "
+    "section 3), as bits for each element.",
+}
+
+_HOW = (
+    "GEMMs of a step of 32 samples on 128 slots by as many columns as the area of a dense 128×128 "
+    "array allows, buffers and memory as there, at the clock that PEs reach. With N multipliers "
+    "a PE there are 128/N rows, which fill in fewer cycles: a part of what they gain. Energy is by "
+    "the 45 nm table."
+)
+
+
+def stored(
+    figures: dict[str, Any], verdicts: list[Verdict], published: dict[str, Any], of: list[Verdict]
+) -> str:
+    """Every figure and verdict as strict JSON."""
+    content = {
+        "question": QUESTION,
+        "command": COMMAND,
+        "nmsim": __version__,
+        "answer": answer(figures),
+        "figures": figures,
+        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
+        "published": published,
+        "verdicts": [{**asdict(v), "reproduced": v.reproduced} for v in of],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def page(figures: dict[str, Any], verdicts: list[Verdict], of: list[Verdict]) -> str:
+    """The whole page."""
+    drawn = drawings({name: draw(figures) for name, draw in DRAWINGS.items()})
+    parts = [
+        el(
+            "header",
+            el("div", f"nmsim {__version__} · silicon", class_="eyebrow"),
+            el("h1", QUESTION),
+            *(el("p", sentence, class_="lead") for sentence in answer(figures)),
+        ),
+        el("h2", "What the figures say"),
+        verdict_table(verdicts, _heads("expected", "found"), "holds", "does not"),
+    ]
+    for name, drawing in drawn.items():
+        parts += [drawing, el("p", CAPTIONS[name], class_="caption")]
+    parts += [
+        el("h2", "A training step at equal area"),
+        el("p", _HOW),
+        _steps(figures),
+        el("h2", f"What others printed: {reproduced(of)} are met"),
+        el("p", "Verdicts are of the model: of its counts and of the tables that price them."),
+        verdict_table(of, _heads("printed", "here"), "met", "differs"),
+        el("h2", "How to get it again"),
+        el("pre", el("code", COMMAND)),
+        el("p", "Every figure is in ", el("a", "results.json", href="results.json"), "."),
+    ]
+    return document(QUESTION, joined(parts))
+
+
+def _heads(printed: str, found: str) -> list[Head]:
+    return [Head("statement"), Head("of"), Head(printed), Head(found)]
+
+
+def _steps(figures: dict[str, Any]) -> Safe:
+    names = ("columns", "speed-up at equal area", "steps for the same energy", "mJ", "dense mJ")
+    heads = [
+        *map(Head, ("network", "width and table", "pattern", "multipliers of a group")),
+        *(Head(name, number=True) for name in names),
+    ]
+    rows = [
+        [
+            Cell(network),
+            Cell(run["variant"]),
+            Cell(run["pattern"]),
+            Cell(run["structure"]),
+            Cell(str(run["columns"])),
+            Cell(f"{run['at_equal_area']:.2f}"),
+            Cell(f"{run['at_equal_power']:.2f}"),
+            Cell(f"{run['energy_mj']:,.0f}"),
+            Cell(f"{run['dense_energy_mj']:,.0f}"),
+        ]
+        for network, runs in figures["steps"].items()
+        for run in runs
+    ]
+    return sheet(heads, rows, "rows")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    parser = argparse.ArgumentParser(description=QUESTION)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    folder = parser.parse_args(arguments).out
+    figures = json.loads(json.dumps(measure()))
+    published = measure_published()
+    verdicts, of = judge(figures), judge_published(published)
+    write_folder(
+        folder,
+        {
+            "results.json": stored(figures, verdicts, published, of),
+            "index.html": page(figures, verdicts, of),
+        },
+    )
+    print(f"{folder / 'index.html'}: {reproduced(verdicts)} statements hold")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
