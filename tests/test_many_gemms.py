@@ -89,8 +89,10 @@ def near(found, golden):
     """Equal; numbers that are no integers within 1e-12."""
     if isinstance(golden, float):
         return found == pytest.approx(golden, rel=1e-12, abs=0)
-    if isinstance(golden, dict):
-        return found.keys() == golden.keys() and all(near(found[k], v) for k, v in golden.items())
+    if isinstance(golden, dict):  # what is counted since is held to an oracle elsewhere
+        return found.keys() - golden.keys() <= {"passed_bits"} and all(
+            near(found[k], v) for k, v in golden.items()
+        )
     if isinstance(golden, list):
         return len(found) == len(golden) and all(map(near, found, golden))
     return found == golden and type(found) is type(golden)

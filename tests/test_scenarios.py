@@ -177,7 +177,7 @@ def test_what_is_printed_and_drawn_says_the_scenario(tmp_path, monkeypatch, caps
     assert "gpt2 on ideal, decode of 16 sequences at 99 tokens of context: " in first
     assert any(line.startswith("step of decoding  ") for line in lines)
     page = (tmp_path / "run" / "index.html").read_text()
-    assert "<h2>A step of decoding</h2>" in page
+    assert '<h2 id="step">A step of decoding</h2>' in page
     assert "<span>scenario</span> <b>decode</b>" in page
     assert f'<p class="answer">{first}</p>' in page
 

@@ -72,7 +72,9 @@ _COMMANDS = {
         "Simulate a training run of MODEL: the recipe's schedule over all steps, against dense.",
     ),
     "report": _Home(
-        "sweeps", "report", "Draw index.html again from the results that are stored in DIR."
+        "sweeps",
+        "report",
+        "Draw index.html again from the results that are stored in DIR, or images of its figures.",
     ),
     "validate": _Home(
         "validation",

