@@ -36,11 +36,9 @@ def works(model, **fields):
 
 REMEMBERED = (
     simulation.simulate_dense,
-    mapper._remembered,
-    mapper._without_masks,
-    mapper._unmasked,
     gathering._geometry,
     gathering._found,
+    gathering._levels,
     slots._expected_slots,
 )
 
@@ -49,6 +47,8 @@ def forget():
     """Clear all that is remembered of results; kernels stay compiled."""
     for table in REMEMBERED:
         table.cache_clear()
+    mapper._CHOICES.clear()
+    mapper._UNMASKED.clear()
 
 
 def run_all(machine, sparse_gemms, fidelity="cycle"):

@@ -10,9 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nmsim.report.claims import Verdict, reproduced, verdict_table
-from nmsim.report.markup import Cell, Head, Safe, drawings, el, joined, sheet
-from nmsim.report.page import document
 from silicon_claims import answer, judge
 from silicon_drawings import DRAWINGS
 from silicon_figures import measure
@@ -20,6 +17,9 @@ from silicon_published import judge_published, measure_published
 
 from nmsim import __version__
 from nmsim.files import write_folder
+from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
+from nmsim.report.pages.document import document
+from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/silicon-cost/build.py"

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from nmsim.report.theme import INK, MACHINE_COLOURS, MUTED, apply_theme
 from plotly.subplots import make_subplots
+
+from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MUTED, apply_theme
 
 __all__ = ["DRAWINGS"]
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nmsim.report.claims import Verdict, judged
-
 from nmsim.cost.chip import Chip
 from nmsim.cost.multiplexer import Multiplexer, fan_in
 from nmsim.cost.pe.built import bill_of
@@ -13,6 +11,7 @@ from nmsim.cost.price import per_dense_mac
 from nmsim.cost.technology import load_technology
 from nmsim.machines import chip_of, load_hardware
 from nmsim.pattern import Pattern
+from nmsim.report.pages.claims import Verdict, judged
 
 __all__ = ["judge_published", "measure_published"]
 
