@@ -30,7 +30,8 @@ class Check:
     tests: tuple[str, ...]
 
 
-RECORDING = tuple(f"tests/test_record{name}.py" for name in ("ing", "ed_step", "ed_tensors"))
+_RECORDED = ("ing", "ed_step", "ed_tensors", "ed_public", "ed_between")
+RECORDING = tuple(f"tests/test_record{name}.py" for name in _RECORDED)
 
 CHECKS = {
     "none": Check(
