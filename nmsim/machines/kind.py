@@ -21,12 +21,12 @@ from nmsim.machines.attention import AttentionCalls, AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
+from nmsim.machines.folders import Kinds
 from nmsim.machines.link import Link
 from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Calling, Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
-from nmsim.registry import Registry
 from nmsim.residual.file import Correction
 from nmsim.result import Column, Result
 from nmsim.spec import Spec
@@ -597,7 +597,7 @@ class Kind:
         return float(self.passes_us(machine, Passes.of([one]))[0])
 
 
-KINDS: Registry[Kind] = Registry("kind of machine")
+KINDS: Kinds[Kind] = Kinds()
 """The kinds of machines, by the ``kind`` of their files."""
 
 
