@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["ready_to_compile", "with_numba"]
+__all__ = ["is_loaded", "ready_to_compile", "with_numba"]
 
 _ASKED = "scipy.linalg.cython_blas"
 _COMPILES = "numba.np.arraymath"
@@ -25,6 +25,11 @@ def with_numba() -> ModuleType:
     """The module `nmsim.jit.dispatch`, and numba with it."""
     with _no_garbage(), _no_linear_algebra():
         return import_module("nmsim.jit.dispatch")
+
+
+def is_loaded() -> bool:
+    """Whether a kernel has been called that needed numba."""
+    return "nmsim.jit.dispatch" in sys.modules
 
 
 @lru_cache(maxsize=1)
