@@ -16,6 +16,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from threading import RLock
@@ -25,7 +26,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from nmsim.errors import NmsimError, SpecError, UnknownName, reason
 from nmsim.files import rests_on
 
-__all__ = ["Origin", "Registry", "unknown_name"]
+__all__ = ["Facts", "Listing", "Origin", "Registry", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -72,6 +73,30 @@ def _near(kind: str, name: str, names: list[str], close: list[str]) -> str:
     among = f"among them {', '.join(told)}" if told else ""
     where = f"see {_LISTED[kind]}" if kind in _LISTED else ""
     return ", ".join(filter(None, (f"{len(names)} are known", among, where)))
+
+
+Facts = list[tuple[str, str]]
+"""Labels and texts, as ``nmsim show`` prints them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Things that one can list and show: networks, dataflows, sets of kernels.
+
+    Parameters
+    ----------
+    names
+        Of all that there are.
+    summary, facts
+        Of one, by name: a line, and what ``nmsim show`` prints.
+    schema
+        Of its YAML file, if it has one.
+    """
+
+    names: Callable[[], Iterable[str]]
+    summary: Callable[[str], str]
+    facts: Callable[[str], Facts]
+    schema: type[Any] | None = None
 
 
 class Origin(NamedTuple):

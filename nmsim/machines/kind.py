@@ -27,6 +27,7 @@ from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Calling, Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
+from nmsim.registry import Facts, Listing
 from nmsim.residual.file import Correction
 from nmsim.result import Column, Result
 from nmsim.spec import Spec
@@ -74,10 +75,6 @@ class CarriedOver(Spec):
     )
     worst: Annotated[float, Field(gt=0, le=10)] = Field(description="the largest of these errors")
     source: str = Field(description="which machines and measured times, and how")
-
-
-Facts = list[tuple[str, str]]
-"""Labels and texts, as ``nmsim show`` prints them."""
 
 
 class Machine(Spec):
@@ -483,26 +480,6 @@ class Timeline(NamedTuple):
 
     events: list[dict[str, Any]]
     facts: Facts
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Things of a kind of machine that one can list and show: dataflows, sets of kernels.
-
-    Parameters
-    ----------
-    names
-        Of all that there are.
-    summary, facts
-        Of one, by name: a line, and what ``nmsim show`` prints.
-    schema
-        Of its YAML file, if it has one.
-    """
-
-    names: Callable[[], Iterable[str]]
-    summary: Callable[[str], str]
-    facts: Callable[[str], Facts]
-    schema: type[Spec] | None = None
 
 
 @dataclass(frozen=True)

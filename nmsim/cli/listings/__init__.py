@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nmsim.registry import unknown_name
-
-if TYPE_CHECKING:
-    from nmsim.machines.kind import Listing
+from nmsim.registry import Listing, unknown_name
 
 __all__ = ["LISTINGS", "OWN", "module_of"]
 
@@ -28,10 +25,10 @@ def module_of(name: str) -> ModuleType:
     return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
-class Listings(Mapping[str, "Listing"]):
+class Listings(Mapping[str, Listing]):
     """Listings by plural name: those of this package, and those of kinds of machine."""
 
-    def __getitem__(self, name: str) -> "Listing":
+    def __getitem__(self, name: str) -> Listing:
         if name not in OWN:
             return _of_kinds()[name]
         found: Listing = module_of(name).LISTING
@@ -43,7 +40,7 @@ class Listings(Mapping[str, "Listing"]):
     def __len__(self) -> int:
         return len(OWN) + len(_of_kinds())
 
-    def called(self, name: str) -> "Listing":
+    def called(self, name: str) -> Listing:
         """A listing by its name, plural or singular.
 
         Raises
@@ -59,7 +56,7 @@ class Listings(Mapping[str, "Listing"]):
 
 
 @lru_cache(maxsize=1)
-def _of_kinds() -> dict[str, "Listing"]:
+def _of_kinds() -> dict[str, Listing]:
     """What only some kinds of machine have: all of them are loaded to say so."""
     kinds: Any = import_module("nmsim.machines").KINDS
     return {plural: one for kind in kinds for plural, one in kinds[kind].listings.items()}

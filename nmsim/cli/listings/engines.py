@@ -3,7 +3,7 @@
 import sys
 
 from nmsim.machines import ENGINES
-from nmsim.machines.kind import Facts, Listing
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING"]
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from nmsim.machines import HARDWARE, KINDS, Machine, kind_of, load_hardware
 from nmsim.machines.document import OWN
-from nmsim.machines.kind import Facts, Listing
 from nmsim.machines.step import usual
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING", "machine_schema"]
 

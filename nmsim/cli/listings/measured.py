@@ -1,7 +1,7 @@
 """Measured times of GEMMs that ship, as ``nmsim list measured`` tells of them."""
 
-from nmsim.machines.kind import Facts, Listing
 from nmsim.measured.tables import MEASURED, MeasuredFile
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING", "about"]
 

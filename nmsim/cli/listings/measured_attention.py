@@ -1,8 +1,8 @@
 """Measured times of fused attention that ship, as ``nmsim list measured-attention`` has them."""
 
 from nmsim.cli.listings.measured import about
-from nmsim.machines.kind import Listing
 from nmsim.measured.attention.tables import ATTENTION_TABLES
+from nmsim.registry import Listing
 
 __all__ = ["LISTING"]
 

@@ -1,7 +1,7 @@
 """Networks, as ``nmsim list models`` and ``nmsim show models NAME`` tell of them."""
 
-from nmsim.machines.kind import Facts, Listing
 from nmsim.network.catalog import MODELS, load_model
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING"]
 

@@ -1,7 +1,7 @@
 """Pruners, as ``nmsim list pruners`` and ``nmsim show pruners NAME`` tell of them."""
 
-from nmsim.machines.kind import Facts, Listing
 from nmsim.pruning import PRUNERS, pruner_name, read_plugins
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING", "read_plugins"]
 

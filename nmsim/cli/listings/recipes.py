@@ -1,7 +1,7 @@
 """Recipes, as ``nmsim list recipes`` and ``nmsim show recipes NAME`` tell of them."""
 
-from nmsim.machines.kind import Facts, Listing
 from nmsim.recipes.recipe import RECIPES, Offer, Plan, load_recipe
+from nmsim.registry import Facts, Listing
 
 __all__ = ["LISTING"]
 
