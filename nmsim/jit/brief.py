@@ -1,6 +1,6 @@
 """Kernels run as Python, as long as that takes less time than to load numba.
 
-A GEMM of a few folds takes some milliseconds in Python, numba a hundred to load. How long one takes
+A GEMM of a few folds takes some milliseconds in Python, numba hundreds to load. How long one takes
 is not known beforehand; so calls of kernels are counted, and there are so many of them in a thread.
 The numbers are the same: kernels do IEEE arithmetic in the order in which it is written.
 """
@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = ["TooLong", "run", "running", "spend"]
 
-_CALLS = 16384
-"""Some 50 ms of calls: half of what it takes to load numba."""
+_CALLS = 32768
+"""Some 80 ms of calls: a third of what it takes to load numba."""
 
 
 class TooLong(Exception):

@@ -34,7 +34,6 @@ import numpy as np
 
 from nmsim.files.kept import places, writable_folder
 from nmsim.jit.closure import Unknown, closure_hash
-from nmsim.jit.loading import ready_to_compile
 
 __all__ = ["KernelCache", "Store", "cache_folder", "shared_store"]
 
@@ -215,16 +214,12 @@ class KernelCache(numba.core.caching.NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled version for a signature; None if it has to be compiled."""
-        # Not as numba's own, which first loads all that it compiles with: another half of numba,
-        # for code that is compiled.
-        found = None
-        if self._folder is not None:
-            path = self._path(self._folder, sig, target_context.codegen())
-            rebuild = partial(_CompileResult._rebuild, target_context)  # noqa: SLF001 - as numba's
-            found = shared_store().load(path, rebuild)
-        if found is None:
-            ready_to_compile()
-        return found
+        target_context.refresh()
+        if self._folder is None:
+            return None
+        path = self._path(self._folder, sig, target_context.codegen())
+        rebuild = partial(_CompileResult._rebuild, target_context)  # noqa: SLF001 - as numba does
+        return shared_store().load(path, rebuild)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a version that was just compiled."""

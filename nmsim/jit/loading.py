@@ -14,29 +14,22 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["is_loaded", "ready_to_compile", "with_numba"]
+__all__ = ["is_loaded", "with_numba"]
 
 _ASKED = "scipy.linalg.cython_blas"
-_COMPILES = "numba.np.arraymath"
 
 
 @lru_cache(maxsize=1)
 def with_numba() -> ModuleType:
     """The module `nmsim.jit.dispatch`, and numba with it."""
     with _no_garbage(), _no_linear_algebra():
+        import_module("numba.np.arraymath")
         return import_module("nmsim.jit.dispatch")
 
 
 def is_loaded() -> bool:
     """Whether a kernel has been called that needed numba."""
     return "nmsim.jit.dispatch" in sys.modules
-
-
-@lru_cache(maxsize=1)
-def ready_to_compile() -> None:
-    """Load what numba compiles calls of numpy with: kernels that are on disk run without it."""
-    with _no_garbage(), _no_linear_algebra():
-        import_module(_COMPILES)
 
 
 @contextmanager
@@ -53,8 +46,7 @@ def _no_garbage() -> Iterator[None]:
 
 @contextmanager
 def _no_linear_algebra() -> Iterator[None]:
-    known = _ASKED in sys.modules or _COMPILES in sys.modules
-    if known or find_spec("scipy") is None:
+    if _ASKED in sys.modules or "numba" in sys.modules or find_spec("scipy") is None:
         yield
         return
     sys.modules[_ASKED] = stands_in = ModuleType(_ASKED)
