@@ -1,5 +1,8 @@
 """Names of plug-ins: a package is scanned, each of its files registers what it offers.
 
+It is scanned when a name is first asked for, and of a package that says its name beforehand not
+before that very name is: what a command does not use it does not load.
+
 Users bring more of them: in a file of their own, which is run again once its content is another,
 in a notebook's cell, or in an installed package, by an entry point that is loaded when asked for.
 """
@@ -13,15 +16,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nmsim.errors import NmsimError, SpecError, UnknownName, reason
 from nmsim.files import rests_on
 
-__all__ = ["Origin", "Registry", "unknown_name"]
+__all__ = ["Facts", "Listing", "Origin", "Registry", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -70,6 +75,30 @@ def _near(kind: str, name: str, names: list[str], close: list[str]) -> str:
     return ", ".join(filter(None, (f"{len(names)} are known", among, where)))
 
 
+Facts = list[tuple[str, str]]
+"""Labels and texts, as ``nmsim show`` prints them."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Things that one can list and show: networks, dataflows, sets of kernels.
+
+    Parameters
+    ----------
+    names
+        Of all that there are.
+    summary, facts
+        Of one, by name: a line, and what ``nmsim show`` prints.
+    schema
+        Of its YAML file, if it has one.
+    """
+
+    names: Callable[[], Iterable[str]]
+    summary: Callable[[str], str]
+    facts: Callable[[str], Facts]
+    schema: type[Any] | None = None
+
+
 class Origin(NamedTuple):
     """Where a thing that is not of this package comes from: its source, and a hash of that."""
 
@@ -85,7 +114,7 @@ class _File(NamedTuple):
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name, filled while their package is imported.
+    """Things of one kind by name, filled when one is first asked for.
 
     Parameters
     ----------
@@ -101,6 +130,9 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
         self._makers: dict[str, Any] = {}
         self._files: dict[Path, _File] = {}
+        self._modules: dict[str, str] = {}
+        self._packages: list[ModuleType] = []
+        self._filling = RLock()
 
     def add(self, name: str, thing: T, maker: Any = None) -> T:
         """Register a thing.
@@ -116,6 +148,8 @@ class Registry(Generic[T]):
         SpecError
             if another thing has the name.
         """
+        if maker is not None and _is_foreign(maker):
+            self._fill()
         if name in self._things and not _is_anew(self._makers.get(name), maker):
             raise SpecError(f"{self.kind} {name!r} is taken, expected another name")
         self._makers[name] = maker
@@ -127,9 +161,33 @@ class Registry(Generic[T]):
         return lambda thing: self.add(name, thing)
 
     def scan(self, package: ModuleType) -> None:
-        """Import every module of a package, in alphabetical order, so that each registers."""
-        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+        """Have every module of a package imported, so that each registers, once a name is asked."""
+        self._packages.append(package)
+
+    def later(self, name: str, module: str) -> None:
+        """Have a module imported once a name is asked for, which it registers.
+
+        Raises
+        ------
+        SpecError
+            if another thing has the name.
+        """
+        if name in self._things:
+            raise SpecError(f"{self.kind} {name!r} is taken, expected another name")
+        self._modules[name] = module
+
+    def _fill(self) -> None:
+        """Import the modules of packages that wait to be scanned, in alphabetical order."""
+        with self._filling:
+            while self._packages:
+                package = self._packages.pop()  # what its modules ask for, they find as it is
+                try:
+                    names = sorted(one.name for one in pkgutil.iter_modules(package.__path__))
+                    for name in names:
+                        importlib.import_module(f"{package.__name__}.{name}")
+                except BaseException:  # interrupted: the next who asks goes on
+                    self._packages.append(package)
+                    raise
 
     def read(self, path: Path) -> tuple[str, ...]:
         """Run a file of somebody's own that registers things; again once its content is another.
@@ -158,6 +216,7 @@ class Registry(Generic[T]):
 
     def _run(self, path: Path, content: bytes, before: Iterable[str]) -> tuple[str, ...]:
         """Names that a file registers when it is run, in place of those that it had before."""
+        self._fill()
         kept = dict(self._things), dict(self._makers)
         for name in before:
             self._things.pop(name, None)
@@ -177,7 +236,7 @@ class Registry(Generic[T]):
     def is_own(self, name: str) -> bool:
         """Whether a thing is somebody's own: it comes from elsewhere than this package."""
         maker = self._makers.get(name)
-        return maker is not None and maker.__module__.partition(".")[0] != _PACKAGE
+        return maker is not None and _is_foreign(maker)
 
     def origin(self, name: str) -> Origin | None:
         """Where a thing comes from; None: this package.
@@ -211,21 +270,36 @@ class Registry(Generic[T]):
             raise SpecError(f"{where}: registers no {self.kind} {one.name!r}")
 
     def __getitem__(self, name: str) -> T:
+        self._fill()
+        if name not in self._things and name in self._modules:
+            importlib.import_module(self._modules[name])
         if name not in self._things and name in (offered := self._offered()):
             self._load(offered[name])
         try:
             return self._things[name]
         except KeyError:
-            raise unknown_name(self.kind, name, {**self._things, **self._offered()}) from None
+            known = {*self._things, *self._modules, *self._offered()}
+            raise unknown_name(self.kind, name, known) from None
 
     def __iter__(self) -> Iterator[str]:
+        self._fill()
         for name, one in self._offered().items():
             if name not in self._things:
                 self._load(one)
-        return iter(sorted(self._things))
+        return iter(sorted({*self._things, *self._modules}))
+
+    def __contains__(self, name: object) -> bool:
+        self._fill()
+        return name in self._things or name in self._modules or name in self._offered()
 
     def __len__(self) -> int:
-        return len(self._things)
+        self._fill()
+        return len({*self._things, *self._modules})
+
+
+def _is_foreign(maker: Any) -> bool:
+    """Whether a function or class comes from elsewhere than this package."""
+    return bool(maker.__module__.partition(".")[0] != _PACKAGE)
 
 
 def _is_anew(before: Any, now: Any) -> bool:

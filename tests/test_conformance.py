@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from tiers import fast_every
 
-from nmsim.cli.commands.describe import LISTINGS, SCHEMAS, catalog, describe, schema
+from nmsim.cli.commands.describe import catalog, describe, schema
+from nmsim.cli.listings import LISTINGS
+from nmsim.cli.listings.schemas import SCHEMAS
 from nmsim.formats import FORMATS
 from nmsim.gemm import PHASES, Gemm
 from nmsim.machines import (

@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import nmsim
-from nmsim.cli.commands.describe import SCHEMAS
+from nmsim.cli.listings.schemas import SCHEMAS
 from nmsim.machines import KINDS, Kind, Machine, load_hardware
 from nmsim.measured.accuracy import errors
 from nmsim.measured.predict import predict

@@ -326,3 +326,37 @@ def test_linear_algebra_is_loaded_by_the_kernel_that_uses_it(tmp_path):
     program.write_text(LINEAR)
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[[1.0, 2.0], [3.0, 4.0]]\nTrue\n", "")
+
+
+BRIEF = """
+import sys
+import numpy as np
+from nmsim import Gemm, SparseGemm, load_hardware
+from nmsim.jit import brief
+from nmsim.machines import simulate
+
+found = []
+for dataflow in ("os", "ws", "is"):
+    for sizes in ((70, 33, 95), (300, 130, 61), (17, 200, 520)):
+        for gbps in (1.0, 100.0):
+            machine = load_hardware(
+                "systolic-128x128-2to4", dataflow=dataflow, rows=16, cols=24, **{"dram.gbps": gbps}
+            )
+            result = simulate(machine, SparseGemm.dense(Gemm(*sizes)), "cycle")
+            found.append((result.cycles, result.stall_cycles, result.dram_read_bytes))
+    print("numba" in sys.modules, found)
+    brief._patience.calls = int(sys.argv[1])
+"""
+"""GEMMs of a few folds; an argument says how many calls of kernels may run as Python later on."""
+
+
+def test_a_brief_kernel_gives_as_python_what_it_gives_compiled():
+    def told(calls):
+        run = [sys.executable, "-c", BRIEF, str(calls)]
+        done = subprocess.run(run, capture_output=True, text=True, check=True)
+        return [line.partition(" ") for line in done.stdout.splitlines()]
+
+    python, compiled = told(10**9), told(3)
+    assert [line[0] for line in python] == ["False"] * 3, "numba is not loaded"
+    assert [line[0] for line in compiled] == ["False", "True", "True"], "too long: begun again"
+    assert [line[2] for line in python] == [line[2] for line in compiled]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import nmsim
 from nmsim.cli import app
-from nmsim.cli.options import of_keywords
+from nmsim.cli.keywords import of_keywords
 from nmsim.errors import NmsimError, SpecError
 from nmsim.run.experiment import Experiment, planned, read_experiment, schema
 from nmsim.run.keyword import REQUIRED, Keyword, keywords, taking

@@ -186,7 +186,7 @@ HEAVY = ("numba", "pandas", "plotly", "scipy.optimize")
 def test_what_takes_long_to_load_is_loaded_when_it_is_used():
     steps = (
         ("nmsim.cli", ("numpy", "pydantic", "ruamel.yaml", "rich", *HEAVY)),
-        ("nmsim.cli.commands.describe", HEAVY),
+        ("nmsim.cli.commands.describe", ("numpy", "rich", *HEAVY)),
         ("nmsim.cli.commands.memory", ("pandas", "plotly", "numba")),
         ("nmsim.cli.commands.simulation", ("plotly", "numba", "pandas")),
     )
@@ -199,18 +199,22 @@ def test_what_takes_long_to_load_is_loaded_when_it_is_used():
     assert done.stdout.split() == [module for module, _ in steps]
 
 
+KINDS = ("nmsim.machines.gpu", "nmsim.machines.systolic")
+PRUNERS = ("nmsim.pruning.magnitude", "nmsim.pruning.transposable")
 TABLES = ("pandas", "plotly")
 LOADED = {
     ("--version",): ("numpy", "pydantic", "rich.table", "numba", "scipy.linalg", *TABLES),
     ("--help",): ("numpy", "pydantic", "rich.table", "numba", "scipy.linalg", *TABLES),
-    ("list", "models"): ("numba", "scipy.linalg", *TABLES),
-    ("list", "hardware"): ("numba", "scipy.linalg", *TABLES),
-    ("show", "hardware", "a100-sxm4-80gb"): ("numba", "scipy.linalg", *TABLES),
-    ("simulate", "nosuch"): ("numba", "scipy.linalg", *TABLES),
-    ("simulate", "gemm:64x64x64", "--hardware", "ideal"): ("scipy.linalg", *TABLES),
-    ("simulate", "gemm:64x64x64", "--format", "json"): ("scipy.linalg", *TABLES),
+    ("list", "models"): ("nmsim.machines", "nmsim.pruning", "nmsim.run", "numba", *TABLES),
+    ("list", "hardware"): ("nmsim.network.layer", "nmsim.run", "numba", *KINDS, *TABLES),
+    ("list", "pruners"): ("nmsim.machines", "nmsim.run", "numba", *TABLES),
+    ("show", "hardware", "a100-sxm4-80gb"): (KINDS[1], "numba", "scipy.linalg", *TABLES),
+    ("simulate", "nosuch"): ("rich", "numba", "scipy.linalg", *KINDS, *PRUNERS, *TABLES),
+    ("simulate", "gemm:64x64x64", "--hardware", "ideal"): ("scipy.linalg", *KINDS, *TABLES),
+    ("simulate", "gemm:64x64x64", "--format", "json"): ("numba", KINDS[0], *PRUNERS, *TABLES),
     ("simulate", "gemm:64x64x64", "--format", "csv", "--hardware", "a100-sxm4-80gb"): (
         "scipy.linalg",
+        KINDS[1],
         *TABLES,
     ),
 }

@@ -116,6 +116,7 @@ import numpy as np
 @pytest.fixture(autouse=True)
 def _only_here(monkeypatch):
     """What a test registers is not there for the next one."""
+    assert len(PRUNERS)  # those of the package are there to stay
     for name in ("_things", "_makers", "_files"):
         monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
 

@@ -307,6 +307,7 @@ def test_options_are_given_by_layer():
 @pytest.fixture
 def asking(monkeypatch):
     """A pruner that keeps what it was told in a list."""
+    assert len(PRUNERS)  # those of the package are there to stay
     for name in ("_things", "_makers"):
         monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
     told = []
@@ -353,6 +354,7 @@ def test_what_is_not_known_is_asked_for_in_one_line(asking):
 
 def needing(monkeypatch, argument):
     """A pruner of irregular masks that does not run without an argument; what it was told."""
+    assert len(PRUNERS)  # those of the package are there to stay
     for name in ("_things", "_makers"):
         monkeypatch.setattr(PRUNERS, name, dict(getattr(PRUNERS, name)))
     told = []

@@ -1,27 +1,30 @@
-"""What a terminal shows: text, tables, labelled facts, and progress on stderr."""
+"""What a terminal shows: text, tables, labelled facts, and progress on stderr.
+
+What draws them (`nmsim.cli.drawing`, and rich with it) is loaded when there is something to draw: a
+command that is refused says one line.
+"""
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from nmsim.cli.streams import tell, write
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["progress", "show_facts", "show_tables", "steps", "tell", "width", "write"]
 
 
-def show_tables(tables: list[Table]) -> None:
+def _drawing() -> Any:
+    return import_module("nmsim.cli.drawing")
+
+
+def show_tables(tables: "list[Table]") -> None:
     """Print tables to stdout, one below the other."""
-    # By way of a string: rich itself answers a closed pipe with status 1.
-    console = Console(width=width(), highlight=False, markup=False)
-    with console.capture() as shown:
-        for table in tables:
-            console.print(table)
-    write(shown.get())
+    write(_drawing().text_of(tables, width()))
 
 
 def width() -> int:
@@ -29,17 +32,10 @@ def width() -> int:
     return max(60, shutil.get_terminal_size((120, 24)).columns)
 
 
-@contextmanager
-def progress(what: str, total: int | None) -> Iterator[Any]:
+def progress(what: str, total: int | None) -> AbstractContextManager[Any]:
     """A bar on stderr while it is a terminal; yields what to call for each step."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    bar: AbstractContextManager[Any] = _drawing().progress(what, total)
+    return bar
 
 
 def steps(items: Iterator[Any], what: str) -> Iterator[Any]:
@@ -52,9 +48,4 @@ def steps(items: Iterator[Any], what: str) -> Iterator[Any]:
 
 def show_facts(facts: list[tuple[str, str]]) -> None:
     """Print labels and their texts, one below the other."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, text in facts:
-        grid.add_row(label, text)
-    show_tables([grid])
+    show_tables([_drawing().facts_table(facts)])

@@ -9,15 +9,25 @@ messages, two seconds), ``np.sort``, and reductions of arrays.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from nmsim.jit.loading import with_numba
+from nmsim.jit import brief
+from nmsim.jit.loading import is_loaded, with_numba
 
 if TYPE_CHECKING:
     from nmsim.jit.dispatch import Compiled
 
-__all__ = ["Formula", "Kernel", "compiled", "compiled_uncounted", "formula", "map_blocks"]
+__all__ = [
+    "Formula",
+    "Kernel",
+    "compiled",
+    "compiled_uncounted",
+    "compiled_unless_brief",
+    "formula",
+    "map_blocks",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,19 +38,36 @@ class Kernel:
     Until then numba is not loaded, which takes longer than most that is done without a kernel.
     """
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, Any], *, may_be_brief: bool = False
+    ) -> None:
         self._options = options
+        self._may_be_brief = may_be_brief
         update_wrapper(self, function)
 
     @cached_property
     def dispatcher(self) -> "Compiled":
         """The function as numba has it; itself where NUMBA_DISABLE_JIT is set."""
-        made: Compiled = with_numba().made(vars(self)["__wrapped__"], self._options)
+        made: Compiled = with_numba().made(self._as_python, self._options)
         return made
 
     def __call__(self, *args: Any) -> Any:
-        """Run it, compiled for the types of its arguments."""
+        """Run it, compiled for the types of its arguments; or as Python, as long as that is brief.
+
+        Another kernel that runs as Python has its kernels run so, too.
+        """
+        if brief.running():
+            brief.spend()
+            return self._as_python(*args)
+        if self._may_be_brief and not is_loaded():
+            with suppress(brief.TooLong, ArithmeticError):  # which numba does not raise
+                return brief.run(self._as_python, args)
         return self.dispatcher(*args)
+
+    @property
+    def _as_python(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = vars(self)["__wrapped__"]
+        return function
 
     @property
     def _numba_type_(self) -> Any:
@@ -56,14 +83,14 @@ class Formula(Kernel):
 
     def __call__(self, *args: Any) -> Any:
         """Run it as it is written."""
-        return vars(self)["__wrapped__"](*args)
+        return self._as_python(*args)
 
 
 _OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 
-def _compile(function: F, **flags: bool) -> F:
-    return cast("F", Kernel(function, {**_OPTIONS, **flags}))
+def _compile(function: F, *, may_be_brief: bool = False, **flags: bool) -> F:
+    return cast("F", Kernel(function, {**_OPTIONS, **flags}, may_be_brief=may_be_brief))
 
 
 def formula(function: F) -> F:
@@ -74,6 +101,16 @@ def formula(function: F) -> F:
 def compiled(function: F) -> F:
     """Compile with numba when called: no GIL, no Python objects, IEEE arithmetic, cached."""
     return _compile(function)
+
+
+def compiled_unless_brief(function: F) -> F:
+    """Compile like ``compiled``, but run as Python what takes less time than to load numba.
+
+    For one that Python calls, whose work is done by the kernels that it calls: they are counted,
+    and beyond some thousands in a process (``nmsim.jit.brief``) it is begun again, compiled. So it
+    writes nothing into its arguments that it reads.
+    """
+    return _compile(function, may_be_brief=True)
 
 
 def compiled_uncounted(function: F) -> F:

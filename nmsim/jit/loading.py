@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-__all__ = ["no_garbage", "with_numba"]
+__all__ = ["is_loaded", "no_garbage", "with_numba"]
 
 _ASKED = "scipy.linalg.cython_blas"
 
@@ -25,6 +25,11 @@ def with_numba() -> ModuleType:
     with no_garbage(), _no_linear_algebra():
         import_module("numba.np.arraymath")
         return import_module("nmsim.jit.dispatch")
+
+
+def is_loaded() -> bool:
+    """Whether a kernel has been called that needed numba."""
+    return "nmsim.jit.dispatch" in sys.modules
 
 
 @contextmanager

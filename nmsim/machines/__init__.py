@@ -73,11 +73,11 @@ __all__ = [
     "with_residual",
 ]
 
-import_kinds(sys.modules[__name__])
+import_kinds(sys.modules[__name__], KINDS)
 
 _BEFORE = [column.name for column in COMMON_COLUMNS].index("bit_operations_issued")
 
-_OWN = tuple(column for kind in KINDS for column in KINDS[kind].own_columns)
+_OWN = tuple(KINDS.own_columns)
 
 OWN_COLUMNS = tuple(column.name for column in _OWN)
 """Names of the columns of a result table that only some kind of machine fills."""

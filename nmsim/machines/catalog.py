@@ -39,8 +39,8 @@ class Hardware:
 
     def _files(self) -> dict[str, Path]:
         files: dict[str, Path] = {}
-        for kind in KINDS:
-            for name, path in catalog_files(KINDS[kind].catalog).items():
+        for folder in KINDS.catalogs:
+            for name, path in catalog_files(folder).items():
                 if files.setdefault(name, path) != path:
                     raise SpecError(f"{path}: {files[name]} has that name too, expected another")
         return files
@@ -184,8 +184,10 @@ def kind_named(kind: object, where: str) -> str:
     """
     if not isinstance(kind, str):
         raise SpecError(f"{where}: kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    if kind in KINDS:
+        return kind
     for name in KINDS:
-        if kind in (name, *KINDS[name].other_names):
+        if kind in KINDS[name].other_names:
             return name
     raise SpecError(f"{where}: {unknown_name('kind', kind, KINDS)}")
 

@@ -24,12 +24,13 @@ from nmsim.machines.attention import AttentionCalls, AttentionRoutines, Fusion
 from nmsim.machines.document import laid_over
 from nmsim.machines.explanation import Explain
 from nmsim.machines.fit import Calibration
+from nmsim.machines.folders import Kinds
 from nmsim.machines.link import Link
 from nmsim.machines.measured_as import MeasuredAs
 from nmsim.machines.step import Calling, Elementwise, Host, usual
 from nmsim.mask import SparseGemm
 from nmsim.pattern import DENSE, Pattern
-from nmsim.registry import Registry
+from nmsim.registry import Facts, Listing
 from nmsim.residual.file import Correction
 from nmsim.result import Column, Result
 from nmsim.spec import Spec
@@ -77,10 +78,6 @@ class CarriedOver(Spec):
     )
     worst: Annotated[float, Field(gt=0, le=10)] = Field(description="the largest of these errors")
     source: str = Field(description="which machines and measured times, and how")
-
-
-Facts = list[tuple[str, str]]
-"""Labels and texts, as ``nmsim show`` prints them."""
 
 
 class Machine(Spec):
@@ -489,26 +486,6 @@ class Timeline(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
-    """Things of a kind of machine that one can list and show: dataflows, sets of kernels.
-
-    Parameters
-    ----------
-    names
-        Of all that there are.
-    summary, facts
-        Of one, by name: a line, and what ``nmsim show`` prints.
-    schema
-        Of its YAML file, if it has one.
-    """
-
-    names: Callable[[], Iterable[str]]
-    summary: Callable[[str], str]
-    facts: Callable[[str], Facts]
-    schema: type[Spec] | None = None
-
-
-@dataclass(frozen=True)
 class Kind:
     """A kind of machine: its schema, its engines, and what only it knows.
 
@@ -607,7 +584,7 @@ class Kind:
         return float(self.passes_us(machine, Passes.of([one]))[0])
 
 
-KINDS: Registry[Kind] = Registry("kind of machine")
+KINDS: Kinds[Kind] = Kinds()
 """The kinds of machines, by the ``kind`` of their files."""
 
 

@@ -11,7 +11,8 @@ import typer
 
 from nmsim import report
 from nmsim.cli.console import steps, tell, write
-from nmsim.cli.options import Output, of_keywords
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import Output
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.measured.profiles.exports import read_export

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from nmsim.cli.console import show_facts, steps, tell, write
-from nmsim.cli.options import command_line, of_keywords
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import command_line
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_tables, write
-from nmsim.cli.options import command_line, of_keywords
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import command_line
 from nmsim.report import headline, render_memory
 from nmsim.run.manifest import Weighed, origin
 from nmsim.run.memory import Keeping, footprint_of

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_tables, write
-from nmsim.cli.options import command_line, of_keywords
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import command_line
 from nmsim.report import headline, render_serving
 from nmsim.run.keyword import keywords
 from nmsim.run.serving import Requests, served

@@ -6,7 +6,8 @@ import typer
 
 from nmsim import report
 from nmsim.cli.console import show_facts, show_tables, steps, tell, width, write
-from nmsim.cli.options import Out, Output, command_line, of_keywords, refuse_file
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import Out, Output, command_line, refuse_file
 from nmsim.errors import SpecError
 from nmsim.run.answer import answer, sums
 from nmsim.run.asked import counted

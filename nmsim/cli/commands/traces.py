@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_facts, steps, tell, write
-from nmsim.cli.options import command_line, of_keywords
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import command_line
 from nmsim.errors import SpecError
 from nmsim.run import trace as traces
 from nmsim.run.manifest import manifest, provenance

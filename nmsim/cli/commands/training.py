@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from nmsim.cli.console import show_tables, tell, write
-from nmsim.cli.options import Output, command_line, of_keywords, refuse_file
+from nmsim.cli.keywords import of_keywords
+from nmsim.cli.options import Output, command_line, refuse_file
 from nmsim.errors import SpecError
 from nmsim.report import headline, on, render_training, segments_csv, write_training
 from nmsim.run.point import Job

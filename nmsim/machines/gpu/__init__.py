@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import UnknownName
+from nmsim.machines.folders import columns_in
 from nmsim.machines.gpu import evidence
 from nmsim.machines.gpu.attention import ATTENTION
 from nmsim.machines.gpu.attention.fusion import FUSION, facts
@@ -113,7 +114,7 @@ KINDS.add(
         files=_files,
         listings={"kernels": LISTING, "stacks": STACK_LISTING, "attention": ATTENTION_LISTING},
         choices=choices,
-        own_columns=(*correction.COLUMNS, *evidence.COLUMNS),
+        own_columns=columns_in(Path(__file__).parent),
         columns=_columns,
         by_promise=by_promise,
         routines=ROUTINES,

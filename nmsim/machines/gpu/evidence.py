@@ -27,16 +27,9 @@ from nmsim.machines.gpu.schema import Gpu, in_format, of_gemm
 from nmsim.machines.kind import Call, Constants, Facts, Measured
 from nmsim.mask import SparseGemm
 from nmsim.pattern import Pattern
-from nmsim.result import Column, Result, optional_column
+from nmsim.result import Result
 
-__all__ = ["COLUMNS", "EVIDENCE", "columns", "facts", "places"]
-
-COLUMNS: tuple[Column, ...] = (
-    optional_column(
-        "evidence", "", "how near measured data time and speed-up stand: near, within or beyond"
-    ),
-    optional_column("evidence_why", "", "why they stand beyond what was measured"),
-)
+__all__ = ["EVIDENCE", "columns", "facts", "places"]
 
 CATALOG = Path(__file__).parent / "catalog"
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.cost.pe.delay import delay_of
+from nmsim.machines.folders import columns_in
 from nmsim.machines.kind import KINDS, Engine, Kind, Passes, Ran
 from nmsim.machines.systolic.dataflow import LISTING
 from nmsim.machines.systolic.engines import (
@@ -17,12 +18,11 @@ from nmsim.machines.systolic.engines import (
 )
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
-from nmsim.machines.systolic.pe.selectors import COLUMNS, columns, facts
+from nmsim.machines.systolic.pe.selectors import columns, facts
 from nmsim.machines.systolic.pe.silicon import chip_of, pe_of
 from nmsim.machines.systolic.placement import follows_promises
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
-from nmsim.machines.systolic.traffic import moves
 from nmsim.machines.systolic.traffic.energy import pricing
 from nmsim.machines.width import in_own_width
 
@@ -73,7 +73,7 @@ KINDS.add(
         operand_bits=lambda machine: machine.operand_bits,
         output_bits=lambda machine: machine.output_bits,
         passes_rest_on=_passes_rest_on,
-        own_columns=(*COLUMNS, *moves.COLUMNS),
+        own_columns=columns_in(Path(__file__).parent),
         columns=columns,
         by_promise=follows_promises,
         facts=facts,

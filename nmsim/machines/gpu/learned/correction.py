@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nmsim.errors import SpecError
 from nmsim.files import remembered
+from nmsim.machines.folders import columns_in
 from nmsim.machines.gpu.analytical import times
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.learned.features import ACCOUNT, FEATURES, describe
@@ -21,7 +22,7 @@ from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call, Corrected, Described, Learned, Sample
 from nmsim.mask import SparseGemm
 from nmsim.residual.file import Correction, Residual, read_residual
-from nmsim.result import Column, Result, optional_column
+from nmsim.result import Result
 
 __all__ = [
     "COLUMNS",
@@ -35,12 +36,7 @@ __all__ = [
 
 Simulate = Callable[[Gpu, SparseGemm, Sample | None], Result]
 
-COLUMNS: tuple[Column, ...] = (
-    optional_column("residual", "", "learned residual that corrects the cycles"),
-    optional_column(
-        "residual_factor", "x", "by which the residual has multiplied them; 1 beyond its data"
-    ),
-)
+COLUMNS = columns_in(Path(__file__).parents[1], "residual")
 
 MOVED = 0.02
 """Share by which a closed form may have moved since a residual was fitted to what it lacks."""

@@ -11,24 +11,9 @@ from nmsim.machines.systolic.pe.silicon import pe_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import SparseGemm
-from nmsim.result import SLOT_COLUMNS, Result, optional_column
+from nmsim.result import SLOT_COLUMNS, Result
 
-__all__ = ["COLUMNS", "columns", "facts", "selectors_of"]
-
-COLUMNS = (
-    optional_column("selector_mux2", "muxes", "two-input multiplexers of the array, one bit wide"),
-    optional_column(
-        "selector_depth", "levels", "two-input multiplexers that a selected bit passes"
-    ),
-    optional_column(
-        "select_bits", "bits", "driven into the multiplexers: slots spent by select bits"
-    ),
-    optional_column("partition", "", "what each array has a part of: m, n, k or copies"),
-    optional_column(
-        "idle_array_cycles", "cycles", "part of ragged_cycles: arrays done before the last one"
-    ),
-)
-"""Columns of a result table that arrays alone have."""
+__all__ = ["columns", "facts", "selectors_of"]
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.jit import compiled
+from nmsim.jit import compiled, compiled_unless_brief
 from nmsim.machines.systolic.pipeline.capacity import least_pieces, next_count
 from nmsim.machines.systolic.pipeline.folds import (
     ISSUED,
@@ -237,7 +237,7 @@ def _deep_compute(state: State, array: Array, work: Work, deep: int, rows: int) 
     return int(streamed + deep * chunks * per_fold + (shift if period == HIDDEN else 0))
 
 
-@compiled
+@compiled_unless_brief
 def _best_k_on_rows(
     array: Array,
     buffers: Buffers,
@@ -286,7 +286,7 @@ def _best_k_on_rows(
     return best
 
 
-@compiled
+@compiled_unless_brief
 def _best_k_in_time(
     array: Array,
     buffers: Buffers,

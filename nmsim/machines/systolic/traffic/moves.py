@@ -10,34 +10,21 @@ results are read once more when they leave. Sums that it has no room for pass th
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.jit import formula
+from nmsim.machines.folders import columns_in
 from nmsim.machines.systolic.closed_form.given import Resources
 from nmsim.machines.systolic.placement import Placement
 from nmsim.machines.systolic.schema import SystolicArray
-from nmsim.result import optional_column
 
 __all__ = ["COLUMNS", "Passed", "Tile", "passed", "passed_bits", "passed_by", "tile_of", "tiles_of"]
 
-COLUMNS = (
-    optional_column("sram_a_read_bytes", "bytes", "from A's buffer to the array, with metadata"),
-    optional_column("sram_a_write_bytes", "bytes", "from DRAM to A's buffer, with metadata"),
-    optional_column("sram_b_read_bytes", "bytes", "from B's buffer to the array, with metadata"),
-    optional_column("sram_b_write_bytes", "bytes", "from DRAM to B's buffer, with metadata"),
-    optional_column("sram_c_read_bytes", "bytes", "sums from C's buffer: to be added to, or out"),
-    optional_column("sram_c_write_bytes", "bytes", "sums to C's buffer: of every fold, or back"),
-    optional_column(
-        "sram_metadata_read_bytes", "bytes", "part of both operands' reads that is metadata"
-    ),
-    optional_column("passed_words", "words", "operands from PE to PE; 0 along buses"),
-    optional_column("passed_bits", "bits", "those words with their indices, groups whole"),
-    optional_column("passed_sums", "sums", "partial sums and results from PE to PE"),
-    optional_column("spilled_sums", "sums", "partial sums that went to DRAM and came back"),
-)
+COLUMNS = columns_in(Path(__file__).parents[1], "moves")
 """Columns of a result table that say what moves on an array."""
 
 

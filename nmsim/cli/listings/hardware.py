@@ -10,10 +10,10 @@ from pydantic import BaseModel
 
 from nmsim.machines import HARDWARE, KINDS, Machine, kind_of, load_hardware
 from nmsim.machines.document import OWN
-from nmsim.machines.kind import Facts
 from nmsim.machines.step import usual
+from nmsim.registry import Facts, Listing
 
-__all__ = ["machine_facts", "machine_schema"]
+__all__ = ["LISTING", "machine_schema"]
 
 Schema = dict[str, Any]
 
@@ -41,7 +41,7 @@ class _Shown(NamedTuple):
         return f"{said}   [{self.meaning}]" if self.meaning else said
 
 
-def machine_facts(name: str) -> Facts:
+def _facts(name: str) -> Facts:
     """All fields of a machine, whatever file they stand in, and how it differs from its base."""
     machine = load_hardware(name)
     peak = ("peak MACs", f"{machine.peak_macs:,} per cycle")
@@ -151,3 +151,6 @@ def _change(schema: Any) -> Any:
         for key, value in schema.items()
         if key != "required"
     }
+
+
+LISTING = Listing(lambda: HARDWARE, HARDWARE.summary, _facts)
