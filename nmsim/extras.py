@@ -16,6 +16,7 @@ NEEDS = {
     "onnx": "an ONNX model, which onnx reads",
     "hf": "a configuration of Hugging Face, whose model transformers builds",
     "parquet": "a Parquet file, which pyarrow writes",
+    "search": "a search, which Optuna steers",
     "torch": "measuring, recording, or reading a file of torch.save, needs PyTorch",
 }
 """What each extra of ``pyproject.toml`` that nmsim itself imports is for, by its name."""

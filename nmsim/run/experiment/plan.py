@@ -127,9 +127,7 @@ class Planner:
         self._checks = _Checks(self.grid)
         self._varied = tuple(one for one in self.grid.fields if one.column not in LABELS)
 
-    def plan(
-        self, points: Iterable[tuple[int, Values]], before: Sequence[Place] = ()
-    ) -> Plan:
+    def plan(self, points: Iterable[tuple[int, Values]], before: Sequence[Place] = ()) -> Plan:
         """A plan of points, behind those that were planned before.
 
         Parameters

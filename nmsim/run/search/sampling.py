@@ -29,7 +29,9 @@ POPULATION = 40
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """The axes of a space as Optuna has them: which of an axis' values."""
     return {
-        name: IntDistribution(0, size - 1) if ordered else CategoricalDistribution(tuple(range(size)))
+        name: IntDistribution(0, size - 1)
+        if ordered
+        else CategoricalDistribution(tuple(range(size)))
         for name, size, ordered in zip(space.names, space.sizes, space.ordered, strict=True)
     }
 
@@ -74,13 +76,17 @@ class Unseen(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """A combination that is left; nothing if none is."""
+        """A combination that is left.
+
+        Raises
+        ------
+        Exhausted
+            if none is.
+        """
         bits = np.random.SeedSequence([self._seed, trial.number])
         draw = np.random.default_rng(bits)
         wanted = self._wanted(study, trial, search_space, int(bits.generate_state(1)[0]), draw)
         number = self._space.unseen(wanted, draw)
-        if number is None:
-            return {}
         return dict(zip(search_space, self._space.steps(number), strict=True))
 
     def _wanted(
@@ -97,7 +103,7 @@ class Unseen(BaseSampler):
         if trial.number < len(self._start):
             return self._start[trial.number]
         other = dict(zip(search_space, self._space.random(draw), strict=True))
-        return tuple((other | found).values())
+        return tuple(map(int, (other | found).values()))
 
     def sample_independent(
         self,

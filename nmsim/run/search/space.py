@@ -12,7 +12,7 @@ from scipy.stats import qmc
 from nmsim.run.experiment.axes import Axis
 from nmsim.run.experiment.grid import Grid
 
-__all__ = ["Space"]
+__all__ = ["Exhausted", "Space"]
 
 Steps = tuple[int, ...]
 """For each axis, which of its values."""
@@ -25,6 +25,10 @@ _PER_RADIUS = 16
 
 _SCANNED = 1_000_000
 """Combinations that are looked through for one that is left, where guesses find none."""
+
+
+class Exhausted(Exception):
+    """No point is left that was not asked for, of those that could be looked through."""
 
 
 @dataclass
@@ -86,10 +90,13 @@ class Space:
         shares = qmc.Halton(len(self.sizes), seed=np.random.default_rng(seed)).random(many)
         return [tuple(map(int, row)) for row in (shares * self.sizes).astype(int)]
 
-    def unseen(self, steps: Steps, draw: np.random.Generator) -> int | None:
+    def unseen(self, steps: Steps, draw: np.random.Generator) -> int:
         """The combination itself, or one near it that was not asked for and is a point.
 
-        None: no point is left, of those that could be looked through.
+        Raises
+        ------
+        Exhausted
+            if none is left.
         """
         for attempt in range(_NEAR):
             if self._is_left(number := self.number(steps)):
@@ -103,7 +110,7 @@ class Space:
         for further in range(min(len(self.grid), _SCANNED)):
             if self._is_left(number := (first + further) % len(self.grid)):
                 return number
-        return None
+        raise Exhausted
 
     def random(self, draw: np.random.Generator) -> Steps:
         """Any combination."""
