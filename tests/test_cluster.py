@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from test_sweep import Inline
 
 from nmsim.errors import SpecError
-from nmsim.run.cluster import pool as cluster
 from nmsim.run.experiment import Experiment, planned
 from nmsim.run.store import Store
 from nmsim.run.sweep import finished, sweep
@@ -21,6 +22,8 @@ from nmsim.run.workers import WorkerLost
 from nmsim.spec import validate
 
 dask = pytest.importorskip("dask")
+cluster = import_module("nmsim.run.cluster.pool")
+slurm = import_module("nmsim.run.cluster.slurm")
 
 SMALL = {"title": "t", "model": "gemm:8x9x12", "hardware": "systolic-16x16"}
 SMALL |= {"fidelity": "analytical"}
@@ -134,8 +137,6 @@ def test_a_worker_with_another_nmsim_is_refused(monkeypatch):
 def test_a_cluster_that_cannot_go_on_ends_a_sweep():
     class Refusing:
         def submit(self, *_):
-            from concurrent.futures import Future
-
             future = Future()
             future.set_exception(SpecError("worker w has another nmsim"))
             return future
@@ -155,12 +156,9 @@ def test_no_scheduler_is_one_line(monkeypatch, address):
 
 
 def test_the_job_of_slurm_is_the_committed_one(monkeypatch):
-    from nmsim.run.cluster.slurm import jobs
-
-    with dask.config.set({"jobqueue.slurm.queue": "short", "jobqueue.slurm.walltime": "01:00:00"}):
-        with jobs() as made:
-            script = made.job_script()
-            script = script.replace(made.scheduler_address, "tcp://HOST:PORT")
+    said = {"jobqueue.slurm.queue": "short", "jobqueue.slurm.walltime": "01:00:00"}
+    with dask.config.set(said), slurm.jobs() as made:
+        script = made.job_script().replace(made.scheduler_address, "tcp://HOST:PORT")
     script = script.replace(sys.executable, "python")
     golden = Path(__file__).parent / "golden" / "slurm_job.sh"
     assert script == golden.read_text()

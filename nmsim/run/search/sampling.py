@@ -36,8 +36,17 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     }
 
 
+class Generations(NSGAIISampler):
+    """NSGA-II whose parents stand in one order, whether they were chosen just now or before."""
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Parents in the order of trials: as they are chosen they stand in another."""
+        parents: list[FrozenTrial] = super().get_parent_population(study, generation)
+        return sorted(parents, key=lambda trial: trial.number)
+
+
 def _evolution(seed: int) -> BaseSampler:
-    return NSGAIISampler(population_size=POPULATION, seed=seed)
+    return Generations(population_size=POPULATION, seed=seed)
 
 
 def _estimator(seed: int) -> BaseSampler:

@@ -136,7 +136,7 @@ class Study:
             state=TrialState.RUNNING,
             params=trial.params,
             distributions=trial.distributions,
-            user_attrs=values,
+            user_attrs={"values": values},
             system_attrs=trial.system_attrs,
         )
 
