@@ -1,99 +1,35 @@
 """Does a sweep on a Dask cluster give the rows of one on this machine, whoever comes and goes?"""
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from test_sweep import Inline
 
 from nmsim.errors import SpecError
-from nmsim.run.experiment import Experiment, planned
-from nmsim.run.store import Store
-from nmsim.run.sweep import finished, sweep
+from nmsim.run.sweep import finished
 from nmsim.run.workers import WorkerLost
-from nmsim.spec import validate
 
 dask = pytest.importorskip("dask")
 cluster = import_module("nmsim.run.cluster.pool")
+campaign = import_module("clusters")
 slurm = import_module("nmsim.run.cluster.slurm")
-
-SMALL = {"title": "t", "model": "gemm:8x9x12", "hardware": "systolic-16x16"}
-SMALL |= {"fidelity": "analytical"}
-VARIED = {"pattern": ["2:4", "1:4"], "rows": [8, 16], "seed": {"from": 0, "to": 99, "step": 1}}
-
-
-def run(folder, executor, workers, each=lambda: None):
-    """Sweep a plan of 400 points; the rows that are stored then."""
-    plan = planned(validate(Experiment, {**SMALL, "vary": VARIED}, "e.yaml"))
-    with Store.opened(folder) as store:
-        store.begin(plan, "test")
-        for _ in sweep(store, plan, executor, workers):
-            each()
-        assert store.counts() == (400, 400, 0, 0)
-        return [
-            {name: value for name, value in row.items() if name != "seconds"}
-            for _, row in store.points(range(400))
-        ]
-
-
-class Machines:
-    """A scheduler and workers, each a process as another machine would have it."""
-
-    def __init__(self, folder):
-        self.file, self.processes = folder / "scheduler.json", []
-        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard")
-        end = time.monotonic() + 60
-        while not (self.file.is_file() and self.file.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        self.address = json.loads(self.file.read_text())["address"]
-
-    def _start(self, kind, *options):
-        command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *options]
-        command += ["--scheduler-file", str(self.file)]
-        if kind == "scheduler":
-            command += ["--host", "127.0.0.1"]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.file.parent
-        )
-        self.processes.append(process)
-        return process
-
-    def join(self):
-        return self._start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard")
-
-    def end(self):
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
 
 
 @pytest.fixture
 def machines(tmp_path):
     (tmp_path / "dask").mkdir()
-    found = Machines(tmp_path / "dask")
+    found = campaign.Machines(tmp_path / "dask")
     yield found
     found.end()
 
 
-def wait_for(pool, workers):
-    end = time.monotonic() + 60
-    while pool.workers() != workers:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_workers_come_and_go_and_no_row_is_lost_until_the_scheduler_is_gone(tmp_path, machines):
-    wanted = run(tmp_path / "here", Inline(), 1)
+    wanted = campaign.run(tmp_path / "here", campaign.Inline(), 1)
     first = [machines.join() for _ in range(2)]
     seen = []
 
@@ -102,16 +38,16 @@ def test_workers_come_and_go_and_no_row_is_lost_until_the_scheduler_is_gone(tmp_
         if len(seen) == 1:
             first[0].kill()
             machines.join()
-            wait_for(pool, 2)
+            campaign.wait_for(pool, 2)
         if len(seen) == 2:  # from here on it is the one that joined alone
             first[1].kill()
 
     with cluster.connected(machines.address, []) as pool:
-        wait_for(pool, 2)
-        assert run(tmp_path / "there", pool, pool.workers, disturb) == wanted
+        campaign.wait_for(pool, 2)
+        assert campaign.run(tmp_path / "there", pool, pool.workers, disturb) == wanted
         assert (len(seen) > 2, pool.workers()) == (True, 1)
         with pytest.raises(SpecError, match="the scheduler of the cluster is gone"):
-            run(tmp_path / "again", pool, 1, machines.scheduler.kill)
+            campaign.run(tmp_path / "again", pool, 1, machines.scheduler.kill)
 
 
 def test_a_call_that_kills_its_worker_is_told_and_others_run():

@@ -110,7 +110,8 @@ class Unseen(BaseSampler):
         inner = SAMPLERS[self._name](seed)
         found = inner.sample_relative(study, trial, search_space)
         if trial.number < len(self._start):
-            return self._start[trial.number]
+            first: Steps = self._start[trial.number]
+            return first
         other = dict(zip(search_space, self._space.random(draw), strict=True))
         return tuple(map(int, (other | found).values()))
 
