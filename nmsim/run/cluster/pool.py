@@ -129,7 +129,7 @@ def connected(address: Any, points: Sequence[Point], most: int = 0) -> Iterator[
     SpecError
         if no scheduler answers, or workers run another nmsim.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _hush()
     try:
         client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -161,6 +161,13 @@ def local(workers: int, points: Sequence[Point]) -> Iterator[ClusterPool]:
         connected(cluster, points) as pool,
     ):
         yield pool
+
+
+def _hush() -> None:
+    """Have Dask say nothing of workers that are lost: the sweep says what matters of it."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _check_code(client: Client) -> None:
