@@ -98,3 +98,9 @@ def test_the_job_of_slurm_is_the_committed_one(monkeypatch):
     script = script.replace(sys.executable, "python")
     golden = Path(__file__).parent / "golden" / "slurm_job.sh"
     assert script == golden.read_text()
+
+
+def test_slurm_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SpecError, match="sbatch is not found"), slurm.slurm(2, []):
+        pass

@@ -7,6 +7,7 @@ Jobs are made by the library ``dask_jobqueue`` (extra ``cluster``), so this modu
 through ``nmsim.extras`` alone.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -43,6 +44,8 @@ def slurm(workers: int, points: Sequence[Point]) -> Iterator[ClusterPool]:
     SpecError
         if jobs cannot be submitted here.
     """
+    if shutil.which("sbatch") is None:
+        raise SpecError("--cluster slurm: sbatch is not found, expected a machine of Slurm's")
     try:
         cluster = jobs()
         cluster.adapt(minimum=1, maximum=workers)
