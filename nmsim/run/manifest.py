@@ -135,6 +135,7 @@ class Swept(Manifest):
     plugins: list[dict[str, Any]] = []
     tensors: str = ""
     keep: str = "rows"
+    search: dict[str, Any] = {}
     points: dict[str, int] = {}
     results_rows: int | None = None
 
@@ -297,7 +298,7 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
     return Swept(
         **origin("sweep", command),
         **shared,
-        **{name: said[name] for name in ("vary", "derive", "when") if said.get(name)},
+        **{name: said[name] for name in _SAID if said.get(name)},
         title=experiment.title,
         question=experiment.question,
         keep=experiment.keep,
@@ -313,6 +314,9 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
         tensors=examples[0].setting.tensors.name,
     )
 
+
+_SAID = ("vary", "derive", "when", "search")
+"""What a manifest has as the experiment's file says it."""
 
 _SHARED = tuple(
     one.name

@@ -39,6 +39,10 @@ CHECKS = {
         ("tests/test_api.py", "tests/test_package.py"),
     ),
     "calibrate": Check(("cmaes",), ("tests/test_calibration.py",)),
+    "cluster": Check(
+        ("dask_jobqueue", "distributed", "nmsim.run.cluster.slurm"), ("tests/test_cluster.py",)
+    ),
+    "search": Check(("optuna", "nmsim.run.search.study"), ("tests/test_search.py",)),
     "test": Check(
         ("hypothesis", "matplotlib", "pytest", "pytest_benchmark"),
         ("tests/test_pruning_transposable.py", "tests/test_pruning_estimators.py"),

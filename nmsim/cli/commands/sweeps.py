@@ -1,31 +1,33 @@
 """The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Exit
 
 from nmsim import report as reports
-from nmsim.cli.console import progress, show_tables, tell, width, write
+from nmsim.cli.console import show_tables, tell, width, write
 from nmsim.cli.options import Plugins, command_line, refuse_file
+from nmsim.cli.sweeping import (
+    ClusterKind,
+    Crew,
+    run_grid,
+    run_search,
+    searched_line,
+)
 from nmsim.errors import SpecError
+from nmsim.extras import extra
 from nmsim.files import write_file, write_folder
 from nmsim.importing import told_of
 from nmsim.report.files import MANIFEST, PAGE, RESULTS
 from nmsim.report.images import Look, write_images
 from nmsim.report.rows import document_json
-from nmsim.run.experiment import Experiment, Plan, planned, read_experiment
+from nmsim.run.experiment import Experiment, Planner, read_experiment
 from nmsim.run.manifest import sweep_manifest
 from nmsim.run.store import Counts, Store
-from nmsim.run.sweep import sweep as run_points
-from nmsim.run.workers import LocalPool
 
 __all__ = ["report", "sweep"]
 
@@ -35,13 +37,6 @@ _MOST = 100_000
 
 _SHOWN = 20_000
 """Rows of a sweep whose points are printed, too."""
-
-
-class _Left(NamedTuple):
-    """What a sweep had to do: points that were stored before it began, and that it ran."""
-
-    before: Counts
-    computed: int
 
 
 def sweep(
@@ -62,6 +57,14 @@ def sweep(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default: one per core.")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Dask cluster: tcp://HOST:PORT."),
+    ] = None,
+    cluster: Annotated[
+        ClusterKind | None,
+        typer.Option(help="Start a Dask cluster, here or of jobs (extra cluster)."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what is stored in the folder, and run it all.")
     ] = False,
@@ -70,11 +73,18 @@ def sweep(
 
     Points are stored in results.sqlite as they finish. The same command goes on where one was
     ended, by whatever it was; a longer experiment runs what is new; --fresh runs all of it.
+    Where EXPERIMENT.yaml says `search:`, a sampler chooses which combinations are run.
     """
     refuse_file(out)
     said = {"stack": stack, "library": library, "kernel": kernel, "plugins": tuple(plugins or ())}
     given = {name: value for name, value in said.items() if value not in (None, ())}
-    plan = planned(_read(experiment, given), experiment)
+    crew = Crew.asked(workers, scheduler, cluster)
+    # A worker elsewhere has another working folder.
+    found = _read(experiment if crew.is_here else experiment.absolute(), given)
+    if found.search:
+        extra("search", "nmsim.run.search.study")
+    planner = Planner(found, experiment)
+    plan = planner.covering() if found.search else planner.plan(planner.grid)
     about = sweep_manifest(plan, command_line()).document()
     for line in told_of(dict.fromkeys(o for p in plan.examples for o in (p.model, p.hardware))):
         tell(line)
@@ -83,14 +93,23 @@ def sweep(
         if store.told:
             tell(store.told)
         before = store.manifest()
-        left = _run(store, plan, about, workers or os.cpu_count() or 1)
+        if found.search:
+            done = run_search(store, planner, plan, about, crew, fresh=fresh)
+        else:
+            done = run_grid(store, plan, about, crew)
         counts, rows = store.counts(), store.kept()
-        about = {**about, "points": _points(left, counts), "results_rows": rows}
+        points = _points(done.computed, counts)
+        about = {**about, "points": points, "results_rows": rows}
+        if found.search:
+            about |= {"search": {**about["search"], "front": done.front}}
+            tell(searched_line(points, done.front))
         store.describe(about)
         failed, first = store.failures()
-    changed = bool(left.computed) or _asked(before) != _asked(about)
+    changed = bool(done.computed) or _asked(before) != _asked(about)
     _write(folder, about, rows, changed=changed)
-    if failed:
+    if failed and found.search:
+        tell(f"{failed} of {counts.total} points cannot be, the first: {' '.join(first.split())}")
+    elif failed:
         tell(f"{failed} of {counts.total} points failed, the first: {' '.join(first.split())}")
         raise Exit(1)
 
@@ -109,88 +128,11 @@ def _asked(about: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if name not in apart}
 
 
-def _points(left: _Left, counts: Counts) -> dict[str, int]:
+def _points(computed: int, counts: Counts) -> dict[str, int]:
     """Points by what became of them: they add up to the total."""
-    reused = counts.total - counts.failed - left.computed
-    of = {"total": counts.total, "reused": reused, "computed": left.computed}
+    reused = counts.total - counts.failed - computed
+    of = {"total": counts.total, "reused": reused, "computed": computed}
     return {**of, "failed": counts.failed}
-
-
-def _run(store: Store, plan: Plan, about: dict[str, Any], workers: int) -> _Left:
-    """Run what is not stored; whatever ends it, what is done is kept, and that is said."""
-    before = store.begin(plan, version("nmsim"))
-    store.describe(about)
-    to_run = len(store.to_run())
-    workers = min(workers, to_run)
-    _tell_plan(before, to_run, store.seconds(), workers)
-    if not to_run:
-        return _Left(before, 0)
-    computed = 0
-    with (
-        _said_how_to_go_on(store),
-        LocalPool(workers) as pool,
-        progress("sweeping", to_run) as step,
-    ):
-        clock = _Clock(to_run, workers, known=store.seconds() is not None)
-        for found in run_points(store, plan, pool, workers):
-            computed += sum(not outcome.reason for _, outcome in found)
-            clock.learn([outcome.seconds for _, outcome in found])
-            for _ in found:
-                step()
-    return _Left(before, computed)
-
-
-def _tell_plan(before: Counts, to_run: int, seconds: float | None, workers: int) -> None:
-    """Say first what is asked for, what of it is there, and how long the rest may take."""
-    parts = [f"{before.total:,} points", f"{before.total - before.left:,} reused"]
-    parts.append(f"{to_run:,} to compute")
-    if to_run and seconds is not None:
-        parts.append(f"about {_duration(seconds * to_run / workers)} on {workers} processes")
-    elif to_run:
-        parts.append("an estimate of the time follows when the first are done")
-    tell(", ".join(parts))
-
-
-class _Clock:
-    """Says once how long a sweep will take, from what its first points took."""
-
-    def __init__(self, points: int, workers: int, *, known: bool) -> None:
-        self._left, self._workers, self._said = points, workers, known
-        self._first = workers  # a worker's first point loads and compiles what later ones have
-        self._seconds: list[float] = []
-
-    def learn(self, seconds: list[float]) -> None:
-        """Take in what points took."""
-        self._left -= len(seconds)
-        skipped = min(self._first, len(seconds))
-        self._first -= skipped
-        self._seconds += seconds[skipped:]
-        if self._said or len(self._seconds) < min(3, self._left):
-            return
-        self._said = True
-        if self._left:
-            mean = sum(self._seconds) / len(self._seconds)
-            told = _duration(mean * self._left / self._workers)
-            tell(f"about {told} for {self._left:,} more, as the first ones took")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-@contextmanager
-def _said_how_to_go_on(store: Store) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        counts = store.counts()
-        tell(
-            f"{counts.total - counts.left:,} of {counts.total:,} points are stored in "
-            f"{store.path}: the same command goes on from there"
-        )
-        raise
 
 
 def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:

@@ -1,6 +1,6 @@
 """Experiments: what a sweep varies, from the text of its file to the points that it runs."""
 
-from nmsim.run.experiment.plan import Place, Plan, planned
+from nmsim.run.experiment.plan import Place, Plan, Planner, planned
 from nmsim.run.experiment.schema import (
     KEEPS,
     Experiment,
@@ -9,13 +9,18 @@ from nmsim.run.experiment.schema import (
     read_experiment,
     with_keywords,
 )
+from nmsim.run.experiment.search import Judge, Search, Verdict
 
 __all__ = [
     "KEEPS",
     "Experiment",
+    "Judge",
     "Keep",
     "Place",
     "Plan",
+    "Planner",
+    "Search",
+    "Verdict",
     "planned",
     "point_of",
     "read_experiment",

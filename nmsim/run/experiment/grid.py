@@ -11,13 +11,16 @@ from nmsim.run.experiment.axes import Axis
 from nmsim.run.experiment.expression import Expression
 from nmsim.run.experiment.fields import Field, default, field_named, machine_value, refuse_twice
 
-__all__ = ["Grid", "Values"]
+__all__ = ["MOST", "MOST_SEARCHED", "Grid", "Values"]
 
 Values = dict[str, Any]
 """Values of an experiment's fields by name: those that it varies or derives, and what is fixed."""
 
 MOST = 10_000_000
 """Points of an experiment before any condition."""
+
+MOST_SEARCHED = 10**18
+"""The same where an experiment searches: it looks at some of them."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,19 @@ class Grid:
         for field in self.fields:
             if field.name in self.fixed:
                 raise SpecError(f"{field.name}: stands in vary or derive too, expected it once")
-        if len(self) > MOST:
-            raise SpecError(f"vary: {len(self):,} combinations, expected {MOST:,} at most")
         _ = self._asked
+
+    def check_size(self, most: int = MOST) -> None:
+        """Refuse more combinations than can be looked at.
+
+        Raises
+        ------
+        SpecError
+            with their number.
+        """
+        many = math.prod(len(axis.values) for axis in self.axes)
+        if many > most:
+            raise SpecError(f"vary: {many:,} combinations, expected {most:,} at most")
 
     def __len__(self) -> int:
         """Combinations, those that no condition allows too."""
@@ -99,13 +112,24 @@ class Grid:
             return values
         known = dict(values)
         for field, where in self._asked:
-            known[field.name] = self._unvaried(field, where, values)
+            known[field.name] = self.value(field, where, values)
         for name, expression in self.derived:
             known[name] = values[name] = _whole(expression(known))
         return values if all(holds(known) for holds in self.conditions) else None
 
-    def _unvaried(self, field: Field, where: str, values: Values) -> Any:
-        """What a field is that nothing varies: as a run, or the machine's file, has it."""
+    def value(self, field: Field, where: str, values: Values) -> Any:
+        """What a field is: where nothing varies it, as a run, or the machine's file, has it.
+
+        Parameters
+        ----------
+        where
+            Who asks, for messages.
+        values
+            Of a combination.
+        """
+        for own in (field, *self.fields):
+            if own.name in values and own in (field, Field(own.name, field.path or own.name)):
+                return values[own.name]
         if field.path:
             hardware = values.get("hardware", default("hardware"))
             return machine_value(hardware, field.path, where)

@@ -4,10 +4,12 @@ A grid is a product, and so are its checks: each distinct machine is resolved on
 distinct run (model, recipe, scenario and so on) once, whatever the number of their points.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +34,13 @@ from nmsim.run.experiment.schema import Experiment, point_of
 from nmsim.run.point import Point
 from nmsim.run.workload import Workload
 
-__all__ = ["LABELS", "Place", "Plan", "planned"]
+__all__ = ["LABELS", "Place", "Plan", "Planner", "planned"]
 
 LABELS = ("model", "recipe", "pattern", "hardware", "batch", "fidelity", "seed")
 """What every point is told by, whatever is varied."""
+
+_DRAWS = 64
+"""Combinations that are looked at for one that has a value and is a point."""
 
 
 class Place(NamedTuple):
@@ -101,28 +106,89 @@ def planned(experiment: Experiment, where: Path | str = "the experiment") -> Pla
     SpecError
         naming the file, and the first field whose value cannot be.
     """
-    grid = experiment.grid
-    varied = tuple(one for one in grid.fields if one.column not in LABELS)
-    checks = _Checks(grid)
-    places: list[Place] = []
-    try:
-        for number, values in grid:
-            parts = {what: checks.part(what, values) for what in _PARTS}
-            workload = parts["workload"].workload
-            assert workload is not None, "its part has one"  # noqa: S101
-            samples, phases = checks.together(workload, values)
-            digests = [part.digest for part in parts.values()]
-            key = key_of(digests, samples, phases, experiment.keep)
-            names = (parts["workload"].name, parts["masks"].name, _pattern(values))
-            said = (values.get("fidelity", "cycle"), values.get("seed", 0))
-            known = (*names, parts["machine"].name, samples, *said)
-            places.append(Place(number, key, known, tuple(_told(values[f.name]) for f in varied)))
-    except NmsimError as error:
-        raise SpecError(f"{where}: {error}") from error
-    if not places:
-        raise SpecError(f"{where}: when: none of {len(grid)} combinations is a point")
-    columns = tuple(one.column for one in varied)
-    return Plan(experiment, grid, tuple(places), columns, checks.examples)
+    planner = Planner(experiment, where)
+    return planner.plan(planner.grid)
+
+
+class Planner:
+    """Checks points of an experiment as they are asked for.
+
+    Parameters
+    ----------
+    experiment
+        Whose points they are.
+    where
+        What messages name: its file.
+    """
+
+    def __init__(self, experiment: Experiment, where: Path | str = "the experiment") -> None:
+        self.experiment, self.grid = experiment, experiment.grid
+        self._where = where
+        self._checks = _Checks(self.grid)
+        self._varied = tuple(one for one in self.grid.fields if one.column not in LABELS)
+
+    def plan(self, points: Iterable[tuple[int, Values]], before: Sequence[Place] = ()) -> Plan:
+        """A plan of points, behind those that were planned before.
+
+        Parameters
+        ----------
+        points
+            Numbers of combinations, and their values.
+
+        Raises
+        ------
+        SpecError
+            naming the file, and the first field whose value cannot be.
+        """
+        try:
+            places = (*before, *(self._place(*point) for point in points))
+        except NmsimError as error:
+            raise SpecError(f"{self._where}: {error}") from error
+        if not places:
+            raise SpecError(
+                f"{self._where}: when: none of {len(self.grid)} combinations is a point"
+            )
+        columns = tuple(one.column for one in self._varied)
+        return Plan(self.experiment, self.grid, places, columns, self._checks.examples)
+
+    def covering(self) -> Plan:
+        """A plan of few points in which each value of each axis stands, where a point has it.
+
+        What is searched is checked by it: a mistake in one value is told before any point is run.
+        """
+        draw = random.Random(0)  # noqa: S311 - which points stand for a value is no secret
+        found: dict[int, Values] = {}
+        stride = 1
+        for axis in reversed(self.grid.axes):
+            for step in range(len(axis.values)):
+                found |= self._with(step, stride, len(axis.values), draw)
+            stride *= len(axis.values)
+        return self.plan(found.items() or islice(self.grid, 1))
+
+    def _with(self, step: int, stride: int, size: int, draw: random.Random) -> dict[int, Values]:
+        """A combination with a value of an axis that is a point, if one is drawn."""
+        number = 0
+        for _ in range(_DRAWS):
+            whole = stride * size
+            number = number - number % whole + step * stride + number % stride
+            values = self.grid.at(number)
+            if values is not None:
+                return {number: values}
+            number = draw.randrange(len(self.grid))
+        return {}
+
+    def _place(self, number: int, values: Values) -> Place:
+        checks = self._checks
+        parts = {what: checks.part(what, values) for what in _PARTS}
+        workload = parts["workload"].workload
+        assert workload is not None, "its part has one"  # noqa: S101
+        samples, phases = checks.together(workload, values)
+        digests = [part.digest for part in parts.values()]
+        key = key_of(digests, samples, phases, self.experiment.keep)
+        names = (parts["workload"].name, parts["masks"].name, _pattern(values))
+        said = (values.get("fidelity", "cycle"), values.get("seed", 0))
+        known = (*names, parts["machine"].name, samples, *said)
+        return Place(number, key, known, tuple(_told(values[f.name]) for f in self._varied))
 
 
 @lru_cache(maxsize=1024)

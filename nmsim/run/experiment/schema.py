@@ -13,7 +13,8 @@ from nmsim.pattern import Pattern, PatternField
 from nmsim.run.experiment.axes import Axis, axes
 from nmsim.run.experiment.expression import Expression, parse
 from nmsim.run.experiment.fields import RUN, default
-from nmsim.run.experiment.grid import Grid, Values
+from nmsim.run.experiment.grid import MOST, MOST_SEARCHED, Grid, Values
+from nmsim.run.experiment.search import Judge, Search
 from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Point
 from nmsim.spec import Spec, read_yaml, validate
@@ -122,6 +123,10 @@ class Experiment(Spec):
     keep: Keep = Field(
         "rows", description="what is stored of a point: a row a GEMM, a layer, or a phase"
     )
+    search: Search | None = Field(
+        None,
+        description="in place of all combinations: trials, objectives, constraints, sampler, seed",
+    )
 
     @field_validator("*")
     @classmethod
@@ -132,7 +137,10 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _is_a_grid(self) -> "Experiment":
-        _ = self.grid
+        grid = self.grid
+        grid.check_size(MOST_SEARCHED if self.search else MOST)
+        if self.search:
+            Judge(self.search, grid)
         return self
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nmsim.errors import SpecError
-from nmsim.run.experiment.plan import LABELS, Plan
+from nmsim.run.experiment.plan import LABELS, Place, Plan
 from nmsim.run.store.network import network_file_system
 from nmsim.run.store.reading import STORE
 from nmsim.run.store.tables import (
@@ -124,33 +124,55 @@ class Store:
 
         Points that were lost are to be run again.
         """
-        types = {**LABEL_TYPES, **_types(plan)}
-        places = plan.places
         with self._connection as db:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(
-                "INSERT INTO point (key) VALUES (?) ON CONFLICT DO NOTHING",
-                ((place.key,) for place in places),
-            )
             db.execute("UPDATE point SET status = 'planned', reason = NULL WHERE status = 'lost'")
-            for name in ("VIEW IF EXISTS points", "VIEW IF EXISTS rows", "TABLE IF EXISTS place"):
-                db.execute(f"DROP {name}")
-            for statement in (place_table(types), *_split(views(tuple(types), _keep(plan)))):
-                db.execute(statement)
-            marks = ", ".join("?" * (2 + len(types)))
-            ids = dict(db.execute("SELECT key, id FROM point"))
-            db.executemany(
-                f"INSERT INTO place VALUES ({marks})",  # noqa: S608 - question marks
-                (
-                    (at, ids[place.key], *place.known, *place.varied)
-                    for at, place in enumerate(places)
-                ),
-            )
+            self._lay_out(plan)
             db.execute(
                 "INSERT INTO sweep (nmsim, keep, manifest) VALUES (?, ?, '{}')",
                 (version, _keep(plan)),
             )
         return self.counts()
+
+    def extend(self, plan: Plan) -> None:
+        """Take down the points that a plan has behind those of the last sweep."""
+        with self._connection as db:
+            db.execute("BEGIN IMMEDIATE")
+            there = {row[1]: row[2] for row in db.execute("PRAGMA table_info(place)")}
+            types = _column_types(plan)
+            if {name: there[name] for name in types} == types:
+                (first,) = db.execute("SELECT count(*) FROM place").fetchone()
+                self._put(plan.places, first)
+            else:  # a derived field has values of another type than before
+                self._lay_out(plan)
+
+    def _lay_out(self, plan: Plan) -> None:
+        """Make the places of a plan, and the views that show them."""
+        db, types = self._connection, _column_types(plan)
+        for name in ("VIEW IF EXISTS points", "VIEW IF EXISTS rows", "TABLE IF EXISTS place"):
+            db.execute(f"DROP {name}")
+        for statement in (place_table(types), *_split(views(tuple(types), _keep(plan)))):
+            db.execute(statement)
+        self._put(plan.places, 0)
+
+    def _put(self, places: Sequence[Place], first: int) -> None:
+        """Write places from the first that is not there, and the points that they have."""
+        db, new = self._connection, places[first:]
+        db.executemany(
+            "INSERT INTO point (key) VALUES (?) ON CONFLICT DO NOTHING",
+            ((place.key,) for place in new),
+        )
+        if not new:
+            return
+        ids = dict(db.execute("SELECT key, id FROM point"))
+        marks = ", ".join("?" * (2 + len(new[0].known) + len(new[0].varied)))
+        db.executemany(
+            f"INSERT INTO place VALUES ({marks})",  # noqa: S608 - question marks
+            (
+                (at, ids[place.key], *place.known, *place.varied)
+                for at, place in enumerate(new, first)
+            ),
+        )
 
     def counts(self) -> Counts:
         """How far the last sweep is."""
@@ -203,6 +225,13 @@ class Store:
             self._connection.executemany(f"DELETE FROM {table} WHERE point = ?", points)  # noqa: S608
             self._connection.executemany(statement, (tuple(map(_storable, r)) for r in rows))
 
+    def points(self, numbers: Iterable[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows of the view ``points``, by the point's number."""
+        for number in numbers:
+            found = self._connection.execute("SELECT * FROM points WHERE point = ?", (number,))
+            names = [column for column, *_ in found.description]
+            yield number, dict(zip(names, found.fetchone(), strict=True))
+
     def failures(self) -> tuple[int, str]:
         """Points that failed, and of the first of them its place and the reason."""
         found = self._connection.execute(
@@ -239,6 +268,11 @@ def _keep(plan: Plan) -> Any:
 
 def _split(statements: str) -> list[str]:
     return [one for one in statements.split(";") if one.strip()]
+
+
+def _column_types(plan: Plan) -> dict[str, str]:
+    """The type of every column that a point is told by."""
+    return {**LABEL_TYPES, **_types(plan)}
 
 
 def _types(plan: Plan) -> dict[str, str]:

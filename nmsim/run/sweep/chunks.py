@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 
+from nmsim.errors import NmsimError
 from nmsim.run.experiment.schema import Keep
 from nmsim.run.point import Point
 from nmsim.run.store import Outcome
 from nmsim.run.sweep.outcome import Chunk, outcomes
 
-__all__ = ["finished"]
+__all__ = ["Workers", "finished"]
 
 _SECONDS = 1.0
 """What a chunk should take."""
@@ -30,6 +31,9 @@ _QUEUED = 2
 """Chunks that a worker has at a time: one that it runs, and one that waits for it."""
 
 Found = list[tuple[int, Outcome]]
+
+Workers = int | Callable[[], int]
+"""Points that an executor runs at a time, or who knows it as workers come and go."""
 
 
 @dataclass
@@ -70,7 +74,7 @@ def finished(
     point_of: Callable[[int], Point],
     keep: Keep,
     executor: Executor,
-    workers: int,
+    workers: Workers,
 ) -> Iterator[Found]:
     """Run points and give what came of them, a chunk at a time, as it finishes.
 
@@ -89,7 +93,7 @@ def finished(
     running: dict[Future[Found], list[int]] = {}
     try:
         while True:
-            while len(running) < _QUEUED * workers and (own := line.take(idle=not running)):
+            while len(running) < _QUEUED * _many(workers) and (own := line.take(idle=not running)):
                 chunk: Chunk = [(number, point_of(number)) for number in own]
                 running[executor.submit(outcomes, chunk, keep)] = own
             if not running:
@@ -105,11 +109,17 @@ def finished(
             future.cancel()
 
 
+def _many(workers: Workers) -> int:
+    return workers() if callable(workers) else workers
+
+
 def _found(future: Future[Found], own: list[int], line: _Line) -> Found:
     try:
         found = future.result()
     except BrokenExecutor as error:
         return line.lost(own, error)
+    except NmsimError:  # of the executor: it cannot go on
+        raise
     except Exception as error:  # noqa: BLE001 - of handing over, or of what nobody foresaw
         reason = f"{type(error).__name__}: {error}"
         return [(number, Outcome(0.0, {}, reason, lost=True)) for number in own]

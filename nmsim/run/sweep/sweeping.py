@@ -6,13 +6,13 @@ from concurrent.futures import Executor
 from nmsim.run.experiment.plan import Plan
 from nmsim.run.point import Point
 from nmsim.run.store import Outcome, Store
-from nmsim.run.sweep.chunks import finished
+from nmsim.run.sweep.chunks import Workers, finished
 
 __all__ = ["sweep"]
 
 
 def sweep(
-    store: Store, plan: Plan, executor: Executor, workers: int
+    store: Store, plan: Plan, executor: Executor, workers: Workers
 ) -> Iterator[list[tuple[int, Outcome]]]:
     """Run the points of a plan that a store lacks; gives what came of them once it is stored.
 
