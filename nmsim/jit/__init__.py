@@ -83,6 +83,8 @@ class Formula(Kernel):
 
     def __call__(self, *args: Any) -> Any:
         """Run it as it is written."""
+        if brief.running():
+            brief.spend()
         return self._as_python(*args)
 
 

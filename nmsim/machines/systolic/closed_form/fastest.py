@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.errors import CapacityError
-from nmsim.jit import compiled, formula
+from nmsim.jit import compiled_unless_brief, formula
 from nmsim.machines.systolic.closed_form.counts import (
     NOTHING,
     RAGGED,
@@ -281,7 +281,7 @@ def _passed(resources: Resources, placed: Placed, chunks: int) -> Passed:
     return Passed(x_words, y_words, sums, made)
 
 
-@compiled
+@compiled_unless_brief
 def _run_all(
     table: Table, known: Known, cut: tuple[int, int], found_times: Floats, found_counts: Integers
 ) -> None:
