@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,8 +72,16 @@ def run(chromium, pages):  # noqa: F811
 KINDS = ["run", "sweep", *COMMANDS, *(make.__name__ for make, *_ in EXPERIMENTS)]
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("width", [1400, 768, 390])
+EVERY = os.environ.get("NMSIM_PAGES") == "all"
+"""Whether every page is read at every width, in light and in dark; else the usual ones are."""
+
+USUAL = ("run", "sweep")
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [(n, w) for w in (1400, 768, 390) for n in KINDS if EVERY or w == 390 or n in USUAL],
+)
 def test_no_text_is_printed_over_another(chromium, pages, name, width):  # noqa: F811
     page, said = opened(chromium, pages[name], width)
     seen = page.evaluate(OVERLAPS)
@@ -90,9 +99,12 @@ def test_texts_that_overlap_are_found(chromium, pages):  # noqa: F811
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+READ = ("run", "sweep", *COMMANDS, "three_numbers", "two_numbers", "one_point")
+
+
 @pytest.mark.parametrize(
-    "name", ["run", "sweep", *COMMANDS, "three_numbers", "two_numbers", "one_point"]
+    ("name", "scheme"),
+    [(n, s) for s in ("light", "dark") for n in READ if EVERY or s == "light" or n in USUAL],
 )
 def test_axe_finds_nothing_of_level_a_or_aa(chromium, pages, name, scheme):  # noqa: F811
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
