@@ -76,11 +76,17 @@ EVERY = os.environ.get("NMSIM_PAGES") == "all"
 """Whether every page is read at every width, in light and in dark; else the usual ones are."""
 
 USUAL = ("run", "sweep")
+NARROW = (*USUAL, *COMMANDS, "three_numbers", "two_numbers")
 
 
 @pytest.mark.parametrize(
     ("name", "width"),
-    [(n, w) for w in (1400, 768, 390) for n in KINDS if EVERY or w == 390 or n in USUAL],
+    [
+        (n, w)
+        for w in (1400, 768, 390)
+        for n in KINDS
+        if EVERY or n in (NARROW if w == 390 else USUAL)
+    ],
 )
 def test_no_text_is_printed_over_another(chromium, pages, name, width):  # noqa: F811
     page, said = opened(chromium, pages[name], width)
