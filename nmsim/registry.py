@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nmsim.errors import NmsimError, SpecError, UnknownName, reason
-from nmsim.files import rests_on
+from nmsim.files import forget, rests_on
 
 __all__ = ["Facts", "Listing", "Origin", "Registry", "unknown_name"]
 
@@ -150,8 +150,10 @@ class Registry(Generic[T]):
         """
         if maker is not None and _is_foreign(maker):
             self._fill()
-        if name in self._things and not _is_anew(self._makers.get(name), maker):
-            raise SpecError(f"{self.kind} {name!r} is taken, expected another name")
+        if name in self._things:
+            if not _is_anew(self._makers.get(name), maker):
+                raise SpecError(f"{self.kind} {name!r} is taken, expected another name")
+            forget()
         self._makers[name] = maker
         self._things[name] = thing
         return thing

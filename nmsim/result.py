@@ -380,7 +380,7 @@ COMMON_COLUMNS = (
 )
 """The columns of a result table, in order, that do not depend on the kind of machine."""
 
-Columns = Mapping[str, Sequence[Any]]
+Columns = dict[str, Sequence[Any]]
 """Rows, column by column."""
 
 _SUMS = (
@@ -433,7 +433,7 @@ def totals_of(columns: Columns) -> dict[str, dict[str, Any]]:
     for phase in PHASES:
         of_phase = [place for place, one in enumerate(phases) if one == phase]
         if of_phase:
-            own = {name: [values[i] for i in of_phase] for name, values in known.items()}
+            own: Columns = {name: [values[i] for i in of_phase] for name, values in known.items()}
             result[str(phase)] = _total(own)
     result["all"] = _total(known)
     return result

@@ -9,7 +9,7 @@ from nmsim.errors import NmsimError
 from nmsim.machines import FIDELITIES, load_hardware
 from nmsim.run.point import Point, rows
 
-EXTREMES = (1e308, 2**62, 1e-300)
+EXTREMES = (1e308, 1e30, 2**62, 1e-300, 0, -1)
 MACHINES = ("systolic-128x128-intersecting", "a100-sxm4-80gb")
 
 

@@ -19,7 +19,7 @@ from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.kind import Call
 
 # Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_GPUS=20000 takes longer.
-FEW, MANY = 50, int(os.environ.get("NMSIM_DRAWN_GPUS", "80"))
+FEW, MANY = 50, int(os.environ.get("NMSIM_DRAWN_GPUS", "200"))
 CHOICES = {"analytical": MANY, "cycle": MANY // 5}
 """Of those, where libraries choose: in cycles they run several kernels."""
 UNIT = 16

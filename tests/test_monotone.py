@@ -16,7 +16,7 @@ from nmsim.mask import Mask, SparseGemm
 from nmsim.pattern import Pattern
 
 # Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_ARRAYS=10000 takes longer.
-FEW, MANY = 60, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "600"))
+FEW, MANY = 60, int(os.environ.get("NMSIM_DRAWN_ARRAYS", "1500"))
 FEW_TOGETHER, MANY_TOGETHER = 25, MANY // 15
 AMOUNTS = ("sram.a_kib", "sram.b_kib", "sram.c_kib", "dram.gbps", "delivery.words_per_cycle")
 

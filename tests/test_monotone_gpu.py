@@ -19,7 +19,7 @@ from nmsim.machines.kind import Call
 from nmsim.pattern import DENSE, Pattern
 
 # Cases of the fast tests and of the slow ones; by hand NMSIM_DRAWN_GPUS=10000 takes longer.
-FEW, MANY = 15, int(os.environ.get("NMSIM_DRAWN_GPUS", "80"))
+FEW, MANY = 15, int(os.environ.get("NMSIM_DRAWN_GPUS", "200"))
 FREE = {"analytical": range(25), "cycle": range(4)}
 """Cases of the fast tests in which the library chooses: in cycles that takes many runs."""
 MODELS = {"analytical": analytical, "cycle": cycle}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 from nmsim.errors import SpecError
 
 __all__ = [
+    "forget",
     "once_per_content",
     "remembered",
     "rested_on",
@@ -61,8 +62,7 @@ def _stamp_of(path: Path) -> _Stamp:
     before = _seen.get(path)
     if before != now:
         if before is not None:
-            for cached in _REMEMBERED:
-                cached.cache_clear()
+            forget()
         settled = abs(time.time_ns() - now.changed_ns) > _SETTLED_NS
         _seen[path] = now if settled else _UNSETTLED
     return now
@@ -126,6 +126,12 @@ def _hand_on(stamps: _Stamps) -> None:
 
 
 _REMEMBERED: list[Any] = []
+
+
+def forget() -> None:
+    """Forget all that is ``remembered``: something that it rests on is another one now."""
+    for cached in _REMEMBERED:
+        cached.cache_clear()
 
 
 def remembered(maxsize: int) -> Callable[[F], F]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -27,6 +27,7 @@ from nmsim.network.tensors import Rectified
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Pruner, mask_words, prune, pruner_of, try_out
 from nmsim.recipes.context import check_asked, contexts, ordered, told
+from nmsim.recipes.made import MADE
 from nmsim.recipes.offered import check_weights, lowered_once
 from nmsim.recipes.products import ProductMaker
 from nmsim.recipes.recipe import Offer, Recipe
@@ -179,7 +180,7 @@ def _whole_groups(lowered: Lowered, makers: list["_AnyMaker"]) -> int:
     return padded if padded * min(pattern.density for pattern in patterns) < k else k
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Maker:
     """One offer of a recipe on one layer."""
 
@@ -396,9 +397,12 @@ class _Maker:
         period = self.pattern.group // math.gcd(self.pattern.keep, self.pattern.group)
         return -(-columns // period) * period
 
-    @cached_property
+    @property
     def words(self) -> Words:
         """The packed mask, all copies, as it is made: of pixels, or along K of its first phase."""
+        return MADE.of(self, self._made)
+
+    def _made(self) -> Words:
         layer, shape = self.layer, self._shape
         if self._per_pixel:
             return self._pruned(self._blocks(), math.prod(shape[:-1]), shape[-1])

@@ -8,7 +8,6 @@ and the row says so.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from nmsim.network.operand import Lowered, Operand
 from nmsim.pattern import Pattern
 from nmsim.pruning import Context, Pruner, mask_words, pruner_of, try_out
 from nmsim.recipes.context import check_asked
+from nmsim.recipes.made import MADE
 from nmsim.recipes.recipe import Offer
 from nmsim.recipes.setting import Setting, check_vectors, mask_seed
 from nmsim.windows import Windows
@@ -29,7 +29,7 @@ from nmsim.windows import Windows
 __all__ = ["ProductMaker"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProductMaker:
     """One offer of a recipe on one attention layer."""
 
@@ -85,9 +85,12 @@ class ProductMaker:
             indexed=pruner.metadata,
         ), ""
 
-    @cached_property
+    @property
     def words(self) -> Words:
         """The packed mask of all copies, one below the other, along K of its first phase."""
+        return MADE.of(self, self._made)
+
+    def _made(self) -> Words:
         matrices = self._matrices()
         rows, k = self._sizes
         if self._pruner.unit == "tile":  # tiles end with their copy

@@ -7,7 +7,6 @@ not. A memory footprint takes those of a `Subject`, a training run those of a `J
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,9 +34,9 @@ from nmsim.pattern import Pattern
 from nmsim.pruning import read_plugins
 from nmsim.recipes.masking import Setting, sparse_gemms
 from nmsim.recipes.recipe import Recipe, load_recipe
+from nmsim.result import Columns
 from nmsim.run.keyword import Keyword, check, keywords
 from nmsim.run.rows.beside import BesideGemms
-from nmsim.run.rows.row import Columns
 from nmsim.run.rows.runs import Runs
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.fusion import as_run
@@ -555,15 +554,10 @@ def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
     priced = point.technology if point.cost else ""
     runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point), priced)
     beside = BesideGemms(machine, workload, point.setting, point.samples, point.tp)
-    for works in _some(point.works(workload), runs.at_once):
+    for works in runs.some(point.works(workload)):
         yield runs.columns(works) | beside.columns(works, estimated=point.elementwise)
         for work in works:
             work.release()
-
-
-def _some(works: Iterator[SparseGemm], at_once: int) -> Iterator[list[SparseGemm]]:
-    while some := list(islice(works, at_once)):
-        yield some
 
 
 def _sample(machine: Machine, point: Point) -> Sample | None:

@@ -11,8 +11,9 @@ from nmsim.mask import SparseGemm
 from nmsim.network.layer import Bare, Layer
 from nmsim.recipes.masking import Setting
 from nmsim.recipes.recipe import Recipe
+from nmsim.result import Columns
 from nmsim.run.rows.estimate import ESTIMATED, estimate, no_estimate
-from nmsim.run.rows.row import Columns
+from nmsim.run.rows.row import by_format
 from nmsim.run.workload import Workload
 from nmsim.step.communication import communication_us
 from nmsim.step.masks import MASK_COLUMNS, Masked, mask_columns
@@ -53,9 +54,7 @@ class BesideGemms:
         if self.workload.trace:
             none: list[Any] = [None] * len(works)
             return dict.fromkeys((*MASK_COLUMNS, "communication_us", *ESTIMATED), none)
-        formats: dict[str, list[int]] = {}
-        for number, work in enumerate(works):
-            formats.setdefault(work.number_format, []).append(number)
+        formats = by_format(works)
         found = [
             self._in_format(wanted, [works[n] for n in numbers], estimated=estimated)
             for wanted, numbers in formats.items()

@@ -7,8 +7,8 @@ from nmsim.cost.energy import Energy
 from nmsim.cost.technology import load_technology
 from nmsim.files import remembered
 from nmsim.machines import Machine, kind_of
-from nmsim.result import ENERGY_COLUMNS, Result
-from nmsim.run.rows.row import Columns, GemmRun
+from nmsim.result import ENERGY_COLUMNS, Columns, Result
+from nmsim.run.rows.row import GemmRun
 
 __all__ = ["energies"]
 

@@ -7,7 +7,7 @@ from nmsim.files import remembered
 from nmsim.machines import Machine
 from nmsim.mask import SparseGemm
 from nmsim.network.layer import Bare
-from nmsim.run.rows.row import Columns
+from nmsim.result import Columns
 from nmsim.run.workload import Workload
 from nmsim.step.elementwise import ELEMENTWISE_COLUMNS, Beside, Means, beside, elementwise_columns
 

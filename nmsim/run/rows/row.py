@@ -1,18 +1,15 @@
-"""Rows of a result table, column by column: what sparse GEMMs were, how they ran, and cost."""
+"""Rows of a result table, column by column: sparse GEMMs, how they ran, and what they cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from nmsim.cost import bit_operations
 from nmsim.machines import OWN_COLUMNS, Machine, Ran, kind_of
 from nmsim.mask import SparseGemm
-from nmsim.result import LAUNCH_COLUMNS, SLOT_COLUMNS, Parts, Result, Survivors
+from nmsim.result import LAUNCH_COLUMNS, SLOT_COLUMNS, Columns, Parts, Result, Survivors
 from nmsim.step.scatter import scatter_bytes, scatter_us
 
-__all__ = ["Columns", "Dense", "GemmRun", "gemm_columns"]
-
-Columns = dict[str, Sequence[Any]]
-"""Values of several rows, column by column."""
+__all__ = ["Dense", "GemmRun", "by_format", "gemm_columns"]
 
 
 class Dense(NamedTuple):
@@ -47,6 +44,14 @@ class GemmRun(NamedTuple):
     ran: Ran
     result: Result
     dense: Dense | None
+
+
+def by_format(works: Iterable[SparseGemm]) -> dict[str, list[int]]:
+    """Places of GEMMs by the number format that they ask for: each runs on a machine of its own."""
+    formats: dict[str, list[int]] = {}
+    for place, work in enumerate(works):
+        formats.setdefault(work.number_format, []).append(place)
+    return formats
 
 
 def gemm_columns(machine: Machine, runs: Sequence[GemmRun]) -> Columns:

@@ -1,13 +1,13 @@
 """Sparse GEMMs run on a machine, those that are alike once, and the columns of their rows."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nmsim.machines import Machine, Sample, dense_runs, kind_of, simulate_all
-from nmsim.mask import SparseGemm
-from nmsim.result import Result
+from nmsim.mask import Mask, SparseGemm
+from nmsim.result import Columns, Result
 from nmsim.run.rows.energy import energies
-from nmsim.run.rows.row import Columns, Dense, GemmRun, gemm_columns
+from nmsim.run.rows.row import Dense, GemmRun, by_format, gemm_columns
 
 __all__ = ["Runs"]
 
@@ -16,6 +16,9 @@ _KNOWN = 4096
 
 _AT_ONCE = 512
 """GEMMs that closed forms take together; what is simulated goes one by one, to be seen to go on."""
+
+_BITS = 1 << 30
+"""Of the masks of such GEMMs, 128 MiB; those of a larger mask are made alone."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,20 @@ class Runs:
     technology: str = ""
     known: dict[Hashable, GemmRun] = field(default_factory=dict)
 
-    @property
-    def at_once(self) -> int:
-        """How many GEMMs to run together."""
-        return _AT_ONCE if self.fidelity == "analytical" and self.sample is None else 1
+    def some(self, works: Iterable[SparseGemm]) -> Iterator[list[SparseGemm]]:
+        """GEMMs in lists to run together, whose masks' bits, if they are made, fit in memory."""
+        most = _AT_ONCE if self.fidelity == "analytical" and self.sample is None else 1
+        some: list[SparseGemm] = []
+        bits = 0
+        for work in works:
+            own = sum(mask.rows * mask.k for mask in (work.a, work.b) if not _counted(mask))
+            if some and (len(some) == most or bits + own > _BITS):
+                yield some
+                some, bits = [], 0
+            some.append(work)
+            bits += own
+        if some:
+            yield some
 
     def columns(self, works: Sequence[SparseGemm]) -> Columns:
         """The columns of ``gemm_columns``, a value for each GEMM."""
@@ -66,7 +79,7 @@ class Runs:
     def _key(self, work: SparseGemm) -> Hashable:
         """What a row follows from, but for its layer's name; an own number where bits count."""
         masked = [mask for mask in (work.a, work.b) if not mask.is_dense]
-        counted = all(mask.regular or mask.known_kept is not None for mask in masked)
+        counted = all(map(_counted, masked))
         if work.dense_as is not None or len(masked) > 1 or not counted:
             return id(work)
         if masked and not kind_of(self.machine).by_promise(self.machine, work):
@@ -76,11 +89,8 @@ class Runs:
     def _run(self, works: Sequence[SparseGemm]) -> list[GemmRun]:
         kind = kind_of(self.machine)
         own = kind.in_format(self.machine, "").machine
-        formats: dict[str, list[int]] = {}
-        for number, work in enumerate(works):
-            formats.setdefault(work.number_format, []).append(number)
         found: dict[int, GemmRun] = {}
-        for wanted, numbers in formats.items():
+        for wanted, numbers in by_format(works).items():
             ran, some = kind.in_format(self.machine, wanted), [works[n] for n in numbers]
             results = simulate_all(ran.machine, some, self.fidelity, self.sample)
             dense = self._dense(own, ran.machine, some, results)
@@ -106,6 +116,11 @@ class Runs:
             Dense(result if dense else next(runs), other)
             for dense, result, other in zip(plain, results, in_format, strict=True)
         ]
+
+
+def _counted(mask: Mask) -> bool:
+    """Whether what a mask keeps is known without its bits."""
+    return mask.is_dense or mask.regular or mask.known_kept is not None
 
 
 def _is_plain(work: SparseGemm) -> bool:
