@@ -127,3 +127,18 @@ def test_sizes_of_images_are_held_to_their_outputs(read):
         read(PADDED.replace("[[1, 1], [0, 2]]", "[[1, 1]]"))
     with pytest.raises(NmsimError, match="B is 2 and 3, expected one"):
         read(CONV + PADDED.replace("[2, 16, 11", "[3, 16, 11"))
+
+
+def test_samples_that_are_summed_over_are_no_samples(read):
+    summed = """
+- id: 0
+  operator_type: Gemm
+  equation: O[k][c]+=W[b][k]*I[b][c]
+  loop_dims: [B, K, C]
+  loop_sizes: [32, 64, 48]
+  operand_precision: {W: 8, I: 8, O: 16}
+  operand_source: {I: 0, W: 0}
+"""
+    with pytest.raises(NmsimError, match=r"\[0\]: dimension b is summed over"):
+        read(summed)
+    read(summed.replace("[32, 64, 48]", "[1, 64, 48]"))

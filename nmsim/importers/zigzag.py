@@ -188,6 +188,8 @@ class _Equation:
         several = {one for one, size in self.sizes.items() if size > 1}
         if alone := sorted(several - (self.out & (self.a | self.b)) - (self.a & self.b)):
             raise SpecError(f"{self.where}: dimension {alone[0]} is of one operand alone")
+        if "b" in several - self.out:  # which a network counts as its samples
+            raise SpecError(f"{self.where}: dimension b is summed over, expected it in the output")
         found = self._convolution() if self._windowed else self._matrices()
         return {**found, **form}
 
