@@ -41,9 +41,10 @@ from nmsim.machines.gpu.choice import MARGIN, Rules, at_least, considered, first
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.l2.bound import most_read
 from nmsim.machines.gpu.l2.resident import load_clocks, resident
-from nmsim.machines.gpu.launch import BOUNDS, SLOTS, Launch, launch_of, writeup
+from nmsim.machines.gpu.launch import BOUNDS, Launch, launch_of
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
+from nmsim.machines.gpu.writeup import SLOTS, writeup
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result

@@ -20,7 +20,7 @@ from nmsim.machines.gpu.chip import CTAS, MATRIX_VECTOR, STREAM_K, TM, TN, Chip,
 from nmsim.machines.gpu.choice import MARGIN, at_least, choose, considered, rules_of
 from nmsim.machines.gpu.direct import is_depthwise
 from nmsim.machines.gpu.launch import BOUNDS as WORDS
-from nmsim.machines.gpu.launch import SLOTS, Launch, launch_of, writeup
+from nmsim.machines.gpu.launch import Launch, launch_of
 from nmsim.machines.gpu.preparation import cast_us
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.machines.gpu.sm import slots
@@ -40,6 +40,7 @@ from nmsim.machines.gpu.waves import (
     unstored,
     waves_of,
 )
+from nmsim.machines.gpu.writeup import SLOTS, writeup
 from nmsim.machines.kind import Call, Sample
 from nmsim.mask import SparseGemm
 from nmsim.result import Result

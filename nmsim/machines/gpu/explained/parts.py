@@ -14,7 +14,7 @@ from typing import Any
 
 from nmsim.machines.explanation import Part, whole
 from nmsim.machines.gpu.attention.fusion import fused_parts
-from nmsim.machines.gpu.launch import SLOTS
+from nmsim.machines.gpu.writeup import SLOTS
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 
