@@ -15,6 +15,7 @@ from nmsim.run.sweep import finished
 from nmsim.run.workers import WorkerLost
 
 dask = pytest.importorskip("dask")
+SLURMJob = pytest.importorskip("dask_jobqueue").slurm.SLURMJob
 cluster = import_module("nmsim.run.cluster.pool")
 campaign = import_module("clusters")
 slurm = import_module("nmsim.run.cluster.slurm")
@@ -93,8 +94,9 @@ def test_no_scheduler_is_one_line(monkeypatch, address):
 
 def test_the_job_of_slurm_is_the_committed_one(monkeypatch):
     said = {"jobqueue.slurm.queue": "short", "jobqueue.slurm.walltime": "01:00:00"}
-    with dask.config.set(said), slurm.jobs() as made:
-        script = made.job_script().replace(made.scheduler_address, "tcp://HOST:PORT")
+    with dask.config.set(said):
+        job = SLURMJob("tcp://HOST:PORT", name="dummy-name", **slurm.asked())
+        script = job.job_script()
     script = script.replace(sys.executable, "python")
     golden = Path(__file__).parent / "golden" / "slurm_job.sh"
     assert script == golden.read_text()

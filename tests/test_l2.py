@@ -8,7 +8,7 @@ import pytest
 
 from nmsim import Gemm, simulate
 from nmsim.machines import load_hardware
-from nmsim.machines.gpu import launch
+from nmsim.machines.gpu import writeup
 from nmsim.machines.gpu.call import resolve
 from nmsim.machines.gpu.chip import CTAS, TM, TN
 from nmsim.machines.gpu.l2.bound import most_read, streams_rows
@@ -98,7 +98,7 @@ def test_a_launch_reads_what_its_tiles_do_of_each_copy():
     down, across = math.ceil(4200 / row[TM]), math.ceil(6200 / row[TN])
     each = read_bytes(Cut(a, b, down, across, int(chip.sms * row[CTAS])), chip.l2_bytes)
     assert one.split == 1
-    assert launch._read(one, math.inf) == 2 * each > 2 * (a + b)
+    assert writeup._read(one, math.inf) == 2 * each > 2 * (a + b)
 
 
 def test_a_large_gemm_reads_what_does_not_stay():

@@ -18,21 +18,20 @@ from nmsim.errors import SpecError
 from nmsim.run.cluster.pool import ClusterPool, connected
 from nmsim.run.point import Point
 
-__all__ = ["jobs", "slurm"]
+__all__ = ["asked", "slurm"]
 
 _DEFAULTS = {"cores": 1, "processes": 1, "memory": "4GiB", "job-name": "nmsim"}
 """Of a job, where its user's configuration says nothing; Dask's own name of jobs says less."""
 
 
-def jobs() -> SLURMCluster:
-    """A cluster without workers: `job_script` tells what each job runs."""
+def asked() -> dict[str, int | str]:
+    """What each job asks of Slurm where its user's configuration says nothing, as options."""
     said = dask.config.get("jobqueue.slurm", {})
-    own = {
+    return {
         name.replace("-", "_"): value
         for name, value in _DEFAULTS.items()
         if said.get(name) in (None, "dask-worker")
     }
-    return SLURMCluster(**own, scheduler_options={"dashboard_address": None})
 
 
 @contextmanager
@@ -47,7 +46,7 @@ def slurm(workers: int, points: Sequence[Point]) -> Iterator[ClusterPool]:
     if shutil.which("sbatch") is None:
         raise SpecError("--cluster slurm: sbatch is not found, expected a machine of Slurm's")
     try:
-        cluster = jobs()
+        cluster = SLURMCluster(**asked(), scheduler_options={"dashboard_address": None})
         cluster.adapt(minimum=1, maximum=workers)
     except (OSError, ValueError, RuntimeError) as error:
         raise SpecError(f"--cluster slurm: {error}") from error
