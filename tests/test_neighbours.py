@@ -37,7 +37,7 @@ def swept(folder, **said):
     """A sweep's folder, as the command leaves it."""
     plan = plan_of(fidelity="analytical", **said)
     run(folder, plan)
-    about = sweep_manifest(plan, "nmsim sweep e.yaml").document()
+    about = sweep_manifest(plan, "nmsim sweep e.yaml --out out").document()
     with Store.opened(folder) as store:
         store.describe(about)
     return plan, about
@@ -73,7 +73,7 @@ def test_a_command_runs_what_its_point_was(tmp_path):
     table, about = report.read_shown(tmp_path)
     space = space_of(table)
     assert {field.name for field in space.numbers} == {"dram.gbps"}
-    command = commands(about, "out")
+    command = commands(about)
     for number, (told, _) in enumerate(space.points):
         words = shlex.split(command(told, number))
         assert words[-2:] == ["--out", f"out/points/{number}"]

@@ -385,7 +385,8 @@ def test_a_brush_chooses_points_lines_and_rows(chromium, pages):  # noqa: F811
     assert told[0][:2] == ["sram.a_kib", "dram.gbps"]
     assert {line[1] for line in told[1:]} == {"200"}
     page.evaluate("choose(17, false)")
-    assert page.inner_text("#chosen code").endswith("points/17")
+    wanted = page.evaluate("GRIDS.points.rows.find((one) => one._number === 17).command")
+    assert page.inner_text("#chosen code") == wanted
     page.evaluate(brush % "null")
     page.wait_for_function("GRIDS.points.table.getRows('active').length === 10000")
     assert said == []

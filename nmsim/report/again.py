@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from nmsim.errors import SpecError
@@ -12,22 +13,22 @@ from nmsim.run.experiment.axes import values_by_field
 from nmsim.run.experiment.fields import RUN
 from nmsim.spec import parse_scalar
 
-__all__ = ["commands", "without_out"]
+__all__ = ["commands", "out_of", "without_out"]
 
 Point = Mapping[str, Any]
 
 
-def commands(manifest: Mapping[str, Any], out: str = "") -> Callable[[Point, int], str]:
+def commands(manifest: Mapping[str, Any]) -> Callable[[Point, int], str]:
     """What gives the command of each point, which runs what the sweep ran of it.
+
+    It writes to folder ``points`` in that of the sweep, by the point's number, if the sweep's own
+    command says which that is, and is meant for the folder in which that command was typed.
 
     Parameters
     ----------
     manifest
         Of the sweep. One of a version that did not tell how things were asked for names them as
         results do.
-    out
-        The folder whose folder ``points`` gets the page of each, by its number; empty: nothing is
-        written.
 
     Returns
     -------
@@ -39,6 +40,7 @@ def commands(manifest: Mapping[str, Any], out: str = "") -> Callable[[Point, int
         for name, values in values_by_field(manifest.get("vary") or {}).items()
     }
     asked: Mapping[str, Any] = manifest.get("asked") or {}
+    out = out_of(str(manifest.get("command", "")))
 
     def command(point: Point, number: int) -> str:
         exact = {
@@ -51,16 +53,35 @@ def commands(manifest: Mapping[str, Any], out: str = "") -> Callable[[Point, int
     return command
 
 
+def out_of(command: str) -> str:
+    """The folder that a command writes to, a sweep's its experiment's own unasked; "": none.
+
+    Examples
+    --------
+    >>> out_of("nmsim simulate resnet50 --out r"), out_of("nmsim sweep a/e.yaml"), out_of("nmsim")
+    ('r', 'a', '')
+    """
+    words = _split(command)
+    if "--out" in words[:-1]:
+        return words[words.index("--out") + 1]
+    files = [word for word in words if word.endswith((".yaml", ".yml"))]
+    return str(PurePath(files[0]).parent) if words[1:2] == ["sweep"] and files else ""
+
+
 def without_out(command: str) -> list[str]:
     """The words of a command, but for where it writes to: what two runs of the same thing share."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return []
+    words = _split(command)
     if "--out" in words:
         at = words.index("--out")
         del words[at : at + 2]
     return words
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command.replace("--out=", "--out "))
+    except ValueError:
+        return []
 
 
 def _plain(name: str) -> str:

@@ -24,8 +24,6 @@ class Neighbours:
 
     Parameters
     ----------
-    folder
-        Of the page, as commands name it; empty: it is in none.
     points
         Addresses of pages of points by the words of the commands that wrote them.
     validation, sweep
@@ -33,7 +31,6 @@ class Neighbours:
         of; empty: none is there.
     """
 
-    folder: str = ""
     points: Mapping[Sequence[str], str] = field(default_factory=dict)
     validation: str = ""
     sweep: str = ""
@@ -47,12 +44,12 @@ def neighbours(folder: Path, manifest: Mapping[str, Any]) -> Neighbours:
     """The pages beside that of a folder, which is there or about to be written."""
     if manifest["kind"] == "sweep":
         machines = set(manifest.get("machines") or {})
-        return Neighbours(str(folder), _points(folder), _validation(folder, machines))
+        return Neighbours(_points(folder), _validation(folder, machines))
     own = {str(manifest.get("hardware"))}
     above = folder.absolute().parent  # the folder itself may not be there yet
     there = above.name == POINTS and _about(above.parent).get("kind") == "sweep"
     found = f"../../{PAGE}" if there else ""
-    return Neighbours(str(folder), {}, _validation(folder, own), found)
+    return Neighbours({}, _validation(folder, own), found)
 
 
 def _points(folder: Path) -> dict[Sequence[str], str]:

@@ -243,7 +243,7 @@ def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any], near: Neighbours)
             _figures(space_figures(space, df, manifest), captions, _counted(space)),
             el("h2", "Points", id="points"),
             el("p", "Sums over all rows of a point; only fields that differ.", class_="lead"),
-            points_grid(space, commands(manifest, near.folder), near.points),
+            points_grid(space, commands(manifest), near.points),
         )
     )
 

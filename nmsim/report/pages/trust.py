@@ -1,9 +1,11 @@
 """How far to trust a page's times: which model, whose constants, what was measured, and where."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from nmsim.report.again import out_of
 from nmsim.report.capacity import rests_on
 from nmsim.report.evidence import evidence_said
 from nmsim.report.neighbours import VALIDATION, Neighbours
@@ -51,12 +53,13 @@ def _validation(manifest: Row, near: Neighbours) -> list[object]:
     if not measured:
         names = ", ".join(map(str, machines))
         return [f"nmsim ships no measured times of {names}: hold it against what is run alike."]
-    folder = PurePath(near.folder or "DIR") / VALIDATION
-    command = f"nmsim validate --hardware {measured[0]} --out {folder}"
+    folder = out_of(str(manifest.get("command", ""))) or "DIR"
+    out = str(PurePath(folder) / VALIDATION)
+    command = shlex.join(["nmsim", "validate", "--hardware", measured[0], "--out", out])
     return [
         el("code", command),
         ": measured times beside predicted ones. Its page is pointed at from here once ",
-        el("code", f"nmsim report {near.folder or 'DIR'}"),
+        el("code", shlex.join(["nmsim", "report", folder])),
         " has drawn this page again.",
     ]
 
