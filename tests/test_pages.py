@@ -94,6 +94,8 @@ def test_no_text_is_printed_over_another(chromium, pages, name, width):  # noqa:
     assert seen["texts"] > 50
     assert seen["found"] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    empty = page.evaluate("Object.keys(FIGURES).filter((name) => numbers(name).length < 2)")
+    assert empty == []
     assert said == []
     page.close()
 
@@ -376,6 +378,15 @@ def test_a_brush_chooses_points_lines_and_rows(chromium, pages):  # noqa: F811
     lines = "Array.from(room('speedup').data[0].dimensions[1].values)"
     page.wait_for_function(f"new Set({lines}).size === 1")
     assert page.evaluate(drawn) > 500
+    page.evaluate("redrawAll()")
+    assert page.evaluate("room('speedup').data[0].dimensions[1].constraintrange") == [150, 250]
+    assert page.evaluate(f"new Set({lines}).size") == 1
+    told = page.evaluate("numbers('speedup')")
+    assert told[0][:2] == ["sram.a_kib", "dram.gbps"]
+    assert {line[1] for line in told[1:]} == {"200"}
+    page.evaluate("choose(17, false)")
+    wanted = page.evaluate("GRIDS.points.rows.find((one) => one._number === 17).command")
+    assert page.inner_text("#chosen code") == wanted
     page.evaluate(brush % "null")
     page.wait_for_function("GRIDS.points.table.getRows('active').length === 10000")
     assert said == []

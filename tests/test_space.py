@@ -355,3 +355,73 @@ def test_what_the_browser_needs_of_a_space_stands_in_its_page():
         "rows", "sram.a_kib", "dram.gbps", "~speedup", "~time_us"
     ]  # fmt: skip
     assert about["axes"][1]["places"] == KIB
+
+
+# ---- fields of every kind
+
+
+@pytest.mark.parametrize("others", [{}, {"rows": [32, 64]}, {"rows": [32, 64], "arrays": [1, 2]},
+                                    {"hardware": ["one", "two"]}])  # fmt: skip
+def test_a_field_that_some_points_have_not_is_drawn_and_told(others):
+    df = table(lambda sram__a_kib, **_: 1.5 if sram__a_kib is None else 1.2,
+               sram__a_kib=[None, 64, 128], **others)  # fmt: skip
+    space = space_of(df)
+    (field,) = (one for one in space.fields if one.name == "sram.a_kib")
+    assert field.levels == (64, 128, None)
+    page = page_of(df, ONE_MACHINE)
+    assert "sram.a_kib none" in page
+    kept = stored(page, "points")
+    assert kept["sram.a_kib"] == [point["sram.a_kib"] for point, _ in space.points]
+    figures = drawn(page)
+    if not others:
+        line, alone = (t for t in figures["speedup"]["data"] if t["name"] == "points")
+        assert (line["mode"], line["x"]) == ("lines+markers", ["64", "128"])
+        assert (alone["mode"], alone["x"], alone["y"]) == (
+            "markers",
+            ["none"],
+            [pytest.approx(1.5, rel=1e-3)],
+        )
+
+
+def test_a_field_may_be_called_as_a_sum_of_a_point_is():
+    df = table(lambda masks, time: 1.2, masks=["always", "where_they_pay"], time=[1, 2])
+    kept = stored(page_of(df, ONE_MACHINE), "points")
+    assert sorted(set(kept["masks"])) == ["always", "where_they_pay"]
+    assert kept["time"] == df["time"].tolist()
+    assert kept["time (result)"] == pytest.approx(df["time_us"].tolist(), rel=1e-5)
+
+
+def test_values_that_differ_have_rows_of_their_own():
+    near = [1_000_000, 1_000_001, 1_000_002]
+    df = table(lambda clock_mhz, rows: 1 + rows / 100, clock_mhz=near, rows=[32, 64])
+    (heat,) = report.figures(df, ONE_MACHINE)["speedup"].data
+    assert set(map(str, near)) == set(heat.x) | set(heat.y) - {"32", "64"}
+    long = [f"encoder.{'x' * 30}.{number}.{'y' * 30}" for number in (1, 2)]
+    both = frame([at(1.2, layer=layer, pattern=p) for layer in long for p in ("2:4", "1:4")])
+    layers = report.figures(both, ONE_MACHINE)["layers"].data[0]
+    assert len(set(layers.y)) == 2
+    assert [told[0] for told in layers.text] == [f"{layer}, 2:4" for layer in long]
+    names = [f"machine-{'x' * 40}-{n}-{'y' * 40}" for n in (1, 2)]
+    groups = report.figures(frame([at(1.2, hardware=n) for n in names]), ONE_MACHINE)["speedup"]
+    assert len(set(groups.layout.yaxis.ticktext)) == 2
+
+
+def test_axes_have_the_values_that_were_run():
+    axes = report.figures(three_numbers(), ONE_MACHINE)["speedup"].data[0].dimensions
+    assert list(axes[0].tickvals) == [32, 64, 128]
+    assert list(axes[2].ticktext) == ["100", "225", "450"]
+    many = table(lambda a, b, c: 1 + a / 1000, a=list(range(1, 200)), b=[1, 2], c=[1, 2])
+    found = report.figures(many, ONE_MACHINE)["speedup"].data[0].dimensions[0].tickvals
+    assert {1, 199} <= set(found) <= set(range(1, 200))
+    assert len(found) <= 21
+    front = report.figures(two_numbers(), ONE_MACHINE)["front"]
+    assert list(front.layout.xaxis.tickvals) == KIB
+
+
+def test_what_does_not_fit_an_axis_is_cut_and_told():
+    short = [{**row(f"l{n}", "forward", 512, 512, 512), "time_us": 30 - n / 10} for n in range(200)]
+    figures = report.figures(frame(short), MANIFEST)
+    for name, most in (("layer-time", 30), ("macs", 512**3)):
+        (axis,) = {figures[name].layout.xaxis.range}
+        assert axis[1] == pytest.approx(1.06 * most)
+        assert any("▸" in one.text for one in figures[name].layout.annotations)

@@ -7,7 +7,7 @@ from typing import Any
 from nmsim.report.evidence import measured_on
 from nmsim.report.notation import grouped
 
-__all__ = ["beyond", "corrected", "headline", "memory_said", "on", "unfitted"]
+__all__ = ["beyond", "headline", "memory_said", "on", "rests_on", "unfitted"]
 
 _GIB = 2**30
 
@@ -54,24 +54,38 @@ def headline(text: str, about: Mapping[str, Any]) -> str:
         text = f"{said}; {text}"
     elif said:
         text = f"{text}, {said}"
-    told = (text, unfitted(about), measured_on(about), corrected(about))
-    return "\n".join(filter(None, told))
+    return "\n".join((text, *rests_on(about)))
 
 
-def corrected(about: Mapping[str, Any]) -> str:
-    """What a manifest says of the learned residual that its machine has; empty if it has none.
+def rests_on(about: Mapping[str, Any]) -> list[str]:
+    """What the times of a run, a sweep or a training rest on, a sentence each, as far as told.
+
+    Whose constants they are, what was measured on the machine, and what a learned residual adds.
 
     Examples
     --------
-    >>> corrected({"machine": {"residual": "/here/mine.residual.npz"}})
+    >>> rests_on({"unfitted": "has constants of another", "evidence": ""})
+    ['has constants of another']
+    """
+    return list(filter(None, (unfitted(about), measured_on(about), _corrected(about))))
+
+
+def _corrected(about: Mapping[str, Any]) -> str:
+    """What a manifest says of learned residuals that its machines have; empty if none has one.
+
+    Examples
+    --------
+    >>> _corrected({"machine": {"residual": "/here/mine.residual.npz"}})
     'times corrected by the learned residual mine, within its data (column residual_factor)'
     """
-    path = about.get("machine", {}).get("residual")
-    if not path:
+    several = about.get("machines")
+    machines = several.values() if isinstance(several, Mapping) else [about.get("machine") or {}]
+    paths = dict.fromkeys(str(path) for one in machines if (path := one.get("residual")))
+    if not paths:
         return ""
-    name = PurePath(path).name.partition(".")[0]
+    names = ", ".join(PurePath(path).name.partition(".")[0] for path in paths)
     return (
-        f"times corrected by the learned residual {name}, within its data (column residual_factor)"
+        f"times corrected by the learned residual {names}, within its data (column residual_factor)"
     )
 
 

@@ -1,11 +1,14 @@
 """How numbers and names are written: separators, prefixes, significant digits, ellipses."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "MISSING",
     "duration",
     "grouped",
+    "levels_said",
     "percent",
     "prefix",
     "printable",
@@ -13,7 +16,9 @@ __all__ = [
     "shorten",
     "si",
     "significant",
+    "told_apart",
     "trimmed",
+    "worded",
 ]
 
 MISSING = "–"
@@ -137,6 +142,59 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = width // 2
     return f"{text[: width - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def told_apart(texts: Sequence[str], width: int) -> list[str]:
+    """Names cut to a width, no two of them alike: what would be is numbered.
+
+    Examples
+    --------
+    >>> told_apart(["encoder.layer.1.query", "encoder.layer.11.query", "head"], 13)
+    ['encode….query', 'encode….query (2)', 'head']
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        short = name = shorten(text, width)
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{short} ({number})"
+        found[name] = None
+    return list(found)
+
+
+def worded(value: Any) -> str:
+    """The value of a field as it was said: all digits of a number, "none" for what there is not.
+
+    Examples
+    --------
+    >>> worded(64.0), worded(1048577), worded(0.1), worded(None), worded("2:4")
+    ('64', '1048577', '0.1', 'none', '2:4')
+    """
+    if value is None or value == "":
+        return "none"
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    return str(int(value) if whole else value)
+
+
+def levels_said(values: Sequence[Any]) -> list[str]:
+    """Values of a field in words that tell them apart, long numbers cut where that still does.
+
+    Examples
+    --------
+    >>> levels_said([1 / 3, 2 / 3, None]), levels_said([0.123456789, 0.123456788])
+    (['0.33333', '0.66667', 'none'], ['0.123456789', '0.123456788'])
+    """
+    exact = [worded(value) for value in values]
+    brief = [
+        f"{value:.5g}" if isinstance(value, float) and len(text) > _LONG else text
+        for value, text in zip(values, exact, strict=True)
+    ]
+    return brief if len(set(brief)) == len(set(exact)) else exact
+
+
+_LONG = 8
+"""Characters of a number from which on it is cut."""
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,16 @@ from typing import Any, Literal
 import pandas as pd
 
 from nmsim.machines import COLUMNS
-from nmsim.report.summary import SWEPT, estimated, meant_speedup, point_summaries, step_counts
+from nmsim.report.notation import worded
+from nmsim.report.summary import (
+    SWEPT,
+    estimated,
+    meant_speedup,
+    of_sums,
+    point_summaries,
+    step_counts,
+    stored_summaries,
+)
 
 __all__ = ["MEASURES", "Field", "Kind", "Measure", "Space", "space_of"]
 
@@ -32,6 +41,16 @@ class Field:
     name: str
     number: bool
     levels: tuple[Any, ...]
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """The values but none, which some points may have."""
+        return tuple(one for one in self.levels if one is not None)
+
+    @property
+    def gaps(self) -> bool:
+        """Whether some points have no value of it."""
+        return None in self.levels
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,7 @@ class Space:
         """What tells a point from the others, a field a line."""
         names = [*(field.name for field in self.fields), *self.followers]
         point = self.points[number][0]
-        return [f"{name} {point[name]}" for name in names]
+        return [f"{name} {worded(point[name])}" for name in names]
 
 
 def _cells(fields: Sequence[Field]) -> int:
@@ -141,18 +160,26 @@ def _cells(fields: Sequence[Field]) -> int:
 
 
 def space_of(df: pd.DataFrame) -> Space:
-    """The design space of a sweep's table, one row per GEMM, or per point."""
+    """The design space of a sweep's table: a row per GEMM, or the sums of points (`of_sums`)."""
+    points = stored_summaries(df) if of_sums(df) else _summaries(df)
+    named = [({name: _known(one) for name, one in point.items()}, sums) for point, sums in points]
+    names = list(named[0][0]) if named else []
+    fields, followers = _varying({name: [point[name] for point, _ in named] for name in names})
+    return Space(named, fields, followers)
+
+
+def _summaries(df: pd.DataFrame) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
     columns = {column.name for column in COLUMNS}
     names = [n for n in SWEPT if n in df] + [
         str(n) for n in df.columns if n not in columns and n not in SWEPT
     ]
     read = df.assign(**{name: _numbers(df[name]) for name in names if name not in SWEPT})
-    points = point_summaries(read, names)
-    for (_, sums), selectors in zip(points, _selectors(read, names), strict=True):
-        sums["all"]["selector_mux2"] = selectors
-    settings = pd.DataFrame([point for point, _ in points], columns=names)
-    fields, followers = _varying(settings)
-    return Space(points, fields, followers)
+    return point_summaries(read, names)
+
+
+def _known(value: Any) -> Any:
+    """A value of a field; None where a text tells of none."""
+    return None if value == "" else value
 
 
 def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -165,16 +192,12 @@ def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
         return column
 
 
-def _selectors(df: pd.DataFrame, names: list[str]) -> list[float | None]:
-    """Two-input multiplexers of every point's machine, which each of its rows tells."""
-    if "selector_mux2" not in df or df["selector_mux2"].isna().all():
-        return [None] * len(df.drop_duplicates(names))
-    most = df.groupby(names, sort=False, dropna=False)["selector_mux2"].max()
-    return [None if pd.isna(value) else float(value) for value in most]
+Columns = Mapping[str, Sequence[Any]]
+"""What the points have of each field, None for what there is not."""
 
 
-def _varying(settings: pd.DataFrame) -> tuple[tuple[Field, ...], tuple[str, ...]]:
-    several = [str(n) for n in settings.columns if len(set(settings[n])) > 1]
+def _varying(settings: Columns) -> tuple[tuple[Field, ...], tuple[str, ...]]:
+    several = [name for name, values in settings.items() if len(set(values)) > 1]
     numbers = [name for name in several if _counts(settings[name]) and name != "seed"]
     own: list[str] = []
     for name in (*numbers, *(name for name in several if name not in numbers)):
@@ -184,11 +207,13 @@ def _varying(settings: pd.DataFrame) -> tuple[tuple[Field, ...], tuple[str, ...]
     return fields, tuple(name for name in several if name not in own)
 
 
-def _counts(column: "pd.Series[Any]") -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+def _counts(values: Sequence[Any]) -> bool:
+    """Whether a field is a number wherever a point has it."""
+    known = [value for value in values if value is not None]
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in known)
 
 
-def _follows(settings: pd.DataFrame, own: list[str], name: str, *, numeric: bool) -> bool:
+def _follows(settings: Columns, own: list[str], name: str, *, numeric: bool) -> bool:
     """Whether a field is told by others: a number by one of them, a name by all together."""
     if numeric:
         return any(_paired(settings, other, name) for other in own)
@@ -196,7 +221,7 @@ def _follows(settings: pd.DataFrame, own: list[str], name: str, *, numeric: bool
     return bool(numbers) and name == "hardware" and _told(settings, numbers, name)
 
 
-def _paired(settings: pd.DataFrame, one: str, other: str) -> bool:
+def _paired(settings: Columns, one: str, other: str) -> bool:
     """Whether two numbers go together: each tells the other, again and again or in their order.
 
     Where every point has values of its own, as those of a random search have, they tell each other
@@ -204,15 +229,17 @@ def _paired(settings: pd.DataFrame, one: str, other: str) -> bool:
     """
     if not (_told(settings, [one], other) and _told(settings, [other], one)):
         return False
-    pairs = settings[[one, other]].drop_duplicates().sort_values(one)[other]
-    ordered = pairs.is_monotonic_increasing or pairs.is_monotonic_decreasing
-    return len(pairs) < len(settings) or bool(ordered)
+    pairs = set(zip(settings[one], settings[other], strict=True))
+    ordered = [b for a, b in sorted(p for p in pairs if None not in p)]
+    return len(pairs) < len(settings[one]) or ordered in (sorted(ordered), sorted(ordered)[::-1])
 
 
-def _told(settings: pd.DataFrame, by: list[str], name: str) -> bool:
-    return len(settings[by].drop_duplicates()) == len(settings[[*by, name]].drop_duplicates())
+def _told(settings: Columns, by: list[str], name: str) -> bool:
+    telling = list(zip(*(settings[one] for one in by), strict=True))
+    return len(set(telling)) == len(set(zip(telling, settings[name], strict=True)))
 
 
-def _values(column: "pd.Series[Any]", number: bool) -> tuple[Any, ...]:
-    found = [value for value in column.drop_duplicates().tolist() if not pd.isna(value)]
-    return tuple(sorted(found) if number else found)
+def _values(values: Sequence[Any], number: bool) -> tuple[Any, ...]:
+    """The values that a field has, those of numbers in order and what is none behind them."""
+    found = list(dict.fromkeys(values))
+    return tuple(sorted(found, key=lambda one: (one is None, one or 0)) if number else found)

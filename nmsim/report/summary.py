@@ -21,11 +21,13 @@ __all__ = [
     "gemm_rows",
     "masks_cost",
     "meant_speedup",
+    "of_sums",
     "phase_summary",
     "point_summaries",
     "quotient",
     "step_counts",
     "step_words",
+    "stored_summaries",
     "told_by",
 ]
 
@@ -41,6 +43,9 @@ def told_by(names: Iterable[str]) -> list[str]:
     varied = [name for name in columns if name not in _KNOWN and name not in SWEPT]
     return [*(name for name in SWEPT if name in columns), *varied]
 
+
+_STORED = frozenset(("point", "phase", *totals(())["all"]))
+"""Columns of the sums of points, beside those that tell the points apart."""
 
 _SUMS = ("compute_cycles", "stall_cycles", "sram_read_bytes", "metadata_bytes", "scatter_bytes")
 
@@ -61,9 +66,9 @@ def phase_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
     """`nmsim.result.totals` per phase and for ``all``, and what follows from the same rows.
 
     Added are the sums of compute and stall cycles and of bytes, ``utilization`` (weighted by
-    cycles), ``dram_gbps``, ``bound`` (the share of time that each bound limits), ``reasons``
-    (`nmsim.report.reasons.counted`) and ``passed_over``: in how many GEMMs a mask that could be
-    used is not.
+    cycles), ``selector_mux2`` (the most of any row), ``dram_gbps``, ``bound`` (the share of time
+    that each bound limits), ``reasons`` (`nmsim.report.reasons.counted`) and ``passed_over``: in
+    how many GEMMs a mask that could be used is not.
     """
     table = list(rows)
     return {
@@ -83,6 +88,29 @@ def point_summaries(
     return [
         (dict(zip(names, key, strict=True)), phase_summary(rows)) for key, rows in groups.items()
     ]
+
+
+def of_sums(df: "pd.DataFrame") -> bool:
+    """Whether a table is of the sums of points alone, a row a phase, without rows of GEMMs."""
+    return "layer" not in df and "phase" in df
+
+
+def stored_summaries(
+    df: "pd.DataFrame",
+) -> list[tuple[dict[str, Any], dict[str, dict[str, Any]]]]:
+    """Of a table of the sums of points (`of_sums`), what `point_summaries` has of rows.
+
+    What only rows tell is None: utilisation, parts of cycles; there are no bounds and no reasons.
+    """
+    names = [str(name) for name in df.columns if name not in _STORED]
+    groups: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in records(df):
+        sums = {name: value for name, value in row.items() if name in _STORED}
+        traffic = row["dram_read_bytes"] + row["dram_write_bytes"]
+        own = {"dram_gbps": quotient(traffic * 1e-3, row["time_us"])}
+        phases = groups.setdefault(tuple(row[name] for name in names), {})
+        phases[row["phase"]] = {**_UNTOLD, **sums, **own}
+    return [(dict(zip(names, key, strict=True)), phases) for key, phases in groups.items()]
 
 
 def masks_cost(total: Mapping[str, Any]) -> bool:
@@ -147,7 +175,19 @@ def _added(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
         "bound": _bounds(rows, time),
         "reasons": counted(rows),
         "passed_over": sum(map(passed_over, rows)),
+        "selector_mux2": max(
+            (one for row in rows if (one := row.get("selector_mux2")) is not None), default=None
+        ),
     }
+
+
+_UNTOLD: Mapping[str, Any] = {
+    **dict.fromkeys((*_SUMS, "utilization", "selector_mux2")),
+    "bound": {},
+    "reasons": [],
+    "passed_over": 0,
+}
+"""What `phase_summary` adds, of sums whose rows were not kept."""
 
 
 def _bounds(rows: list[Mapping[str, Any]], time: float) -> dict[str, float]:

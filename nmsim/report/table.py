@@ -14,13 +14,14 @@ from nmsim.machines import COLUMNS
 from nmsim.report.files import MANIFEST, RESULTS
 from nmsim.report.rows import unquoted
 from nmsim.report.validation_table import read_validation
+from nmsim.run.experiment.axes import values_by_field
 from nmsim.run.manifest import check_manifest
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
 from nmsim.run.rows.frame import frame, typed_frame
 from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results"]
+__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results", "read_shown"]
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],
@@ -55,6 +56,36 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return df, manifest
 
 
+def read_shown(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What the page of a folder shows, and the manifest: as `read_results`, or sums of points.
+
+    A sweep that kept no rows of GEMMs has the sums of each phase of its points, a row each
+    (`nmsim.report.summary.of_sums`).
+
+    Raises
+    ------
+    SpecError
+        as `read_results` does.
+    """
+    if not holds_sweep(Path(folder)):
+        return read_results(folder)
+    with Stored.opened(Path(folder)) as stored:
+        if stored.keep() == "rows":
+            return read_results(folder)
+        document = stored.manifest()
+        check_manifest(document, f"{stored.path}: manifest")
+        return _with_flags(pd.DataFrame(list(stored.sums()), dtype=object), document), document
+
+
+def _with_flags(df: pd.DataFrame, document: dict[str, Any]) -> pd.DataFrame:
+    """A table whose fields of yes and no are these again: a store has them as 1 and 0."""
+    said = values_by_field(document.get("vary") or {})
+    flags = {name for name, values in said.items() if {type(v) for v in values} == {bool}}
+    found = [name for name in map(str, df.columns) if name.partition(".")[2] in flags]
+    found += [name for name in flags if name in df]
+    return df.assign(**{name: df[name].astype(bool) for name in found})
+
+
 def holds_sweep(folder: Path) -> bool:
     """Whether the results of a folder are those of the store in it, not of a later simulation."""
     if not has_store(folder):
@@ -71,7 +102,7 @@ def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
             raise SpecError(
                 f"{stored.path}: keeps {stored.keep()} alone, expected rows: a page is of GEMMs"
             )
-        return stored_frame(stored, column_names(stored)), document
+        return _with_flags(stored_frame(stored, column_names(stored)), document), document
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

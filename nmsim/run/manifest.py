@@ -127,6 +127,7 @@ class Swept(Manifest):
     batches: list[int]
     fidelities: list[str]
     choices: str = ""
+    asked: dict[str, Any] = {}
     machines: dict[str, dict[str, Any]]
     unfitted: dict[str, str] = {}
     evidence: dict[str, str] = {}
@@ -303,6 +304,7 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
         question=experiment.question,
         keep=experiment.keep,
         **lists,
+        asked=_asked_as(plan),
         phases=list(examples[0].wanted),
         choices="; ".join(filter(None, choices)),
         machines={machine.name: machine.model_dump(mode="json") for machine in machines},
@@ -313,6 +315,25 @@ def sweep_manifest(plan: Plan, command: str) -> Swept:
         recipe_sources={name: recipe.source for name, recipe in recipes.items()},
         tensors=examples[0].setting.tensors.name,
     )
+
+
+def _asked_as(plan: Plan) -> Row:
+    """How the experiment named what results call by names: what runs a point of it alone.
+
+    ``batch`` tells whether it named any; where not, each workload has its own.
+    """
+    experiment, grid, examples = plan.experiment, plan.grid, plan.examples
+    named = any(one.name == "batch" for one in grid.fields)
+    machines = zip(_machines(examples), {str(p.hardware): None for p in examples}, strict=True)
+    said: Any = experiment
+    return {
+        "model": {point.workload.name: str(point.model) for point in examples},
+        "recipe": {load_recipe(point.recipe).name: str(point.recipe) for point in examples},
+        "hardware": {machine.name: name for machine, name in machines},
+        "batch": named or grid.fixed.get("batch") is not None,
+        "phases": list(said.phases),
+        "plugins": [str(path) for path in said.plugins],
+    }
 
 
 _SAID = ("vary", "derive", "when", "search")

@@ -137,8 +137,9 @@ def _points(computed: int, counts: Counts) -> dict[str, int]:
 
 def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:
     """Write what people read: CSV and page, as far as there are not too many rows for them."""
-    drawn = about["keep"] == "rows" and rows <= _MOST
-    names = [RESULTS] * (rows <= _MOST) + [PAGE] * drawn
+    small = rows <= _MOST
+    drawn = about["keep"] == "rows" and small
+    names = [RESULTS, PAGE] * small
     if not changed and all((folder / name).is_file() for name in names):
         _write_manifest(folder, about, rows)
         tell(f"nothing to do: {', '.join([*names, MANIFEST])} in {folder} are of these points")
@@ -154,13 +155,14 @@ def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> 
 
 
 def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
-    """Write what there is without a page."""
+    """Write what there is where rows of GEMMs were not kept, or are too many."""
     _write_manifest(folder, about, rows)
     for old in (folder / RESULTS, folder / PAGE):
         old.unlink(missing_ok=True)
     if rows <= _MOST:
         write_file(folder / RESULTS, partial(reports.write_csv, folder))
-        tell(f"wrote {folder / RESULTS} and {MANIFEST}; a page is drawn of `keep: rows` alone")
+        reports.write_report(folder, *reports.read_shown(folder))
+        tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}; no rows of GEMMs were kept")
     else:
         tell(
             f"wrote {folder / MANIFEST}; {rows:,} rows are in the store alone: "
@@ -203,12 +205,11 @@ def report(
     if images is not None:
         chosen = {} if font is None else {"font": font}
         look = Look(images.value, width, points=points, **chosen)
-        table, about = reports.read_results(folder)
+        table, about = reports.read_shown(folder)
         tell(f"wrote {', '.join(write_images(folder, table, about, look))} in {folder}")
         return
     if (folder / reports.RUN).is_file():
         reports.write_training(folder, reports.read_training(folder))
     else:
-        table, about = reports.read_results(folder)
-        reports.write_report(folder, table, about)
+        reports.write_report(folder, *reports.read_shown(folder))
     tell(f"wrote {folder / PAGE}")

@@ -16,6 +16,7 @@ __all__ = [
     "Cell",
     "Head",
     "Safe",
+    "command_box",
     "drawings",
     "el",
     "facts",
@@ -64,6 +65,16 @@ def joined(children: Iterable[object]) -> Safe:
 
 def _lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def command_box(command: str) -> Safe:
+    """A command as it is typed, with a button that copies it."""
+    return el(
+        "div",
+        el("pre", el("code", command)),
+        el("button", "Copy", type="button", aria_label="Copy the command"),
+        class_="again",
+    )
 
 
 def script(code: str) -> Safe:

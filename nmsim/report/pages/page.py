@@ -7,14 +7,17 @@ from typing import Any
 import pandas as pd
 
 from nmsim.files import write_folder
-from nmsim.report.capacity import corrected, memory_said, unfitted
-from nmsim.report.evidence import evidence_said, measured_on
+from nmsim.report.again import commands
+from nmsim.report.capacity import memory_said, rests_on
+from nmsim.report.evidence import evidence_said
 from nmsim.report.files import MANIFEST, PAGE, RESULTS
+from nmsim.report.neighbours import NOBODY, Neighbours, neighbours
 from nmsim.report.pages.captions import RUN, SPACE, SPEEDUP
 from nmsim.report.pages.document import document
 from nmsim.report.pages.machine import machines_section
-from nmsim.report.pages.markup import Safe, drawings, el, facts, fields, joined
-from nmsim.report.pages.rows import points_grid, rows_grid
+from nmsim.report.pages.markup import Safe, command_box, drawings, el, facts, fields, joined
+from nmsim.report.pages.points import points_grid
+from nmsim.report.pages.rows import rows_grid
 from nmsim.report.pages.sections import (
     best_points,
     glossary,
@@ -22,6 +25,7 @@ from nmsim.report.pages.sections import (
     tiles,
     totals_table,
 )
+from nmsim.report.pages.trust import trust_section
 from nmsim.report.pages.validation import figure_parts, tail_parts, validation_tiles
 from nmsim.report.plots.roofline import MOST_POINTS as GEMMS_SHOWN
 from nmsim.report.plots.run import figures
@@ -32,6 +36,7 @@ from nmsim.report.reasons import policy_said
 from nmsim.report.rows import manifest_json, records, to_csv
 from nmsim.report.space import Space, space_of
 from nmsim.report.step import step_name, step_sheet
+from nmsim.report.summary import of_sums
 from nmsim.result import totals
 from nmsim.run.answer import answer, sums
 
@@ -43,6 +48,7 @@ _LINKS = {
         "figures": "Figures",
         "points": "Points",
         "glossary": "Columns",
+        "trust": "How far to trust it",
         "machine": "Machines",
         "origin": "How to get it again",
     },
@@ -51,6 +57,7 @@ _LINKS = {
         "step": "The step",
         "rows": "Every row",
         "glossary": "Columns",
+        "trust": "How far to trust it",
         "machine": "Machine",
         "origin": "How to get it again",
     },
@@ -73,31 +80,41 @@ _STEP = (
 def write_report(folder: str | Path, df: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
     """Write ``results.csv``, ``manifest.json`` and ``index.html`` into a folder, all or none.
 
+    Of a table of the sums of points (`nmsim.report.summary.of_sums`) the page alone: the others
+    are the store's.
+
     Raises
     ------
     SpecError
         if the file system refuses.
     """
-    contents = {
-        RESULTS: to_csv(df),
-        MANIFEST: manifest_json(manifest, df),
-        PAGE: page(df, manifest),
-    }
-    write_folder(Path(folder), contents)
+    where = Path(folder)
+    contents = {PAGE: page(df, manifest, neighbours(where, manifest))}
+    if not of_sums(df):
+        contents |= {RESULTS: to_csv(df), MANIFEST: manifest_json(manifest, df)}
+    write_folder(where, contents)
 
 
-def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
-    """The whole page of a run, a sweep or a validation, as ``kind`` of its manifest says."""
+def page(df: pd.DataFrame, manifest: Mapping[str, Any], near: Neighbours = NOBODY) -> str:
+    """The whole page of a run, a sweep or a validation, as ``kind`` of its manifest says.
+
+    Parameters
+    ----------
+    near
+        Pages that it may point at.
+    """
     if manifest["kind"] == "validate":
         return _validation(df, manifest)
     swept = manifest["kind"] == "sweep"
     return document(
         _title(manifest),
         _header(manifest),
-        _sweep_sums(df, manifest) if swept else _run_sums(df, manifest),
+        _sweep_sums(df, manifest, near) if swept else _run_sums(df, manifest),
         *_every_row(df, swept),
         el("h2", "What the columns mean", id="glossary"),
         glossary(swept),
+        el("h2", "How far to trust it", id="trust"),
+        trust_section(() if swept else records(df), manifest, near),
         el("h2", "Machines" if swept else "Machine", id="machine"),
         machines_section(_machines(manifest)),
         *_origin(df, manifest),
@@ -107,15 +124,22 @@ def page(df: pd.DataFrame, manifest: Mapping[str, Any]) -> str:
 
 def _every_row(df: pd.DataFrame, swept: bool) -> list[Safe]:
     """The table of rows; none where points have a row each, which their table tells."""
+    if of_sums(df):
+        text = (
+            "Rows of GEMMs were not kept: of each point this sweep stores sums alone (keep of its "
+            "experiment). What only rows tell, such as utilisation and what limits a GEMM, is not "
+            "known here; the command of a point shows it."
+        )
+        return [el("p", text, class_="none")]
     if df.empty or (swept and len(space_of(df).points) == len(df)):
         return []
     lead = (
         "One row per GEMM; columns that hold nothing are left out. Choose columns and rows above "
-        "the table; a heading sorts. Seven digits: results.csv has all."
+        "the table; a heading sorts. Seven digits: results.csv has all. "
     )
     return [
         el("h2", "Every row", id="rows"),
-        el("p", lead, class_="lead"),
+        el("p", lead, el("a", "What columns and units mean", href="#glossary"), class_="lead"),
         rows_grid(df, linked=not swept),
     ]
 
@@ -155,12 +179,7 @@ def _header(manifest: Mapping[str, Any]) -> Safe:
         el("h1", _title(manifest)),
         *(
             el("p", said, class_="lead")
-            for said in (
-                memory_said(manifest),
-                unfitted(manifest),
-                measured_on(manifest),
-                corrected(manifest),
-            )
+            for said in (memory_said(manifest), *rests_on(manifest))
             if said
         ),
         *([el("p", manifest["question"], class_="lead")] if manifest.get("question") else []),
@@ -212,7 +231,7 @@ def _run_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
     )
 
 
-def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
+def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any], near: Neighbours) -> Safe:
     if df.empty:
         return el("p", "This result has no rows.", class_="none")
     space = space_of(df)
@@ -224,7 +243,7 @@ def _sweep_sums(df: pd.DataFrame, manifest: Mapping[str, Any]) -> Safe:
             _figures(space_figures(space, df, manifest), captions, _counted(space)),
             el("h2", "Points", id="points"),
             el("p", "Sums over all rows of a point; only fields that differ.", class_="lead"),
-            points_grid(space),
+            points_grid(space, commands(manifest), near.points),
         )
     )
 
@@ -277,7 +296,7 @@ def _origin(df: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Safe]:
     files = [el("a", name, href=name) for name in (RESULTS, MANIFEST)]
     return [
         el("h2", "How to get it again", id="origin"),
-        el("pre", el("code", manifest["command"])),
+        command_box(manifest["command"]),
         facts(
             [
                 *sources,

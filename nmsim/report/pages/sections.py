@@ -175,7 +175,7 @@ def totals_table(df: pd.DataFrame) -> Safe:
         [
             Cell("all phases" if phase == "all" else phase, style=f"phase {phase}"),
             *(one.cell(total) for one in columns),
-            Cell(bound_shares(total["bound"]) or MISSING),
+            Cell(bound_shares(total["bound"]) or MISSING, style="bound"),
             Cell(_why(total), style="why"),
         ]
         for phase, total in sums.items()
@@ -185,8 +185,13 @@ def totals_table(df: pd.DataFrame) -> Safe:
     return sheet((Head("phase"), *(one.head for one in columns), bound, why), rows, "totals")
 
 
+def _anchored(name: str) -> Cell:
+    """The name of a column, which links can point at."""
+    return Cell(el("span", name, id=f"column-{name}"))
+
+
 def glossary(swept: bool) -> Safe:
     """What every column means, and its unit."""
     columns = (*(GLOSSARY if swept else ()), *COLUMNS)
-    rows = [[Cell(c.name), Cell(unit_of(c.name) or MISSING), Cell(c.meaning)] for c in columns]
+    rows = [[_anchored(c.name), Cell(unit_of(c.name) or MISSING), Cell(c.meaning)] for c in columns]
     return sheet((Head("column"), Head("unit"), Head("meaning")), rows, "glossary")

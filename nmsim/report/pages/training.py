@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from nmsim.files import write_folder
-from nmsim.report.capacity import corrected, memory_said, unfitted
-from nmsim.report.evidence import beyond_tile, measured_on
+from nmsim.report.capacity import memory_said, rests_on
+from nmsim.report.evidence import beyond_tile
 from nmsim.report.notation import grouped, percent, ratio
 from nmsim.report.pages.document import document
 from nmsim.report.pages.machine import machine_section
-from nmsim.report.pages.markup import Cell, Safe, drawings, el, facts, sheet
+from nmsim.report.pages.markup import Cell, Safe, command_box, drawings, el, facts, sheet
 from nmsim.report.pages.page import PAGE
 from nmsim.report.plots.training import training_figure
 from nmsim.report.training import SEGMENT_HEADS, run_sums, segment_cells, span
@@ -67,24 +67,16 @@ def _page(run: Document) -> str:
         el("p", _caption(run), class_="caption"),
         el("h2", "Segments"),
         el("p", "Steps that hardware sees alike; each is simulated once.", class_="lead"),
-        sheet(
-            SEGMENT_HEADS,
-            ([Cell(text) for text in segment_cells(s)] for s in run["segments"]),
-            "sortable",
-        ),
+        _segments(run),
         el("h2", "Sums"),
         facts(run_sums(run)),
         el("h2", "How to get it again"),
-        el("pre", el("code", about["command"])),
+        command_box(about["command"]),
         facts(
             (name.replace("_", " "), about[name])
             for name in ("model_source", "recipe_source", "tensors")
         ),
-        el(
-            "details",
-            el("summary", "Machine"),
-            machine_section(about["hardware"], about.get("machine") or {}),
-        ),
+        el("details", el("summary", "Machine"), _machine(about)),
         el("footer", f"Written by nmsim {about['nmsim']}. No part of this page is from a network."),
     )
 
@@ -101,11 +93,7 @@ def _header(title: str, about: Document) -> Safe:
         "header",
         el("div", f"nmsim {about['nmsim']} · training run", class_="eyebrow"),
         el("h1", title),
-        *(
-            el("p", said, class_="lead")
-            for said in (memory_said(about), unfitted(about), measured_on(about), corrected(about))
-            if said
-        ),
+        *(el("p", said, class_="lead") for said in (memory_said(about), *rests_on(about)) if said),
         el("ul", *tags, class_="tags"),
     )
 

@@ -80,7 +80,7 @@ def validation_tiles(manifest: Mapping[str, Any]) -> Safe:
         ("Mean error (MAPE)", _percent(manifest["mape"]), f"{manifest['rows']:,} measured GEMMs"),
         (
             "Median, p90",
-            f"{_percent(manifest['median_ape'])}, {_percent(manifest['p90_ape'])}",
+            f"{100 * manifest['median_ape']:.1f}, {_percent(manifest['p90_ape'])}",
             "of the absolute error",
         ),
         ("Bias", _signed(manifest["bias"]), "geometric mean of predicted / measured, minus 1"),

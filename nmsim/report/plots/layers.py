@@ -25,6 +25,10 @@ _MOST = 24
 """Lines that a chart has for layers: as many as one sheet of paper."""
 
 
+_FAR = 3.0
+"""Times the longest line from which on that of all others together is cut at the axis' end."""
+
+
 def axis_end(values: Iterable[float], references: Iterable[float]) -> float:
     """End of an axis that shows all values, and the references unless they dwarf the values."""
     highest = max((v for v in values if math.isfinite(v)), default=0.0) or 1.0
@@ -103,6 +107,23 @@ class LayerChart:
                 constraintext="none",
             )
         self.add(phase, trace)
+
+    def end(self, values: Callable[[Row], float]) -> float:
+        """End of the axis of a figure's bars: of all, unless the folded line dwarfs the others."""
+        own = [values(row) for row in self.rows if row["number"] >= 0]
+        folded = max((values(row) for row in self.rows if row["number"] < 0), default=0.0)
+        longest = max(own)
+        return 1.06 * (longest if folded > _FAR * longest else max(longest, folded))
+
+    def cut(self, values: Callable[[Row], float], end: float, said: Callable[[Row], str]) -> None:
+        """Write what a line comes to that is cut at the end of the axis, at its end."""
+        for phase in self.phases:
+            for row in self.of_phase(phase):
+                if values(row) > end:
+                    at = {"row": 1, "col": self.phases.index(phase) + 1}
+                    look = {"bgcolor": "#FFFFFF", "font": {"size": 10.5}, "showarrow": False}
+                    place = {"x": end, "y": row["position"], "xanchor": "right"}
+                    self.figure.add_annotation(text=f"{said(row)} ▸", **place, **look, **at)
 
     def marks(self, phase: str, column: str, name: str) -> None:
         """Draw a column as ticks across the bars."""

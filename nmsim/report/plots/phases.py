@@ -85,7 +85,12 @@ def phase_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
     title = f"Time per phase{', masks included' if masks else ''}"
     title = "Time per phase of the step, an estimate" if whole else title
     title += ", beside the dense run" if compared else ""
-    return for_phones(apply_theme(figure, title, context(manifest), 430, 104), 660)
+    least = max(340, _MARGINS + _ABREAST * len(names))
+    return for_phones(apply_theme(figure, title, context(manifest), 430, 104), least)
+
+
+_MARGINS, _ABREAST = 70, 200
+"""Pixels beside the bars, and those that two bars of a phase need for what stands above them."""
 
 
 def _dense_bars(names: Sequence[str], sums: Mapping[str, Row], divisor: float) -> dict[str, Any]:

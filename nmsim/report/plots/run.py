@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nmsim.report.notation import grouped, ratio, trimmed
+from nmsim.report.notation import duration, grouped, ratio, si, trimmed
 from nmsim.report.plots.layers import LayerChart, axis_end
 from nmsim.report.plots.phases import phase_time_figure
 from nmsim.report.plots.roofline import roofline_figure
@@ -103,10 +103,17 @@ def macs_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
         chart.bars(phase, "macs_issued", f"issued, {phase}", PHASE_COLOURS[phase], width=0.5)
     for phase in chart.phases:
         chart.marks(phase, "macs_useful", "useful: both mask bits set")
-    most = axis_end((max(row["macs_dense"], row["macs_issued"]) for row in chart.rows), [])
-    chart.figure.update_xaxes(tickformat="~s", range=[0, most])
+    end = chart.end(_most_macs)
+    chart.cut(
+        _most_macs, end, lambda row: f"{si(row['macs_issued'], '')} of {si(row['macs_dense'], '')}"
+    )
+    chart.figure.update_xaxes(tickformat="~s", range=[0, end])
     chart.figure.update_layout(barmode="overlay")
     return chart.finish("MACs: dense, issued and useful, per layer and phase", "MACs", manifest)
+
+
+def _most_macs(row: Row) -> float:
+    return float(max(row["macs_dense"], row["macs_issued"]))
 
 
 def layer_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure:
@@ -123,7 +130,11 @@ def layer_time_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figur
         chart.bars(phase, "compute_time", f"{phase}, computing", colour)
         chart.bars(phase, "stall_time", f"{phase}, stalled", colour, hatched=True)
     chart.figure.update_layout(barmode="stack")
-    chart.figure.update_xaxes(range=[0, 1.06 * longest / divisor])
+    end = chart.end(lambda row: row["time_us"])
+    chart.cut(
+        lambda row: row["time_us"] / divisor, end / divisor, lambda row: duration(row["time_us"])
+    )
+    chart.figure.update_xaxes(range=[0, end / divisor])
     return chart.finish("Time per layer and phase", f"time [{unit}]", manifest)
 
 

@@ -17,7 +17,6 @@ from nmsim.report.plots.theme import (
     INK,
     MACHINE_COLOURS,
     MACHINE_SYMBOLS,
-    MUTED,
     apply_theme,
     escaped,
     for_phones,
@@ -205,11 +204,11 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
             name=escaped(name),
             marker={"color": colours[name]},
             text=[f"{counts[size]:,}" if few else "" for size in known],
-            textposition="outside",
-            textfont={"size": 10.5, "color": MUTED},
+            textposition="inside",  # at the foot, where no line of noise crosses them
+            insidetextanchor="start",
+            textfont={"size": 10.5},
             textangle=0,
             constraintext="none",
-            cliponaxis=False,
             hovertext=[
                 f"<b>{escaped(name)}, {_micro(size)}</b><br>{counts[size]:,} rows, "
                 f"MAPE {mape[size]:.1f} %"
@@ -233,7 +232,7 @@ def _sizes(df: pd.DataFrame, kinds: "pd.Series[str]", manifest: Mapping[str, Any
     )
     more = 20 * (len(series) // 6)
     left = len(set(kinds)) - len(shown)
-    told = "above each bar: its rows" if few else "kinds of most rows"
+    told = "at the foot of each bar: its rows" if few else "kinds of most rows"
     told += f", {left} more in the table of groups" if left else ""
     subtitle = f"{_context(manifest)} · {told}"
     title = "Mean absolute error by measured time, against measurement noise"

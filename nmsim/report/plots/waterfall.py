@@ -44,7 +44,10 @@ _BEYOND = "gained beyond the promise"
 
 _LOSS, _GAIN = "#882255", "#44AA99"
 
-_BESIDE_BARS = 112
+_GAP = "\N{NO-BREAK SPACE}"
+"""Between a bar and what is written beside it."""
+
+_BESIDE_BARS = 116
 """Pixels for what is written beside the longest bar."""
 
 _BESIDE = {
@@ -120,7 +123,7 @@ def waterfall_figure(df: pd.DataFrame, manifest: Mapping[str, Any]) -> go.Figure
         x=[max(level, level - (us if measure == "relative" else 0)) / divisor
            for _, measure, us, _, level in bars],
         y=[escaped(name) for name, *_ in bars],
-        text=[text for *_, text, _ in bars],
+        text=[f"{_GAP}{text}" for *_, text, _ in bars],
         mode="text",
         textposition="middle right",
         cliponaxis=False,

@@ -14,7 +14,7 @@ from typing import Any
 from nmsim.errors import SpecError
 from nmsim.registry import unknown_name
 
-__all__ = ["ZIP", "Axis", "axes", "range_of"]
+__all__ = ["ZIP", "Axis", "axes", "range_of", "values_by_field"]
 
 ZIP = "zip"
 """In place of a field: a list of fields and values that change together."""
@@ -65,6 +65,21 @@ def axes(vary: Mapping[str, Any]) -> list[Axis]:
         _zipped(said) if name == ZIP else _axis((name,), [(one,) for one in _values(name, said)])
         for name, said in vary.items()
     ]
+
+
+def values_by_field(vary: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The values that ``vary`` of an experiment lists of each of its fields.
+
+    Examples
+    --------
+    >>> values_by_field({"zip": [{"rows": 64, "cols": 32}, {"rows": 128, "cols": 64}]})
+    {'rows': (64, 128), 'cols': (32, 64)}
+    """
+    return {
+        name: values
+        for axis in axes(vary)
+        for name, values in zip(axis.names, zip(*axis.values, strict=True), strict=True)
+    }
 
 
 def _axis(names: tuple[str, ...], values: Iterable[tuple[Any, ...]]) -> Axis:

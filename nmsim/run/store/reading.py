@@ -85,14 +85,38 @@ class Stored:
         """Names of a view's columns and their types."""
         return {row[1]: row[2] for row in self._connection.execute(f"PRAGMA table_info({view})")}
 
+    def sums(self) -> Iterator[dict[str, Any]]:
+        """Sums of the points of the last sweep, a phase after the other, whatever it keeps.
+
+        Each has what its point is told by, ``phase``, and the columns of `nmsim.result.totals`.
+        """
+        told = [name for name in self.columns("place") if name not in ("position", "id")]
+        sums = [name for name in self.columns("total") if name not in ("point", *told)]
+        named = ", ".join(
+            f"{table}.{_quoted(name)}"
+            for table, names in (("place", told), ("total", sums))
+            for name in names
+        )
+        found = self._connection.execute(
+            f"SELECT {named} FROM place JOIN total ON total.point = place.id "  # noqa: S608
+            "ORDER BY place.position, total.rowid"
+        )
+        for row in found:
+            yield dict(zip((*told, *sums), map(_whole, row), strict=True))
+
     def batches(
         self, view: str, columns: Sequence[str], most: int = _AT_ONCE
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of a view in order, so many at a time, counts beyond 64 bits as integers."""
-        named = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        named = ", ".join(map(_quoted, columns))
         found = self._connection.execute(f"SELECT {named} FROM {view}")  # noqa: S608
         while batch := found.fetchmany(most):
             yield [tuple(map(_whole, row)) for row in batch] if _large(batch) else batch
+
+
+def _quoted(name: str) -> str:
+    """A name as SQL takes it, whatever characters it has."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _large(batch: list[tuple[Any, ...]]) -> bool:

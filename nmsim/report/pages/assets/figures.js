@@ -2,7 +2,7 @@
 
 const FIGURES = {}; // by name: as they came, {data, layout}
 const PAPER = 1030; // pixels between the margins of A4 in landscape
-const SHEET = 600; // pixels of height, beside title and caption
+const SHEET = 540; // pixels of height, beside headings, title and caption
 const NARROW = 700; // below, a figure is drawn for a phone
 
 function room(name) {
@@ -26,11 +26,9 @@ function draw(name, figure) {
 function fitted(name) {
   const figure = structuredClone(FIGURES[name]);
   const place = room(name);
-  // Lines on parallel axes are pictures, drawn a moment later: on paper they are scaled instead.
-  const pictured = figure.data.some((trace) => trace.type === "parcoords");
-  const width = paper && !pictured ? PAPER : place.parentElement.clientWidth;
-  place.style.zoom = paper && pictured ? PAPER / Math.max(PAPER, place.firstElementChild.clientWidth) : "";
+  const width = paper && !pictured(name) ? PAPER : place.parentElement.clientWidth;
   const { layout } = figure;
+  layout.uirevision = layout.uirevision || "kept"; // what a reader brushed, zoomed or hid
   const narrow = width < NARROW;
   if (layout.title) titleOutside(layout);
   layout.width = Math.max(width, paper ? 0 : (layout.meta || {}).least || 320);
@@ -51,6 +49,19 @@ function titleOutside(layout) {
   if (layout.legend) layout.legend.y = 1 - 6 / layout.height;
 }
 
+// Lines on parallel axes are pictures, which are drawn a moment later: too late for a printer.
+function pictured(name) {
+  return FIGURES[name].data.some((trace) => trace.type === "parcoords");
+}
+
+// As it is drawn already a picture goes onto paper, only smaller; page.css gives it a white ground.
+function scaled(name) {
+  const place = room(name);
+  const drawn = place.classList.contains("drawn");
+  if (!drawn) redraw(name);
+  place.style.zoom = paper ? PAPER / Math.max(PAPER, place.firstElementChild.clientWidth) : "";
+}
+
 function redraw(name) {
   const figure = fitted(name);
   const place = room(name);
@@ -59,6 +70,7 @@ function redraw(name) {
   const first = !place.classList.contains("drawn");
   Plotly.react(place, figure.data, figure.layout, options);
   place.classList.add("drawn");
+  place.classList.toggle("pictured", pictured(name));
   if (first) {
     place.on("plotly_click", (event) => clicked(name, event));
     place.dispatchEvent(new Event("drawn"));
@@ -116,6 +128,7 @@ function rowOf(point) {
 function choose(number, scroll) {
   chosen = number;
   for (const name of Object.keys(FIGURES)) mark(name);
+  tellChosen(number);
   if (scroll) showRow(number);
 }
 
@@ -158,7 +171,7 @@ async function picture(name, format) {
 function numbers(name) {
   const { data, layout } = FIGURES[name];
   const lines = [];
-  const flat = (values) => (Array.isArray(values) ? values : values ? unpacked(values) : []);
+  if (data[0].type === "parcoords") return axesTold(data[0]);
   for (const trace of data) {
     const series = plain(trace.name) || trace.type;
     if (trace.mode === "text") continue; // says what other marks show
@@ -166,7 +179,7 @@ function numbers(name) {
       trace.z.forEach((row, at) => flat(row).forEach((value, along) => {
         if (value !== null) lines.push([series, flat(trace.x)[along], flat(trace.y)[at], value]);
       }));
-    } else if (trace.type === "parcoords" || trace.type === "waterfall" || trace.x || trace.y) {
+    } else if (trace.x || trace.y) {
       const [x, y] = [flat(trace.x), flat(trace.y)];
       x.forEach((value, at) => {
         if (value !== null) lines.push([series, worded(layout.xaxis, value), worded(layout.yaxis, y[at])]);
@@ -176,6 +189,17 @@ function numbers(name) {
   const title = (axis) => plain(((axis || {}).title || {}).text || "");
   const heads = ["series", title(layout.xaxis) || "x", title(layout.yaxis) || "y"];
   return [data.some((trace) => trace.type === "heatmap") ? [...heads, "value"] : heads, ...lines];
+}
+
+function flat(values) {
+  return Array.isArray(values) ? values : values ? unpacked(values) : [];
+}
+
+// Lines on parallel axes, one a line: [value on each axis], with the axes' names.
+function axesTold({ dimensions }) {
+  const columns = dimensions.map((axis) => flat(axis.values).map((value) => worded(axis, value)));
+  const lines = columns[0].map((none, at) => columns.map((column) => column[at]));
+  return [dimensions.map((axis) => plain(axis.name || axis.label)), ...lines];
 }
 
 // Where a figure writes names beside a line, its numbers are those names.

@@ -53,6 +53,10 @@ function drawFront(about, grid, x, y) {
   for (const [axis, measure] of [[figure.layout.xaxis, x], [figure.layout.yaxis, y]]) {
     axis.title = { ...axis.title, text: measure.title };
     delete axis.range;
+    axis.uirevision = measure.title;
+    delete axis.tickvals;
+    delete axis.ticktext;
+    if (measure.tickvals) Object.assign(axis, { tickvals: measure.tickvals, ticktext: measure.ticktext });
     const found = points.map((point) => (axis === figure.layout.xaxis ? point.x : point.y));
     const [low, high] = [Math.min(...found), Math.max(...found)];
     axis.type = low > 0 && high / low >= WIDE ? "log" : "linear";
@@ -86,6 +90,7 @@ function brush(about, grid) {
   const place = room("speedup");
   const ranges = about.axes.map((axis, at) => {
     const { constraintrange } = place.data[0].dimensions[at];
+    FIGURES.speedup.data[0].dimensions[at].constraintrange = constraintrange; // drawn again it has it
     if (!constraintrange) return null;
     const several = Array.isArray(constraintrange[0]) ? constraintrange : [constraintrange];
     return (row) => {
@@ -107,11 +112,15 @@ function relined(about, grid) {
   const others = inside.filter((row) => !best.has(row));
   const rows = [...best, ...thinned(others, MOST_LINES - Math.min(best.size, MOST_LINES - 1))].slice(0, MOST_LINES);
   const place = room("speedup");
+  const [trace] = FIGURES.speedup.data; // drawn again it has these lines
   const change = {};
   about.axes.forEach((axis, at) => {
-    change[`dimensions[${at}].values`] = [rows.map((row) => (axis.places ? axis.places.indexOf(row[axis.column]) : row[axis.column]))];
+    const values = rows.map((row) => (axis.places ? axis.places.indexOf(row[axis.column]) : row[axis.column]));
+    trace.dimensions[at].values = values;
+    change[`dimensions[${at}].values`] = [values];
   });
-  change["line.color"] = [rows.map((row) => row[about.shade])];
+  trace.line.color = rows.map((row) => row[about.shade]);
+  change["line.color"] = [trace.line.color];
   grid.brushing = true;
   Plotly.restyle(place, change, [0]).then(() => { grid.brushing = false; });
 }
@@ -125,4 +134,21 @@ function linkSpace(grid) {
   const listen = () => place.on("plotly_restyle", () => { if (!grid.brushing) brush(about, grid); });
   if (place.classList.contains("drawn")) listen();
   else place.addEventListener("drawn", listen, { once: true });
+}
+
+// ---- a point alone: the command that runs it, and its page where there is one
+
+function tellChosen(number) {
+  const box = document.getElementById("chosen");
+  const grid = GRIDS.points;
+  const row = grid && number !== null && grid.rows.find((one) => one._number === number);
+  if (!box || !row) return;
+  const about = JSON.parse(box.querySelector("script").textContent);
+  const fields = (spaceAbout() || { fields: [] }).fields.map((name) => `${name} ${shown(row[name])}`);
+  box.querySelector(".whose").textContent = fields.join(", ") || "The point";
+  box.querySelector("code").textContent = row[about.column];
+  const link = box.querySelector("p a");
+  const address = about.pages[String(number)];
+  link.hidden = !address;
+  if (address) link.setAttribute("href", address);
 }

@@ -12,6 +12,10 @@ document.addEventListener("DOMContentLoaded", () => {
   names.forEach(toolsOf);
   if (names.length) drawWhenNear();
   for (const section of document.querySelectorAll("section[data-grid]")) makeGrid(section);
+  for (const box of document.querySelectorAll(".again")) {
+    const pressed = box.querySelector("button");
+    pressed.addEventListener("click", () => copied(box.querySelector("code").textContent, pressed));
+  }
   let width = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth !== width) redrawAll();

@@ -232,7 +232,7 @@ function chooserOf(grid, name) {
   return [select];
 }
 
-function columnsOf({ about, section, ...grid }) {
+function columnsOf({ about, section }) {
   const details = document.createElement("details");
   details.className = "columns";
   details.append(Object.assign(document.createElement("summary"), { textContent: `Columns (${about.columns.length})` }));
@@ -285,8 +285,11 @@ function linesOf({ about, table }) {
   return [columns.map((column) => column.name), ...rows.map((row) => columns.map((column) => row[column.name]))];
 }
 
-async function copy(grid, pressed) {
-  const text = linesOf(grid).map((line) => line.map((value) => value ?? "").join("\t")).join("\n");
+function copy(grid, pressed) {
+  return copied(linesOf(grid).map((line) => line.map((value) => value ?? "").join("\t")).join("\n"), pressed);
+}
+
+async function copied(text, pressed) {
   try {
     await navigator.clipboard.writeText(text);
     pressed.textContent = "Copied";
@@ -327,7 +330,7 @@ function printed(grid) {
 function ontoPaper() {
   if (paper) return;
   paper = true;
-  for (const name of Object.keys(FIGURES)) redraw(name);
+  for (const name of Object.keys(FIGURES)) (pictured(name) ? scaled : redraw)(name);
   for (const grid of Object.values(GRIDS)) grid.section.append(printed(grid));
 }
 
@@ -335,5 +338,6 @@ function offPaper() {
   if (!paper) return;
   paper = false;
   for (const table of document.querySelectorAll("table.printed")) table.remove();
+  for (const name of Object.keys(FIGURES)) if (pictured(name)) scaled(name);
   redrawAll();
 }

@@ -13,6 +13,7 @@ from nmsim.report.plots.sweep.groups import groups_figure
 from nmsim.report.plots.sweep.parallel import importance_figure, parallel_figure
 from nmsim.report.plots.theme import context
 from nmsim.report.space import Kind, Space
+from nmsim.report.summary import of_sums
 
 __all__ = ["space_figures"]
 
@@ -40,6 +41,8 @@ def space_figures(
         drawn["front"] = front_figure(space, said)
     if len(space.fields) > 1 and len(space.points) > 3:
         drawn["importance"] = importance_figure(space, said)
+    if of_sums(df):  # what follows is of rows
+        return drawn
     others = {"layers": layers_figure(df, said), "roofline": _roofline(space, df, manifest)}
     return {**drawn, **{name: figure for name, figure in others.items() if figure}}
 

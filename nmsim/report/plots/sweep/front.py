@@ -5,11 +5,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.notation import significant
+from nmsim.report.notation import levels_said, significant
 from nmsim.report.plots.theme import INK, MACHINE_COLOURS, apply_theme, escaped, for_phones
 from nmsim.report.space import MEASURES, Measure, Space
 
-__all__ = ["MOST_POINTS", "front", "front_figure", "measured", "pair"]
+__all__ = ["MOST_POINTS", "front", "front_figure", "measured", "pair", "ticks"]
 
 MOST_POINTS = 2000
 """Points that are drawn beside the front; of more, an even sample."""
@@ -24,16 +24,16 @@ def measured(space: Space) -> list[Measure]:
 
 def values(space: Space, measure: Measure) -> list[float | None]:
     """What all points have of a measure, or of a field."""
-    if measure.name in space.measures:
+    if any(measure is one for one in MEASURES):
         return space.measures[measure.name]
     return [point[measure.name] for point, _ in space.points]
 
 
 def pair(space: Space) -> tuple[Measure, Measure]:
     """What the figure shows unasked: a cost that varies, and the speed-up, or else the time."""
-    found = {one.name: one for one in measured(space)}
-    gain = found.get("speedup") or found["time_us"]
-    costs = [one for name, one in found.items() if one is not gain and name != "speedup_ideal"]
+    found = measured(space)
+    gain = next(one for one in found if one.name in ("speedup", "time_us"))
+    costs = [one for one in found if one is not gain and one.name != "speedup_ideal"]
     first = ("energy_pj", "selector_mux2", *(f.name for f in space.numbers), "time_us")
     ranked = sorted(costs, key=lambda one: first.index(one.name) if one.name in first else 99)
     varied = [one for one in ranked if len(set(values(space, one)) - {None}) > 1]
@@ -80,10 +80,23 @@ def front_figure(space: Space, said: str) -> go.Figure:
             ),
         ]
     )
-    figure.update_xaxes(title=across.axis, type=_scale([x for _, x, _ in known]))
-    figure.update_yaxes(title=up.axis, type=_scale([y for *_, y in known]))
+    scales = (_scale([x for _, x, _ in known]), _scale([y for *_, y in known]))
+    figure.update_xaxes(title=across.axis, type=scales[0], **ticks(space, across))
+    figure.update_yaxes(title=up.axis, type=scales[1], **ticks(space, up))
     apply_theme(figure, "Pareto front: what no other point beats in both", said, 480, 108)
     return for_phones(figure)
+
+
+def ticks(space: Space, measure: Measure) -> dict[str, list[Any]]:
+    """The ticks of an axis: a field's own values where they are few, otherwise left to plotly."""
+    field = next((one for one in space.numbers if one.name == measure.name), None)
+    if field is None or len(field.known) > _FEW or any(measure is one for one in MEASURES):
+        return {}
+    return {"tickvals": list(field.known), "ticktext": levels_said(field.known)}
+
+
+_FEW = 8
+"""Values of a field that an axis has room to name."""
 
 
 def _scale(found: Sequence[float]) -> str:

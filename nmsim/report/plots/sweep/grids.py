@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nmsim.report.notation import shorten
+from nmsim.report.notation import levels_said, shorten, told_apart, worded
 from nmsim.report.plots.layers import axis_end
 from nmsim.report.plots.sweep.panels import Mark, Panels, gain_title, gain_words, point_hover
 from nmsim.report.plots.theme import apply_theme, escaped, for_phones
@@ -35,17 +35,9 @@ def lines_figure(space: Space, said: str) -> go.Figure:
     most = 1.0
     for phase in panels.phases:
         for at, (name, numbers) in enumerate(shown.items()):
-            ordered = sorted(numbers, key=lambda number: space.points[number][0][field.name])
-            known = [(n, gain) for n in ordered if (gain := panels.gain(n, phase)) is not None]
-            x = [space.points[number][0][field.name] for number, _ in known]
-            y = [gain for _, gain in known]
             mark = Mark.of(name or "points", at, at // 8)
-            numbered = [number for number, _ in known]
-            panels.series(phase, mark, numbered, x=x, y=y, mode="lines+markers")
-            ideals = [panels.ideal(number, phase) for number in numbered]
-            most = max(most, axis_end(y, [one for one in ideals if one is not None]))
-        ends = [field.levels[0], field.levels[-1]]
-        panels.line(phase, ends, [1, 1], "dense run: 1×")
+            most = max(most, _line(panels, phase, mark, numbers))
+        panels.line(phase, _ends(field), [1, 1], "dense run: 1×")
     figure = panels.figure
     figure.update_xaxes(title=escaped(field.name), **_axis(field))
     figure.update_yaxes(range=[0, most])
@@ -55,18 +47,44 @@ def lines_figure(space: Space, said: str) -> go.Figure:
     return apply_theme(figure, title, said + more, panels.top + 380, panels.top)
 
 
+def _line(panels: Panels, phase: str, mark: Mark, numbers: Sequence[int]) -> float:
+    """Draw a line, and apart from it the points without the number; where the axis has to end."""
+    space, field = panels.space, panels.space.numbers[0]
+    labels = dict(zip(field.levels, levels_said(field.levels), strict=True))
+    place = {value: labels[value] if field.gaps else value for value in field.levels}
+    gains = {n: gain for n in numbers if (gain := panels.gain(n, phase)) is not None}
+    values = {number: space.points[number][0][field.name] for number in gains}
+    joined = sorted((n for n in gains if values[n] is not None), key=lambda n: values[n])
+    apart = [n for n in gains if values[n] is None]
+    for own, mode in ((joined, "lines+markers"), (apart, "markers")):
+        if own:
+            where = {"x": [place[values[n]] for n in own], "y": [gains[n] for n in own]}
+            panels.series(phase, mark, own, mode=mode, **where)
+    ideals = (panels.ideal(number, phase) for number in gains)
+    return axis_end(gains.values(), [one for one in ideals if one is not None])
+
+
+def _ends(field: Field) -> list[Any]:
+    said = levels_said(field.levels) if field.gaps else field.levels
+    return [said[0], said[-1]]
+
+
 def _axis(field: Field) -> dict[str, Any]:
+    """The axis of a field: names where some points have no number, which has no place among any."""
+    said = levels_said(field.levels)
+    if field.gaps:
+        return {"type": "category", "categoryorder": "array", "categoryarray": said}
     low, high = field.levels[0], field.levels[-1]
     logarithmic = low > 0 and high / low >= _LOG
-    ticks = {"tickvals": list(field.levels), "ticktext": [f"{v:g}" for v in field.levels]}
-    return {**(ticks if len(field.levels) <= 8 else {}), **({"type": "log"} if logarithmic else {})}
+    ticks = {"tickvals": list(field.levels), "ticktext": said}
+    return {**(ticks if len(said) <= 8 else {}), **({"type": "log"} if logarithmic else {})}
 
 
 def _by_categories(space: Space) -> dict[str, list[int]]:
     """Numbers of points by the values of fields that are no numbers, the best first."""
     found: dict[str, list[int]] = {}
     for number, (point, _) in enumerate(space.points):
-        name = " · ".join(str(point[field.name]) for field in space.categories)
+        name = " · ".join(worded(point[field.name]) for field in space.categories)
         found.setdefault(name, []).append(number)
     return dict(sorted(found.items(), key=lambda one: -_best(space, one[1])))
 
@@ -122,14 +140,14 @@ def _map(space: Space, numbers: Sequence[int], name: str, *, written: bool) -> g
         rows[at][along] = number
     return go.Heatmap(
         name=name,
-        x=[f"{value:g}" for value in across.levels],
-        y=[f"{value:g}" for value in up.levels],
+        x=levels_said(across.levels),
+        y=levels_said(up.levels),
         z=z,
         text=told,
         hoverinfo="text",
         customdata=rows,
         coloraxis="coloraxis",
-        texttemplate="%{z:.3~g}" if written else None,
+        texttemplate=("%{z:.2f}" if name == "speedup" else "%{z:.3~g}") if written else None,
         xgap=1,
         ygap=1,
     )
@@ -157,9 +175,10 @@ def layers_figure(df: pd.DataFrame, said: str) -> go.Figure | None:
         go.Heatmap(
             name="speed-up of GEMMs",
             x=patterns,
-            y=[escaped(shorten(layer, 34)) for layer in layers],
+            y=[escaped(layer) for layer in told_apart(layers, 34)],
             z=[[gains.get((layer, one)) for one in patterns] for layer in layers],
-            hovertemplate="%{y}, %{x}: %{z:.3g}×<extra></extra>",
+            text=[[escaped(f"{layer}, {one}") for one in patterns] for layer in layers],
+            hovertemplate="%{text}: %{z:.3g}×<extra></extra>",
             texttemplate="%{z:.2f}",
             coloraxis="coloraxis",
             xgap=1,

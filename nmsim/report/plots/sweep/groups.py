@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.notation import ratio, shorten
+from nmsim.report.notation import ratio, told_apart, worded
 from nmsim.report.plots.layers import axis_end
 from nmsim.report.plots.sweep.panels import Mark, Panels, gain_title, gain_words
 from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MUTED, apply_theme, escaped
@@ -37,7 +37,7 @@ def groups_figure(space: Space, said: str) -> go.Figure:
     figure = panels.figure
     figure.update_yaxes(
         tickvals=list(range(len(lines))),
-        ticktext=[escaped(shorten(name, 44)) for name in lines],
+        ticktext=[escaped(name) for name in told_apart(list(lines), 44)],
         range=[len(lines) - 0.5, -0.5],
     )
     figure.update_xaxes(title=gain_title(space), range=[0, most])
@@ -81,7 +81,7 @@ def _groups(space: Space, rows: Sequence[Field]) -> dict[str, list[int]]:
     """Numbers of points by the name of their line, the best line first."""
     found: dict[str, list[int]] = {}
     for number, (point, _) in enumerate(space.points):
-        name = " · ".join(str(point[field.name]) for field in rows) or "all points"
+        name = " · ".join(worded(point[field.name]) for field in rows) or "all points"
         found.setdefault(name, []).append(number)
     gains = space.measures.get("speedup", [None] * len(space.points))
 
@@ -102,7 +102,7 @@ def _series(
         found.setdefault((at, sign), []).append(number)
     marks = []
     for (at, sign), of in sorted(found.items()):
-        words = [str(f.levels[v]) for f, v in ((colour, at), (symbol, sign)) if f is not None]
+        words = [worded(f.levels[v]) for f, v in ((colour, at), (symbol, sign)) if f is not None]
         marks.append((Mark.of(", ".join(words) or "points", at, sign), of))
     return marks
 

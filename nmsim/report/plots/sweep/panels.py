@@ -106,10 +106,6 @@ class Panels:
         trace = go.Scatter(name=name, x=x, y=y, mode="lines", line=style, hoverinfo="skip")
         self.add(phase, trace)
 
-    def height(self, panels: int, above: int) -> int:
-        """Pixels of the figure: its panels, and the legend's lines above them."""
-        return panels + 118 + above
-
     @property
     def top(self) -> int:
         """Pixels above the panels, where title and legend stand."""
@@ -139,12 +135,19 @@ def point_hover(space: Space, number: int, phase: str) -> str:
         "all phases" if phase == "all" else phase,
         _gains(sums),
         f"{grouped(sums['cycles'])} cycles, {duration(sums['time_us'])}",
-        f"{percent(sums['utilization'])} % of peak, DRAM {grouped(sums['dram_gbps'], 1)} GB/s",
-        f"bound by {bound_shares(sums['bound'])}",
+        *_told_by_rows(sums),
+        f"DRAM {grouped(sums['dram_gbps'], 1)} GB/s",
         *sums["reasons"][:_MOST_REASONS],
     ]
     wrapped = (part for line in lines for part in textwrap.wrap(line, 90, max_lines=2))
     return "<br>".join(escaped(part) for part in wrapped)
+
+
+def _told_by_rows(sums: Mapping[str, Any]) -> list[str]:
+    """How well the machine was used; nothing where no rows were kept that tell."""
+    if sums["utilization"] is None:
+        return []
+    return [f"{percent(sums['utilization'])} % of peak, bound by {bound_shares(sums['bound'])}"]
 
 
 def _gains(sums: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.notation import percent, shorten
+from nmsim.report.notation import levels_said, percent, shorten, told_apart
 from nmsim.report.plots.sweep.front import front, pair, sampled, values
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme, escaped, for_phones
 from nmsim.report.space import MEASURES, Field, Measure, Space
@@ -44,13 +44,19 @@ def parallel_figure(space: Space, said: str) -> go.Figure:
             dimensions=axes,
             line={**scale, "colorbar": {"title": {"text": found[0].axis}, "thickness": 12}},
             customdata=list(numbers),
-            labelangle=-14,
+            labelangle=-14 if len(axes) > _LEVEL else 0,
+            labelfont={"size": 12},
+            tickfont={"size": 11},
             rangefont={"color": "rgba(0,0,0,0)"},  # ticks tell the ends
         )
     )
     apply_theme(figure, "Every field of the points; drag along an axis to choose", said, 560, 156)
     figure.update_layout(margin={"l": 64, "r": 40, "b": 30}, showlegend=False)
     return figure
+
+
+_LEVEL = 7
+"""Axes whose names have room beside each other; of more they are slanted."""
 
 
 def lines_of(space: Space) -> list[int]:
@@ -71,17 +77,34 @@ def lines_of(space: Space) -> list[int]:
 def _axis(space: Space, field: Field, numbers: Sequence[int]) -> dict[str, Any]:
     label = escaped(shorten(field.name, 24))
     found = [space.points[number][0][field.name] for number in numbers]
+    said = [escaped(one) for one in told_apart(levels_said(field.levels), 22)]
     if plain_axis(field):
-        return {"label": label, "values": found, "range": [field.levels[0], field.levels[-1]]}
+        at = _apart(field.levels)
+        told = {"tickvals": [field.levels[n] for n in at], "ticktext": [said[n] for n in at]}
+        return {"label": label, "values": found, "range": [*_ends(field)], **told}
     places = {value: place for place, value in enumerate(field.levels)}
-    ticks = _ticks(field.levels)
+    at = list(range(0, len(said), math.ceil(len(said) / _MOST_TICKS)))
     return {
         "label": label,
-        "values": [places.get(value, 0) for value in found],
-        "range": [0, len(field.levels) - 1],
-        "tickvals": [places[value] for value in ticks],
-        "ticktext": [escaped(shorten(_worded(value), 22)) for value in ticks],
+        "values": [places[value] for value in found],
+        "range": [0, max(1, len(field.levels) - 1)],
+        "tickvals": at,
+        "ticktext": [said[n] for n in at],
     }
+
+
+def _ends(field: Field) -> tuple[float, float]:
+    return field.levels[0], field.levels[-1]
+
+
+def _apart(numbers: Sequence[float]) -> list[int]:
+    """Places of values of a field that have room for their names: both ends, others in between."""
+    room = (numbers[-1] - numbers[0]) / _MOST_TICKS
+    found = [0]
+    for at, value in enumerate(numbers[1:-1], start=1):
+        if value - numbers[found[-1]] >= room and numbers[-1] - value >= room:
+            found.append(at)
+    return [*found, len(numbers) - 1]
 
 
 def measures_shown(space: Space) -> list[Measure]:
@@ -91,7 +114,7 @@ def measures_shown(space: Space) -> list[Measure]:
 
 def plain_axis(field: Field) -> bool:
     """Whether an axis shows the numbers of a field, not the places of its values."""
-    return field.number and not _geometric(field.levels)
+    return field.number and not field.gaps and not _geometric(field.levels)
 
 
 def _geometric(numbers: Sequence[float]) -> bool:
@@ -106,13 +129,8 @@ _GROWN = 4
 """Largest over smallest step from which on steps grow."""
 
 
-def _ticks(found: Sequence[Any]) -> list[Any]:
-    step = max(1, math.ceil(len(found) / 20))
-    return list(found[::step])
-
-
-def _worded(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+_MOST_TICKS = 20
+"""Names of values that an axis has room for."""
 
 
 def _measure(space: Space, label: str, name: str, numbers: Sequence[int]) -> dict[str, Any]:
@@ -140,8 +158,8 @@ def _explained(
 ) -> float:
     if not whole:
         return 0.0
-    width = math.ceil(len(field.levels) / _BINS) if field.number else 1
-    bins = {value: place // width for place, value in enumerate(field.levels)}
+    width = math.ceil(len(field.known) / _BINS) if field.number else 1
+    bins = {value: place // width for place, value in enumerate(field.known)}
     by: dict[Any, list[float]] = {}
     for number, value in found:
         by.setdefault(bins.get(space.points[number][0][field.name]), []).append(value)
@@ -150,10 +168,14 @@ def _explained(
     return min(1.0, between / whole)
 
 
+_WRITTEN = 0.12
+"""Share from which on a bar has room for what it comes to."""
+
+
 def importance_figure(space: Space, said: str) -> go.Figure:
     """What each field decides alone, as bars."""
     shares = importance(space)
-    names = [escaped(shorten(name, 34)) for name in shares]
+    names = [escaped(name) for name in told_apart(list(shares), 34)]
     figure = go.Figure(
         go.Bar(
             name="variance explained",
@@ -161,7 +183,7 @@ def importance_figure(space: Space, said: str) -> go.Figure:
             x=[100 * share for share in shares.values()],
             y=names,
             text=[f"{percent(share)} %" for share in shares.values()],
-            textposition="auto",
+            textposition=["inside" if share > _WRITTEN else "outside" for share in shares.values()],
             marker={"color": MACHINE_COLOURS[0]},
             hoverinfo="y+text",
         )
