@@ -1,5 +1,6 @@
 """The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -79,8 +80,9 @@ def sweep(
     said = {"stack": stack, "library": library, "kernel": kernel, "plugins": tuple(plugins or ())}
     given = {name: value for name, value in said.items() if value not in (None, ())}
     crew = Crew.asked(workers, scheduler, cluster)
-    # A worker elsewhere has another working folder.
-    found = _read(experiment if crew.is_here else experiment.absolute(), given)
+    if not crew.is_here:  # a worker elsewhere has another working folder
+        experiment, given = experiment.absolute(), _absolute(given)
+    found = _read(experiment, given)
     if found.search:
         extra("search", "nmsim.run.search.study")
     planner = Planner(found, experiment)
@@ -120,6 +122,18 @@ def _read(path: Path, given: dict[str, Any]) -> Experiment:
         if name in found.vary or name in found.derive:
             raise SpecError(f"--{name}: {path} varies {name}, expected one of the two")
     return found.model_copy(update=given)
+
+
+def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, its paths from the root."""
+
+    def there(said: Any) -> Any:
+        return str(Path(said).absolute()) if Path(said).exists() else said
+
+    return {
+        name: tuple(map(there, said)) if isinstance(said, tuple) else there(said)
+        for name, said in given.items()
+    }
 
 
 def _asked(about: dict[str, Any]) -> dict[str, Any]:
