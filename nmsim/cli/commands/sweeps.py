@@ -144,7 +144,7 @@ def _asked(about: dict[str, Any]) -> dict[str, Any]:
 
 def _points(computed: int, counts: Counts) -> dict[str, int]:
     """Points by what became of them: they add up to the total."""
-    reused = counts.total - counts.failed - computed
+    reused = counts.done - computed
     of = {"total": counts.total, "reused": reused, "computed": computed}
     return {**of, "failed": counts.failed}
 

@@ -1,8 +1,9 @@
 """What determines a point, as a hash: results under one key are results under any equal one.
 
 In it go the resolved machine with the files that its kind reads, those that its energy is priced by
-where that is asked for, the content of the model's file, the recipe and its pruners' code, the content of a file of tensors, the value of every other
-keyword, what is kept, the code of engines by its closure of imports, and the version of nmsim.
+where that is asked for, the content of the model's file, the recipe and its pruners' code, the
+content of a file of tensors, the value of every other keyword, what is kept, the code of engines by
+its closure of imports, and the version of nmsim.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ from nmsim.machines import kind_of
 from nmsim.pattern import Pattern
 from nmsim.registry import unknown_name
 from nmsim.run.experiment.fields import default
-from nmsim.run.experiment.grid import Grid, Values
+from nmsim.run.experiment.grid import Grid, Values, point_of
 from nmsim.run.experiment.identity import (
     OF_MACHINE,
     OF_MASKS,
@@ -30,7 +30,7 @@ from nmsim.run.experiment.identity import (
     rest_digest,
     workload_digest,
 )
-from nmsim.run.experiment.schema import Experiment, point_of
+from nmsim.run.experiment.schema import Experiment
 from nmsim.run.point import Point
 from nmsim.run.workload import Workload
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from nmsim.errors import SpecError
 
-__all__ = ["STORE", "Stored", "has_store"]
+__all__ = ["STORE", "Stored", "has_store", "whole"]
 
 STORE = "results.sqlite"
 
@@ -92,14 +92,15 @@ class Stored:
         named = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         found = self._connection.execute(f"SELECT {named} FROM {view}")  # noqa: S608
         while batch := found.fetchmany(most):
-            yield [tuple(map(_whole, row)) for row in batch] if _large(batch) else batch
+            yield [tuple(map(whole, row)) for row in batch] if _large(batch) else batch
 
 
 def _large(batch: list[tuple[Any, ...]]) -> bool:
     return any(bytes in set(map(type, row)) for row in batch)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A stored value as it was given: a count beyond 64 bits is stored as its digits."""
     return int(value) if isinstance(value, bytes) else value
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nmsim.errors import SpecError
 from nmsim.run.experiment.plan import LABELS, Place, Plan
 from nmsim.run.store.network import network_file_system
-from nmsim.run.store.reading import STORE
+from nmsim.run.store.reading import STORE, whole
 from nmsim.run.store.tables import (
     APPLICATION,
     COLUMNS_OF,
@@ -230,7 +230,7 @@ class Store:
         for number in numbers:
             found = self._connection.execute("SELECT * FROM points WHERE point = ?", (number,))
             names = [column for column, *_ in found.description]
-            yield number, dict(zip(names, found.fetchone(), strict=True))
+            yield number, dict(zip(names, map(whole, found.fetchone()), strict=True))
 
     def failures(self) -> tuple[int, str]:
         """Points that failed, and of the first of them its place and the reason."""
