@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from swept import points_of
 
 from nmsim.cost.technology import TECHNOLOGIES
 from nmsim.errors import SpecError
@@ -362,9 +363,9 @@ def test_all_conditions_hold_for_every_point():
 
 def test_what_a_file_leaves_out_is_as_in_a_run_unless_it_has_lists_alone():
     listed = {"title": "t", "models": ["gemm:8x8x8"], "patterns": ["2:4"], "hardware": ["ideal"]}
-    found = [(p.recipe, p.fidelity) for p in validate(Experiment, listed, "e").points()]
+    found = [(p.recipe, p.fidelity) for p in points_of(validate(Experiment, listed, "e"))]
     assert found == [("asp", "cycle"), ("asp", "analytical")]
-    (point,) = validate(Experiment, {"title": "t", "model": "gemm:8x8x8"}, "e").points()
+    (point,) = points_of(validate(Experiment, {"title": "t", "model": "gemm:8x8x8"}, "e"))
     assert (point.recipe, point.fidelity, str(point.pattern)) == ("dense", "cycle", "2:4")
     assert point.hardware == "systolic-128x128-2to4"
     for missing in ("models", "patterns", "hardware"):

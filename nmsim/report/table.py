@@ -20,7 +20,7 @@ from nmsim.run.rows.frame import frame, typed_frame
 from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results"]
+__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results", "read_sweep"]
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],
@@ -41,7 +41,7 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         cut short, no CSV or JSON, of a newer schema, or lacks something.
     """
     if holds_sweep(Path(folder)):
-        return _read_store(Path(folder))
+        return read_sweep(Path(folder))
     manifest = _read_manifest(Path(folder) / MANIFEST)
     path = Path(folder) / RESULTS
     validated = manifest["kind"] == "validate"
@@ -63,7 +63,14 @@ def holds_sweep(folder: Path) -> bool:
     return not path.is_file() or _read_manifest(path)["kind"] == "sweep"
 
 
-def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_sweep(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table and the manifest of the last sweep in a folder's store, whatever stands beside it.
+
+    Raises
+    ------
+    SpecError
+        naming the store: it is damaged, or keeps no rows.
+    """
     with Stored.opened(folder) as stored:
         document = stored.manifest()
         check_manifest(document, f"{stored.path}: manifest")

@@ -41,7 +41,7 @@ from nmsim.run.rows.runs import Runs
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.fusion import as_run
 
-__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows"]
+__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "rows"]
 
 Row = dict[str, Any]
 
@@ -581,16 +581,3 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
             "run folds from the bits of two masks"
         )
     return Sample(point.sample, point.seed)
-
-
-def point_rows(point: Point) -> list[Row]:
-    """The rows of a point, each with the point's own settings in front."""
-    own = {
-        "model": point.workload.name,
-        "recipe": load_recipe(point.recipe).name,
-        "pattern": str(Pattern.parse(point.pattern)),
-        "batch": point.samples,
-        "fidelity": point.fidelity,
-        "seed": point.seed,
-    }
-    return [{**own, **row} for row in rows(point)]

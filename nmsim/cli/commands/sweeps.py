@@ -1,6 +1,8 @@
 """The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import typer
 from typer.exceptions import Exit
 
 from nmsim import report as reports
-from nmsim.cli.console import show_tables, tell, width, write
+from nmsim.cli.console import show_facts, show_tables, tell, width, write
 from nmsim.cli.options import Plugins, command_line, refuse_file
 from nmsim.cli.sweeping import (
     ClusterKind,
@@ -38,6 +40,9 @@ _MOST = 100_000
 
 _SHOWN = 20_000
 """Rows of a sweep whose points are printed, too."""
+
+_FAILED = 20
+"""Points that failed whose reasons are printed, where none has anything else to show."""
 
 
 def sweep(
@@ -94,20 +99,21 @@ def sweep(
     with Store.opened(folder, fresh=fresh) as store:
         if store.told:
             tell(store.told)
-        before = store.manifest()
         if found.search:
             done = run_search(store, planner, plan, about, crew, fresh=fresh)
         else:
             done = run_grid(store, plan, about, crew)
         counts, rows = store.counts(), store.kept()
         points = _points(done.computed, counts)
-        about = {**about, "points": points, "results_rows": rows}
+        about = {**about, "points": points, "results_rows": rows, "results_key": store.digest()}
         if found.search:
             about |= {"search": {**about["search"], "front": done.front}}
             tell(searched_line(points, done.front))
         store.describe(about)
         failed, first = store.failures()
-    changed = bool(done.computed) or _asked(before) != _asked(about)
+        if failed and not rows:
+            show_facts([(f"point {at}", why) for at, why in store.failed(_FAILED)])
+    changed = bool(done.computed) or _asked(_written(folder)) != _asked(about)
     _write(folder, about, rows, changed=changed)
     if failed and found.search:
         tell(f"{failed} of {counts.total} points cannot be, the first: {' '.join(first.split())}")
@@ -138,8 +144,17 @@ def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked(about: dict[str, Any]) -> dict[str, Any]:
     """What of a manifest a page and a table follow from."""
-    apart = ("command", "points")
+    apart = ("command", "points", "rows")
     return {name: value for name, value in about.items() if name not in apart}
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    """The manifest that stands in a folder; empty if there is none, or it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _points(computed: int, counts: Counts) -> dict[str, int]:
@@ -151,18 +166,18 @@ def _points(computed: int, counts: Counts) -> dict[str, int]:
 
 def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:
     """Write what people read: CSV and page, as far as there are not too many rows for them."""
-    drawn = about["keep"] == "rows" and rows <= _MOST
+    drawn = about["keep"] == "rows" and 0 < rows <= _MOST
     names = [RESULTS] * (rows <= _MOST) + [PAGE] * drawn
     if not changed and all((folder / name).is_file() for name in names):
         _write_manifest(folder, about, rows)
         tell(f"nothing to do: {', '.join([*names, MANIFEST])} in {folder} are of these points")
     elif drawn:
-        reports.write_report(folder, reports.read_results(folder)[0], about)
+        reports.write_report(folder, reports.read_sweep(folder)[0], about)
         tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}")
     else:
         _write_alone(folder, about, rows)
     if drawn and rows <= _SHOWN:
-        show_tables(reports.render_sweep(reports.read_results(folder)[0], width()))
+        show_tables(reports.render_sweep(reports.read_sweep(folder)[0], width()))
         if about["choices"]:
             write(about["choices"])
 
@@ -174,7 +189,8 @@ def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
         old.unlink(missing_ok=True)
     if rows <= _MOST:
         write_file(folder / RESULTS, partial(reports.write_csv, folder))
-        tell(f"wrote {folder / RESULTS} and {MANIFEST}; a page is drawn of `keep: rows` alone")
+        why = "a page is drawn of `keep: rows` alone" if rows else "no point has a row to draw"
+        tell(f"wrote {folder / RESULTS} and {MANIFEST}; {why}")
     else:
         tell(
             f"wrote {folder / MANIFEST}; {rows:,} rows are in the store alone: "
@@ -224,5 +240,7 @@ def report(
         reports.write_training(folder, reports.read_training(folder))
     else:
         table, about = reports.read_results(folder)
+        if about["kind"] == "sweep" and not len(table):
+            raise SpecError(f"{folder}: holds no rows, expected some to draw")
         reports.write_report(folder, table, about)
     tell(f"wrote {folder / PAGE}")

@@ -3,7 +3,6 @@
 from nmsim.run.experiment.grid import point_of
 from nmsim.run.experiment.plan import Place, Plan, Planner, planned
 from nmsim.run.experiment.schema import (
-    KEEPS,
     Experiment,
     Keep,
     read_experiment,
@@ -12,7 +11,6 @@ from nmsim.run.experiment.schema import (
 from nmsim.run.experiment.search import Judge, Search, Verdict
 
 __all__ = [
-    "KEEPS",
     "Experiment",
     "Judge",
     "Keep",

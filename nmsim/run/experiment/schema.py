@@ -19,12 +19,11 @@ from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Point
 from nmsim.spec import Spec, read_yaml, validate
 
-__all__ = ["KEEPS", "Experiment", "Keep", "read_experiment", "with_keywords"]
+__all__ = ["Experiment", "Keep", "read_experiment", "with_keywords"]
 
 S = TypeVar("S", bound=Spec)
 
 Keep = Literal["rows", "layers", "totals"]
-KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 SWEPT = tuple(one for one in keywords(Point) if not one.keyword.apart)
 """The keywords that an experiment sets: a list of each, or one value for all points."""
@@ -210,11 +209,6 @@ class Experiment(Spec):
         if not self._says_one:
             return tuple(getattr(self, LISTED[name]) or ())
         return () if name == "model" else (default(name),)
-
-    def points(self) -> list[Point]:
-        """The combinations that are points, in the order of the axes."""
-        grid = self.grid
-        return [point_of(grid, values) for _, values in grid]
 
 
 def read_experiment(path: Path) -> Experiment:
