@@ -22,6 +22,7 @@ from kills import children_of, wait_until_gone
 from swept import point_rows
 
 import nmsim
+from nmsim.cli import sweeping
 from nmsim.cli.commands import sweeps
 from nmsim.errors import SpecError
 from nmsim.exporters.parquet import write_parquet
@@ -553,6 +554,16 @@ def test_rows_are_exported_as_parquet_or_it_is_said_what_to_install(tmp_path):
     assert found.column("cycles").to_pylist() == wanted["cycles"].tolist()
     assert found.column("transposed").to_pylist() == wanted["transposed"].tolist()
     assert found.schema.field("cycles").metadata == {b"unit": b"cycles"}
+
+
+def test_the_time_is_estimated_for_the_workers_that_there_are(capsys):
+    here, there = sweeping.Crew(4), sweeping.Crew(4, scheduler="tcp://HOST:1")
+    assert here.duration(40) == "10 s on 4 processes"
+    assert there.duration(40) == "40 s of one worker of tcp://HOST:1"
+    clock = sweeping._Clock(12, lambda: 2, known=False)
+    for _ in range(6):
+        clock.learn([5.0])
+    assert capsys.readouterr().err == "about 18 s for 7 more, as the first ones took\n"
 
 
 LONG = """
