@@ -20,7 +20,12 @@ from nmsim.run.point import Point
 
 __all__ = ["asked", "slurm"]
 
-_DEFAULTS = {"cores": 1, "processes": 1, "memory": "4GiB", "job-name": "nmsim"}
+_DEFAULTS: dict[str, int | str] = {
+    "cores": 1,
+    "processes": 1,
+    "memory": "4GiB",
+    "job-name": "nmsim",
+}
 """Of a job, where its user's configuration says nothing; Dask's own name of jobs says less."""
 
 
