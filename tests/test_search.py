@@ -17,7 +17,7 @@ from test_sweep import Inline
 
 from nmsim.cli import sweeping
 from nmsim.cost.price import cost_of
-from nmsim.cost.technology import load_technology
+from nmsim.cost.technology import TECHNOLOGIES, load_technology
 from nmsim.errors import SpecError
 from nmsim.machines import chip_of
 from nmsim.run.experiment import Experiment, Judge, Planner, point_of
@@ -278,7 +278,12 @@ def test_a_file_of_any_point_tells_a_search_from_another(tmp_path):
     first = identity()
     assert identity() == first
     paths[1].write_text(text % 16)
-    assert identity() != first
+    assert (second := identity()) != first
+    (tmp_path / "own.yaml").write_text(TECHNOLOGIES.path("45nm").read_text())
+    asked = asked.model_copy(update={"technology": str(tmp_path / "own.yaml")})
+    assert (third := identity()) not in (first, second)
+    (tmp_path / "own.yaml").write_text(TECHNOLOGIES.path("7nm").read_text())
+    assert identity() not in (first, second, third)
 
 
 def test_a_search_that_has_nothing_to_do_starts_nobody(tmp_path, monkeypatch, capsys):

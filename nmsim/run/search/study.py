@@ -19,6 +19,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nmsim.cost.technology import load_technology
 from nmsim.errors import SpecError
 from nmsim.run.experiment import Judge, Plan, Search, Verdict
 from nmsim.run.search.sampling import POPULATION, Unseen, distributions
@@ -188,6 +189,9 @@ def _kept(path: Path, plan: Plan, search: Search) -> tuple[optuna.Study, RDBStor
 def _identity(plan: Plan, search: Search) -> str:
     """Of all that decides which points a search tries, but how many."""
     grid, whole = plan.grid, hashlib.sha256(b"".join(place.key for place in plan.places))
+    # What areas are priced by, which no point's key has: it changes no row.
+    for name in sorted({str(plan.point(place).technology) for place in plan.places}):
+        whole.update(load_technology(name).model_dump_json().encode())
     derived = [(name, one.text) for name, one in grid.derived]
     conditions = [one.text for one in grid.conditions]
     said = search.model_dump(exclude={"trials"})
