@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from concurrent.futures import Future
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -80,6 +81,18 @@ def test_a_cluster_that_cannot_go_on_ends_a_sweep():
 
     with pytest.raises(SpecError, match="another nmsim"):
         list(finished([0], lambda number: number, "rows", Refusing(), 1))
+
+
+def test_a_scheduler_that_goes_as_a_sweep_begins_is_said_to_be_gone():
+    class Closed:
+        def run(self, *_):
+            raise cluster.distributed.comm.CommClosedError("Stream is closed")
+
+        nthreads = run
+
+    for asked in (partial(cluster._check_code, Closed()), cluster.ClusterPool(Closed()).workers):
+        with pytest.raises(SpecError, match=r"scheduler of the cluster is gone \(CommClosedErr"):
+            asked()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "tcp://:x y"])

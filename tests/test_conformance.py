@@ -7,7 +7,7 @@ import pytest
 from tiers import fast_every
 
 from nmsim.cli.commands.describe import catalog, describe, schema
-from nmsim.cli.listings import LISTINGS
+from nmsim.cli.listings import LISTINGS, plural
 from nmsim.cli.listings.schemas import SCHEMAS
 from nmsim.formats import FORMATS
 from nmsim.gemm import PHASES, Gemm
@@ -168,3 +168,4 @@ def test_everything_that_is_listed_can_be_shown(kind):
 @pytest.mark.parametrize("kind", list(SCHEMAS))
 def test_every_field_of_a_schema_can_be_printed(kind):
     assert '"properties"' in schema(kind)
+    assert schema(plural(kind)) == schema(kind)

@@ -67,6 +67,7 @@ def test_verilog_is_written_and_compiles(tmp_path):
         (["systolic-16x16", "--technology", "3nm"], "unknown technology '3nm'"),
         (["tpu-v1", "--verilog", "x"], "registers that wait for their fold are not drawn"),
         (["systolic-16x16", "--set", "dram.memory=1"], "dram.memory is 1"),
+        (["systolic-16x16", "--verilog", __file__], f"--verilog {__file__}: expected a folder"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(arguments, what):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from swept import point_rows, points_of
 
 import nmsim
 from nmsim.errors import SpecError
@@ -10,7 +11,7 @@ from nmsim.report import read_results, to_csv, write_report
 from nmsim.report.pages.page import page
 from nmsim.run.experiment import planned, read_experiment
 from nmsim.run.manifest import manifest, sweep_manifest
-from nmsim.run.point import Point, point_rows, rows
+from nmsim.run.point import Point, rows
 from nmsim.run.rows.frame import frame
 
 YAML = """
@@ -34,11 +35,11 @@ def experiment(tmp_path):
 
 
 def swept(experiment):
-    return [row for point in experiment.points() for row in point_rows(point)]
+    return [row for point in points_of(experiment) for row in point_rows(point)]
 
 
 def test_a_sweep_is_every_combination(experiment):
-    points = experiment.points()
+    points = points_of(experiment)
     assert len(points) == 2 * 2 * 3 * 1 * 2
     assert len({str(point) for point in points}) == len(points)
     table = swept(experiment)
@@ -52,7 +53,7 @@ def test_a_sweep_is_every_combination(experiment):
 
 
 def test_rows_of_a_sweep_are_those_of_single_runs(experiment):
-    point = experiment.points()[8]
+    point = points_of(experiment)[8]
     results = point_rows(point)
     alone = list(rows(point))
     assert [{key: row[key] for key in alone[0]} for row in results] == alone
@@ -107,7 +108,7 @@ def test_the_manifest_reproduces_the_rows():
 
 def test_the_shipped_experiment_can_be_read():
     for path in sorted((Path(__file__).parents[1] / "reports").glob("*/experiment.yaml")):
-        assert read_experiment(path).points()
+        assert points_of(read_experiment(path))
 
 
 def test_the_dense_run_is_of_the_same_fidelity():

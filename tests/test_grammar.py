@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from swept import points_of
 
+from nmsim.cost.technology import TECHNOLOGIES
 from nmsim.errors import SpecError
+from nmsim.machines import HARDWARE
+from nmsim.machines.gpu import energy as gpu_energy
 from nmsim.run.experiment import Experiment, identity, planned, read_experiment
 from nmsim.run.experiment.axes import axes, range_of
 from nmsim.run.experiment.expression import parse
@@ -330,6 +334,8 @@ def test_an_experiment_that_cannot_be_says_so_in_a_line(said, why):
         ({"vary": {"hardware": ["ideal", "systolic-16x61"]}}, "did you mean 'systolic-16x16'"),
         ({"vary": {"model": ["gemm:8x8x8", "resnet81"]}}, "did you mean 'resnet18'"),
         ({"vary": {"layers": ["*", "conv*"]}}, "unknown layer 'conv"),
+        ({"technology": "46nm"}, "did you mean '45nm'"),
+        ({"cost": True, "vary": {"technology": ["7nm", "none.yaml"]}}, "none.yaml"),
         ({"vary": {"rows": [8]}, "when": "rows > 9"}, "none of 1 combinations is a point"),
         ({"vary": {"rows": [8]}, "when": "rows > pattern"}, "pattern is '2:4', expected a number"),
     ],
@@ -357,9 +363,9 @@ def test_all_conditions_hold_for_every_point():
 
 def test_what_a_file_leaves_out_is_as_in_a_run_unless_it_has_lists_alone():
     listed = {"title": "t", "models": ["gemm:8x8x8"], "patterns": ["2:4"], "hardware": ["ideal"]}
-    found = [(p.recipe, p.fidelity) for p in validate(Experiment, listed, "e").points()]
+    found = [(p.recipe, p.fidelity) for p in points_of(validate(Experiment, listed, "e"))]
     assert found == [("asp", "cycle"), ("asp", "analytical")]
-    (point,) = validate(Experiment, {"title": "t", "model": "gemm:8x8x8"}, "e").points()
+    (point,) = points_of(validate(Experiment, {"title": "t", "model": "gemm:8x8x8"}, "e"))
     assert (point.recipe, point.fidelity, str(point.pattern)) == ("dense", "cycle", "2:4")
     assert point.hardware == "systolic-128x128-2to4"
     for missing in ("models", "patterns", "hardware"):
@@ -375,7 +381,14 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path):
     (tmp_path / "e.yaml").write_text(
         "title: t\nhardware: ideal\nvary:\n"
         "  zip: [{model: mine.yaml, batch: 1}, {model: 'gemm:8x8x8', batch: 2}]\n"
+        "  technology: [own.yaml, 7nm]\nstack: mine.yaml\n"
     )
+    (tmp_path / "own.yaml").write_text("based_on: 45nm\n")
+    found = read_experiment(tmp_path / "e.yaml")
+    assert found.stack == str(tmp_path / "mine.yaml")
+    assert found.vary["technology"] == [str(tmp_path / "own.yaml"), "7nm"]
+    text = (tmp_path / "e.yaml").read_text()
+    (tmp_path / "e.yaml").write_text(text[: text.index("  technology")])
     plan = planned(read_experiment(tmp_path / "e.yaml"))
     assert [plan.point(place).model for place in plan.places] == [
         str(tmp_path / "mine.yaml"),
@@ -419,6 +432,32 @@ def test_a_key_follows_the_content_of_files(tmp_path):
     assert keys(model=str(model)) == first
     model.write_text(LAYERS % 16)
     assert keys(model=str(model)) != first
+
+
+def test_a_key_follows_the_files_that_energy_is_priced_by(tmp_path):
+    shipped = TECHNOLOGIES.path("45nm").read_text()
+    own, system = tmp_path / "own.yaml", tmp_path / "energy.yaml"
+    own.write_text(shipped)
+    first, free = (keys(technology=str(own), cost=cost) for cost in (True, False))
+    own.write_text(shipped.replace("summary: ", "summary: another "))
+    assert keys(technology=str(own), cost=True) != first
+    assert keys(technology=str(own)) == free == keys()
+    with pytest.MonkeyPatch.context() as patched:
+        system.write_text(gpu_energy._FIGURES.read_text())
+        patched.setattr(gpu_energy, "_FIGURES", system)
+        first = keys(hardware="a100-sxm4-80gb", cost=True)
+        system.write_text(system.read_text() + "# edited\n")
+        assert keys(hardware="a100-sxm4-80gb", cost=True) != first
+
+
+def test_a_key_follows_the_residuals_beside_a_machines_own_file(tmp_path):
+    shipped = HARDWARE.path("h200")
+    for name in ("h200.yaml", "h200.residual.npz", "h200.attention.residual.npz"):
+        (tmp_path / name).write_bytes(shipped.with_name(name).read_bytes())
+    said = {"hardware": str(tmp_path / "h200.yaml"), "vary": {"residual": [True]}}
+    first = keys(**said)
+    (tmp_path / "h200.attention.residual.npz").unlink()
+    assert keys(**said) != first
 
 
 def test_a_key_follows_the_code_of_a_pruner_of_ones_own(tmp_path):

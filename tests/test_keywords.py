@@ -21,7 +21,7 @@ from nmsim.run.experiment import Experiment, planned, read_experiment, schema
 from nmsim.run.keyword import REQUIRED, Keyword, keywords, taking
 from nmsim.run.manifest import manifest, sweep_manifest
 from nmsim.run.memory import Keeping
-from nmsim.run.point import Job, Point, Subject, point_rows
+from nmsim.run.point import Job, Point, Subject, rows
 from nmsim.run.trace import record
 from nmsim.run.training import Training
 
@@ -144,8 +144,8 @@ def test_a_network_is_trained_at_batch_32_and_given_gemms_hold_theirs(tmp_path):
     assert [Point(model, batch=5).samples for model in ("vit-tiny", "gemm:8x8x8")] == [5, 5]
     # Everything that depends on samples asks there.
     point = Point("vit-tiny", layers="head", phases=["forward"], fidelity="analytical")
-    (row,) = point_rows(point)
-    assert (row["m"], row["batch"], point.setting.batch) == (32, 32, 32)
+    (row,) = rows(point)
+    assert (row["m"], point.samples, point.setting.batch) == (32, 32, 32)
     assert manifest(point, "test").batch == 32
     plan = {"title": "t", "models": ["vit-tiny", "gemm:8x8x8"], "hardware": ["ideal"]}
     (tmp_path / "e.yaml").write_text(json.dumps({**plan, "patterns": ["2:4"]}))

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import pytest
+from swept import points_of
 
 import nmsim
 from nmsim import cli, load_model
@@ -310,7 +311,7 @@ def test_commands_and_experiments_take_them(path, monkeypatch, capsys):
     assert updates == ["h.*.q.lora_A", "h.*.q.lora_B"]
     fields = {"title": "t", "models": [str(path)], "hardware": ["ideal"], "patterns": ["2:4"],
               "fidelities": ["cycle"]}  # fmt: skip
-    (point,) = validate(Experiment, {**fields, "learn": ["head"], "batches": [4]}, "e").points()
+    (point,) = points_of(validate(Experiment, {**fields, "learn": ["head"], "batches": [4]}, "e"))
     assert {row["layer"] for row in rows(point) if row["phase"] == "update"} == {"head"}
 
 

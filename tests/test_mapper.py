@@ -28,7 +28,9 @@ from nmsim.pattern import DENSE, Pattern
 from nmsim.pruning import prune
 from nmsim.recipes.recipe import RECIPES, load_recipe
 from nmsim.result import totals
-from nmsim.run.point import Job, Point, point_rows, rows
+from nmsim.run.point import Job, Point, rows
+from nmsim.run.store import COLUMNS_OF
+from nmsim.run.sweep import outcomes
 from nmsim.run.training import run_training
 
 CLOCKS = {"cycle": cycle.run, "analytical": estimate}
@@ -325,8 +327,9 @@ def test_simulating_sweeping_and_training_tell_the_same(recipe, model, tmp_path)
         fidelity="analytical",
     )
     simulated = totals(rows(point))["all"]
-    swept = point_rows(point)
-    assert totals(swept)["all"] == simulated
+    ((_, swept),) = outcomes([(0, point)], "totals")
+    _, *own = swept.rows["total"][-1]
+    assert dict(zip(COLUMNS_OF["total"][1:], own, strict=True)) == simulated
     own = {name: getattr(point, name) for name in ("model", "recipe", "batch", "hardware")}
     trained = run_training(Job(**own, fidelity="analytical"), 1000, "")
     dense_us = trained.dense.time_us

@@ -9,6 +9,7 @@ from pickle import dumps, loads
 
 import numpy as np
 import pytest
+from swept import points_of
 from typer.testing import CliRunner
 
 import nmsim
@@ -21,7 +22,7 @@ from nmsim.pruning import PRUNERS, prune, read_plugins
 from nmsim.recipes.recipe import load_recipe
 from nmsim.run import trace
 from nmsim.run.experiment import read_experiment
-from nmsim.run.point import Point, point_rows
+from nmsim.run.point import Point, rows
 
 WANDA = '''"""Wanda: the largest |weight| times the norm of its input."""
 
@@ -216,9 +217,8 @@ def test_an_experiment_names_files_from_its_own_folder(folder):
         "title: own\nmodels: ['gemm:8x8x16']\nrecipes: [named.yaml]\npatterns: ['2:4']\n"
         "hardware: [systolic-16x16]\nfidelities: [cycle]\nplugins: [wanda.py]\n"
     )
-    (point,) = read_experiment(folder / "sweep.yaml").points()
-    rows = point_rows(point)
-    assert "my-wanda" in rows[0]["note"]
+    (point,) = points_of(read_experiment(folder / "sweep.yaml"))
+    assert "my-wanda" in next(rows(point))["note"]
 
 
 def test_plugins_are_listed_and_shown(folder):

@@ -1,9 +1,12 @@
 """Does a search try what its file says, each point once, whatever ends it and starts it again?"""
 
 import json
+import math
+import re
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import Future
 from importlib import import_module
 
 import numpy as np
@@ -12,11 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sweep import Inline
 
+from nmsim.cli import sweeping
+from nmsim.cost.price import cost_of
+from nmsim.cost.technology import TECHNOLOGIES, load_technology
 from nmsim.errors import SpecError
-from nmsim.run.experiment import Experiment, Judge, Planner
+from nmsim.machines import chip_of
+from nmsim.run.experiment import Experiment, Judge, Planner, point_of
+from nmsim.run.manifest import manifest
 from nmsim.run.search import begun, search
 from nmsim.run.search.space import Exhausted, Space
-from nmsim.run.store import Store
+from nmsim.run.store import STORE, Store
 from nmsim.spec import validate
 
 optuna = pytest.importorskip("optuna")
@@ -43,20 +51,21 @@ def small_generations():
 
 def experiment(said=None, **asked):
     whole = {"trials": 20, "objectives": WANTED, **asked}
-    return validate(
-        Experiment, {**SMALL, "vary": VARIED, **(said or {}), "search": whole}, "e.yaml"
-    )
+    said = {"vary": VARIED, **(said or {})}
+    usual = {name: one for name, one in SMALL.items() if name not in said["vary"]}
+    return validate(Experiment, {**usual, **said, "search": whole}, "e.yaml")
 
 
-def run(folder, asked, patience=10**9, fresh=False):
+def run(folder, asked, patience=10**9, fresh=False, executor=None):
     """Search; combinations that were tried, how many points were run, and the front."""
     planner, ran = Planner(asked), 0
     with (
         Store.opened(folder, fresh=fresh) as store,
         studies.Study.opened(folder, planner.covering(), fresh=fresh) as study,
     ):
-        store.begin(begun(planner, study), "test")
-        for found in search(store, planner, study, Inline(patience), 1):
+        plan = begun(planner, study)
+        store.begin(plan, "test")
+        for found in search(store, planner, plan, study, executor or Inline(patience), 1):
             ran += len(found)
         assert store.counts().total == len(study.numbers)
         return list(study.numbers), ran, study.front()
@@ -165,11 +174,130 @@ def test_the_front_holds_the_constraints(tmp_path):
 def test_a_point_that_cannot_be_is_a_trial_that_failed(tmp_path):
     vary = {**VARIED, "sram.a_kib": [0.01, 64]}
     tried, _, front = run(tmp_path, experiment({"vary": vary}))
-    with sqlite3.connect(tmp_path / studies.SEARCH) as db:
-        states = dict(db.execute("SELECT state, count(*) FROM trials GROUP BY state"))
-    assert set(states) == {"COMPLETE", "FAIL"}
-    assert sum(states.values()) == len(tried) == 20
+    assert set(states(tmp_path)) == {"COMPLETE", "FAIL"}
+    assert sum(states(tmp_path).values()) == len(tried) == 20
     assert front
+
+
+def states(folder):
+    with sqlite3.connect(folder / studies.SEARCH) as db:
+        return dict(db.execute("SELECT state, count(*) FROM trials GROUP BY state"))
+
+
+class Losing(Inline):
+    """Loses its worker with the first points that it is given."""
+
+    def __init__(self, many):
+        super().__init__()
+        self.lost = many
+
+    def submit(self, function, /, *args, **kwargs):
+        self.lost -= 1
+        if self.lost < 0:
+            return super().submit(function, *args, **kwargs)
+        future = Future()
+        future.set_exception(ValueError("what it was given cannot be read"))
+        return future
+
+
+def test_a_trial_whose_point_was_lost_is_tried_again_by_the_next_search(tmp_path):
+    asked = experiment(trials=9)
+    tried, ran, _ = run(tmp_path, asked, executor=Losing(3))
+    assert (len(tried), ran, states(tmp_path)) == (9, 9, {"RUNNING": 3, "COMPLETE": 6})
+    again, ran, front = run(tmp_path, asked)
+    assert (again, ran, states(tmp_path)) == (tried, 3, {"COMPLETE": 9})
+    (tmp_path / STORE).unlink()
+    assert run(tmp_path, asked) == (tried, 9, front)
+
+
+def test_an_objective_without_a_value_is_a_trial_that_failed(tmp_path):
+    wanted = {"dense_cycles / (rows - 8)": "maximize"}
+    asked = experiment(trials=8, objectives=wanted, constraints=["1 / (cols - 4) < 9"])
+    tried, _, front = run(tmp_path, asked)
+    points = [asked.grid.at(number) for number in tried]
+    without = [one["rows"] == 8 or one["cols"] == 4 for one in points]
+    assert states(tmp_path) == {"FAIL": sum(without), "COMPLETE": 8 - sum(without)}
+    assert front
+    with sqlite3.connect(tmp_path / studies.SEARCH) as db:
+        told = {why for (why,) in db.execute("SELECT value_json FROM trial_user_attributes "
+                                             "WHERE key = 'reason'")}  # fmt: skip
+    assert told
+    assert all("and 0 have no value here" in why for why in told)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan, None, 10**400, True])
+def test_what_no_sampler_takes_is_a_reason(value):
+    asked = experiment(objectives={"speedup": "maximize"})
+    found = {"status": "done", "reason": None, "speedup": value}
+    reason = Judge(asked.search, asked.grid)(0, found).reason
+    assert re.fullmatch("objective speedup is .*, expected a number", reason)
+
+
+def test_energy_area_and_memory_steer_a_search(tmp_path):
+    said = {"model": str(tmp_path / "m.yaml"), "cost": True, "batch": 1}
+    (tmp_path / "m.yaml").write_text(
+        "layers: [{name: a, type: linear, in_features: 64, out_features: 48, tokens: 9}]"
+    )
+    asked = experiment(
+        {**said, "technology": "7nm"},
+        trials=8,
+        objectives={"energy_pj / 1e6": "minimize", "speedup": "maximize", "area_um2": "minimize"},
+        constraints=["area_ge < 1450000", "memory_bytes <= 64 * 1024", "energy_mac_pj > 0"],
+    )
+    judge, (tried, _, front) = Judge(asked.search, asked.grid), run(tmp_path, asked)
+    assert front
+    with Store.opened(tmp_path) as store:
+        rows = dict(store.points(range(8)))
+    for at in front:
+        point = point_of(asked.grid, asked.grid.at(tried[at]))
+        area = cost_of(chip_of(point.machine), load_technology("7nm")).document()["array"]
+        verdict = judge(tried[at], rows[at])
+        assert verdict.values[::2] == (rows[at]["energy_pj"] / 1e6, area["area_um2"])
+        assert area["area_ge"] < 1450000
+        assert manifest(point, "").memory_bytes <= 64 * 1024
+    areas = {judge(number, rows[at]).values[2] for at, number in enumerate(tried)}
+    assert len(areas) > 1
+
+
+def test_a_figure_that_a_machine_has_not_is_a_trial_that_failed(tmp_path):
+    said = {"vary": {"hardware": ["systolic-16x16", "a100-sxm4-80gb"]}}
+    _, _, front = run(tmp_path, experiment(said, objectives={"area_um2": "minimize"}))
+    assert (states(tmp_path), len(front)) == ({"COMPLETE": 1, "FAIL": 1}, 1)
+
+
+def test_a_file_of_any_point_tells_a_search_from_another(tmp_path):
+    paths = [tmp_path / f"{name}.yaml" for name in "ab"]
+    text = "layers: [{name: a, type: linear, in_features: %d, out_features: 8, tokens: 2}]"
+    for path in paths:
+        path.write_text(text % 8)
+    asked = experiment({"vary": {**VARIED, "model": [str(path) for path in paths]}})
+
+    def identity():
+        return studies._identity(Planner(asked).covering(), asked.search)
+
+    first = identity()
+    assert identity() == first
+    paths[1].write_text(text % 16)
+    assert (second := identity()) != first
+    (tmp_path / "own.yaml").write_text(TECHNOLOGIES.path("45nm").read_text())
+    asked = asked.model_copy(update={"technology": str(tmp_path / "own.yaml")})
+    assert (third := identity()) not in (first, second)
+    (tmp_path / "own.yaml").write_text(TECHNOLOGIES.path("7nm").read_text())
+    assert identity() not in (first, second, third)
+
+
+def test_a_search_that_has_nothing_to_do_starts_nobody(tmp_path, monkeypatch, capsys):
+    run(tmp_path, experiment(trials=8))
+    monkeypatch.setattr(sweeping.Crew, "at_work", None)
+    for trials in (8, 5):
+        asked = experiment(trials=trials)
+        planner = Planner(asked)
+        with Store.opened(tmp_path) as store:
+            done = sweeping.run_search(
+                store, planner, planner.covering(), {}, sweeping.Crew(1), fresh=False
+            )
+            assert (done.computed, store.counts()) == (0, (8, 8, 0, 0))
+        assert "8 reused, 0 to try" in capsys.readouterr().err
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 99))
@@ -199,6 +327,7 @@ def test_a_space_gives_every_combination_once(sizes, seed):
         ({"sampler": "nsga3"}, "search.sampler is 'nsga3'"),
         ({"trials": 0}, "search.trials is 0"),
         ({"trial": 3}, "search.trial"),
+        ({"objectives": {"energy_pj": "minimize"}}, "energy_pj is told where cost is true"),
     ],
 )
 def test_a_mistake_is_one_line(asked, said):

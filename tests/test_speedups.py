@@ -8,7 +8,7 @@ import nmsim
 from nmsim.machines import load_hardware
 from nmsim.recipes.recipe import load_recipe
 from nmsim.result import totals
-from nmsim.run.point import Point, point_rows, rows
+from nmsim.run.point import Point, rows
 from nmsim.run.training import training_document
 
 GPU, ARRAY = "a100-sxm4-80gb", "systolic-128x128-2to4"
@@ -93,7 +93,7 @@ def test_one_state_gains_as_much_in_every_command(network):
     point = Point(network, recipe="sr-ste", hardware=ARRAY, batch=4)
     alone = totals(rows(point))["all"]
     with ThreadPoolExecutor(1) as pool:
-        (swept,) = pool.map(point_rows, [point])
+        swept = list(*pool.map(rows, [point]))
     run = nmsim.train(network, recipe="sr-ste", hardware=ARRAY, batch=4, steps=7)
     trained = training_document(run)["total"]
     assert totals(swept)["all"] == alone

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from swept import points_of
 
 import nmsim
 from nmsim.errors import NmsimError, SpecError
@@ -492,7 +493,7 @@ def test_an_experiment_names_a_stack_for_all_of_its_points(tmp_path):
     path = tmp_path / "own.yaml"
     head = "title: t\nmodels: ['gemm:64x64x64']\nrecipes: [asp]\npatterns: ['2:4']\n"
     path.write_text(f"{head}hardware: [{NAME}]\nstack: xformers\nkernel: null\n")
-    points = read_experiment(path).points()
+    points = points_of(read_experiment(path))
     assert {(point.stack, point.kernel) for point in points} == {("xformers", None)}
     said = sweep_manifest(planned(read_experiment(path)), "nmsim sweep").document()
     assert said["choices"] == "stack xformers, masks always"

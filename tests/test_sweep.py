@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -18,13 +19,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kills import children_of, wait_until_gone
+from swept import point_rows
 
 import nmsim
+from nmsim.cli import sweeping
+from nmsim.cli.commands import sweeps
 from nmsim.errors import SpecError
-from nmsim.report import read_results, to_csv
+from nmsim.exporters.parquet import write_parquet
+from nmsim.report import read_results, to_csv, write_csv
 from nmsim.result import totals
 from nmsim.run.experiment import Experiment, planned
-from nmsim.run.point import point_rows, tables
+from nmsim.run.manifest import sweep_manifest
+from nmsim.run.point import tables
 from nmsim.run.rows.frame import frame
 from nmsim.run.store import COLUMNS_OF, STORE, Outcome, Store, Stored
 from nmsim.run.store.frame import column_names, stored_frame
@@ -245,6 +251,46 @@ def test_a_count_beyond_64_bits_stays_whole(tmp_path):
         store.add(zip(numbers, outcomes, strict=True))
     found = dump(tmp_path, "points")
     assert [row[-width:] for row in found] == [own[1:] for own in sums]
+    with Store.opened(tmp_path) as store:
+        ((_, second),) = store.points([1])
+    assert second["cycles"] == dict(zip(COLUMNS_OF["total"], sums[1], strict=True))["cycles"]
+
+
+@pytest.mark.parametrize("large", [2**63, 3**100, 2**200])
+def test_a_count_beyond_64_bits_is_exported_whole(tmp_path, large):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    plan = plan_of(keep="totals", vary={"seed": [0, 1]})
+    with Store.opened(tmp_path) as store:
+        store.begin(plan, "test")
+        store.describe({"kind": "sweep"})
+        width = len(COLUMNS_OF["total"]) - 1
+        numbers = [number for number, _ in store.to_run()]
+        rows = [("all", *[value] * width) for value in (7, large)]
+        store.add((n, Outcome(0.0, {"total": [r]})) for n, r in zip(numbers, rows, strict=True))
+    write_parquet(tmp_path, tmp_path / "f.parquet")
+    found = parquet.read_table(tmp_path / "f.parquet")
+    assert [int(one) for one in found.column("cycles").to_pylist()] == [7, large]
+    assert found.column("time_us").to_pylist() == [7.0, float(large)]
+    write_csv(tmp_path, tmp_path / "f.csv")
+    with (tmp_path / "f.csv").open() as file:
+        assert [int(row["cycles"]) for row in csv.DictReader(file)] == [7, large]
+
+
+def test_a_store_without_a_sweep_says_so(tmp_path):
+    with Store.opened(tmp_path):
+        pass
+    with pytest.raises(SpecError, match=r"results\.sqlite: holds no sweep"):
+        nmsim.load_results(tmp_path)
+
+
+@pytest.mark.parametrize(("said", "name"), [
+    ({"vary": {"seed": [1, 2**70]}}, "seed"), ({"seed": 2**70}, "seed"),
+    ({"vary": {"rows": [8]}, "derive": {"dram.latency_ns": "2 ** 70"}}, "dram.latency_ns"),
+    ({"vary": {"batch": [1, 2**63]}}, "batch"),
+])  # fmt: skip
+def test_an_integer_beyond_64_bits_is_refused_before_anything_runs(said, name):
+    with pytest.raises(SpecError, match=rf"^the experiment: .*{name} is \d+, expected"):
+        plan_of(**said)
 
 
 MOUNTS = """22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -429,6 +475,50 @@ def test_a_sweep_says_what_it_did_and_a_second_one_that_it_had_nothing_to_do(tmp
     assert to_csv(table) == (tmp_path / "r" / "results.csv").read_text()
 
 
+def test_a_sweep_of_which_all_points_fail_says_why(tmp_path):
+    (tmp_path / "e.yaml").write_text(EXPERIMENT.replace("to: 64", "to: 0.02"))
+    done = nmsim_("sweep", "e.yaml", "--out", "r", "--workers", 1, cwd=tmp_path, code=1)
+    assert done.stderr.splitlines()[-1].startswith("4 of 4 points failed, the first: point 0: ")
+    assert re.findall("^point [0-9]+", done.stdout, re.MULTILINE) == [
+        f"point {at}" for at in range(4)
+    ]
+    assert not (tmp_path / "r" / "index.html").exists()
+    with pytest.raises(SpecError, match="holds no rows, expected some to draw"):
+        sweeps.report(tmp_path / "r")
+
+
+def test_what_stands_in_a_folder_is_of_the_sweep_or_written_anew(tmp_path, monkeypatch):
+    plan = plan_of(fidelity="analytical")
+    nmsim.simulate("gemm:9x8x7", hardware="ideal", out=tmp_path)
+    other = (tmp_path / "manifest.json").read_text()
+    run(tmp_path, plan)
+    told = []
+    monkeypatch.setattr(sweeps, "tell", told.append)
+    with Store.opened(tmp_path) as store:
+        about = sweep_manifest(plan, "").document() | {"results_key": store.digest()}
+        store.describe(about)
+    for _ in range(2):
+        (tmp_path / "manifest.json").write_text(other)
+        for _ in range(2):
+            changed = sweeps._asked(sweeps._written(tmp_path)) != sweeps._asked(about)
+            sweeps._write(tmp_path, about, 1, changed=changed)
+        (row,) = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
+        assert (row["model"], row["hardware"]) == ("gemm:8x9x12", "systolic-16x16")
+    assert ["nothing" in one for one in told] == [False, True] * 2
+
+
+@pytest.mark.parametrize("keep", ["layers", "totals"])
+def test_a_folder_that_keeps_sums_has_a_page_and_no_rows(tmp_path, keep):
+    plan = plan_of(keep=keep)
+    run(tmp_path, plan)
+    with Store.opened(tmp_path) as store:
+        store.describe(sweep_manifest(plan, "").document())
+    with pytest.raises(SpecError, match=rf"results\.sqlite: keeps {keep} alone, expected rows"):
+        nmsim.load_results(tmp_path)
+    sweeps.report(tmp_path)
+    assert (tmp_path / "index.html").is_file()
+
+
 def test_a_report_and_an_export_are_made_of_the_store(tmp_path):
     (tmp_path / "e.yaml").write_text(EXPERIMENT)
     nmsim_("sweep", "e.yaml", "--out", "r", "--workers", 1, cwd=tmp_path, code=1)
@@ -466,6 +556,16 @@ def test_rows_are_exported_as_parquet_or_it_is_said_what_to_install(tmp_path):
     assert found.column("cycles").to_pylist() == wanted["cycles"].tolist()
     assert found.column("transposed").to_pylist() == wanted["transposed"].tolist()
     assert found.schema.field("cycles").metadata == {b"unit": b"cycles"}
+
+
+def test_the_time_is_estimated_for_the_workers_that_there_are(capsys):
+    here, there = sweeping.Crew(4), sweeping.Crew(4, scheduler="tcp://HOST:1")
+    assert here.duration(40) == "10 s on 4 processes"
+    assert there.duration(40) == "40 s of one worker of tcp://HOST:1"
+    clock = sweeping._Clock(12, lambda: 2, known=False)
+    for _ in range(6):
+        clock.learn([5.0])
+    assert capsys.readouterr().err == "about 18 s for 7 more, as the first ones took\n"
 
 
 LONG = """

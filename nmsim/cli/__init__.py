@@ -112,7 +112,7 @@ _COMMANDS = {
     "list": _Home(
         "describe",
         "list_",
-        "List models, hardware, recipes, pruners, dataflows, engines or measured files.",
+        "List models, hardware, recipes, pruners, technologies, dataflows, engines, measured data.",
     ),
     "show": _Home(
         "describe",

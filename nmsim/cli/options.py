@@ -59,12 +59,18 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
     return fields
 
 
-def refuse_file(folder: Path | None) -> None:
-    """What cannot be a folder to write to is told before hours of work, not after."""
+def refuse_file(folder: Path | None, option: str = "--out") -> None:
+    """What cannot be a folder to write to is told before hours of work, not after.
+
+    Parameters
+    ----------
+    option
+        That named it.
+    """
     if folder is None:
         return
     if folder.exists() and not folder.is_dir():
-        raise SpecError(f"--out {folder}: expected a folder, found a file")
+        raise SpecError(f"{option} {folder}: expected a folder, found a file")
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     if not os.access(there, os.W_OK):
-        raise SpecError(f"--out {folder}: {there} cannot be written to")
+        raise SpecError(f"{option} {folder}: {there} cannot be written to")

@@ -15,7 +15,7 @@ from nmsim.run.experiment import Plan, Planner
 from nmsim.run.point import Point
 from nmsim.run.search import begun, search
 from nmsim.run.store import Counts, Outcome, Store
-from nmsim.run.sweep import sweep
+from nmsim.run.sweep import Workers, sweep
 from nmsim.run.workers import LocalPool
 
 __all__ = ["ClusterKind", "Crew", "Done", "run_grid", "run_search", "searched_line"]
@@ -82,12 +82,12 @@ class Crew:
         """Whether points are run by processes of this one."""
         return not (self.scheduler or self.cluster)
 
-    @property
-    def told(self) -> str:
-        """What points run on, as an estimate of the time says it."""
-        if self.is_here:
-            return f"{self.workers} processes"
-        return f"{self.scheduler or self.cluster}"
+    def duration(self, seconds: float) -> str:
+        """How long points take that take so long one after the other, and on what."""
+        if self.scheduler:  # who knows of workers is asked when there is something to run
+            return f"{_duration(seconds)} of one worker of {self.scheduler}"
+        here = f"{self.workers} processes"
+        return f"{_duration(seconds / self.workers)} on {here if self.is_here else self.cluster}"
 
     @contextmanager
     def at_work(self, points: int, examples: Sequence[Point]) -> Iterator[tuple[Any, Any]]:
@@ -136,7 +136,7 @@ def run_grid(store: Store, plan: Plan, about: dict[str, Any], crew: Crew) -> Don
     if not to_run:
         return Done(0, [])
     with _said_how_to_go_on(store), crew.at_work(to_run, plan.examples) as (pool, workers):
-        clock = _Clock(to_run, crew.workers, known=store.seconds() is not None)
+        clock = _Clock(to_run, workers, known=store.seconds() is not None)
         return Done(_followed(sweep(store, plan, pool, workers), to_run, clock), [])
 
 
@@ -163,17 +163,21 @@ def run_search(
     studies = extra("search", "nmsim.run.search.study").Study
     with studies.opened(store.path.parent, plan, fresh=fresh) as study:
         tried = len(study.numbers) - len(study.running)
-        store.begin(begun(planner, study), version("nmsim"))
+        first = begun(planner, study)
+        before = store.begin(first, version("nmsim"))
         store.describe(about)
-        left = min(asked.trials, len(planner.grid)) - tried
+        tried = min(tried, before.total - before.left)
+        left = max(min(asked.trials, len(planner.grid)) - tried, before.left)
         tell(
             f"{asked.trials:,} trials of {len(planner.grid):,} combinations, {tried:,} reused, "
             f"{left:,} to try"
         )
-        with _said_how_to_go_on(store), crew.at_work(max(1, left), plan.examples) as (pool, many):
-            clock = _Clock(left, crew.workers, known=False)
-            computed = _followed(search(store, planner, study, pool, many), left, clock)
-        return Done(computed, study.front())
+        if not left:
+            return Done(0, study.front())
+        with _said_how_to_go_on(store), crew.at_work(left, plan.examples) as (pool, many):
+            clock = _Clock(left, many, known=False)
+            points = search(store, planner, first, study, pool, many)
+            return Done(_followed(points, left, clock), study.front())
 
 
 def searched_line(points: dict[str, int], front: list[int]) -> str:
@@ -200,7 +204,7 @@ def _tell_plan(before: Counts, to_run: int, seconds: float | None, crew: Crew) -
     parts = [f"{before.total:,} points", f"{before.total - before.left:,} reused"]
     parts.append(f"{to_run:,} to compute")
     if to_run and seconds is not None:
-        parts.append(f"about {_duration(seconds * to_run / crew.workers)} on {crew.told}")
+        parts.append(f"about {crew.duration(seconds * to_run)}")
     elif to_run:
         parts.append("an estimate of the time follows when the first are done")
     tell(", ".join(parts))
@@ -209,9 +213,10 @@ def _tell_plan(before: Counts, to_run: int, seconds: float | None, crew: Crew) -
 class _Clock:
     """Says once how long a sweep will take, from what its first points took."""
 
-    def __init__(self, points: int, workers: int, *, known: bool) -> None:
+    def __init__(self, points: int, workers: Workers, *, known: bool) -> None:
         self._left, self._workers, self._said = points, workers, known
-        self._first = workers  # a worker's first point loads and compiles what later ones have
+        # A worker's first point loads and compiles what later ones have.
+        self._first = _now(workers)
         self._seconds: list[float] = []
 
     def learn(self, seconds: list[float]) -> None:
@@ -225,8 +230,12 @@ class _Clock:
         self._said = True
         if self._left:
             mean = sum(self._seconds) / len(self._seconds)
-            told = _duration(mean * self._left / self._workers)
+            told = _duration(mean * self._left / _now(self._workers))
             tell(f"about {told} for {self._left:,} more, as the first ones took")
+
+
+def _now(workers: Workers) -> int:
+    return workers() if callable(workers) else workers
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,11 @@
-"""Rows of a folder of results as one Parquet file (extra ``parquet``), units beside the columns."""
+"""Rows of a folder of results as one Parquet file (extra ``parquet``), units beside the columns.
 
-from collections.abc import Sequence
+A count beyond 64 bits, which Parquet's integers do not hold, makes its column one of decimals, as
+wide as it must be: nothing is rounded.
+"""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,10 @@ from nmsim.report import results
 from nmsim.run.rows.columns import FLAGS
 
 __all__ = ["write_parquet"]
+
+_DIGITS = (38, 76)
+"""Of decimals that every reader of Parquet has, and of those that some have: more than any count
+of a point's fields of 64 bits has, which are products of three of them at most."""
 
 
 def write_parquet(folder: Path, path: Path) -> None:
@@ -25,33 +34,44 @@ def write_parquet(folder: Path, path: Path) -> None:
     """
     arrow, parquet = extra("parquet", "pyarrow"), extra("parquet", "pyarrow.parquet")
     with results.opened(folder) as found:
-        schema = _schema(arrow, found.columns, found.types)
+        schema = _schema(arrow, found)
         with parquet.ParquetWriter(path, schema) as writer:
             for batch in found.batches():
                 columns = [
-                    _column(arrow, field, values)
+                    _column(arrow, field, values, wide=field.name in found.digits)
                     for field, values in zip(schema, zip(*batch, strict=True), strict=True)
                 ]
                 writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
 
 
-def _schema(arrow: Any, columns: Sequence[str], types: Sequence[str]) -> Any:
+def _schema(arrow: Any, found: results.Results) -> Any:
     units = {column.name: column.unit for column in COLUMNS if column.unit}
-    kinds = {"INTEGER": arrow.int64(), "REAL": arrow.float64(), "TEXT": arrow.string()}
     return arrow.schema(
         arrow.field(
             name,
-            arrow.bool_() if name in FLAGS else kinds[kind],
+            _type(arrow, name, kind, found.digits.get(name, 0)),
             metadata={"unit": units[name]} if name in units else None,
         )
-        for name, kind in zip(columns, types, strict=True)
+        for name, kind in zip(found.columns, found.types, strict=True)
     )
 
 
-def _column(arrow: Any, field: Any, values: Sequence[Any]) -> Any:
-    """Values of a column; counts beyond 64 bits, of which Parquet has none, as floats refuse."""
-    if field.type == arrow.bool_():
-        return arrow.array([None if value is None else bool(value) for value in values])
+def _type(arrow: Any, name: str, kind: str, digits: int) -> Any:
+    if name in FLAGS:
+        return arrow.bool_()
+    if kind == "INTEGER" and digits:
+        few, many = _DIGITS
+        return arrow.decimal128(few) if digits <= few else arrow.decimal256(many)
+    return {"INTEGER": arrow.int64(), "REAL": arrow.float64(), "TEXT": arrow.string()}[kind]
+
+
+def _column(arrow: Any, field: Any, values: Sequence[Any], *, wide: bool) -> Any:
+    """Values of a column; ``wide``: it holds counts beyond 64 bits."""
+    make: Callable[[Any], Any] | None = bool if field.type == arrow.bool_() else None
+    if wide:
+        make = Decimal if arrow.types.is_decimal(field.type) else float
+    if make is not None:
+        values = [None if value is None else make(value) for value in values]
     return arrow.array(values, field.type)
 
 

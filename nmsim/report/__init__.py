@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nmsim.report.rows import records, to_csv, to_json
     from nmsim.report.step import step_name, step_table
     from nmsim.report.summary import SWEPT, phase_summary, point_summaries
-    from nmsim.report.table import read_results, read_shown
+    from nmsim.report.table import read_results, read_shown, read_sweep
     from nmsim.report.terminal.cost import cost_said, render_cost
     from nmsim.report.terminal.measured_steps import render_steps
     from nmsim.report.terminal.memory import render_memory
@@ -52,6 +52,7 @@ __all__ = [
     "policy_said",
     "read_results",
     "read_shown",
+    "read_sweep",
     "read_training",
     "records",
     "render",
@@ -90,6 +91,7 @@ _HOMES = {
     "policy_said": "nmsim.report.reasons",
     "read_results": "nmsim.report.table",
     "read_shown": "nmsim.report.table",
+    "read_sweep": "nmsim.report.table",
     "read_training": "nmsim.report.training_file",
     "records": "nmsim.report.rows",
     "render": "nmsim.report.terminal.run",

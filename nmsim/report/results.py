@@ -1,7 +1,7 @@
 """The rows of a folder of results, whatever holds them: the store of a sweep, or its CSV."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,15 @@ class Results:
     ----------
     columns, types
         Names, in order, and of each what SQL calls its type: INTEGER, REAL or TEXT.
+    digits
+        Columns that hold counts beyond 64 bits, and the most digits that one has.
     batches
         Gives the rows, in order, a list of tuples at a time; None is a value that there is not.
     """
 
     columns: Sequence[str]
     types: Sequence[str]
+    digits: Mapping[str, int]
     batches: Callable[[], Iterator[Batch]]
 
 
@@ -53,7 +56,10 @@ def opened(folder: Path) -> Iterator[Results]:
     with Stored.opened(folder) as stored:
         columns, types = column_names(stored), stored.columns("rows")
         yield Results(
-            columns, [types[name] for name in columns], lambda: stored.batches("rows", columns)
+            columns,
+            [types[name] for name in columns],
+            stored.digits("rows", columns),
+            lambda: stored.batches("rows", columns),
         )
 
 
@@ -61,7 +67,13 @@ def _of_table(table: pd.DataFrame) -> Results:
     names = [str(name) for name in table.columns]
     whole = INTEGERS | FLAGS
     types = ["INTEGER" if n in whole else "REAL" if n in REALS else "TEXT" for n in names]
-    return Results(names, types, lambda: iter([[tuple(row.values()) for row in records(table)]]))
+    rows = [tuple(row.values()) for row in records(table)]
+    digits: dict[str, int] = {}
+    for name, values in zip(names, zip(*rows, strict=True), strict=False):
+        large = [v for v in values if isinstance(v, int) and not -(2**63) <= v < 2**63]
+        if large:
+            digits[name] = max(len(str(one)) for one in large)
+    return Results(names, types, digits, lambda: iter([rows]))
 
 
 def write_csv(folder: Path, path: Path) -> None:

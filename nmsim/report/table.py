@@ -21,7 +21,7 @@ from nmsim.run.rows.frame import frame, typed_frame
 from nmsim.run.store import Stored, has_store
 from nmsim.run.store.frame import column_names, stored_frame
 
-__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results", "read_shown"]
+__all__ = ["MANIFEST", "RESULTS", "holds_sweep", "read_results", "read_shown", "read_sweep"]
 
 _RULES = Rules(
     columns=[column.name for column in COLUMNS if not column.optional],
@@ -59,22 +59,12 @@ def read_results(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def read_shown(folder: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """What the page of a folder shows, and the manifest: as `read_results`, or sums of points.
 
-    A sweep that kept no rows of GEMMs has the sums of each phase of its points, a row each
-    (`nmsim.report.summary.of_sums`).
-
     Raises
     ------
     SpecError
         as `read_results` does.
     """
-    if not holds_sweep(Path(folder)):
-        return read_results(folder)
-    with Stored.opened(Path(folder)) as stored:
-        if stored.keep() == "rows":
-            return read_results(folder)
-        document = stored.manifest()
-        check_manifest(document, f"{stored.path}: manifest")
-        return _with_flags(pd.DataFrame(list(stored.sums()), dtype=object), document), document
+    return read_sweep(Path(folder)) if holds_sweep(Path(folder)) else read_results(folder)
 
 
 def _with_flags(df: pd.DataFrame, document: dict[str, Any]) -> pd.DataFrame:
@@ -94,15 +84,37 @@ def holds_sweep(folder: Path) -> bool:
     return not path.is_file() or _read_manifest(path)["kind"] == "sweep"
 
 
+def read_sweep(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What the page of the last sweep in a folder's store shows, whatever stands beside it.
+
+    A sweep that kept no rows of GEMMs has the sums of each phase of its points, a row each
+    (`nmsim.report.summary.of_sums`).
+
+    Raises
+    ------
+    SpecError
+        naming the store: it is damaged, or holds no sweep.
+    """
+    with Stored.opened(folder) as stored:
+        document = _manifest_of(stored)
+        if stored.keep() == "rows":
+            table = stored_frame(stored, column_names(stored))
+        else:
+            table = pd.DataFrame(list(stored.sums()), dtype=object)
+        return _with_flags(table, document), document
+
+
 def _read_store(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     with Stored.opened(folder) as stored:
-        document = stored.manifest()
-        check_manifest(document, f"{stored.path}: manifest")
         if stored.keep() != "rows":
-            raise SpecError(
-                f"{stored.path}: keeps {stored.keep()} alone, expected rows: a page is of GEMMs"
-            )
-        return _with_flags(stored_frame(stored, column_names(stored)), document), document
+            raise SpecError(f"{stored.path}: keeps {stored.keep()} alone, expected rows of GEMMs")
+    return read_sweep(folder)
+
+
+def _manifest_of(stored: Stored) -> dict[str, Any]:
+    document = stored.manifest()
+    check_manifest(document, f"{stored.path}: manifest")
+    return document
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

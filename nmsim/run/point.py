@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from nmsim.cost.technology import DEFAULT
+from nmsim.cost.technology import DEFAULT, load_technology
 from nmsim.errors import SpecError
 from nmsim.gemm import PHASES
 from nmsim.importing import told_of
@@ -41,7 +41,7 @@ from nmsim.run.rows.runs import Runs
 from nmsim.run.workload import Model, Workload, load_workload
 from nmsim.step.fusion import as_run
 
-__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "point_rows", "rows"]
+__all__ = ["CHOSEN", "Job", "Point", "Subject", "check_trains", "rows"]
 
 Row = dict[str, Any]
 
@@ -109,7 +109,7 @@ class Subject:
         ),
     ] = field(default_factory=dict)
     stack: Annotated[
-        str | None,
+        str | Path | None,
         Keyword(
             "What calls a GPU's libraries (`nmsim list stacks`) or a YAML file; none: as the "
             "machine's file says, best unless it does.",
@@ -293,7 +293,7 @@ class Subject:
     def machine(self) -> Machine:
         """The machine of the run, with the fields replaced that the run says otherwise."""
         machine: Machine = load_hardware(self.hardware, **self.overrides)
-        chosen = {one: value for one in CHOSEN if (value := getattr(self, one)) is not None}
+        chosen = {one: str(value) for one in CHOSEN if (value := getattr(self, one)) is not None}
         for name, value in chosen.items():
             if name not in type(machine).model_fields:
                 raise SpecError(f"{name} is {value!r}: {machine.name} calls no libraries")
@@ -474,7 +474,7 @@ class Point(Job):
         ),
     ] = False
     technology: Annotated[
-        str,
+        str | Path,
         Keyword(
             "Whose figures price the energy (`nmsim list technologies`) or a YAML file; GPUs have "
             "published figures of their own.",
@@ -492,6 +492,19 @@ class Point(Job):
             apart="most machines of a sweep have nothing to sample, and refuse it",
         ),
     ] = None
+
+    @property
+    def priced(self) -> str:
+        """The technology whose figures price the energy; "" where nobody asks.
+
+        Raises
+        ------
+        UnknownName, SpecError
+            for a technology that is none, whether or not it is asked for.
+        """
+        if self.cost or self.technology != DEFAULT:
+            load_technology(self.technology)
+        return str(self.technology) if self.cost else ""
 
     def sparse_gemms(self, workload: Workload | None = None) -> Iterator[SparseGemm]:
         """The GEMMs of the point and their masks.
@@ -551,8 +564,7 @@ def rows(point: Point, workload: Workload | None = None) -> Iterator[Row]:
 def tables(point: Point, workload: Workload | None = None) -> Iterator[Columns]:
     """The result rows of a point column by column, some GEMMs at a time (``rows``)."""
     machine, workload = point.machine, workload or point.workload
-    priced = point.technology if point.cost else ""
-    runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point), priced)
+    runs = Runs(machine, point.fidelity, point.compare, _sample(machine, point), point.priced)
     beside = BesideGemms(machine, workload, point.setting, point.samples, point.tp)
     for works in runs.some(point.works(workload)):
         yield runs.columns(works) | beside.columns(works, estimated=point.elementwise)
@@ -569,16 +581,3 @@ def _sample(machine: Machine, point: Point) -> Sample | None:
             "run folds from the bits of two masks"
         )
     return Sample(point.sample, point.seed)
-
-
-def point_rows(point: Point) -> list[Row]:
-    """The rows of a point, each with the point's own settings in front."""
-    own = {
-        "model": point.workload.name,
-        "recipe": load_recipe(point.recipe).name,
-        "pattern": str(Pattern.parse(point.pattern)),
-        "batch": point.samples,
-        "fidelity": point.fidelity,
-        "seed": point.seed,
-    }
-    return [{**own, **row} for row in rows(point)]

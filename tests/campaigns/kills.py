@@ -1,16 +1,20 @@
 """Does a sweep that is killed at any moment lose or change a row, or leave anybody behind?
 
-``python tests/campaigns/kills.py [--moments 30] [--seed 0]``; about a minute a moment on two cores.
-A sweep runs undisturbed; then, once for each moment, another one is started in a folder of its own,
-it or one of its workers is killed (SIGKILL) at a random moment, and it is started again until it is
-done. Its store must be the undisturbed one's, row for row, and two seconds after the sweep is
-killed no process of it may be left, nor any that has a file of the folder open.
+``python tests/campaigns/kills.py [--moments 30] [--seed 0] [--victims worker,sweep,scheduler]``;
+about a minute a moment on two cores. A sweep runs undisturbed; then, once for each moment, another
+one is started in a folder of its own; it, one of its workers, or the scheduler of the Dask cluster
+that it runs on (extra ``cluster``) is killed (SIGKILL) at a random moment, and it is started again
+until it is done. Its store must be the undisturbed one's, row for row; two seconds after the sweep
+is killed, or has ended as its scheduler is gone, no process of it may be left, nor any that has a
+file of the folder open.
 """
 
 import argparse
 import contextlib
+import importlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -93,9 +97,10 @@ def stored(folder):
     return found
 
 
-def start(plan, folder):
-    """A sweep in a process group of its own."""
-    command = [sys.executable, "-m", "nmsim", "sweep", plan, "--out", folder, "--workers", "2"]
+def start(plan, folder, *options):
+    """A sweep, on two processes unless options say otherwise."""
+    options = options or ("--workers", "2")
+    command = [sys.executable, "-m", "nmsim", "sweep", plan, "--out", folder, *options]
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -134,12 +139,38 @@ def disturbed(plan, folder, draw, victim, long):
         wrong += [f"{len(left)} processes left: {sorted(map(_command, left))}"] if left else []
     elif why := finish(process):
         wrong.append(f"killed a {killed}: {why}")
+    return killed, [*wrong, *until_done(plan, folder)]
+
+
+def until_done(plan, folder):
+    """Start a sweep until it is done; what is wrong if it is not."""
     for _ in range(5):
         if not (why := finish(start(plan, folder))):
-            break
-    else:
-        wrong.append(f"it does not end well: {why}")
-    return killed, wrong
+            return []
+    return [f"it does not end well: {why}"]
+
+
+def without_scheduler(plan, folder, draw, long):
+    """Kill the scheduler that a sweep runs on at a random moment; go on without a cluster."""
+    aside = folder.with_name(f"{folder.name}-cluster")
+    aside.mkdir()
+    machines = importlib.import_module("clusters").Machines(aside)
+    try:
+        for _ in range(2):
+            machines.join()
+        process = start(plan, folder, "--scheduler", machines.address)
+        time.sleep(draw.uniform(0.0, 0.9 * long))
+        killed = "scheduler" if process.poll() is None else "nobody"
+        others = children_of(process.pid)
+        machines.scheduler.kill()
+        why = finish(process)
+    finally:
+        machines.end()
+    left = wait_until_gone(others, folder)
+    wrong = [f"{len(left)} processes left: {sorted(map(_command, left))}"] if left else []
+    if why and not re.search("scheduler of (the cluster is gone|Dask answers)", why):
+        wrong.append(f"killed its scheduler: {why}")
+    return killed, [*wrong, *until_done(plan, folder)]
 
 
 def _command(pid):
@@ -153,7 +184,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--victims", default="worker,sweep,scheduler")
     asked = parser.parse_args()
+    of = asked.victims.split(",")
     draw, wrong, victims = random.Random(asked.seed), [], []
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
@@ -166,8 +199,11 @@ def main():
             long = time.monotonic() - began
         wanted = stored(folder / "undisturbed")
         for moment in range(asked.moments):
-            victim = ("worker", "sweep")[moment % 2]
-            killed, found = disturbed(plan, folder / str(moment), draw, victim, long)
+            victim, there = of[moment % len(of)], folder / str(moment)
+            if victim == "scheduler":
+                killed, found = without_scheduler(plan, there, draw, long)
+            else:
+                killed, found = disturbed(plan, there, draw, victim, long)
             victims.append(killed)
             if stored(folder / str(moment)) != wanted:
                 found.append("its store is another one")

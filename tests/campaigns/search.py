@@ -75,8 +75,9 @@ def searched(vary, folder, **asked):
     planner = Planner(experiment)
     covering = planner.covering()
     with Store.opened(folder) as store, Study.opened(folder, covering) as study:
-        store.begin(begun(planner, study), "campaign")
-        for _ in search(store, planner, study, None, 1):
+        plan = begun(planner, study)
+        store.begin(plan, "campaign")
+        for _ in search(store, planner, plan, study, None, 1):
             raise SystemExit("a point that is stored was run again")
         return study.numbers
 

@@ -48,7 +48,7 @@ def cost(
     chip = chip_of(known)
     found = cost_of(chip, load_technology(technology)).document()
     if verilog is not None:
-        refuse_file(verilog)
+        refuse_file(verilog, "--verilog")
         write_folder(verilog, _drawn(chip))
         tell(f"wrote {verilog / 'pe.v'} and the modules that it is made of")
     if form is _Format.JSON:

@@ -47,7 +47,7 @@ def list_(
     kind: Annotated[str, typer.Argument(metavar="[KIND]", help=_KIND)] = "",
     plugins: Plugins = None,
 ) -> None:
-    """List models, hardware, recipes, pruners, dataflows, engines or measured files.
+    """List models, hardware, recipes, pruners, technologies, dataflows, engines, measured data.
 
     Without a kind, which kinds there are and how many of each.
     """

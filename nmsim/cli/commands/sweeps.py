@@ -1,5 +1,8 @@
 """The commands ``nmsim sweep`` and ``nmsim report``: many points, and their page."""
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -9,7 +12,7 @@ import typer
 from typer.exceptions import Exit
 
 from nmsim import report as reports
-from nmsim.cli.console import show_tables, tell, width, write
+from nmsim.cli.console import show_facts, show_tables, tell, width, write
 from nmsim.cli.options import Plugins, command_line, refuse_file
 from nmsim.cli.sweeping import (
     ClusterKind,
@@ -37,6 +40,9 @@ _MOST = 100_000
 
 _SHOWN = 20_000
 """Rows of a sweep whose points are printed, too."""
+
+_FAILED = 20
+"""Points that failed whose reasons are printed, where none has anything else to show."""
 
 
 def sweep(
@@ -79,8 +85,9 @@ def sweep(
     said = {"stack": stack, "library": library, "kernel": kernel, "plugins": tuple(plugins or ())}
     given = {name: value for name, value in said.items() if value not in (None, ())}
     crew = Crew.asked(workers, scheduler, cluster)
-    # A worker elsewhere has another working folder.
-    found = _read(experiment if crew.is_here else experiment.absolute(), given)
+    if not crew.is_here:  # a worker elsewhere has another working folder
+        experiment, given = experiment.absolute(), _absolute(given)
+    found = _read(experiment, given)
     if found.search:
         extra("search", "nmsim.run.search.study")
     planner = Planner(found, experiment)
@@ -92,20 +99,21 @@ def sweep(
     with Store.opened(folder, fresh=fresh) as store:
         if store.told:
             tell(store.told)
-        before = store.manifest()
         if found.search:
             done = run_search(store, planner, plan, about, crew, fresh=fresh)
         else:
             done = run_grid(store, plan, about, crew)
         counts, rows = store.counts(), store.kept()
         points = _points(done.computed, counts)
-        about = {**about, "points": points, "results_rows": rows}
+        about = {**about, "points": points, "results_rows": rows, "results_key": store.digest()}
         if found.search:
             about |= {"search": {**about["search"], "front": done.front}}
             tell(searched_line(points, done.front))
         store.describe(about)
         failed, first = store.failures()
-    changed = bool(done.computed) or _asked(before) != _asked(about)
+        if failed and not rows:
+            show_facts([(f"point {at}", why) for at, why in store.failed(_FAILED)])
+    changed = bool(done.computed) or _asked(_written(folder)) != _asked(about)
     _write(folder, about, rows, changed=changed)
     if failed and found.search:
         tell(f"{failed} of {counts.total} points cannot be, the first: {' '.join(first.split())}")
@@ -122,15 +130,36 @@ def _read(path: Path, given: dict[str, Any]) -> Experiment:
     return found.model_copy(update=given)
 
 
+def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, its paths from the root."""
+
+    def there(said: Any) -> Any:
+        return str(Path(said).absolute()) if Path(said).exists() else said
+
+    return {
+        name: tuple(map(there, said)) if isinstance(said, tuple) else there(said)
+        for name, said in given.items()
+    }
+
+
 def _asked(about: dict[str, Any]) -> dict[str, Any]:
     """What of a manifest a page and a table follow from."""
-    apart = ("command", "points")
+    apart = ("command", "points", "rows")
     return {name: value for name, value in about.items() if name not in apart}
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    """The manifest that stands in a folder; empty if there is none, or it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _points(computed: int, counts: Counts) -> dict[str, int]:
     """Points by what became of them: they add up to the total."""
-    reused = counts.total - counts.failed - computed
+    reused = counts.done - computed
     of = {"total": counts.total, "reused": reused, "computed": computed}
     return {**of, "failed": counts.failed}
 
@@ -138,18 +167,18 @@ def _points(computed: int, counts: Counts) -> dict[str, int]:
 def _write(folder: Path, about: dict[str, Any], rows: int, *, changed: bool) -> None:
     """Write what people read: CSV and page, as far as there are not too many rows for them."""
     small = rows <= _MOST
-    drawn = about["keep"] == "rows" and small
-    names = [RESULTS, PAGE] * small
+    drawn = about["keep"] == "rows" and 0 < rows <= _MOST
+    names = [RESULTS] * small + [PAGE] * (small and rows > 0)
     if not changed and all((folder / name).is_file() for name in names):
         _write_manifest(folder, about, rows)
         tell(f"nothing to do: {', '.join([*names, MANIFEST])} in {folder} are of these points")
     elif drawn:
-        reports.write_report(folder, reports.read_results(folder)[0], about)
+        reports.write_report(folder, reports.read_sweep(folder)[0], about)
         tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}")
     else:
         _write_alone(folder, about, rows)
     if drawn and rows <= _SHOWN:
-        show_tables(reports.render_sweep(reports.read_results(folder)[0], width()))
+        show_tables(reports.render_sweep(reports.read_sweep(folder)[0], width()))
         if about["choices"]:
             write(about["choices"])
 
@@ -161,8 +190,11 @@ def _write_alone(folder: Path, about: dict[str, Any], rows: int) -> None:
         old.unlink(missing_ok=True)
     if rows <= _MOST:
         write_file(folder / RESULTS, partial(reports.write_csv, folder))
-        reports.write_report(folder, *reports.read_shown(folder))
-        tell(f"wrote {folder / PAGE}, {RESULTS} and {MANIFEST}; no rows of GEMMs were kept")
+        told = f"{RESULTS} and {MANIFEST}; no point has a row to draw"
+        if rows:
+            reports.write_report(folder, *reports.read_sweep(folder))
+            told = f"{PAGE}, {RESULTS} and {MANIFEST}; no rows of GEMMs were kept"
+        tell(f"wrote in {folder}: {told}")
     else:
         tell(
             f"wrote {folder / MANIFEST}; {rows:,} rows are in the store alone: "
@@ -211,5 +243,8 @@ def report(
     if (folder / reports.RUN).is_file():
         reports.write_training(folder, reports.read_training(folder))
     else:
-        reports.write_report(folder, *reports.read_shown(folder))
+        table, about = reports.read_shown(folder)
+        if about["kind"] == "sweep" and not len(table):
+            raise SpecError(f"{folder}: holds no rows, expected some to draw")
+        reports.write_report(folder, table, about)
     tell(f"wrote {folder / PAGE}")

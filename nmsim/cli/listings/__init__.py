@@ -11,7 +11,7 @@ from typing import Any
 
 from nmsim.registry import Listing, unknown_name
 
-__all__ = ["LISTINGS", "OWN", "module_of"]
+__all__ = ["LISTINGS", "OWN", "module_of", "plural"]
 
 _BEFORE = ("models", "hardware", "recipes", "pruners", "technologies", "engines")
 _AFTER = ("measured", "measured-attention")
@@ -49,13 +49,14 @@ class Listings(Mapping[str, Listing]):
             if there is none.
         """
         for known in (OWN, self):  # to look among all loads every kind of machine
-            for one in (name, _plural(name)):
+            for one in (name, plural(name)):
                 if one in known:
                     return self[one]
         raise unknown_name("kind", name, self)
 
 
-def _plural(name: str) -> str:
+def plural(name: str) -> str:
+    """What several of a kind are called."""
     return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 

@@ -4,6 +4,7 @@ import json
 
 from pydantic import BaseModel
 
+from nmsim.cli.listings import plural
 from nmsim.cli.listings.hardware import machine_schema
 from nmsim.cost.technology import Technology
 from nmsim.machines import KINDS
@@ -34,8 +35,8 @@ def schema(kind: str) -> str:
     """The JSON Schema of a kind's YAML file; of "hardware", one for every kind of machine."""
     if kind == "hardware":
         return json.dumps(machine_schema(*KINDS), indent=2)
-    singular = kind if kind in SCHEMAS else kind.removesuffix("s")
-    if singular not in SCHEMAS:
+    known = next((one for one in SCHEMAS if one in (kind, plural(kind)) or kind == plural(one)), "")
+    if not known:
         raise unknown_name("schema", kind, [*SCHEMAS, "hardware"])
-    found = machine_schema(singular) if singular in KINDS else SCHEMAS[singular].model_json_schema()
+    found = machine_schema(known) if known in KINDS else SCHEMAS[known].model_json_schema()
     return json.dumps(found, indent=2)

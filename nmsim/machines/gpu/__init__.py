@@ -34,6 +34,7 @@ from nmsim.machines.gpu.stacks.policy import choices, stack_of
 from nmsim.machines.kind import KINDS, Engine, Kind, Passes
 from nmsim.machines.step import Calling
 from nmsim.mask import SparseGemm
+from nmsim.residual.file import of_attention
 from nmsim.result import Result
 from nmsim.spec import Catalog
 
@@ -66,7 +67,7 @@ def _operand_bits(machine: Gpu) -> int:
 
 
 def _files(machine: Gpu) -> Iterator[Path]:
-    """The kernel sets of its libraries and of fused attention, and its stack.
+    """The kernel sets of its libraries and of fused attention, its stack, and its residuals.
 
     A name of none is refused later.
     """
@@ -78,6 +79,9 @@ def _files(machine: Gpu) -> Iterator[Path]:
     for catalog, name in named:
         with suppress(UnknownName):
             yield catalog.path(name)
+    if machine.residual:
+        path = Path(machine.residual)
+        yield from (path, of_attention(path))
 
 
 def _many(machine: Gpu, works: Sequence[SparseGemm]) -> list[Result]:

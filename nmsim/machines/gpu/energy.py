@@ -5,7 +5,6 @@ saving within it means anything. GPUs that nobody published figures of have none
 """
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from pydantic import Field
 
 from nmsim.cost.energy import Energy
 from nmsim.cost.technology import Band
+from nmsim.files import once_per_content
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.result import Result
 from nmsim.spec import Spec, read_yaml, validate
@@ -20,6 +20,9 @@ from nmsim.spec import Spec, read_yaml, validate
 __all__ = ["SystemEnergies", "pricing", "system_energies"]
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
+
+
+_FIGURES = Path(__file__).with_name("energy.yaml")
 
 
 class SystemEnergies(Spec):
@@ -35,11 +38,10 @@ class SystemEnergies(Spec):
     source: str
 
 
-@cache
+@once_per_content
 def system_energies() -> SystemEnergies:
     """The published figures."""
-    path = Path(__file__).with_name("energy.yaml")
-    found: SystemEnergies = validate(SystemEnergies, read_yaml(path), str(path))
+    found: SystemEnergies = validate(SystemEnergies, read_yaml(_FIGURES), str(_FIGURES))
     return found
 
 

@@ -54,7 +54,10 @@ class ClusterPool(Executor):
 
     def workers(self) -> int:
         """Points that it runs at a time; as workers come and go, another number."""
-        threads: dict[str, int] = self._client.nthreads()
+        try:
+            threads: dict[str, int] = self._client.nthreads()
+        except Exception as error:
+            raise _gone(error) from error
         return max(1, self._most, sum(threads.values()))
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -138,7 +141,10 @@ def connected(address: Any, points: Sequence[Point], most: int = 0) -> Iterator[
         ) from error
     try:
         _check_code(client)
-        client.register_plugin(Warm(points))
+        try:
+            client.register_plugin(Warm(points))
+        except OSError as error:
+            raise _gone(error) from error
         with ClusterPool(client, most) as pool:
             yield pool
     finally:
@@ -173,6 +179,8 @@ def _hush() -> None:
 def _check_code(client: Client) -> None:
     try:
         found = client.run(_code)
+    except OSError as error:  # of the network, CommClosedError too: no worker answered
+        raise _gone(error) from error
     except Exception as error:
         raise SpecError(
             f"a worker of the cluster cannot load nmsim ({type(error).__name__}: {error}), "

@@ -9,9 +9,17 @@ from typing import Any
 from nmsim.errors import SpecError
 from nmsim.run.experiment.axes import Axis
 from nmsim.run.experiment.expression import Expression
-from nmsim.run.experiment.fields import Field, default, field_named, machine_value, refuse_twice
+from nmsim.run.experiment.fields import (
+    RUN,
+    Field,
+    default,
+    field_named,
+    machine_value,
+    refuse_twice,
+)
+from nmsim.run.point import Point
 
-__all__ = ["MOST", "MOST_SEARCHED", "Grid", "Values"]
+__all__ = ["MOST", "MOST_SEARCHED", "Grid", "Values", "point_of"]
 
 Values = dict[str, Any]
 """Values of an experiment's fields by name: those that it varies or derives, and what is fixed."""
@@ -134,6 +142,13 @@ class Grid:
             hardware = values.get("hardware", default("hardware"))
             return machine_value(hardware, field.path, where)
         return default(field.name)
+
+
+def point_of(grid: Grid, values: Values) -> Point:
+    """The point of a grid that has these values."""
+    run = {name: value for name, value in values.items() if name in RUN}
+    overrides = {field.path: values[field.name] for field in grid.fields if field.path}
+    return Point(**run, overrides=overrides)
 
 
 def _whole(value: Any) -> Any:

@@ -1,8 +1,9 @@
 """What determines a point, as a hash: results under one key are results under any equal one.
 
-In it go the resolved machine with the files that its kind reads, the content of the model's file,
-the recipe and its pruners' code, the content of a file of tensors, the value of every other
-keyword, what is kept, the code of engines by its closure of imports, and the version of nmsim.
+In it go the resolved machine with the files that its kind reads, those that its energy is priced by
+where that is asked for, the content of the model's file, the recipe and its pruners' code, the
+content of a file of tensors, the value of every other keyword, what is kept, the code of engines by
+its closure of imports, and the version of nmsim.
 """
 
 import hashlib
@@ -13,15 +14,17 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from nmsim import cost
 from nmsim.errors import SpecError
 from nmsim.files import once_per_content, remembered, rested_on, rests_on
 from nmsim.jit.closure import Unknown, files_of
-from nmsim.machines import Machine, kind_of, residual_path
+from nmsim.machines import Machine, kind_of
 from nmsim.pruning import PRUNERS, pruner_of
 from nmsim.recipes.recipe import Recipe
 from nmsim.run import point as simulated
 from nmsim.run.experiment.fields import RUN
 from nmsim.run.point import CHOSEN, Point
+from nmsim.run.rows.energy import pricing
 
 __all__ = [
     "OF_MACHINE",
@@ -35,7 +38,7 @@ __all__ = [
     "workload_digest",
 ]
 
-OF_MACHINE = ("hardware", *CHOSEN, "residual", "tp")
+OF_MACHINE = ("hardware", *CHOSEN, "residual", "tp", "cost", "technology")
 OF_WORKLOAD = (
     *("model", "scenario", "tokens", "context", "tp"),
     *("learn", "recompute", "reentrant", "adapters", "micro_batches"),
@@ -60,16 +63,22 @@ def key_of(parts: Iterable[bytes], samples: int, phases: Iterable[str], keep: st
 def machine_digest(point: Point) -> bytes:
     """Of the machine of a point as it is resolved, and of the code that runs it."""
     machine = point.machine
-    files = [*kind_of(machine).files(machine)]
-    if point.residual:
-        files.append(residual_path(point.hardware))
     return _digest(
         machine.model_dump_json(),
-        *(_content(path) for path in files),
+        *(_content(path) for path in kind_of(machine).files(machine)),
+        *_prices(machine, point.priced),
         _kind_code(type(machine)),
         _code(simulated.__name__),
         _version(),
     )
+
+
+def _prices(machine: Machine, technology: str) -> list[str]:
+    """The files that energy is priced by, and the tables of cells that they are laid over."""
+    if not technology:
+        return []
+    _, files = rested_on(lambda: pricing(machine, technology))
+    return ["priced", *map(_content, sorted(files)), *_data(Path(cost.__file__).parent)]
 
 
 def workload_digest(point: Point) -> bytes:
@@ -163,11 +172,16 @@ def _kind_code(schema: type[Machine]) -> str:
     parts = schema.__module__.split(".")
     package = sys.modules[".".join(parts[:3])] if len(parts) > 3 else sys.modules[schema.__module__]
     folder = Path(package.__file__ or "").parent
-    data = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix not in (".py", ".pyc", ".yaml")
-    ]
     code = [_code(package.__name__)] if hasattr(package, "__path__") else []
     own = _code(schema.__module__)
-    return _digest(own, *code, *(_content(path) for path in data)).hex()
+    return _digest(own, *code, *_data(folder)).hex()
+
+
+def _data(folder: Path) -> list[str]:
+    """Content of what stands in a folder and is neither code nor found by name."""
+    known = (".py", ".pyc", ".yaml")
+    return [
+        _content(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in known
+    ]

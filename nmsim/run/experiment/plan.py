@@ -18,7 +18,7 @@ from nmsim.machines import kind_of
 from nmsim.pattern import Pattern
 from nmsim.registry import unknown_name
 from nmsim.run.experiment.fields import default
-from nmsim.run.experiment.grid import Grid, Values
+from nmsim.run.experiment.grid import Grid, Values, point_of
 from nmsim.run.experiment.identity import (
     OF_MACHINE,
     OF_MASKS,
@@ -30,7 +30,7 @@ from nmsim.run.experiment.identity import (
     rest_digest,
     workload_digest,
 )
-from nmsim.run.experiment.schema import Experiment, point_of
+from nmsim.run.experiment.schema import Experiment
 from nmsim.run.point import Point
 from nmsim.run.workload import Workload
 
@@ -126,6 +126,7 @@ class Planner:
         self._where = where
         self._checks = _Checks(self.grid)
         self._varied = tuple(one for one in self.grid.fields if one.column not in LABELS)
+        self._columns = tuple(one.column for one in self._varied)
 
     def plan(self, points: Iterable[tuple[int, Values]], before: Sequence[Place] = ()) -> Plan:
         """A plan of points, behind those that were planned before.
@@ -148,8 +149,7 @@ class Planner:
             raise SpecError(
                 f"{self._where}: when: none of {len(self.grid)} combinations is a point"
             )
-        columns = tuple(one.column for one in self._varied)
-        return Plan(self.experiment, self.grid, places, columns, self._checks.examples)
+        return Plan(self.experiment, self.grid, places, self._columns, self._checks.examples)
 
     def covering(self) -> Plan:
         """A plan of few points in which each value of each axis stands, where a point has it.
@@ -188,7 +188,11 @@ class Planner:
         names = (parts["workload"].name, parts["masks"].name, _pattern(values))
         said = (values.get("fidelity", "cycle"), values.get("seed", 0))
         known = (*names, parts["machine"].name, samples, *said)
-        return Place(number, key, known, tuple(_told(values[f.name]) for f in self._varied))
+        varied = tuple(_told(values[field.name]) for field in self._varied)
+        for name, value in zip((*LABELS, *self._columns), (*known, *varied), strict=True):
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise SpecError(f"{name} is {value}, expected an integer of 64 bits")
+        return Place(number, key, known, varied)
 
 
 @lru_cache(maxsize=1024)

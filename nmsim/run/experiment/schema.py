@@ -13,18 +13,17 @@ from nmsim.pattern import Pattern, PatternField
 from nmsim.run.experiment.axes import Axis, axes
 from nmsim.run.experiment.expression import Expression, parse
 from nmsim.run.experiment.fields import RUN, default
-from nmsim.run.experiment.grid import MOST, MOST_SEARCHED, Grid, Values
+from nmsim.run.experiment.grid import MOST, MOST_SEARCHED, Grid, point_of
 from nmsim.run.experiment.search import Judge, Search
 from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Point
 from nmsim.spec import Spec, read_yaml, validate
 
-__all__ = ["KEEPS", "Experiment", "Keep", "point_of", "read_experiment", "with_keywords"]
+__all__ = ["Experiment", "Keep", "read_experiment", "with_keywords"]
 
 S = TypeVar("S", bound=Spec)
 
 Keep = Literal["rows", "layers", "totals"]
-KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 SWEPT = tuple(one for one in keywords(Point) if not one.keyword.apart)
 """The keywords that an experiment sets: a list of each, or one value for all points."""
@@ -210,18 +209,6 @@ class Experiment(Spec):
         if not self._says_one:
             return tuple(getattr(self, LISTED[name]) or ())
         return () if name == "model" else (default(name),)
-
-    def points(self) -> list[Point]:
-        """The combinations that are points, in the order of the axes."""
-        grid = self.grid
-        return [point_of(grid, values) for _, values in grid]
-
-
-def point_of(grid: Grid, values: Values) -> Point:
-    """The point of a grid that has these values."""
-    run = {name: value for name, value in values.items() if name in RUN}
-    overrides = {field.path: values[field.name] for field in grid.fields if field.path}
-    return Point(**run, overrides=overrides)
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -10,7 +10,7 @@ from nmsim.machines import Machine, kind_of
 from nmsim.result import ENERGY_COLUMNS, Columns, Result
 from nmsim.run.rows.row import GemmRun
 
-__all__ = ["energies"]
+__all__ = ["energies", "pricing"]
 
 Pricing = Callable[[Result], Energy]
 
@@ -35,5 +35,10 @@ def _columns(pricing: Pricing | None, result: Result) -> dict[str, Any]:
 
 @remembered(maxsize=64)
 def _pricing(machine: Machine, technology: str) -> Pricing | None:
+    return pricing(machine, technology)
+
+
+def pricing(machine: Machine, technology: str) -> Pricing | None:
+    """What prices results of a machine; None: its kind has no prices, or not of this machine."""
     kind = kind_of(machine)
     return None if kind.energy is None else kind.energy(machine, load_technology(technology))

@@ -30,7 +30,7 @@ class Trials(Protocol):
         """Begin the next trials."""
 
     def tell(self, verdicts: Mapping[int, Verdict]) -> None:
-        """End trials."""
+        """End trials; one whose point was lost is left to the next search."""
 
 
 def begun(planner: Planner, trials: Trials, before: Plan | None = None) -> Plan:
@@ -48,7 +48,12 @@ def begun(planner: Planner, trials: Trials, before: Plan | None = None) -> Plan:
 
 
 def search(
-    store: Store, planner: Planner, trials: Trials, executor: Executor, workers: Workers
+    store: Store,
+    planner: Planner,
+    plan: Plan,
+    trials: Trials,
+    executor: Executor,
+    workers: Workers,
 ) -> Iterator[list[tuple[int, Outcome]]]:
     """Run trials until there are as many as are wanted; gives what came of points once stored.
 
@@ -57,17 +62,20 @@ def search(
     Parameters
     ----------
     store
-        That is to take down what is tried.
+        That has taken the plan down, and takes down what is tried next.
+    plan
+        Of what is tried so far (`begun`).
     executor, workers
         Who runs points, and how many at a time.
     """
-    plan = begun(planner, trials)
-    while trials.running:
-        store.extend(plan)
+    while True:
         yield from sweep(store, plan, executor, workers)
+        if not trials.running:
+            return
         rows = store.points(trials.running)
         verdicts = {n: trials.judge(trials.numbers[n], row) for n, row in rows}
         if len(verdicts) == len(trials.numbers):
             trials.judge.check_first(list(verdicts.values()))
         trials.tell(verdicts)
         plan = begun(planner, trials, plan)
+        store.extend(plan)

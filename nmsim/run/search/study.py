@@ -19,6 +19,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nmsim.cost.technology import load_technology
 from nmsim.errors import SpecError
 from nmsim.run.experiment import Judge, Plan, Search, Verdict
 from nmsim.run.search.sampling import POPULATION, Unseen, distributions
@@ -64,8 +65,9 @@ class Study:
         Parameters
         ----------
         plan
-            Of an experiment that searches: its first point stands for the code and the files that
-            results follow from. Where these are others, a study is another.
+            Of an experiment that searches, in whose points each value of each field stands
+            (`Planner.covering`): they tell the code and the files that results follow from. Where
+            these are others, a study is another.
         fresh
             Remove what the folder's file holds.
 
@@ -141,9 +143,13 @@ class Study:
         )
 
     def tell(self, verdicts: Mapping[int, Verdict]) -> None:
-        """End trials, by number, as their points were judged."""
+        """End trials, by number, as their points were judged.
+
+        One whose point was lost runs on in the file: the next search takes it up.
+        """
         self.running = [number for number in self.running if number not in verdicts]
-        for number, verdict in verdicts.items():
+        ended = {number: one for number, one in verdicts.items() if not one.lost}
+        for number, verdict in ended.items():
             constraints = {
                 text: float(broken)
                 for text, broken in zip(
@@ -182,7 +188,10 @@ def _kept(path: Path, plan: Plan, search: Search) -> tuple[optuna.Study, RDBStor
 
 def _identity(plan: Plan, search: Search) -> str:
     """Of all that decides which points a search tries, but how many."""
-    grid, whole = plan.grid, hashlib.sha256(plan.places[0].key)
+    grid, whole = plan.grid, hashlib.sha256(b"".join(place.key for place in plan.places))
+    # What areas are priced by, which no point's key has: it changes no row.
+    for name in sorted({str(plan.point(place).technology) for place in plan.places}):
+        whole.update(load_technology(name).model_dump_json().encode())
     derived = [(name, one.text) for name, one in grid.derived]
     conditions = [one.text for one in grid.conditions]
     said = search.model_dump(exclude={"trials"})

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from nmsim.errors import SpecError
+from nmsim.run.store.tables import quoted
 
-__all__ = ["STORE", "Stored", "has_store"]
+__all__ = ["STORE", "Stored", "has_store", "whole"]
 
 STORE = "results.sqlite"
 
@@ -58,28 +59,40 @@ class Stored:
 
     def manifest(self) -> dict[str, Any]:
         """What the last sweep was asked for."""
-        found = self._connection.execute(
-            "SELECT manifest FROM sweep ORDER BY number DESC LIMIT 1"
-        ).fetchone()
-        if found is None:
-            raise SpecError(f"{self.path}: holds no sweep")
+        found = self._of_sweep("manifest")
         try:
-            document: dict[str, Any] = json.loads(found[0])
+            document: dict[str, Any] = json.loads(found)
         except ValueError as error:
             raise SpecError(f"{self.path}: its manifest is no JSON ({error})") from error
         return document
 
     def keep(self) -> str:
         """What the last sweep keeps of a point."""
-        (keep,) = self._connection.execute(
-            "SELECT keep FROM sweep ORDER BY number DESC LIMIT 1"
+        return self._of_sweep("keep")
+
+    def _of_sweep(self, column: str) -> str:
+        found = self._connection.execute(
+            f"SELECT {column} FROM sweep ORDER BY number DESC LIMIT 1"  # noqa: S608 - two are asked
         ).fetchone()
-        return str(keep)
+        if found is None:
+            raise SpecError(f"{self.path}: holds no sweep")
+        return str(found[0])
 
     def count(self, view: str) -> int:
         """Rows of a view."""
         (many,) = self._connection.execute(f"SELECT count(*) FROM {view}").fetchone()  # noqa: S608
         return int(many)
+
+    def digits(self, view: str, columns: Sequence[str]) -> dict[str, int]:
+        """Columns that hold counts beyond 64 bits, and the most digits that one has."""
+        if not columns:
+            return {}
+        most = ", ".join(
+            f"max(CASE typeof({quoted(name)}) WHEN 'blob' THEN length({quoted(name)}) END)"
+            for name in columns
+        )
+        found = self._connection.execute(f"SELECT {most} FROM {view}").fetchone()  # noqa: S608
+        return {name: many for name, many in zip(columns, found, strict=True) if many}
 
     def columns(self, view: str) -> dict[str, str]:
         """Names of a view's columns and their types."""
@@ -93,7 +106,7 @@ class Stored:
         told = [name for name in self.columns("place") if name not in ("position", "id")]
         sums = [name for name in self.columns("total") if name not in ("point", *told)]
         named = ", ".join(
-            f"{table}.{_quoted(name)}"
+            f"{table}.{quoted(name)}"
             for table, names in (("place", told), ("total", sums))
             for name in names
         )
@@ -102,28 +115,24 @@ class Stored:
             "ORDER BY place.position, total.rowid"
         )
         for row in found:
-            yield dict(zip((*told, *sums), map(_whole, row), strict=True))
+            yield dict(zip((*told, *sums), map(whole, row), strict=True))
 
     def batches(
         self, view: str, columns: Sequence[str], most: int = _AT_ONCE
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of a view in order, so many at a time, counts beyond 64 bits as integers."""
-        named = ", ".join(map(_quoted, columns))
+        named = ", ".join(map(quoted, columns))
         found = self._connection.execute(f"SELECT {named} FROM {view}")  # noqa: S608
         while batch := found.fetchmany(most):
-            yield [tuple(map(_whole, row)) for row in batch] if _large(batch) else batch
-
-
-def _quoted(name: str) -> str:
-    """A name as SQL takes it, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
+            yield [tuple(map(whole, row)) for row in batch] if _large(batch) else batch
 
 
 def _large(batch: list[tuple[Any, ...]]) -> bool:
     return any(bytes in set(map(type, row)) for row in batch)
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """A stored value as it was given: a count beyond 64 bits is stored as its digits."""
     return int(value) if isinstance(value, bytes) else value
 
 

@@ -1,6 +1,7 @@
 """The store as a sweep writes it: what is to run, what of it is there already, what came of it."""
 
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from nmsim.errors import SpecError
 from nmsim.run.experiment.plan import LABELS, Place, Plan
 from nmsim.run.store.network import network_file_system
-from nmsim.run.store.reading import STORE
+from nmsim.run.store.reading import STORE, whole
 from nmsim.run.store.tables import (
     APPLICATION,
     COLUMNS_OF,
@@ -230,28 +231,34 @@ class Store:
         for number in numbers:
             found = self._connection.execute("SELECT * FROM points WHERE point = ?", (number,))
             names = [column for column, *_ in found.description]
-            yield number, dict(zip(names, found.fetchone(), strict=True))
+            yield number, dict(zip(names, map(whole, found.fetchone()), strict=True))
 
     def failures(self) -> tuple[int, str]:
         """Points that failed, and of the first of them its place and the reason."""
-        found = self._connection.execute(
+        first = self.failed(1)
+        return (self.counts().failed, f"point {first[0][0]}: {first[0][1]}") if first else (0, "")
+
+    def failed(self, most: int) -> list[tuple[int, str]]:
+        """The first points that failed: places and reasons."""
+        return self._connection.execute(
             "SELECT position, reason FROM place JOIN point USING (id) "
-            "WHERE status IN ('failed', 'lost') ORDER BY position"
+            "WHERE status IN ('failed', 'lost') ORDER BY position LIMIT ?",
+            (most,),
         ).fetchall()
-        return (len(found), f"point {found[0][0]}: {found[0][1]}") if found else (0, "")
+
+    def digest(self) -> str:
+        """A hash of what the last sweep's rows follow from: its points, and what became of them."""
+        whole = hashlib.sha256()
+        for key, status in self._connection.execute(
+            "SELECT key, status FROM place JOIN point USING (id) ORDER BY position"
+        ):
+            whole.update(key + status.encode())
+        return whole.hexdigest()[:16]
 
     def kept(self) -> int:
         """Rows of the last sweep."""
         (many,) = self._connection.execute("SELECT count(*) FROM rows").fetchone()
         return int(many)
-
-    def manifest(self) -> dict[str, Any]:
-        """The manifest of the last sweep; empty if there is none."""
-        found = self._connection.execute(
-            "SELECT manifest FROM sweep ORDER BY number DESC LIMIT 1"
-        ).fetchone()
-        document: dict[str, Any] = json.loads(found[0]) if found else {}
-        return document
 
     def describe(self, manifest: Mapping[str, Any]) -> None:
         """Store the manifest of the last sweep."""
