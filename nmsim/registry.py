@@ -37,12 +37,13 @@ _FEW = 14
 """So many names are told whole; of more, those that are near."""
 
 _LISTED = {
+    "column": "the first line of --format csv",
     "hardware": "nmsim list hardware",
     "model": "nmsim list models",
     "pruner": "nmsim list pruners",
     "recipe": "nmsim list recipes",
 }
-"""Commands that list what there is of a kind."""
+"""What lists all that there is of a kind: a command, mostly."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:

@@ -12,6 +12,7 @@ from nmsim import report
 from nmsim.report.pages.page import page as page_of
 from nmsim.report.plots import phases, theme
 from nmsim.report.reasons import PASSED_OVER, counted, passed_over, reasons, told_once
+from nmsim.report.terminal.selection import Room
 from nmsim.result import totals
 from nmsim.run.rows.frame import frame
 
@@ -39,7 +40,7 @@ def swept(rows):
 
 def terminal(df, width=200):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(*report.render_sweep(df, width))
+    console.print(*report.render_sweep(df, Room(width)))
     return console.file.getvalue().splitlines()
 
 

@@ -22,7 +22,7 @@ from kills import children_of, wait_until_gone
 from swept import point_rows
 
 import nmsim
-from nmsim.cli import sweeping
+from nmsim.cli import sweeping, swept
 from nmsim.cli.commands import sweeps
 from nmsim.errors import SpecError
 from nmsim.exporters.parquet import write_parquet
@@ -493,15 +493,15 @@ def test_what_stands_in_a_folder_is_of_the_sweep_or_written_anew(tmp_path, monke
     other = (tmp_path / "manifest.json").read_text()
     run(tmp_path, plan)
     told = []
-    monkeypatch.setattr(sweeps, "tell", told.append)
+    monkeypatch.setattr(swept, "tell", told.append)
     with Store.opened(tmp_path) as store:
-        about = sweep_manifest(plan, "").document() | {"results_key": store.digest()}
+        counted = {"results_key": store.digest(), "results_rows": store.kept()}
+        about = sweep_manifest(plan, "").document() | counted
         store.describe(about)
     for _ in range(2):
         (tmp_path / "manifest.json").write_text(other)
         for _ in range(2):
-            changed = sweeps._asked(sweeps._written(tmp_path)) != sweeps._asked(about)
-            sweeps._write(tmp_path, about, 1, changed=changed)
+            swept.write_swept(tmp_path, about, changed=False)
         (row,) = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
         assert (row["model"], row["hardware"]) == ("gemm:8x9x12", "systolic-16x16")
     assert ["nothing" in one for one in told] == [False, True] * 2
@@ -514,7 +514,7 @@ def test_a_folder_that_keeps_sums_has_a_page_and_no_rows(tmp_path, keep):
     with Store.opened(tmp_path) as store:
         store.describe(sweep_manifest(plan, "").document())
     with pytest.raises(SpecError, match=rf"results\.sqlite: keeps {keep} alone, expected rows"):
-        nmsim.load_results(tmp_path)
+        read_results(tmp_path)
     sweeps.report(tmp_path)
     assert (tmp_path / "index.html").is_file()
 

@@ -7,6 +7,7 @@ is called: all together take a second and more to load.
 """
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from typer.exceptions import Exit, TyperException
 
 import nmsim
 from nmsim.cli.streams import discard_stdout, open_streams, tell_if_possible, write
+from nmsim.cli.usage import Grouped
 from nmsim.errors import NmsimError, reason
 
 __all__ = ["app", "main"]
@@ -136,12 +138,9 @@ class _Commands(TyperGroup):
         return typer.main.get_command(found if isinstance(found, typer.Typer) else _alone(found))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """List the commands by their lines."""
-        limit = formatter.width - 6 - max(map(len, self.commands))
+        """List the commands by their lines, none of which is cut."""
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, one.get_short_help_str(limit)) for name, one in self.commands.items()]
-            )
+            formatter.write_dl([(name, one.help) for name, one in self.commands.items()])
 
 
 def _collect_garbage() -> None:
@@ -153,9 +152,12 @@ def _collect_garbage() -> None:
 
 def _alone(function: Callable[..., None]) -> typer.Typer:
     one = typer.Typer(**_PLAIN)
-    one.command()(function)
+    one.command(cls=Grouped)(function)
     return one
 
+
+_TO_COMPLETE = "_NMSIM_COMPLETE"
+"""Set in the environment of a command by a shell whose line is to be completed."""
 
 _PLAIN: Any = {
     "add_completion": False,
@@ -167,7 +169,8 @@ app = typer.Typer(
     name="nmsim",
     cls=_Commands,
     help="Simulate N:M-sparse matrix multiplication on systolic arrays and GPUs.",
-    **_PLAIN,
+    epilog="`nmsim COMMAND --help` has the options of a command, in groups, and examples.",
+    **{**_PLAIN, "add_completion": True},
 )
 
 for _name, _home in _COMMANDS.items():
@@ -244,6 +247,8 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     # Not by way of app(), which would answer an interruption and a closed pipe in its own manner.
     command = typer.main.get_command(app)
+    if _TO_COMPLETE in os.environ:
+        command.main(prog_name="nmsim")
     with command.make_context("nmsim", arguments) as context:
         command.invoke(context)
     return 0

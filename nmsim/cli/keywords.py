@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
+from nmsim.cli.completion import COMPLETED, Completed, one_of
 from nmsim.cli.options import overrides
+from nmsim.cli.panels import BY_KEYWORD
 from nmsim.cli.streams import tell
 from nmsim.run.keyword import REQUIRED, Declared, keywords
 from nmsim.run.point import Subject
@@ -66,17 +68,32 @@ def _option(one: Declared, default: Any) -> inspect.Parameter:
     keyword = one.keyword
     text = f"{keyword.meaning} May be repeated." if _repeated(one) else keyword.meaning
     if default is REQUIRED:
-        shown: Any = typer.Argument(metavar=keyword.metavar, help=text)
+        shown: Any = typer.Argument(
+            metavar=keyword.metavar, help=text, autocompletion=_completed(one)
+        )
     else:
         # A switch that is off has no opposite; a keyword of its own name needs none.
         named = [f"--{one.option}"] if keyword.option or default is False else []
-        shown = typer.Option(*named, metavar=keyword.metavar, help=text)
+        shown = typer.Option(
+            *named,
+            metavar=keyword.metavar,
+            help=text,
+            rich_help_panel=BY_KEYWORD.get(one.name),
+            autocompletion=_completed(one),
+        )
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=_default(one, default),
         annotation=Annotated[_typed(one), shown],
     )
+
+
+def _completed(one: Declared) -> Completed | None:
+    """What completes a value; what has choices in its type needs nothing."""
+    if _repeated(one) and one.keyword.choices:
+        return one_of(lambda: one.keyword.choices)
+    return COMPLETED.get(one.name)
 
 
 def _default(one: Declared, default: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nmsim.report.capacity import headline, on
     from nmsim.report.evidence import evidence_said
+    from nmsim.report.images import Look, write_images
     from nmsim.report.pages.document import document
     from nmsim.report.pages.measured_steps import steps_page
     from nmsim.report.pages.page import write_report
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from nmsim.report.terminal.measured_steps import render_steps
     from nmsim.report.terminal.memory import render_memory
     from nmsim.report.terminal.run import render, render_sweep
+    from nmsim.report.terminal.selection import Room, Selection
     from nmsim.report.terminal.serving import render_serving
     from nmsim.report.terminal.training import render_training
     from nmsim.report.terminal.validation import render_attention, render_validation
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RUN",
     "SWEPT",
+    "Look",
+    "Room",
+    "Selection",
     "cost_said",
     "document",
     "evidence_said",
@@ -71,12 +76,16 @@ __all__ = [
     "to_csv",
     "to_json",
     "write_csv",
+    "write_images",
     "write_report",
     "write_training",
 ]
 
 _HOMES = {
+    "Look": "nmsim.report.images",
     "RUN": "nmsim.report.training_file",
+    "Room": "nmsim.report.terminal.selection",
+    "Selection": "nmsim.report.terminal.selection",
     "SWEPT": "nmsim.report.summary",
     "cost_said": "nmsim.report.terminal.cost",
     "document": "nmsim.report.pages.document",
@@ -110,6 +119,7 @@ _HOMES = {
     "to_csv": "nmsim.report.rows",
     "to_json": "nmsim.report.rows",
     "write_csv": "nmsim.report.results",
+    "write_images": "nmsim.report.images",
     "write_report": "nmsim.report.pages.page",
     "write_training": "nmsim.report.pages.training",
 }

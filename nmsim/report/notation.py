@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
+    "LOSS",
     "MISSING",
     "duration",
+    "gain",
     "grouped",
     "levels_said",
     "percent",
@@ -23,6 +25,9 @@ __all__ = [
 
 MISSING = "–"
 """What stands where a figure is not known."""
+
+LOSS = "↓"
+"""What stands before a speed-up that is none."""
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -78,6 +83,18 @@ def ratio(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     return significant(value, 2) if abs(value) < 0.1 else f"{value:,.2f}"
+
+
+def gain(value: float | None) -> str:
+    """A speed-up, marked where it is a loss in the decimals that are shown.
+
+    Examples
+    --------
+    >>> gain(1.6789), gain(0.934), gain(0.999), gain(None)
+    ('1.68', '↓0.93', '1.00', '–')
+    """
+    lost = value is not None and round(value, 2) < 1
+    return f"{LOSS}{ratio(value)}" if lost else ratio(value)
 
 
 def percent(value: float | None) -> str:

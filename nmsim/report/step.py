@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nmsim.gemm import PHASES
-from nmsim.report.notation import MISSING, grouped, percent, prefix, ratio, significant
+from nmsim.report.notation import LOSS, MISSING, gain, grouped, percent, prefix, ratio, significant
 from nmsim.report.pages.markup import Cell, Head, Safe, sheet
+from nmsim.report.terminal.layout import LOSS_MEANS, loss_marked
 
 __all__ = ["step_name", "step_sheet", "step_table"]
 
@@ -40,8 +41,12 @@ def step_name(manifest: Mapping[str, Any]) -> str:
     return _STEPS[manifest.get("scenario") or "train"]
 
 
+_GAINS = ("speedup", "step_speedup")
+"""Figures of the run itself that may be losses."""
+
+
 def step_table(totals: Totals, name: str = _STEPS["train"]) -> Table:
-    """The step as a table for a terminal, within 100 columns.
+    """The step as a table for a terminal; in 80 columns long names of figures are in two lines.
 
     Parameters
     ----------
@@ -52,15 +57,19 @@ def step_table(totals: Totals, name: str = _STEPS["train"]) -> Table:
     """
     phases = _phases(totals)
     table = Table(
-        title=Text(" "), box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold"
-    )
-    table.add_column(Text(name), no_wrap=True)
+        title=Text(" "), box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold",
+        caption_justify="left",
+    )  # fmt: skip
+    table.add_column(Text(name))
     table.add_column("", no_wrap=True)
     for phase in phases:
         table.add_column(Text(_headed(phase, phases)), justify="right", no_wrap=True, min_width=10)
     for line in _lines(totals):
-        cells = (line.written(_of(totals, phase, phases).get(line.key)) for phase in phases)
-        table.add_row(Text(line.name), Text(line.unit), *map(Text, cells))
+        written = gain if line.key in _GAINS else line.written
+        cells = [written(_of(totals, phase, phases).get(line.key)) for phase in phases]
+        table.add_row(Text(line.name), Text(line.unit), *map(loss_marked, cells))
+        if any(cell.startswith(LOSS) for cell in cells):
+            table.caption = Text(LOSS_MEANS)
     return table
 
 

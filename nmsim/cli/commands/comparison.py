@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,14 @@ import typer
 from nmsim import report
 from nmsim.cli.console import steps, tell, write
 from nmsim.cli.keywords import of_keywords
-from nmsim.cli.options import Output
+from nmsim.cli.options import Format, Output
+from nmsim.cli.panels import OUTPUT
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.measured.profiles.exports import read_export
 from nmsim.measured.profiles.matching import compare
 from nmsim.report.terminal.comparison import COLUMNS, comparison_document, comparison_text
+from nmsim.run.extent import how_many
 from nmsim.run.point import Point, rows
 
 __all__ = ["compare_kernels"]
@@ -36,8 +39,11 @@ _BEGINS: dict[str, Any] = {"hardware": "a100-sxm4-80gb", "fidelity": "analytical
 def compare_kernels(
     point: Point,
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="Of a profiler.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all rows, CSV.")] = None,
-    form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all rows, CSV.", rich_help_panel=OUTPUT),
+    ] = None,
+    form: Format = Output.TABLE,
 ) -> None:
     """Lay a profiler's EXPORT beside the prediction of MODEL, kernel by kernel.
 
@@ -61,7 +67,8 @@ def compare_kernels(
 def _predicted(point: Point) -> list[dict[str, Any]]:
     folder = Path(str(point.model))
     if not (folder / "results.csv").is_file():
-        return list(steps(rows(replace(point, compare=False)), "predicting"))
+        alone = replace(point, compare=False)
+        return list(steps(rows(alone), "predicting", partial(how_many, alone)))
     if point != Point(model=point.model, **_BEGINS):
         raise SpecError(f"{folder} holds results: expected no option that another run would take")
     table, _ = report.read_results(folder)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from nmsim.cli.completion import COMPLETED
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import overrides, refuse_file
+from nmsim.cli.panels import HARDWARE, OUTPUT
 from nmsim.cost.chip import Chip
 from nmsim.cost.price import cost_of
 from nmsim.cost.technology import DEFAULT, load_technology
@@ -26,22 +28,43 @@ class _Format(StrEnum):
 
 
 def cost(
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="A machine or a YAML file.")],
+    machine: Annotated[
+        str,
+        typer.Argument(
+            metavar="MACHINE",
+            help="A machine (`nmsim list hardware`) or a YAML file.",
+            autocompletion=COMPLETED["machine"],
+        ),
+    ],
     technology: Annotated[
         str,
         typer.Option(
-            metavar="T", help="A technology (`nmsim list technologies`), a YAML or a Liberty file."
+            metavar="T",
+            help="A technology (`nmsim list technologies`), a YAML or a Liberty file.",
+            rich_help_panel=HARDWARE,
+            autocompletion=COMPLETED["technology"],
         ),
     ] = DEFAULT,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Replace a field of the machine."),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Replace a field of the machine. May be repeated.",
+            rich_help_panel=HARDWARE,
+        ),
     ] = None,
     verilog: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write the PE, and an array of them, as Verilog here."),
+        typer.Option(
+            metavar="DIR",
+            help="Write the PE, and an array of them, as Verilog here.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    form: Annotated[_Format, typer.Option("--format", help="How to print.")] = _Format.TABLE,
+    form: Annotated[
+        _Format, typer.Option("--format", help="How to print.", rich_help_panel=OUTPUT)
+    ] = _Format.TABLE,
 ) -> None:
     """What MACHINE takes in hardware: components, area and delay; its PEs as Verilog."""
     known = load_hardware(machine, **overrides(settings))

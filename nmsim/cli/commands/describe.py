@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from nmsim.cli import completion
 from nmsim.cli.console import show_facts, write
 from nmsim.cli.listings import LISTINGS, OWN, module_of
 from nmsim.cli.options import Plugins
@@ -44,7 +45,9 @@ def _read_plugins(plugins: list[Path] | None) -> None:
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="[KIND]", help=_KIND)] = "",
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help=_KIND, autocompletion=completion.kind)
+    ] = "",
     plugins: Plugins = None,
 ) -> None:
     """List models, hardware, recipes, pruners, technologies, dataflows, engines, measured data.
@@ -56,10 +59,19 @@ def list_(
 
 
 def show(
-    kind: Annotated[str, typer.Argument(metavar="[KIND]", help=f"schema | {_KIND}")] = "",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help=f"schema | {_KIND}", autocompletion=completion.kind_or_schema
+        ),
+    ] = "",
     name: Annotated[
         str,
-        typer.Argument(metavar="[NAME]", help="For schema: which, `nmsim show schema` names all."),
+        typer.Argument(
+            metavar="NAME",
+            help="For schema: which, `nmsim show schema` names all.",
+            autocompletion=completion.name,
+        ),
     ] = "",
     plugins: Plugins = None,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from nmsim.cli import panels
+from nmsim.cli.completion import COMPLETED
 from nmsim.cli.console import progress, show_facts, tell
 from nmsim.errors import SpecError
 from nmsim.evidence import file as evidence_file
@@ -32,12 +34,18 @@ Facts = list[tuple[str, str]]
 
 def calibrate_machine(
     hardware: Annotated[
-        str, typer.Option(metavar="H", help="The GPU whose fitted fields are to be set.")
+        str,
+        typer.Option(
+            metavar="H",
+            help="The GPU whose fitted fields are to be set.",
+            rich_help_panel=panels.HARDWARE,
+            autocompletion=COMPLETED["hardware"],
+        ),
     ],
     measured: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[MEASURED.csv ...]",
+            metavar="MEASURED.csv",
             help="Measured times; with --residual, without a file: those that ship with nmsim.",
         ),
     ] = None,
@@ -46,22 +54,50 @@ def calibrate_machine(
         typer.Option(
             metavar="H2.yaml",
             help="The new machine file. With --residual it may be left out: the constants stand.",
+            rich_help_panel=panels.OUTPUT,
         ),
     ] = None,
     holdouts: Annotated[
-        int, typer.Option(min=2, help="Parts of the weight shapes, each held out once.")
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Parts of the weight shapes, each held out once.",
+            rich_help_panel=panels.RUN,
+        ),
     ] = 5,
     generations: Annotated[
-        int, typer.Option(min=1, help="Of the search of each fit, at most.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Of the search of each fit, at most.",
+            rich_help_panel=panels.RUN,
+        ),
     ] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Of the parts and of the search.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of the parts and of the search.",
+            rich_help_panel=panels.PRUNING,
+        ),
+    ] = 0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace H2.yaml, or the residual beside H.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace H2.yaml, or the residual beside H.",
+            rich_help_panel=panels.OUTPUT,
+        ),
     ] = False,
     all_shapes: Annotated[
         bool,
         typer.Option(
-            "--all-shapes", help="Fit to the weight shapes, too, that validate calls held out."
+            "--all-shapes",
+            help="Fit to the weight shapes, too, that validate calls held out.",
+            rich_help_panel=panels.RUN,
         ),
     ] = False,
     evidence: Annotated[
@@ -70,6 +106,7 @@ def calibrate_machine(
             "--evidence",
             help="Gather where the GEMMs of the tables stand, and write it beside H as "
             "NAME.evidence.npz; nothing is fitted.",
+            rich_help_panel=panels.RUN,
         ),
     ] = False,
     residual: Annotated[
@@ -78,6 +115,7 @@ def calibrate_machine(
             "--residual",
             help="Learn what the closed form lacks of dense GEMMs, and write it beside H2.yaml, or "
             "beside H itself, as NAME.residual.npz; without a file also of fused attention.",
+            rich_help_panel=panels.RUN,
         ),
     ] = False,
 ) -> None:
@@ -210,16 +248,27 @@ def _errors(error: FitError) -> str:
 
 
 def measure_gemms(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Resumed if it is there.")] = Path(
-        "measured.csv"
-    ),
-    gpu: Annotated[int, typer.Option(help="Which GPU, by number.")] = 0,
-    dtype: Annotated[list[str] | None, typer.Option(help="bf16 or fp16; may be repeated.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Resumed if it is there.", rich_help_panel=panels.OUTPUT),
+    ] = Path("measured.csv"),
+    gpu: Annotated[
+        int, typer.Option(help="Which GPU, by number.", rich_help_panel=panels.HARDWARE)
+    ] = 0,
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(help="bf16 or fp16. May be repeated.", rich_help_panel=panels.WORKLOAD),
+    ] = None,
     library: Annotated[
         list[str] | None,
-        typer.Option(help="cublas, pytorch-cusparselt or pytorch-cutlass; may be repeated."),
+        typer.Option(
+            help="cublas, pytorch-cusparselt or pytorch-cutlass. May be repeated.",
+            rich_help_panel=panels.HARDWARE,
+        ),
     ] = None,
-    source: Annotated[str, typer.Option(help="Who measured, for the table.")] = "nmsim measure",
+    source: Annotated[
+        str, typer.Option(help="Who measured, for the table.", rich_help_panel=panels.OUTPUT)
+    ] = "nmsim measure",
 ) -> None:
     """Time dense and 2:4 GEMMs on the GPU of this machine (extra `torch`)."""
     cases = grid(

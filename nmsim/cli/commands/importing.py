@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from nmsim import report
+from nmsim.cli.completion import one_of
 from nmsim.cli.console import tell
 from nmsim.cli.options import refuse_file
+from nmsim.cli.panels import OUTPUT, WORKLOAD
 from nmsim.errors import SpecError
 from nmsim.exporters import EXPORTERS
 from nmsim.files import write_file, write_folder
@@ -23,17 +25,25 @@ __all__ = ["export_results", "import_file"]
 
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Of another tool.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The YAML file to make.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The YAML file to make.", rich_help_panel=OUTPUT),
+    ],
     form: Annotated[
         str,
         typer.Option(
-            "--as", metavar="FORMAT", help="csv, onnx, scale-sim, ...; none: by its content."
+            "--as",
+            metavar="FORMAT",
+            help="csv, onnx, scale-sim, ...; none: by its content.",
+            rich_help_panel=WORKLOAD,
         ),
     ] = "",
     bind: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=SIZE", help="Size of an axis that has a name instead. May be repeated."
+            metavar="NAME=SIZE",
+            help="Size of an axis that has a name instead. May be repeated.",
+            rich_help_panel=WORKLOAD,
         ),
     ] = None,
 ) -> None:
@@ -59,10 +69,22 @@ def export_results(
         Path, typer.Argument(metavar="DIR", help="Results: --out of simulate or sweep.")
     ],
     out: Annotated[
-        Path, typer.Option(metavar="PATH", help="The file to write; of other tools, a folder.")
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="The file to write; of other tools, a folder.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="csv, parquet, scale-sim, timeline.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="csv, parquet, scale-sim, timeline.",
+            rich_help_panel=OUTPUT,
+            autocompletion=one_of(lambda: EXPORTERS),
+        ),
     ],
 ) -> None:
     """Write the results that are stored in DIR as files of another tool.

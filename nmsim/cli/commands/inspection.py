@@ -12,6 +12,7 @@ import typer
 from nmsim.cli.console import show_facts, steps, tell, write
 from nmsim.cli.keywords import of_keywords
 from nmsim.cli.options import command_line
+from nmsim.cli.panels import OUTPUT
 from nmsim.errors import SpecError
 from nmsim.files import write_file
 from nmsim.machines import kind_of
@@ -40,7 +41,9 @@ class Form(StrEnum):
 @of_keywords(Point, only=_KEYWORDS)
 def explain_gemms(
     point: Point,
-    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TEXT,
+    form: Annotated[
+        Form, typer.Option("--format", help="How to print.", rich_help_panel=OUTPUT)
+    ] = Form.TEXT,
 ) -> None:
     """Explain the speed-up of GEMMs of MODEL: where the cycles go, and what would mend it.
 
@@ -67,9 +70,19 @@ _OF_ONE = (
 @of_keywords(Point, only=_OF_ONE, hardware="a100-sxm4-80gb")
 def tile_timeline(
     point: Point,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Trace Event Format, JSON.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Trace Event Format, JSON.", rich_help_panel=OUTPUT),
+    ],
     limit: Annotated[
-        int, typer.Option(min=1, max=MOST_EVENTS, help="Spans that are written, at most.")
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_EVENTS,
+            metavar="N",
+            help="Spans that are written, at most.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 100_000,
 ) -> None:
     """Write what a machine does for one GEMM, and when.

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from nmsim.cli.console import show_tables, write
+from nmsim.cli.console import say, show_tables, write
 from nmsim.cli.keywords import of_keywords
 from nmsim.cli.options import command_line
+from nmsim.cli.panels import OUTPUT
 from nmsim.report import headline, render_memory
 from nmsim.run.manifest import Weighed, origin
 from nmsim.run.memory import Keeping, footprint_of
@@ -31,7 +32,9 @@ def _machines(number: int) -> str:
 @of_keywords(Keeping)
 def memory(
     step: Keeping,
-    form: Annotated[_Format, typer.Option("--format", help="How to print.")] = _Format.TABLE,
+    form: Annotated[
+        _Format, typer.Option("--format", help="How to print.", rich_help_panel=OUTPUT)
+    ] = _Format.TABLE,
 ) -> None:
     """What a step of MODEL keeps in memory, against the dense step and what the machine has."""
     machine = step.machine
@@ -69,6 +72,6 @@ def memory(
         f"pattern {step.pattern}, batch {step.samples}{told}, "
         f"{f'optimizer {step.optimizer}' if trains else step.scenario}"
     )
-    write(headline(title, about | against))
+    say(headline(title, about | against))
     show_tables([render_memory(total)])
-    write("\n".join(assumptions))
+    say("\n".join(assumptions))

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from nmsim.cli.console import show_tables, write
+from nmsim.cli.console import say, show_tables, write
 from nmsim.cli.keywords import of_keywords
 from nmsim.cli.options import command_line
+from nmsim.cli.panels import OUTPUT
 from nmsim.report import headline, render_serving
 from nmsim.run.keyword import keywords
 from nmsim.run.serving import Requests, served
@@ -27,7 +28,9 @@ _TAKEN = [one.name for one in keywords(Requests) if one.name not in ("scenario",
 @of_keywords(Requests, only=_TAKEN)
 def serve(
     requests: Requests,
-    form: Annotated[_Format, typer.Option("--format", help="How to print.")] = _Format.TABLE,
+    form: Annotated[
+        _Format, typer.Option("--format", help="How to print.", rich_help_panel=OUTPUT)
+    ] = _Format.TABLE,
 ) -> None:
     """Serve requests to MODEL: read a prompt of --tokens, then generate tokens one by one."""
     found = served(requests, command_line()).document()
@@ -39,6 +42,6 @@ def serve(
         f"recipe {about['recipe']}, pattern {about['pattern']}, batch {about['batch']}, "
         f"{about['fidelity']} model, tensors {about['tensors']}"
     )
-    write(headline(f"{found['answer']}\n{title}", about))
+    say(headline(f"{found['answer']}\n{title}", about))
     show_tables([render_serving(found)])
     write("a static batch: all requests start together and end together")

@@ -8,6 +8,8 @@ import typer
 from nmsim.cli.console import show_facts, steps, tell, write
 from nmsim.cli.keywords import of_keywords
 from nmsim.cli.options import command_line
+from nmsim.cli.panels import OUTPUT
+from nmsim.cli.usage import Grouped
 from nmsim.errors import SpecError
 from nmsim.run import trace as traces
 from nmsim.run.manifest import manifest, provenance
@@ -35,11 +37,14 @@ _KEYWORDS = (
 """What masks depend on: no machine is asked."""
 
 
-@app.command()
+@app.command(cls=Grouped)
 @of_keywords(Point, only=_KEYWORDS, recipe="asp")
 def record(
     point: Point,
-    out: Annotated[Path, typer.Option(metavar="F.safetensors", help="Where to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="F.safetensors", help="Where to write.", rich_help_panel=OUTPUT),
+    ],
 ) -> None:
     """Record the GEMMs of MODEL and their masks in a file that runs in place of MODEL."""
     if out.suffix != ".safetensors":
@@ -49,7 +54,7 @@ def record(
     tell(f"wrote {out}: {count} GEMMs")
 
 
-@app.command()
+@app.command(cls=Grouped)
 def info(
     file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
 ) -> None:
@@ -65,7 +70,7 @@ def info(
     show_facts(facts)
 
 
-@app.command()
+@app.command(cls=Grouped)
 def check(
     file: Annotated[Path, typer.Argument(metavar="F.safetensors")],
 ) -> None:

@@ -6,11 +6,22 @@ from typing import Annotated
 
 import typer
 
-from nmsim.cli.console import show_tables, tell, write
+from nmsim.cli.console import room, say, show_tables, tell, write
 from nmsim.cli.keywords import of_keywords
-from nmsim.cli.options import Output, command_line, refuse_file
+from nmsim.cli.options import (
+    Format,
+    Output,
+    Sort,
+    Top,
+    Totals,
+    command_line,
+    refuse_file,
+    selection,
+)
+from nmsim.cli.panels import OUTPUT, WORKLOAD
 from nmsim.errors import SpecError
-from nmsim.report import headline, on, render_training, segments_csv, write_training
+from nmsim.report import Selection, headline, on, render_training, segments_csv, write_training
+from nmsim.report.terminal.training import COLUMNS
 from nmsim.run.point import Job
 from nmsim.run.training import run_training, training_document
 
@@ -20,20 +31,44 @@ __all__ = ["train"]
 @of_keywords(Job)
 def train(
     job: Job,
-    steps: Annotated[int | None, typer.Option(help="Training steps of one batch each.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Training steps of one batch each.", rich_help_panel=WORKLOAD
+        ),
+    ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="In place of --steps, with --samples: passes over them.")
+        float | None,
+        typer.Option(
+            metavar="E",
+            help="In place of --steps, with --samples: passes over them.",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(help="Samples of an epoch, such as 1281167 for ImageNet.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Samples of an epoch, such as 1281167 for ImageNet.",
+            rich_help_panel=WORKLOAD,
+        ),
     ] = None,
+    totals: Totals = False,
+    top: Top = None,
+    sort: Sort = "",
     out: Annotated[
-        Path | None, typer.Option(help="Write segments.csv, training.json and index.html here.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write segments.csv, training.json and index.html here.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    form: Annotated[Output, typer.Option("--format", help="How to print.")] = Output.TABLE,
+    form: Format = Output.TABLE,
 ) -> None:
     """Simulate a training run of MODEL: the recipe's schedule over all steps, against dense."""
     refuse_file(out)
+    chosen = selection(form, COLUMNS, Selection(totals, top, sort))
     wanted = _steps(steps, epochs, samples, job.samples)
     run = training_document(run_training(job, wanted, command_line()))
     if out is not None:
@@ -50,8 +85,8 @@ def train(
             f"{wanted:,} steps, "
             f"{about['fidelity']} model, tensors {about['tensors']}"
         )
-        write(headline(title, about))
-        show_tables(render_training(run))
+        say(headline(title, about))
+        show_tables(render_training(run, room(), chosen))
     if out is not None:
         tell(f"wrote {out / 'index.html'}, segments.csv and training.json")
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from nmsim.cli.completion import COMPLETED
 from nmsim.cli.console import show_tables, tell, write
 from nmsim.cli.options import Out, command_line, refuse_file
+from nmsim.cli.panels import HARDWARE, OUTPUT, RUN
 from nmsim.errors import SpecError
 from nmsim.files import write_file, write_folder
 from nmsim.machines import Fidelity
@@ -56,32 +58,45 @@ def validate(
     measured: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[MEASURED.csv ...]",
+            metavar="MEASURED.csv",
             help="Measured times; without a file, those that ship with nmsim.",
         ),
     ] = None,
     hardware: Annotated[
         str | None,
         typer.Option(
-            metavar="H", help="Predict on this machine instead of the one that each row names."
+            metavar="H",
+            help="Predict on this machine instead of the one that each row names.",
+            rich_help_panel=HARDWARE,
+            autocompletion=COMPLETED["hardware"],
         ),
     ] = None,
-    fidelity: Annotated[Fidelity, typer.Option(help="Which model predicts.")] = "analytical",
+    fidelity: Annotated[
+        Fidelity, typer.Option(help="Which model predicts.", rich_help_panel=RUN)
+    ] = "analytical",
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Group by this column alone.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Group by this column alone.", rich_help_panel=OUTPUT),
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write every row unchanged, and predicted_us."),
+        typer.Option(
+            metavar="FILE",
+            help="Write every row unchanged, and predicted_us.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     out: Out = None,
-    form: Annotated[Form, typer.Option("--format", help="How to print.")] = Form.TABLE,
+    form: Annotated[
+        Form, typer.Option("--format", help="How to print.", rich_help_panel=OUTPUT)
+    ] = Form.TABLE,
     residual: Annotated[
         bool,
         typer.Option(
             "--residual",
             help="Predict by the closed form as a learned residual corrects it, where one does. "
             "Errors with and without it are told in any case.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     evidence: Annotated[
@@ -90,6 +105,7 @@ def validate(
             "--evidence",
             help="Leave tables, or weight shapes, out in turn, and tell errors of what is near, "
             "within and beyond the rest.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     steps: Annotated[
@@ -97,10 +113,16 @@ def validate(
         typer.Option(
             "--steps",
             help="Hold whole steps of networks, GEMMs and all beside them: those that ship.",
+            rich_help_panel=RUN,
         ),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail if any row is unusable, unknown or impossible.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail if any row is unusable, unknown or impossible.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
 ) -> None:
     """Hold predicted against measured times of GEMMs, of fused attention, of whole steps."""
