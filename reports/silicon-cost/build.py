@@ -35,7 +35,8 @@ CAPTIONS = {
 _HOW = (
     "GEMMs of a step of 32 samples on 128 slots by as many columns as the area of a dense 128×128 "
     "array allows, buffers and memory as there, at the clock that PEs reach. With N multipliers "
-    "a PE there are 128/N rows, which fill in fewer cycles: a part of what they gain. At equal "
+    "a PE there are 128/N rows, which fill in fewer cycles, and share an adder, which a dense "
+    "array could too: a part of what they gain. At equal "
     "power as many steps run as their energy allows. At equal bandwidth both arrays have 128 "
     "columns, and 128 words a cycle reach the PEs, as a dense array takes. Energy is by the 45 nm "
     "table."

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from nmsim.cost.bill import CELLS, Cell
+from nmsim.cost.technology.schema import between
 
 __all__ = ["MULTIPLIERS", "Mac", "Multiplier", "cells_in", "mac_of"]
 
@@ -120,25 +121,17 @@ def _of_width(known: Sequence[Mac], operand_bits: int, sum_bits: int) -> Mac:
         if (one.operand_bits, one.sum_bits) == (operand_bits, sum_bits):
             return one
     usual = sorted(one for one in known if one.sum_bits == _USUAL_SUM)
-    low, high = _nearest_two(usual, operand_bits)
-    exponent = 2.0
-    if low is not high:
-        exponent = math.log(high.size / low.size) / math.log(high.operand_bits / low.operand_bits)
-    near = min((low, high), key=lambda one: abs(one.operand_bits - operand_bits))
-    factor = (operand_bits / near.operand_bits) ** exponent
+    near = min(usual, key=lambda one: abs(one.operand_bits - operand_bits))
+    factor = (operand_bits / near.operand_bits) ** 2
+    if len(usual) > 1:
+        sizes = [(one.operand_bits, one.size) for one in usual]
+        factor = between(sizes, operand_bits) / near.size
     cells = {cell: count * factor for cell, count in near.cells.items()}
     for cell, count in _FULL_ADDER.items():
         cells[cell] = max(0.0, cells.get(cell, 0.0) + count * (sum_bits - _USUAL_SUM))
     levels = near.levels + round(4 * math.log2(operand_bits / near.operand_bits))
     basis = f"estimate from widths that were {near.basis}"
     return Mac(operand_bits, sum_bits, 1, cells, max(1, levels), basis)
-
-
-def _nearest_two(macs: Sequence[Mac], bits: int) -> tuple[Mac, Mac]:
-    """The two MACs between whose widths a width lies, or the two that are nearest to it."""
-    above = next((at for at, one in enumerate(macs) if bits <= one.operand_bits), len(macs) - 1)
-    above = max(above, min(1, len(macs) - 1))
-    return macs[max(0, above - 1)], macs[above]
 
 
 def _of_lanes(lone: Mac, lanes: int, table: Sequence[Mac]) -> Mac:
