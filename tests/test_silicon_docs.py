@@ -96,28 +96,24 @@ def at(network, pattern, structure, variant="bf16, 45 nm"):
     return run
 
 
+_N = r"(\d+\.\d+)"
+_SIX = f"{_N} at 2:4, {_N} at 4:8, {_N} at 8:16; BERT-large {_N}, {_N} and {_N}"
+
+
 @pytest.mark.parametrize(
-    ("structure", "pattern"),
+    ("structure", "words"),
     [
-        (
-            "shared",
-            r"ResNet-50 gains ([\d.]+) at 2:4, ([\d.]+) at 4:8, ([\d.]+) at 8:16; "
-            r"BERT-large ([\d.]+), ([\d.]+) and ([\d.]+)\. - A group",
-        ),
-        (
-            "lone",
-            r"A group for each multiplier: ResNet-50 gains ([\d.]+) at 2:4, ([\d.]+) at 4:8, "
-            r"([\d.]+) at 8:16; BERT-large ([\d.]+), ([\d.]+) and ([\d.]+)\.",
-        ),
+        ("shared", "N multipliers that share a group: ResNet-50 gains "),
+        ("lone", "A group for each multiplier: ResNet-50 gains "),
     ],
 )
-def test_gains_are_those_of_the_report(structure, pattern):
+def test_gains_are_those_of_the_report(structure, words):
     runs = [
         at(network, one, structure)
         for network in ("resnet50", "bert-large")
         for one in ("2:4", "4:8", "8:16")
     ]
-    assert said(pattern) == [round(run["at_equal_area"], 2) for run in runs]
+    assert said(words + _SIX) == [round(run["at_equal_area"], 2) for run in runs]
 
 
 def test_other_figures_of_the_report_are_on_the_page():
@@ -149,4 +145,4 @@ def test_figures_of_gpus_are_those_of_the_table():
     own = system_energies()
     numbers = r"([\d.]+) pJ a bit of HBM, .* ([\d.]+) of L1 .* (\d+) W at rest"
     assert said(numbers) == [own.dram_pj_bit, own.l1_pj_bit, own.idle_w]
-    assert said(r"the band is (\d+) %") == [100 * own.band]
+    assert said(r"the band is (\d+) %") == [pytest.approx(100 * own.band)]
