@@ -52,8 +52,8 @@ def test_at_equal_density_longer_groups_cost_more(ordered):
 
 def test_machines():
     native = selectors_of(load_hardware("systolic-128x128-2to4"))
-    assert (native.multiplexer.inputs, native.per_pe, native.pes) == (4, 1, 128 * 128)
-    assert native.two_input == 16 * 3 * 128 * 128
+    assert (native.multiplexer.inputs, native.per_pe, native.pes) == (4, 2, 128 * 128)
+    assert native.two_input == 2 * 16 * 3 * 128 * 128  # one for either operand
     assert native.transistors == 12 * native.two_input
     ordered = selectors_of(load_hardware("systolic-128x128-2to4", pe={"selection": "ordered"}))
     assert ordered.multiplexer.inputs == 3
@@ -84,13 +84,13 @@ def test_an_intersecting_pe_selects_both_operands():
 def test_rows_and_descriptions_say_it():
     table = nmsim.simulate([nmsim.Gemm(64, 64, 64)], recipe="asp", pattern="2:4")
     (row,) = table.to_dict("records")
-    assert row["selector_mux2"] == 16 * 3 * 128 * 128
+    assert row["selector_mux2"] == 2 * 16 * 3 * 128 * 128
     assert row["selector_depth"] == 2
     assert row["select_bits"] == 2 * row["macs_issued"] == 2 * 64 * 64 * 32
     plain = nmsim.simulate([nmsim.Gemm(64, 64, 64)], hardware="systolic-128x128")
     assert plain.select_bits[0] == plain.selector_mux2[0] == 0
     facts = dict(describe("hardware", "systolic-128x128-2to4"))
-    assert "576 transistors" in facts["of one PE"]
+    assert "1,152 transistors" in facts["of one PE"]
     assert "depth 2" in facts["of one PE"]
     assert dict(describe("hardware", "systolic-128x128"))["selectors"] == "none"
 

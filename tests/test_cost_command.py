@@ -10,7 +10,7 @@ from verilog_bench import installed
 
 from nmsim.cost.price import cost_of
 from nmsim.cost.technology import load_technology
-from nmsim.machines import chip_of, load_hardware
+from nmsim.machines import chip_of, load_hardware, unmodelled
 
 
 def run(*arguments):
@@ -75,6 +75,21 @@ def test_what_cannot_be_is_refused_in_a_line(arguments, what):
     assert (status, out) == (2, "")
     assert what in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_gpu_says_what_is_not_modelled():
+    """Its area in no source; the energy of its runs in a band, and no sign claimed within it."""
+    status, out, error = run("a100-sxm4-80gb")
+    assert (status, error, len(out.splitlines())) == (0, "", 1)
+    assert "not modelled" in out
+    assert "within 14%, no sign of a saving within it is claimed" in out
+    found = json.loads(run("a100-sxm4-80gb", "--format", "json")[1])
+    assert found["pe"] is found["array"] is None
+    assert (found["band"]["low"], found["band"]["high"]) == pytest.approx((0.86, 1.14))
+    assert "nor the energy" in unmodelled(load_hardware("h100-sxm")).said
+    status, _, error = run("a100-sxm4-80gb", "--verilog", "x")
+    assert status == 2
+    assert "does not say what it is built of" in error
 
 
 def test_the_cost_of_a_machine_takes_less_than_half_a_millisecond():

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import re
 
+import numpy as np
 import pytest
 
 import nmsim
@@ -17,6 +19,7 @@ from nmsim.machines.gpu.energy import system_energies
 from nmsim.machines.systolic.traffic.energy import counters_of, pricing
 from nmsim.mask import SparseGemm
 from nmsim.result import ENERGY_COLUMNS
+from nmsim.run.answer import answer
 from nmsim.run.point import Point
 
 NAMES = [f"energy_{name}_pj" for name in PARTS]
@@ -159,7 +162,8 @@ def test_a_gpu_is_priced_by_published_figures():
     ).to_dict("records")  # fmt: skip
     moved = row["dram_read_bytes"] + row["dram_write_bytes"]
     assert row["energy_dram_pj"] == pytest.approx(8 * 13.11 * moved)
-    assert row["energy_sram_pj"] == pytest.approx(8 * 1.59 * row["sram_read_bytes"])
+    again = row["sram_read_bytes"] - row["dram_read_bytes"]  # HBM's figure has L1 in it
+    assert row["energy_sram_pj"] == pytest.approx(8 * 1.59 * again)
     assert row["energy_static_pj"] == pytest.approx(54e6 * row["time_us"])
     assert row["energy_pj"] / row["time_us"] * 1e-6 == pytest.approx(400, rel=0.05)
     assert row["energy_low_pj"] == pytest.approx(0.86 * row["energy_pj"])
@@ -213,6 +217,60 @@ def test_counters_are_those_of_the_row():
     assert counted.cycles == result.compute_cycles
     assert counted.dram_bits == 8 * (result.dram_read_bytes + result.dram_write_bytes)
     assert counted.metadata_bits == {}
+
+
+def test_metadata_of_two_masks_is_each_buffers_own():
+    """Where one operand has far more of it, half of it is more than the other one reads."""
+    machine = load_hardware("systolic-16x16", native=("2:4",), sparse_operand="either")
+    rng = np.random.default_rng(3)
+    a, b = (
+        nmsim.Mask(nmsim.prune(rng.standard_normal((rows, 64)), pattern).mask, pattern)
+        for rows, pattern in ((512, "1:16"), (4, "2:4"))
+    )
+    result = simulate(machine, SparseGemm(nmsim.Gemm(512, 4, 64), a, b), "analytical")
+    counted, own = counters_of(machine, result), result.own
+    for name in "ab":
+        bits = counted.metadata_bits.get(name.upper(), 0.0)
+        assert bits == 8 * own[f"sram_{name}_metadata_read_bytes"]
+        assert bits <= counted.sram_bits[name.upper()]
+    found = pricing(machine, load_technology())(result)
+    assert all(band.value >= 0 for band in found)
+
+
+def served(scenario, **fields):
+    own = {"hardware": "systolic-128x128-2to4", "recipe": "asp", "fidelity": "analytical"}
+    return nmsim.simulate(
+        fields.pop("model", "bert-base"), scenario=scenario, cost=True, **own, **fields
+    )
+
+
+@pytest.mark.parametrize(("scenario", "tokens"), [("infer", 2 * 64), ("train", 2 * 64)])
+def test_energy_is_told_a_token_and_with_its_delay(scenario, tokens):
+    found = served(scenario, batch=2, tokens=64)
+    total = found.total["all"]
+    assert total["energy_per_token_pj"] == pytest.approx(total["energy_pj"] / tokens)
+    step = total["step_us"] or total["time_us"]
+    assert total["energy_delay_pj_us"] == pytest.approx(total["energy_pj"] * step)
+    said = answer(found.to_dict("records"), found.manifest)
+    assert re.search(r"Its GEMMs take [\d.,]+ m?J, [\d.,]+ [mu]J a token\.", said)
+
+
+def test_machines_that_share_a_network_take_the_energy_of_all():
+    one, two = (
+        served("prefill", model="gpt2", batch=1, tokens=64, tp=tp).total["all"] for tp in (1, 2)
+    )
+    assert two["energy_per_token_pj"] == pytest.approx(2 * two["energy_pj"] / 64)
+    assert two["energy_pj"] < one["energy_pj"]
+
+
+def test_no_energy_a_token_where_nobody_asks_or_nothing_is_read():
+    quiet = nmsim.simulate(
+        "bert-base", scenario="infer", batch=1, tokens=64, fidelity="analytical"
+    ).total["all"]
+    assert quiet["energy_per_token_pj"] is quiet["energy_delay_pj_us"] is None
+    image = nmsim.simulate("vgg11", fidelity="analytical", cost=True, batch=1).total["all"]
+    assert image["energy_per_token_pj"] is None
+    assert image["energy_delay_pj_us"] > 0
 
 
 def test_a_machine_may_take_the_clock_that_it_reaches():

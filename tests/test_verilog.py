@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from oracle_pe import Intersecting, Pe, pack, wrapped
-from verilog_bench import installed, run
+from verilog_bench import column, installed, run
 
 from nmsim.cost.pe.structure import PeStructure
 from nmsim.cost.verilog import array_design, pe_design, select_module
@@ -215,13 +215,28 @@ def test_a_floating_point_mac_is_near_the_sum(tmp_path):
     assert (got[::3] == 0).all()
 
 
-def column(outputs, c, bits=32):
-    """The sum that leaves a column, signed."""
-    value = outputs["sum_out"]
-    if value is None:
-        return None
-    value = value >> c * bits & ((1 << bits) - 1)
-    return value - (1 << bits) if value >> (bits - 1) else value
+@installed
+@pytest.mark.parametrize("lanes", [3, 4])
+def test_floating_point_lanes_add_up_to_the_sum(tmp_path, lanes):
+    """Each adder truncates: within a unit of the largest term for each of them."""
+    pe = PeStructure(operand_bits=16, floating=True, macs=lanes)
+    rng = np.random.default_rng(lanes)
+    a, b, c = (
+        rng.standard_normal(size).astype(np.float32).view(np.uint32)
+        for size in ((100, lanes), (100, lanes), 100)
+    )
+    a, b = a & np.uint32(0xFFFF0000), b & np.uint32(0xFFFF0000)
+    stimuli = [
+        {"a": pack(list(x >> 16), 16), "b": pack(list(y >> 16), 16), "c": int(z)}
+        for x, y, z in zip(a.astype(object), b.astype(object), c, strict=True)
+    ]
+    text = pe_design(pe)["mac.v"].replace("module mac (\n", "module mac (\n  input  clk,\n")
+    found = run(tmp_path, {"mac.v": text}, "mac", stimuli)
+    got = np.array([one["y"] for one in found], np.uint32).view(np.float32).astype(float)
+    terms = a.view(np.float32).astype(float) * b.view(np.float32)
+    exact = terms.sum(axis=1) + c.view(np.float32)
+    largest = np.abs(terms).sum(axis=1) + np.abs(c.view(np.float32))
+    assert (np.abs(got - exact) <= lanes * largest * 2.0**-23).all()
 
 
 @installed
@@ -307,6 +322,7 @@ def test_a_multiplexer_passes_every_input(tmp_path, inputs):
         ({"waiting_operands": True}, "registers that wait"),
         ({"passes": "none"}, "operands on buses"),
         ({"floating": True, "operand_bits": 8}, "floating point of 8"),
+        ({"dataflow": "os", "selection": "ordered"}, "slots in order, one after the other"),
     ],
 )
 def test_what_is_not_drawn_is_refused_in_a_line(fields, what):

@@ -78,3 +78,12 @@ endmodule
         }
         for line in lines
     ]
+
+
+def column(outputs, c, bits=32):
+    """The sum that leaves a column, signed."""
+    value = outputs["sum_out"]
+    if value is None:
+        return None
+    value = value >> c * bits & ((1 << bits) - 1)
+    return value - (1 << bits) if value >> (bits - 1) else value

@@ -1,11 +1,6 @@
 """What sparsity costs in hardware: components, area and delay of PEs, arrays and chips; energy."""
 
 from nmsim.cost.bit_operations import bit_operations
-from nmsim.cost.multiplexer import (
-    Multiplexer,
-    Selectors,
-    intersecting_selectors,
-    selectors,
-)
+from nmsim.cost.multiplexer import Multiplexer, Selectors
 
-__all__ = ["Multiplexer", "Selectors", "bit_operations", "intersecting_selectors", "selectors"]
+__all__ = ["Multiplexer", "Selectors", "bit_operations"]

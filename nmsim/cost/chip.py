@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from nmsim.cost.bill import Bill, Component
 from nmsim.cost.pe.built import bill_of
+from nmsim.cost.pe.delay import Delay, delay_of
 from nmsim.cost.pe.structure import PeStructure
 
 __all__ = ["Buffer", "Chip", "bill_of_chip"]
@@ -60,6 +61,28 @@ class Chip:
         return self.arrays * self.rows * self.cols
 
     @property
+    def edge_multiplexers(self) -> int:
+        """Multiplexers at the edges of all arrays, where PEs there choose for all others."""
+        each = self.rows * self.edge_rows + self.cols * self.edge_cols
+        return self.arrays * each * self.pe.macs
+
+    @property
+    def path_bits(self) -> int:
+        """Bits a cycle that come in at the edges while rows stream, with their indices.
+
+        What moves comes in at the rows; under os B does at the columns.
+        """
+        pe, sides = self.pe, (self.rows, self.cols)
+        return self.arrays * sum(
+            side * pe.moving_bits(one) for one, side in zip(pe.moving, sides, strict=False)
+        )
+
+    @property
+    def delay(self) -> Delay:
+        """The longest path of any of its PEs."""
+        return delay_of(self.pe, at_edge=self.edge_multiplexers > 0)
+
+    @property
     def dense(self) -> "Chip":
         """The same with dense PEs: what the chip is held against."""
         return replace(self, pe=self.pe.dense, density=1.0, edge_rows=False, edge_cols=False)
@@ -75,8 +98,7 @@ def bill_of_chip(chip: Chip, pe: Bill | None = None) -> Bill:
 def _edges(chip: Chip) -> Iterator[Component]:
     """Multiplexers of the PEs at the edge, where these choose for all others."""
     pe = chip.pe
-    each = chip.rows * chip.edge_rows + chip.cols * chip.edge_cols
-    count = chip.arrays * each * pe.macs * pe.multiplexer.two_input
+    count = chip.edge_multiplexers * pe.multiplexer.two_input
     name = f"selection at the edge, {pe.inputs}:1"
     yield Component(name, "multiplexer", count, "two-input multiplexers", {"mux2": 1})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from nmsim.cost.bill import Bill, Cell
+from nmsim.cost.bill import Bill
 from nmsim.cost.chip import Chip, bill_of_chip
 from nmsim.cost.pe.built import bill_of
 from nmsim.cost.pe.structure import PeStructure
@@ -120,8 +120,9 @@ class Prices:
 def prices_of(chip: Chip, technology: Technology) -> Prices:
     """Prices of a chip's work in a technology.
 
-    A multiplexer takes as much of a MAC's energy as it has of its area. A bit moves from PE to PE
-    by the side of a square PE. What leaks is all cells and buffers.
+    Multiplexers of PEs and of the array's edge take as much of the MACs' energy as they have of
+    their area. A bit moves from PE to PE by the side of a square PE. What leaks is all cells and
+    buffers.
 
     Raises
     ------
@@ -129,16 +130,16 @@ def prices_of(chip: Chip, technology: Technology) -> Prices:
         if the technology says nothing of energies, or not of the chip's memory.
     """
     pe, own = chip.pe, technology.energies
-    counted = _counted(pe)
+    one = _bill(pe)
     mac = technology.mac_pj(pe.operand_bits, floating=pe.floating)
-    bill = bill_of_chip(chip, counted.bill)
-    pitch = math.sqrt(technology.um2(technology.ge(counted.cells)) or 0.0) * 1e-3
+    bill = bill_of_chip(chip, one)
+    pitch = math.sqrt(technology.um2(technology.ge(one.cells())) or 0.0) * 1e-3
     cells = bill.cells()
     leaks = own.leakage_nw.band.times(1e-3 * technology.ge(cells)) if own.leakage_nw else NONE
     buffers = math.fsum(one.count * technology.sram_leakage_uw(one.kib) for one in chip.buffers)
     return Prices(
         mac=mac,
-        select=mac.times(technology.ge(counted.selecting) / technology.ge(counted.macs)),
+        select=mac.times(_selecting(bill, technology)),
         clock=own.register_bit.band.times(cells.get("dff", 0.0)),
         sram={one.name: technology.sram_read_pj(one.kib) for one in chip.buffers},
         hop=own.wire_bit_mm.band.times(pitch),
@@ -147,22 +148,17 @@ def prices_of(chip: Chip, technology: Technology) -> Prices:
     )
 
 
-class _Counted(NamedTuple):
-    """A PE's bill; cells of all of it, of its MACs, and of what selects for them."""
-
-    bill: Bill
-    cells: Mapping[Cell, float]
-    macs: Mapping[Cell, float]
-    selecting: Mapping[Cell, float]
-
-
 @lru_cache(maxsize=1024)
-def _counted(pe: PeStructure) -> _Counted:
-    bill = bill_of(pe)
+def _bill(pe: PeStructure) -> Bill:
+    return bill_of(pe)
+
+
+def _selecting(bill: Bill, technology: Technology) -> float:
+    """Area of what selects for MACs over that of the MACs."""
     selects = bill.cells(without=["mac", "register", "metadata"])
     selects.pop("dff", None)  # registers of queues are clocked as all are
     macs = bill.cells(without=["multiplexer", "register", "metadata", "queue", "control"])
-    return _Counted(bill, bill.cells(), macs, selects)
+    return technology.ge(selects) / technology.ge(macs)
 
 
 def energy_of(prices: Prices, counted: Counters) -> Energy:

@@ -8,19 +8,11 @@ that does). Wires are not in it.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nmsim.pattern import Pattern
 
-__all__ = [
-    "TRANSISTORS",
-    "Multiplexer",
-    "Selectors",
-    "fan_in",
-    "intersecting_selectors",
-    "selectors",
-]
+__all__ = ["TRANSISTORS", "Multiplexer", "Selectors", "fan_in"]
 
 TRANSISTORS = 12
 """Transistors of a two-input multiplexer, one bit wide, in CMOS cells.
@@ -103,65 +95,32 @@ class Selectors:
         Storage in which a PE of an intersecting array keeps groups that it has not come to, bits, a
         flag for every element of both operands; None if nothing limits it. The PE that is drawn
         (``nmsim.cost.pe``) has one for every pair.
+    at_edge
+        Multiplexers at the edges, where PEs there choose for all others.
     """
 
     multiplexer: Multiplexer
     per_pe: int
     pes: int
     queue_bits: int | None = 0
+    at_edge: int = 0
+
+    @property
+    def count(self) -> int:
+        """Multiplexers of the array."""
+        return self.per_pe * self.pes + self.at_edge
 
     @property
     def two_input(self) -> int:
         """Two-input multiplexers of the array, one bit wide."""
-        return self.multiplexer.two_input * self.per_pe * self.pes
+        return self.multiplexer.two_input * self.count
 
     @property
     def transistors(self) -> int:
         """Transistors of the array's multiplexers, wires and queues apart."""
-        return self.multiplexer.transistors * self.per_pe * self.pes
+        return self.multiplexer.transistors * self.count
 
 
 def fan_in(pattern: Pattern, *, ordered: bool) -> int:
     """Inputs that a slot of a pattern N:M needs: M, or M - N + 1 if kept elements stay in order."""
     return pattern.group - pattern.keep + 1 if ordered else pattern.group
-
-
-def selectors(
-    patterns: Iterable[Pattern],
-    *,
-    pes: int,
-    width: int,
-    per_pe: int = 1,
-    flexible_group: int = 0,
-    ordered: bool = False,
-) -> Selectors:
-    """The multiplexers of PEs that follow one operand's mask.
-
-    A PE has one for every product that it sums, wide enough for the pattern that needs most inputs.
-
-    Parameters
-    ----------
-    patterns
-        That the selectors support.
-    pes, per_pe
-        PEs, and products that each sums per cycle.
-    width
-        Bits of an operand.
-    flexible_group
-        Any pattern up to this group is supported too.
-    ordered
-        Kept elements stay in order.
-    """
-    inputs = [fan_in(pattern, ordered=ordered) for pattern in patterns]
-    return Selectors(Multiplexer(max([*inputs, flexible_group, 1]), width), per_pe, pes)
-
-
-def intersecting_selectors(group: int, lookahead: int | None, *, pes: int, width: int) -> Selectors:
-    """The multiplexers of PEs that follow both operands' masks: one for each operand.
-
-    Each PE queues d + 1 groups of both operands, with a bit for every element that says whether it
-    was kept; ``lookahead`` is d, None if nothing limits it.
-    """
-    group_bits = 2 * group * (width + 1)
-    queue = None if lookahead is None else (lookahead + 1) * group_bits
-    return Selectors(Multiplexer(group, width), 2, pes, queue)

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nmsim.cost.bill import Bill, Component
 from nmsim.cost.chip import Chip, bill_of_chip
-from nmsim.cost.pe.built import bill_of
-from nmsim.cost.pe.delay import Delay, delay_of
-from nmsim.cost.pe.mac import mac_cells
+from nmsim.cost.pe.built import bill_of, mac_in
+from nmsim.cost.pe.delay import Delay
+from nmsim.cost.pe.mac import MULTIPLIERS
 from nmsim.cost.pe.structure import PeStructure
 from nmsim.cost.technology import Technology
 
-__all__ = ["Cost", "Priced", "cost_of", "per_dense_mac", "pitch_mm", "priced"]
+__all__ = ["Cost", "Priced", "cost_of", "per_dense_mac", "priced"]
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,10 @@ class Cost:
         Gate equivalents of the dense PE, one multiplier a PE taken so often as there are.
     delay
         Of the PE.
-    per_dense_mac
-        Area of a PE for each MAC that a dense PE would need, over that PE's; None where no mask
-        says how many these are.
+    per_dense_mac, array_per_dense_mac
+        Area for each MAC that the dense twin would need, over that twin's: of a PE, and of all PEs
+        with what stands at their edges; 1 if it is dense itself, None where no mask says how many
+        these are.
     band
         The same growth of the PE with the MAC of each multiplier: least and most.
     """
@@ -96,6 +97,7 @@ class Cost:
     dense_pe_ge: float
     delay: Delay
     per_dense_mac: float | None
+    array_per_dense_mac: float | None
     band: tuple[float, float]
 
     @property
@@ -104,24 +106,9 @@ class Cost:
         return math.fsum(one.area_ge for one in self.pe)
 
     @property
-    def array_ge(self) -> float:
-        """Gate equivalents of the whole, buffers included."""
-        return math.fsum(one.area_ge for one in self.array)
-
-    @property
-    def logic_ge(self) -> float:
-        """Gate equivalents of all PEs and what stands at their edges, without buffers."""
-        return math.fsum(one.area_ge for one in self.array if not one.component.sram_kib)
-
-    @property
     def growth(self) -> float:
         """Area of the PE over that of its dense twin, which multiplies as many products."""
         return self.pe_ge / self.dense_pe_ge
-
-    @property
-    def leakage_uw(self) -> float:
-        """Leakage of the whole, microwatts; 0 where a technology says nothing of it."""
-        return math.fsum(one.leakage_uw or 0.0 for one in self.array)
 
     def document(self) -> dict[str, Any]:
         """As ``nmsim cost --format json`` prints it."""
@@ -129,11 +116,12 @@ class Cost:
             "delay_levels": self.delay.levels,
             "dense_delay_levels": self.delay.dense_levels,
             "clock_share": self.delay.clock_share,
-            "per_dense_mac": self.per_dense_mac,
         }
+        pe = {**both, "per_dense_mac": self.per_dense_mac, "growth": self.growth}
+        array = {**both, "per_dense_mac": self.array_per_dense_mac, "pes": self.chip.pes}
         return {
-            "pe": {**_sums(self.pe), **both, "growth": self.growth},
-            "array": {**_sums(self.array), **both, "pes": self.chip.pes},
+            "pe": {**_sums(self.pe), **pe},
+            "array": {**_sums(self.array), **array},
             "band": {
                 "of": "area of a PE over the dense one",
                 "value": self.growth,
@@ -157,50 +145,45 @@ def _sums(parts: Sequence[Priced]) -> dict[str, Any]:
 
 def cost_of(chip: Chip, technology: Technology) -> Cost:
     """What a chip takes in a technology."""
-    own = bill_of(chip.pe)
-    pe = priced(own, technology)
-    dense = technology.ge(bill_of(chip.pe.dense).cells())
+    own, dense = bill_of(chip.pe), bill_of(chip.pe.dense)
+    whole = bill_of_chip(chip, own)
+    dense_ge = technology.ge(dense.cells())
+
+    def over_dense(bill: Bill, pes: int) -> float | None:
+        area = technology.ge(bill.cells()) / (pes * dense_ge)
+        return None if chip.density is None else area * chip.density
+
     return Cost(
         chip=chip,
         technology=technology,
-        pe=pe,
-        array=priced(bill_of_chip(chip, own), technology),
-        dense_pe_ge=dense,
-        delay=delay_of(chip.pe),
-        per_dense_mac=per_dense_mac(chip, technology),
-        band=_band(chip.pe, technology),
+        pe=priced(own, technology),
+        array=priced(whole, technology),
+        dense_pe_ge=dense_ge,
+        delay=chip.delay,
+        per_dense_mac=over_dense(own, 1),
+        array_per_dense_mac=over_dense(whole, chip.pes),
+        band=_band(chip.pe, own, dense, technology),
     )
 
 
 def per_dense_mac(chip: Chip, technology: Technology) -> float | None:
-    """Area for each dense-equivalent MAC, over that of a dense PE with one multiplier."""
+    """Area of a PE for each MAC that dense PEs would need, over a dense PE with one multiplier.
+
+    PEs of one and of several multipliers are held against the same one so; ``Cost`` holds each
+    against its own dense twin, which has as many. None where no mask says how many MACs these are.
+    """
     if chip.density is None:
         return None
-    one = PeStructure(
-        operand_bits=chip.pe.operand_bits,
-        sum_bits=chip.pe.sum_bits,
-        floating=chip.pe.floating,
-        dataflow=chip.pe.dataflow,
-    )
-    lone = technology.ge(bill_of(one).cells())
-    return technology.ge(bill_of(chip.pe).cells()) * chip.density / (chip.pe.macs * lone)
+    lone = replace(chip.pe.dense, macs=1)
+    area, least = (technology.ge(bill_of(one).cells()) for one in (chip.pe, lone))
+    return area * chip.density / (chip.pe.macs * least)
 
 
-def _band(pe: PeStructure, technology: Technology) -> tuple[float, float]:
+def _band(pe: PeStructure, own: Bill, base: Bill, technology: Technology) -> tuple[float, float]:
     """Growth of a PE, by the largest and the smallest MAC that a flow makes of its width."""
-    beside = technology.ge(bill_of(pe).cells(without=["mac"]))
-    dense = technology.ge(bill_of(pe.dense).cells(without=["mac"]))
+    beside, dense = (technology.ge(one.cells(without=["mac"])) for one in (own, base))
     found = []
-    for multiplier in ("default", "booth"):
-        cells, _ = mac_cells(
-            pe.operand_bits, pe.sum_bits, floating=pe.floating, multiplier=multiplier
-        )
-        mac = pe.macs * technology.ge(cells)
+    for multiplier in MULTIPLIERS:
+        mac = technology.ge(mac_in(pe, multiplier).cells)
         found.append((mac + beside) / (mac + dense))
     return min(found), max(found)
-
-
-def pitch_mm(cost: Cost) -> float | None:
-    """Side of a PE that is square, mm; None where a technology has no areas."""
-    um2 = cost.technology.um2(cost.pe_ge)
-    return None if um2 is None else math.sqrt(um2) * 1e-3

@@ -22,9 +22,10 @@ from nmsim.machines.kind import (
     Ran,
     Sample,
     Stored,
+    Unmodelled,
     kind_of,
 )
-from nmsim.machines.silicon import chip_of
+from nmsim.machines.silicon import chip_of, unmodelled
 from nmsim.machines.simulation import (
     ENGINES,
     attention_time,
@@ -59,6 +60,7 @@ __all__ = [
     "Sample",
     "Stored",
     "Tensors",
+    "Unmodelled",
     "attention_time",
     "chip_of",
     "dense_run",
@@ -70,6 +72,7 @@ __all__ = [
     "simulate_all",
     "simulate_dense",
     "stored",
+    "unmodelled",
     "with_residual",
 ]
 

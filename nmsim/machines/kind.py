@@ -57,6 +57,7 @@ __all__ = [
     "Sample",
     "Stored",
     "Timeline",
+    "Unmodelled",
     "kind_of",
 ]
 
@@ -485,6 +486,18 @@ class Timeline(NamedTuple):
     facts: Facts
 
 
+class Unmodelled(NamedTuple):
+    """What is not modelled of a machine's silicon, in a line.
+
+    ``energy_band`` is the share by which the energy of its runs may be off, None where it has none,
+    and ``source`` where both are from.
+    """
+
+    said: str
+    energy_band: float | None = None
+    source: str = ""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of machine: its schema, its engines, and what only it knows.
@@ -537,6 +550,8 @@ class Kind:
         raises NmsimError if there is no such. "": nothing that a run could set.
     silicon
         What a machine is built of, so that ``nmsim cost`` can tell what that takes.
+    unmodelled
+        What ``nmsim cost`` says instead of a machine of which nobody knows what it is built of.
     energy
         From a machine and a technology to what its results take in energy; None for a machine of
         which no figures are known.
@@ -570,6 +585,7 @@ class Kind:
     listings: Mapping[str, Listing] = field(default_factory=dict)
     choices: Callable[[Any], str] = lambda _machine: ""
     silicon: Callable[[Any], Chip] | None = None
+    unmodelled: Callable[[Any], Unmodelled] | None = None
     energy: Callable[[Any, Technology], Callable[[Result], Energy] | None] | None = None
     routines: Routines | None = None
     learned: Learned | None = None

@@ -2,9 +2,9 @@
 
 from nmsim.cost.chip import Chip
 from nmsim.errors import SpecError
-from nmsim.machines.kind import KINDS, Machine, kind_of
+from nmsim.machines.kind import KINDS, Machine, Unmodelled, kind_of
 
-__all__ = ["chip_of"]
+__all__ = ["chip_of", "unmodelled"]
 
 
 def chip_of(machine: Machine) -> Chip:
@@ -23,3 +23,9 @@ def chip_of(machine: Machine) -> Chip:
             f"expected one of kind {known}"
         )
     return silicon(machine)
+
+
+def unmodelled(machine: Machine) -> Unmodelled | None:
+    """What is said instead of a machine whose silicon no source tells; None: its kind tells it."""
+    said = kind_of(machine).unmodelled
+    return None if said is None else said(machine)

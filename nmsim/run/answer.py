@@ -24,6 +24,10 @@ def sums(rows: Iterable[Row], about: Row) -> dict[str, dict[str, Any]]:
     ``tokens_per_s`` are tokens that all samples of a step of inference read, over its time, by all
     machines that share the network; ``dense_tokens_per_s`` of the dense step; ``ms_per_token`` is
     the step over the tokens of one sample. None in training, and where no tokens are read.
+
+    ``energy_per_token_pj`` is the energy of all GEMMs, of all machines that share the network, over
+    the tokens that all samples of a step read, in training too; ``energy_delay_pj_us`` that energy
+    times the step's time. None where no run asked for its cost.
     """
     found = totals(rows)
     whole = found["all"]
@@ -35,6 +39,11 @@ def sums(rows: Iterable[Row], about: Row) -> dict[str, dict[str, Any]]:
         "tokens_per_s": _over(tokens, step, 1e6),
         "dense_tokens_per_s": _over(tokens, dense, 1e6),
         "ms_per_token": _over(step, one, 1e-3),
+    }
+    energy = None if whole["energy_pj"] is None else (about.get("tp") or 1) * whole["energy_pj"]
+    whole |= {
+        "energy_per_token_pj": _over(energy, about.get("read_tokens") or tokens, 1.0),
+        "energy_delay_pj_us": None if energy is None or step is None else energy * step,
     }
     return found
 
@@ -69,7 +78,12 @@ def answer(rows: Iterable[Row], about: Row) -> str:
     if not table:
         return f"{subject(about)}: nothing was run."
     whole = sums(table, about)["all"]
-    said = (_gain(table, whole, about), _limit(table, whole, about), evidence_said(table))
+    said = (
+        _gain(table, whole, about),
+        _energy(whole),
+        _limit(table, whole, about),
+        evidence_said(table),
+    )
     return f"{subject(about)}: {' '.join(filter(None, said))}"
 
 
@@ -117,6 +131,23 @@ def _gain(rows: Sequence[Row], whole: Row, about: Row) -> str:
     against = [_time(dense), *_served(whole["dense_tokens_per_s"])]
     instead = (f"{one} instead of {other}" for one, other in zip(takes, against, strict=True))
     return f"{_speedups(rows, whole, str(about['recipe']))}, {', '.join(instead)}."
+
+
+def _energy(whole: Row) -> str:
+    """What GEMMs take, where a run asked for it: of a token too, where a step reads any."""
+    step, token = whole["energy_pj"], whole["energy_per_token_pj"]
+    if step is None:
+        return ""
+    each = "" if token is None else f", {_joules(token)} a token"
+    return f"Its GEMMs take {_joules(step)}{each}."
+
+
+def _joules(pj: float) -> str:
+    """Energy with three digits, in the unit in which it has one to three before the point."""
+    for unit, size in (("J", 1e12), ("mJ", 1e9), ("uJ", 1e6), ("nJ", 1e3)):
+        if pj >= size:
+            return f"{_figures(pj / size)} {unit}"
+    return f"{_figures(pj)} pJ"
 
 
 def _changed(rows: Sequence[Row]) -> bool:

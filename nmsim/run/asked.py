@@ -26,19 +26,22 @@ def asked(
     -------
     dict
         ``step``, in words; ``step_tokens``, that it reads of all samples, and ``sample_tokens``, of
-        one: both None where nothing is inferred, or the network reads no tokens.
+        one: both None where nothing is inferred, or the network reads no tokens; ``read_tokens``,
+        of all samples in training as well.
     """
     tokens = _tokens(workload)
+    inferred = None if workload.scenario.trains else tokens
     return {
         "step": _part(workload, phases, layers) + _whole(workload, samples),
-        "step_tokens": None if tokens is None else samples * tokens,
-        "sample_tokens": tokens,
+        "step_tokens": None if inferred is None else samples * inferred,
+        "sample_tokens": inferred,
+        "read_tokens": None if tokens is None else samples * tokens,
     }
 
 
 def _tokens(workload: Workload) -> int | None:
-    """Tokens of a sample that a step of inference reads; of two sequences, the one read first."""
-    if workload.sequence is None or workload.scenario.trains:
+    """Tokens of a sample that a step reads; of two sequences, the one read first."""
+    if workload.sequence is None:
         return None
     read = workload.sequence.reading(workload.scenario).read
     return read.get("sequence") or read["source"] or read["target"]

@@ -93,6 +93,7 @@ class _OfOneRun(Manifest):
     step: str = ""
     step_tokens: int | None = None
     sample_tokens: int | None = None
+    read_tokens: int | None = None
 
 
 class Simulated(_OfOneRun):

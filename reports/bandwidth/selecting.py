@@ -27,6 +27,7 @@ def measure_selectors() -> dict[str, Any]:
                 _MACHINE,
                 operand_bits=_WIDTH,
                 flexible_group=0,
+                sparse_operand="b",
                 native=(text,),
                 pe={"selection": selector},
             )

@@ -35,8 +35,17 @@ CAPTIONS = {
 _HOW = (
     "GEMMs of a step of 32 samples on 128 slots by as many columns as the area of a dense 128×128 "
     "array allows, buffers and memory as there, at the clock that PEs reach. With N multipliers "
-    "a PE there are 128/N rows, which fill in fewer cycles: a part of what they gain. Energy is by "
-    "the 45 nm table."
+    "a PE there are 128/N rows, which fill in fewer cycles, and share an adder, which a dense "
+    "array could too: a part of what they gain. At equal "
+    "power as many steps run as their energy allows. At equal bandwidth both arrays have 128 "
+    "columns, and 128 words a cycle reach the PEs, as a dense array takes. Energy is by the 45 nm "
+    "table."
+)
+
+_BOTH = (
+    "A GEMM of 1024 cubed, both operands pruned by magnitude, over the dense array's time, bf16. "
+    "An array that follows one mask is built for the pattern; one that intersects takes all of "
+    "them, with queues of five groups of four."
 )
 
 
@@ -76,6 +85,9 @@ def page(figures: dict[str, Any], verdicts: list[Verdict], of: list[Verdict]) ->
         el("h2", "A training step at equal area"),
         el("p", _HOW),
         _steps(figures),
+        el("h2", "One operand against two"),
+        el("p", _BOTH),
+        _two(figures),
         el("h2", f"What others printed: {reproduced(of)} are met"),
         el("p", "Verdicts are of the model: of its counts and of the tables that price them."),
         verdict_table(of, _heads("printed", "here"), "met", "differs"),
@@ -91,7 +103,15 @@ def _heads(printed: str, found: str) -> list[Head]:
 
 
 def _steps(figures: dict[str, Any]) -> Safe:
-    names = ("columns", "speed-up at equal area", "steps for the same energy", "mJ", "dense mJ")
+    names = (
+        "columns",
+        "speed-up at equal area",
+        "at equal power",
+        "at equal bandwidth",
+        "of that, per area",
+        "mJ",
+        "dense mJ",
+    )
     heads = [
         *map(Head, ("network", "width and table", "pattern", "multipliers of a group")),
         *(Head(name, number=True) for name in names),
@@ -105,11 +125,32 @@ def _steps(figures: dict[str, Any]) -> Safe:
             Cell(str(run["columns"])),
             Cell(f"{run['at_equal_area']:.2f}"),
             Cell(f"{run['at_equal_power']:.2f}"),
+            *(
+                Cell("" if run[name] is None else f"{run[name]:.2f}")
+                for name in ("at_equal_bandwidth", "per_area_at_equal_bandwidth")
+            ),
             Cell(f"{run['energy_mj']:,.0f}"),
             Cell(f"{run['dense_energy_mj']:,.0f}"),
         ]
         for network, runs in figures["steps"].items()
         for run in runs
+    ]
+    return sheet(heads, rows, "rows")
+
+
+def _two(figures: dict[str, Any]) -> Safe:
+    """Gains at equal area of arrays that follow one mask, and of one that intersects two."""
+    names = ("density", "two masks, intersected", "one mask")
+    heads = [Head("pattern"), *(Head(name, number=True) for name in names), Head("its multipliers")]
+    rows = [
+        [
+            Cell(run["pattern"]),
+            Cell(f"{run['density']:.3g}"),
+            Cell(f"{run['at_equal_area']:.2f}"),
+            Cell(f"{run['one_operand']:.2f}"),
+            Cell(run["structure"]),
+        ]
+        for run in figures["intersecting"]["runs"]
     ]
     return sheet(heads, rows, "rows")
 

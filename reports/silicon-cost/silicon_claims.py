@@ -43,22 +43,49 @@ def _of(figures: Figures, network: str, variant: str, pattern: str, structure: s
 
 def answer(figures: Figures) -> list[str]:
     """The question answered, in sentences."""
-    told = [_of_network(figures, network) for network in figures["steps"]]
-    lone = [
-        f"{_of(figures, network, FIRST, '2:4', 'lone'):.2f} and "
-        f"{_of(figures, network, FIRST, '16:32', 'lone'):.2f} on {network}"
-        for network in figures["steps"]
-    ]
-    structure = (
-        f"With a group for each multiplier, 2:4 and 16:32 gain {', '.join(lone)}: the structure of "
-        "the PE decides, not the pattern alone."
-    )
+    networks = list(figures["steps"])
     return [
-        *told,
-        structure,
+        *(_of_network(figures, network) for network in networks),
+        *(_per_area(figures, structure) for structure in _NAMES),
+        _fed(figures),
         _intersecting(figures),
         _gpu(figures),
     ]
+
+
+HALVES = ("2:4", "4:8", "8:16")
+"""Patterns of half density of which the page says which pays."""
+
+
+def _per_area(figures: Figures, structure: str) -> str:
+    """Which of 2:4, 4:8 and 8:16 pays at equal area, of one structure of the PE."""
+    told = []
+    for network in figures["steps"]:
+        gains = {p: _of(figures, network, FIRST, p, structure) for p in HALVES}
+        most = max(gains, key=lambda pattern: gains[pattern])
+        listed = ", ".join(f"{gain:.2f} at {pattern}" for pattern, gain in gains.items())
+        loses = [pattern for pattern, gain in gains.items() if gain < 1]
+        less = f", {' and '.join(loses)} loses" if loses else ""
+        told.append(f"{network} gains {listed} ({most} pays most{less})")
+    return f"At equal area, with {_NAMES[structure]}: {'; '.join(told)}."
+
+
+def _fed(figures: Figures) -> str:
+    """What is left where no more words reach the PEs than a dense array takes."""
+    runs = [
+        one for network in figures["steps"] for one in _runs(figures, network)
+        if one["pattern"] in HALVES
+    ]  # fmt: skip
+    speed, area = (
+        [one[name] for one in runs]
+        for name in ("at_equal_bandwidth", "per_area_at_equal_bandwidth")
+    )
+    return (
+        "At equal bandwidth, with as many multipliers and a path from the buffers no wider than a "
+        f"dense array's, 2:4, 4:8 and 8:16 gain {min(speed):.2f} to {max(speed):.2f}, and "
+        f"{min(area):.2f} to {max(area):.2f} for each unit of area: groups are read whole, "
+        "as a dense array reads them, and a path that is wider is what N:M must buy."
+    )
 
 
 def _of_network(figures: Figures, network: str) -> str:
@@ -78,15 +105,19 @@ def _of_network(figures: Figures, network: str) -> str:
 
 def _intersecting(figures: Figures) -> str:
     own = figures["intersecting"]
-    pays = [run["density"] for run in own["runs"] if run["at_equal_area"] >= 1]
     crossing = (
-        f"pays at equal area where both operands keep {max(pays):.0%} or less"
-        if pays
-        else "pays at no density of these"
+        f"pays at equal area where both operands keep {own['crosses_dense']:.0%} or less"
+        if own["crosses_dense"]
+        else "crosses a dense one at none of these densities"
     )
+    ahead = [one["pattern"] for one in own["runs"] if one["at_equal_area"] > one["one_operand"]]
+    behind = [one["pattern"] for one in own["runs"] if one["pattern"] not in ahead]
+    more = f"more at {', '.join(ahead)}" if ahead else "more at none of these patterns"
+    less = f", less at {', '.join(behind)}" if behind else ""
     return (
         f"An array that intersects both masks is {own['area']:.1f} times a dense one, whatever "
-        f"runs, and {crossing}."
+        f"runs, and {crossing}; against an array as large that follows one operand's mask of the "
+        f"same pattern it gains {more}{less}."
     )
 
 

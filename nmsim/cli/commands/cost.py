@@ -3,7 +3,7 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from nmsim.cost.price import cost_of
 from nmsim.cost.technology import DEFAULT, load_technology
 from nmsim.cost.verilog import array_design, pe_design
 from nmsim.files import write_folder
-from nmsim.machines import chip_of, load_hardware
+from nmsim.machines import Unmodelled, chip_of, load_hardware, unmodelled
 from nmsim.report import cost_said, render_cost
 
 __all__ = ["cost"]
@@ -68,6 +68,12 @@ def cost(
 ) -> None:
     """What MACHINE takes in hardware: components, area and delay; its PEs as Verilog."""
     known = load_hardware(machine, **overrides(settings))
+    left = unmodelled(known) if verilog is None else None
+    if left is not None:
+        load_technology(technology)  # which is refused where there is none such
+        said = json.dumps({"machine": known.name, **_unmodelled(left)}, indent=2)
+        write(said if form is _Format.JSON else f"{known.name}: {left.said}")
+        return
     chip = chip_of(known)
     found = cost_of(chip, load_technology(technology)).document()
     if verilog is not None:
@@ -82,8 +88,18 @@ def cost(
     write("\n".join(f"{name}: {text}" for name, text in found["tables"].items()))
 
 
+def _unmodelled(left: Unmodelled) -> dict[str, Any]:
+    """The document of a machine whose silicon is not modelled: its runs' energy has a band."""
+    share = left.energy_band
+    of = {"of": "energy of a run", "value": 1.0}
+    band = None if share is None else {**of, "low": 1 - share, "high": 1 + share}
+    tables = {"energy": left.source} if left.source else {}
+    return {"pe": None, "array": None, "not_modelled": left.said, "band": band, "tables": tables}
+
+
 def _drawn(chip: Chip) -> dict[str, str]:
     """The PE of a chip, and one of its arrays; PEs that intersect have none."""
     if chip.pe.intersects:
         return pe_design(chip.pe)
-    return array_design(chip.pe, chip.rows, chip.cols)
+    at_edge = chip.edge_multiplexers > 0
+    return array_design(chip.pe, chip.rows, chip.cols, at_edge=at_edge)

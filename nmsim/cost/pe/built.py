@@ -8,16 +8,23 @@ it.
 from collections.abc import Iterator
 
 from nmsim.cost.bill import Bill, Cell, Component, Part
-from nmsim.cost.pe.mac import Multiplier, mac_cells
+from nmsim.cost.pe.mac import Mac, Multiplier, mac_of
 from nmsim.cost.pe.structure import PeStructure, Queue
 
-__all__ = ["bill_of"]
+__all__ = ["bill_of", "mac_in"]
 
 
 def bill_of(pe: PeStructure, multiplier: Multiplier = "booth") -> Bill:
     """The components of one PE, with the MAC of one of two flows."""
     beside = (*_multiplexers(pe), *_registers(pe), *_enables(pe), *_intersection(pe))
     return Bill.of([*_macs(pe, multiplier), *beside])
+
+
+def mac_in(pe: PeStructure, multiplier: Multiplier = "booth") -> Mac:
+    """The MAC of a PE: all its products and their sum."""
+    return mac_of(
+        pe.operand_bits, pe.sum_bits, pe.macs, floating=pe.floating, multiplier=multiplier
+    )
 
 
 def _flip_flops(name: str, part: Part, count: int) -> Component:
@@ -33,12 +40,13 @@ def _gates(name: str, part: Part, kind: Cell, count: int) -> Component:
 
 
 def _macs(pe: PeStructure, multiplier: Multiplier) -> Iterator[Component]:
-    cells, basis = mac_cells(
-        pe.operand_bits, pe.sum_bits, floating=pe.floating, multiplier=multiplier
-    )
+    """Products that are added to one sum share its adder: each takes a part of them all."""
+    mac = mac_in(pe, multiplier)
+    cells: dict[Cell, float] = {cell: count / pe.macs for cell, count in mac.cells.items()}
     kind = "float" if pe.floating else "int"
-    name = f"MAC {kind}{pe.operand_bits}, sum of {pe.sum_bits} bits"
-    yield Component(name, "mac", pe.macs, "MACs", cells, basis=basis)
+    of = f" of {pe.macs} products" if pe.macs > 1 else ""
+    name = f"MAC {kind}{pe.operand_bits}, sum of {pe.sum_bits} bits{of}"
+    yield Component(name, "mac", pe.macs, "MACs", cells, basis=mac.basis)
 
 
 def _multiplexers(pe: PeStructure) -> Iterator[Component]:

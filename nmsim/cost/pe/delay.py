@@ -8,7 +8,7 @@ are intersected a chain through the group finds the first pair, so that there it
 import math
 from typing import NamedTuple
 
-from nmsim.cost.pe.mac import mac_levels
+from nmsim.cost.pe.built import mac_in
 from nmsim.cost.pe.structure import PeStructure
 
 __all__ = ["Delay", "delay_of"]
@@ -35,13 +35,15 @@ class Delay(NamedTuple):
     clock_share: float
 
 
-def delay_of(pe: PeStructure) -> Delay:
-    """The longest path of a PE; products of several multipliers add up in a tree behind it."""
-    mac = mac_levels(pe.operand_bits, pe.sum_bits, floating=pe.floating)
-    tree = 4 * math.ceil(math.log2(pe.macs))
-    dense = mac + tree
+def delay_of(pe: PeStructure, *, at_edge: bool = False) -> Delay:
+    """The longest path of a PE.
+
+    ``at_edge``: PEs at the array's edge choose for all others, and their path is the longest.
+    """
+    dense = mac_in(pe).levels
     # A PE that chooses while its group passes beats through two multiplexers.
-    depth = pe.multiplexer.depth * (pe.multiplexers > 0) + math.ceil(math.log2(pe.beats))
+    chooses = pe.multiplexers > 0 or at_edge
+    depth = pe.multiplexer.depth * chooses + math.ceil(math.log2(pe.beats))
     found = _first_pair(pe.group) if pe.intersects else 0
     return Delay(dense + depth + found, dense, (_MULTIPLEXER * depth + found) / dense)
 
@@ -49,7 +51,7 @@ def delay_of(pe: PeStructure) -> Delay:
 def _first_pair(group: int) -> int:
     """Cells from the queue to the index of the first pair, and the enable of the sum.
 
-    A pair is kept in both and not done, none is below it, and an OR names it.
+    A pair is kept in both and not done (2), none of those before the last is below it (group - 2,
+    then 2), an OR names it; behind the MAC a multiplexer keeps the sum.
     """
-    named = math.ceil(math.log2(max(1, group // 2)))
-    return 2 + (group - 1) + 1 + named + 1
+    return 2 + (group - 2) + 2 + 1 + 1

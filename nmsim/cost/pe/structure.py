@@ -245,6 +245,12 @@ class PeStructure:
         slots = sum(self._slots(one) for one in self.follows if one in self.held)
         return self._copies * self.index_bits * slots
 
+    def moving_bits(self, operand: str) -> int:
+        """Bits a cycle of an operand that moves, as a PE takes it: words, indices and flags."""
+        words = self._words(operand, held=False) or self.macs
+        index = self.index_bits * self._slots(operand) if operand in self.follows else 0
+        return words * self.operand_bits + index + (self.group if self.intersects else 0)
+
     @property
     def _copies(self) -> int:
         """Sets of held operands: one that waits, too, where there is one."""

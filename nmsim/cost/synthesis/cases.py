@@ -8,21 +8,28 @@ from nmsim.cost.pe.structure import PeStructure
 __all__ = ["CASES", "MACS"]
 
 
-def _one_operand(bits: int, dataflow: str, groups: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def _one_operand(
+    bits: int, dataflow: str, groups: tuple[tuple[int, int], ...], *, floating: bool = False
+) -> dict[str, Any]:
     """Dense, and one MAC a PE by patterns."""
-    own = {"operand_bits": bits, "dataflow": dataflow}
-    found = {f"{dataflow}-int{bits}": PeStructure(**own)}  # type: ignore[arg-type]
+    own: dict[str, Any] = {"operand_bits": bits, "dataflow": dataflow, "floating": floating}
+    name = f"{dataflow}-{_format(bits, floating=floating)}"
+    found = {name: PeStructure(**own)}
     for keep, group in groups:
-        found[f"{dataflow}-int{bits}-{keep}:{group}"] = PeStructure.selecting(keep, group, **own)
+        found[f"{name}-{keep}:{group}"] = PeStructure.selecting(keep, group, **own)
     return found
+
+
+def _format(bits: int, *, floating: bool) -> str:
+    return f"bf{bits}" if floating else f"int{bits}"
 
 
 def _shared(bits: int, keep: int, group: int, **fields: Any) -> dict[str, PeStructure]:
     """N MACs that share a group, and as many of a dense PE."""
-    own = {"operand_bits": bits, "macs": keep, **fields}
-    name = f"ws-int{bits}-{keep}-macs"
+    own: dict[str, Any] = {"operand_bits": bits, "macs": keep, **fields}
+    name = f"ws-{_format(bits, floating=bool(fields.get('floating')))}-{keep}-macs"
     return {
-        name: PeStructure(operand_bits=bits, macs=keep),
+        name: PeStructure(**own),
         f"{name}-{keep}:{group}": PeStructure.selecting(keep, group, macs_per_group=keep, **own),
     }
 
@@ -49,6 +56,8 @@ CASES: Mapping[str, PeStructure] = {
     **_shared(8, 4, 8),
     **_shared(8, 8, 16),
     **_shared(16, 2, 4),
+    **_one_operand(16, "ws", ((2, 4), (4, 8)), floating=True),
+    **_shared(16, 4, 8, floating=True),
     "ws-int8-2-macs-2:4-ordered": PeStructure.selecting(
         2, 4, macs=2, macs_per_group=2, selection="ordered"
     ),
@@ -69,6 +78,9 @@ MACS: tuple[PeStructure, ...] = (
     PeStructure(operand_bits=16, sum_bits=48),
     PeStructure(operand_bits=24, sum_bits=64),
     PeStructure(operand_bits=32, sum_bits=64),
-    PeStructure(operand_bits=16, floating=True),
+    *(PeStructure(macs=lanes) for lanes in (2, 4, 8, 16)),
+    PeStructure(operand_bits=4, macs=4),
+    *(PeStructure(operand_bits=16, macs=lanes) for lanes in (2, 4, 8)),
+    *(PeStructure(operand_bits=16, floating=True, macs=lanes) for lanes in (1, 2, 4, 8)),
 )
 """Of which the MAC alone is synthesised."""

@@ -1,12 +1,13 @@
 """One run of Yosys: modules in, cells by kind and depth out, with all that it depends on.
 
 The same MAC has from 3,540 to 9,190 transistors by version, options and flattening, so a count says
-nothing without its flow. Three are pinned, each with Yosys' own multiplier and with Booth's:
+nothing without its flow. Three are pinned, the second with Yosys' own multiplier and with Booth's,
+the others with its own:
 
 - ``kept``: the MAC keeps its hierarchy, nothing is optimised across its border; what stands beside
   it is exactly what was written. ``synth -noabc``.
 - ``flat``: all in one, ``synth``, which restructures the MAC with what is beside it.
-- ``raw``: all in one, ``synth -noabc``.
+- ``raw``: all in one, ``synth -noabc``: levels as they were written.
 
 With a Liberty file the ``flat`` netlist is mapped to that library's cells, which gives an area.
 
@@ -24,14 +25,14 @@ from pathlib import Path
 from typing import Literal
 
 from nmsim.cost.bill import Cell
+from nmsim.cost.technology import load_technology
 from nmsim.errors import NmsimError
 from nmsim.extras import extra
 from nmsim.spec import read_text
 
-__all__ = ["FLOWS", "TRANSISTORS", "Flow", "Synthesised", "script", "synthesise"]
+__all__ = ["Flow", "Synthesised", "script", "synthesise", "transistors"]
 
 Flow = Literal["kept", "flat", "raw"]
-FLOWS: tuple[Flow, ...] = ("kept", "flat", "raw")
 
 _CELLS: Mapping[str, Cell] = {
     "$_DFF_P_": "dff",
@@ -47,11 +48,11 @@ _CELLS: Mapping[str, Cell] = {
     "$_ORNOT_": "ornot",
 }
 
-TRANSISTORS: Mapping[Cell, int] = {
-    "dff": 16, "mux2": 12, "not": 2, "and2": 6, "or2": 6, "nand2": 4, "nor2": 4,
-    "xor2": 12, "xnor2": 12, "andnot": 6, "ornot": 6,
-}  # fmt: skip
-"""Of a cell in CMOS, as ``stat -tech cmos`` of Yosys counts them."""
+
+def transistors(cells: Mapping[Cell, float]) -> float:
+    """Of cells in CMOS, as ``stat -tech cmos`` of Yosys counts them (technology ``generic``)."""
+    table = load_technology("generic")
+    return sum(table.area(cell) * count for cell, count in cells.items())
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ class Synthesised:
     @property
     def transistors(self) -> int:
         """Of all cells."""
-        both = (self.cells, self.mac_cells)
-        return sum(TRANSISTORS[cell] * count for one in both for cell, count in one.items())
+        return round(transistors(self.cells) + transistors(self.mac_cells))
 
 
 def script(top: str, flow: Flow, *, booth: bool, mapped: bool = False) -> str:

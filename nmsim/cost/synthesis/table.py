@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nmsim.cost.bill import Cell
+from nmsim.cost.pe.mac import MULTIPLIERS, cells_in
 from nmsim.cost.pe.structure import PeStructure
 from nmsim.cost.synthesis.cases import CASES, MACS
-from nmsim.cost.synthesis.flow import TRANSISTORS, Flow, Synthesised, synthesise
+from nmsim.cost.synthesis.flow import Flow, Synthesised, synthesise
 from nmsim.cost.verilog import mac_module, pe_design
 
-__all__ = ["MULTIPLIERS", "TABLE", "Row", "dense_of", "make", "rows", "synthesised"]
+__all__ = ["TABLE", "Row", "dense_of", "make", "rows", "synthesised"]
 
 TABLE = Path(__file__).parent / "pes.csv"
 MAC_TABLE = Path(__file__).parent.parent / "pe" / "macs.csv"
-
-MULTIPLIERS = ("default", "booth")
-"""Yosys' own multiplier, and Booth's (``synth -booth``)."""
 
 
 class Row(NamedTuple):
@@ -52,13 +50,14 @@ def dense_of(case: str) -> str:
 
 
 def _alike(one: PeStructure, dense: PeStructure) -> bool:
-    fields = ("operand_bits", "sum_bits", "dataflow", "macs", "group")
+    fields = ("operand_bits", "sum_bits", "floating", "dataflow", "macs", "group")
     return all(getattr(one, name) == getattr(dense, name) for name in fields)
 
 
 def make(tell: Callable[[str], Any] = print) -> None:
     """Synthesise all cases and write both tables; half an hour (extra ``synth``)."""
-    plan: list[tuple[str, Flow, str]] = [(case, "kept", "default") for case in CASES]
+    flows: tuple[Flow, ...] = ("kept", "raw")
+    plan: list[tuple[str, Flow, str]] = [(case, f, "default") for f in flows for case in CASES]
     plan += [(case, "flat", one) for case in CASES for one in MULTIPLIERS]
     _write(MAC_TABLE, _MAC_FIELDS, _made_macs(tell))
     _write(TABLE, Row._fields, _made(plan, tell))
@@ -72,8 +71,8 @@ def _made(plan: Iterable[tuple[str, Flow, str]], tell: Callable[[str], Any]) -> 
 
 
 _MAC_FIELDS = (
-    "arithmetic", "operand_bits", "sum_bits", "multiplier", "levels", "transistors", "cells",
-    "version", "script",
+    "arithmetic", "operand_bits", "sum_bits", "lanes", "multiplier", "levels", "transistors",
+    "cells", "version", "script",
 )  # fmt: skip
 
 
@@ -84,10 +83,11 @@ def _made_macs(tell: Callable[[str], Any]) -> Iterator[tuple[Any, ...]]:
                 {"mac.v": mac_module(pe)}, "mac", "flat", booth=multiplier == "booth"
             )
             kind = "float" if pe.floating else "int"
-            tell(f"MAC {kind}{pe.operand_bits} {multiplier}: {made.transistors} transistors")
+            name = f"MAC {kind}{pe.operand_bits} x {pe.macs} {multiplier}"
+            tell(f"{name}: {made.transistors} transistors")
             yield (
-                kind, pe.operand_bits, pe.sum_bits, multiplier, made.levels, made.transistors,
-                _text(made.cells), made.version, made.script,
+                kind, pe.operand_bits, pe.sum_bits, pe.macs, multiplier, made.levels,
+                made.transistors, _text(made.cells), made.version, made.script,
             )  # fmt: skip
 
 
@@ -104,11 +104,6 @@ def _text(cells: Mapping[Cell, int]) -> str:
     return " ".join(f"{cell}:{count}" for cell, count in sorted(cells.items()))
 
 
-def _cells(text: str) -> dict[Cell, int]:
-    found = (one.partition(":") for one in text.split())
-    return {cell: int(count) for cell, _, count in found if cell in TRANSISTORS}  # type: ignore[misc]
-
-
 @cache
 def rows() -> tuple[Row, ...]:
     """The rows of the committed table."""
@@ -120,8 +115,8 @@ def rows() -> tuple[Row, ...]:
                 one["multiplier"],
                 int(one["levels"]),
                 int(one["transistors"]),
-                _cells(one["cells"]),
-                _cells(one["mac"]),
+                cells_in(one["cells"]),
+                cells_in(one["mac"]),
                 one["version"],
                 one["script"],
             )

@@ -28,7 +28,7 @@ _INVERTING: Callable[..., int] = lambda a, b, s: 1 - (b if s else a)  # noqa: E7
 """A multiplexer that inverts: in a tree every other level does, so that it counts as one."""
 
 _CELL = re.compile(r'\bcell\s*\(\s*"?(\w+)"?\s*\)\s*\{')
-_AREA = re.compile(r"\barea\s*:\s*([0-9.eE+-]+)")
+_AREA = re.compile(r"\barea\s*:\s*((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _FUNCTION = re.compile(r'\bfunction\s*:\s*"([^"]*)"')
 _STATE = re.compile(r'\bnext_state\s*:\s*"\s*\(?\s*(\w+)\s*\)?\s*"')
 _ODD = re.compile(r"\b(clear|preset|latch|statetable|three_state|test_cell)\b")
@@ -45,9 +45,9 @@ def cells_of_liberty(path: Path) -> dict[Cell, float]:
     """
     text = re.sub(r"/\*.*?\*/", "", read_text(path), flags=re.DOTALL)
     found: dict[Cell, float] = {}
-    for body in _cells(text):
+    for name, body in _cells(text, path):
         area = _AREA.search(body)
-        kind = _kind(body)
+        kind = _kind(body, f"{path}: cell {name}")
         if area and kind and float(area[1]) > 0:
             found[kind] = min(found.get(kind, float("inf")), float(area[1]))
     for needed in ("dff", "nand2"):
@@ -56,17 +56,19 @@ def cells_of_liberty(path: Path) -> dict[Cell, float]:
     return {**_composed(found), **found}
 
 
-def _cells(text: str) -> Iterator[str]:
-    """What stands between the braces of each cell."""
+def _cells(text: str, path: Path) -> Iterator[tuple[str, str]]:
+    """Each cell's name, and what stands between its braces."""
     for match in _CELL.finditer(text):
         depth, at = 1, match.end()
         while depth and at < len(text):
             depth += {"{": 1, "}": -1}.get(text[at], 0)
             at += 1
-        yield text[match.end() : at]
+        if depth:
+            raise SpecError(f"{path}: cell {match[1]}: a brace is open at the end of the file")
+        yield match[1], text[match.end() : at]
 
 
-def _kind(body: str) -> Cell | None:
+def _kind(body: str, where: str) -> Cell | None:
     """What a cell is; None for one that nobody counts."""
     if _ODD.search(body):
         return None
@@ -74,7 +76,11 @@ def _kind(body: str) -> Cell | None:
         falling = re.search(r'\bclocked_on\s*:\s*"\s*\(?\s*[!~]', body) or "'\"" in body
         return "dff" if _STATE.search(body) and not falling else None
     functions = _FUNCTION.findall(body)
-    return _computes(functions[0]) if len(functions) == 1 else None
+    if len(functions) != 1:
+        return None
+    if functions[0].count("(") != functions[0].count(")"):
+        raise SpecError(f"{where}: function {functions[0]!r}, expected as many ( as )")
+    return _computes(functions[0])
 
 
 def _computes(function: str) -> Cell | None:
@@ -152,7 +158,8 @@ class _Parser:
             return 1 - self._not()
         if word == "(":
             found = self._or()
-            self.tokens.remove(")")
+            if self.tokens.pop(0) != ")":
+                raise KeyError(word)
         else:
             found = int(word) if word in "01" else self.values[word]
         while self.tokens[0] == "'":

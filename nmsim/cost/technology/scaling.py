@@ -1,7 +1,8 @@
 """A technology carried over to another node, by published factors.
 
 Stillmaker and Baas, Integration 58 (2017) 74-81, as hwcomponents (MIT) carries their tables: area
-by node, energy of logic by node and supply. DRAM and wires keep their energy, a gate its leakage;
+by node, energy of logic by node and supply, which fewer nodes have: of others areas alone are known
+unless a file says energies of its own. DRAM and wires keep their energy, a gate its leakage;
 buffers scale as logic does, which flatters them.
 """
 
@@ -78,11 +79,13 @@ def scaled(base: Technology, document: Mapping[str, Any], path: Path) -> Technol
     if not isinstance(node, int | float) or not isinstance(volts, int | float):
         raise SpecError(f"{path}: expected node_nm and volts beside based_on")
     own = base.model_dump(mode="python")
-    area, energy = area_factor(node), energy_factor(node, volts, base.volts)
+    area = area_factor(node)
     for one in own["cells"].values():
         _multiply(one, area)
-    if own["energy"] is not None:
-        _scale_energies(own["energy"], area, energy)
+    if node not in _ENERGY:
+        own["energy"] = None
+    elif own["energy"] is not None:
+        _scale_energies(own["energy"], area, energy_factor(node, volts, base.volts))
     told = {name: f"{text}; {SOURCE}" for name, text in own["sources"].items()}
     found: Technology = validate(
         Technology, {**own, "sources": told, "name": path.stem, **document}, str(path)

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -43,6 +43,9 @@ class Figure(Spec):
     low: Positive | None = Field(None, description="the least that a source says; null: value")
     high: Positive | None = Field(None, description="the most that a source says; null: value")
     source: str = Field(description="a name of `sources`")
+    ends: tuple[str, ...] = Field(
+        (), description="names of `sources` that low and high are from; none: `source`"
+    )
 
     @property
     def band(self) -> Band:
@@ -55,6 +58,7 @@ class Sram(Spec):
     """A buffer of one size: what a read of one bit takes, its area and its leakage."""
 
     kib: Positive = Field(description="size, KiB")
+    source: str = Field("", description="a name of `sources`; empty: `sram_source`")
     read_pj: Positive = Field(description="of a bit that is read, pJ")
     mm2: Positive = Field(description="area")
     leakage_uw: Positive = Field(description="leakage, microwatts")
@@ -104,15 +108,28 @@ class Technology(Spec):
         for cell in ("dff", "mux2", "not", "and2", "or2", "nand2", "nor2", "xor2"):
             if cell not in self.cells:
                 raise ValueError(f"cells.{cell} is missing")
-        used = {one.source for one in self.cells.values()}
-        if self.energy is not None:
-            used |= {one.source for one in self.energy.dram.values()}
-            if self.energy.memory not in self.energy.dram:
-                raise ValueError(f"energy.memory is {self.energy.memory!r}: expected one of dram")
-        for source in used:
+        if self.energy is not None and self.energy.memory not in self.energy.dram:
+            raise ValueError(f"energy.memory is {self.energy.memory!r}: expected one of dram")
+        for where, source in self._cited():
             if source not in self.sources:
-                raise ValueError(f"source {source!r}: expected one of sources")
+                known = ", ".join(self.sources)
+                raise ValueError(f"{where}: source {source!r} is none of sources ({known})")
         return self
+
+    def _cited(self) -> Iterator[tuple[str, str]]:
+        """Which figure cites which source, of all figures of the table."""
+        figures = {f"cells.{name}": one for name, one in self.cells.items()}
+        own = self.energy
+        if own is not None:
+            yield "energy.sram_source", own.sram_source
+            yield from ((f"energy.sram {one.kib:g}", one.source) for one in own.sram if one.source)
+            figures |= {f"energy.macs {one.arithmetic}{one.bits}": one.pj for one in own.macs}
+            figures |= {f"energy.dram.{name}": one for name, one in own.dram.items()}
+            figures |= {"energy.register_bit": own.register_bit}
+            figures |= {"energy.wire_bit_mm": own.wire_bit_mm}
+            figures |= {"energy.leakage_nw": own.leakage_nw} if own.leakage_nw else {}
+        for where, figure in figures.items():
+            yield from ((where, source) for source in (figure.source, *figure.ends))
 
     def area(self, cell: Cell) -> float:
         """Area of a cell; of one that a library lacks, of what takes its place."""

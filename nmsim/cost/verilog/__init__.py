@@ -33,8 +33,10 @@ def pe_design(pe: PeStructure) -> dict[str, str]:
     return files
 
 
-def array_design(pe: PeStructure, rows: int, cols: int) -> dict[str, str]:
+def array_design(pe: PeStructure, rows: int, cols: int, *, at_edge: bool = False) -> dict[str, str]:
     """The modules of an array of rows x cols PEs alike as files by name: the array is ``array``.
+
+    ``at_edge``: PEs hand on what multiplexers chose where A comes in, one of each row's.
 
     Raises
     ------
@@ -43,4 +45,7 @@ def array_design(pe: PeStructure, rows: int, cols: int) -> dict[str, str]:
     """
     if pe.intersects:
         raise SpecError("array of PEs that intersect: not drawn, expected one PE (rows 1, cols 1)")
-    return {**pe_design(pe), "array.v": array_module(pe, rows, cols)}
+    files = pe_design(pe)
+    if at_edge:
+        files["select.v"] = select_module(pe.inputs, pe.operand_bits)
+    return {**files, "array.v": array_module(pe, rows, cols, at_edge=at_edge)}

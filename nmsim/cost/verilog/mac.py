@@ -20,7 +20,7 @@ def mac_module(pe: PeStructure) -> str:
 def _integer(pe: PeStructure) -> str:
     w, s, lanes = pe.operand_bits, pe.sum_bits, pe.macs
     chain = "c"
-    lines = []
+    lines: list[str] = []
     for i in range(lanes):
         a, b = (f"{one}[{i * w + w - 1}:{i * w}]" for one in "ab")
         lines += [
@@ -50,14 +50,14 @@ def _floating(pe: PeStructure) -> str:
             f"Verilog: floating point of {pe.operand_bits} and {pe.sum_bits} bits is not drawn, "
             "expected operands of 16 (bf16) and sums of 32"
         )
-    calls, left = [], "c"
+    lines: list[str] = []
     for i in range(pe.macs):
-        right, lane = f"sum{i}", f"[{i * 16 + 15}:{i * 16}]"
-        calls += [
-            f"  wire [31:0] {right};",
-            f"  bf16_mac lane{i} (.a(a{lane}), .b(b{lane}), .c({left}), .y({right}));",
+        lane = f"[{i * 16 + 15}:{i * 16}]"
+        lines += [
+            f"  wire [31:0] product{i};",
+            f"  bf16_multiply multiply{i} (.a(a{lane}), .b(b{lane}), .y(product{i}));",
         ]
-        left = right
+    added, total = _tree([f"product{i}" for i in range(pe.macs)])
     head = [
         "module mac (",
         f"  input  [{pe.macs * 16 - 1}:0] a,",
@@ -66,29 +66,56 @@ def _floating(pe: PeStructure) -> str:
         "  output [31:0] y",
         ");",
     ]
-    return "\n".join([_BF16, *head, *calls, f"  assign y = {left};", "endmodule", ""])
+    last = f"  fp32_add accumulate (.a({total}), .b(c), .y(y));"
+    return "\n".join([_BF16, *head, *lines, *added, last, "endmodule", ""])
+
+
+def _tree(terms: list[str]) -> tuple[list[str], str]:
+    """Adders that add up terms two by two, level by level, and what the sum is called.
+
+    The sum so far comes last: of its loop no other adder is a part.
+    """
+    lines: list[str] = []
+    while len(terms) > 1:
+        nexts = []
+        for left, right in zip(terms[::2], terms[1::2], strict=False):
+            name = f"sum{len(lines) // 2}"
+            lines += [
+                f"  wire [31:0] {name};",
+                f"  fp32_add add_{name} (.a({left}), .b({right}), .y({name}));",
+            ]
+            nexts.append(name)
+        terms = nexts + terms[len(terms) & ~1 :]
+    return lines, terms[0]
 
 
 _BF16 = """\
-// c + a . b: bf16 operands, fp32 sum, truncated: within one unit in the last place. Subnormal
-// numbers are zero; what would be infinite or no number is not handled.
-module bf16_mac (
+// a . b of bf16 operands, exact in fp32. Subnormal numbers are zero; what would be infinite or no
+// number is not handled.
+module bf16_multiply (
   input  [15:0] a,
   input  [15:0] b,
-  input  [31:0] c,
   output [31:0] y
 );
-  // The product is exact: 16 bits of significand, 1.x or 2.x.
+  // The product has 16 bits of significand, 1.x or 2.x.
   wire zero = (a[14:7] == 0) | (b[14:7] == 0);
   wire [15:0] raw = {1'b1, a[6:0]} * {1'b1, b[6:0]};
-  wire signed [9:0] product_exponent = a[14:7] + b[14:7] - 10'sd127 + raw[15];
-  wire [23:0] product_fraction = raw[15] ? {raw, 8'b0} : {raw[14:0], 9'b0};
-  wire [31:0] product = (zero | product_exponent < 1) ? 32'b0
-    : {a[15] ^ b[15], product_exponent[7:0], product_fraction[22:0]};
+  wire signed [9:0] exponent = a[14:7] + b[14:7] - 10'sd127 + raw[15];
+  wire [23:0] fraction = raw[15] ? {raw, 8'b0} : {raw[14:0], 9'b0};
+  assign y = (zero | exponent < 1) ? 32'b0
+    : {a[15] ^ b[15], exponent[7:0], fraction[22:0]};
+endmodule
+
+// a + b of fp32, truncated: within one unit in the last place.
+module fp32_add (
+  input  [31:0] a,
+  input  [31:0] b,
+  output [31:0] y
+);
   // The larger first; the smaller is shifted to it, with three bits more.
-  wire larger = product[30:0] > c[30:0];
-  wire [31:0] upper = larger ? product : c;
-  wire [31:0] lower = larger ? c : product;
+  wire larger = a[30:0] > b[30:0];
+  wire [31:0] upper = larger ? a : b;
+  wire [31:0] lower = larger ? b : a;
   wire [7:0] apart = upper[30:23] - lower[30:23];
   wire [26:0] upper_fraction = {upper[30:23] != 0, upper[22:0], 3'b0};
   wire [26:0] lower_fraction = {lower[30:23] != 0, lower[22:0], 3'b0};

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from nmsim.cost.pe.structure import PeStructure
 
-__all__ = ["Bus", "buses", "pe_module"]
+__all__ = ["Bus", "buses", "first_element", "pe_module"]
 
 
 def pe_module(pe: PeStructure) -> str:
@@ -76,8 +76,7 @@ def _selected(pe: PeStructure) -> list[str]:
     index = "index_out" if pe.dataflow == "ws" else "index_in"
     lines = [f"  wire [{lanes * w - 1}:0] picked;"]
     for lane in range(lanes):
-        first = lane // pe.macs_per_group * pe.group
-        first += lane % pe.macs_per_group if pe.selection == "ordered" else 0
+        first = first_element(pe, lane)
         low = f"({first} + SLOT) * {w}" if _moves_along(pe) else f"{first * w}"
         bits = f"{(lane + 1) * pe.index_bits - 1}:{lane * pe.index_bits}"
         lines.append(
@@ -85,6 +84,12 @@ def _selected(pe: PeStructure) -> list[str]:
             f".y(picked[{lane * w + w - 1}:{lane * w}]));"
         )
     return lines
+
+
+def first_element(pe: PeStructure, lane: int) -> int:
+    """Of the words that a PE is handed, the first among which a lane picks."""
+    ordered = pe.selection == "ordered"
+    return lane // pe.macs_per_group * pe.group + (lane % pe.macs_per_group if ordered else 0)
 
 
 def _sum(pe: PeStructure) -> list[str]:

@@ -34,3 +34,8 @@ def drawn(pe: PeStructure) -> None:
         )
     if pe.passes == "none" and not pe.intersects:
         raise SpecError("Verilog: operands on buses are not drawn, expected feed skewed")
+    if pe.dataflow == "os" and pe.selection == "ordered" and pe.macs_per_group == 1:
+        raise SpecError(
+            "Verilog: slots in order, one after the other in one multiplier, are not drawn under "
+            "os, expected macs_per_group of all slots or selection any"
+        )

@@ -17,7 +17,7 @@ from nmsim.machines.gpu.attention.fusion import FUSION, facts
 from nmsim.machines.gpu.attention.kernels import ATTENTION_KERNELS
 from nmsim.machines.gpu.attention.kernels import LISTING as ATTENTION_LISTING
 from nmsim.machines.gpu.attention.learned import LEARNED as ATTENTION_LEARNED
-from nmsim.machines.gpu.energy import pricing
+from nmsim.machines.gpu.energy import pricing, unmodelled
 from nmsim.machines.gpu.explained import parts
 from nmsim.machines.gpu.explained.mends import EXPLAIN
 from nmsim.machines.gpu.explained.timeline import timeline
@@ -126,6 +126,7 @@ KINDS.add(
         evidence=evidence.EVIDENCE,
         attention=replace(ATTENTION, learned=ATTENTION_LEARNED),
         energy=lambda machine, _technology: pricing(machine),
+        unmodelled=unmodelled,
         fusion=FUSION,
         timeline=timeline,
         explain=EXPLAIN,

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nmsim.cost.pe.delay import delay_of
 from nmsim.machines.folders import columns_in
 from nmsim.machines.kind import KINDS, Engine, Kind, Passes, Ran
 from nmsim.machines.systolic.dataflow import LISTING
@@ -19,7 +18,7 @@ from nmsim.machines.systolic.engines import (
 from nmsim.machines.systolic.fusion import FUSION
 from nmsim.machines.systolic.mends import EXPLAIN
 from nmsim.machines.systolic.pe.selectors import columns, facts
-from nmsim.machines.systolic.pe.silicon import chip_of, pe_of
+from nmsim.machines.systolic.pe.silicon import chip_of
 from nmsim.machines.systolic.placement import follows_promises
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.timeline import timeline
@@ -46,7 +45,7 @@ def _passes_rest_on(machine: SystolicArray) -> str:
 def _in_format(machine: SystolicArray, wanted: str = "") -> Ran:
     """A machine as it runs a number format, at the clock that it reaches where its file says so."""
     if machine.clock == "as_synthesised":
-        slower = 1 + delay_of(pe_of(machine)).clock_share
+        slower = 1 + chip_of(machine).delay.clock_share
         update = {"clock_mhz": machine.clock_mhz / slower, "clock": "as_given"}
         machine = machine.model_copy(update=update)
     return in_own_width(machine, wanted)

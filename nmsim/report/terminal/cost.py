@@ -44,7 +44,7 @@ def cost_said(cost: Mapping[str, Any]) -> str:
     if pe["per_dense_mac"] is not None:
         lines.append(
             f"For each MAC that a dense array would need it takes {pe['per_dense_mac']:.2f} times "
-            "a dense PE with one multiplier: below 1 it pays, if every slot is filled."
+            "what a dense one does: below 1 it pays, if every slot is filled."
         )
     lines.append(
         f"Its longest path has {pe['delay_levels']} cells, that of the dense PE "

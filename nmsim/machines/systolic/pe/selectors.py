@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nmsim.cost import Selectors, intersecting_selectors, selectors
+from nmsim.cost import Selectors
 from nmsim.machines.kind import Facts
 from nmsim.machines.systolic.parts import split_slots
-from nmsim.machines.systolic.pe.registers import registers_of, selecting_pes, shape_of
-from nmsim.machines.systolic.pe.silicon import pe_of
+from nmsim.machines.systolic.pe.registers import registers_of, shape_of
+from nmsim.machines.systolic.pe.silicon import chip_of, pe_of
 from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.machines.systolic.traffic import moves
 from nmsim.mask import SparseGemm
@@ -17,20 +17,14 @@ __all__ = ["columns", "facts", "selectors_of"]
 
 
 def selectors_of(machine: SystolicArray) -> Selectors:
-    """The multiplexers of all arrays, all PEs alike that have any; one for each multiplier."""
-    pes, width = machine.arrays * machine.rows * machine.cols, machine.operand_bits
-    pe = machine.intersecting
+    """The multiplexers of all arrays, of PEs and at edges, as the machine's silicon has them."""
+    chip, pe = chip_of(machine), machine.intersecting
+    queue: int | None = 0
     if pe is not None:
-        return intersecting_selectors(pe.group, pe.lookahead, pes=pes, width=width)
-    if machine.selection == "fixed":
-        return selectors((), pes=pes, width=width)
-    return selectors(
-        machine.native,
-        pes=machine.arrays * selecting_pes(machine),
-        width=width,
-        per_pe=machine.dot_width,
-        flexible_group=machine.flexible_group,
-        ordered=machine.selection == "ordered",
+        group_bits = 2 * pe.group * (machine.operand_bits + 1)
+        queue = None if pe.lookahead is None else (pe.lookahead + 1) * group_bits
+    return Selectors(
+        chip.pe.multiplexer, chip.pe.multiplexers, chip.pes, queue, chip.edge_multiplexers
     )
 
 
@@ -80,8 +74,9 @@ def _selector_facts(machine: SystolicArray, cost: Selectors) -> Facts:
         f"{cost.two_input:,} two-input multiplexers, {cost.transistors:,} transistors "
         "(12.W.(M-1) a multiplexer; wires not counted)"
     )
+    edge = f", and {cost.at_edge} at the edge" if cost.at_edge else ""
     told = [
-        ("selectors", f"{cost.per_pe} per PE, {mux.inputs}:1, {mux.width} bits wide"),
+        ("selectors", f"{cost.per_pe} per PE{edge}, {mux.inputs}:1, {mux.width} bits wide"),
         ("of one PE", pe),
         ("of the array" if machine.arrays == 1 else "of all arrays", array),
     ]

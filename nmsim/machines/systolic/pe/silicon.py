@@ -1,7 +1,7 @@
 """What an array is built of, as ``nmsim.cost`` counts it: its PE's structure, edges and buffers."""
 
 from nmsim.cost.chip import Buffer, Chip
-from nmsim.cost.multiplexer import fan_in
+from nmsim.cost.multiplexer import Multiplexer, fan_in
 from nmsim.cost.pe.structure import PeStructure
 from nmsim.machines.systolic.schema import SystolicArray
 
@@ -52,9 +52,14 @@ def _inputs(machine: SystolicArray) -> int:
 
 
 def _index_bits(machine: SystolicArray) -> int:
-    """Bits that name an element of the widest group; none where all lanes keep the same."""
+    """Bits that name an input of the multiplexer: an element of the widest group, as metadata does.
+
+    Kept in order, one of the few that a slot may take; none where all lanes keep the same.
+    """
     if machine.selection == "fixed" or machine.passes == "selected":
         return 0
+    if machine.selection == "ordered":
+        return Multiplexer(_inputs(machine), 1).select_bits
     own = [machine.metadata_bits(native) for native in machine.native]
     return max([*own, (machine.flexible_group - 1).bit_length() if machine.flexible_group else 0])
 

@@ -1,6 +1,6 @@
 """Energy of a run on arrays: the counters of its row, in the terms that technologies price."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from nmsim.cost.energy import Counters, Energy, energy_of, prices_of
 from nmsim.cost.technology import Technology
@@ -39,13 +39,14 @@ def counters_of(machine: SystolicArray, result: Result) -> Counters:
         macs=result.macs_issued,
         cycles=result.compute_cycles,
         sram_bits={name.upper(): moved(name) for name in "abc"},
-        metadata_bits=_metadata(8.0 * own["sram_metadata_read_bytes"], result.compressed),
+        metadata_bits=_metadata(own),
         hop_bits=own["passed_bits"] + own["passed_sums"] * machine.accumulator_bits,
         dram_bits=8.0 * (result.dram_read_bytes + result.dram_write_bytes),
         time_us=result.time_us,
     )
 
 
-def _metadata(bits: float, compressed: str) -> dict[str, float]:
-    """Metadata that is read by buffer; of two operands, half of each."""
-    return {name.upper(): bits / len(compressed) for name in compressed}
+def _metadata(own: Mapping[str, float]) -> dict[str, float]:
+    """Bits of metadata that are read, by buffer, of those that any is read from."""
+    read = {name.upper(): 8.0 * own[f"sram_{name}_metadata_read_bytes"] for name in "ab"}
+    return {name: bits for name, bits in read.items() if bits}

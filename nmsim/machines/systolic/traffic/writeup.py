@@ -194,6 +194,8 @@ def _counts(
         "sram_b_write_bytes": _bytes(b.loaded) * repeat,
         "sram_c_read_bytes": _bytes((passed.made + moved.sums_out) * sum_bits) * repeat,
         "sram_c_write_bytes": _bytes((passed.made + moved.sums_in) * sum_bits) * repeat,
+        "sram_a_metadata_read_bytes": _bytes(a.metadata_read) * repeat,
+        "sram_b_metadata_read_bytes": _bytes(b.metadata_read) * repeat,
         "sram_metadata_read_bytes": _bytes(a.metadata_read + b.metadata_read) * repeat,
         "passed_words": (passed.x_words + passed.y_words) * repeat,
         "passed_bits": passed_bits(machine, placement, passed) * repeat,
