@@ -14,14 +14,14 @@ MACHINES = ("systolic-128x128-intersecting", "a100-sxm4-80gb")
 
 
 def numbers(model, path=""):
-    """Dotted paths of the numbers of a machine, lists by position."""
+    """Dotted paths of the numbers of a machine; of lists those at both ends."""
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from numbers(value, f"{path}{name}.")
         elif isinstance(value, tuple):
-            for place, one in enumerate(value):
-                if isinstance(one, BaseModel):
+            for place in sorted({0, len(value) - 1}) if value else ():
+                if isinstance(one := value[place], BaseModel):
                     yield from numbers(one, f"{path}{name}.{place}.")
         elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             yield f"{path}{name}"

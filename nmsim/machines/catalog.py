@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmsim.errors import NmsimError, SpecError, UnknownName
-from nmsim.files import once_per_content, rests_on
+from nmsim.files import once_per_content, remembered, rests_on
 from nmsim.machines.document import inherited, laid_over
 from nmsim.machines.kind import KINDS, Machine, kind_of
 from nmsim.machines.measured_as import letters
@@ -219,7 +219,7 @@ def load_hardware(name: str | Path | Machine, /, **fields: Any) -> Any:
     512
     """
     if isinstance(name, Machine):
-        return _changed(name.model_dump(), name.name, fields)
+        return _derived(name, _Fields(fields))
     return _loaded(str(name), _Fields(fields))
 
 
@@ -239,6 +239,11 @@ def _loaded(name: str, fields: Mapping[str, Any]) -> Machine:
     for path in kind_of(machine).files(machine):
         rests_on(path)
     return machine
+
+
+@remembered(maxsize=1024)
+def _derived(machine: Machine, fields: Mapping[str, Any]) -> Machine:
+    return _changed(machine.model_dump(), machine.name, fields)
 
 
 def _changed(document: Mapping[str, Any], where: str, fields: Mapping[str, Any]) -> Machine:
