@@ -3,12 +3,12 @@
 from itertools import pairwise
 from pathlib import Path
 
-import csr_kernels
 import pytest
-from csr import BOUNDS, HOST_US, STREAM_LAUNCH_US, csr_time, spmm_call_time
 
 from nmsim.errors import ShapeError, SpecError
 from nmsim.machines import load_hardware
+from reports.papers import csr_kernels
+from reports.papers.csr import BOUNDS, HOST_US, STREAM_LAUNCH_US, csr_time, spmm_call_time
 
 A100 = load_hardware("a100-sxm4-80gb-documented")
 

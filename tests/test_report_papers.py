@@ -2,40 +2,34 @@
 
 import copy
 import doctest
-import importlib.util
 import json
 import math
 from pathlib import Path
 
-import mask_search
-import measure_kernels
 import numpy as np
 import pytest
-import training_step
-from bambhaniya_training import measure_training
-from chmiel_phases import judge_phases, judge_throughput, measure_phases, measure_throughput
-from paper import Paper, Part
-from utilisation import judge_machines, measure_machines
-from xu_layers import measure_layers
-from xu_overheads import measure_overheads
-from xu_speedups import judge_speedups, measure_speedups
 
 import nmsim
 from nmsim.report.pages.claims import Section, Verdict
+from reports.papers import build, mask_search, measure_kernels, training_step
+from reports.papers.bambhaniya_training import measure_training
+from reports.papers.chmiel_phases import (
+    judge_phases,
+    judge_throughput,
+    measure_phases,
+    measure_throughput,
+)
+from reports.papers.paper import Paper, Part
+from reports.papers.utilisation import judge_machines, measure_machines
+from reports.papers.xu_layers import measure_layers
+from reports.papers.xu_overheads import measure_overheads
+from reports.papers.xu_speedups import judge_speedups, measure_speedups
 
 HERE = Path(__file__).parents[1] / "reports" / "papers"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 
 
-def load_build():
-    spec = importlib.util.spec_from_file_location("papers_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILD = load_build()
-PAPERS = {paper.slug: paper for paper in BUILD.PAPERS}
+PAPERS = {paper.slug: paper for paper in build.PAPERS}
 SECTIONS = {
     (paper["slug"], section["name"]): section
     for paper in STORED["papers"]
@@ -43,7 +37,7 @@ SECTIONS = {
 }
 PARTS = {
     (paper.slug, part.name): part
-    for paper in BUILD.PAPERS
+    for paper in build.PAPERS
     for part in paper.parts
     if isinstance(part, Part)
 }
@@ -104,7 +98,7 @@ def test_the_committed_verdicts_follow_from_print_and_figures(slug, name):
 
 
 def test_what_other_reports_compute_is_what_they_say():
-    for paper in BUILD.PAPERS:
+    for paper in build.PAPERS:
         for part in paper.parts:
             if not isinstance(part, Part):
                 assert part.section().record() == SECTIONS[paper.slug, part.name]
@@ -430,7 +424,7 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
         ]
 
     monkeypatch.setattr(Paper, "sections", stored)
-    BUILD.main(["--out", str(tmp_path)])
+    build.main(["--out", str(tmp_path)])
     written = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert written == {**STORED, "nmsim": nmsim.__version__}
     index = (tmp_path / "index.html").read_text("utf-8")

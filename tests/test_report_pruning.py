@@ -5,17 +5,26 @@ import doctest
 import json
 from pathlib import Path
 
-import build
 import numpy as np
-import printed
 import pytest
-from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
-from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
-from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
-from printed import power, within_last_digit
 from safetensors.numpy import load_file
 
 from nmsim.report.pages.claims import judged
+from reports.pruning import build, printed
+from reports.pruning.chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
+from reports.pruning.hubara import (
+    judge_diversity,
+    judge_violations,
+    measure_diversity,
+    measure_violations,
+)
+from reports.pruning.hubara_masks import (
+    judge_bounds,
+    judge_retained,
+    measure_bounds,
+    measure_retained,
+)
+from reports.pruning.printed import power, within_last_digit
 
 STORED = json.loads((build.HERE / "results.json").read_text(encoding="utf-8"))
 

@@ -7,14 +7,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from arrays import measure_delivery, measure_products, measure_words
-from bandwidth_claims import judge_delivery, judge_products, judge_selectors, judge_words
-from bandwidth_drawings import DRAWINGS
-from selecting import measure_selectors
-
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.bandwidth.arrays import measure_delivery, measure_products, measure_words
+from reports.bandwidth.bandwidth_claims import (
+    judge_delivery,
+    judge_products,
+    judge_selectors,
+    judge_words,
+)
+from reports.bandwidth.bandwidth_drawings import DRAWINGS
+from reports.bandwidth.selecting import measure_selectors
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"

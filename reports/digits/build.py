@@ -10,20 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from digits_claims import (
+from nmsim import __version__
+from nmsim.files import write_folder
+from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.digits.digits_claims import (
     judge_estimators,
     judge_fits,
     judge_step,
     judge_survivors,
     judge_training,
 )
-from digits_drawings import DRAWINGS
-from digits_figures import fits, simulated, survivors, training_curves, update_errors
-from digits_tables import TABLES
-
-from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.digits.digits_drawings import DRAWINGS
+from reports.digits.digits_figures import fits, simulated, survivors, training_curves, update_errors
+from reports.digits.digits_tables import TABLES
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"

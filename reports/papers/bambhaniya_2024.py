@@ -1,22 +1,22 @@
 """Bambhaniya et al., arXiv:2402.04744: progressive gradient flow, on a page of their own."""
 
-from bambhaniya_flops import (
+from reports.papers.bambhaniya_flops import (
     draw_savings,
     judge_flops,
     judge_savings,
     measure_flops,
     measure_savings,
 )
-from bambhaniya_inference import draw_inference, judge_inference, measure_inference
-from bambhaniya_training import (
+from reports.papers.bambhaniya_inference import draw_inference, judge_inference, measure_inference
+from reports.papers.bambhaniya_training import (
     draw_training,
     judge_run,
     judge_training,
     measure_run,
     measure_training,
 )
-from csr_kernels import draw_csr, judge_csr, measure_csr
-from paper import KEPT, Paper, Part
+from reports.papers.csr_kernels import draw_csr, judge_csr, measure_csr
+from reports.papers.paper import KEPT, Paper, Part
 
 __all__ = ["BAMBHANIYA"]
 

@@ -4,11 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
-from bambhaniya_flops import FEED_FORWARD, operators
-from csr import csr_time
-from csr_kernels import DENSITIES
-from paper import HERE, Figures, Printed
-from training_step import machine
 
 from nmsim.recipes.recipe import Recipe, load_recipe
 from nmsim.report.pages.claims import Verdict, judged
@@ -16,6 +11,11 @@ from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.result import totals
 from nmsim.run.point import Point, rows
 from nmsim.spec import read_yaml
+from reports.papers.bambhaniya_flops import FEED_FORWARD, operators
+from reports.papers.csr import csr_time
+from reports.papers.csr_kernels import DENSITIES
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.training_step import machine
 
 __all__ = ["draw_inference", "feed_forward_alone", "judge_inference", "measure_inference"]
 

@@ -3,15 +3,15 @@
 from typing import Any
 
 import plotly.graph_objects as go
-from bambhaniya_flops import MODEL
-from bambhaniya_inference import feed_forward_alone
-from paper import HERE, Figures, Printed
 
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
 from nmsim.run.point import Point
 from nmsim.run.training import TrainingRun, train, training_step
 from nmsim.spec import read_yaml
+from reports.papers.bambhaniya_flops import MODEL
+from reports.papers.bambhaniya_inference import feed_forward_alone
+from reports.papers.paper import HERE, Figures, Printed
 
 __all__ = [
     "draw_training",

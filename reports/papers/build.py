@@ -11,17 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bambhaniya_2024 import BAMBHANIYA
-from chmiel_2023 import CHMIEL
-from hubara_2021 import HUBARA
-from paper import Paper
-from xu_2022 import XU
-
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Origin, Section, claims_page, reproduced
 from nmsim.report.pages.document import PLOTLY, document, plotly_js
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.papers.bambhaniya_2024 import BAMBHANIYA
+from reports.papers.chmiel_2023 import CHMIEL
+from reports.papers.hubara_2021 import HUBARA
+from reports.papers.paper import Paper
+from reports.papers.xu_2022 import XU
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"

@@ -1,13 +1,13 @@
 """Chmiel et al., ICLR 2023: sparse activations and gradients, on a page of their own."""
 
-from chmiel_overheads import (
+from reports.papers.chmiel_overheads import (
     draw_estimators,
     judge_activations,
     judge_estimators_cost,
     measure_activations,
     measure_estimators_cost,
 )
-from chmiel_phases import (
+from reports.papers.chmiel_phases import (
     draw_phases,
     judge_criteria,
     judge_phases,
@@ -16,15 +16,15 @@ from chmiel_phases import (
     measure_phases,
     measure_throughput,
 )
-from chmiel_products import (
+from reports.papers.chmiel_products import (
     draw_products,
     judge_bit_operations,
     judge_products,
     measure_bit_operations,
     measure_products,
 )
-from measured_pairs import draw_pairs, judging_pairs, measure_pairs
-from paper import HALF, KEPT, Borrowed, Paper, Part
+from reports.papers.measured_pairs import draw_pairs, judging_pairs, measure_pairs
+from reports.papers.paper import HALF, KEPT, Borrowed, Paper, Part
 
 __all__ = ["CHMIEL"]
 

@@ -3,12 +3,19 @@
 from typing import Any
 
 import plotly.graph_objects as go
-from measure_kernels import ACTIVATIONS, ESTIMATORS
-from paper import Figures, Printed
-from training_step import conditions, forward_outputs, nanoseconds, one_pass, passing, step
 
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.papers.measure_kernels import ACTIVATIONS, ESTIMATORS
+from reports.papers.paper import Figures, Printed
+from reports.papers.training_step import (
+    conditions,
+    forward_outputs,
+    nanoseconds,
+    one_pass,
+    passing,
+    step,
+)
 
 __all__ = [
     "draw_estimators",

@@ -6,14 +6,21 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from paper import HERE, Figures, Printed
-from phase_gains import ALL_PHASES, network_rows, offered_share, paces, phase_gains, slower
 
 from nmsim import prune
 from nmsim.recipes.recipe import load_recipe
 from nmsim.recipes.statistics import bias, mse
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import PHASE_COLOURS, apply_theme
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.phase_gains import (
+    ALL_PHASES,
+    network_rows,
+    offered_share,
+    paces,
+    phase_gains,
+    slower,
+)
 
 __all__ = [
     "draw_phases",

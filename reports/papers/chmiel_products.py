@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from paper import HERE, Figures, Printed
 from safetensors.numpy import load_file
 
 import nmsim
@@ -17,6 +16,7 @@ from nmsim.gemm import Gemm
 from nmsim.recipes.statistics import expected_macs
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from reports.papers.paper import HERE, Figures, Printed
 
 __all__ = [
     "draw_products",

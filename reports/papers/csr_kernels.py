@@ -9,14 +9,14 @@ image, fp32.
 from typing import Any
 
 import plotly.graph_objects as go
-from csr import CsrTime, spmm_call_time
-from paper import HERE, Figures, Printed
 
 from nmsim.machines import load_hardware
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
+from reports.papers.csr import CsrTime, spmm_call_time
+from reports.papers.paper import HERE, Figures, Printed
 
 __all__ = ["draw_csr", "judge_csr", "markdown", "measure_csr"]
 

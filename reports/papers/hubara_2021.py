@@ -1,6 +1,6 @@
 """Hubara et al., NeurIPS 2021: transposable masks, on a page of their own."""
 
-from mask_search import (
+from reports.papers.mask_search import (
     draw_growth,
     draw_searches,
     judge_growth,
@@ -8,9 +8,9 @@ from mask_search import (
     measure_growth,
     measure_searches,
 )
-from measured_pairs import draw_pairs, judging_pairs, measure_pairs
-from paper import HALF, Borrowed, Paper, Part
-from utilisation import (
+from reports.papers.measured_pairs import draw_pairs, judging_pairs, measure_pairs
+from reports.papers.paper import HALF, Borrowed, Paper, Part
+from reports.papers.utilisation import (
     draw_machines,
     draw_utilisation,
     judge_machines,

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from measure_kernels import GROUPS, INTEGER_PROGRAM
-from paper import Figures, Printed
-from training_step import conditions, nanoseconds, one_pass, step
 
 import nmsim
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import INK, MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from reports.papers.measure_kernels import GROUPS, INTEGER_PROGRAM
+from reports.papers.paper import Figures, Printed
+from reports.papers.training_step import conditions, nanoseconds, one_pass, step
 
 __all__ = [
     "draw_growth",

@@ -5,8 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import HERE, Figures, Printed
-from phase_gains import (
+from safetensors.numpy import load_file
+
+import nmsim
+from nmsim.recipes.statistics import violations
+from nmsim.report.pages.claims import Verdict, judged
+from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.spec import read_yaml
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.phase_gains import (
     misfit_share,
     network_rows,
     offered_share,
@@ -15,13 +22,6 @@ from phase_gains import (
     ran_share,
     slower,
 )
-from safetensors.numpy import load_file
-
-import nmsim
-from nmsim.recipes.statistics import violations
-from nmsim.report.pages.claims import Verdict, judged
-from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
-from nmsim.spec import read_yaml
 
 __all__ = [
     "draw_machines",

@@ -1,9 +1,9 @@
 """Xu et al., AAAI 2022: fully sparse training, on a page of their own."""
 
-from paper import HALF, Paper, Part
-from xu_layers import draw_layers, judge_layers, measure_layers
-from xu_overheads import draw_overheads, judge_overheads, measure_overheads
-from xu_speedups import (
+from reports.papers.paper import HALF, Paper, Part
+from reports.papers.xu_layers import draw_layers, judge_layers, measure_layers
+from reports.papers.xu_overheads import draw_overheads, judge_overheads, measure_overheads
+from reports.papers.xu_speedups import (
     draw_speedups,
     judge_speedups,
     judge_strategies,

@@ -5,12 +5,12 @@ from math import prod
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import Figures, Printed
-from phase_gains import ALL_PHASES, network_rows
 
 import nmsim
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.papers.paper import Figures, Printed
+from reports.papers.phase_gains import ALL_PHASES, network_rows
 
 __all__ = ["A100", "BATCH", "MODEL", "PATTERN", "draw_layers", "judge_layers", "measure_layers"]
 

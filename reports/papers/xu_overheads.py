@@ -3,15 +3,15 @@
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import HERE, Figures, Printed
-from phase_gains import network_rows
-from training_step import machine, one_pass, passing
-from xu_layers import A100, BATCH, MODEL, PATTERN
 
 import nmsim
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.phase_gains import network_rows
+from reports.papers.training_step import machine, one_pass, passing
+from reports.papers.xu_layers import A100, BATCH, MODEL, PATTERN
 
 __all__ = ["draw_overheads", "judge_overheads", "measure_overheads"]
 

@@ -5,14 +5,14 @@ from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import HERE, Figures, Printed
-from phase_gains import network_rows, paces, phase_gains, slower
-from xu_layers import A100, BATCH, MODEL, PATTERN
 
 from nmsim.network.operand import OPERANDS
 from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
 from nmsim.spec import read_yaml
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.phase_gains import network_rows, paces, phase_gains, slower
+from reports.papers.xu_layers import A100, BATCH, MODEL, PATTERN
 
 __all__ = [
     "draw_speedups",

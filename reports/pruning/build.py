@@ -8,15 +8,25 @@ import argparse
 import sys
 from pathlib import Path
 
-from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
-from drawings import DRAWINGS
-from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
-from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
 from safetensors.numpy import load_file
 
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.pruning.chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
+from reports.pruning.drawings import DRAWINGS
+from reports.pruning.hubara import (
+    judge_diversity,
+    judge_violations,
+    measure_diversity,
+    measure_violations,
+)
+from reports.pruning.hubara_masks import (
+    judge_bounds,
+    judge_retained,
+    measure_bounds,
+    measure_retained,
+)
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"

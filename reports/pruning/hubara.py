@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from printed import power, within_last_digit
 
 from nmsim.recipes.statistics import mask_diversity, violation_probability, violations
 from nmsim.report.pages.claims import Verdict, judged
+from reports.pruning.printed import power, within_last_digit
 
 __all__ = [
     "PRINTED_DIVERSITY",

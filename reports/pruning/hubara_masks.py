@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from printed import power
 
 from nmsim import prune
 from nmsim.recipes.statistics import mask_diversity, retained_l1
 from nmsim.report.pages.claims import Verdict, judged
+from reports.pruning.printed import power
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]
 

@@ -11,13 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from published_figures import HERE, TOLERANCE, measure
-
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Verdict, judged, reproduced
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.published.published_figures import HERE, TOLERANCE, measure
 
 COMMAND = "python reports/published/build.py"
 QUESTION = "What did 2:4 gain where others measured it?"

@@ -10,15 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scaling_claims import gain, judge
-from scaling_drawings import DRAWINGS
-from scaling_figures import measure
-
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.scaling.scaling_claims import gain, judge
+from reports.scaling.scaling_drawings import DRAWINGS
+from reports.scaling.scaling_figures import measure
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/scaling/build.py"

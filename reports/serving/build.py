@@ -11,15 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from serving_claims import DENSE_OF, error, judge, judged_rows
-from serving_figures import MODELS, REQUEST, measure
-
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.notation import significant
 from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.serving.serving_claims import DENSE_OF, error, judge, judged_rows
+from reports.serving.serving_figures import MODELS, REQUEST, measure
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/serving/build.py"

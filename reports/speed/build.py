@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from speed_figures import Curve, curves, scientific
-from speed_svg import COLOURS, LABELS, cost_svg
 
 from nmsim.files import write_folder
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
 from nmsim.report.plots.theme import apply_theme
+from reports.speed.speed_figures import Curve, curves, scientific
+from reports.speed.speed_svg import COLOURS, LABELS, cost_svg
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"

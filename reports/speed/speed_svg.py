@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
-from speed_figures import Curve, raised
+
+from reports.speed.speed_figures import Curve, raised
 
 __all__ = ["COLOURS", "LABELS", "cost_svg", "curve_id"]
 
