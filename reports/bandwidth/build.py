@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
 from reports.bandwidth.arrays import measure_delivery, measure_products, measure_words
 from reports.bandwidth.bandwidth_claims import (
     judge_delivery,
@@ -19,6 +18,8 @@ from reports.bandwidth.bandwidth_claims import (
 )
 from reports.bandwidth.bandwidth_drawings import DRAWINGS
 from reports.bandwidth.selecting import measure_selectors
+from reports.claims import Section, classed, reproduced
+from reports.page import Origin, claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"
@@ -73,7 +74,12 @@ def sections() -> list[Section]:
     paper = f"{_CHMIEL}, section 5"
     return [
         Section(
-            "words", "Words per cycle of each operand", paper, *_KEPT, asked, judge_words(asked)
+            "words",
+            "Words per cycle of each operand",
+            paper,
+            *_KEPT,
+            asked,
+            classed("definition", judge_words(asked)),
         ),
         Section(
             "delivery",
@@ -81,10 +87,15 @@ def sections() -> list[Section]:
             paper,
             *_KEPT,
             gained,
-            judge_delivery(gained),
+            classed("definition", judge_delivery(gained)),
         ),
         Section(
-            "products", "MACs of two masked operands", paper, *_KEPT, left, judge_products(left)
+            "products",
+            "MACs of two masked operands",
+            paper,
+            *_KEPT,
+            left,
+            classed("definition", judge_products(left)),
         ),
         Section(
             "selectors",
@@ -92,7 +103,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, section 3 and Appendix A.5",
             *_HALF,
             cost,
-            judge_selectors(cost),
+            classed("definition", judge_selectors(cost)),
         ),
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.claims import Section, classed, reproduced
 from reports.digits.digits_claims import (
     judge_estimators,
     judge_fits,
@@ -23,6 +23,7 @@ from reports.digits.digits_claims import (
 from reports.digits.digits_drawings import DRAWINGS
 from reports.digits.digits_figures import fits, simulated, survivors, training_curves, update_errors
 from reports.digits.digits_tables import TABLES
+from reports.page import Origin, claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"
@@ -81,7 +82,7 @@ def sections(training: dict[str, Any]) -> list[Section]:
             _CHMIEL,
             *_KEPT,
             errors,
-            judge_estimators(errors),
+            classed("measurement", judge_estimators(errors)),
         ),
         Section(
             "step",
@@ -97,7 +98,7 @@ def sections(training: dict[str, Any]) -> list[Section]:
             f"{_CHMIEL}, section 5",
             *_KEPT,
             both,
-            judge_survivors(both),
+            classed("algorithm", judge_survivors(both)),
         ),
         Section(
             "fits",

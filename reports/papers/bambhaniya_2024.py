@@ -7,15 +7,15 @@ from reports.papers.bambhaniya_flops import (
     measure_flops,
     measure_savings,
 )
-from reports.papers.bambhaniya_inference import draw_inference, judge_inference, measure_inference
+from reports.papers.bambhaniya_inference import draw_inference, inference_gain, measure_inference
 from reports.papers.bambhaniya_training import (
     draw_training,
-    judge_run,
     judge_training,
     measure_run,
     measure_training,
+    run_hours,
 )
-from reports.papers.csr_kernels import draw_csr, judge_csr, measure_csr
+from reports.papers.csr_kernels import csr_entry, draw_csr, measure_csr
 from reports.papers.paper import KEPT, Paper, Part
 
 __all__ = ["BAMBHANIYA"]
@@ -72,7 +72,7 @@ BAMBHANIYA = Paper(
             "Whether the batch is of a GPU or of all the paper does not say. Met within a factor "
             "of two.",
             measure=measure_run,
-            judge=judge_run,
+            formulas={"run_hours": run_hours},
         ),
         Part(
             name="inference",
@@ -84,7 +84,8 @@ BAMBHANIYA = Paper(
             "the dense run in fp32 on CUDA cores. Sparse cores: bf16, the dense run too; patterns "
             "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
             measure=measure_inference,
-            judge=judge_inference,
+            formulas={"inference_gain": inference_gain},
+            runs_on=("gpu", "csr"),
             draw=draw_inference,
         ),
         Part(
@@ -96,7 +97,8 @@ BAMBHANIYA = Paper(
             "assumed. The paper names neither sizes nor number format: ViT-Base, 196 tokens, one "
             "image, fp32 are taken, and docs/gpus.md says what hangs on them. Met within 15 %.",
             measure=measure_csr,
-            judge=judge_csr,
+            formulas={"csr_entry": csr_entry},
+            runs_on=("gpu", "csr"),
             draw=draw_csr,
         ),
     ),

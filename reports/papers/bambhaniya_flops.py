@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 import nmsim
 from nmsim.network.layer import AttentionLayer, Layer, Linear
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.claims import Verdict, judged
 from reports.papers.paper import Figures, Printed
 
 __all__ = [

@@ -7,30 +7,36 @@ and verdict. Under a minute on one core. Times of kernels come from ``measuremen
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_page, reproduced
 from nmsim.report.pages.document import PLOTLY, document, plotly_js
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.claims import Section, Verdict, count, outcomes
+from reports.page import Origin, claims_page, counts_table, headline
 from reports.papers.bambhaniya_2024 import BAMBHANIYA
 from reports.papers.chmiel_2023 import CHMIEL
+from reports.papers.gate import mutations
 from reports.papers.hubara_2021 import HUBARA
-from reports.papers.paper import Paper
+from reports.papers.matrix import matrix_page
+from reports.papers.paper import Paper, turned
 from reports.papers.xu_2022 import XU
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/papers/build.py"
+MATRIX = "mutations.html"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
 PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "
     "with a verdict on each row that follows from the two. Accuracies of trained networks are not "
-    "compared: they are not the hardware's."
+    "compared: they are not the hardware's. A statement is judged once; what a paper does not say "
+    "is taken in several ways, and its verdict says in how many of them it holds. Tolerances go to "
+    "both sides and stand in the papers' files, before anything is computed."
 )
 
 Sections = Mapping[str, list[Section]]
@@ -56,10 +62,11 @@ def _rows(papers: Sequence[Paper], found: Sections) -> list[list[Cell]]:
             Cell(paper.cited if first else ""),
             Cell(section.title),
             Cell(section.paper.removeprefix(f"{paper.cited}, ")),
-            Cell(reproduced(section.verdicts)),
+            *(Cell(str(n)) for n in outcomes(section.verdicts)),
             Cell(
-                "; ".join(v.statement for v in section.verdicts if not v.reproduced) or "nothing",
-                style="differs" if not all(v.reproduced for v in section.verdicts) else "",
+                "; ".join(v.statement for v in section.verdicts if not (v.reproduced or v.partly))
+                or "nothing",
+                style="" if all(v.reproduced or v.partly for v in section.verdicts) else "differs",
             ),
         ]
         for paper in papers
@@ -68,14 +75,18 @@ def _rows(papers: Sequence[Paper], found: Sections) -> list[list[Cell]]:
 
 
 def _tile(paper: Paper, sections: list[Section]) -> Safe:
-    every = [verdict for section in sections for verdict in section.verdicts]
+    whole, partly, none = count(_every(sections))["model"]
     return el(
         "div",
         el("div", el("a", paper.document["title"], href=paper.page), class_="what"),
-        el("div", reproduced(every), class_="much"),
-        el("div", f"reproduced · {paper.cited}", class_="more"),
+        el("div", f"{whole} + {partly} of {whole + partly + none}", class_="much"),
+        el("div", f"models: hold, and in some cases · {paper.cited}", class_="more"),
         class_="tile",
     )
+
+
+def _every(sections: Iterable[Section]) -> list[Verdict]:
+    return [verdict for section in sections for verdict in section.verdicts]
 
 
 def index(papers: Sequence[Paper], found: Sections) -> str:
@@ -84,7 +95,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
         Head("paper"),
         Head("section"),
         Head("in the paper"),
-        Head("reproduced"),
+        *(Head(name, number=True) for name in ("hold", "in some cases", "differ")),
         Head("what differs"),
     ]
     return document(
@@ -103,6 +114,13 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                     class_="tiles",
                     style="grid-template-columns: repeat(auto-fit, minmax(280px, 1fr))",
                 ),
+                el("h2", "What verdicts rest on"),
+                counts_table(_every(s for paper in papers for s in found[paper.slug])),
+                el(
+                    "p",
+                    el("a", "Which change of the models turns which verdict", href=MATRIX),
+                    class_="lead",
+                ),
                 el("h2", "Section by section"),
                 sheet(heads, _rows(papers, found), "verdicts"),
                 el("h2", "How to get it again"),
@@ -112,6 +130,19 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
         ),
         drawn=False,
     )
+
+
+def _published() -> list[dict[str, Any]]:
+    stored = json.loads((HERE.parent / "published" / "results.json").read_text("utf-8"))
+    statements: list[dict[str, Any]] = stored["statements"]
+    return statements
+
+
+def models(found: Sections) -> dict[str, Verdict]:
+    """Verdicts on models by the names of their claims, those of printed speed-ups too."""
+    every = _every(s for paper in PAPERS for s in found[paper.slug])
+    published = map(Verdict.of, _published())
+    return {v.name: v for v in (*every, *published) if v.kind == "model"}
 
 
 def results(papers: Sequence[Paper], found: Sections) -> str:
@@ -145,12 +176,13 @@ def main(arguments: list[str]) -> None:
             **pages,
             PLOTLY: plotly_js(),
             "index.html": index(PAPERS, found),
+            MATRIX: matrix_page(mutations(), models(found), turned()),
             "results.json": results(PAPERS, found),
         },
     )
     for paper in PAPERS:
-        told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found[paper.slug])
-        print(f"{folder / paper.page}: {told}")
+        print(f"{folder / paper.page}: {headline(_every(found[paper.slug]))}")
+    print(headline(_every(s for paper in PAPERS for s in found[paper.slug])))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from nmsim.measured.accuracy import speedups
 from nmsim.measured.predict import predict
 from nmsim.measured.tables import MEASURED, read_measured
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, MACHINE_SYMBOLS, apply_theme
+from reports.claims import Verdict, judged
 from reports.papers.paper import Figures, Printed
 
 __all__ = ["draw_pairs", "judging_pairs", "measure_pairs"]

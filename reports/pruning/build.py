@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.claims import Section, classed, reproduced
+from reports.page import Origin, claims_json, claims_page
 from reports.pruning.chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
 from reports.pruning.drawings import DRAWINGS
 from reports.pruning.hubara import (
@@ -89,7 +90,7 @@ def sections() -> list[Section]:
             f"{_CHMIEL}, Table 2 and section 4",
             *_HALF,
             estimators,
-            judge_estimators(estimators),
+            classed("algorithm", judge_estimators(estimators)),
         ),
         Section(
             "approximation",
@@ -97,7 +98,7 @@ def sections() -> list[Section]:
             f"{_CHMIEL}, Figure 2 and Eq. 16",
             *_HALF,
             scan,
-            judge_scan(scan),
+            classed("algorithm", judge_scan(scan)),
         ),
         Section(
             "bounds",
@@ -105,7 +106,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, section 4",
             *_HALF,
             bounds,
-            judge_bounds(bounds),
+            classed("algorithm", judge_bounds(bounds)),
         ),
         Section(
             "diversity",
@@ -113,7 +114,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Table 1 and Eq. 2",
             *_HALF,
             diversity,
-            judge_diversity(diversity),
+            classed("definition", judge_diversity(diversity)),
         ),
         Section(
             "violations",
@@ -121,7 +122,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Figure 5a and Eq. 4",
             *_PRUNED,
             violations,
-            judge_violations(violations),
+            classed("definition", judge_violations(violations)),
         ),
         Section(
             "retained",
@@ -129,7 +130,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Figure 3b",
             *_HALF,
             retained,
-            judge_retained(retained),
+            classed("algorithm", judge_retained(retained)),
         ),
     ]
 

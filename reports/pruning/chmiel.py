@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.recipes.statistics import bias, estimator_variance
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = [
     "ACCURACY",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nmsim.recipes.statistics import mask_diversity, violation_probability, violations
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged, together
 from reports.pruning.printed import power, within_last_digit
 
 __all__ = [
@@ -56,25 +56,43 @@ def measure_diversity() -> Figures:
 
 def judge_diversity(figures: Figures) -> list[Verdict]:
     """Table 1 by formula and by count; what section 3 concludes from it."""
-    verdicts = [
-        judged(
-            f"{structure}: {said}",
-            "Table 1",
-            ", ".join(f"{_printed(*number)} ({p})" for p, number in row.items()),
-            ", ".join(f"{power(figures[counting][structure][p])} ({p})" for p in row),
-            [
-                f"{p}: {figures[counting][structure][p]:,} masks, not {_printed(m, e)}"
-                + _overcount(p, structure, counting)
-                for p, (m, e) in row.items()
-                if not within_last_digit(figures[counting][structure][p], m, e)
-            ],
-        )
+    counts = {
+        structure: {
+            said: _count(structure, row, figures, counting)
+            for counting, said in _COUNTINGS.items()
+            if counting == "paper" or structure == "transposable"
+        }
         for structure, row in PRINTED_DIVERSITY.items()
-        for counting, said in _COUNTINGS.items()
-        if counting == "paper" or structure == "transposable"
+    }
+    alike = {said: _alike(figures[key]) for key, said in _COUNTINGS.items()}
+    return [
+        *(
+            together(f"{structure}: number of masks", _UNSAID * (len(of) > 1), of)
+            for structure, of in counts.items()
+        ),
+        _least_diverse(figures),
+        together(next(iter(alike.values())).statement, _UNSAID, alike),
     ]
-    alike = (_alike(figures[key], said) for key, said in _COUNTINGS.items())
-    return [*verdicts, _least_diverse(figures), *alike]
+
+
+_UNSAID = "whether masks are counted or given by the formula, which is right for N = 1 alone"
+
+
+def _count(
+    structure: str, row: Mapping[str, tuple[str, int]], figures: Figures, counting: str
+) -> Verdict:
+    return judged(
+        structure,
+        "Table 1",
+        ", ".join(f"{_printed(*number)} ({p})" for p, number in row.items()),
+        ", ".join(f"{power(figures[counting][structure][p])} ({p})" for p in row),
+        [
+            f"{p}: {figures[counting][structure][p]:,} masks, not {_printed(m, e)}"
+            + _overcount(p, structure, counting)
+            for p, (m, e) in row.items()
+            if not within_last_digit(figures[counting][structure][p], m, e)
+        ],
+    )
 
 
 def _printed(mantissa: str, exponent: int) -> str:
@@ -110,11 +128,11 @@ def _least_diverse(figures: Figures) -> Verdict:
     )
 
 
-def _alike(counts: Mapping[str, Mapping[str, int]], said: str) -> Verdict:
+def _alike(counts: Mapping[str, Mapping[str, int]]) -> Verdict:
     """Similar: within ten times, where the table spans fourteen powers of ten."""
     like = counts["transposable"]["4:8"] / counts["structured"]["2:4"]
     return judged(
-        f"4:8 transposable is about as diverse as 2:4 structured ({said})",
+        "4:8 transposable is about as diverse as 2:4 structured",
         "section 3",
         "similar (here: within ten times)",
         f"{like:.3g} times",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nmsim import prune
 from nmsim.recipes.statistics import mask_diversity, retained_l1
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged, together
 from reports.pruning.printed import power
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]
@@ -199,7 +199,12 @@ def judge_retained(figures: Figures) -> list[Verdict]:
             else ["it lies outside"],
         ),
     ]
-    return [*verdicts, *(_correlated(figures, counting) for counting in ("paper", "exact"))]
+    correlated = {
+        "Eq. 2": _correlated(figures, "paper"),
+        "exact count": _correlated(figures, "exact"),
+    }
+    unsaid = "whether masks are counted or given by the formula"
+    return [*verdicts, together(correlated["Eq. 2"].statement, unsaid, correlated)]
 
 
 def _correlated(figures: Figures, counting: str) -> Verdict:
@@ -211,10 +216,9 @@ def _correlated(figures: Figures, counting: str) -> Verdict:
         for b in STRUCTURES
         if counts[a] > counts[b] and kept[a] < kept[b]
     ]
-    said = "Eq. 2" if counting == "paper" else "exact count"
     ranked = sorted(STRUCTURES, key=lambda name: -counts[name])
     return judged(
-        f"The more diverse, the more magnitude is kept ({said})",
+        "The more diverse, the more magnitude is kept",
         "caption of Figure 3",
         "correlated",
         " > ".join(f"{name} {power(counts[name], 2)}" for name in ranked),

@@ -6,15 +6,15 @@
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.claims import Verdict, reproduced
+from reports.page import verdict_table
 from reports.scaling.scaling_claims import gain, judge
 from reports.scaling.scaling_drawings import DRAWINGS
 from reports.scaling.scaling_figures import measure
@@ -46,7 +46,7 @@ def stored(figures: dict[str, Any], verdicts: list[Verdict]) -> str:
         "command": COMMAND,
         "nmsim": __version__,
         "figures": figures,
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
+        "statements": [v.record() for v in verdicts],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

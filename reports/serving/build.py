@@ -7,16 +7,16 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nmsim import __version__
 from nmsim.files import write_folder
 from nmsim.report.notation import significant
-from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.claims import Verdict, reproduced
+from reports.page import verdict_table
 from reports.serving.serving_claims import DENSE_OF, error, judge, judged_rows
 from reports.serving.serving_figures import MODELS, REQUEST, measure
 
@@ -47,7 +47,7 @@ def stored(figures: Figures, verdicts: list[Verdict]) -> str:
         "command": COMMAND,
         "nmsim": __version__,
         "figures": figures,
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
+        "statements": [v.record() for v in verdicts],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
