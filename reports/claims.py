@@ -94,9 +94,10 @@ class Verdict:
 
     def record(self) -> dict[str, Any]:
         """The verdict as it stands in JSON; of what sets it apart only what there is."""
-        said = {name: value for name, value in asdict(self).items() if value or name == "because"}
-        lists = {name: list(said[name]) for name in ("cases", "met") if name in said}
-        return {**said, **lists, "reproduced": self.reproduced}
+        every: dict[str, Any] = asdict(self)
+        said = {name: value for name, value in every.items() if value or name == "because"}
+        said |= {name: list(said[name]) for name in ("cases", "met") if name in said}
+        return {**said, "reproduced": self.reproduced}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
@@ -281,7 +282,7 @@ def outcomes(verdicts: Iterable[Verdict]) -> tuple[int, int, int]:
     return whole, partly, len(found) - whole - partly
 
 
-def count(verdicts: Iterable[Verdict]) -> dict[str, tuple[int, int, int]]:
+def count(verdicts: Iterable[Verdict]) -> dict[Kind, tuple[int, int, int]]:
     """Outcomes of each class; of models those that are counted alone."""
     found = [v for v in verdicts if v.counted]
     return {kind: outcomes(v for v in found if v.kind == kind) for kind in KINDS}

@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def kernels(rng: np.random.Generator) -> dict[str, tuple[Callable[[], object], i
             calls[f"{name}, {group}"] = _pruning(weights, f"{group // 2}:{group}", pruner)
     for group in (4, 8):
         calls[f"{INTEGER_PROGRAM}, {group}"] = (
-            (lambda group=group: integer_program(few, group)),
+            partial(integer_program, few, group),
             few.size,
         )
     for name, (pruner, pattern) in ESTIMATORS.items():
@@ -151,7 +152,7 @@ def main() -> None:
     """Time every kernel and write the file beside this script."""
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         sys.exit("expected OPENBLAS_NUM_THREADS=1 in the environment: one thread for all kernels")
-    numba.config.NUMBA_NUM_THREADS = 1  # what nmsim.jit.map_blocks asks
+    numba.config.NUMBA_NUM_THREADS = 1  # type: ignore[attr-defined]  # what map_blocks asks
     held = conditions()
     found = timed(kernels(np.random.default_rng(0)))
     content = {"conditions": held, "nanoseconds": found}

@@ -25,12 +25,12 @@ def measure_pairs() -> dict[str, Any]:
         "file": f"nmsim/measured/{FILE}.csv",
         "pairs": [
             {
-                "library": str(row.library),
-                "size": [int(row.m), int(row.n), int(row.k)],
-                "measured": float(row.measured_speedup),
-                "predicted": float(row.predicted_speedup),
+                "library": row["library"],
+                "size": [row["m"], row["n"], row["k"]],
+                "measured": row["measured_speedup"],
+                "predicted": row["predicted_speedup"],
             }
-            for row in pairs.itertuples()
+            for row in pairs.to_dict("records")
         ],
     }
 

@@ -178,8 +178,8 @@ class Paper:
     parts: tuple[Part | Borrowed, ...]
 
     @cached_property
-    def document(self) -> dict[str, Any]:
-        """``SLUG.yaml``: title, authors, venue, tables."""
+    def document(self) -> Mapping[str, Any]:
+        """``SLUG.yaml``: title, authors, venue, tables, claims."""
         return read_yaml(HERE / f"{self.slug}.yaml")
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from safetensors.numpy import load_file
 
@@ -219,7 +220,7 @@ def measure_transposed(weights: Path = _WEIGHTS) -> dict[str, Any]:
                 for mask, size in zip(masks, groups, strict=True)
             )
             / sum(groups)
-            for way, turned in (("weights", lambda m: m), ("transposed", lambda m: m.T))
+            for way, turned in (("weights", np.asarray), ("transposed", np.transpose))
         }
     return {"weights": weights.name, "broken": found}
 

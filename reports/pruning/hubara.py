@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nmsim.pruning.parts.diversity import Structure
 from nmsim.recipes.statistics import mask_diversity, violation_probability, violations
 from reports.claims import Verdict, judged, together
 from reports.pruning.printed import power, within_last_digit
@@ -20,7 +21,7 @@ __all__ = [
 
 Figures = dict[str, Any]
 
-PRINTED_DIVERSITY = {
+PRINTED_DIVERSITY: Mapping[Structure, Mapping[str, tuple[str, int]]] = {
     "unstructured": {"1:2": ("1.8", 18), "2:4": ("1.8", 18), "4:8": ("1.8", 18)},
     "structured": {"1:2": ("4", 9), "2:4": ("2.8", 12), "4:8": ("5.7", 14)},
     "transposable": {"1:2": ("6", 4), "2:4": ("4", 8), "4:8": ("1.7", 13)},
@@ -112,7 +113,7 @@ def _least_diverse(figures: Figures) -> Verdict:
     counts, printed = figures["exact"], figures["printed"]
     # Of equals the sequential one is named: for 1:2 it is the structured one.
     names = sorted(counts, key=lambda structure: structure != "sequential")
-    least = {p: min(names, key=lambda s, p=p: counts[s][p]) for p in counts["sequential"]}
+    least = {p: min(names, key=lambda s: counts[s][p]) for p in counts["sequential"]}
     return judged(
         "Sequential is the least diverse",
         "section 3",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim import prune
+from nmsim.pruning.parts.diversity import Structure
 from nmsim.recipes.statistics import mask_diversity, retained_l1
 from reports.claims import Verdict, judged, together
 from reports.pruning.printed import power
@@ -17,7 +18,7 @@ __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "me
 Floats = NDArray[np.float64]
 Figures = dict[str, Any]
 
-STRUCTURES = {
+STRUCTURES: Mapping[str, tuple[str, str, Structure]] = {
     "unstructured": ("unstructured", "4:8", "unstructured"),
     "4:8": ("magnitude", "4:8", "structured"),
     "2:4": ("magnitude", "2:4", "structured"),
@@ -41,7 +42,7 @@ def measure_bounds(tiles: int = 100_000) -> Figures:
     sizes = np.abs(drawn)
     total = sizes.sum((1, 2))
 
-    def kept(pruner: str, **options: object) -> Floats:
+    def kept(pruner: str, **options: Any) -> Floats:
         mask = prune(sizes, "4:8", pruner, **options).mask
         return np.asarray(sizes.sum((1, 2), where=mask))
 
@@ -162,8 +163,8 @@ def judge_retained(figures: Figures) -> list[Verdict]:
     """The order of Figure 3b, its near tie, and the correlation with mask diversity."""
     kept = figures["all"]
     orders = {
-        layer: sorted(_FIGURE_3B, key=lambda name, at=layer: -figures["layers"][name][at])
-        for layer in figures["shapes"]
+        at: sorted(_FIGURE_3B, key=lambda name: -figures["layers"][name][at])
+        for at in figures["shapes"]
     }
     ranked = orders["all layers"] = sorted(_FIGURE_3B, key=lambda name: -kept[name])
     steps = [kept[a] - kept[b] for a, b in pairwise(_FIGURE_3B)]

@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 WITHIN = Within(factor=1.05)
 """How far a computed speed-up may be off a printed one, to either side."""
 
-_USUAL = {"fidelity": "analytical"}
+_USUAL: Figures = {"fidelity": "analytical"}
 
 
 def printed() -> list[dict[str, str]]:

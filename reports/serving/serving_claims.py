@@ -25,7 +25,7 @@ def judged_rows(rows: Iterable[Figures]) -> list[Figures]:
 
 def error(rows: Iterable[Figures]) -> float:
     """The median of how far computed speeds are off the printed ones."""
-    return median(abs(row["speed_ratio"] - 1) for row in rows)
+    return float(median(abs(row["speed_ratio"] - 1) for row in rows))
 
 
 def _printed(figures: Figures) -> Verdict:

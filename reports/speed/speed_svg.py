@@ -7,6 +7,7 @@ and text that stays text.
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def curve_id(curve: Curve) -> str:
     return f"{curve.series} {curve.fidelity}".replace(",", "").replace(" ", "-")
 
 
-def _line(colour: str, fidelity: str) -> dict[str, object]:
+def _line(colour: str, fidelity: str) -> dict[str, Any]:
     """How a curve is drawn: full for the cycle model, dashed with open dots for the other."""
     cycle = fidelity == "cycle"
     return {
