@@ -1,18 +1,16 @@
 """The one look of all reports: a page of sections and verdicts, and tables of verdicts."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import plotly.graph_objects as go
 
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.builder import Origin, results_json
 from reports.claims import KINDS, Section, Verdict, count, outcomes, reproduced
 
 __all__ = [
-    "Origin",
     "claims_json",
     "claims_page",
     "counts_table",
@@ -21,24 +19,9 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a page asks, the command that makes it again, and the version of nmsim that did."""
-
-    question: str
-    command: str
-    version: str
-
-
 def claims_json(origin: Origin, sections: Iterable[Section]) -> str:
     """Every figure and verdict as strict JSON."""
-    content = {
-        "question": origin.question,
-        "command": origin.command,
-        "nmsim": origin.version,
-        "sections": [section.record() for section in sections],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return results_json(origin, sections=[section.record() for section in sections])
 
 
 def claims_page(

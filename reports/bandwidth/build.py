@@ -3,12 +3,9 @@
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on one core.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from nmsim import __version__
-from nmsim.files import write_folder
 from reports.bandwidth.arrays import measure_delivery, measure_products, measure_words
 from reports.bandwidth.bandwidth_claims import (
     judge_delivery,
@@ -18,13 +15,14 @@ from reports.bandwidth.bandwidth_claims import (
 )
 from reports.bandwidth.bandwidth_drawings import DRAWINGS
 from reports.bandwidth.selecting import measure_selectors
+from reports.builder import Built, Origin, build
 from reports.claims import Section, classed, reproduced
-from reports.page import Origin, claims_json, claims_page
+from reports.page import claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/bandwidth/build.py"
 QUESTION = "One pruned operand or both: what must the buffers deliver?"
-ORIGIN = Origin(QUESTION, COMMAND, __version__)
+ORIGIN = Origin(QUESTION, COMMAND)
 
 _LEAD = (
     "A block of M elements along K brings N kept elements of a pruned operand to the array, and "
@@ -114,16 +112,16 @@ def page(found: list[Section]) -> str:
     return claims_page(ORIGIN, _LEAD, found, drawn, CAPTIONS)
 
 
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = sections()
+    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
+    return Built({"results.json": claims_json(ORIGIN, found), "index.html": page(found)}, told)
+
+
 def main(arguments: list[str]) -> None:
     """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = sections()
-    stored = claims_json(ORIGIN, found)
-    write_folder(folder, {"results.json": stored, "index.html": page(found)})
-    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
-    print(f"{folder / 'index.html'}: {told}")
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Writes a page per paper, ``index.html`` that leads to them, and ``results.json``
 and verdict. Under a minute on one core. Times of kernels come from ``measurements.json``.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nmsim import __version__
-from nmsim.files import write_folder
 from nmsim.report.pages.document import PLOTLY, document, plotly_js
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
 from reports.claims import Section, Verdict, count, outcomes
-from reports.page import Origin, claims_page, counts_table, headline
+from reports.page import claims_page, counts_table, headline
 from reports.papers.bambhaniya_2024 import BAMBHANIYA
 from reports.papers.chmiel_2023 import CHMIEL
 from reports.papers.gate import mutations
@@ -46,7 +45,7 @@ Sections = Mapping[str, list[Section]]
 def page(paper: Paper, sections: list[Section]) -> str:
     """The page of one paper."""
     return claims_page(
-        Origin(paper.document["title"], COMMAND, __version__),
+        Origin(paper.document["title"], COMMAND),
         f"{paper.document['authors']}; {paper.document['venue']}. {paper.lead}",
         sections,
         paper.drawings(sections),
@@ -147,11 +146,9 @@ def models(found: Sections) -> dict[str, Verdict]:
 
 def results(papers: Sequence[Paper], found: Sections) -> str:
     """Every printed table, figure and verdict as strict JSON."""
-    content: dict[str, Any] = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "papers": [
+    return results_json(
+        Origin(QUESTION, COMMAND),
+        papers=[
             {
                 "slug": paper.slug,
                 "printed": paper.document,
@@ -159,30 +156,25 @@ def results(papers: Sequence[Paper], found: Sections) -> str:
             }
             for paper in papers
         ],
+    )
+
+
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = {paper.slug: paper.sections() for paper in PAPERS}
+    files = {
+        **{paper.page: page(paper, found[paper.slug]) for paper in PAPERS},
+        PLOTLY: plotly_js(),
+        "index.html": index(PAPERS, found),
+        MATRIX: matrix_page(mutations(), models(found), turned()),
+        "results.json": results(PAPERS, found),
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return Built(files, headline(_every(s for paper in PAPERS for s in found[paper.slug])))
 
 
 def main(arguments: list[str]) -> None:
-    """Write pages and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = {paper.slug: paper.sections() for paper in PAPERS}
-    pages = {paper.page: page(paper, found[paper.slug]) for paper in PAPERS}
-    write_folder(
-        folder,
-        {
-            **pages,
-            PLOTLY: plotly_js(),
-            "index.html": index(PAPERS, found),
-            MATRIX: matrix_page(mutations(), models(found), turned()),
-            "results.json": results(PAPERS, found),
-        },
-    )
-    for paper in PAPERS:
-        print(f"{folder / paper.page}: {headline(_every(found[paper.slug]))}")
-    print(headline(_every(s for paper in PAPERS for s in found[paper.slug])))
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@
 the weights come from ``traces/digits.safetensors``.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from nmsim import __version__
-from nmsim.files import write_folder
+from reports.builder import Built, Origin, build
 from reports.claims import Section, classed, reproduced
-from reports.page import Origin, claims_json, claims_page
+from reports.page import claims_json, claims_page
 from reports.pruning.chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
 from reports.pruning.drawings import DRAWINGS
 from reports.pruning.hubara import (
@@ -33,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
 COMMAND = "python reports/pruning/build.py"
 QUESTION = "Do the algorithms behave as the papers say?"
-ORIGIN = Origin(QUESTION, COMMAND, __version__)
+ORIGIN = Origin(QUESTION, COMMAND)
 
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _HUBARA = "Hubara et al., NeurIPS 2021"
@@ -141,23 +139,16 @@ def page(found: list[Section]) -> str:
     return claims_page(ORIGIN, _LEAD, found, drawn, _CAPTIONS)
 
 
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = sections()
+    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
+    return Built({"results.json": claims_json(ORIGIN, found), "index.html": page(found)}, told)
+
+
 def main(arguments: list[str]) -> None:
     """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = sections()
-    write_folder(
-        folder,
-        {
-            "results.json": claims_json(ORIGIN, found),
-            "index.html": page(found),
-        },
-    )
-    print(
-        f"{folder / 'index.html'}: "
-        + ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
-    )
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,15 @@
 ``index.html`` shows it, ``results.json`` has every figure and verdict. A minute on one core.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from nmsim import __version__
-from nmsim.files import write_folder
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
 from reports.claims import Claim, Found, Verdict, judged, reproduced
 from reports.claims import judge as judge_claim
 from reports.papers.bench import Bench
@@ -23,6 +20,7 @@ from reports.published.published_figures import HERE, WITHIN, measure, measure_k
 
 COMMAND = "python reports/published/build.py"
 QUESTION = "What did 2:4 gain where others measured it?"
+ORIGIN = Origin(QUESTION, COMMAND)
 _LEAD = (
     "Speed-ups that others printed beside those that nmsim computes, "
     f"each to hold {WITHIN.told('')}, too high or too low. No constant was fitted to any of "
@@ -81,18 +79,6 @@ def _order(rows: Sequence[Figures]) -> Verdict:
         f"{mlps['computed']:.2f} to {all_linear['computed']:.2f}",
         wrong,
     )
-
-
-def stored(rows: Iterable[Figures], verdicts: Iterable[Verdict]) -> str:
-    """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "figures": list(rows),
-        "statements": [v.record() for v in verdicts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def page(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> str:
@@ -189,17 +175,20 @@ def _times(rows: Iterable[Figures]) -> Safe:
     return sheet(heads, cells, "sortable")
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Compute, judge and draw everything."""
     rows = measure()
     verdicts = judge(rows)
-    write_folder(
-        folder, {"results.json": stored(rows, verdicts), "index.html": page(rows, verdicts)}
+    stored = results_json(
+        ORIGIN, figures=rows, statements=[verdict.record() for verdict in verdicts]
     )
-    print(f"{folder / 'index.html'}: {reproduced(verdicts)} hold")
+    files = {"results.json": stored, "index.html": page(rows, verdicts)}
+    return Built(files, f"{reproduced(verdicts)} hold")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":
