@@ -79,7 +79,7 @@ def _tile(paper: Paper, sections: list[Section]) -> Safe:
         "div",
         el("div", el("a", paper.document["title"], href=paper.page), class_="what"),
         el("div", f"{whole} + {partly} of {whole + partly + none}", class_="much"),
-        el("div", f"models: hold, and in some cases · {paper.cited}", class_="more"),
+        el("div", f"verdicts on models hold, + in some cases · {paper.cited}", class_="more"),
         class_="tile",
     )
 

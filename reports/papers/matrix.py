@@ -15,7 +15,8 @@ _LEAD = (
     "Each column is a change of one mechanism of the models by a factor of two at most, or its "
     "removal; a dot: the verdict of the row turns, so that it holds in other cases than before. A "
     "statement that nothing turns is one-sided and not counted: printed and computed figures are "
-    "so far apart that no mechanism explains it alone, or it would be met whatever the model says."
+    "so far apart that no mechanism explains it alone, or it would be met whatever the model says. "
+    "Changes that turn nothing have no column: no verdict rests on their mechanism."
 )
 
 
@@ -30,15 +31,19 @@ def matrix_page(
         By the names of claims: what was judged, and the changes that turn it.
     """
     heads = [Head("statement"), Head("verdict"), Head("turned by", number=True)]
-    heads += [Head(str(at), meaning=m.name) for at, m in enumerate(mutations, 1)]
+    numbered = [(at, m) for at, m in enumerate(mutations, 1) if m.turns]
+    heads += [Head(str(at), meaning=m.name) for at, m in numbered]
     rows = [
         [
             Cell(f"{verdict.statement} ({verdict.where})"),
             _outcome(verdict),
             Cell(str(len(turned.get(name, ())))),
-            *(Cell("●" if m.name in turned.get(name, ()) else "", exact=m.name) for m in mutations),
+            *(
+                Cell("●" if m.name in turned.get(name, ()) else "", exact=m.name)
+                for _, m in numbered
+            ),
         ]
-        for name, verdict in verdicts.items()
+        for name, verdict in sorted(verdicts.items(), key=lambda one: one[0] not in turned)
     ]
     counted = sum(bool(turned.get(name)) for name in verdicts)
     changes = [
@@ -62,10 +67,10 @@ def matrix_page(
                 sheet(
                     [Head("#"), Head("change"), Head("mechanism"), Head("turns", number=True)],
                     changes,
-                    "verdicts",
+                    "matrix",
                 ),
                 el("h2", "Verdicts by changes"),
-                sheet(heads, rows, "verdicts"),
+                sheet(heads, rows, "matrix"),
             ]
         ),
         drawn=False,
