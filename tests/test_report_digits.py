@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_statistics import DRAWS as DRAWN
-from mask_statistics import PATTERNS, STRUCTURES
 from scipy.stats import t
 
 from reports.digits import build
@@ -22,6 +20,8 @@ from reports.digits.digits_claims import (
     paired,
 )
 from reports.digits.digits_figures import DRAWS, chance_halves, chance_transposed
+from traces.mask_statistics import DRAWS as DRAWN
+from traces.mask_statistics import PATTERNS, STRUCTURES
 
 HERE = Path(__file__).parents[1] / "reports" / "digits"
 TRAINING = json.loads((HERE / "training.json").read_text(encoding="utf-8"))

@@ -42,9 +42,11 @@ def main() -> None:
     }
     # One entry of metadata, because safetensors writes several in any order.
     stored = save(weights, {"made": json.dumps(made)})
-    write_file(
-        Path(__file__).with_name("digits.safetensors"), lambda path: path.write_bytes(stored)
-    )
+
+    def write(path: Path) -> None:
+        path.write_bytes(stored)
+
+    write_file(Path(__file__).with_name("digits.safetensors"), write)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def record_step(
     about = manifest(point, "python traces/train.py")
     said = {**provenance(about), "tensors": tensors, "training": dict(training)}
     record(path, point.sparse_gemms(), said)
-    return check(path).gemms
+    return tuple(check(path).gemms)
 
 
 def disagreements(gemms: Sequence[SparseGemm], seen: Mapping[str, Seen]) -> list[str]:
