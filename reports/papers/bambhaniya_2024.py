@@ -94,8 +94,9 @@ BAMBHANIYA = Paper(
             where="Table 19",
             n_is=KEPT,
             caption="csr, nothing fitted; docs/gpus.md says what is counted and "
-            "assumed. The paper names neither sizes nor number format: ViT-Base, 196 tokens, one "
-            "image, fp32 are taken, and docs/gpus.md says what hangs on them. Met within 15 %.",
+            "assumed. The paper names neither sizes nor number format (fp32 is taken) nor what the "
+            "host adds. The first case is one image of ViT-Base, of which the tables beside it "
+            "are; each of the others differs from it in one of these.",
             measure=measure_csr,
             formulas={"csr_entry": csr_entry},
             runs_on=("gpu", "csr"),

@@ -121,8 +121,8 @@ CHMIEL = Paper(
             title="Overhead of pruning activations",
             where="Table 10",
             n_is=HALF,
-            caption="Machine and kernels as for gradients. A figure is met if it lies between a "
-            "kernel that prunes while it applies the ReLU and one that prunes afterwards.",
+            caption="Machine and kernels as for gradients. Pruning may be done by the kernel "
+            "that applies the ReLU, or by one of its own afterwards: a case each.",
             measure=measure_activations,
             judge=judge_activations,
             kind="measurement",

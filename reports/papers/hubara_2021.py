@@ -70,7 +70,8 @@ HUBARA = Paper(
             where="section 1",
             n_is=HALF,
             caption="2:4 against dense on the same A100, as two posts print it (sources beside "
-            "the file); sizes of linear layers, host-side timers. Met if all of them double.",
+            "the file); sizes of linear layers, host-side timers. Met if all of them double. "
+            "Chmiel et al. (abstract) and Xu et al. (section 4) say the same of a product.",
             measure=measure_pairs,
             judge=judging_pairs("sparse_cores", "factor"),
             kind="measurement",

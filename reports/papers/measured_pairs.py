@@ -46,7 +46,7 @@ def judging_pairs(table: str, field: str) -> Callable[[Printed, Figures], list[V
     def judge(printed: Printed, figures: Figures) -> list[Verdict]:
         wanted, pairs = printed[table][field], figures["pairs"]
         measured, predicted = ([pair[name] for pair in pairs] for name in ("measured", "predicted"))
-        near = sum(gain >= wanted - _ALIKE for gain in measured)
+        near = sum(abs(gain - wanted) <= _ALIKE for gain in measured)
         return [
             judged(
                 f"2:4 on sparse cores multiplies this much faster: {len(pairs)} products timed",
