@@ -105,7 +105,7 @@ def test_what_other_reports_compute_is_what_they_say():
         for part in paper.parts:
             if not isinstance(part, Part):
                 assert part.section().record() == SECTIONS[paper.slug, part.name]
-                assert f"reports/{part.report}/build.py" in part.caption
+                assert f"reports.{part.report}.build" in part.caption
 
 
 def leaves(tree, path=()):

@@ -1,6 +1,6 @@
 """Train a small network on scikit-learn's 8x8 digits: real weights without a download.
 
-Run ``python traces/digits.py`` with the extra ``digits``. It writes ``digits.safetensors`` beside
+Run ``python -m traces.digits`` with the extra ``digits``. It writes ``digits.safetensors`` beside
 itself, tensors ``<layer>.weight`` of shape (out, in), which ``reports/pruning`` reads.
 """
 

@@ -61,7 +61,7 @@ def record_step(
     tensors
         What the provenance calls the tensors, instead of the path of their file.
     """
-    about = manifest(point, "python traces/train.py")
+    about = manifest(point, "python -m traces.train")
     said = {**provenance(about), "tensors": tensors, "training": dict(training)}
     record(path, point.sparse_gemms(), said)
     return tuple(check(path).gemms)

@@ -1,6 +1,6 @@
 """Train two small networks under every recipe, record traces, and count what masks keep.
 
-``python traces/train.py`` (extra ``digits``) writes ``digits-cnn-step.safetensors`` and
+``python -m traces.train`` (extra ``digits``) writes ``digits-cnn-step.safetensors`` and
 ``digits-vit-step.safetensors`` beside itself and ``reports/digits/training.json``, which
 ``reports/digits/build.py`` shows. Every run ends with a check that nmsim records the masks that the
 run multiplied with. ``--quick`` trains for two epochs with one seed and should go elsewhere

@@ -1,4 +1,4 @@
-"""One pruned operand or both? ``python reports/bandwidth/build.py`` writes the page.
+"""One pruned operand or both? ``python -m reports.bandwidth.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on one core.
 """
@@ -20,7 +20,7 @@ from reports.claims import Section, classed, reproduced
 from reports.page import claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/bandwidth/build.py"
+COMMAND = "python -m reports.bandwidth.build"
 QUESTION = "One pruned operand or both: what must the buffers deliver?"
 ORIGIN = Origin(QUESTION, COMMAND)
 

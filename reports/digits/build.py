@@ -1,7 +1,7 @@
-"""What do masks of real tensors look like? ``python reports/digits/build.py`` writes the page.
+"""What do masks of real tensors look like? ``python -m reports.digits.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. It reads ``training.json``
-and the traces in ``traces``, which ``python traces/train.py`` writes; half a minute on one core.
+and the traces in ``traces``, which ``python -m traces.train`` writes; half a minute on one core.
 """
 
 import json
@@ -25,7 +25,7 @@ from reports.page import claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"
-COMMAND = "python traces/train.py && python reports/digits/build.py"
+COMMAND = "python -m traces.train && python -m reports.digits.build"
 QUESTION = "Real tensors: what do masks keep, and does training survive them?"
 ORIGIN = Origin(QUESTION, COMMAND)
 _CHMIEL = "Chmiel et al., ICLR 2023"

@@ -1,4 +1,4 @@
-"""What do the papers print of hardware, and what is it here? ``python reports/papers/build.py``.
+"""What do the papers print of hardware, and what is it here? ``python -m reports.papers.build``.
 
 Writes a page per paper, ``index.html`` that leads to them, and ``results.json`` with every figure
 and verdict. Under a minute on one core. Times of kernels come from ``measurements.json``.
@@ -25,7 +25,7 @@ from reports.papers.paper import Paper, turned
 from reports.papers.xu_2022 import XU
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/papers/build.py"
+COMMAND = "python -m reports.papers.build"
 MATRIX = "mutations.html"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
 PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)

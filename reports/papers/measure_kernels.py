@@ -1,6 +1,6 @@
 """What nmsim's own kernels take on a CPU core: run by hand, writes ``measurements.json``.
 
-``OPENBLAS_NUM_THREADS=1 python reports/papers/measure_kernels.py``, about two minutes. Kernels take
+``OPENBLAS_NUM_THREADS=1 python -m reports.papers.measure_kernels``, about two minutes. Kernels take
 turns, so that what else the machine does falls on all of them alike; compiling is not in the times.
 Times are CPU seconds. Ratios between kernels of one run mean more than the times themselves.
 """

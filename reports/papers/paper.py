@@ -141,8 +141,8 @@ class Borrowed:
     def caption(self) -> str:
         """Where it comes from."""
         return (
-            f"Computed, drawn and tested by reports/{self.report}: python "
-            f"reports/{self.report}/build.py writes ../{self.report}/index.html."
+            f"Computed, drawn and tested by reports/{self.report}: python -m "
+            f"reports.{self.report}.build writes ../{self.report}/index.html."
         )
 
     def section(self) -> Section:

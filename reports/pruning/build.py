@@ -1,4 +1,4 @@
-"""Do the algorithms behave as the papers say? ``python reports/pruning/build.py`` writes the page.
+"""Do the algorithms behave as the papers say? ``python -m reports.pruning.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on two cores;
 the weights come from ``traces/digits.safetensors``.
@@ -29,7 +29,7 @@ from reports.pruning.hubara_masks import (
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
-COMMAND = "python reports/pruning/build.py"
+COMMAND = "python -m reports.pruning.build"
 QUESTION = "Do the algorithms behave as the papers say?"
 ORIGIN = Origin(QUESTION, COMMAND)
 

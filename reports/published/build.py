@@ -1,4 +1,4 @@
-"""What did 2:4 gain where others measured it? ``python reports/published/build.py``.
+"""What did 2:4 gain where others measured it? ``python -m reports.published.build``.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. A minute on one core.
 """
@@ -18,7 +18,7 @@ from reports.papers.bench import Bench
 from reports.papers.paper import turned
 from reports.published.published_figures import HERE, WITHIN, measure, measure_known
 
-COMMAND = "python reports/published/build.py"
+COMMAND = "python -m reports.published.build"
 QUESTION = "What did 2:4 gain where others measured it?"
 ORIGIN = Origin(QUESTION, COMMAND)
 _LEAD = (

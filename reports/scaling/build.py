@@ -1,4 +1,4 @@
-"""Several arrays on one memory channel: ``python reports/scaling/build.py`` writes the page.
+"""Several arrays on one memory channel: ``python -m reports.scaling.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Seconds on one core.
 """
@@ -18,7 +18,7 @@ from reports.scaling.scaling_drawings import DRAWINGS
 from reports.scaling.scaling_figures import measure
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/scaling/build.py"
+COMMAND = "python -m reports.scaling.build"
 QUESTION = "Several arrays on one memory channel: what do they gain?"
 ORIGIN = Origin(QUESTION, COMMAND)
 CAPTIONS = {

@@ -1,4 +1,4 @@
-"""Does 2:4 pay where Llama 3 is served? ``python reports/serving/build.py`` writes the page.
+"""Does 2:4 pay where Llama 3 is served? ``python -m reports.serving.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Six minutes on one core.
 """
@@ -19,7 +19,7 @@ from reports.serving.serving_claims import DENSE_OF, error, judge, judged_rows
 from reports.serving.serving_figures import MODELS, REQUEST, measure
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/serving/build.py"
+COMMAND = "python -m reports.serving.build"
 QUESTION = "Does 2:4 pay where Llama 3 is served?"
 ORIGIN = Origin(QUESTION, COMMAND)
 _LEAD = (

@@ -1,4 +1,4 @@
-"""How long does a simulation take? ``python reports/speed/build.py`` draws the page.
+"""How long does a simulation take? ``python -m reports.speed.build`` draws the page.
 
 It reads ``measurements.json``, which ``measure.py`` writes, and draws ``index.html`` beside it and
 ``docs/cost-against-work.svg``.
@@ -167,7 +167,7 @@ def page(data: Mapping[str, Any]) -> str:
         el("h2", "Conditions"),
         facts(pairs),
         el("h2", "How to get it again"),
-        el("pre", el("code", "python reports/speed/measure.py && python reports/speed/build.py")),
+        el("pre", el("code", "python -m reports.speed.measure && python -m reports.speed.build")),
         el(
             "p",
             "Every run is in ",

@@ -1,4 +1,4 @@
-"""How long a simulation takes: ``python reports/speed/measure.py`` times the engines, by hand.
+"""How long a simulation takes: ``python -m reports.speed.measure`` times the engines, by hand.
 
 It writes ``measurements.json``: every run of every series, and the conditions. Masks are drawn
 beforehand, so that pruning is not in the times; kernels are called once before the timing, so that
