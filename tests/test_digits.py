@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_statistics import DRAWS, errors_of_update, halves, survivors, transposed_fit, untied
-from pruned_layer import PrunedLayer
 from random_step import random_step
-from recording import disagreements, record_step, step_tensors
 from safetensors.numpy import save_file
 
 from nmsim.network.catalog import load_model
@@ -21,6 +18,16 @@ from nmsim.recipes.recipe import load_recipe
 from nmsim.report.simulation import simulate
 from nmsim.run.point import Point
 from nmsim.run.trace import check
+from traces.mask_statistics import (
+    DRAWS,
+    errors_of_update,
+    halves,
+    survivors,
+    transposed_fit,
+    untied,
+)
+from traces.pruned_layer import PrunedLayer
+from traces.recording import disagreements, record_step, step_tensors
 
 ROOT = Path(__file__).parents[1]
 TRACES = ROOT / "traces"
@@ -230,7 +237,7 @@ def test_the_readme_states_what_was_measured():
 
 def test_the_network_is_what_torch_computes():
     torch = pytest.importorskip("torch")
-    networks = pytest.importorskip("digits_networks")
+    networks = pytest.importorskip("traces.digits_networks")
     functional = torch.nn.functional
     network = networks.made("digits-cnn", 3)
     network.prune(load_recipe("dense"), Pattern(2, 4), 5)

@@ -1,22 +1,22 @@
 """The page on bandwidth: its figures again, and verdicts that can come out otherwise."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
-from arrays import measure_delivery, measure_products, measure_words
-from bandwidth_claims import (
+
+import nmsim
+from reports.bandwidth import build
+from reports.bandwidth.arrays import measure_delivery, measure_products, measure_words
+from reports.bandwidth.bandwidth_claims import (
     asked_ratio,
     judge_delivery,
     judge_products,
     judge_selectors,
     judge_words,
 )
-from selecting import measure_selectors
-
-import nmsim
+from reports.bandwidth.selecting import measure_selectors
 
 HERE = Path(__file__).parents[1] / "reports" / "bandwidth"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
@@ -27,13 +27,6 @@ JUDGES = {
     "products": judge_products,
     "selectors": judge_selectors,
 }
-
-
-def load_build():
-    spec = importlib.util.spec_from_file_location("bandwidth_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def changed(figures, *path, to):
@@ -148,7 +141,6 @@ def test_what_differs_could_have_been_reproduced():
 
 
 def test_the_page_holds_every_verdict_caption_and_figure(tmp_path, monkeypatch):
-    build = load_build()
     stored = SECTIONS["products"]["figures"]
     monkeypatch.setattr(build, "measure_products", lambda: stored)
     build.main(["--out", str(tmp_path)])

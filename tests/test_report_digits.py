@@ -1,13 +1,15 @@
 """The page on real tensors: its figures again, and verdicts that can come out otherwise."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from digits_claims import (
+from scipy.stats import t
+
+from reports.digits import build
+from reports.digits.digits_claims import (
     Interval,
     interval,
     judge_estimators,
@@ -17,10 +19,9 @@ from digits_claims import (
     judge_training,
     paired,
 )
-from digits_figures import DRAWS, chance_halves, chance_transposed
-from mask_statistics import DRAWS as DRAWN
-from mask_statistics import PATTERNS, STRUCTURES
-from scipy.stats import t
+from reports.digits.digits_figures import DRAWS, chance_halves, chance_transposed
+from traces.mask_statistics import DRAWS as DRAWN
+from traces.mask_statistics import PATTERNS, STRUCTURES
 
 HERE = Path(__file__).parents[1] / "reports" / "digits"
 TRAINING = json.loads((HERE / "training.json").read_text(encoding="utf-8"))
@@ -36,15 +37,7 @@ JUDGES = {
 
 
 @pytest.fixture(scope="module")
-def build():
-    spec = importlib.util.spec_from_file_location("digits_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def sections(build):
+def sections():
     return build.sections(TRAINING)
 
 
@@ -66,7 +59,7 @@ def test_the_committed_results_are_what_is_computed(sections):
     assert found == STORED["sections"]
 
 
-def test_the_page_shows_every_section_and_verdict(build, sections):
+def test_the_page_shows_every_section_and_verdict(sections):
     page = build.page(sections, TRAINING)
     for section in sections:
         assert section.title in page

@@ -2,40 +2,36 @@
 
 import copy
 import doctest
-import importlib.util
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
-import mask_search
-import measure_kernels
 import numpy as np
 import pytest
-import training_step
-from bambhaniya_training import measure_training
-from chmiel_phases import judge_phases, judge_throughput, measure_phases, measure_throughput
-from paper import Paper, Part
-from utilisation import judge_machines, measure_machines
-from xu_layers import measure_layers
-from xu_overheads import measure_overheads
-from xu_speedups import judge_speedups, measure_speedups
 
 import nmsim
-from nmsim.report.pages.claims import Section, Verdict
+from reports.claims import Section, Verdict
+from reports.papers import build, csr_kernels, mask_search, measure_kernels, training_step
+from reports.papers.bambhaniya_training import measure_training
+from reports.papers.bench import AS_IS
+from reports.papers.chmiel_phases import (
+    judge_phases,
+    judge_throughput,
+    measure_phases,
+    measure_throughput,
+)
+from reports.papers.paper import Paper, Part
+from reports.papers.utilisation import measure_machines
+from reports.papers.xu_layers import measure_layers
+from reports.papers.xu_overheads import measure_overheads
+from reports.papers.xu_speedups import measure_speedups, step_gain
 
 HERE = Path(__file__).parents[1] / "reports" / "papers"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 
 
-def load_build():
-    spec = importlib.util.spec_from_file_location("papers_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILD = load_build()
-PAPERS = {paper.slug: paper for paper in BUILD.PAPERS}
+PAPERS = {paper.slug: paper for paper in build.PAPERS}
 SECTIONS = {
     (paper["slug"], section["name"]): section
     for paper in STORED["papers"]
@@ -43,22 +39,25 @@ SECTIONS = {
 }
 PARTS = {
     (paper.slug, part.name): part
-    for paper in BUILD.PAPERS
+    for paper in build.PAPERS
     for part in paper.parts
     if isinstance(part, Part)
 }
-NETWORKS = {"phases", "throughput", "machines", "speedups"}
+NETWORKS = {"phases", "throughput", "utilisation", "machines", "speedups"}
 """Parts that simulate whole networks: tested on a layer."""
 
 
 def judge(slug, name, printed=None, figures=None):
-    given = PAPERS[slug].printed if printed is None else printed
+    paper = replace(PAPERS[slug])
+    if printed is not None:
+        vars(paper)["document"] = {**paper.document, "tables": printed}
     held = SECTIONS[slug, name]["figures"] if figures is None else figures
-    return PARTS[slug, name].judge(given, held)
+    return PARTS[slug, name].verdicts(paper, held)
 
 
 def differing(verdicts):
-    return {v.statement for v in verdicts if not v.reproduced}
+    """Statements that are met in no case."""
+    return {v.statement for v in verdicts if not (v.reproduced or v.partly)}
 
 
 def changed(tree, *path, to):
@@ -92,23 +91,21 @@ def test_the_committed_results_are_of_these_papers_and_parts():
 
 @pytest.mark.parametrize(("slug", "name"), [key for key in PARTS if key[1] not in NETWORKS])
 def test_the_committed_figures_are_what_is_computed(slug, name):
-    computed = json.loads(json.dumps(PARTS[slug, name].measure()))
+    computed = PARTS[slug, name].figures()
     assert same(computed, SECTIONS[slug, name]["figures"])
 
 
 @pytest.mark.parametrize(("slug", "name"), PARTS)
 def test_the_committed_verdicts_follow_from_print_and_figures(slug, name):
-    assert [vars(v) | {"reproduced": v.reproduced} for v in judge(slug, name)] == SECTIONS[
-        slug, name
-    ]["verdicts"]
+    assert [v.record() for v in judge(slug, name)] == SECTIONS[slug, name]["verdicts"]
 
 
 def test_what_other_reports_compute_is_what_they_say():
-    for paper in BUILD.PAPERS:
+    for paper in build.PAPERS:
         for part in paper.parts:
             if not isinstance(part, Part):
                 assert part.section().record() == SECTIONS[paper.slug, part.name]
-                assert f"reports/{part.report}/build.py" in part.caption
+                assert f"reports.{part.report}.build" in part.caption
 
 
 def leaves(tree, path=()):
@@ -146,8 +143,13 @@ def test_a_changed_print_changes_a_verdict(slug, path, value):
 
 CHMIEL, HUBARA, XU, BAMBHANIYA = "chmiel-2023", "hubara-2021", "xu-2022", "bambhaniya-2024"
 FST = "Table 3, ResNet-18, FST ×3"
-TWICE = {("strategies", "WG", "phases", phase, "speedup"): 2.0 for phase in ("backward", "update")}
+TWICE = {
+    ("strategies", name, "phases", phase, "speedup"): 2.0
+    for name in ("WG", "WX", "GG", "GX")
+    for phase in ("backward", "update")
+}
 A100 = "a100-sxm4-80gb"
+USUAL = next(iter(csr_kernels.CALLS))
 
 
 @pytest.mark.parametrize(
@@ -158,14 +160,17 @@ A100 = "a100-sxm4-80gb"
         (CHMIEL, "criteria", ("methods", "gradients", "gradient", "bias"), 0.1, "gradients: crit"),
         (CHMIEL, "criteria", ("methods", "weights", "weight", "bias"), 0.0, "weights: criterion"),
         (CHMIEL, "throughput", ("share", "offered"), 0.5, "this share of the training"),
-        (CHMIEL, "products", ("pairs", "2:4, 2:4", "exact", 1), 0.6, "probabilities of 0"),
-        (CHMIEL, "products", ("pairs", "2:4, 2:4", "exact_mean"), 0.9, "expected MACs"),
         (CHMIEL, "products", ("pairs", "2:4, 2:4", "mask", "mean"), 0.9, "what the masks leave"),
         (CHMIEL, "bit-operations", ("mac_share", "2:4, 4:8"), 0.5, "an engine that skips"),
-        (CHMIEL, "estimators", ("fused", "ms"), 500.0, "MVUE 2:4: overhead"),
-        (CHMIEL, "activations", ("fused", "4:8", "ms"), 0.01, "4:8: overhead"),
-        (HUBARA, "utilisation", ("shares", "Table 3, ASP 2:4", "offered"), 0.36, "resnet50"),
-        (HUBARA, "machines", ("machines", A100, "2:4-T", "ran"), 0.3, "2:4-T on a100"),
+        (CHMIEL, "estimators", ("fused", "ms"), 500.0, "approx-MVUE 2:4: overhead"),
+        (
+            HUBARA,
+            "utilisation",
+            ("shares", "Table 3, ASP 2:4", "offered"),
+            0.36,
+            "Table 3, ASP 2:4",
+        ),
+        (HUBARA, "utilisation", ("ran", "Table 3, ASP 2:4", A100, "share"), 0.3, "ASP 2:4"),
         (HUBARA, "searches", ("nanoseconds", "4:8", "min-cost flow"), 5.0, "4:8: min-cost flow"),
         (HUBARA, "searches", ("step", "gpu_ms"), 20.0, "4:8, 2-approximation"),
         (HUBARA, "searches", ("gpu_pass_ms",), 1e4, "Optimised"),
@@ -173,24 +178,24 @@ A100 = "a100-sxm4-80gb"
         (HUBARA, "transposed", ("broken", "4:8-T", "transposed"), 0.1, "4:8-T"),
         (HUBARA, "transposed", ("broken", "ASP 2:4", "transposed"), 0.0, "ASP 2:4"),
         (XU, "layers", ("macs", "layer1.0.conv1", "update"), 10**10, "that is backward"),
-        (XU, "layers", ("gpu", "time_us", "forward"), 1e6, "share of backpropagation"),
         (XU, "layers", ("second", "weights"), 30_000, "Activations over weights"),
         (XU, "strategies", ("strategies", "GX", "masks", "update"), ["gradient"], "GX: one"),
         (XU, "strategies", ("strategies", "WG", "left", "backward"), 1.5, "WG: one"),
-        (XU, "speedups", ("rows", FST, "phases", "all", "ideal"), 1.9, "FST ×3: dense MACs"),
-        (XU, "overheads", ("fused", "weight", "ms"), 2.0, "S(Wᵀ): overhead"),
+        (XU, "overheads", ("shift_ms",), 4.0, "shift"),
         (BAMBHANIYA, "flops", ("patches",), 197, "Sequence"),
         (BAMBHANIYA, "flops", ("operators", "query", "flops"), 2 * 10**9, "projections: FLOPs"),
         (BAMBHANIYA, "flops", ("operators", "mlp.3", "weights"), 10**7, "feed-forward: FLOPs"),
         (BAMBHANIYA, "flops", ("operators", "mlp.0", "flops"), 11 * 10**9, "2:4 in feed"),
-        (BAMBHANIYA, "csr", ("gpus", "GH200", "1:8", "speedup"), 3.5, "GH200, 1:8"),
+        (BAMBHANIYA, "csr", ("gpus", "GH200", "1:8", USUAL, "speedup"), 3.5, "GH200, 1:8"),
     ],
 )
 def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
     figures = changed(SECTIONS[slug, name]["figures"], *path, to=to)
+    before = {v.statement: v.met for v in judge(slug, name) if v.reproduced or v.partly}
     after = [v for v in judge(slug, name, figures=figures) if not v.reproduced]
-    before = [v for v in judge(slug, name) if not v.reproduced]
-    assert any(statement in v.statement for v in after if v not in before)
+    lost = [v.statement for v in after if set(v.met) < set(before.get(v.statement, ()))]
+    gone = [v.statement for v in after if not v.cases and v.statement in before]
+    assert any(statement in one for one in (*lost, *gone))
 
 
 @pytest.mark.parametrize(
@@ -200,29 +205,27 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
         (
             CHMIEL,
             "throughput",
-            {
-                ("machines", A100, "phases", phase, "speedup"): 2.0
-                for phase in ("forward", "backward", "update")
-            },
-            "in time: a100",
+            {("machines", A100, "phases", "all", "speedup"): 2.0},
+            "all GEMMs of training",
         ),
         (CHMIEL, "products", {("pairs", "2:4, 4:8", "non_zero", "mean"): 2.0}, "activations 4:8"),
         (CHMIEL, "bit-operations", {("macs", "first"): 0}, "ResNet-18"),
         (CHMIEL, "estimators", {("fused", "ms"): 0.5}, "MVUE 1:2: overhead"),
         (CHMIEL, "estimators", {("nanoseconds", "MVUE 2:4"): 200.0}, "MVUE 2:4 over approx"),
         (CHMIEL, "activations", {("nanoseconds", "4:8"): 0.9}, "4:8 over 2:4"),
+        (CHMIEL, "activations", {("fused", "2:4", "ms"): 0.87}, "2:4: overhead"),
+        (CHMIEL, "estimators", {("operators", "ms"): 120.0}, "MVUE 2:4: overhead"),
         (
             HUBARA,
             "utilisation",
             {("shares", "Table 4, ours 4:8-T, BERT-base", "offered"): 0.66},
-            "bert-base",
+            "BERT-base",
         ),
-        (HUBARA, "machines", {("machines", A100, "4:8-T", "ran"): 0.66}, "4:8-T on a100"),
         (
             HUBARA,
             "machines",
             {("machines", A100, "2:4-T", "phases", "backward", "speedup"): 2.0},
-            "backward GEMMs are twice as fast: a100",
+            "backward GEMMs are twice as fast",
         ),
         (HUBARA, "searches", {("nanoseconds", "4:8", "integer program"): 260.0}, "4:8, integer"),
         (
@@ -238,24 +241,24 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
         (BAMBHANIYA, "savings", {("left", "2:4", "weights"): 45_500_000}, "parameters"),
         (BAMBHANIYA, "training", {("shares", "sdgf-geometric", "1:32"): 0.6}, "over dense"),
         (BAMBHANIYA, "training", {("shares", "sr-ste", "2:4"): 1.2}, "over SR-STE"),
-        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "16 images"),
+        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "Hours of a dense"),
         (
             BAMBHANIYA,
             "inference",
             {("gpus", A100, "64", "sparse cores", "2:4"): 1.9},
             "ViT-Large, 2:4 in feed-forward, a100",
         ),
-        (BAMBHANIYA, "csr", {("gpus", "V100", "1:128", "speedup"): 9.0}, "V100, 1:128"),
-        (XU, "strategies", TWICE, "WG: those GEMMs"),
+        (BAMBHANIYA, "csr", {("gpus", "V100", "1:128", USUAL, "speedup"): 9.0}, "V100, 1:128"),
+        (XU, "strategies", TWICE, "One operand 2:4"),
+        (XU, "layers", {("gpu", "time_us", "update"): 6500.0}, "that is backpropagation"),
         (
             XU,
             "speedups",
             {("rows", FST, "phases", "all", "speedup"): 2.0},
-            "FST ×3: speed-up of all GEMMs",
+            "FST ×3: all GEMMs",
         ),
         (XU, "overheads", {("operators", "activation", "ms"): 400.0}, "S(activation): time"),
-        (XU, "overheads", {("fused", "gradient", "ms"): 200.0}, "gradient 2:4 by magnitude"),
-        (XU, "overheads", {("shift_ms",): 0.7}, "shift"),
+        (XU, "overheads", {("fused", "gradient", "ms"): 200.0}, "S(gradient)"),
         (XU, "overheads", {("gemms_ms", "dense bf16"): 160.0}, "Share of matrix"),
         (
             XU,
@@ -277,7 +280,7 @@ def test_one_layer_has_the_ticks_of_the_whole_network():
     printed = PAPERS[CHMIEL].printed
     assert not differing(judge_phases(printed, measure_phases("layer3.1.conv1")))
     found = differing(judge_throughput(printed, measure_throughput("layer3.1.conv1")))
-    assert all("in time" in statement for statement in found)
+    assert not found
 
 
 def test_attention_in_the_share_of_a_training_step_by_hand():
@@ -289,13 +292,8 @@ def test_attention_in_the_share_of_a_training_step_by_hand():
     assert found == pytest.approx(products / (projections + products + pooler), rel=1e-12)
 
 
-def test_one_layer_runs_sparse_where_the_whole_network_does():
+def test_speed_ups_are_macs_saved_times_their_pace():
     figures = measure_machines("layer3.1.conv2")
-    by = {v.statement: v for v in judge_machines(PAPERS[HUBARA].printed, figures)}
-    stored = {v["statement"]: v for v in SECTIONS[HUBARA, "machines"]["verdicts"]}
-    for statement, verdict in by.items():
-        if "ran sparse" in statement:
-            assert verdict.reproduced == stored[statement]["reproduced"]
     of = figures["machines"][A100]["2:4-T"]
     for phase, pace in of["paces"].items():
         assert of["phases"][phase]["speedup"] == pytest.approx(pace["saved"] * pace["pace"])
@@ -312,6 +310,7 @@ def test_table_8_prints_more_than_the_flops_of_its_network_allow():
         assert all(said > figures["ideal"][pattern] for pattern, said in row.items())
     short = changed(PAPERS[BAMBHANIYA].printed, "inference", "rows", "v100", "2:4", to=1.45)
     verdict = judge(BAMBHANIYA, "inference", short)[0]
+    assert not verdict.reproduced
     assert verdict.statement == "ViT-Large, 2:4 in feed-forward, v100"
     assert "less than the FLOPs allow" in verdict.because
 
@@ -332,17 +331,17 @@ def test_training_flops_of_the_schedules_by_hand():
 def test_one_layer_has_the_mac_ratios_of_the_recipes():
     rows = PAPERS[XU].printed["speedups"]["rows"]
     some = {name: row for name, row in rows.items() if row["model"] == "resnet50"}
-    verdicts = judge_speedups({"speedups": {"rows": some}}, measure_speedups(some, "*2.1.conv2"))
-    assert [v.reproduced for v in verdicts[:4]] == [True] * 4
-    assert all("speed-up of all GEMMs" in v.statement for v in verdicts[4:])
+    found = measure_speedups(some, "*2.1.conv2")["rows"]
+    for name, row in some.items():
+        assert found[name]["phases"]["all"]["ideal"] == pytest.approx(row["factor"], abs=0.05)
 
 
 def test_a_speed_up_without_masks_is_not_met():
     gains = {"all": {"ideal": 1.0, "speedup": 1.0}}
     figures = {"hardware": "h", "rows": {"T, R": {"batch": 1, "phases": gains, "paces": {}}}}
-    _, time = judge_speedups({"speedups": {"rows": {"T, R": {"factor": 2}}}}, figures)
-    assert not time.reproduced
-    assert time.because == "no GEMM has a 2:4 operand"
+    found = step_gain({}, figures, ("T, R",))
+    assert found.reason == "no GEMM has a 2:4 operand"
+    assert set(found.cases.values()) == {1.0}
 
 
 def test_the_bars_of_figure_2_are_the_convolutions_of_resnet18():
@@ -376,15 +375,16 @@ def test_an_overhead_is_the_search_over_the_training_between_two_searches():
 
 
 def test_a_pass_moves_every_element_twice():
-    gpu = training_step.machine()
-    found = training_step.one_pass([(10_000, 1000), (5000, 2000)], "2:4")
+    gpu = AS_IS.gpu(training_step.MACHINE)
+    found = training_step.one_pass([(10_000, 1000), (5000, 2000)], "2:4", gpu=gpu)
     assert (found["elements"], found["bytes_per_element"]) == (20_000_000, 8.0)
     floor = 20_000_000 * 8 / (gpu.dram.gbps * 1e6)
     assert floor < found["ms"] < 1.1 * floor
 
 
 def test_the_step_of_the_machine_is_no_faster_than_its_lanes():
-    gpu, found = training_step.machine(), training_step.step("resnet50", 32)
+    gpu = AS_IS.gpu(training_step.MACHINE)
+    found = training_step.step("resnet50", 32)
     assert gpu.sms * 64 * gpu.clock_mhz * 2e-6 == pytest.approx(13.4, rel=5e-3)
     assert found["gpu_ms"] > found["macs"] / (gpu.sms * 64 * gpu.clock_mhz * 1e3)
 
@@ -421,24 +421,26 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
             Section(
                 **{key: s[key] for key in ("name", "title", "paper", "n_is", "meaning_of_n")},
                 figures=s["figures"],
-                verdicts=[
-                    Verdict(**{k: v[k] for k in v if k != "reproduced"}) for v in s["verdicts"]
-                ],
+                verdicts=[Verdict.of(v) for v in s["verdicts"]],
             )
             for (slug, _), s in SECTIONS.items()
             if slug == paper.slug
         ]
 
     monkeypatch.setattr(Paper, "sections", stored)
-    BUILD.main(["--out", str(tmp_path)])
+    build.main(["--out", str(tmp_path)])
     written = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert written == {**STORED, "nmsim": nmsim.__version__}
     index = (tmp_path / "index.html").read_text("utf-8")
     for slug, paper in PAPERS.items():
         page = (tmp_path / f"{slug}.html").read_text("utf-8")
         verdicts = [v for (at, _), s in SECTIONS.items() if at == slug for v in s["verdicts"]]
-        assert page.count('class="reproduced"') == sum(v["reproduced"] for v in verdicts)
-        assert page.count('class="differs"') == sum(not v["reproduced"] for v in verdicts)
+        found = [Verdict.of(v) for v in verdicts]
+        assert page.count('class="reproduced"') == sum(v.reproduced for v in found)
+        assert page.count('class="partly"') == sum(v.partly for v in found)
+        assert page.count('class="reproduced"') + page.count('class="partly"') + page.count(
+            'class="differs"'
+        ) == len(found)
         assert f'href="{paper.page}"' in index
         assert 'href="index.html"' in page
         assert '<script src="plotly.min.js">' in page

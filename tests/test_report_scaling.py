@@ -1,26 +1,19 @@
 """The page on several arrays: its figures again, and statements that can come out otherwise."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
-from scaling_claims import gain, judge
-from scaling_figures import ARRAYS, measure
 
 import nmsim
+from reports.scaling import build
+from reports.scaling.scaling_claims import gain, judge
+from reports.scaling.scaling_figures import ARRAYS, measure
 
 HERE = Path(__file__).parents[1] / "reports" / "scaling"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 FIGURES = STORED["figures"]
-
-
-def load_build():
-    spec = importlib.util.spec_from_file_location("scaling_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def differing(figures):
@@ -76,7 +69,6 @@ def test_speedup_is_over_one_array():
 
 
 def test_the_page_holds_every_statement_caption_and_run(tmp_path, monkeypatch):
-    build = load_build()
     monkeypatch.setattr(build, "measure", lambda: FIGURES)
     build.main(["--out", str(tmp_path)])
     page = (tmp_path / "index.html").read_text("utf-8")

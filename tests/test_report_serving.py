@@ -1,26 +1,19 @@
 """The page on serving: its figures again, and statements that can come out otherwise."""
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
-from serving_claims import NEAR, error, judge, judged_rows
-from serving_figures import measure, printed
 
 from nmsim.machines.gpu.stacks import STACKS
+from reports.serving import build
+from reports.serving.serving_claims import NEAR, error, judge, judged_rows
+from reports.serving.serving_figures import measure, printed
 
 HERE = Path(__file__).parents[1] / "reports" / "serving"
 STORED = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
 FIGURES = STORED["figures"]
-
-
-def load_build():
-    spec = importlib.util.spec_from_file_location("serving_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def differing(figures):
@@ -84,7 +77,6 @@ def test_weights_of_four_bits_are_met_where_their_figures_are():
 
 
 def test_the_page_opens_with_the_answer_and_holds_every_row(tmp_path, monkeypatch):
-    build = load_build()
     monkeypatch.setattr(build, "measure", lambda: FIGURES)
     build.main(["--out", str(tmp_path)])
     page = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -2,31 +2,22 @@
 
 import copy
 import doctest
-import importlib.util
 import json
 import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import measure
 import numpy as np
 import pytest
-import speed_figures
-from speed_figures import curves
-from speed_svg import curve_id
+
+from reports.speed import build, measure, speed_figures
+from reports.speed.speed_figures import curves
+from reports.speed.speed_svg import curve_id
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "reports" / "speed"
 SPACE = "{http://www.w3.org/2000/svg}"
 DATA = json.loads((HERE / "measurements.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def build():
-    spec = importlib.util.spec_from_file_location("speed_build", HERE / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def texts(drawing):
@@ -62,7 +53,7 @@ def test_the_measurements_cover_what_they_claim():
     assert {"cpu", "numba", "remark", "timed"} <= set(DATA["conditions"])
 
 
-def test_every_statement_is_computed(build):
+def test_every_statement_is_computed():
     before = build.statements(curves(DATA))
     changes = [
         ("lock-step, no bits", "cycle", lambda macs: 2.0, [0]),
@@ -84,7 +75,7 @@ def test_slopes_tell_flat_from_growing():
     assert doctest.testmod(speed_figures) == (0, 2)
 
 
-def test_page_and_drawing_follow_from_the_measurements(build, tmp_path):
+def test_page_and_drawing_follow_from_the_measurements(tmp_path):
     build.main(["--out", str(tmp_path), "--docs", str(tmp_path / "docs")])
     page = (tmp_path / "index.html").read_text("utf-8")
     for text in (*build.statements(curves(DATA)), build.CAPTION):
@@ -101,11 +92,11 @@ def test_page_and_drawing_follow_from_the_measurements(build, tmp_path):
         assert label in texts(drawn)
 
 
-def test_the_drawing_is_the_same_every_time(build):
+def test_the_drawing_is_the_same_every_time():
     assert build.svg(DATA) == build.svg(copy.deepcopy(DATA))
 
 
-def test_the_docs_say_what_was_measured(build):
+def test_the_docs_say_what_was_measured():
     text = (ROOT / "docs" / "systolic.md").read_text("utf-8")
     section = text.partition("## What a simulation costs")[2].partition("\n## ")[0]
     assert f"({build.SVG})" in section
@@ -113,7 +104,7 @@ def test_the_docs_say_what_was_measured(build):
         assert statement in " ".join(section.split())
 
 
-def test_the_drawing_keeps_within_its_frame(build):
+def test_the_drawing_keeps_within_its_frame():
     for curve in curves(DATA):
         x, y = dots(build.svg(DATA), curve).T
         assert np.all((x >= 78) & (x <= 796))

@@ -1,6 +1,6 @@
 """Train a small network on scikit-learn's 8x8 digits: real weights without a download.
 
-Run ``python traces/digits.py`` with the extra ``digits``. It writes ``digits.safetensors`` beside
+Run ``python -m traces.digits`` with the extra ``digits``. It writes ``digits.safetensors`` beside
 itself, tensors ``<layer>.weight`` of shape (out, in), which ``reports/pruning`` reads.
 """
 
@@ -42,9 +42,11 @@ def main() -> None:
     }
     # One entry of metadata, because safetensors writes several in any order.
     stored = save(weights, {"made": json.dumps(made)})
-    write_file(
-        Path(__file__).with_name("digits.safetensors"), lambda path: path.write_bytes(stored)
-    )
+
+    def write(path: Path) -> None:
+        path.write_bytes(stored)
+
+    write_file(Path(__file__).with_name("digits.safetensors"), write)
 
 
 if __name__ == "__main__":

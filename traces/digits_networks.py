@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pruned_layer import PrunedLayer, WeightMasks
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
 from nmsim.network.catalog import Network, load_model
 from nmsim.network.layer import Conv, Linear
 from nmsim.recipes.recipe import Recipe
+from traces.pruned_layer import PrunedLayer, WeightMasks
 
 __all__ = ["NETWORKS", "DigitsCnn", "DigitsVit", "Gemms", "Seen", "made", "shapes"]
 

@@ -76,7 +76,8 @@ class PrunedLayer:
             home = home.reshape(self.samples, -1, home.shape[-1])
         seed = mask_seed(self.seed, self.layer.name, role, offer.phases[0])
         pattern = offer.pattern or self.pattern
-        done = prune(home, pattern, offer.pruner, seed=seed, **offer.options)
+        options: dict[str, Any] = dict(offer.options)
+        done = prune(home, pattern, offer.pruner, seed=seed, **options)
         found = (part.reshape(-1, home.shape[-1]) for part in done)
         return Pruned(*((part.T if offer.transposed else part) for part in found))
 

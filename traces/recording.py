@@ -61,10 +61,10 @@ def record_step(
     tensors
         What the provenance calls the tensors, instead of the path of their file.
     """
-    about = manifest(point, "python traces/train.py")
+    about = manifest(point, "python -m traces.train")
     said = {**provenance(about), "tensors": tensors, "training": dict(training)}
     record(path, point.sparse_gemms(), said)
-    return check(path).gemms
+    return tuple(check(path).gemms)
 
 
 def disagreements(gemms: Sequence[SparseGemm], seen: Mapping[str, Seen]) -> list[str]:

@@ -1,6 +1,6 @@
 """Train two small networks under every recipe, record traces, and count what masks keep.
 
-``python traces/train.py`` (extra ``digits``) writes ``digits-cnn-step.safetensors`` and
+``python -m traces.train`` (extra ``digits``) writes ``digits-cnn-step.safetensors`` and
 ``digits-vit-step.safetensors`` beside itself and ``reports/digits/training.json``, which
 ``reports/digits/build.py`` shows. Every run ends with a check that nmsim records the masks that the
 run multiplied with. ``--quick`` trains for two epochs with one seed and should go elsewhere
@@ -24,8 +24,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from digits_networks import NETWORKS, shapes
-from mask_statistics import (
+from safetensors.numpy import save_file
+
+from nmsim.errors import TraceError
+from nmsim.files import write_file, write_folder
+from nmsim.network.catalog import Network
+from nmsim.run.point import Point
+from traces.digits_networks import NETWORKS, shapes
+from traces.mask_statistics import (
     PATTERNS,
     ROLES,
     errors_of_update,
@@ -36,14 +42,8 @@ from mask_statistics import (
     transposed_fit,
     untied,
 )
-from recording import disagreements, record_step, step_tensors
-from safetensors.numpy import save_file
-from training import BATCH, Outcome, Run, Step, digits, train
-
-from nmsim.errors import TraceError
-from nmsim.files import write_file, write_folder
-from nmsim.network.catalog import Network
-from nmsim.run.point import Point
+from traces.recording import disagreements, record_step, step_tensors
+from traces.training import BATCH, Outcome, Run, Step, digits, train
 
 HERE = Path(__file__).resolve().parent
 REPORT = HERE.parent / "reports" / "digits"
@@ -173,7 +173,7 @@ def _survivors(run: Run, step: Step, tensors: dict[str, Any]) -> dict[str, Any]:
 
 def _zeros(matrices: list[Any]) -> float:
     zeros = sum(int(np.count_nonzero(matrix == 0)) for matrix in matrices)
-    return zeros / sum(matrix.size for matrix in matrices)
+    return zeros / sum(int(matrix.size) for matrix in matrices)
 
 
 def conditions(seeds: int, epochs: dict[str, int]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from digits_networks import DigitsNetwork, Seen, made
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -18,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - as everybody writes it
 
 from nmsim.pattern import Pattern
 from nmsim.recipes.recipe import Recipe, load_recipe
+from traces.digits_networks import DigitsNetwork, Seen, made
 
 __all__ = ["BATCH", "Digits", "Outcome", "Run", "Step", "digits", "recipe_of", "train"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import nmsim
-from nmsim.machines import Machine, simulate
+from nmsim.machines import simulate
+from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Survivors
 from nmsim.run.point import Point
@@ -22,7 +23,7 @@ PRUNED: Mapping[str, str | Path] = {
 """Recipes by what they prune in the forward GEMM."""
 
 PATTERNS = ("1:2", "2:4", "4:8", "1:4", "1:8", "1:16")
-LAYER = {"model": "bert-base", "layers": "encoder.layer.[*].output.dense"}
+LAYER: Mapping[str, Any] = {"model": "bert-base", "layers": "encoder.layer.[*].output.dense"}
 """Its K, 3072, is a multiple of all groups. ``[*]`` is the block's own ``*``: attention's output
 has a name that a bare one would match."""
 BATCH, FEW = 32, 4
@@ -51,7 +52,7 @@ def _works(batch: int) -> dict[tuple[str, str], SparseGemm]:
     }
 
 
-def _asked(machine: Machine, work: SparseGemm) -> Figures:
+def _asked(machine: SystolicArray, work: SparseGemm) -> Figures:
     """Words per cycle of each operand, of values alone and of metadata in words of values."""
     found = simulate(machine, work)
     result = {}
@@ -86,7 +87,9 @@ def _layer(work: SparseGemm) -> Figures:
     return {"layer": f"{LAYER['model']}, {g.layer}", "size": [g.m, g.n, g.k]}
 
 
-def _gains(free: Machine, narrow: Machine, dense: SparseGemm, work: SparseGemm) -> Figures:
+def _gains(
+    free: SystolicArray, narrow: SystolicArray, dense: SparseGemm, work: SparseGemm
+) -> Figures:
     """Speed-up with a path of any width, and with one as wide as the dense GEMM needs."""
     base, wide, held = simulate(free, dense), simulate(free, work), simulate(narrow, work)
     own = max(

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = ["asked_ratio", "judge_delivery", "judge_products", "judge_selectors", "judge_words"]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from bandwidth_claims import asked_ratio
 from plotly.subplots import make_subplots
 
 from nmsim.report.plots.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
+from reports.bandwidth.bandwidth_claims import asked_ratio
 
 __all__ = ["DRAWINGS"]
 

@@ -1,25 +1,28 @@
-"""One pruned operand or both? ``python reports/bandwidth/build.py`` writes the page.
+"""One pruned operand or both? ``python -m reports.bandwidth.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on one core.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from arrays import measure_delivery, measure_products, measure_words
-from bandwidth_claims import judge_delivery, judge_products, judge_selectors, judge_words
-from bandwidth_drawings import DRAWINGS
-from selecting import measure_selectors
-
-from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.bandwidth.arrays import measure_delivery, measure_products, measure_words
+from reports.bandwidth.bandwidth_claims import (
+    judge_delivery,
+    judge_products,
+    judge_selectors,
+    judge_words,
+)
+from reports.bandwidth.bandwidth_drawings import DRAWINGS
+from reports.bandwidth.selecting import measure_selectors
+from reports.builder import Built, Origin, build
+from reports.claims import Section, classed, reproduced
+from reports.page import claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/bandwidth/build.py"
+COMMAND = "python -m reports.bandwidth.build"
 QUESTION = "One pruned operand or both: what must the buffers deliver?"
-ORIGIN = Origin(QUESTION, COMMAND, __version__)
+ORIGIN = Origin(QUESTION, COMMAND)
 
 _LEAD = (
     "A block of M elements along K brings N kept elements of a pruned operand to the array, and "
@@ -69,7 +72,12 @@ def sections() -> list[Section]:
     paper = f"{_CHMIEL}, section 5"
     return [
         Section(
-            "words", "Words per cycle of each operand", paper, *_KEPT, asked, judge_words(asked)
+            "words",
+            "Words per cycle of each operand",
+            paper,
+            *_KEPT,
+            asked,
+            classed("definition", judge_words(asked)),
         ),
         Section(
             "delivery",
@@ -77,10 +85,15 @@ def sections() -> list[Section]:
             paper,
             *_KEPT,
             gained,
-            judge_delivery(gained),
+            classed("definition", judge_delivery(gained)),
         ),
         Section(
-            "products", "MACs of two masked operands", paper, *_KEPT, left, judge_products(left)
+            "products",
+            "MACs of two masked operands",
+            paper,
+            *_KEPT,
+            left,
+            classed("definition", judge_products(left)),
         ),
         Section(
             "selectors",
@@ -88,7 +101,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, section 3 and Appendix A.5",
             *_HALF,
             cost,
-            judge_selectors(cost),
+            classed("definition", judge_selectors(cost)),
         ),
     ]
 
@@ -99,16 +112,16 @@ def page(found: list[Section]) -> str:
     return claims_page(ORIGIN, _LEAD, found, drawn, CAPTIONS)
 
 
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = sections()
+    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
+    return Built({"results.json": claims_json(ORIGIN, found), "index.html": page(found)}, told)
+
+
 def main(arguments: list[str]) -> None:
     """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = sections()
-    stored = claims_json(ORIGIN, found)
-    write_folder(folder, {"results.json": stored, "index.html": page(found)})
-    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
-    print(f"{folder / 'index.html'}: {told}")
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

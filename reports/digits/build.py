@@ -1,35 +1,33 @@
-"""What do masks of real tensors look like? ``python reports/digits/build.py`` writes the page.
+"""What do masks of real tensors look like? ``python -m reports.digits.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. It reads ``training.json``
-and the traces in ``traces``, which ``python traces/train.py`` writes; half a minute on one core.
+and the traces in ``traces``, which ``python -m traces.train`` writes; half a minute on one core.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from digits_claims import (
+from reports.builder import Built, Origin, build
+from reports.claims import Section, classed, reproduced
+from reports.digits.digits_claims import (
     judge_estimators,
     judge_fits,
     judge_step,
     judge_survivors,
     judge_training,
 )
-from digits_drawings import DRAWINGS
-from digits_figures import fits, simulated, survivors, training_curves, update_errors
-from digits_tables import TABLES
-
-from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.digits.digits_drawings import DRAWINGS
+from reports.digits.digits_figures import fits, simulated, survivors, training_curves, update_errors
+from reports.digits.digits_tables import TABLES
+from reports.page import claims_json, claims_page
 
 HERE = Path(__file__).resolve().parent
 TRACES = HERE.parents[1] / "traces"
-COMMAND = "python traces/train.py && python reports/digits/build.py"
+COMMAND = "python -m traces.train && python -m reports.digits.build"
 QUESTION = "Real tensors: what do masks keep, and does training survive them?"
-ORIGIN = Origin(QUESTION, COMMAND, __version__)
+ORIGIN = Origin(QUESTION, COMMAND)
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _KEPT = ("N = kept", "N is what is kept, here and in all of nmsim.")
 
@@ -82,7 +80,7 @@ def sections(training: dict[str, Any]) -> list[Section]:
             _CHMIEL,
             *_KEPT,
             errors,
-            judge_estimators(errors),
+            classed("measurement", judge_estimators(errors)),
         ),
         Section(
             "step",
@@ -98,7 +96,7 @@ def sections(training: dict[str, Any]) -> list[Section]:
             f"{_CHMIEL}, section 5",
             *_KEPT,
             both,
-            judge_survivors(both),
+            classed("algorithm", judge_survivors(both)),
         ),
         Section(
             "fits",
@@ -132,17 +130,18 @@ def page(found: list[Section], training: dict[str, Any]) -> str:
     return claims_page(ORIGIN, lead(training), found, drawn, CAPTIONS, tables=tables)
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Judge and draw what was trained."""
     training = json.loads((HERE / "training.json").read_text(encoding="utf-8"))
     found = sections(training)
-    stored = claims_json(ORIGIN, found)
-    write_folder(folder, {"results.json": stored, "index.html": page(found, training)})
     told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
-    print(f"{folder / 'index.html'}: {told}")
+    files = {"results.json": claims_json(ORIGIN, found), "index.html": page(found, training)}
+    return Built(files, told)
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, classed, judged
 
 __all__ = [
     "Interval",
@@ -165,7 +165,7 @@ def judge_estimators(figures: Figures) -> list[Verdict]:
             [w for name, of in loss.items() for w in _below(name, of, "dense")],
         )
     )
-    return [*verdicts, *_judge_errors(figures)]
+    return [*verdicts, *classed("algorithm", _judge_errors(figures))]
 
 
 def _error(figures: Figures, network: str, pattern: str, name: str) -> Interval:

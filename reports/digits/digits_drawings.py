@@ -5,7 +5,6 @@ from statistics import mean
 from typing import Any
 
 import plotly.graph_objects as go
-from digits_claims import NETWORKS, interval
 from plotly.subplots import make_subplots
 
 from nmsim.report.plots.theme import (
@@ -15,6 +14,7 @@ from nmsim.report.plots.theme import (
     PHASE_COLOURS,
     apply_theme,
 )
+from reports.digits.digits_claims import NETWORKS, interval
 
 __all__ = ["DRAWINGS"]
 

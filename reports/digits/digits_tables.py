@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from digits_claims import NETWORKS, interval, paired
-
 from nmsim.report.pages.markup import Cell, Head, Safe, sheet
+from reports.digits.digits_claims import NETWORKS, interval, paired
 
 __all__ = ["TABLES"]
 

@@ -1,22 +1,22 @@
 """Bambhaniya et al., arXiv:2402.04744: progressive gradient flow, on a page of their own."""
 
-from bambhaniya_flops import (
+from reports.papers.bambhaniya_flops import (
     draw_savings,
     judge_flops,
     judge_savings,
     measure_flops,
     measure_savings,
 )
-from bambhaniya_inference import draw_inference, judge_inference, measure_inference
-from bambhaniya_training import (
+from reports.papers.bambhaniya_inference import draw_inference, inference_gain, measure_inference
+from reports.papers.bambhaniya_training import (
     draw_training,
-    judge_run,
     judge_training,
     measure_run,
     measure_training,
+    run_hours,
 )
-from csr_kernels import draw_csr, judge_csr, measure_csr
-from paper import KEPT, Paper, Part
+from reports.papers.csr_kernels import csr_entry, draw_csr, measure_csr
+from reports.papers.paper import KEPT, Paper, Part
 
 __all__ = ["BAMBHANIYA"]
 
@@ -72,7 +72,7 @@ BAMBHANIYA = Paper(
             "Whether the batch is of a GPU or of all the paper does not say. Met within a factor "
             "of two.",
             measure=measure_run,
-            judge=judge_run,
+            formulas={"run_hours": run_hours},
         ),
         Part(
             name="inference",
@@ -84,7 +84,8 @@ BAMBHANIYA = Paper(
             "the dense run in fp32 on CUDA cores. Sparse cores: bf16, the dense run too; patterns "
             "sparser than 2:4 run as 2:4. Met within 15 %; nothing is fitted to the table.",
             measure=measure_inference,
-            judge=judge_inference,
+            formulas={"inference_gain": inference_gain},
+            runs_on=("gpu", "csr"),
             draw=draw_inference,
         ),
         Part(
@@ -93,10 +94,12 @@ BAMBHANIYA = Paper(
             where="Table 19",
             n_is=KEPT,
             caption="csr, nothing fitted; docs/gpus.md says what is counted and "
-            "assumed. The paper names neither sizes nor number format: ViT-Base, 196 tokens, one "
-            "image, fp32 are taken, and docs/gpus.md says what hangs on them. Met within 15 %.",
+            "assumed. The paper names neither sizes nor number format (fp32 is taken) nor what the "
+            "host adds. The first case is one image of ViT-Base, of which the tables beside it "
+            "are; each of the others differs from it in one of these.",
             measure=measure_csr,
-            judge=judge_csr,
+            formulas={"csr_entry": csr_entry},
+            runs_on=("gpu", "csr"),
             draw=draw_csr,
         ),
     ),

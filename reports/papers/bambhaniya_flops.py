@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import Figures, Printed
 
 import nmsim
 from nmsim.network.layer import AttentionLayer, Layer, Linear
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.claims import Verdict, judged
+from reports.papers.paper import Figures, Printed
 
 __all__ = [
     "FEED_FORWARD",

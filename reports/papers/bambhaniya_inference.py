@@ -4,25 +4,24 @@ from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
-from bambhaniya_flops import FEED_FORWARD, operators
-from csr import csr_time
-from csr_kernels import DENSITIES
-from paper import HERE, Figures, Printed
-from training_step import machine
 
+from nmsim.machines.gpu.schema import Gpu
 from nmsim.recipes.recipe import Recipe, load_recipe
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
 from nmsim.result import totals
 from nmsim.run.point import Point, rows
 from nmsim.spec import read_yaml
+from reports.claims import Found
+from reports.papers.bambhaniya_flops import FEED_FORWARD, operators
+from reports.papers.bench import AS_IS, Bench
+from reports.papers.csr import CsrCosts, csr_time
+from reports.papers.csr_kernels import DENSITIES
+from reports.papers.paper import HERE, Figures, Printed
 
-__all__ = ["draw_inference", "feed_forward_alone", "judge_inference", "measure_inference"]
+__all__ = ["draw_inference", "feed_forward_alone", "inference_gain", "measure_inference"]
 
 MODEL, BATCHES = "vit-l16", (1, 64)
 GPUS = ("v100", "a100-sxm4-80gb")
-
-_ALIKE = 0.15
 
 
 def feed_forward_alone(name: str) -> Recipe:
@@ -33,7 +32,7 @@ def feed_forward_alone(name: str) -> Recipe:
     return recipe.model_copy(update={"operands": masks})
 
 
-def measure_inference() -> dict[str, Any]:
+def measure_inference(bench: Bench = AS_IS) -> dict[str, Any]:
     """FLOPs that are left; times with CSR kernels on CUDA cores; 2:4 on sparse cores if any."""
     of = operators(MODEL)
     dense = sum(of[name]["flops"] for name in FEED_FORWARD)
@@ -48,7 +47,10 @@ def measure_inference() -> dict[str, Any]:
         },
         "gpus": {
             gpu: {
-                str(batch): {"CSR": _csr(gpu, batch), "sparse cores": _sparse_cores(gpu, batch)}
+                str(batch): {
+                    "CSR": _csr(bench.gpu(gpu), batch, bench.csr),
+                    "sparse cores": _sparse_cores(bench.gpu(gpu), batch),
+                }
                 for batch in BATCHES
             }
             for gpu in GPUS
@@ -56,7 +58,7 @@ def measure_inference() -> dict[str, Any]:
     }
 
 
-def _csr(gpu: str, batch: int) -> dict[str, float]:
+def _csr(gpu: Gpu, batch: int, costs: CsrCosts) -> dict[str, float]:
     """Speed-up in fp32: feed-forward layers by CSR kernels, the rest dense; over the dense run."""
     fp32 = Point(
         model=MODEL,
@@ -77,7 +79,7 @@ def _csr(gpu: str, batch: int) -> dict[str, float]:
             - dense
             + sum(
                 row["repeat"]
-                * csr_time(machine(gpu), row["n"], row["m"], row["k"], density).total_us
+                * csr_time(gpu, row["n"], row["m"], row["k"], density, costs=costs).total_us
                 for row in inner
             )
         )
@@ -85,7 +87,7 @@ def _csr(gpu: str, batch: int) -> dict[str, float]:
     }
 
 
-def _sparse_cores(gpu: str, batch: int) -> dict[str, float]:
+def _sparse_cores(gpu: Gpu, batch: int) -> dict[str, float]:
     """Speed-up in the GPU's own number format, if it has sparse cores; 1:4 runs as 2:4 there."""
     point = Point(
         model=MODEL,
@@ -98,21 +100,14 @@ def _sparse_cores(gpu: str, batch: int) -> dict[str, float]:
     return {
         pattern: totals(rows(replace(point, pattern=pattern)))["all"]["speedup"]
         for pattern in DENSITIES
-        if machine(gpu).native
+        if gpu.native
     }
 
 
-def judge_inference(printed: Printed, figures: Figures) -> list[Verdict]:
-    """Every entry against both ways to run it, and against the FLOPs that are left."""
-    table = printed["inference"]
-    return [
-        _entry(table["where"], gpu, pattern, said, figures)
-        for gpu, row in table["rows"].items()
-        for pattern, said in row.items()
-    ]
-
-
-def _entry(where: str, gpu: str, pattern: str, said: float, figures: Figures) -> Verdict:
+def inference_gain(printed: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
+    """Speed-up of one entry by every way to run it, beside what the FLOPs allow."""
+    gpu, pattern = keys
+    said = printed["inference"]["rows"][gpu][pattern]
     ideal, share = figures["ideal"][pattern], figures["feed_forward_share"]
     ways = {
         f"{way}, {batch} image{'s' * (batch != '1')}": of[way][pattern]
@@ -126,16 +121,8 @@ def _entry(where: str, gpu: str, pattern: str, said: float, figures: Figures) ->
     )
     if said > 1 / (1 - share):
         beyond += f", no feed-forward at all {1 / (1 - share):.3f}×"
-    short = "less than the FLOPs allow, but no way of running it comes near"
-    return judged(
-        f"ViT-Large, {pattern} in feed-forward, {gpu}",
-        where,
-        f"{said}×",
-        f"FLOPs {ideal:.3f}×; " + "; ".join(f"{way} {gain:.2f}×" for way, gain in ways.items()),
-        []
-        if any(abs(gain / said - 1) <= _ALIKE for gain in ways.values())
-        else [beyond if said > ideal else short],
-    )
+    short = "less than the FLOPs allow, but no other way of running it comes near"
+    return Found(ways, beyond if said > ideal else short, f"FLOPs allow {ideal:.3f}×")
 
 
 def draw_inference(figures: Figures) -> go.Figure:

@@ -1,37 +1,41 @@
-"""What do the papers print of hardware, and what is it here? ``python reports/papers/build.py``.
+"""What do the papers print of hardware, and what is it here? ``python -m reports.papers.build``.
 
 Writes a page per paper, ``index.html`` that leads to them, and ``results.json`` with every figure
 and verdict. Under a minute on one core. Times of kernels come from ``measurements.json``.
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bambhaniya_2024 import BAMBHANIYA
-from chmiel_2023 import CHMIEL
-from hubara_2021 import HUBARA
-from paper import Paper
-from xu_2022 import XU
-
 from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_page, reproduced
 from nmsim.report.pages.document import PLOTLY, document, plotly_js
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
+from reports.claims import Section, Verdict, count, outcomes
+from reports.page import claims_page, counts_table, headline
+from reports.papers.bambhaniya_2024 import BAMBHANIYA
+from reports.papers.chmiel_2023 import CHMIEL
+from reports.papers.gate import mutations
+from reports.papers.hubara_2021 import HUBARA
+from reports.papers.matrix import matrix_page
+from reports.papers.paper import Paper, turned
+from reports.papers.xu_2022 import XU
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/papers/build.py"
+COMMAND = "python -m reports.papers.build"
+MATRIX = "mutations.html"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
 PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 
 _LEAD = (
     "A page per paper: every table and figure that is about hardware, beside what nmsim computes, "
     "with a verdict on each row that follows from the two. Accuracies of trained networks are not "
-    "compared: they are not the hardware's."
+    "compared: they are not the hardware's. A statement is judged once; what a paper does not say "
+    "is taken in several ways, and its verdict says in how many of them it holds. Tolerances go to "
+    "both sides and stand in the papers' files, before anything is computed."
 )
 
 Sections = Mapping[str, list[Section]]
@@ -41,7 +45,7 @@ Sections = Mapping[str, list[Section]]
 def page(paper: Paper, sections: list[Section]) -> str:
     """The page of one paper."""
     return claims_page(
-        Origin(paper.document["title"], COMMAND, __version__),
+        Origin(paper.document["title"], COMMAND),
         f"{paper.document['authors']}; {paper.document['venue']}. {paper.lead}",
         sections,
         paper.drawings(sections),
@@ -57,10 +61,11 @@ def _rows(papers: Sequence[Paper], found: Sections) -> list[list[Cell]]:
             Cell(paper.cited if first else ""),
             Cell(section.title),
             Cell(section.paper.removeprefix(f"{paper.cited}, ")),
-            Cell(reproduced(section.verdicts)),
+            *(Cell(str(n)) for n in outcomes(section.verdicts)),
             Cell(
-                "; ".join(v.statement for v in section.verdicts if not v.reproduced) or "nothing",
-                style="differs" if not all(v.reproduced for v in section.verdicts) else "",
+                "; ".join(v.statement for v in section.verdicts if not (v.reproduced or v.partly))
+                or "nothing",
+                style="" if all(v.reproduced or v.partly for v in section.verdicts) else "differs",
             ),
         ]
         for paper in papers
@@ -69,14 +74,18 @@ def _rows(papers: Sequence[Paper], found: Sections) -> list[list[Cell]]:
 
 
 def _tile(paper: Paper, sections: list[Section]) -> Safe:
-    every = [verdict for section in sections for verdict in section.verdicts]
+    whole, partly, none = count(_every(sections))["model"]
     return el(
         "div",
         el("div", el("a", paper.document["title"], href=paper.page), class_="what"),
-        el("div", reproduced(every), class_="much"),
-        el("div", f"reproduced · {paper.cited}", class_="more"),
+        el("div", f"{whole} + {partly} of {whole + partly + none}", class_="much"),
+        el("div", f"verdicts on models hold, + in some cases · {paper.cited}", class_="more"),
         class_="tile",
     )
+
+
+def _every(sections: Iterable[Section]) -> list[Verdict]:
+    return [verdict for section in sections for verdict in section.verdicts]
 
 
 def index(papers: Sequence[Paper], found: Sections) -> str:
@@ -85,7 +94,7 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
         Head("paper"),
         Head("section"),
         Head("in the paper"),
-        Head("reproduced"),
+        *(Head(name, number=True) for name in ("hold", "in some cases", "differ")),
         Head("what differs"),
     ]
     return document(
@@ -104,6 +113,13 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                     class_="tiles",
                     style="grid-template-columns: repeat(auto-fit, minmax(280px, 1fr))",
                 ),
+                el("h2", "What verdicts rest on"),
+                counts_table(_every(s for paper in papers for s in found[paper.slug])),
+                el(
+                    "p",
+                    el("a", "Which change of the models turns which verdict", href=MATRIX),
+                    class_="lead",
+                ),
                 el("h2", "Section by section"),
                 sheet(heads, _rows(papers, found), "verdicts"),
                 el("h2", "How to get it again"),
@@ -115,13 +131,24 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
     )
 
 
+def _published() -> list[dict[str, Any]]:
+    stored = json.loads((HERE.parent / "published" / "results.json").read_text("utf-8"))
+    statements: list[dict[str, Any]] = stored["statements"]
+    return statements
+
+
+def models(found: Sections) -> dict[str, Verdict]:
+    """Verdicts on models by the names of their claims, those of printed speed-ups too."""
+    every = _every(s for paper in PAPERS for s in found[paper.slug])
+    published = map(Verdict.of, _published())
+    return {v.name: v for v in (*every, *published) if v.kind == "model"}
+
+
 def results(papers: Sequence[Paper], found: Sections) -> str:
     """Every printed table, figure and verdict as strict JSON."""
-    content: dict[str, Any] = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "papers": [
+    return results_json(
+        Origin(QUESTION, COMMAND),
+        papers=[
             {
                 "slug": paper.slug,
                 "printed": paper.document,
@@ -129,29 +156,25 @@ def results(papers: Sequence[Paper], found: Sections) -> str:
             }
             for paper in papers
         ],
+    )
+
+
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = {paper.slug: paper.sections() for paper in PAPERS}
+    files = {
+        **{paper.page: page(paper, found[paper.slug]) for paper in PAPERS},
+        PLOTLY: plotly_js(),
+        "index.html": index(PAPERS, found),
+        MATRIX: matrix_page(mutations(), models(found), turned()),
+        "results.json": results(PAPERS, found),
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return Built(files, headline(_every(s for paper in PAPERS for s in found[paper.slug])))
 
 
 def main(arguments: list[str]) -> None:
-    """Write pages and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = {paper.slug: paper.sections() for paper in PAPERS}
-    pages = {paper.page: page(paper, found[paper.slug]) for paper in PAPERS}
-    write_folder(
-        folder,
-        {
-            **pages,
-            PLOTLY: plotly_js(),
-            "index.html": index(PAPERS, found),
-            "results.json": results(PAPERS, found),
-        },
-    )
-    for paper in PAPERS:
-        told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found[paper.slug])
-        print(f"{folder / paper.page}: {told}")
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """Chmiel et al., ICLR 2023: sparse activations and gradients, on a page of their own."""
 
-from chmiel_overheads import (
+from functools import partial
+
+from reports.papers.chmiel_overheads import (
+    activation_overhead,
     draw_estimators,
+    estimator_overhead,
     judge_activations,
     judge_estimators_cost,
     measure_activations,
     measure_estimators_cost,
 )
-from chmiel_phases import (
+from reports.papers.chmiel_phases import (
     draw_phases,
     judge_criteria,
     judge_phases,
@@ -15,16 +19,16 @@ from chmiel_phases import (
     measure_criteria,
     measure_phases,
     measure_throughput,
+    training_gain,
 )
-from chmiel_products import (
+from reports.papers.chmiel_products import (
     draw_products,
     judge_bit_operations,
     judge_products,
     measure_bit_operations,
     measure_products,
 )
-from measured_pairs import draw_pairs, judging_pairs, measure_pairs
-from paper import HALF, KEPT, Borrowed, Paper, Part
+from reports.papers.paper import HALF, KEPT, Borrowed, Paper, Part
 
 __all__ = ["CHMIEL"]
 
@@ -54,6 +58,7 @@ CHMIEL = Paper(
             "sampled); MSE: it is not, and errs least. Shares of sum |a| and of sum a².",
             measure=measure_criteria,
             judge=judge_criteria,
+            kind="algorithm",
         ),
         Part(
             name="throughput",
@@ -66,17 +71,11 @@ CHMIEL = Paper(
             "result.",
             measure=measure_throughput,
             judge=judge_throughput,
-        ),
-        Part(
-            name="measured",
-            title="Twice the speed, as timed on an A100",
-            where="sections 1 and 2",
-            n_is=HALF,
-            caption="2:4 against dense on the same A100, as two posts print it (sources beside "
-            "the file); sizes of linear layers, host-side timers. Met if all of them double.",
-            measure=measure_pairs,
-            judge=judging_pairs("throughput", "doubling"),
-            draw=draw_pairs,
+            formulas={
+                "gemm_gain": partial(training_gain, phase="forward"),
+                "training_gain": training_gain,
+            },
+            runs_on=("gpu", "systolic"),
         ),
         Part(
             name="products",
@@ -88,6 +87,7 @@ CHMIEL = Paper(
             "skips them too.",
             measure=measure_products,
             judge=judge_products,
+            kind="algorithm",
             draw=draw_products,
         ),
         Part(
@@ -112,6 +112,8 @@ CHMIEL = Paper(
             "last. The paper calls its implementation non-optimised.",
             measure=measure_estimators_cost,
             judge=judge_estimators_cost,
+            kind="measurement",
+            formulas={"estimator_overhead": estimator_overhead},
             draw=draw_estimators,
         ),
         Part(
@@ -119,10 +121,12 @@ CHMIEL = Paper(
             title="Overhead of pruning activations",
             where="Table 10",
             n_is=HALF,
-            caption="Machine and kernels as for gradients. A figure is met if it lies between a "
-            "kernel that prunes while it applies the ReLU and one that prunes afterwards.",
+            caption="Machine and kernels as for gradients. Pruning may be done by the kernel "
+            "that applies the ReLU, or by one of its own afterwards: a case each.",
             measure=measure_activations,
             judge=judge_activations,
+            kind="measurement",
+            formulas={"activation_overhead": activation_overhead},
         ),
         Borrowed(
             "digits", "survivors", "Products that are left, on real activations and gradients"

@@ -3,15 +3,26 @@
 from typing import Any
 
 import plotly.graph_objects as go
-from measure_kernels import ACTIVATIONS, ESTIMATORS
-from paper import Figures, Printed
-from training_step import conditions, forward_outputs, nanoseconds, one_pass, passing, step
 
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.claims import Found, Verdict, judged
+from reports.papers.bench import AS_IS, Bench
+from reports.papers.measure_kernels import ACTIVATIONS, ESTIMATORS
+from reports.papers.paper import Figures, Printed
+from reports.papers.training_step import (
+    MACHINE,
+    conditions,
+    forward_outputs,
+    nanoseconds,
+    one_pass,
+    passing,
+    step,
+)
 
 __all__ = [
+    "activation_overhead",
     "draw_estimators",
+    "estimator_overhead",
     "judge_activations",
     "judge_estimators_cost",
     "measure_activations",
@@ -22,18 +33,19 @@ BATCH = 32
 """Of a GPU: 256 on 8 of them (Appendix A.4)."""
 
 _ALIKE = 2.0
+_KERNEL, _OPERATORS = "one kernel of its own", "operators of a framework"
 _EXACT, _APPROXIMATE = "MVUE 2:4", "approx-MVUE 2:4"
 
 
-def measure_estimators_cost() -> dict[str, Any]:
+def measure_estimators_cost(bench: Bench = AS_IS) -> dict[str, Any]:
     """Times of the estimators on a core; a pass over all gradients on the GPU; a training step."""
-    cells = forward_outputs("resnet50", BATCH, inner=True)
+    cells, gpu = forward_outputs("resnet50", BATCH, inner=True), bench.gpu(MACHINE)
     return {
         "model": "resnet50",
         "batch": BATCH,
-        "step": step("resnet50", BATCH),
-        "fused": one_pass(cells, "2:4"),
-        "operators": one_pass(cells, "2:4", fused=False),
+        "step": step("resnet50", BATCH, bench),
+        "fused": one_pass(cells, "2:4", gpu=gpu),
+        "operators": one_pass(cells, "2:4", gpu=gpu, fused=False),
         "nanoseconds": {name: nanoseconds(name) for name in ESTIMATORS},
         "conditions": conditions(),
     }
@@ -44,38 +56,20 @@ def _percent(figures: Figures, kind: str) -> float:
 
 
 def judge_estimators_cost(printed: Printed, figures: Figures) -> list[Verdict]:
-    """Every row of Table 3 against a pass over the gradients; quotients against kernels."""
-    table = printed["estimators"]
-    said, ns = table["overhead_percent"], figures["nanoseconds"]
-    rows = [_pass(table, name, percent, figures) for name, percent in said.items()]
-    return [
-        *rows,
-        _quotient(table, _EXACT, ns),
-        _quotient(table, "MVUE 1:2", ns),
-        _reduction(table),
-    ]
+    """Quotients of rows of Table 3 against kernels, and the table against the text."""
+    table, ns = printed["estimators"], figures["nanoseconds"]
+    return [_quotient(table, _EXACT, ns), _quotient(table, "MVUE 1:2", ns), _reduction(table)]
 
 
-def _pass(table: Printed, name: str, percent: float, figures: Figures) -> Verdict:
-    least, operators = _percent(figures, "fused"), _percent(figures, "operators")
-    core = figures["nanoseconds"][name] * figures["fused"]["elements"] / 1e6
-    share = 100 * core / figures["step"]["core_ms"]
-    return judged(
-        f"{name}: overhead over training, at least a pass over every gradient",
-        table["where"],
-        f"{percent} %",
-        f"{least:.1f} % for one kernel that reads and writes each once, {operators:.0f} % for "
-        f"operators of a framework; {share:.0f} % with both on a core",
-        []
-        if percent >= least
-        else [
-            (
-                f"less than a pass of its own takes, {figures['fused']['ms']:.1f} ms beside "
-                f"{figures['step']['gpu_ms']:.0f} of GEMMs: unless the rest of a step takes "
-                f"{least / percent - 1:.1f} times as long as those, only a kernel that makes the "
-                "gradients can prune them so fast"
-            )
-        ],
+def estimator_overhead(printed: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
+    """Percent of a step's GEMMs that a pass over every gradient takes, however it is written."""
+    said = printed["estimators"]["overhead_percent"][keys[0]]
+    least = _percent(figures, "fused")
+    return Found(
+        {_KERNEL: least, _OPERATORS: _percent(figures, "operators")},
+        f"a pass of its own takes {figures['fused']['ms']:.1f} ms beside "
+        f"{figures['step']['gpu_ms']:.0f} of GEMMs, {least:.1f} %; the printed figure is "
+        f"{said / least:.2g} times that",
     )
 
 
@@ -105,6 +99,7 @@ def _reduction(table: Printed) -> Verdict:
         f"by ~{said} %",
         f"by {found:.0f} % going by Table 3 itself",
         [] if abs(found - said) < 5 else ["text and table of the paper part"],
+        "definition",
     )
 
 
@@ -134,16 +129,16 @@ def draw_estimators(figures: Figures) -> go.Figure:
     )
 
 
-def measure_activations() -> dict[str, Any]:
+def measure_activations(bench: Bench = AS_IS) -> dict[str, Any]:
     """What pruning adds to a ReLU: a kernel on the GPU, and times on a core."""
-    cells = forward_outputs("resnet18", BATCH, inner=True)
+    cells, gpu = forward_outputs("resnet18", BATCH, inner=True), bench.gpu(MACHINE)
     return {
         "model": "resnet18",
         "batch": BATCH,
-        "step": step("resnet18", BATCH),
-        "relu_ms": passing(cells),
-        "fused": {p: one_pass(cells, p) for p in ACTIVATIONS},
-        "operators": {p: one_pass(cells, p, fused=False) for p in ACTIVATIONS},
+        "step": step("resnet18", BATCH, bench),
+        "relu_ms": passing(cells, gpu),
+        "fused": {p: one_pass(cells, p, gpu=gpu) for p in ACTIVATIONS},
+        "operators": {p: one_pass(cells, p, gpu=gpu, fused=False) for p in ACTIVATIONS},
         "nanoseconds": {
             "relu": nanoseconds("relu"),
             **{p: nanoseconds(f"activations {p}") for p in ACTIVATIONS},
@@ -152,31 +147,22 @@ def measure_activations() -> dict[str, Any]:
     }
 
 
+def activation_overhead(_: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
+    """Percent of a step's GEMMs that pruning adds to a ReLU: in its kernel, or after it."""
+    own, gpu = figures["fused"][keys[0]]["ms"], figures["step"]["gpu_ms"]
+    inside, after = 100 * abs(own - figures["relu_ms"]) / gpu, 100 * own / gpu
+    return Found(
+        {"in the ReLU's kernel": inside, _KERNEL: after},
+        f"bytes of the ReLU hide the comparisons, and a kernel of its own takes {after:.1f} %",
+    )
+
+
 def judge_activations(printed: Printed, figures: Figures) -> list[Verdict]:
-    """Every row of Table 10: inside the ReLU's kernel or after it; 4:8 against 2:4."""
-    table = printed["activations"]
-    said, ns = table["overhead_percent"], figures["nanoseconds"]
-    gpu, core = figures["step"]["gpu_ms"], figures["step"]["core_ms"]
-    verdicts = []
-    for pattern, percent in said.items():
-        inside = 100 * (figures["fused"][pattern]["ms"] - figures["relu_ms"]) / gpu
-        after = 100 * figures["fused"][pattern]["ms"] / gpu
-        alone = ns[pattern] * figures["fused"][pattern]["elements"] / 1e6 / core
-        verdicts.append(
-            judged(
-                f"{pattern}: overhead of pruning activations over a ReLU",
-                table["where"],
-                f"{percent} %",
-                f"{abs(inside):.2f} % in the ReLU's kernel, whose bytes hide the comparisons; "
-                f"{after:.1f} % as a kernel of its own; {100 * alone:.1f} % with both on a core",
-                []
-                if inside <= percent < after
-                else [f"it lies outside {abs(inside):.2f} to {after:.1f} %"],
-            )
-        )
+    """4:8 against 2:4, by times of kernels."""
+    table, ns = printed["activations"], figures["nanoseconds"]
+    said = table["overhead_percent"]
     wanted, found = said["4:8"] / said["2:4"], ns["4:8"] / ns["2:4"]
     return [
-        *verdicts,
         judged(
             "4:8 over 2:4, kernels of one run",
             f"{table['where']}, quotient of two rows",

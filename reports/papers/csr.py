@@ -23,7 +23,7 @@ from typing import NamedTuple
 from nmsim.errors import ShapeError
 from nmsim.machines.gpu.schema import Gpu
 
-__all__ = ["BOUNDS", "CsrTime", "csr_time", "spmm_call_time"]
+__all__ = ["BOUNDS", "COSTS", "CsrCosts", "CsrTime", "csr_time", "spmm_call_time"]
 
 BOUNDS = ("cuda cores", "l1 bandwidth", "l2 bandwidth", "dram bandwidth", "load latency")
 """What may set the pace, in the order of ``CsrTime.shares_us``."""
@@ -34,12 +34,24 @@ LANES = 32
 LOADS_IN_TURN = 3
 """Row pointers, column indices, rows of the dense operand."""
 
-STREAM_LAUNCH_US = 2.62
-"""Kernels that follow each other in a stream, A100, us (te42kyfo/gpu-benches; H200: 2.43)."""
 
-HOST_US = 21.0
-"""A matrix product called from Python, launch, framework and synchronisation, A100, us (Zhang et
-al., LLMCompass, ISCA 2024: ``torch.matmul`` of size 1)."""
+class CsrCosts(NamedTuple):
+    """What comes to the kernel of a CSR product, microseconds.
+
+    Parameters
+    ----------
+    launch_us
+        Kernels that follow each other in a stream, A100 (te42kyfo/gpu-benches; H200: 2.43).
+    host_us
+        A matrix product called from Python, launch, framework and synchronisation, A100 (Zhang et
+        al., LLMCompass, ISCA 2024: ``torch.matmul`` of size 1).
+    """
+
+    launch_us: float = 2.62
+    host_us: float = 21.0
+
+
+COSTS = CsrCosts()
 
 
 class CsrTime(NamedTuple):
@@ -68,6 +80,7 @@ def csr_time(
     k: int,
     density: float,
     *,
+    costs: CsrCosts = COSTS,
     value_bytes: int = 4,
     index_bytes: int = 4,
 ) -> CsrTime:
@@ -110,7 +123,7 @@ def csr_time(
         once / (machine.dram.gbps * 1e3),
         math.ceil(warps / resident) * LOADS_IN_TURN * machine.l2.latency_clk / clock,
     )
-    return CsrTime(STREAM_LAUNCH_US + max(shares), STREAM_LAUNCH_US, shares)
+    return CsrTime(costs.launch_us + max(shares), costs.launch_us, shares)
 
 
 def spmm_call_time(
@@ -120,7 +133,7 @@ def spmm_call_time(
     k: int,
     density: float,
     *,
-    host_us: float = HOST_US,
+    costs: CsrCosts = COSTS,
     value_bytes: int = 4,
 ) -> CsrTime:
     """Time of a call as CuPy makes it (``csr_matrix.dot``): three kernels and the host's part.
@@ -130,10 +143,10 @@ def spmm_call_time(
 
     Parameters
     ----------
-    host_us
-        What the host adds to the kernels, microseconds.
+    costs
+        What launches and the host add to the kernels.
     """
-    kernel = csr_time(machine, rows, cols, k, density, value_bytes=value_bytes)
+    kernel = csr_time(machine, rows, cols, k, density, costs=costs, value_bytes=value_bytes)
     moved = (2 * k + rows) * cols * value_bytes
-    fixed = kernel.fixed_us + 2 * STREAM_LAUNCH_US + host_us + moved / (machine.dram.gbps * 1e3)
+    fixed = 3 * costs.launch_us + costs.host_us + moved / (machine.dram.gbps * 1e3)
     return CsrTime(kernel.total_us - kernel.fixed_us + fixed, fixed, kernel.shares_us)

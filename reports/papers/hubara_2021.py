@@ -1,6 +1,8 @@
 """Hubara et al., NeurIPS 2021: transposable masks, on a page of their own."""
 
-from mask_search import (
+from functools import partial
+
+from reports.papers.mask_search import (
     draw_growth,
     draw_searches,
     judge_growth,
@@ -8,17 +10,18 @@ from mask_search import (
     measure_growth,
     measure_searches,
 )
-from measured_pairs import draw_pairs, judging_pairs, measure_pairs
-from paper import HALF, Borrowed, Paper, Part
-from utilisation import (
+from reports.papers.measured_pairs import draw_pairs, judging_pairs, measure_pairs
+from reports.papers.paper import HALF, Borrowed, Paper, Part
+from reports.papers.utilisation import (
     draw_machines,
     draw_utilisation,
-    judge_machines,
     judge_transposed,
     judge_utilisation,
     measure_machines,
     measure_transposed,
     measure_utilisation,
+    training_share,
+    weights_gain,
 )
 
 __all__ = ["HUBARA"]
@@ -40,6 +43,7 @@ HUBARA = Paper(
             "within one point.",
             measure=measure_utilisation,
             judge=judge_utilisation,
+            formulas={"training_share": training_share},
             draw=draw_utilisation,
         ),
         Part(
@@ -53,7 +57,11 @@ HUBARA = Paper(
             "its halves hold two. Dense GEMMs count in a phase as they are. Pace: MACs spent a "
             "cycle, over those of the dense run.",
             measure=measure_machines,
-            judge=judge_machines,
+            formulas={
+                "forward_gain": partial(weights_gain, phase="forward"),
+                "backward_gain": partial(weights_gain, phase="backward"),
+            },
+            runs_on=("gpu", "systolic"),
             draw=draw_machines,
         ),
         Part(
@@ -62,9 +70,11 @@ HUBARA = Paper(
             where="section 1",
             n_is=HALF,
             caption="2:4 against dense on the same A100, as two posts print it (sources beside "
-            "the file); sizes of linear layers, host-side timers. Met if all of them double.",
+            "the file); sizes of linear layers, host-side timers. Met if all of them double. "
+            "Chmiel et al. (abstract) and Xu et al. (section 4) say the same of a product.",
             measure=measure_pairs,
             judge=judging_pairs("sparse_cores", "factor"),
+            kind="measurement",
             draw=draw_pairs,
         ),
         Part(
@@ -80,6 +90,7 @@ HUBARA = Paper(
             "printed figure is met within a factor of two.",
             measure=measure_searches,
             judge=judge_searches,
+            kind="measurement",
             draw=draw_searches,
         ),
         Part(
@@ -92,6 +103,7 @@ HUBARA = Paper(
             "The greedy is what the paper's code does. A power is met within a half.",
             measure=measure_growth,
             judge=judge_growth,
+            kind="measurement",
             draw=draw_growth,
         ),
         Part(
@@ -102,6 +114,7 @@ HUBARA = Paper(
             caption="Masks of the trained weights in traces/digits.safetensors.",
             measure=measure_transposed,
             judge=judge_transposed,
+            kind="algorithm",
         ),
         Borrowed("pruning", "diversity", "Mask diversity, by formula and by count"),
         Borrowed("pruning", "violations", "How often an unstructured mask fits"),

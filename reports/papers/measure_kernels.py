@@ -1,6 +1,6 @@
 """What nmsim's own kernels take on a CPU core: run by hand, writes ``measurements.json``.
 
-``OPENBLAS_NUM_THREADS=1 python reports/papers/measure_kernels.py``, about two minutes. Kernels take
+``OPENBLAS_NUM_THREADS=1 python -m reports.papers.measure_kernels``, about two minutes. Kernels take
 turns, so that what else the machine does falls on all of them alike; compiling is not in the times.
 Times are CPU seconds. Ratios between kernels of one run mean more than the times themselves.
 """
@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def kernels(rng: np.random.Generator) -> dict[str, tuple[Callable[[], object], i
             calls[f"{name}, {group}"] = _pruning(weights, f"{group // 2}:{group}", pruner)
     for group in (4, 8):
         calls[f"{INTEGER_PROGRAM}, {group}"] = (
-            (lambda group=group: integer_program(few, group)),
+            partial(integer_program, few, group),
             few.size,
         )
     for name, (pruner, pattern) in ESTIMATORS.items():
@@ -151,7 +152,7 @@ def main() -> None:
     """Time every kernel and write the file beside this script."""
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
         sys.exit("expected OPENBLAS_NUM_THREADS=1 in the environment: one thread for all kernels")
-    numba.config.NUMBA_NUM_THREADS = 1  # what nmsim.jit.map_blocks asks
+    numba.config.NUMBA_NUM_THREADS = 1  # type: ignore[attr-defined]  # what map_blocks asks
     held = conditions()
     found = timed(kernels(np.random.default_rng(0)))
     content = {"conditions": held, "nanoseconds": found}

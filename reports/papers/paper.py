@@ -6,23 +6,32 @@ the answer of a function of both, so that a change in either changes it.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 
-from nmsim.report.pages.claims import Section, Verdict
 from nmsim.spec import read_yaml
+from reports.claims import Claim, Found, Kind, Section, Verdict, classed
+from reports.claims import judge as judge_claim
+from reports.papers.bench import AS_IS, Bench
+from reports.papers.stated import claims_of
 
-__all__ = ["Borrowed", "Figures", "Paper", "Part", "Printed"]
+__all__ = ["Borrowed", "Figures", "Formula", "Paper", "Part", "Printed", "turned"]
 
 HERE = Path(__file__).resolve().parent
 
 Figures = Mapping[str, Any]
 Printed = Mapping[str, Any]
 """The tables of a paper by name, as its YAML file has them."""
+
+Formula = Callable[[Printed, Figures, tuple[str, ...]], Found]
+"""Computes the figure of a claim, from the keys of its row."""
+
+MUTATIONS = HERE / "mutations.yaml"
+"""Changes of the models, and the verdicts that each turns."""
 
 KEPT = ("N = kept", "N is what is kept, as in all of nmsim.")
 HALF = (
@@ -44,7 +53,14 @@ class Part:
     measure
         Computes what the part needs; quick enough for a test to call it.
     judge
-        One verdict per row, from all printed tables and these figures.
+        Verdicts that are no comparison of two numbers, from all printed tables and these figures;
+        None: all are claims of the paper's file.
+    kind
+        Class of what ``judge`` returns.
+    formulas
+        Of claims, by name. Where there are any, ``measure`` takes a ``bench``.
+    runs_on
+        Kinds of machine and of costs that the measure takes from a bench.
     draw
         None: the table says it all.
     """
@@ -54,18 +70,58 @@ class Part:
     where: str
     n_is: tuple[str, str]
     caption: str
-    measure: Callable[[], dict[str, Any]]
-    judge: Callable[[Printed, Figures], list[Verdict]]
+    measure: Callable[..., dict[str, Any]]
+    judge: Callable[[Printed, Figures], list[Verdict]] | None = None
+    kind: Kind = "definition"
+    formulas: Mapping[str, Formula] = field(default_factory=dict)
+    runs_on: tuple[str, ...] = ("gpu",)
     draw: Callable[[Figures], go.Figure] | None = None
 
-    def section(self, cited: str, printed: Printed) -> Section:
+    def figures(self, bench: Bench = AS_IS) -> dict[str, Any]:
+        """Compute, on changed machines if there are any, as a reader of the results has it."""
+        found = self.measure(bench=bench) if self.formulas else self.measure()
+        # Keys of JSON are text.
+        figures: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
+        return figures
+
+    def claims(self, paper: "Paper") -> list[Claim]:
+        """What the paper's file states of this part."""
+        return claims_of(paper.slug, paper.document, self.name)
+
+    def stated(self, paper: "Paper", figures: Figures) -> dict[str, Verdict]:
+        """Verdicts on claims, by their names."""
+        return {
+            claim.name: judge_claim(
+                claim, self.formulas[claim.formula](paper.printed, figures, claim.keys)
+            )
+            for claim in self.claims(paper)
+        }
+
+    def verdicts(self, paper: "Paper", figures: Figures) -> list[Verdict]:
+        """All verdicts; those of models that no change of the models turns are not counted."""
+        judged = self.judge(paper.printed, figures) if self.judge else []
+        stated = [
+            replace(verdict, one_sided=verdict.kind == "model" and not turned().get(name))
+            for name, verdict in self.stated(paper, figures).items()
+        ]
+        return [*classed(self.kind, judged), *stated]
+
+    def section(self, paper: "Paper") -> Section:
         """Compute and judge."""
-        # As a reader of the results has them: keys of JSON are text.
-        figures = json.loads(json.dumps(self.measure(), allow_nan=False))
-        verdicts = self.judge(printed, figures)
-        return Section(
-            self.name, self.title, f"{cited}, {self.where}", *self.n_is, figures, verdicts
-        )
+        figures = self.figures()
+        where = f"{paper.cited}, {self.where}"
+        verdicts = self.verdicts(paper, figures)
+        return Section(self.name, self.title, where, *self.n_is, figures, verdicts)
+
+
+@cache
+def turned() -> Mapping[str, list[str]]:
+    """The changes of the models that turn each verdict, by the names of claims."""
+    found: dict[str, list[str]] = {}
+    for mutation in read_yaml(MUTATIONS)["mutations"]:
+        for claim in mutation.get("turns", ()):
+            found.setdefault(claim, []).append(mutation["name"])
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,18 +141,15 @@ class Borrowed:
     def caption(self) -> str:
         """Where it comes from."""
         return (
-            f"Computed, drawn and tested by reports/{self.report}: python "
-            f"reports/{self.report}/build.py writes ../{self.report}/index.html."
+            f"Computed, drawn and tested by reports/{self.report}: python -m "
+            f"reports.{self.report}.build writes ../{self.report}/index.html."
         )
 
     def section(self) -> Section:
         """Its verdicts as that report's ``results.json`` has them; figures stay there."""
         stored = json.loads((HERE.parent / self.report / "results.json").read_text("utf-8"))
         found = next(one for one in stored["sections"] if one["name"] == self.section_name)
-        verdicts = [
-            Verdict(*(v[name] for name in ("statement", "where", "printed", "computed", "because")))
-            for v in found["verdicts"]
-        ]
+        verdicts = [Verdict.of(v) for v in found["verdicts"]]
         return Section(
             self.name,
             self.title,
@@ -125,8 +178,8 @@ class Paper:
     parts: tuple[Part | Borrowed, ...]
 
     @cached_property
-    def document(self) -> dict[str, Any]:
-        """``SLUG.yaml``: title, authors, venue, tables."""
+    def document(self) -> Mapping[str, Any]:
+        """``SLUG.yaml``: title, authors, venue, tables, claims."""
         return read_yaml(HERE / f"{self.slug}.yaml")
 
     @property
@@ -148,8 +201,7 @@ class Paper:
     def sections(self) -> list[Section]:
         """Compute and judge everything."""
         return [
-            part.section(self.cited, self.printed) if isinstance(part, Part) else part.section()
-            for part in self.parts
+            part.section(self) if isinstance(part, Part) else part.section() for part in self.parts
         ]
 
     def drawings(self, sections: list[Section]) -> dict[str, go.Figure]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nmsim.machines import Machine
 from nmsim.result import totals
 from nmsim.run.point import Point, rows
 
@@ -28,7 +29,7 @@ def network_rows(
     recipe: str | Path,
     pattern: str,
     batch: int,
-    hardware: str | Path,
+    hardware: Machine,
     layers: str = "*",
     lowering: str | None = None,
 ) -> Rows:

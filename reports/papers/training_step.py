@@ -10,12 +10,12 @@ import nmsim
 from nmsim.machines.gpu.preparation import select
 from nmsim.machines.gpu.schema import Gpu
 from nmsim.run.point import Point, rows
+from reports.papers.bench import AS_IS, Bench
 
 __all__ = [
     "MACHINE",
     "conditions",
     "forward_outputs",
-    "machine",
     "nanoseconds",
     "one_pass",
     "passing",
@@ -24,6 +24,7 @@ __all__ = [
 
 HERE = Path(__file__).resolve().parent
 MACHINE = HERE / "rtx-2080-ti.yaml"
+"""The GPU of Hubara et al. and Chmiel et al."""
 
 
 @cache
@@ -43,18 +44,16 @@ def conditions() -> dict[str, Any]:
     return {name: found[name] for name in ("cpu", "threads", "timed", "remark")}
 
 
-def machine(name: str | Path = MACHINE) -> Gpu:
-    """A GPU: that of Hubara et al. and Chmiel et al., unless named."""
-    found = nmsim.load_hardware(name)
-    if not isinstance(found, Gpu):
-        raise TypeError(f"{name}: expected a GPU")
-    return found
-
-
 @cache
-def step(model: str, batch: int) -> dict[str, float]:
+def step(model: str, batch: int, bench: Bench = AS_IS) -> dict[str, float]:
     """The GEMMs of a dense fp32 training step: MACs, ms on that GPU and on a measured CPU core."""
-    point = Point(model=model, hardware=MACHINE, batch=batch, fidelity="analytical", compare=False)
+    point = Point(
+        model=model,
+        hardware=bench.gpu(MACHINE),
+        batch=batch,
+        fidelity="analytical",
+        compare=False,
+    )
     found = list(rows(point))
     macs = sum(row["macs_dense"] for row in found)
     return {
@@ -75,14 +74,11 @@ def forward_outputs(model: str, batch: int, *, inner: bool) -> list[tuple[int, i
 
 
 def one_pass(
-    cells: list[tuple[int, int]], pattern: str, *, fused: bool = True, gpu: Gpu | None = None
+    cells: list[tuple[int, int]], pattern: str, *, gpu: Gpu, fused: bool = True
 ) -> dict[str, float]:
-    """Time in ms, and bytes an element, of pruning fp32 matrices; a lower bound.
-
-    On the GPU of the papers' overheads, unless another is given.
-    """
-    on, wanted = gpu or machine(), nmsim.Pattern.parse(pattern)
-    found = [select(on, m, n, wanted, "fp32", fused=fused) for m, n in cells]
+    """Time in ms, and bytes an element, of pruning fp32 matrices; a lower bound."""
+    wanted = nmsim.Pattern.parse(pattern)
+    found = [select(gpu, m, n, wanted, "fp32", fused=fused) for m, n in cells]
     elements = sum(m * n for m, n in cells)
     return {
         "elements": elements,
@@ -91,7 +87,7 @@ def one_pass(
     }
 
 
-def passing(cells: list[tuple[int, int]], gpu: Gpu | None = None) -> float:
+def passing(cells: list[tuple[int, int]], gpu: Gpu) -> float:
     """Time in ms of a kernel that reads and writes every element, as a ReLU does."""
     # Nothing is compared in groups of one.
     return one_pass(cells, "1:1", gpu=gpu)["ms"]

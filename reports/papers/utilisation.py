@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
-from paper import HERE, Figures, Printed
-from phase_gains import (
+from safetensors.numpy import load_file
+
+import nmsim
+from nmsim.recipes.statistics import violations
+from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
+from nmsim.spec import read_yaml
+from reports.claims import Found, Verdict, judged
+from reports.papers.bench import AS_IS, Bench
+from reports.papers.paper import HERE, Figures, Printed
+from reports.papers.phase_gains import (
     misfit_share,
     network_rows,
     offered_share,
@@ -15,23 +24,17 @@ from phase_gains import (
     ran_share,
     slower,
 )
-from safetensors.numpy import load_file
-
-import nmsim
-from nmsim.recipes.statistics import violations
-from nmsim.report.pages.claims import Verdict, judged
-from nmsim.report.plots.theme import DENSE_COLOUR, MACHINE_COLOURS, apply_theme
-from nmsim.spec import read_yaml
 
 __all__ = [
     "draw_machines",
     "draw_utilisation",
-    "judge_machines",
     "judge_transposed",
     "judge_utilisation",
     "measure_machines",
     "measure_transposed",
     "measure_utilisation",
+    "training_share",
+    "weights_gain",
 ]
 
 MODEL, BATCH = "resnet50", 32
@@ -45,33 +48,40 @@ METHODS = {
 """Recipe and pattern of the methods of the tables; SS is SR-STE."""
 
 _WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
-_POINT, _ALIKE = 1.0, 0.05
+_ALIKE = 0.05
 _WITH_WEIGHTS = ("forward", "backward")
 
 
-def measure_utilisation() -> dict[str, Any]:
-    """Share of a training step's MACs in GEMMs with a mask, of every row of the tables."""
+def measure_utilisation(bench: Bench = AS_IS) -> dict[str, Any]:
+    """Share of a step's MACs in GEMMs with a mask, of every row; what machines run sparse of it."""
     rows = read_yaml(HERE / "hubara-2021.yaml")["tables"]["utilisation"]["rows"]
     return {
         "shares": {
             name: offered_share(row["model"], row["recipe"], row["pattern"])
             for name, row in rows.items()
-        }
+        },
+        "ran": {
+            name: {machine: _ran(bench, machine, row) for machine in MACHINES[:2]}
+            for name, row in rows.items()
+            if row["model"] == MODEL and row["recipe"] != "dense"
+        },
     }
 
 
+def _ran(bench: Bench, machine: str, row: Mapping[str, Any]) -> dict[str, float]:
+    """Share of the MACs that ran sparse, and of the groups that the sparse cores do not take."""
+    on = bench.machine(machine)
+    rows = network_rows(MODEL, row["recipe"], row["pattern"], BATCH, on)
+    return {"share": ran_share(rows), "misfit": misfit_share(rows)}
+
+
 def judge_utilisation(printed: Printed, figures: Figures) -> list[Verdict]:
-    """Every printed utilisation, and the gain over masks of the forward phase alone."""
+    """The gain over masks of the forward phase alone."""
     table, shares = printed["utilisation"], figures["shares"]
-    rows = [
-        _utilisation(name, row["model"], row["percent"], shares[name])
-        for name, row in table["rows"].items()
-    ]
     ours, theirs = (shares[f"Table 4, {name}"]["offered"] for name in ("ours 4:8-T", "4:8-SS"))
     gain = ours / theirs
     first = 100 * shares["Table 4, ours 4:8-T"]["no_backward"]
     return [
-        *rows,
         judged(
             "Transposable masks use the sparse cores twice as much as masks of forward alone",
             "section 4.1, Tables 3 and 4",
@@ -84,24 +94,29 @@ def judge_utilisation(printed: Printed, figures: Figures) -> list[Verdict]:
     ]
 
 
-def _utilisation(name: str, model: str, percent: float, share: Mapping[str, float]) -> Verdict:
-    found, attention = 100 * share["offered"], 100 * share["attention"]
-    away = abs(found - percent)
-    reasons = [
-        f"products of attention, {attention:.1f} % of the MACs, have no weights to prune",
-        (
-            f"layers without a backward GEMM, {100 * share['no_backward']:.1f} % of the MACs, "
-            "change what a third is"
-        ),
-    ]
-    present = (attention, share["no_backward"])
-    because = [reason for reason, there in zip(reasons, present, strict=True) if there]
-    return judged(
-        f"Share of a training step on sparse cores, {model}",
-        name,
-        f"{percent} %",
-        f"{found:.1f} % of the MACs have a mask",
-        [] if away <= _POINT else because or [f"the share is {away:.1f} points off"],
+def training_share(_: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
+    """Percent of a step's MACs on sparse cores: with a mask, and as machines run them."""
+    row = keys[0]
+    share, ran = figures["shares"][row], figures["ran"].get(row, {})
+    reasons = {
+        "products of attention, {:.1f} % of the MACs, have no weights to prune": share["attention"],
+        "layers without a backward GEMM, {:.1f} % of the MACs, change what a third is": share[
+            "no_backward"
+        ],
+        **{
+            f"{machine} takes another pattern, which {{:.1f}} % of the groups break": of["misfit"]
+            for machine, of in ran.items()
+        },
+    }
+    because = [text.format(100 * value) for text, value in reasons.items() if value]
+    return Found(
+        {
+            "MACs that have a mask": 100 * share["offered"],
+            **{
+                f"MACs that {machine} runs sparse": 100 * of["share"] for machine, of in ran.items()
+            },
+        },
+        "; ".join(because) or "other layers have a mask",
     )
 
 
@@ -132,83 +147,34 @@ def draw_utilisation(figures: Figures) -> go.Figure:
     return apply_theme(drawn, "Where masks are offered", "all three phases, batch 1", 470, 112)
 
 
-def measure_machines(layers: str = "*") -> dict[str, Any]:
-    """What machines make of the masks: share of MACs that ran sparse, speed-ups by phase."""
+def measure_machines(layers: str = "*", bench: Bench = AS_IS) -> dict[str, Any]:
+    """What machines make of the masks: speed-ups by phase."""
     found: dict[str, Any] = {}
     for machine in MACHINES:
         found[machine] = {}
         for method, (recipe, pattern) in METHODS.items():
-            rows = network_rows(MODEL, recipe, pattern, BATCH, machine, layers)
+            rows = network_rows(MODEL, recipe, pattern, BATCH, bench.machine(machine), layers)
             found[machine][method] = {
-                "native": [str(p) for p in nmsim.load_hardware(machine).native],
-                "ran": ran_share(rows),
-                "misfit": misfit_share(rows),
                 "paces": {phase: paces(rows, phase) for phase in _WITH_WEIGHTS},
                 "phases": phase_gains(rows),
             }
     return {"model": MODEL, "batch": BATCH, "machines": found}
 
 
-def judge_machines(printed: Printed, figures: Figures) -> list[Verdict]:
-    """What becomes of the utilisation and of twice the speed on real and imagined machines."""
-    rows = printed["utilisation"]["rows"]
-    said = {name.partition(", ")[2].removeprefix("ours "): row for name, row in rows.items()}
-    found = figures["machines"]
-    ran = [
-        _ran(machine, method, said[method]["percent"], of)
-        for machine in MACHINES[:2]
-        for method, of in found[machine].items()
-    ]
-    faster = [
-        _faster(printed["acceleration"], machine, phase, found[machine][method])
-        for machine, method in zip(MACHINES, ("2:4-T", "4:8-T", "4:8-T"), strict=True)
-        for phase in _WITH_WEIGHTS
-    ]
-    return [_ideal(printed["acceleration"], found[MACHINES[0]]["4:8-T"]), *ran, *faster]
+_MASKS = dict(zip(MACHINES, ("2:4-T", "4:8-T", "4:8-T"), strict=True))
+"""Transposable masks that each machine takes."""
 
 
-def _ran(machine: str, method: str, percent: float, of: Mapping[str, Any]) -> Verdict:
-    share, pattern = 100 * of["ran"], METHODS[method][1]
-    native = ", ".join(of["native"])
-    return judged(
-        f"{method} on {machine}: share of training that ran sparse",
-        "Tables 3, 4 and A.4",
-        f"{percent} %",
-        f"{share:.1f} % of the MACs",
-        []
-        if abs(share - percent) <= _POINT
-        else [
-            f"its sparse cores take {native}, which {100 * of['misfit']:.1f} % of the groups break"
-            if pattern not in of["native"]
-            else f"the share is {abs(share - percent):.1f} points off"
-        ],
-    )
-
-
-def _ideal(table: Printed, of: Mapping[str, Any]) -> Verdict:
-    gains = {phase: of["phases"][phase]["ideal"] for phase in _WITH_WEIGHTS}
-    off = [
-        f"{phase} {gain:.3f}×"
-        for phase, gain in gains.items()
-        if abs(gain - table["factor"]) > _ALIKE
-    ]
-    return judged(
-        "Transposable 4:8 masks: MACs that are left of both GEMMs with weights",
-        table["where"],
-        f"{table['factor']}×",
-        ", ".join(f"{phase} {gain:.3f}×" for phase, gain in gains.items()),
-        off,
-    )
-
-
-def _faster(table: Printed, machine: str, phase: str, of: Mapping[str, Any]) -> Verdict:
-    gain = of["phases"][phase]["speedup"]
-    return judged(
-        f"The {phase} GEMMs are twice as fast: {machine}, {MODEL}, batch {BATCH}",
-        table["where"],
-        f"{table['factor']}×",
-        f"{gain:.2f}×",
-        [] if abs(gain - table["factor"]) <= _ALIKE else [slower(of["paces"][phase])],
+def weights_gain(
+    _: Printed, figures: Figures, __: tuple[str, ...], phase: str = "forward"
+) -> Found:
+    """Speed-up of a phase with transposable weights, on every machine by masks that it takes."""
+    found = {machine: figures["machines"][machine][method] for machine, method in _MASKS.items()}
+    ideal = found[MACHINES[0]]["phases"][phase]["ideal"]
+    return Found(
+        {f"{m}, {_MASKS[m]}": of["phases"][phase]["speedup"] for m, of in found.items()},
+        "; ".join(f"{m}: {slower(of['paces'][phase])}" for m, of in found.items()),
+        f"MACs allow {ideal:.3f}× ({figures['model']}, batch {figures['batch']})",
     )
 
 
@@ -254,7 +220,7 @@ def measure_transposed(weights: Path = _WEIGHTS) -> dict[str, Any]:
                 for mask, size in zip(masks, groups, strict=True)
             )
             / sum(groups)
-            for way, turned in (("weights", lambda m: m), ("transposed", lambda m: m.T))
+            for way, turned in (("weights", np.asarray), ("transposed", np.transpose))
         }
     return {"weights": weights.name, "broken": found}
 

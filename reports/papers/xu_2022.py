@@ -1,14 +1,23 @@
 """Xu et al., AAAI 2022: fully sparse training, on a page of their own."""
 
-from paper import HALF, Paper, Part
-from xu_layers import draw_layers, judge_layers, measure_layers
-from xu_overheads import draw_overheads, judge_overheads, measure_overheads
-from xu_speedups import (
+from reports.papers.paper import HALF, Paper, Part
+from reports.papers.xu_layers import draw_layers, judge_layers, measure_layers, time_share
+from reports.papers.xu_overheads import (
+    draw_overheads,
+    judge_overheads,
+    measure_overheads,
+    multiplications_share,
+    part_seconds,
+    sorting_seconds,
+    training_factor,
+)
+from reports.papers.xu_speedups import (
     draw_speedups,
-    judge_speedups,
     judge_strategies,
     measure_speedups,
     measure_strategies,
+    step_gain,
+    strategy_gain,
 )
 
 __all__ = ["XU"]
@@ -28,6 +37,7 @@ XU = Paper(
             "within five points.",
             measure=measure_layers,
             judge=judge_layers,
+            formulas={"time_share": time_share},
             draw=draw_layers,
         ),
         Part(
@@ -39,6 +49,7 @@ XU = Paper(
             "spent a cycle, over those of the dense run; analytical.",
             measure=measure_strategies,
             judge=judge_strategies,
+            formulas={"strategy_gain": strategy_gain},
         ),
         Part(
             name="speedups",
@@ -51,7 +62,7 @@ XU = Paper(
             "dense kernel is faster; making masks and all that is no GEMM is left out here. A "
             "factor is met within 0.05.",
             measure=measure_speedups,
-            judge=judge_speedups,
+            formulas={"step_gain": step_gain},
             draw=draw_speedups,
         ),
         Part(
@@ -64,6 +75,12 @@ XU = Paper(
             "bounds. A printed time of sorting is met within a factor of two.",
             measure=measure_overheads,
             judge=judge_overheads,
+            formulas={
+                "sorting_seconds": sorting_seconds,
+                "part_seconds": part_seconds,
+                "multiplications_share": multiplications_share,
+                "training_factor": training_factor,
+            },
             draw=draw_overheads,
         ),
     ),

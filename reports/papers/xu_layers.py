@@ -5,21 +5,31 @@ from math import prod
 from typing import Any
 
 import plotly.graph_objects as go
-from paper import Figures, Printed
-from phase_gains import ALL_PHASES, network_rows
 
 import nmsim
-from nmsim.report.pages.claims import Verdict, judged
 from nmsim.report.plots.theme import MACHINE_COLOURS, apply_theme
+from reports.claims import Found, Verdict, judged
+from reports.papers.bench import AS_IS, Bench
+from reports.papers.paper import Figures, Printed
+from reports.papers.phase_gains import ALL_PHASES, network_rows
 
-__all__ = ["A100", "BATCH", "MODEL", "PATTERN", "draw_layers", "judge_layers", "measure_layers"]
+__all__ = [
+    "A100",
+    "BATCH",
+    "MODEL",
+    "PATTERN",
+    "draw_layers",
+    "judge_layers",
+    "measure_layers",
+    "time_share",
+]
 
 MODEL, BATCH, PATTERN, A100 = "resnet18", 256, "2:4", "a100-sxm4-80gb"
 
-_POINTS, _ABOUT = 5.0, 0.05
+_ABOUT = 0.05
 
 
-def measure_layers() -> dict[str, Any]:
+def measure_layers(bench: Bench = AS_IS) -> dict[str, Any]:
     """MACs of every convolution by phase, one image; elements of the second; the A100's time.
 
     MACs are those of the paper's definition, alike in all phases (``columns``); the time is of the
@@ -32,7 +42,7 @@ def measure_layers() -> dict[str, Any]:
         for layer, some in groupby(gemms, key=lambda g: g.layer)
     }
     second = next(g for g in nmsim.load_model(MODEL).gemms(BATCH) if g.layer == list(macs)[1])
-    rows = network_rows(MODEL, "dense", PATTERN, BATCH, A100)
+    rows = network_rows(MODEL, "dense", PATTERN, BATCH, bench.machine(A100))
     return {
         "model": MODEL,
         "macs": macs,
@@ -68,9 +78,6 @@ def _shares(table: Printed, figures: Figures) -> list[Verdict]:
     kept = nmsim.Pattern.parse(PATTERN).density
     shares = {layer: _backward_share(of, kept) for layer, of in figures["macs"].items()}
     top = max(shares, key=lambda layer: shares[layer])
-    gpu = figures["gpu"]
-    share = _backward_share(gpu["time_us"])
-    total = {phase: sum(m.get(phase, 0) for m in figures["macs"].values()) for phase in ALL_PHASES}
     return [
         judged(
             "SR-STE: the most of a convolution's MACs that is backward, ResNet-18",
@@ -81,18 +88,20 @@ def _shares(table: Printed, figures: Figures) -> list[Verdict]:
             []
             if abs(shares[top] - table["most_percent"]) <= 1
             else [f"{top} has {shares[top]:.1f} %"],
-        ),
-        judged(
-            f"Dense training: share of backpropagation, ResNet-18, batch {gpu['batch']}",
-            "section 1",
-            f"around {table['training_percent']} % of the time",
-            f"{share:.1f} % of the GEMMs' time on {gpu['hardware']}, "
-            f"{_backward_share(total):.1f} % of the MACs",
-            []
-            if abs(share - table["training_percent"]) <= _POINTS
-            else [f"{abs(share - table['training_percent']):.1f} points off"],
-        ),
+        )
     ]
+
+
+def time_share(printed: Printed, figures: Figures, _: tuple[str, ...]) -> Found:
+    """Percent of the time of a dense step's GEMMs that is not forward."""
+    gpu, said = figures["gpu"], printed["layers"]["training_percent"]
+    share = _backward_share(gpu["time_us"])
+    total = {phase: sum(m.get(phase, 0) for m in figures["macs"].values()) for phase in ALL_PHASES}
+    return Found(
+        {f"ResNet-18 on {gpu['hardware']}, batch {gpu['batch']}": share},
+        f"{abs(share - said):.1f} points off",
+        f"{_backward_share(total):.1f} % of the MACs",
+    )
 
 
 def _elements(table: Printed, figures: Figures) -> list[Verdict]:

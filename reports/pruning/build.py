@@ -1,28 +1,37 @@
-"""Do the algorithms behave as the papers say? ``python reports/pruning/build.py`` writes the page.
+"""Do the algorithms behave as the papers say? ``python -m reports.pruning.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Under a minute on two cores;
 the weights come from ``traces/digits.safetensors``.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
-from drawings import DRAWINGS
-from hubara import judge_diversity, judge_violations, measure_diversity, measure_violations
-from hubara_masks import judge_bounds, judge_retained, measure_bounds, measure_retained
 from safetensors.numpy import load_file
 
-from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Origin, Section, claims_json, claims_page, reproduced
+from reports.builder import Built, Origin, build
+from reports.claims import Section, classed, reproduced
+from reports.page import claims_json, claims_page
+from reports.pruning.chmiel import judge_estimators, judge_scan, measure_estimators, measure_scan
+from reports.pruning.drawings import DRAWINGS
+from reports.pruning.hubara import (
+    judge_diversity,
+    judge_violations,
+    measure_diversity,
+    measure_violations,
+)
+from reports.pruning.hubara_masks import (
+    judge_bounds,
+    judge_retained,
+    measure_bounds,
+    measure_retained,
+)
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = HERE.parents[1] / "traces" / "digits.safetensors"
-COMMAND = "python reports/pruning/build.py"
+COMMAND = "python -m reports.pruning.build"
 QUESTION = "Do the algorithms behave as the papers say?"
-ORIGIN = Origin(QUESTION, COMMAND, __version__)
+ORIGIN = Origin(QUESTION, COMMAND)
 
 _CHMIEL = "Chmiel et al., ICLR 2023"
 _HUBARA = "Hubara et al., NeurIPS 2021"
@@ -79,7 +88,7 @@ def sections() -> list[Section]:
             f"{_CHMIEL}, Table 2 and section 4",
             *_HALF,
             estimators,
-            judge_estimators(estimators),
+            classed("algorithm", judge_estimators(estimators)),
         ),
         Section(
             "approximation",
@@ -87,7 +96,7 @@ def sections() -> list[Section]:
             f"{_CHMIEL}, Figure 2 and Eq. 16",
             *_HALF,
             scan,
-            judge_scan(scan),
+            classed("algorithm", judge_scan(scan)),
         ),
         Section(
             "bounds",
@@ -95,7 +104,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, section 4",
             *_HALF,
             bounds,
-            judge_bounds(bounds),
+            classed("algorithm", judge_bounds(bounds)),
         ),
         Section(
             "diversity",
@@ -103,7 +112,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Table 1 and Eq. 2",
             *_HALF,
             diversity,
-            judge_diversity(diversity),
+            classed("definition", judge_diversity(diversity)),
         ),
         Section(
             "violations",
@@ -111,7 +120,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Figure 5a and Eq. 4",
             *_PRUNED,
             violations,
-            judge_violations(violations),
+            classed("definition", judge_violations(violations)),
         ),
         Section(
             "retained",
@@ -119,7 +128,7 @@ def sections() -> list[Section]:
             f"{_HUBARA}, Figure 3b",
             *_HALF,
             retained,
-            judge_retained(retained),
+            classed("algorithm", judge_retained(retained)),
         ),
     ]
 
@@ -130,23 +139,16 @@ def page(found: list[Section]) -> str:
     return claims_page(ORIGIN, _LEAD, found, drawn, _CAPTIONS)
 
 
+def make() -> Built:
+    """Compute, judge and draw everything."""
+    found = sections()
+    told = ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
+    return Built({"results.json": claims_json(ORIGIN, found), "index.html": page(found)}, told)
+
+
 def main(arguments: list[str]) -> None:
     """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
-    found = sections()
-    write_folder(
-        folder,
-        {
-            "results.json": claims_json(ORIGIN, found),
-            "index.html": page(found),
-        },
-    )
-    print(
-        f"{folder / 'index.html'}: "
-        + ", ".join(f"{s.name} {reproduced(s.verdicts)}" for s in found)
-    )
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

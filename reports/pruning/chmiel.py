@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmsim.recipes.statistics import bias, estimator_variance
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = [
     "ACCURACY",
@@ -34,7 +34,7 @@ def _gradients(groups: int) -> Floats:
     """Log-normal magnitudes with random signs, groups x 4: what nmsim draws for gradients."""
     rng = np.random.default_rng(0)
     sizes = np.exp(_SIGMA * rng.standard_normal((groups, 4)))
-    return sizes * rng.choice([-1.0, 1.0], sizes.shape)
+    return np.asarray(sizes * rng.choice([-1.0, 1.0], sizes.shape))
 
 
 def _quality(values: Floats, pattern: str, pruner: str) -> dict[str, float]:
@@ -198,7 +198,7 @@ def _ratios(blocks: Floats) -> Floats:
     """Variance of the approximation over the optimum, of blocks x 4."""
     approximate = estimator_variance(blocks, "2:4", "mvue-approx").sum(1)
     best: Floats = estimator_variance(blocks, "2:4", "mvue").sum(1)
-    return approximate / best
+    return np.asarray(approximate / best)
 
 
 def measure_scan(steps: int = 200, blocks: int = 1_000_000) -> Figures:

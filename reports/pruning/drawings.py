@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
-from hubara_masks import STRUCTURES
 from plotly.subplots import make_subplots
 
 from nmsim.report.plots.theme import (
@@ -17,6 +16,7 @@ from nmsim.report.plots.theme import (
     MUTED,
     apply_theme,
 )
+from reports.pruning.hubara_masks import STRUCTURES
 
 __all__ = ["DRAWINGS"]
 

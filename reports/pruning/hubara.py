@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from printed import power, within_last_digit
 
+from nmsim.pruning.parts.diversity import Structure
 from nmsim.recipes.statistics import mask_diversity, violation_probability, violations
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged, together
+from reports.pruning.printed import power, within_last_digit
 
 __all__ = [
     "PRINTED_DIVERSITY",
@@ -20,7 +21,7 @@ __all__ = [
 
 Figures = dict[str, Any]
 
-PRINTED_DIVERSITY = {
+PRINTED_DIVERSITY: Mapping[Structure, Mapping[str, tuple[str, int]]] = {
     "unstructured": {"1:2": ("1.8", 18), "2:4": ("1.8", 18), "4:8": ("1.8", 18)},
     "structured": {"1:2": ("4", 9), "2:4": ("2.8", 12), "4:8": ("5.7", 14)},
     "transposable": {"1:2": ("6", 4), "2:4": ("4", 8), "4:8": ("1.7", 13)},
@@ -56,25 +57,43 @@ def measure_diversity() -> Figures:
 
 def judge_diversity(figures: Figures) -> list[Verdict]:
     """Table 1 by formula and by count; what section 3 concludes from it."""
-    verdicts = [
-        judged(
-            f"{structure}: {said}",
-            "Table 1",
-            ", ".join(f"{_printed(*number)} ({p})" for p, number in row.items()),
-            ", ".join(f"{power(figures[counting][structure][p])} ({p})" for p in row),
-            [
-                f"{p}: {figures[counting][structure][p]:,} masks, not {_printed(m, e)}"
-                + _overcount(p, structure, counting)
-                for p, (m, e) in row.items()
-                if not within_last_digit(figures[counting][structure][p], m, e)
-            ],
-        )
+    counts = {
+        structure: {
+            said: _count(structure, row, figures, counting)
+            for counting, said in _COUNTINGS.items()
+            if counting == "paper" or structure == "transposable"
+        }
         for structure, row in PRINTED_DIVERSITY.items()
-        for counting, said in _COUNTINGS.items()
-        if counting == "paper" or structure == "transposable"
+    }
+    alike = {said: _alike(figures[key]) for key, said in _COUNTINGS.items()}
+    return [
+        *(
+            together(f"{structure}: number of masks", _UNSAID * (len(of) > 1), of)
+            for structure, of in counts.items()
+        ),
+        _least_diverse(figures),
+        together(next(iter(alike.values())).statement, _UNSAID, alike),
     ]
-    alike = (_alike(figures[key], said) for key, said in _COUNTINGS.items())
-    return [*verdicts, _least_diverse(figures), *alike]
+
+
+_UNSAID = "whether masks are counted or given by the formula, which is right for N = 1 alone"
+
+
+def _count(
+    structure: str, row: Mapping[str, tuple[str, int]], figures: Figures, counting: str
+) -> Verdict:
+    return judged(
+        structure,
+        "Table 1",
+        ", ".join(f"{_printed(*number)} ({p})" for p, number in row.items()),
+        ", ".join(f"{power(figures[counting][structure][p])} ({p})" for p in row),
+        [
+            f"{p}: {figures[counting][structure][p]:,} masks, not {_printed(m, e)}"
+            + _overcount(p, structure, counting)
+            for p, (m, e) in row.items()
+            if not within_last_digit(figures[counting][structure][p], m, e)
+        ],
+    )
 
 
 def _printed(mantissa: str, exponent: int) -> str:
@@ -94,7 +113,7 @@ def _least_diverse(figures: Figures) -> Verdict:
     counts, printed = figures["exact"], figures["printed"]
     # Of equals the sequential one is named: for 1:2 it is the structured one.
     names = sorted(counts, key=lambda structure: structure != "sequential")
-    least = {p: min(names, key=lambda s, p=p: counts[s][p]) for p in counts["sequential"]}
+    least = {p: min(names, key=lambda s: counts[s][p]) for p in counts["sequential"]}
     return judged(
         "Sequential is the least diverse",
         "section 3",
@@ -110,11 +129,11 @@ def _least_diverse(figures: Figures) -> Verdict:
     )
 
 
-def _alike(counts: Mapping[str, Mapping[str, int]], said: str) -> Verdict:
+def _alike(counts: Mapping[str, Mapping[str, int]]) -> Verdict:
     """Similar: within ten times, where the table spans fourteen powers of ten."""
     like = counts["transposable"]["4:8"] / counts["structured"]["2:4"]
     return judged(
-        f"4:8 transposable is about as diverse as 2:4 structured ({said})",
+        "4:8 transposable is about as diverse as 2:4 structured",
         "section 3",
         "similar (here: within ten times)",
         f"{like:.3g} times",

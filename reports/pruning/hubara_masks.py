@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from printed import power
 
 from nmsim import prune
+from nmsim.pruning.parts.diversity import Structure
 from nmsim.recipes.statistics import mask_diversity, retained_l1
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged, together
+from reports.pruning.printed import power
 
 __all__ = ["STRUCTURES", "judge_bounds", "judge_retained", "measure_bounds", "measure_retained"]
 
 Floats = NDArray[np.float64]
 Figures = dict[str, Any]
 
-STRUCTURES = {
+STRUCTURES: Mapping[str, tuple[str, str, Structure]] = {
     "unstructured": ("unstructured", "4:8", "unstructured"),
     "4:8": ("magnitude", "4:8", "structured"),
     "2:4": ("magnitude", "2:4", "structured"),
@@ -41,7 +42,7 @@ def measure_bounds(tiles: int = 100_000) -> Figures:
     sizes = np.abs(drawn)
     total = sizes.sum((1, 2))
 
-    def kept(pruner: str, **options: object) -> Floats:
+    def kept(pruner: str, **options: Any) -> Floats:
         mask = prune(sizes, "4:8", pruner, **options).mask
         return np.asarray(sizes.sum((1, 2), where=mask))
 
@@ -162,8 +163,8 @@ def judge_retained(figures: Figures) -> list[Verdict]:
     """The order of Figure 3b, its near tie, and the correlation with mask diversity."""
     kept = figures["all"]
     orders = {
-        layer: sorted(_FIGURE_3B, key=lambda name, at=layer: -figures["layers"][name][at])
-        for layer in figures["shapes"]
+        at: sorted(_FIGURE_3B, key=lambda name: -figures["layers"][name][at])
+        for at in figures["shapes"]
     }
     ranked = orders["all layers"] = sorted(_FIGURE_3B, key=lambda name: -kept[name])
     steps = [kept[a] - kept[b] for a, b in pairwise(_FIGURE_3B)]
@@ -199,7 +200,12 @@ def judge_retained(figures: Figures) -> list[Verdict]:
             else ["it lies outside"],
         ),
     ]
-    return [*verdicts, *(_correlated(figures, counting) for counting in ("paper", "exact"))]
+    correlated = {
+        "Eq. 2": _correlated(figures, "paper"),
+        "exact count": _correlated(figures, "exact"),
+    }
+    unsaid = "whether masks are counted or given by the formula"
+    return [*verdicts, together(correlated["Eq. 2"].statement, unsaid, correlated)]
 
 
 def _correlated(figures: Figures, counting: str) -> Verdict:
@@ -211,10 +217,9 @@ def _correlated(figures: Figures, counting: str) -> Verdict:
         for b in STRUCTURES
         if counts[a] > counts[b] and kept[a] < kept[b]
     ]
-    said = "Eq. 2" if counting == "paper" else "exact count"
     ranked = sorted(STRUCTURES, key=lambda name: -counts[name])
     return judged(
-        f"The more diverse, the more magnitude is kept ({said})",
+        "The more diverse, the more magnitude is kept",
         "caption of Figure 3",
         "correlated",
         " > ".join(f"{name} {power(counts[name], 2)}" for name in ranked),

@@ -1,29 +1,29 @@
-"""What did 2:4 gain where others measured it? ``python reports/published/build.py``.
+"""What did 2:4 gain where others measured it? ``python -m reports.published.build``.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. A minute on one core.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from published_figures import HERE, TOLERANCE, measure
-
 from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Verdict, judged, reproduced
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
+from reports.claims import Claim, Found, Verdict, judged, reproduced
+from reports.claims import judge as judge_claim
+from reports.papers.bench import Bench
+from reports.papers.paper import turned
+from reports.published.published_figures import HERE, WITHIN, measure, measure_known
 
-COMMAND = "python reports/published/build.py"
+COMMAND = "python -m reports.published.build"
 QUESTION = "What did 2:4 gain where others measured it?"
+ORIGIN = Origin(QUESTION, COMMAND)
 _LEAD = (
     "Speed-ups that others printed beside those that nmsim computes, "
-    f"each to hold within {TOLERANCE:.0%}, too high or too low. No constant was fitted to any of "
+    f"each to hold {WITHIN.told('')}, too high or too low. No constant was fitted to any of "
     "them. Where conditions are not all known, a row that holds is no proof, and one that does "
     "not says what would have to be so."
 )
@@ -36,10 +36,32 @@ def judge(rows: Iterable[Figures]) -> list[Verdict]:
     return [*map(_within, found), _order(found)]
 
 
+def claim(row: Figures) -> Claim:
+    """What a printed pair of times says: a speed-up, to be met by the network's."""
+    return Claim(
+        "/".join(("published", row["what"], _size(row))),
+        row["what"],
+        _size(row),
+        row["printed"],
+        "×",
+        "speedup",
+        (),
+        WITHIN,
+        "model",
+    )
+
+
 def _within(row: Figures) -> Verdict:
-    off = row["ratio"] - 1
-    wrong = [] if abs(off) <= TOLERANCE else [f"{off:+.1%}. {row['otherwise']}"]
-    return judged(row["what"], _size(row), f"{row['printed']:.2f}", f"{row['computed']:.2f}", wrong)
+    found = Found({"": row["computed"]}, f"{row['ratio'] - 1:+.1%}. {row['otherwise']}")
+    verdict = judge_claim(claim(row), found)
+    if row["known"] != "yes":  # no proof of the model, whichever way it comes out
+        return replace(verdict, kind="", unsaid="not all of the conditions")
+    return replace(verdict, one_sided=not turned().get(verdict.name))
+
+
+def judged_on(bench: Bench) -> dict[str, Verdict]:
+    """Verdicts on some machines, of rows whose conditions are known, by the names of claims."""
+    return {verdict.name: verdict for verdict in map(_within, measure_known(bench))}
 
 
 def _size(row: Figures) -> str:
@@ -57,18 +79,6 @@ def _order(rows: Sequence[Figures]) -> Verdict:
         f"{mlps['computed']:.2f} to {all_linear['computed']:.2f}",
         wrong,
     )
-
-
-def stored(rows: Iterable[Figures], verdicts: Iterable[Verdict]) -> str:
-    """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "figures": list(rows),
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def page(rows: Sequence[Figures], verdicts: Sequence[Verdict]) -> str:
@@ -138,7 +148,7 @@ def _would_hold(rows: Iterable[Figures]) -> Iterable[Safe]:
     """Each reason once, with the figures that do not hold for it."""
     of: dict[str, list[str]] = {}
     for row in rows:
-        if abs(row["ratio"] - 1) > TOLERANCE:
+        if not WITHIN.met(row["printed"], row["computed"]):
             of.setdefault(row["otherwise"], []).append(f"{row['what']} ({_size(row)})")
     for why, figures in of.items():
         yield el("p", el("strong", "; ".join(figures)), f": {why}.")
@@ -165,17 +175,20 @@ def _times(rows: Iterable[Figures]) -> Safe:
     return sheet(heads, cells, "sortable")
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Compute, judge and draw everything."""
     rows = measure()
     verdicts = judge(rows)
-    write_folder(
-        folder, {"results.json": stored(rows, verdicts), "index.html": page(rows, verdicts)}
+    stored = results_json(
+        ORIGIN, figures=rows, statements=[verdict.record() for verdict in verdicts]
     )
-    print(f"{folder / 'index.html'}: {reproduced(verdicts)} hold")
+    files = {"results.json": stored, "index.html": page(rows, verdicts)}
+    return Built(files, f"{reproduced(verdicts)} hold")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

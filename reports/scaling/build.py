@@ -1,28 +1,26 @@
-"""Several arrays on one memory channel: ``python reports/scaling/build.py`` writes the page.
+"""Several arrays on one memory channel: ``python -m reports.scaling.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Seconds on one core.
 """
 
-import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scaling_claims import gain, judge
-from scaling_drawings import DRAWINGS
-from scaling_figures import measure
-
 from nmsim import __version__
-from nmsim.files import write_folder
-from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
+from reports.claims import Verdict, reproduced
+from reports.page import verdict_table
+from reports.scaling.scaling_claims import gain, judge
+from reports.scaling.scaling_drawings import DRAWINGS
+from reports.scaling.scaling_figures import measure
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/scaling/build.py"
+COMMAND = "python -m reports.scaling.build"
 QUESTION = "Several arrays on one memory channel: what do they gain?"
+ORIGIN = Origin(QUESTION, COMMAND)
 CAPTIONS = {
     "speedup": "Dense runs over one dense array, 2:4 runs over one 2:4 array. Dashed: one array's "
     "cycles over those that the channel takes for every operand and result once. With private "
@@ -38,18 +36,6 @@ _LEAD = (
     "A convolution of 32 images, which computes, and a layer with 128 tokens, which loads its "
     "weights; 128×128 arrays with 2:4 selectors share 450 GB/s. "
 )
-
-
-def stored(figures: dict[str, Any], verdicts: list[Verdict]) -> str:
-    """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "figures": figures,
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def page(figures: dict[str, Any], verdicts: list[Verdict]) -> str:
@@ -107,17 +93,20 @@ def _runs(figures: dict[str, Any]) -> Safe:
     return sheet(heads, rows, "rows")
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Compute, judge and draw everything."""
     figures = measure()
     verdicts = judge(figures)
-    write_folder(
-        folder, {"results.json": stored(figures, verdicts), "index.html": page(figures, verdicts)}
+    stored = results_json(
+        ORIGIN, figures=figures, statements=[verdict.record() for verdict in verdicts]
     )
-    print(f"{folder / 'index.html'}: {reproduced(verdicts)} statements hold")
+    files = {"results.json": stored, "index.html": page(figures, verdicts)}
+    return Built(files, f"{reproduced(verdicts)} statements hold")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

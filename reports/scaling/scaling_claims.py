@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = ["gain", "judge"]
 

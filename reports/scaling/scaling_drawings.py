@@ -5,9 +5,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scaling_claims import gain
 
 from nmsim.report.plots.theme import DENSE_COLOUR, INK, MACHINE_COLOURS, MUTED, apply_theme
+from reports.scaling.scaling_claims import gain
 
 __all__ = ["DRAWINGS"]
 

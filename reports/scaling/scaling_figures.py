@@ -1,10 +1,12 @@
 """What 1 to 16 arrays on one memory channel gain on a layer that computes and on one that loads."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import nmsim
-from nmsim.machines import Machine, simulate
+from nmsim.machines import simulate
+from nmsim.machines.systolic.schema import SystolicArray
 from nmsim.mask import SparseGemm
 from nmsim.result import Result
 from nmsim.run.point import Point
@@ -50,8 +52,9 @@ def _gemm(layer: Mapping[str, Any], recipe: str) -> SparseGemm:
     return next(iter(point.sparse_gemms()))
 
 
-def _machine(**fields: Any) -> Machine:
-    return nmsim.load_hardware(MACHINE, **fields)
+def _machine(**fields: Any) -> SystolicArray:
+    found: SystolicArray = nmsim.load_hardware(MACHINE, **fields)
+    return found
 
 
 def _channel(work: SparseGemm) -> float:
@@ -61,10 +64,10 @@ def _channel(work: SparseGemm) -> float:
     return _busy(_machine(), once)
 
 
-def _busy(machine: Machine, run: Result) -> float:
+def _busy(machine: SystolicArray, run: Result) -> float:
     """Cycles that a channel takes for the bytes of a run."""
     moved = run.dram_read_bytes + run.dram_write_bytes
-    return float(moved * machine.clock_mhz / (machine.dram.gbps * 1e3))
+    return float(moved * machine.clock_mhz / ((machine.dram.gbps or math.inf) * 1e3))
 
 
 def _run(work: SparseGemm, arrays: int, buffers: str) -> Figures:

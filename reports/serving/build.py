@@ -1,29 +1,27 @@
-"""Does 2:4 pay where Llama 3 is served? ``python reports/serving/build.py`` writes the page.
+"""Does 2:4 pay where Llama 3 is served? ``python -m reports.serving.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Six minutes on one core.
 """
 
-import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from serving_claims import DENSE_OF, error, judge, judged_rows
-from serving_figures import MODELS, REQUEST, measure
-
 from nmsim import __version__
-from nmsim.files import write_folder
 from nmsim.report.notation import significant
-from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
+from reports.claims import Verdict, reproduced
+from reports.page import verdict_table
+from reports.serving.serving_claims import DENSE_OF, error, judge, judged_rows
+from reports.serving.serving_figures import MODELS, REQUEST, measure
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/serving/build.py"
+COMMAND = "python -m reports.serving.build"
 QUESTION = "Does 2:4 pay where Llama 3 is served?"
+ORIGIN = Origin(QUESTION, COMMAND)
 _LEAD = (
     "Weights pruned by magnitude, in 16 bits and in 4 (int4 with a scale for 128, multiplied in "
     "16); whole steps, and sums between GPUs; prompts and contexts of 2,048 tokens. What pruning "
@@ -39,18 +37,6 @@ _BELIEVE = (
     "of reports/published."
 )
 Figures = Mapping[str, Any]
-
-
-def stored(figures: Figures, verdicts: list[Verdict]) -> str:
-    """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "figures": figures,
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def page(figures: Figures, verdicts: list[Verdict]) -> str:
@@ -220,17 +206,20 @@ def _cell(value: Any) -> Cell:
     return Cell(str(value))
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Compute, judge and draw everything."""
     figures = measure()
     verdicts = judge(figures)
-    write_folder(
-        folder, {"results.json": stored(figures, verdicts), "index.html": page(figures, verdicts)}
+    stored = results_json(
+        ORIGIN, figures=figures, statements=[verdict.record() for verdict in verdicts]
     )
-    print(f"{folder / 'index.html'}: {reproduced(verdicts)} statements hold")
+    files = {"results.json": stored, "index.html": page(figures, verdicts)}
+    return Built(files, f"{reproduced(verdicts)} statements hold")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = ["DENSE_OF", "error", "judge", "judged_rows"]
 
@@ -25,7 +25,7 @@ def judged_rows(rows: Iterable[Figures]) -> list[Figures]:
 
 def error(rows: Iterable[Figures]) -> float:
     """The median of how far computed speeds are off the printed ones."""
-    return median(abs(row["speed_ratio"] - 1) for row in rows)
+    return float(median(abs(row["speed_ratio"] - 1) for row in rows))
 
 
 def _printed(figures: Figures) -> Verdict:

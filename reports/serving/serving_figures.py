@@ -31,10 +31,10 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "prefill, 1 prompt": {"scenario": "prefill", "tokens": 2048, "batch": 1},
     "prefill, 16 prompts": {"scenario": "prefill", "tokens": 2048, "batch": 16},
 }
-REQUEST = {"tokens": 2048, "generate": 256, "batch": 16}
+REQUEST: Figures = {"tokens": 2048, "generate": 256, "batch": 16}
 
 _PRINTED = Path(__file__).with_name("printed.csv")
-_USUAL = {"fidelity": "analytical"}
+_USUAL: Figures = {"fidelity": "analytical"}
 
 
 def measure(models: Mapping[str, int] = MODELS, rows: slice = slice(None)) -> Figures:
@@ -136,7 +136,7 @@ def _computed(row: Mapping[str, str], sizes: Mapping[str, int]) -> float:
         "overrides": dict(_conditions(row)),
     }
     if row["what"] == "prefill":
-        asked = {"scenario": "prefill", "tokens": sizes["prompt"]}
+        asked: Figures = {"scenario": "prefill", "tokens": sizes["prompt"]}
         found = nmsim.simulate(_model(row["model"]), **keywords, **asked, **_USUAL)
         return float(found.total["all"]["step_us"]) / 1e3
     served = nmsim.serve(

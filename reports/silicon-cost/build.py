@@ -17,9 +17,10 @@ from silicon_published import judge_published, measure_published
 
 from nmsim import __version__
 from nmsim.files import write_folder
-from nmsim.report.pages.claims import Verdict, reproduced, verdict_table
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.claims import Verdict, reproduced
+from reports.page import verdict_table
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python reports/silicon-cost/build.py"

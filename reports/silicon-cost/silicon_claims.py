@@ -6,7 +6,7 @@ Every sentence is put together from the figures, so that it changes when these d
 from collections.abc import Mapping
 from typing import Any
 
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = ["answer", "best", "judge"]
 

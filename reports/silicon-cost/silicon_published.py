@@ -11,7 +11,7 @@ from nmsim.cost.price import per_dense_mac
 from nmsim.cost.technology import load_technology
 from nmsim.machines import chip_of, load_hardware
 from nmsim.pattern import Pattern
-from nmsim.report.pages.claims import Verdict, judged
+from reports.claims import Verdict, judged
 
 __all__ = ["judge_published", "measure_published"]
 

@@ -1,4 +1,4 @@
-"""How long does a simulation take? ``python reports/speed/build.py`` draws the page.
+"""How long does a simulation take? ``python -m reports.speed.build`` draws the page.
 
 It reads ``measurements.json``, which ``measure.py`` writes, and draws ``index.html`` beside it and
 ``docs/cost-against-work.svg``.
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from speed_figures import Curve, curves, scientific
-from speed_svg import COLOURS, LABELS, cost_svg
 
 from nmsim.files import write_folder
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, facts, joined, sheet
 from nmsim.report.plots.theme import apply_theme
+from reports.speed.speed_figures import Curve, curves, scientific
+from reports.speed.speed_svg import COLOURS, LABELS, cost_svg
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
@@ -167,7 +167,7 @@ def page(data: Mapping[str, Any]) -> str:
         el("h2", "Conditions"),
         facts(pairs),
         el("h2", "How to get it again"),
-        el("pre", el("code", "python reports/speed/measure.py && python reports/speed/build.py")),
+        el("pre", el("code", "python -m reports.speed.measure && python -m reports.speed.build")),
         el(
             "p",
             "Every run is in ",

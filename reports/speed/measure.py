@@ -1,4 +1,4 @@
-"""How long a simulation takes: ``python reports/speed/measure.py`` times the engines, by hand.
+"""How long a simulation takes: ``python -m reports.speed.measure`` times the engines, by hand.
 
 It writes ``measurements.json``: every run of every series, and the conditions. Masks are drawn
 beforehand, so that pruning is not in the times; kernels are called once before the timing, so that
@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +123,7 @@ def conditions() -> dict[str, Any]:
     """What the times depend on."""
     return {
         "cpu": _cpu(),
-        "threads": numba.config.NUMBA_NUM_THREADS,
+        "threads": numba.config.NUMBA_NUM_THREADS,  # type: ignore[attr-defined]
         "cores": os.cpu_count(),
         "load_average_before": [round(x, 2) for x in os.getloadavg()],
         "python": platform.python_version(),
@@ -142,7 +141,7 @@ def conditions() -> dict[str, Any]:
 
 def main() -> None:
     """Time every series and write the file beside this script."""
-    numba.config.NUMBA_NUM_THREADS = 1  # what nmsim.jit.map_blocks asks
+    numba.config.NUMBA_NUM_THREADS = 1  # type: ignore[attr-defined]  # what map_blocks asks
     held = conditions()
     points = []
     for name, series in SERIES.items():
@@ -154,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

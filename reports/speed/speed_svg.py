@@ -7,13 +7,15 @@ and text that stays text.
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
-from speed_figures import Curve, raised
+
+from reports.speed.speed_figures import Curve, raised
 
 __all__ = ["COLOURS", "LABELS", "cost_svg", "curve_id"]
 
@@ -59,7 +61,7 @@ def curve_id(curve: Curve) -> str:
     return f"{curve.series} {curve.fidelity}".replace(",", "").replace(" ", "-")
 
 
-def _line(colour: str, fidelity: str) -> dict[str, object]:
+def _line(colour: str, fidelity: str) -> dict[str, Any]:
     """How a curve is drawn: full for the cycle model, dashed with open dots for the other."""
     cycle = fidelity == "cycle"
     return {

@@ -1,102 +1,27 @@
-"""What a paper says, what nmsim finds, and whether the two agree: a page of sections and verdicts.
+"""The one look of all reports: a page of sections and verdicts, and tables of verdicts."""
 
-Everything on such a page comes from the figures of its sections, so that a verdict changes when a
-figure does.
-"""
-
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
 
 import plotly.graph_objects as go
 
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.builder import Origin, results_json
+from reports.claims import KINDS, Section, Verdict, count, outcomes, reproduced
 
 __all__ = [
-    "Origin",
-    "Section",
-    "Verdict",
     "claims_json",
     "claims_page",
-    "judged",
-    "reproduced",
+    "counts_table",
+    "headline",
     "verdict_table",
 ]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """One statement of a paper; ``because`` says why it is not met, and is empty where it is."""
-
-    statement: str
-    where: str
-    printed: str
-    computed: str
-    because: str = ""
-
-    @property
-    def reproduced(self) -> bool:
-        """Whether nmsim finds what the paper says."""
-        return not self.because
-
-
-@dataclass(frozen=True)
-class Section:
-    """One claim: which paper, which N it means in its table and prose, every figure and verdict."""
-
-    name: str
-    title: str
-    paper: str
-    n_is: str
-    meaning_of_n: str
-    figures: dict[str, Any]
-    verdicts: list[Verdict]
-
-    def record(self) -> dict[str, Any]:
-        """The section as it stands in JSON, each verdict with whether it is reproduced."""
-        stated = [{**asdict(v), "reproduced": v.reproduced} for v in self.verdicts]
-        return {**asdict(self), "verdicts": stated}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a page asks, the command that makes it again, and the version of nmsim that did."""
-
-    question: str
-    command: str
-    version: str
-
-
-def judged(
-    statement: str, where: str, printed: str, computed: str, failures: Iterable[str]
-) -> Verdict:
-    """Judge a statement by what contradicts it: nothing, if it is reproduced."""
-    return Verdict(statement, where, printed, computed, "; ".join(failures))
-
-
-def reproduced(verdicts: Sequence[Verdict]) -> str:
-    """How many of the statements nmsim reproduces.
-
-    Examples
-    --------
-    >>> reproduced([judged("a", "b", "c", "d", []), judged("a", "b", "c", "d", ["why"])])
-    '1 of 2'
-    """
-    return f"{sum(v.reproduced for v in verdicts)} of {len(verdicts)}"
-
-
 def claims_json(origin: Origin, sections: Iterable[Section]) -> str:
     """Every figure and verdict as strict JSON."""
-    content = {
-        "question": origin.question,
-        "command": origin.command,
-        "nmsim": origin.version,
-        "sections": [section.record() for section in sections],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return results_json(origin, sections=[section.record() for section in sections])
 
 
 def claims_page(
@@ -128,7 +53,7 @@ def claims_page(
         "header",
         el("div", f"nmsim {origin.version} · papers", class_="eyebrow"),
         el("h1", origin.question),
-        el("p", f"{reproduced(every)} statements are reproduced. {lead}", class_="lead"),
+        el("p", f"{headline(every)} {lead}", class_="lead"),
         *([el("nav", *(el("a", text, href=to) for text, to in links.items()))] if links else []),
     )
     drawn = drawings(figures)
@@ -153,6 +78,46 @@ def claims_page(
     return document(origin.question, joined(parts), shared=shared)
 
 
+def headline(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts of each class hold, those of models first; those without a class together.
+
+    Examples
+    --------
+    >>> headline([Verdict("a", "b", "c", "d", kind="model")])
+    'Verdicts on models: 1 of 1 holds in every case, 0 in some.'
+    """
+    told = []
+    for kind, (whole, partly, none) in count(verdicts).items():
+        if total := whole + partly + none:
+            told.append(
+                f"Verdicts on {kind}s: {whole} of {total} hold{'s' * (whole == 1)} in every case, "
+                f"{partly} in some."
+            )
+    plain = [v for v in verdicts if not v.kind]
+    if plain:
+        told.append(f"{reproduced(plain)} statements are reproduced.")
+    if aside := sum(v.one_sided for v in verdicts):
+        told.append(f"{aside} statements are one-sided and not counted.")
+    return " ".join(told)
+
+
+def counts_table(verdicts: Sequence[Verdict]) -> Safe:
+    """Outcomes by class, with what each class is."""
+    heads = [
+        Head("class"),
+        Head("what it rests on"),
+        *(Head(name, number=True) for name in ("hold", "hold in some cases", "differ", "in all")),
+    ]
+    rows = [
+        [Cell(kind), Cell(KINDS[kind]), *(Cell(str(n)) for n in (*found, sum(found)))]
+        for kind, found in count(verdicts).items()
+    ]
+    aside = [v for v in verdicts if v.one_sided]
+    told = "models' statements that no change by a factor of two turns: one-sided, not counted"
+    rows.append([Cell("none"), Cell(told), *(Cell(str(n)) for n in (*outcomes(aside), len(aside)))])
+    return sheet(heads, rows, "verdicts")
+
+
 def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
     heads = (
         Head("statement", n_is),
@@ -173,19 +138,32 @@ def verdict_table(verdicts: Iterable[Verdict], heads: Sequence[Head], met: str, 
     met, unmet
         What a verdict begins with.
     """
+    found = list(verdicts)
     rows = [
         [
-            Cell(v.statement),
+            Cell(_lines(v.statement, f"not said: {v.unsaid}" if v.unsaid else "")),
             Cell(v.where),
-            Cell(v.printed),
+            Cell(_lines(v.printed, v.within)),
             Cell(v.computed),
+            *([Cell(v.kind)] if any(one.kind for one in found) else []),
             Cell(met, style="reproduced")
             if v.reproduced
-            else Cell(f"{unmet}: {v.because}", style="differs"),
+            else Cell(_unmet(v, unmet), style="partly" if v.partly else "differs"),
         ]
-        for v in verdicts
+        for v in found
     ]
-    return sheet([*heads, Head("verdict")], rows, "verdicts")
+    kinds = [Head("class")] if any(v.kind for v in found) else []
+    return sheet([*heads, *kinds, Head("verdict")], rows, "verdicts")
+
+
+def _unmet(verdict: Verdict, unmet: str) -> str:
+    word = "" if verdict.partly else f"{unmet}: "
+    return f"{'one-sided, not counted; ' * verdict.one_sided}{word}{verdict.because}"
+
+
+def _lines(text: str, small: str) -> Safe:
+    """A cell's text, and below it smaller what it is to be read with."""
+    return joined((text, *([el("small", small)] if small else [])))
 
 
 def _columns(tiles: int) -> str:

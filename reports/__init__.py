@@ -1,0 +1,1 @@
+"""Reports: one question per folder, answered by what nmsim computes, on a page each."""

@@ -1,0 +1,1 @@
+"""One pruned operand or both: what the buffers must deliver."""

@@ -1,0 +1,1 @@
+"""Masks, products and training steps of networks trained on digits."""

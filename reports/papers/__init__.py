@@ -1,0 +1,1 @@
+"""A page per paper: what it prints of hardware beside what nmsim computes."""

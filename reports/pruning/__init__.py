@@ -1,0 +1,1 @@
+"""What the papers say of their algorithms beside what pruners do."""

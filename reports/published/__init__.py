@@ -1,0 +1,1 @@
+"""Printed speed-ups by 2:4 beside those computed."""

@@ -1,0 +1,1 @@
+"""Several arrays on one memory channel."""

@@ -1,0 +1,1 @@
+"""Llama 3 as it is served, dense and 2:4."""

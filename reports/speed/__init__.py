@@ -1,0 +1,1 @@
+"""How long a simulation takes, against its work."""

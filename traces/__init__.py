@@ -1,0 +1,1 @@
+"""Small recorded traces, and how they were made."""
