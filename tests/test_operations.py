@@ -7,7 +7,7 @@ from nmsim.machines import load_hardware
 from nmsim.machines.step import Calling
 from nmsim.network.catalog import MODELS, load_model
 from nmsim.network.operations import chain_of
-from nmsim.report import render_training
+from nmsim.report import Room, render_training
 from nmsim.result import totals
 from nmsim.run.memory import memory_footprint
 from nmsim.run.point import Point, rows
@@ -316,9 +316,11 @@ def test_a_training_run_is_of_whole_steps_and_tells_its_gemms_apart(tmp_path):
     segment = whole["segments"][-1]
     beside = segment["step_us"] - segment["gemms_us"] - segment["mask_us"]
     assert segment["elementwise_us"] == pytest.approx(beside)
-    shown = ["".join(map(str, table.columns[1].cells)) for table in render_training(whole)[2:]]
+    shown = [
+        "".join(map(str, table.columns[1].cells)) for table in render_training(whole, Room())[2:]
+    ]
     assert "of all steps, an estimate," in shown[0]
-    assert "with masks" in str(list(render_training(gemms)[2].columns[1].cells))
+    assert "with masks" in str(list(render_training(gemms, Room())[2].columns[1].cells))
 
 
 def test_who_generates_has_weights_in_16_bits_and_casts_nothing():

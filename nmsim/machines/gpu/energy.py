@@ -41,10 +41,14 @@ class SystemEnergies(Spec):
     source: str
 
 
-@once_per_content
 def system_energies() -> SystemEnergies:
     """The published figures."""
-    found: SystemEnergies = validate(SystemEnergies, read_yaml(_FIGURES), str(_FIGURES))
+    return _read(_FIGURES)
+
+
+@once_per_content
+def _read(path: Path) -> SystemEnergies:
+    found: SystemEnergies = validate(SystemEnergies, read_yaml(path), str(path))
     return found
 
 
