@@ -11,6 +11,7 @@ import pytest
 from figures import read_figures, restated, stating
 from measure_figures import fitted, of_table
 from notebook_pages import NOTEBOOKS, Cell, cells, run
+from ruamel.yaml import YAML
 from staging import DOCS, ROOT, pages, stage
 from tiers import fast_first
 from typer.main import get_command
@@ -18,7 +19,9 @@ from typer.main import get_command
 import nmsim
 from nmsim.cli import app
 from nmsim.cli.listings import LISTINGS
+from nmsim.cli.listings.schemas import SCHEMAS
 from nmsim.measured.tables import MEASURED
+from nmsim.spec import validate
 
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 FIGURES = read_figures()
@@ -140,13 +143,27 @@ def test_a_script_of_a_page_needs_no_more_than_an_extra_has(script):
                 assert known or DISTRIBUTIONS.get(name, name) in has, f"{module.name}: {name}"
 
 
+def test_experiments_of_guides_are_valid():
+    read = YAML(typ="safe", pure=True).load
+    for guide in (DOCS / "guides").glob("*.md"):
+        for block in re.findall(r"```yaml\n(title:.*?)```", guide.read_text(), re.DOTALL):
+            assert validate(SCHEMAS["experiment"], read(block), guide.stem).title
+
+
+def test_the_tutorial_prints_what_the_readme_prints():
+    told = re.compile(r"```(?:text)?\n(training step.*?)```", re.DOTALL)
+    (own,) = told.findall((DOCS / "guides" / "tutorial.md").read_text(encoding="utf-8"))
+    (readme,) = told.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert set(own.splitlines()) <= set(readme.splitlines())
+
+
 # ---- guides, as a new user follows them
 
 LONG = ("--fidelity cycle", "explain resnet50", "simulate resnet50 --recipe asp", "--images",
         "bert", "llama", "nmsim measure", "nmsim validate", "nmsim calibrate", "nmsim import",
         "python reports", "pip install", "python3 -m venv")  # fmt: skip
-GUIDES = ("tutorial", "design-an-array", "my-pruning-algorithm")
-SAVED = re.compile(r"[Ss]ave this as `([\w./-]+)`[^`]*?\n\n```\w+\n(.*?)```", re.DOTALL)
+GUIDES = ("design-an-array", "my-pruning-algorithm")
+SAVED = re.compile(r"[Ss]ave this as `([\w./-]+)`(?:(?!```).)*?\n\n```\w+\n(.*?)```", re.DOTALL)
 RUN = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
 
 

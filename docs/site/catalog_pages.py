@@ -80,11 +80,12 @@ def write_catalog(folder: Path) -> None:
 
 def _page(place: str, sort: Sort, name: str) -> str:
     """The page of one thing; it stands in no table of contents, its list links to it."""
+    summary = plain(sort.listing.summary(name))
     head = [
         "---\norphan: true\n---",
         f"[{sort.title}](../{place}.md) / `{name}`",
         f"# {name}",
-        f"{plain(sort.listing.summary(name))}.",
+        f"{summary[0].upper()}{summary[1:]}.",
     ]
     return "\n\n".join([*head, *sort.page(name), *mentions(name)]) + "\n"
 

@@ -1,6 +1,10 @@
 """How Sphinx builds the handbook from the pages that ``staging`` lays out."""
 
 from importlib.metadata import version as installed
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sphinx.util.typing import stringify_annotation
 
 project = "nmsim"
 author = "The nmsim maintainers"
@@ -31,3 +35,17 @@ html_theme_options = {
 }
 pygments_style = "default"
 pygments_dark_style = "github-dark"
+
+
+def _shortened(*event: Any) -> tuple[str | None, str | None]:
+    """A signature with ``ArrayLike`` where NumPy's type has been spelled out."""
+    *_, arguments, returned = event
+    for mode in ("fully-qualified-except-typing", "fully-qualified", "smart"):
+        spelled = stringify_annotation(ArrayLike, mode)
+        arguments = arguments.replace(spelled, "ArrayLike") if arguments else arguments
+    return arguments, returned
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _shortened)
