@@ -1,11 +1,13 @@
 """The handbook: figures as they were measured, commands that there are, pages that follow."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from figures import read_figures, restated, stating
@@ -167,30 +169,36 @@ SAVED = re.compile(r"[Ss]ave this as `([\w./-]+)`(?:(?!```).)*?\n\n```\w+\n(.*?)
 RUN = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
 
 
+def steps(text, saved):
+    """What a guide says to run, in its order: words of a command, or a block of Python."""
+    for kind, block in RUN.findall(text):
+        if kind == "python" and block not in saved.values():
+            yield block
+        elif kind == "sh":
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words and not any(each in line for each in LONG):
+                    yield words[1:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_can_be_followed(guide, tmp_path):
+def test_a_guide_can_be_followed(guide, tmp_path, monkeypatch, command):
     """What a guide says to save is saved, and what it says to run is run, but for what is long."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     text = (DOCS / "guides" / f"{guide}.md").read_text(encoding="utf-8")
     saved = dict(SAVED.findall(text))
     for name, content in saved.items():
-        (tmp_path / name).write_text(content)
-    ran = 0
-    for kind, block in RUN.findall(text):
-        if block in saved.values():
-            continue
-        steps = [[sys.executable, "-c", block]] if kind == "python" else [
-            [sys.executable, "-m", "nmsim", *words]
-            for line in block.splitlines() if not any(each in line for each in LONG)
-            for words in [shlex.split(line, comments=True)[1:]] if words
-        ]  # fmt: skip
-        for step in steps:
-            done = subprocess.run(
-                step, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
-            )
-            assert done.returncode == 0, f"{step}: {done.stderr}"
-            ran += 1
-    assert ran >= 6
+        Path(name).write_text(content)
+    asked = list(steps(text, saved))
+    for step in asked:
+        if isinstance(step, str):
+            subprocess.run([sys.executable, "-c", step], capture_output=True, check=True)
+        else:
+            status, _, told = command(*step)
+            assert status == 0, f"{step}: {told}"
+    assert len(asked) >= 6
 
 
 # ---- notebooks
