@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import measure_figures
 import pytest
 from figures import read_figures, restated, stating
 from measure_figures import fitted, of_table
@@ -53,7 +54,16 @@ def test_an_old_figure_is_found():
 
 def test_every_page_on_accuracy_states_its_figures_by_name():
     stated = {page.stem for page in stating()}
-    named = {"attention", "calibration", "gpus", "residual", "step", "tensor-core", "trust"}
+    named = {
+        "attention",
+        "calibration",
+        "evidence",
+        "gpus",
+        "residual",
+        "step",
+        "tensor-core",
+        "trust",
+    }
     assert stated >= {*named, "validation", "README", "overview"}
 
 
@@ -64,6 +74,12 @@ TABLES = sorted(MEASURED, key=lambda name: (FIGURES["tables"][name]["rows"], nam
 @pytest.mark.parametrize("name", fast_first(TABLES, 7))
 def test_the_figures_are_what_predictions_give(name):
     assert of_table(name) == FIGURES["tables"][name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["attention", "evidence", "steps"])
+def test_figures_of_all_else_are_what_predictions_give(what):
+    assert getattr(measure_figures, what)() == FIGURES[what]
 
 
 def test_counts_of_constants_are_those_of_the_files():
@@ -106,6 +122,22 @@ def parse(words):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_of_a_page_is_one(words):
     assert parse(words)
+
+
+PLAIN = re.compile(r"(list|show) [a-z0-9 .+-]+")
+LISTED = sorted(
+    {line for one in COMMANDS for line in [" ".join(one.values[0])] if PLAIN.fullmatch(line)}
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LISTED)
+def test_what_a_page_lists_or_shows_is_there(line, command):
+    if line.endswith(".yaml") or "outer" in line:
+        pytest.skip("a file, or a kind of machine, of the reader's own")
+    status, shown, told = command(*line.split())
+    assert (status, told) == (0, "")
+    assert shown
 
 
 def test_a_command_that_there_is_not_is_found():

@@ -146,10 +146,26 @@ def _steps(figures: Figures, _: list[str]) -> str:
     return _rows("| steps | rows | median | MAPE | bias |", rows)
 
 
+def _evidence(figures: Figures, which: list[str]) -> str:
+    """Errors of what was left out in turn, by where it then stands: of GEMMs, or of attention."""
+    rows = [
+        [one["machine"], one["constants"], one["left_out"],
+         *(_of_place(one[place]) for place in ("near", "within", "beyond")), one["order"]]
+        for one in figures["evidence"]
+        if (", attention, " in one["constants"]) == (which == ["attention"])
+    ]  # fmt: skip
+    return _rows("| machine | constants | left out | near | within | beyond | order |", rows, 7)
+
+
+def _of_place(one: Figures) -> str:
+    return f"{one['rows']:,}: {one['mape']:.1f} ± {one['error']:.1f}" if one["rows"] else "–"
+
+
 TABLES: dict[str, Callable[[Figures, list[str]], str]] = {
     "accuracy": _accuracy,
     "attention": _attention,
     "attention-residual": _attention_residual,
+    "evidence": _evidence,
     "residual": _residual,
     "steps": _steps,
 }

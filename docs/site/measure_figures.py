@@ -6,6 +6,7 @@ residuals as they are now. ``--pages`` puts in those of ``docs/figures.json`` an
 
 import argparse
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -17,12 +18,13 @@ from nmsim.machines import HARDWARE, load_hardware
 from nmsim.measured.accuracy import errors, unmeasured
 from nmsim.measured.attention.predict import predict_attention
 from nmsim.measured.attention.tables import shipped_attention
+from nmsim.measured.evidence.earned import earned, earned_attention
 from nmsim.measured.predict import predict, shipped
 from nmsim.measured.steps.predict import predict_steps, summarize_steps
 from nmsim.measured.steps.tables import shipped_steps
 from nmsim.measured.tables import read_shipped
 
-__all__ = ["fitted", "measure", "of_table", "steps"]
+__all__ = ["attention", "evidence", "fitted", "measure", "of_table", "steps"]
 
 
 def _percent(of: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,8 @@ def of_table(name: str) -> dict[str, Any]:
     return found
 
 
-def _attention() -> list[dict[str, Any]]:
+def attention() -> list[dict[str, Any]]:
+    """Errors of fused attention by machine, library and kind, heads held out and seen."""
     table = predict_attention(shipped_attention()).table
     rows = table[table["judged"]]
     found = []
@@ -83,6 +86,21 @@ def steps() -> dict[str, Any]:
     return {**_percent(told), "groups": groups}
 
 
+def evidence() -> list[dict[str, Any]]:
+    """Errors of what is left out in turn, by where it then stands among the rest."""
+    files, _ = shipped()
+    machines = predict(files).machines
+    told = [row for machine in machines.values() for row in earned(machine, files)]
+    told += earned_attention(predict_attention(shipped_attention()).table, machines)
+    for row in told:
+        row["left_out"] = re.sub(r"\.csv(\.gz)?", "", row["left_out"])
+        for place in ("near", "within", "beyond"):
+            one = row[place]
+            rounded = {key: round(100 * one[key], 1) for key in ("mape", "error") if one["rows"]}
+            row[place] = {"rows": one["rows"], **rounded}
+    return told
+
+
 def fitted() -> dict[str, dict[str, int]]:
     """How many constants of each machine a fit may set: of its timing, its cycle model, libraries.
 
@@ -102,8 +120,9 @@ def measure() -> Figures:
     names = [one.removesuffix(".csv") for one in LISTINGS["measured"].names()]
     return {
         "tables": {name: of_table(name) for name in names},
-        "attention": _attention(),
+        "attention": attention(),
         "steps": steps(),
+        "evidence": evidence(),
         "fitted": fitted(),
         "unmeasured": unmeasured(predict(shipped()[0])),
         "catalog": {

@@ -36,7 +36,7 @@ def pruner_page(name: str) -> list[str]:
         "## What it was measured against",
         HELD,
         *(["## What it is not good for", bullets(not_for)] if not_for else []),
-        *([] if pruner.wants else ["## Run it", CODE.format(name=name)]),
+        *([] if pruner.wants or name == "given" else ["## Run it", CODE.format(name=name)]),
     ]
 
 

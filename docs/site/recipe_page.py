@@ -4,7 +4,7 @@ from page_parts import bullets, command, comment, plain, table
 
 from nmsim.cli.listings import LISTINGS
 from nmsim.gemm import PHASES
-from nmsim.recipes.recipe import RECIPES, load_recipe
+from nmsim.recipes.recipe import RECIPES, Recipe, load_recipe
 
 __all__ = ["recipe_page"]
 
@@ -34,5 +34,13 @@ def recipe_page(name: str) -> list[str]:
         "## What it is not good for",
         bullets([*([nothing] if idle else []), ACCURACY]),
         "## Run it",
-        command(f"nmsim simulate resnet18 --recipe {name} --hardware ideal"),
+        command(f"nmsim simulate {_usual(recipe)} --recipe {name} --hardware ideal"),
     ]
+
+
+def _usual(recipe: Recipe) -> str:
+    """A network that a recipe prunes something of, and the tensors if it wants them."""
+    layers = any(offer.layers != "*" for offer in recipe.operands)
+    given = any(offer.pruner == "given" for offer in recipe.operands)
+    network = "vit-b16" if layers else "resnet18"
+    return f"{network} --tensors weights.safetensors" if given else network
