@@ -46,6 +46,17 @@ def _shortened(*event: Any) -> tuple[str | None, str | None]:
     return arguments, returned
 
 
+def _reachable(*event: Any) -> None:
+    """Captions of the contents have a level, and code that scrolls is reached by the keyboard."""
+    context = event[3]
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+    context["body"] = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-signature", _shortened)
+    app.connect("html-page-context", _reachable, priority=1000)  # behind the theme's own
