@@ -11,6 +11,7 @@ from pathlib import Path
 
 import measure_figures
 import pytest
+from catalog_pages import SORTS
 from figures import read_figures, restated, stating
 from measure_figures import fitted, of_table
 from notebook_pages import NOTEBOOKS, Cell, cells, run
@@ -272,6 +273,20 @@ def test_links_hold_where_pages_are_moved_to(tmp_path):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
             if "://" not in target:
                 assert ((tmp_path / place).parent / target).exists(), f"{name}: {target}"
+
+
+ANSWERS = ("From where", "What it was measured against", "What it is not good for")
+
+
+@pytest.mark.parametrize("place", SORTS)
+def test_pages_of_a_catalog_say_what_from_where_how_near_and_what_not_for(place):
+    sort = SORTS[place]
+    for name in sort.listing.names():
+        text = "\n\n".join(sort.page(name))
+        parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+        said = dict(zip(parts[1::2], parts[2::2], strict=True))
+        assert all(len(said[answer].strip()) > 5 for answer in ANSWERS), name
+        assert len(parts[0]) > 20, name
 
 
 @pytest.mark.slow

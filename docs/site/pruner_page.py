@@ -27,7 +27,6 @@ def pruner_page(name: str) -> list[str]:
     """What it is, from where, what it was measured against, what it is not good for."""
     pruner = PRUNERS[name]
     facts = LISTINGS["pruners"].facts(name)
-    not_for = list(_not_for(pruner))
     return [
         f"{plain(dict(facts)['definition'])}.",
         table(each for each in facts if each[0] not in LEFT),
@@ -35,7 +34,8 @@ def pruner_page(name: str) -> list[str]:
         f"{plain(pruner.source)}.",
         "## What it was measured against",
         HELD,
-        *(["## What it is not good for", bullets(not_for)] if not_for else []),
+        "## What it is not good for",
+        bullets(_not_for(pruner)),
         *([] if pruner.wants or name == "given" else ["## Run it", CODE.format(name=name)]),
     ]
 
@@ -52,3 +52,4 @@ def _not_for(pruner: Pruner) -> Iterator[str]:
         yield f"values alone: it asks for {', '.join(pruner.wants)}, drawn where a run has none"
     if pruner.rescales:
         yield "keeping values as they are: it changes those that it keeps"
+    yield "what a network is worth that was trained under it: nmsim trains nothing"
