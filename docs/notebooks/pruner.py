@@ -12,20 +12,20 @@ from nmsim.pruning import Block, pruner
 from nmsim.pruning.magnitude import keep_largest
 
 
-@pruner("steep", summary="by a power of magnitudes", source="an example", regular=True)
-def steep(block: Block, *, power: float = 2.0) -> None:
+@pruner("cubed", summary="by a power of magnitudes", source="an example", regular=True)
+def cubed(block: Block, *, power: float = 3.0) -> None:
     """Keep the N largest |w|^power of every group; ties keep the lowest index."""
     keep_largest(block, np.abs(block.values) ** power)
 
 
 weights = np.random.default_rng(0).normal(size=(256, 256))
-nmsim.prune(weights[:2, :8], "2:4", "steep").mask.astype(int)
+nmsim.prune(weights[:2, :8], "2:4", "cubed").mask.astype(int)
 
 # %% [markdown]
 # How much magnitude do masks keep? A transposable mask has to fit rows and columns, and keeps less.
 
 # %%
-names = ["steep", "magnitude", "transposable", "transposable-greedy", "sequential", "random"]
+names = ["cubed", "magnitude", "transposable", "transposable-greedy", "sequential", "random"]
 whole = np.abs(weights).sum()
 for name in names:
     mask = nmsim.prune(weights, "2:4", name).mask
@@ -35,7 +35,7 @@ for name in names:
 # The same mask, as work for a machine. `Mask` checks what it promises.
 
 # %%
-mask = nmsim.prune(weights, "2:4", "steep").mask
+mask = nmsim.prune(weights, "2:4", "cubed").mask
 work = nmsim.SparseGemm(
     nmsim.Gemm(512, 256, 256), nmsim.Mask.dense(512, 256), nmsim.Mask(mask, "2:4")
 )
