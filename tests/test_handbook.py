@@ -153,6 +153,10 @@ SCRIPTS = sorted(
         for page in PAGES
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         for script in re.findall(r"python ((?:reports|docs|traces|tests)/[\w/-]+\.py)", block)
+        + [
+            f"{name.replace('.', '/')}.py"
+            for name in re.findall(r"python -m ((?:reports|traces)[.\w]+)", block)
+        ]
     }
 )
 DISTRIBUTIONS = {"ruamel": "ruamel.yaml", "sklearn": "scikit-learn", "dask": "distributed"}

@@ -54,17 +54,21 @@ def _prose() -> dict[str, str]:
 def _reports() -> dict[str, str]:
     """All that the code and data of a report say, by the command that runs it."""
     found = {}
-    for folder in sorted((ROOT / "reports").iterdir()):
-        shown = f"reports/{folder.name}"
-        runs = {
-            "build.py": f"python {shown}/build.py",
-            "experiment.yaml": f"nmsim sweep {shown}/experiment.yaml",
-        }
-        own = [runs[name] for name in runs if (folder / name).is_file()]
+    for folder in sorted(path for path in (ROOT / "reports").iterdir() if path.is_dir()):
         files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")]
-        if own:
-            found[own[0]] = "\n".join(path.read_text(encoding="utf-8") for path in files)
+        if line := _runs(folder):
+            found[line] = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return found
+
+
+def _runs(folder: Path) -> str:
+    """The command that runs a report, a module where it is in a package; empty if there is none."""
+    shown = folder.relative_to(ROOT).as_posix()
+    if (folder / "__init__.py").is_file() and (folder / "build.py").is_file():
+        return f"python -m {shown.replace('/', '.')}.build"
+    if (folder / "build.py").is_file():
+        return f"python {shown}/build.py"
+    return f"nmsim sweep {shown}/experiment.yaml" if list(folder.glob("experiment.yaml")) else ""
 
 
 def mentions(name: str) -> list[str]:

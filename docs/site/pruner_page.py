@@ -11,8 +11,8 @@ __all__ = ["pruner_page"]
 
 LEFT = ("name", "summary", "source", "definition")
 HELD = """Tests hold every pruner to what it promises, over patterns, shapes, number types and short
-last groups, and against an oracle in plain Python or another derivation.
-`python reports/pruning/build.py` draws the algorithms beside what their papers print."""
+last groups, and against an oracle in plain Python or another derivation. The report on pruning
+(`reports/pruning`) draws the algorithms beside what their papers print."""
 CODE = """```python
 import numpy as np
 
