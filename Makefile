@@ -1,4 +1,4 @@
-.PHONY: check test lint format bench residuals evidence silicon
+.PHONY: check test lint format bench site figures residuals evidence silicon
 
 check: test lint
 
@@ -17,6 +17,14 @@ format:
 
 bench:
 	python -m pytest -n0 --benchmark-only --benchmark-disable-gc tests/bench_*.py
+
+# The handbook (extra docs), in build/site/html; a warning or a link that leads nowhere is an error.
+site:
+	python docs/site/build_site.py
+
+# After a change of a GPU's closed form, constants or residuals: the errors that pages state.
+figures:
+	python docs/site/measure_figures.py
 
 # After a change of a GPU's closed form or constants: what it lacks is learned anew.
 residuals:

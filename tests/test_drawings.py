@@ -7,6 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import fold_drawing
+import lowering_drawing
+import nm_drawing
+import placement_drawing
 import pytest
 import tile_drawing
 from build_drawings import DOCS, DRAWINGS
@@ -58,7 +61,7 @@ def test_a_drawing_stands_on_a_ground_of_its_own(drawing):
 
 
 def test_every_drawing_is_shown_by_a_page():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     shown = set(re.findall(r"([\w-]+\.svg)\)", "".join(page.read_text() for page in pages)))
     assert shown >= set(DRAWINGS)
 
@@ -129,3 +132,28 @@ def test_joined_bars_cover_what_they_join():
     assert len(close) <= one.slices < len(loose)
     assert sum(long for _, long in loose) <= sum(long for _, long in close)
     assert (close[0][0], sum(close[-1])) == (loose[0][0], sum(loose[-1]))
+
+
+# ---- masks in two phases, lowering, folds of an array
+
+
+def test_groups_that_are_drawn_as_misfits_are():
+    for name, mask in nm_drawing.MASKS.items():
+        assert not nm_drawing.misfits(mask, "forward").any()
+        down = [mask[top : top + 4, column].sum() > 2 for column in range(8) for top in (0, 4)]
+        assert list(nm_drawing.misfits(mask, "backward").ravel()) == down
+        assert any(down) == (name == "magnitude")
+
+
+def test_the_drawn_gemms_are_the_layers_and_unlike_each_other():
+    drawn = lowering_drawing.gemms()
+    assert list(drawn) == list(lowering_drawing.OPERANDS) == ["forward", "backward", "update"]
+    assert len({(one.m, one.n, one.k) for one in drawn.values()}) == 3
+    assert drawn["update"].k == drawn["forward"].m
+
+
+def test_the_drawn_fold_takes_the_cycles_of_the_array():
+    gemm, machine = placement_drawing.GEMM, placement_drawing.MACHINE
+    counted = simulate(machine, SparseGemm.dense(gemm))
+    folds = math.ceil(gemm.k / machine.rows) * math.ceil(gemm.n / machine.cols)
+    assert counted.compute_cycles == folds * sum(placement_drawing.parts().values())

@@ -51,6 +51,10 @@ CHECKS = {
         ("ortools.graph.python.min_cost_flow",),
         ("tests/bench_pruning.py", "-k", "min_cost_flow", "--benchmark-only"),
     ),
+    "docs": Check(
+        ("furo", "myst_parser", "sphinx"),
+        ("tests/test_handbook.py", "-m", "slow", "-k", "site_builds"),
+    ),
     "digits": Check(("sklearn.datasets", "torch"), ("tests/test_digits.py",)),
     "parquet": Check(("pyarrow.parquet",), ("tests/test_sweep.py", "-k", "parquet")),
     "images": Check(("kaleido",), ("tests/test_images.py",)),
