@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from silicon_claims import answer, judge
-from silicon_figures import _of_pattern, _pes
-from silicon_published import judge_published, measure_published
 
-HERE = Path(__file__).parents[1] / "reports" / "silicon-cost"
+from reports.silicon_cost.claims import answer, judge
+from reports.silicon_cost.figures import _of_pattern, _pes
+from reports.silicon_cost.published import judge_published, measure_published
+
+HERE = Path(__file__).parents[1] / "reports" / "silicon_cost"
 FOUND = measure_published()
 DIFFER = {"scale logarithmicly", "less than 5%", "half as large", "as large as one for 2:4"}
 

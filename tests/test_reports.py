@@ -17,8 +17,10 @@ REPORTS = sorted(path.parent.name for path in ROOT.glob("reports/*/__init__.py")
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_the_readme_has_the_command_of_every_report(name):
-    assert f"python -m reports.{name}.build " in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_overview_has_the_command_of_every_report(name):
+    assert f"python -m reports.{name}.build " in (ROOT / "docs" / "overview.md").read_text(
+        encoding="utf-8"
+    )
     module = import_module(f"reports.{name}.build")
     assert f"python -m reports.{name}.build" in getattr(module, "COMMAND", module.__doc__)
 

@@ -18,7 +18,7 @@ from nmsim.machines.gpu.energy import system_energies
 ROOT = Path(__file__).parents[1]
 PAGE = " ".join((ROOT / "docs" / "silicon.md").read_text(encoding="utf-8").split())
 FOUND = {(row.case, row.flow, row.multiplier): row for row in rows()}
-REPORT = json.loads((ROOT / "reports/silicon-cost/results.json").read_text(encoding="utf-8"))
+REPORT = json.loads((ROOT / "reports/silicon_cost/results.json").read_text(encoding="utf-8"))
 
 
 def said(pattern):

@@ -1,30 +1,28 @@
-"""What N:M costs in silicon: ``python reports/silicon-cost/build.py`` writes the page.
+"""What N:M costs in silicon: ``python -m reports.silicon_cost.build`` writes the page.
 
 ``index.html`` shows it, ``results.json`` has every figure and verdict. Minutes on one core.
 """
 
-import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from silicon_claims import answer, judge
-from silicon_drawings import DRAWINGS
-from silicon_figures import measure
-from silicon_published import judge_published, measure_published
-
 from nmsim import __version__
-from nmsim.files import write_folder
 from nmsim.report.pages.document import document
 from nmsim.report.pages.markup import Cell, Head, Safe, drawings, el, joined, sheet
+from reports.builder import Built, Origin, build, results_json
 from reports.claims import Verdict, reproduced
 from reports.page import verdict_table
+from reports.silicon_cost.claims import answer, judge
+from reports.silicon_cost.drawings import DRAWINGS
+from reports.silicon_cost.figures import measure
+from reports.silicon_cost.published import judge_published, measure_published
 
 HERE = Path(__file__).resolve().parent
-COMMAND = "python reports/silicon-cost/build.py"
+COMMAND = "python -m reports.silicon_cost.build"
 QUESTION = "What does N:M cost in silicon, and does it pay?"
+ORIGIN = Origin(QUESTION, COMMAND)
 CAPTIONS = {
     "kept": "Area of a PE for each MAC that a dense array would need, if every slot is filled, "
     "over a dense PE with one multiplier. The share of the L1 norm is that of trained weights of a "
@@ -54,17 +52,14 @@ def stored(
     figures: dict[str, Any], verdicts: list[Verdict], published: dict[str, Any], of: list[Verdict]
 ) -> str:
     """Every figure and verdict as strict JSON."""
-    content = {
-        "question": QUESTION,
-        "command": COMMAND,
-        "nmsim": __version__,
-        "answer": answer(figures),
-        "figures": figures,
-        "statements": [{**asdict(v), "holds": v.reproduced} for v in verdicts],
-        "published": published,
-        "verdicts": [{**asdict(v), "reproduced": v.reproduced} for v in of],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return results_json(
+        ORIGIN,
+        answer=answer(figures),
+        figures=figures,
+        statements=[verdict.record() for verdict in verdicts],
+        published=published,
+        verdicts=[verdict.record() for verdict in of],
+    )
 
 
 def page(figures: dict[str, Any], verdicts: list[Verdict], of: list[Verdict]) -> str:
@@ -156,22 +151,21 @@ def _two(figures: dict[str, Any]) -> Safe:
     return sheet(heads, rows, "rows")
 
 
-def main(arguments: list[str]) -> None:
-    """Write page and results into a folder, this one unless told otherwise."""
-    parser = argparse.ArgumentParser(description=QUESTION)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    folder = parser.parse_args(arguments).out
+def make() -> Built:
+    """Compute, judge and draw everything."""
     figures = json.loads(json.dumps(measure()))
     published = measure_published()
     verdicts, of = judge(figures), judge_published(published)
-    write_folder(
-        folder,
-        {
-            "results.json": stored(figures, verdicts, published, of),
-            "index.html": page(figures, verdicts, of),
-        },
-    )
-    print(f"{folder / 'index.html'}: {reproduced(verdicts)} statements hold")
+    files = {
+        "results.json": stored(figures, verdicts, published, of),
+        "index.html": page(figures, verdicts, of),
+    }
+    return Built(files, f"{reproduced(verdicts)} statements hold")
+
+
+def main(arguments: list[str]) -> None:
+    """Write page and results into a folder, this one unless told otherwise."""
+    build(arguments, QUESTION, HERE, make)
 
 
 if __name__ == "__main__":

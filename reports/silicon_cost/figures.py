@@ -71,7 +71,8 @@ def machine_of(
     if structure == "shared" and keep > 1:
         pe["macs_per_group"] = keep
         fields |= {"dot_width": keep, "rows": 128 // keep}
-    return load_hardware("systolic-128x128", **fields)
+    found: Machine = load_hardware("systolic-128x128", **fields)
+    return found
 
 
 def measure() -> Figures:

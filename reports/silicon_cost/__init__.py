@@ -1,0 +1,1 @@
+"""What N:M costs in silicon, and whether it pays at equal area, power or bandwidth."""
