@@ -16,7 +16,9 @@ FIGURES = STORED["figures"]
 
 @pytest.mark.slow
 def test_the_committed_figures_are_what_is_computed():
-    assert json.loads(json.dumps(measure())) == FIGURES
+    """A third of them; `python -m reports.published.build` computes all again."""
+    rows = slice(None, None, 3)
+    assert json.loads(json.dumps(measure(rows))) == FIGURES[rows]
 
 
 def test_training_steps_go_as_printed_and_are_within_15_percent():
