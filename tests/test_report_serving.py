@@ -22,7 +22,7 @@ def differing(figures):
 
 @pytest.mark.slow
 def test_the_committed_figures_are_what_is_computed():
-    """Of one network, and a third of the printed; `python -m reports.serving.build` computes all."""
+    """One network, and a third of the printed; `python -m reports.serving.build` computes all."""
     rows, model = slice(None, None, 3), "llama-3-8b"
     found = json.loads(json.dumps(measure({model: MODELS[model]}, rows)))
     assert found["printed"] == FIGURES["printed"][rows]
