@@ -241,7 +241,12 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
         (BAMBHANIYA, "savings", {("left", "2:4", "weights"): 45_500_000}, "parameters"),
         (BAMBHANIYA, "training", {("shares", "sdgf-geometric", "1:32"): 0.6}, "over dense"),
         (BAMBHANIYA, "training", {("shares", "sr-ste", "2:4"): 1.2}, "over SR-STE"),
-        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "Hours of a dense"),
+        (
+            BAMBHANIYA,
+            "run",
+            {("rows", "ViT-Base on 16 A100", "step_us", "16"): 150_000.0},
+            "ViT-Base on 16 A100: hours",
+        ),
         (
             BAMBHANIYA,
             "inference",
