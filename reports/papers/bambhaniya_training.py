@@ -177,19 +177,20 @@ def run_hours(printed: Printed, figures: Figures, keys: tuple[str, ...]) -> Foun
     """Hours of the run's steps, where the batch is of all devices and where it is of each."""
     row, of = printed["run"]["rows"][keys[0]], figures["rows"][keys[0]]
     devices = row["devices"]
+    step = of["step_us"]
 
     def hours(samples: int) -> float:
         """A step takes the same wherever samples come from; an epoch has as many as it needs."""
         passes = row["epochs"] * figures["images"] if "epochs" in row else row["steps"] * samples
         whole = samples * (devices if "epochs" in row else 1)
-        return float(passes / whole * of["step_us"][str(samples)] / 3.6e9)
+        return float(passes / whole * step[str(samples)] / 3.6e9)
 
-    found = {f"{samples} samples a device and step": hours(int(samples)) for samples in of["step_us"]}
-    most = 100 * max(found.values()) / row["hours"]
+    found = {f"{samples} samples a device and step": hours(int(samples)) for samples in step}
+    least, most = (100 * end(found.values()) / row["hours"] for end in (min, max))
     length = f"{row['epochs']} epochs" if "epochs" in row else f"{row['steps']:,} steps"
     return Found(
         found,
-        f"dense steps are at most {most:.0f} % of the printed time; data, communication, evaluation "
-        "and all else are not modelled",
+        f"dense steps are {least:.0f} or {most:.0f} % of the printed time; data, communication, "
+        "evaluation and all else are not modelled",
         f"{length} on {devices} of {of['hardware']}, batch {row['batch']}",
     )
