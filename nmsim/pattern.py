@@ -23,6 +23,12 @@ __all__ = ["COLUMNS_KEPT", "DENSE", "MAX_GROUP", "UNSTRUCTURED", "Pattern", "Pat
 MAX_GROUP = 1024
 """The largest M: what patterns allow is worked out over common periods of two groups."""
 
+WIDEST_GROUP = 2048
+"""The one M beyond: where SDGF-geometric starts on its way to 1:128 (Bambhaniya et al., k = 16).
+
+A power of two has short common periods with the widths of machines.
+"""
+
 COLUMNS_KEPT = 4
 """Columns of every M of which V rows of V:N:M keep anything."""
 
@@ -43,7 +49,8 @@ class Pattern:
     Raises
     ------
     PatternError
-        unless 1 <= keep <= group <= 1024, and 1 <= keep < 4 <= group where there is a V.
+        unless 1 <= keep <= group <= 1024, or group is 2048 and there is no V, and
+        1 <= keep < 4 <= group where there is a V.
     """
 
     keep: int
@@ -55,9 +62,11 @@ class Pattern:
         return f"Pattern(keep={self.keep}, group={self.group}{vector})"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.keep <= self.group <= MAX_GROUP:
+        widest = MAX_GROUP if self.group != WIDEST_GROUP or self.vector else WIDEST_GROUP
+        if not 1 <= self.keep <= self.group <= widest:
             raise PatternError(
-                f"pattern {self.keep}:{self.group}: expected N:M with 1 <= N <= M <= {MAX_GROUP}"
+                f"pattern {self.keep}:{self.group}: expected N:M with 1 <= N <= M <= {MAX_GROUP} "
+                f"or M = {WIDEST_GROUP}"
             )
         rows = 0 <= self.vector <= MAX_VECTOR
         if not rows or (self.vector and not self.keep < COLUMNS_KEPT <= self.group):

@@ -122,6 +122,31 @@ def test_mixed_patterns_stand_where_the_paper_has_them():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "feed_forward", "projections", "masked"),
+    [
+        ("mdgf-exponential-ff-1to4+qk-1to4", "1:4", "1:4", "qk"),
+        ("mdgf-exponential-ff-1to8+qk-1to4", "1:8", "1:4", "qk"),
+        ("mdgf-exponential-ff-1to8+qk-1to8", "1:8", "1:8", "qk"),
+        ("mdgf-exponential-ff-1to8+qkv-1to8", "1:8", "1:8", "qkv"),
+        ("mdgf-exponential-ff+qkv", "1:8", "1:4", "qkv"),
+    ],
+)
+def test_a_mix_masks_the_projections_that_its_row_of_the_paper_names(
+    name, feed_forward, projections, masked
+):
+    found = patterns(load_recipe(name), network=load_model("t5-base"))
+    of = {layer: pattern for layer, pattern in found.items() if pattern != "dense"}
+    ends = {layer.rpartition(".")[2]: pattern for layer, pattern in of.items()}
+    assert ends == dict.fromkeys(masked, projections) | dict.fromkeys(("wi", "wo"), feed_forward)
+    assert len(of) == 3 * len(masked) + 4  # three attentions, two stacks of feed-forward layers
+
+
+def test_queries_and_keys_need_layers_of_their_own():
+    with pytest.raises(RecipeError, match=r"matches no layer"):
+        patterns(load_recipe("mdgf-exponential-ff-1to8+qk-1to4"), network=load_model("vit-b16"))
+
+
 FEED_FORWARD = {
     "bert-large": {"intermediate.dense", "output.dense"},
     "deepseek-v3": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "mlp.gate",

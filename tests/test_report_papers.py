@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import html
 import json
 import math
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import nmsim
+from nmsim.recipes.recipe import RECIPES
 from reports.claims import Section, Verdict
 from reports.papers import build, csr_kernels, mask_search, measure_kernels, training_step
 from reports.papers.bambhaniya_training import measure_training
@@ -22,6 +24,7 @@ from reports.papers.chmiel_phases import (
     measure_throughput,
 )
 from reports.papers.paper import Paper, Part
+from reports.papers.systems import systems
 from reports.papers.utilisation import measure_machines
 from reports.papers.xu_layers import measure_layers
 from reports.papers.xu_overheads import measure_overheads
@@ -241,7 +244,12 @@ def test_a_changed_figure_changes_its_verdict(slug, name, path, to, statement):
         (BAMBHANIYA, "savings", {("left", "2:4", "weights"): 45_500_000}, "parameters"),
         (BAMBHANIYA, "training", {("shares", "sdgf-geometric", "1:32"): 0.6}, "over dense"),
         (BAMBHANIYA, "training", {("shares", "sr-ste", "2:4"): 1.2}, "over SR-STE"),
-        (BAMBHANIYA, "run", {("step_us", "16"): 150_000.0}, "Hours of a dense"),
+        (
+            BAMBHANIYA,
+            "run",
+            {("rows", "ViT-Base on 16 A100", "step_us", "16"): 150_000.0},
+            "ViT-Base on 16 A100: hours",
+        ),
         (
             BAMBHANIYA,
             "inference",
@@ -415,19 +423,20 @@ def test_kernels_are_timed_in_turn():
     assert all(times == sorted(times) for times in found.values())
 
 
-def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
-    def stored(paper):
-        return [
-            Section(
-                **{key: s[key] for key in ("name", "title", "paper", "n_is", "meaning_of_n")},
-                figures=s["figures"],
-                verdicts=[Verdict.of(v) for v in s["verdicts"]],
-            )
-            for (slug, _), s in SECTIONS.items()
-            if slug == paper.slug
-        ]
+def stored_sections(slug):
+    return [
+        Section(
+            **{key: s[key] for key in ("name", "title", "paper", "n_is", "meaning_of_n")},
+            figures=s["figures"],
+            verdicts=[Verdict.of(v) for v in s["verdicts"]],
+        )
+        for (at, _), s in SECTIONS.items()
+        if at == slug
+    ]
 
-    monkeypatch.setattr(Paper, "sections", stored)
+
+def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(Paper, "sections", lambda paper: stored_sections(paper.slug))
     build.main(["--out", str(tmp_path)])
     written = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert written == {**STORED, "nmsim": nmsim.__version__}
@@ -445,6 +454,12 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
         assert 'href="index.html"' in page
         assert '<script src="plotly.min.js">' in page
         assert len(page) < 1e6
+    page = (tmp_path / "systems.html").read_text("utf-8")
+    assert 'href="systems.html"' in index
+    for name, system in systems().recipes.items():
+        assert f"<td>{name}</td>" in page
+        assert not system.because or f"not comparable because: {system.because}" in html.unescape(page)
+    assert '<a href="xu-2022.html#strategies">WG: one' in page
     assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text("utf-8")[:400]
     for slug, paper in PAPERS.items():
         page = (tmp_path / f"{slug}.html").read_text("utf-8")
@@ -452,6 +467,15 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
             assert part.caption.replace("'", "&#x27;") in page
             drawn = isinstance(part, Part) and part.draw is not None
             assert (f'id="figure-{part.name}"' in page) == drawn
+
+
+def test_every_recipe_is_judged_or_says_why_it_is_not():
+    held = systems()
+    assert set(held.recipes) == set(RECIPES)
+    stored = {slug: stored_sections(slug) for slug in PAPERS}
+    for name, system in {**held.recipes, **held.others}.items():
+        found = [at for at, _ in system.verdicts(stored)]
+        assert {*found} == {at.replace("/", ".html#") for at in system.judged}, name
 
 
 def test_examples():

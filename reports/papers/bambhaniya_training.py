@@ -1,5 +1,6 @@
 """Training FLOPs of Bambhaniya et al.: what the schedules of mask and structure decay save."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
@@ -23,10 +24,10 @@ __all__ = [
 ]
 
 EPOCHS = 350
-PATTERNS = ("2:4", "1:4", "1:8", "1:16", "1:32")
+PATTERNS = ("2:4", "1:4", "1:8", "1:16", "1:32", "1:128")
 DECAYING = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise", "sdgf-geometric")
 BASELINE = "sr-ste"
-A100 = "a100-sxm4-80gb"
+A100, TPU = "a100-sxm4-80gb", "tpu-v3-core"
 
 IMAGES = 1_281_167
 """Training images of ImageNet-1K (Russakovsky et al., IJCV 2015)."""
@@ -146,44 +147,50 @@ def draw_training(figures: Figures) -> go.Figure:
 
 
 def measure_run(bench: Bench = AS_IS) -> dict[str, Any]:
-    """Time of a dense step of a GPU's share of the batch, and of the whole batch, on an A100."""
-    table = read_yaml(HERE / "bambhaniya-2024.yaml")["tables"]["run"]
-    batch, gpus = table["batch"], table["gpus"]
+    """Time of a dense step of a device's share of the batch, and of the whole batch, on each."""
+    table = read_yaml(HERE / "bambhaniya-2024.yaml")["tables"]["run"]["rows"]
+    return {"images": IMAGES, "rows": {name: _steps(row, bench) for name, row in table.items()}}
+
+
+def _steps(row: Mapping[str, Any], bench: Bench) -> dict[str, Any]:
+    name = A100 if "epochs" in row else TPU
+    machine = bench.machine(name)
     return {
-        "hardware": A100,
-        "images": IMAGES,
+        "hardware": name,
         "step_us": {
             str(samples): training_step(
                 Point(
-                    model=MODEL,
-                    hardware=bench.machine(A100),
+                    model=row["model"],
+                    hardware=machine,
                     batch=samples,
                     fidelity="analytical",
                     compare=False,
-                    elementwise=False,
+                    elementwise=True,
                 )
             ).time_us
-            for samples in (batch // gpus, batch)
+            for samples in (row["batch"] // row["devices"], row["batch"])
         },
     }
 
 
-def run_hours(printed: Printed, figures: Figures, _: tuple[str, ...]) -> Found:
-    """Hours of the run's GEMMs, where the batch is of all GPUs and where it is of each."""
-    table = printed["run"]
-    hours = {
-        f"{samples} images a GPU and step": table["epochs"]
-        * figures["images"]
-        / (int(samples) * table["gpus"])
-        * step
-        / 3.6e9
-        for samples, step in figures["step_us"].items()
-    }
-    most = 100 * max(hours.values()) / table["hours"]
+def run_hours(printed: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
+    """Hours of the run's steps, where the batch is of all devices and where it is of each."""
+    row, of = printed["run"]["rows"][keys[0]], figures["rows"][keys[0]]
+    devices = row["devices"]
+    step = of["step_us"]
+
+    def hours(samples: int) -> float:
+        """A step takes the same wherever samples come from; an epoch has as many as it needs."""
+        passes = row["epochs"] * figures["images"] if "epochs" in row else row["steps"] * samples
+        whole = samples * (devices if "epochs" in row else 1)
+        return float(passes / whole * step[str(samples)] / 3.6e9)
+
+    found = {f"{samples} samples a device and step": hours(int(samples)) for samples in step}
+    least, most = (100 * end(found.values()) / row["hours"] for end in (min, max))
+    length = f"{row['epochs']} epochs" if "epochs" in row else f"{row['steps']:,} steps"
     return Found(
-        hours,
-        f"GEMMs on tensor cores are at most {most:.0f} % of the printed time; data, optimiser, "
-        "communication and all else are not modelled",
-        f"{table['epochs']} dense epochs on {table['gpus']} of {figures['hardware']}, batch "
-        f"{table['batch']}",
+        found,
+        f"dense steps are {least:.0f} or {most:.0f} % of the printed time; data, communication, "
+        "evaluation and all else are not modelled",
+        f"{length} on {devices} of {of['hardware']}, batch {row['batch']}",
     )

@@ -22,11 +22,12 @@ from reports.papers.gate import mutations
 from reports.papers.hubara_2021 import HUBARA
 from reports.papers.matrix import matrix_page
 from reports.papers.paper import Paper, turned
+from reports.papers.systems import systems_page
 from reports.papers.xu_2022 import XU
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python -m reports.papers.build"
-MATRIX = "mutations.html"
+MATRIX, SYSTEMS = "mutations.html", "systems.html"
 QUESTION = "What do the papers print of hardware, and what does nmsim compute?"
 PAPERS: tuple[Paper, ...] = (BAMBHANIYA, CHMIEL, HUBARA, XU)
 
@@ -118,6 +119,8 @@ def index(papers: Sequence[Paper], found: Sections) -> str:
                 el(
                     "p",
                     el("a", "Which change of the models turns which verdict", href=MATRIX),
+                    " · ",
+                    el("a", "Where each system is judged, or why it is not", href=SYSTEMS),
                     class_="lead",
                 ),
                 el("h2", "Section by section"),
@@ -167,6 +170,7 @@ def make() -> Built:
         PLOTLY: plotly_js(),
         "index.html": index(PAPERS, found),
         MATRIX: matrix_page(mutations(), models(found), turned()),
+        SYSTEMS: systems_page(found),
         "results.json": results(PAPERS, found),
     }
     return Built(files, headline(_every(s for paper in PAPERS for s in found[paper.slug])))

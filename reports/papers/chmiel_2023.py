@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from reports.papers.chmiel_norm import judge_norm, measure_norm
 from reports.papers.chmiel_overheads import (
     activation_overhead,
     draw_estimators,
@@ -127,6 +128,17 @@ CHMIEL = Paper(
             judge=judge_activations,
             kind="measurement",
             formulas={"activation_overhead": activation_overhead},
+        ),
+        Part(
+            name="norm",
+            title="The batch norm before pruned activations",
+            where="section 7",
+            n_is=HALF,
+            caption="Bytes of an estimate of the norm's backward (docs/step.md): its output's "
+            "gradient is read twice, packed as the mask of the activations has it; its input is "
+            "read twice and the result written, dense. 16 bits. The paper prints no figure.",
+            measure=measure_norm,
+            judge=judge_norm,
         ),
         Borrowed(
             "digits", "survivors", "Products that are left, on real activations and gradients"
