@@ -18,6 +18,8 @@ __all__ = [
     "verdict_table",
 ]
 
+_PAPERS = ("in the paper", "the paper prints", "nmsim computes")
+
 
 def claims_json(origin: Origin, sections: Iterable[Section]) -> str:
     """Every figure and verdict as strict JSON."""
@@ -34,6 +36,7 @@ def claims_page(
     links: Mapping[str, str] = MappingProxyType({}),
     tables: Mapping[str, Safe] = MappingProxyType({}),
     shared: str = "",
+    beside: tuple[str, str, str] = _PAPERS,
 ) -> str:
     """The whole page: sections with the figures and captions that there are, by section.
 
@@ -47,6 +50,8 @@ def claims_page(
         Stand below the captions of their sections.
     shared
         Where plotly.js stands beside pages of one folder; "": in the page.
+    beside
+        Heads of where a statement stands, what is expected, and what is found.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -65,7 +70,7 @@ def claims_page(
         parts += [
             el("h2", section.title, id=section.name),
             el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
-            _verdicts(section.verdicts, section.n_is),
+            _verdicts(section.verdicts, section.n_is, beside),
             drawn.get(section.name, Safe("")),
             el("p", captions.get(section.name, ""), class_="caption"),
             tables.get(section.name, Safe("")),
@@ -118,12 +123,13 @@ def counts_table(verdicts: Sequence[Verdict]) -> Safe:
     return sheet(heads, rows, "verdicts")
 
 
-def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
+def _verdicts(verdicts: Iterable[Verdict], n_is: str, beside: tuple[str, str, str]) -> Safe:
+    where, expected, found = beside
     heads = (
         Head("statement", n_is),
-        Head("in the paper"),
-        Head("the paper prints", n_is),
-        Head("nmsim computes", n_is),
+        Head(where),
+        Head(expected, n_is),
+        Head(found, n_is),
     )
     return verdict_table(verdicts, heads, "reproduced", "differs")
 

@@ -64,7 +64,9 @@ def constants(recorded: Recorded) -> Figures:
     found: Figures = {name: {"assumed": value, "networks": {}} for name, value in ASSUMED.items()}
     for name in NETWORKS:
         of = networks[name]
-        drawn = list(of_layers(load_model(TRACES / f"{name}.yaml"), Synthetic(), of["batch"]).values())
+        drawn = list(
+            of_layers(load_model(TRACES / f"{name}.yaml"), Synthetic(), of["batch"]).values()
+        )
         for constant, into in found.items():
             if (measure := _range(_last(of), constant)) is not None:
                 steps = {s: _range(one.values(), constant) for s, one in of["layers"].items()}
@@ -90,9 +92,7 @@ def ends(recorded: Recorded) -> list[Synthetic]:
         constant: _range(layers, constant) or [0.0, 0.0, 0.0]
         for constant in ("gradient_sigma", "channel_sigma", "correlation")
     }
-    return [
-        Synthetic(**{constant: of[at] for constant, of in ranges.items()}) for at in (0, -1)
-    ]
+    return [Synthetic(**{constant: of[at] for constant, of in ranges.items()}) for at in (0, -1)]
 
 
 def sensitivity(recorded: Recorded, names: Iterable[str] = tuple(NETWORKS)) -> Figures:
@@ -123,7 +123,9 @@ def _beside(sources: Mapping[str, Any]) -> Figures:
 
     return {
         pattern: {
-            kind: {role: all_of(pattern, kind, role) for role in sources["synthetic"][pattern][kind]}
+            kind: {
+                role: all_of(pattern, kind, role) for role in sources["synthetic"][pattern][kind]
+            }
             for kind in KINDS
             if kind in sources["synthetic"][pattern]
         }
@@ -131,9 +133,7 @@ def _beside(sources: Mapping[str, Any]) -> Figures:
     }
 
 
-def moved(
-    networks: Recorded, kind: str, far: Callable[[Layer], float]
-) -> tuple[float, str, Layer]:
+def moved(networks: Recorded, kind: str, far: Callable[[Layer], float]) -> tuple[float, str, Layer]:
     """Where a kind's figures move most: how far, what of which network and pattern, all figures."""
     return max(
         (

@@ -49,7 +49,7 @@ class Synthetic:
     - weight: normal, variance 2 / fan-in (He et al., ICCV 2015, equation 10).
     - activation: normal with log-normal scale per channel (ranges differ by channel: Nagel et al.,
       ICCV 2019, figure 2) and, in images, first-order correlation along height and width; then the
-      layer's real non-linearity. Correlation and spread are round figures of our own.
+      layer's real non-linearity. Tokens are independent.
     - gradient: log-normal magnitude, random sign (Chmiel et al., ICLR 2021, section 3).
 
     Parameters
@@ -57,13 +57,18 @@ class Synthetic:
     seed
         The same seed draws the same tensors.
     gradient_sigma
-        @G@
+        Standard deviation of ln |gradient|. That it is log-normal is Chmiel's; 2.0 is ours. Means
+        over layers, recorded: 4.3 in a CNN, 2.3 in a ViT, 2.1 in a transformer of characters, of
+        single layers 1.3 to 6.4 (``reports/tensors``). Masks by magnitude do not depend on it.
     channel_sigma
-        @C@
+        Standard deviation of ln(scale of a channel). That channels differ is Nagel's; 0.5 is ours.
+        Recorded: 1.3 in the CNN, 0.26 in the ViT, 0.32 in the transformer, 0.10 to 1.9 by layer.
     correlation
-        @R@
+        Of a pixel with its neighbour, before the non-linearity; 0.7 is ours, and 0.62 behind a
+        ReLU. Recorded there: 0.24 in the CNN, 0.06 and 0.42 by layer.
     logit_sigma
-        @L@
+        Standard deviation of attention's logits; 2.0 is ours. Recorded in the transformer: 0.1 at
+        its first step, 2.2 at its hundredth, 3.8 at its two hundredth.
     """
 
     seed: int = 0
