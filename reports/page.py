@@ -18,8 +18,6 @@ __all__ = [
     "verdict_table",
 ]
 
-_PAPERS = ("in the paper", "the paper prints", "nmsim computes")
-
 
 def claims_json(origin: Origin, sections: Iterable[Section]) -> str:
     """Every figure and verdict as strict JSON."""
@@ -36,7 +34,6 @@ def claims_page(
     links: Mapping[str, str] = MappingProxyType({}),
     tables: Mapping[str, Safe] = MappingProxyType({}),
     shared: str = "",
-    beside: tuple[str, str, str] = _PAPERS,
 ) -> str:
     """The whole page: sections with the figures and captions that there are, by section.
 
@@ -50,8 +47,6 @@ def claims_page(
         Stand below the captions of their sections.
     shared
         Where plotly.js stands beside pages of one folder; "": in the page.
-    beside
-        Heads of where a statement stands, what is expected, and what is found.
     """
     every = [verdict for section in sections for verdict in section.verdicts]
     header = el(
@@ -70,7 +65,7 @@ def claims_page(
         parts += [
             el("h2", section.title, id=section.name),
             el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
-            _verdicts(section.verdicts, section.n_is, beside),
+            _verdicts(section.verdicts, section.n_is, origin.beside),
             drawn.get(section.name, Safe("")),
             el("p", captions.get(section.name, ""), class_="caption"),
             tables.get(section.name, Safe("")),

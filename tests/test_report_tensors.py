@@ -1,4 +1,4 @@
-"""Synthetic tensors beside recorded ones: figures again, and verdicts that can come out otherwise."""
+"""Synthetic tensors beside recorded ones: figures again, verdicts that can turn."""
 
 import copy
 import json

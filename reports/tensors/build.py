@@ -25,7 +25,7 @@ from reports.tensors.tensors_figures import KINDS, constants, moved, sensitivity
 HERE = Path(__file__).resolve().parent
 COMMAND = "python -m traces.tensors && python -m reports.tensors.build"
 QUESTION = "Synthetic tensors: how far are they from real ones, and what does it change?"
-ORIGIN = Origin(QUESTION, COMMAND)
+ORIGIN = Origin(QUESTION, COMMAND, beside=("where", "synthetic, or allowed", "recorded"))
 _KEPT = ("N = kept", "N is what is kept, here and in all of nmsim.")
 
 CAPTIONS = {
@@ -98,15 +98,7 @@ def page(found: list[Section]) -> str:
         "sensitivity": sensitivity_table(of["sensitivity"]),
     }
     drawn = {"sensitivity": drawn_sensitivity(of["sensitivity"])}
-    return claims_page(
-        ORIGIN,
-        lead(found),
-        found,
-        drawn,
-        CAPTIONS,
-        tables=tables,
-        beside=("where", "synthetic, or expected", "recorded"),
-    )
+    return claims_page(ORIGIN, lead(found), found, drawn, CAPTIONS, tables=tables)
 
 
 def make() -> Built:

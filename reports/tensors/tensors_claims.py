@@ -35,11 +35,12 @@ def judge_constants(figures: Figures) -> list[Verdict]:
     for constant, of in figures["constants"].items():
         ranges = {NETWORKS[name]: one["recorded"] for name, one in of["networks"].items()}
         assumed = of["assumed"]
+        said = "as in real layers" if assumed else "real layers have none"
         told = ", ".join(f"{name} {r[0]:.2f} to {r[2]:.2f}" for name, r in ranges.items())
         failures = [f"{name}: {why}" for name, r in ranges.items() if (why := _outside(assumed, r))]
         verdicts.append(
             judged(
-                f"{CONSTANTS[constant]}: {'as in real layers' if assumed else 'real layers have none'}",
+                f"{CONSTANTS[constant]}: {said}",
                 "nmsim.network.tensors",
                 f"{assumed:.2f}",
                 told,

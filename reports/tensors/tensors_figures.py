@@ -88,11 +88,9 @@ def _made(network: Recorded) -> Figures:
 def ends(recorded: Recorded) -> list[Synthetic]:
     """Synthetic tensors with all constants at the least, and at the largest, of any layer's."""
     layers = [layer for name in NETWORKS for layer in _last(recorded["networks"][name])]
-    ranges = {
-        constant: _range(layers, constant) or [0.0, 0.0, 0.0]
-        for constant in ("gradient_sigma", "channel_sigma", "correlation")
-    }
-    return [Synthetic(**{constant: of[at] for constant, of in ranges.items()}) for at in (0, -1)]
+    names = ("gradient_sigma", "channel_sigma", "correlation")
+    ranges = [_range(layers, constant) or [0.0, 0.0, 0.0] for constant in names]
+    return [Synthetic(0, *(of[at] for of in ranges)) for at in (0, -1)]
 
 
 def sensitivity(recorded: Recorded, names: Iterable[str] = tuple(NETWORKS)) -> Figures:
