@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from nmsim.network.tensors import Synthetic
 from nmsim.pruning import prune
+from nmsim.recipes.statistics import violations
 from reports.claims import Section
 from reports.tensors import build
 from reports.tensors.tensors_claims import judge_constants, judge_sensitivity
@@ -135,3 +136,14 @@ def test_a_mask_that_all_rows_share_has_the_most_survivors():
     bits = prune(np.tile(np.arange(16.0), (8, 1)), "2:4", "magnitude").mask
     counts = bits.sum(axis=0, dtype=float)
     assert counts @ counts / (8 * 8 * 4) == widest("2:4")["survivors"]
+
+
+def test_zeros_that_tie_are_why_gradients_behind_a_relu_are_misfit():
+    gradient = CORNERS["digits-cnn.gradient"].astype(np.float32)
+    drawn = 1e-20 * np.random.default_rng(0).random(gradient.shape)
+    untied = np.where(gradient == 0, drawn.astype(np.float32), gradient)
+    tied_share, untied_share = (
+        violations(prune(values, "4:8", "magnitude").mask.reshape(-1, 8), "2:4")
+        for values in (gradient, untied)
+    )
+    assert tied_share > untied_share + 0.1

@@ -41,7 +41,7 @@ CAPTIONS = {
     "magnitude along features, in groups of rows, as a weight pruned for forward is in backward. "
     "On 2:4 selectors: 4:8 and 8:16 masks. Survivors: recipe every-operand.yaml in traces. Masks "
     "by magnitude follow the order of values alone, so σ of independent gradients moves no misfit. "
-    "The CNN's gradients are mostly zeros, behind its ReLUs, and a group with more zeros than are "
+    "Many of the CNN's gradients are zeros, behind its ReLUs, and a group with more zeros than are "
     "pruned keeps the first of them, so that two masks agree. "
     "Worst in the table is what no tensor exceeds: N/(N+1) of groups across, all on narrow "
     "selectors, N survivors; the least that survives is max(0, 2N − M).",
