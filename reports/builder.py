@@ -17,11 +17,15 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """What a report asks, the command that makes it again, and the version of nmsim that did."""
+    """What a report asks, the command that makes it again, and the version of nmsim that did.
+
+    ``beside`` heads where a statement stands, what is expected of it, and what is found.
+    """
 
     question: str
     command: str
     version: str = __version__
+    beside: tuple[str, str, str] = ("in the paper", "the paper prints", "nmsim computes")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def claims_page(
         parts += [
             el("h2", section.title, id=section.name),
             el("p", f"{section.paper}. {section.meaning_of_n}", class_="lead"),
-            _verdicts(section.verdicts, section.n_is),
+            _verdicts(section.verdicts, section.n_is, origin.beside),
             drawn.get(section.name, Safe("")),
             el("p", captions.get(section.name, ""), class_="caption"),
             tables.get(section.name, Safe("")),
@@ -118,12 +118,13 @@ def counts_table(verdicts: Sequence[Verdict]) -> Safe:
     return sheet(heads, rows, "verdicts")
 
 
-def _verdicts(verdicts: Iterable[Verdict], n_is: str) -> Safe:
+def _verdicts(verdicts: Iterable[Verdict], n_is: str, beside: tuple[str, str, str]) -> Safe:
+    where, expected, found = beside
     heads = (
         Head("statement", n_is),
-        Head("in the paper"),
-        Head("the paper prints", n_is),
-        Head("nmsim computes", n_is),
+        Head(where),
+        Head(expected, n_is),
+        Head(found, n_is),
     )
     return verdict_table(verdicts, heads, "reproduced", "differs")
 

@@ -1,0 +1,1 @@
+"""What synthetic tensors assume, beside tensors of real training steps."""
