@@ -458,7 +458,9 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
     assert 'href="systems.html"' in index
     for name, system in systems().recipes.items():
         assert f"<td>{name}</td>" in page
-        assert not system.because or f"not comparable because: {system.because}" in html.unescape(page)
+        assert not system.because or f"not comparable because: {system.because}" in html.unescape(
+            page
+        )
     assert '<a href="xu-2022.html#strategies">WG: one' in page
     assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text("utf-8")[:400]
     for slug, paper in PAPERS.items():
