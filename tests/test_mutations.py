@@ -13,7 +13,7 @@ from reports.papers.gate import PUBLISHED, Mutation, judged_on, mutations, turne
 from reports.papers.matrix import matrix_page
 from reports.papers.paper import Part, turned
 
-WHOLE_NETWORKS = {"speedups", "machines", "throughput"}
+WHOLE_NETWORKS = {"speedups", "machines", "throughput", "rivals"}
 """Parts that simulate whole networks on several machines: the campaign alone runs them."""
 
 QUICK = {

@@ -44,6 +44,10 @@ def test_patterns_of_structure_decay():
     assert [str(p) for p in stepwise_patterns(Pattern(1, 2))] == ["1:2"]
     assert [str(p) for p in stepwise_patterns(Pattern(2, 8))] == ["7:8", "4:8", "2:8"]
     assert [str(p) for p in geometric_patterns(Pattern(2, 4), 4)] == ["8:16", "4:8", "2:4"]
+    assert str(geometric_patterns(Pattern(1, 128))[0]) == "16:2048"
+    for keep, group in ((2, 1025), (2, 2047), (2, 4096)):
+        with pytest.raises(PatternError, match="M <= 1024 or M = 2048"):
+            Pattern(keep, group)
     for pattern in geometric_patterns(Pattern(3, 8)):
         assert pattern.density == 3 / 8
     for bad in (Pattern(3, 8), Pattern(4, 4), Pattern(2, 7), Pattern(1, 12)):

@@ -28,6 +28,7 @@ from reports.papers.systems import systems
 from reports.papers.utilisation import measure_machines
 from reports.papers.xu_layers import measure_layers
 from reports.papers.xu_overheads import measure_overheads
+from reports.papers.xu_rivals import smaller
 from reports.papers.xu_speedups import measure_speedups, step_gain
 
 HERE = Path(__file__).parents[1] / "reports" / "papers"
@@ -152,6 +153,8 @@ TWICE = {
     for phase in ("backward", "update")
 }
 A100 = "a100-sxm4-80gb"
+WITH_INPUTS = "filters and the channels that they made"
+WMT = "Encoder-decoder on 32 TPU v3 cores"
 USUAL = next(iter(csr_kernels.CALLS))
 
 
@@ -185,6 +188,10 @@ USUAL = next(iter(csr_kernels.CALLS))
         (XU, "strategies", ("strategies", "GX", "masks", "update"), ["gradient"], "GX: one"),
         (XU, "strategies", ("strategies", "WG", "left", "backward"), 1.5, "WG: one"),
         (XU, "overheads", ("shift_ms",), 4.0, "shift"),
+        (XU, "rivals", ("unstructured", "ResNet-50, DPF"), 1.2, "ResNet-50, DPF"),
+        (XU, "rivals", ("channels", "ResNet-18, ASFP", WITH_INPUTS), 1.2, "ResNet-18, ASFP"),
+        (CHMIEL, "norm", ("masked", "2:4"), 12.0, "N:M activations"),
+        (BAMBHANIYA, "run", ("rows", WMT, "step_us", "16"), 1e6, WMT),
         (BAMBHANIYA, "flops", ("patches",), 197, "Sequence"),
         (BAMBHANIYA, "flops", ("operators", "query", "flops"), 2 * 10**9, "projections: FLOPs"),
         (BAMBHANIYA, "flops", ("operators", "mlp.3", "weights"), 10**7, "feed-forward: FLOPs"),
@@ -344,6 +351,14 @@ def test_one_layer_has_the_mac_ratios_of_the_recipes():
         assert found[name]["phases"]["all"]["ideal"] == pytest.approx(row["factor"], abs=0.05)
 
 
+def test_channels_that_are_pruned_leave_smaller_layers():
+    network = nmsim.load_model("resnet18")
+    alone, both = (smaller(network, 0.5, inputs=inputs).layers for inputs in (False, True))
+    assert [x.weights for x in alone[:2]] == [32 * 147, 32 * 64 * 9]
+    assert [x.weights for x in both[:2]] == [32 * 147, 32 * 32 * 9]
+    assert (alone[-1].weights, both[-1].weights) == (512_000, 256_000)
+
+
 def test_a_speed_up_without_masks_is_not_met():
     gains = {"all": {"ideal": 1.0, "speedup": 1.0}}
     figures = {"hardware": "h", "rows": {"T, R": {"batch": 1, "phases": gains, "paces": {}}}}
@@ -458,7 +473,9 @@ def test_pages_hold_every_verdict_and_lead_to_each_other(tmp_path, monkeypatch):
     assert 'href="systems.html"' in index
     for name, system in systems().recipes.items():
         assert f"<td>{name}</td>" in page
-        assert not system.because or f"not comparable because: {system.because}" in html.unescape(page)
+        assert not system.because or f"not comparable because: {system.because}" in html.unescape(
+            page
+        )
     assert '<a href="xu-2022.html#strategies">WG: one' in page
     assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text("utf-8")[:400]
     for slug, paper in PAPERS.items():

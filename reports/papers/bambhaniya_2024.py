@@ -81,8 +81,9 @@ BAMBHANIYA = Paper(
             title="Time of a training run",
             where="appendix C.2 and Tables 13 to 16",
             n_is=KEPT,
-            caption="Estimates: dense steps, what is no GEMM included, bf16, analytical, every device "
-            "alone. ImageNet-1K has 1,281,167 images; T5X has 512 and 114 tokens, the encoder-"
+            caption="Estimates: dense steps, what is no GEMM included, bf16, analytical, every "
+            "device alone. ImageNet-1K has 1,281,167 images; T5X has 512 and 114 "
+            "tokens, the encoder-"
             "decoder 256 each. A batch of 16 of 256 is what a device has if the batch is of all. "
             "Met within a factor of two. While GEMMs alone were counted, ViT-Base took 5.0 h and "
             "3.7 h here; no verdict moved when all else of a step joined them.",

@@ -1,4 +1,4 @@
-"""Section 7 of Chmiel et al.: a mask of activations shortens the batch norm's backward before it."""
+"""Section 7 of Chmiel et al.: a mask of activations shortens the way back before it."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def judge_norm(printed: Printed, figures: Figures) -> list[Verdict]:
             table["where"],
             "yes" if table["accelerates"] else "no",
             "; ".join(
-                f"{text}: {figures['masked'][text]:.2f} bytes an element, not {dense:g}: {gain:.2f}×"
+                f"{text}: {figures['masked'][text]:.2f} bytes an element of {dense:g}: {gain:.2f}×"
                 for text, gain in gains.items()
             ),
             ["the bytes say otherwise" for _ in [0] if faster != table["accelerates"]],

@@ -18,8 +18,8 @@ __all__ = ["SYSTEMS", "System", "Systems", "systems", "systems_page"]
 SYSTEMS = Path(__file__).resolve().parent / "systems.yaml"
 TITLE = "Where is each system of the papers judged?"
 _LEAD = (
-    "Every recipe that nmsim list recipes names, then systems of the papers that are no recipe: the "
-    "statements about it and whether they hold, or why nothing printed can be held against it."
+    "Every recipe that nmsim list recipes names, then systems of the papers that are no recipe: "
+    "the statements about it and whether they hold, or why nothing printed can be held against it."
 )
 
 

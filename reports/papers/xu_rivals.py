@@ -92,12 +92,10 @@ def _times(network: Network, gpu: Machine) -> dict[str, float]:
     point = Point(
         network.gemms(BATCH), hardware=gpu, fidelity="analytical", compare=False, elementwise=False
     )
-    found = dict.fromkeys(PHASES, 0.0)
+    found: dict[str, float] = dict.fromkeys(PHASES, 0.0)
     for row in rows(point):
         found[row["phase"]] += row["time_us"]
     return found
-
-
 
 
 def channel_gain(_: Printed, figures: Figures, keys: tuple[str, ...]) -> Found:
