@@ -128,7 +128,7 @@ def attempt(kind, said, folder, draw, err):
     status, told = ran(command, folder, err)
     names = [Path(one).name for one in kind.files]
     stems = [Path(one).stem for one in kind.damaged]  # what a machine, a recipe is called
-    return f"{command} [{name}]", judged(status, told, ["r/", *names, *stems])
+    return f"{command} [{name}]", judged(status, told, ["nmsim: r", *names, *stems])
 
 
 def work(found, folder, seed, numbers, results):
