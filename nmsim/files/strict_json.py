@@ -29,9 +29,7 @@ def parse_json(text: str, where: str) -> Any:
         in one line that begins with ``where``.
     """
     try:
-        found = json.loads(
-            text, parse_constant=_constant, parse_float=_finite, parse_int=_bounded
-        )
+        found = json.loads(text, parse_constant=_constant, parse_float=_finite, parse_int=_bounded)
         _check_depth(found)
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{where}: not JSON, or cut short ({error})") from error

@@ -127,7 +127,14 @@ def _whole(path, draw):
         (
             *(b"", b"\0" * 100, b"\xff\xfe" + data[:4000].decode("latin-1").encode("utf-16-le")),
             *(b"[" * 5000, b"{" * 5000, b"null", b"[]", b"{}", b"- " * 3000, b"a" * 100_000),
-            *(data[: len(data) // 2], data + data, b"\xef\xbb\xbf" + data, data[::-1], None, "away"),
+            *(
+                data[: len(data) // 2],
+                data + data,
+                b"\xef\xbb\xbf" + data,
+                data[::-1],
+                None,
+                "away",
+            ),
             *(gzip.compress(data), b"PK\x03\x04" + data, data.replace(b"\n", b"\r")),
         )
     )

@@ -90,9 +90,9 @@ keep: KEEP
 SEARCHED = VARIED.replace(b"keep: KEEP", b"search: {objectives: {step_us: minimize}, trials: 3}")
 
 SHARDED = safetensors.numpy.save({"fc.weight": np.eye(8, 16), "fc.bias": np.zeros(8)})
-HUGGING = b'''{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2,
+HUGGING = b"""{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2,
 "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
-"max_position_embeddings": 64, "torch_dtype": "float16", "architectures": ["LlamaForCausalLM"]}'''
+"max_position_embeddings": 64, "torch_dtype": "float16", "architectures": ["LlamaForCausalLM"]}"""
 
 QUICK = "--fidelity analytical"
 GEMM = f"simulate gemm:64x64x64 --recipe asp {QUICK}"
@@ -122,7 +122,10 @@ def _made(folder):
     for line in lines:
         subprocess.run(  # noqa: S603 - ours
             [sys.executable, "-m", "nmsim", *line.split()],
-            cwd=folder, check=True, timeout=300, capture_output=True
+            cwd=folder,
+            check=True,
+            timeout=300,
+            capture_output=True,
         )
 
 
@@ -187,7 +190,11 @@ def kinds(folder):
     for name, files, own in (
         ("technology", {"own.yaml": known["my-technology.yaml"]}, "own.yaml"),
         ("Liberty", {"own.lib": LIBERTY.encode()}, "own.lib"),
-        ("Accelergy", {"own.yaml": MAPPED.encode(), "ERT.yaml": ERT.encode(), "ART.yaml": ART.encode()}, "./own.yaml"),  # fmt: skip  # noqa: E501
+        (
+            "Accelergy",
+            {"own.yaml": MAPPED.encode(), "ERT.yaml": ERT.encode(), "ART.yaml": ART.encode()},
+            "./own.yaml",
+        ),  # fmt: skip  # noqa: E501
     ):
         add(name, files, tuple(one.format(own) for one in priced))
     add("experiment", {"lists.yaml": LISTS}, ("sweep lists.yaml --workers 1 --out out",))

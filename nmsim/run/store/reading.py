@@ -16,6 +16,7 @@ __all__ = ["STORE", "Damaged", "Stored", "has_store", "whole"]
 
 STORE = "results.sqlite"
 
+
 class Damaged(sqlite3.DatabaseError):
     """A store that SQLite reads, but no sweep has written so."""
 
