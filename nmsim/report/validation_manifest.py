@@ -128,7 +128,7 @@ class _LeftOut(_Part):
 
 
 _Judged: Any = create_model(
-    "_Judged", __base__=_LeftOut, **{word: (_Standing, ...) for word in STANDINGS}
+    "_Judged", __base__=_LeftOut, **dict.fromkeys(STANDINGS, (_Standing, ...))
 )
 
 

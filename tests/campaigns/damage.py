@@ -1,9 +1,8 @@
-"""How a file is damaged: bytes, cells, fields of a document, values of a store, or its very place."""
+"""How a file is damaged: bytes, cells, fields of a document, values of a store, or the whole."""
 
 import gzip
 import json
 import re
-import shutil
 import sqlite3
 from contextlib import closing, suppress
 
@@ -36,7 +35,7 @@ def _odd_value(owner, key, draw):
     owner[key] = draw.choice(ODD)
 
 
-def _removed(owner, key, draw):  # noqa: ARG001 - as all changes of a document
+def _removed(owner, key, draw):
     del owner[key]
 
 
@@ -157,8 +156,3 @@ def damaged(path, document, draw):
         path.write_bytes(_text(_fields(document, draw), draw, yaml=yaml))
     else:
         _bytes(path, draw)
-
-
-def copied(folder, there):
-    """A folder's copy, which may be damaged."""
-    shutil.copytree(folder, there)

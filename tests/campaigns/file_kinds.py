@@ -1,10 +1,7 @@
 """Files of every kind that a command reads, small and right, with the commands that read them."""
 
-import csv
 import gzip
-import io
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from test_technologies import ART, ERT, LIBERTY, MAPPED  # noqa: E402
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["Kind", "kinds"]
 
 
 class Kind(NamedTuple):
@@ -120,7 +117,7 @@ def _made(folder):
         "trace record tiny.yaml --recipe asp --out trace.safetensors",
     ]
     for line in lines:
-        subprocess.run(  # noqa: S603 - ours
+        subprocess.run(
             [sys.executable, "-m", "nmsim", *line.split()],
             cwd=folder,
             check=True,
@@ -173,20 +170,41 @@ def kinds(folder):
     add("ideal", {"own-machine.yaml": known["my-ideal.yaml"]}, gpu_machine)
     add("based on", {"own-machine.yaml": known["my-a100.yaml"]}, gpu_machine)
     served = _gpu(cusparselt_sm80="./own-kernels.yaml")
-    add("kernels", {"own-kernels.yaml": known["my-kernels.yaml"]}, gpu_machine[:1],
-        beside={"own-machine.yaml": served})  # fmt: skip
-    add("stack", {"own-stack.yaml": known["my-stack.yaml"]},
-        (f"{GEMM} --hardware a100-sxm4-80gb --stack ./own-stack.yaml",
-         f"simulate tiny.yaml --hardware a100-sxm4-80gb --recipe asp --stack ./own-stack.yaml {QUICK}"))  # fmt: skip
+    add(
+        "kernels",
+        {"own-kernels.yaml": known["my-kernels.yaml"]},
+        gpu_machine[:1],
+        beside={"own-machine.yaml": served},
+    )
+    add(
+        "stack",
+        {"own-stack.yaml": known["my-stack.yaml"]},
+        (
+            f"{GEMM} --hardware a100-sxm4-80gb --stack ./own-stack.yaml",
+            f"simulate tiny.yaml --hardware a30 --recipe asp --stack ./own-stack.yaml {QUICK}",
+        ),
+    )
     attended = _gpu(flash_attention_2_sm80="./own-attention.yaml")
-    add("attention", {"own-attention.yaml": known["my-attention.yaml"]},
+    add(
+        "attention",
+        {"own-attention.yaml": known["my-attention.yaml"]},
         (f"simulate own-model.yaml --hardware own-machine.yaml {QUICK} --layer 'h.*'",),
-        beside={"own-machine.yaml": attended, "own-model.yaml": model})  # fmt: skip
-    add("recipe", {"own-recipe.yaml": known["my-recipe.yaml"]},
-        (f"simulate tiny.yaml --hardware ideal --recipe own-recipe.yaml {QUICK}",
-         "show recipes own-recipe.yaml",
-         f"train tiny.yaml --hardware ideal --recipe own-recipe.yaml --steps 100 {QUICK}"))  # fmt: skip
-    priced = ("cost systolic-16x16 --technology {}", f"{GEMM} --hardware systolic-16x16 --cost --technology {{}}")  # fmt: skip  # noqa: E501
+        beside={"own-machine.yaml": attended, "own-model.yaml": model},
+    )
+    add(
+        "recipe",
+        {"own-recipe.yaml": known["my-recipe.yaml"]},
+        (
+            f"simulate tiny.yaml --hardware ideal --recipe own-recipe.yaml {QUICK}",
+            "show recipes own-recipe.yaml",
+            f"train tiny.yaml --hardware ideal --recipe own-recipe.yaml --steps 100 {QUICK}",
+        ),
+    )
+    on = "--hardware systolic-16x16"
+    priced = (
+        "cost systolic-16x16 --technology {}",
+        f"{GEMM} {on} --cost --technology {{}}",
+    )
     for name, files, own in (
         ("technology", {"own.yaml": known["my-technology.yaml"]}, "own.yaml"),
         ("Liberty", {"own.lib": LIBERTY.encode()}, "own.lib"),
@@ -194,55 +212,101 @@ def kinds(folder):
             "Accelergy",
             {"own.yaml": MAPPED.encode(), "ERT.yaml": ERT.encode(), "ART.yaml": ART.encode()},
             "./own.yaml",
-        ),  # fmt: skip  # noqa: E501
+        ),
     ):
         add(name, files, tuple(one.format(own) for one in priced))
     add("experiment", {"lists.yaml": LISTS}, ("sweep lists.yaml --workers 1 --out out",))
-    add("varied", {"varied.yaml": VARIED.replace(b"KEEP", b"rows")},
-        ("sweep varied.yaml --workers 1 --out out",))  # fmt: skip
+    add(
+        "varied",
+        {"varied.yaml": VARIED.replace(b"KEEP", b"rows")},
+        ("sweep varied.yaml --workers 1 --out out",),
+    )
     add("searched", {"searched.yaml": SEARCHED}, ("sweep searched.yaml --workers 1 --out out",))
-    add("trace", {"trace.safetensors": (folder / "trace.safetensors").read_bytes()},
-        (f"simulate trace.safetensors --hardware systolic-16x16 {QUICK}",
-         "trace info trace.safetensors", "trace check trace.safetensors"))  # fmt: skip
+    add(
+        "trace",
+        {"trace.safetensors": (folder / "trace.safetensors").read_bytes()},
+        (
+            f"simulate trace.safetensors --hardware systolic-16x16 {QUICK}",
+            "trace info trace.safetensors",
+            "trace check trace.safetensors",
+        ),
+    )
     for name, data in CHECKPOINTS.items():
-        add("tensors " + name, {name: data},
-            (f"simulate one.yaml --hardware ideal --recipe given --tensors {name} --phase forward {QUICK}",  # noqa: E501
-             f"simulate one.yaml --hardware ideal --recipe asp --tensors {name} {QUICK}",
-             f"simulate one.yaml --tensors {name} --list-tensors"),
-            beside={"one.yaml": ONE.encode(), SHARD: SHARDED})  # fmt: skip
+        add(
+            "tensors " + name,
+            {name: data},
+            (
+                f"simulate one.yaml --hardware ideal --recipe given --tensors {name} {QUICK}",
+                f"simulate one.yaml --hardware ideal --recipe asp --tensors {name} {QUICK}",
+                f"simulate one.yaml --tensors {name} --list-tensors",
+            ),
+            beside={"one.yaml": ONE.encode(), SHARD: SHARDED},
+        )
     rows = _rows(MEASURED / "a100-dense-bf16.csv", 8)
     about = (MEASURED / "a100-dense-bf16.yaml").read_bytes()
     table = ("validate measured.csv", "validate measured.csv --out out --predictions p.csv")
-    add("measured", {"measured.csv": rows, "measured.yaml": about},
-        (*table, "validate measured.csv --hardware h200 --evidence", "validate measured.csv --strict"))  # fmt: skip  # noqa: E501
-    add("measured gz", {"measured.csv.gz": gzip.compress(rows, 1), "measured.yaml": about},
-        ("validate measured.csv.gz",))  # fmt: skip
+    add(
+        "measured",
+        {"measured.csv": rows, "measured.yaml": about},
+        (
+            *table,
+            "validate measured.csv --hardware h200 --evidence",
+            "validate measured.csv --strict",
+        ),
+    )
+    add(
+        "measured gz",
+        {"measured.csv.gz": gzip.compress(rows, 1), "measured.yaml": about},
+        ("validate measured.csv.gz",),
+    )
     sparse = _rows(MEASURED / "a100-2to4-fp16.csv", 8)
     add("measured 2:4", {"measured.csv": sparse}, table)
     attention = _rows(MEASURED / "attention" / "flash-attention.csv.gz", 6)
     add("measured attention", {"attention.csv": attention}, ("validate attention.csv",))
     for name, data in (
-        ("table.csv", TABLE), ("topology.csv", TOPOLOGY), ("gemms.csv", GEMMS),
-        ("loops.yaml", LOOPS), ("config.json", HUGGING),
-        ("windows.onnx", onnx_models.convolutions(2, 48)), ("attention.onnx", onnx_models.attention(2, 16)),
-    ):  # fmt: skip
+        ("table.csv", TABLE),
+        ("topology.csv", TOPOLOGY),
+        ("gemms.csv", GEMMS),
+        ("loops.yaml", LOOPS),
+        ("config.json", HUGGING),
+        ("windows.onnx", onnx_models.convolutions(2, 48)),
+        ("attention.onnx", onnx_models.attention(2, 16)),
+    ):
         written = () if name in ("table.csv", "gemms.csv") else (f"import {name} --out out.yaml",)
-        add("import " + name, {name: data}, (*written, f"simulate {name} --hardware ideal {QUICK}"))  # fmt: skip  # noqa: E501
-    add("import array.cfg", {"array.cfg": CONFIG},
-        ("import array.cfg --out out.yaml", f"{GEMM} --hardware array.cfg"))  # fmt: skip
+        add("import " + name, {name: data}, (*written, f"simulate {name} --hardware ideal {QUICK}"))
+    add(
+        "import array.cfg",
+        {"array.cfg": CONFIG},
+        ("import array.cfg --out out.yaml", f"{GEMM} --hardware array.cfg"),
+    )
     gpu = {one.name: one.read_bytes() for one in CATALOG.glob("rtx3090.*")}
-    add("evidence", {"rtx3090.evidence.npz": gpu["rtx3090.evidence.npz"]},
-        (f"{GEMM} --hardware ./rtx3090.yaml",), beside=gpu)  # fmt: skip
+    add(
+        "evidence",
+        {"rtx3090.evidence.npz": gpu["rtx3090.evidence.npz"]},
+        (f"{GEMM} --hardware ./rtx3090.yaml",),
+        beside=gpu,
+    )
     gpu = {one.name: one.read_bytes() for one in CATALOG.glob("l40s.*")}
-    add("residual", {"l40s.residual.npz": gpu["l40s.residual.npz"]},
-        (f"simulate gemm:64x64x64 --hardware ./l40s.yaml --residual {QUICK}",), beside=gpu)  # fmt: skip
+    add(
+        "residual",
+        {"l40s.residual.npz": gpu["l40s.residual.npz"]},
+        (f"simulate gemm:64x64x64 --hardware ./l40s.yaml --residual {QUICK}",),
+        beside=gpu,
+    )
     for one in sorted((ROOT / "tests" / "profiles").iterdir()):
         if one.name != "gemms.csv":
-            add("profile " + one.name, {one.name: one.read_bytes()},
+            add(
+                "profile " + one.name,
+                {one.name: one.read_bytes()},
                 (f"compare gemms.csv {one.name} --hardware a100-sxm4-80gb --phase forward",),
-                beside={"gemms.csv": (one.parent / "gemms.csv").read_bytes()})  # fmt: skip
+                beside={"gemms.csv": (one.parent / "gemms.csv").read_bytes()},
+            )
     table = "export r --format csv --out o.csv"
-    exports = (table, "export r --format scale-sim --out o", "export r --format timeline --out o.json")  # fmt: skip  # noqa: E501
+    exports = (
+        table,
+        "export r --format scale-sim --out o",
+        "export r --format timeline --out o.json",
+    )
     for name in ("simulated", "priced", "validated", "trained", "rows", "layers", "totals"):
         beside, damaged_files = {}, _folder(folder / name, "r/")
         commands = ["report r", "report r"]

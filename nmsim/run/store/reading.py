@@ -22,7 +22,8 @@ class Damaged(sqlite3.DatabaseError):
 
 
 _FITS = {
-    **dict.fromkeys(("INTEGER", "REAL"), {int, float, bytes, type(None)}),
+    "INTEGER": {int, float, bytes, type(None)},
+    "REAL": {int, float, bytes, type(None)},
     "TEXT": {str, bytes, type(None)},
 }
 """Types of the values that a column may hold; SQLite itself takes any."""

@@ -110,7 +110,7 @@ def check(machine: Gpu) -> None:
     if machine.kernel not in own:
         whose = f"library {machine.library}" if machine.library else f"stack {machine.stack}"
         raise SpecError(
-            f"{machine.name}: kernel {machine.kernel!r}: {whose} on {machine.name} does not have it, expected one "
+            f"kernel {machine.kernel!r}: {whose} on {machine.name} does not have it, expected one "
             f"of {', '.join(sorted(own))}"
         )
 
