@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from test_sweep import plan_of, run
 
-from nmsim import report
+from nmsim import cli, report
 from nmsim.cost.technology import load_technology
 from nmsim.errors import NmsimError, SpecError
 from nmsim.files.strict_json import parse_json
@@ -17,6 +17,7 @@ from nmsim.report.validation_manifest import Shown
 from nmsim.run.manifest import sweep_manifest, what_is_wrong
 from nmsim.run.store import STORE, Store
 
+LONG = "x" * 10_000
 ERRORS = {"rows": 1, "mape": 0.1, "median_ape": 0.1, "p90_ape": 0.1, "bias": 0}
 SIZES = {"m": 1, "n": 2, "k": 3, "library": "cublas", "sparsity": "dense"}
 VALIDATED = {
@@ -140,3 +141,26 @@ def test_a_message_does_not_echo_a_long_word_whole():
     assert str(SpecError(f"f.yaml: {'x' * 10_000} is none")) == (
         f"f.yaml: {'x' * 80}...{'x' * 20} is none"
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("report", LONG), "cannot be read or written (File name too long)"),
+        (("simulate", "gemm:8x8x8", "--tensors", LONG), "File name too long"),
+        (("simulate", "gemm:8x8x8", "--fidelity", LONG), "--fidelity"),
+        (("simulate", "gemm:8x8x8", f"--{LONG}"), "No such option"),
+        ((LONG,), "No such command"),
+    ],
+    ids=lambda part: part[0][:8] if isinstance(part, tuple) else "",
+)
+def test_a_long_word_of_a_command_is_refused_by_its_ends(monkeypatch, capfd, command, said):
+    monkeypatch.setattr("sys.argv", ["nmsim", *command])
+    monkeypatch.setattr("nmsim.cli.discard_stdout", lambda: None)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    told = capfd.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert LONG[:60] in told
+    assert len(told) < 400

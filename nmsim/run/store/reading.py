@@ -21,7 +21,7 @@ class Damaged(sqlite3.DatabaseError):
     """A store that SQLite reads, but no sweep has written so."""
 
 
-_FITS = {
+_FITS: dict[str, set[type]] = {
     "INTEGER": {int, float, bytes, type(None)},
     "REAL": {int, float, bytes, type(None)},
     "TEXT": {str, bytes, type(None)},
