@@ -127,9 +127,8 @@ class _LeftOut(_Part):
     order: str
 
 
-_Judged: Any = create_model(
-    "_Judged", __base__=_LeftOut, **dict.fromkeys(STANDINGS, (_Standing, ...))
-)
+_BY_STANDING: dict[str, Any] = dict.fromkeys(STANDINGS, (_Standing, ...))
+_Judged: Any = create_model("_Judged", __base__=_LeftOut, **_BY_STANDING)
 
 
 class Shown(_Errors):
