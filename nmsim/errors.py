@@ -15,6 +15,8 @@ stood there and what was expected. The command line prints that line and exits w
     - TraceError: a trace that is truncated, altered or of a newer schema
 """
 
+import re
+
 __all__ = [
     "CapacityError",
     "MeasureError",
@@ -27,11 +29,24 @@ __all__ = [
     "TraceError",
     "UnknownName",
     "reason",
+    "shortened",
 ]
 
 
+_LONG = re.compile(r"\S{500,}")
+"""What a user wrote, or a file holds, by mistake: no name, and no path of a folder one works in."""
+
+
+def shortened(text: str) -> str:
+    """A message of which no word goes on and on: of those that do, both ends."""
+    return _LONG.sub(lambda word: f"{word[0][:80]}...{word[0][-20:]}", text)
+
+
 class NmsimError(Exception):
-    """A mistake that the user can mend; ``str()`` is one line."""
+    """A mistake that the user can mend; ``str()`` is one line, of which no word goes on and on."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class PatternError(NmsimError, ValueError):

@@ -5,6 +5,7 @@ from each_extra_alone import CHECKS, libraries
 from environment import PROJECT, ROOT, counted, named, report
 from lowest_versions import declared, same
 from mutants import SELECTIONS, Mutant, at, drawn, mutants, selection
+from mutated_commands import judged
 
 RECORD = """<testsuites><testsuite>
   <testcase classname="tests.test_a" name="test_right"/>
@@ -104,3 +105,21 @@ def test_every_selection_is_of_modules_and_tests_that_are_there():
     for test in named:
         file, _, function = test.partition("::")
         assert f"def {function.partition('[')[0]}" in (ROOT / file).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "what"),
+    [
+        (0, "", "answered"),
+        (2, "nmsim: a/m.yaml: rows is missing\n", "refused"),
+        (2, "nmsim: rows is missing\n", "names no file"),
+        (2, f"nmsim: m.yaml: {'x' * 2000}\n", "a line of 2015 characters"),
+        (2, "nmsim: out of memory\n", "memory"),
+        (0, "x.py:3: RuntimeWarning: overflow\n", "a library tells"),
+        (143, "nmsim: interrupted\n", "status 143"),
+        (2, "", "status 2"),
+        (None, "KeyError at a.py:3", "KeyError"),
+    ],
+)
+def test_what_a_command_makes_of_a_damaged_file_is_judged(status, told, what):
+    assert judged(status, told, ["m.yaml"]).startswith(what)

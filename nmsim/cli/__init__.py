@@ -24,7 +24,7 @@ from typer.exceptions import Exit, TyperException
 import nmsim
 from nmsim.cli.streams import discard_stdout, open_streams, tell_if_possible, write
 from nmsim.cli.usage import Grouped
-from nmsim.errors import NmsimError, reason
+from nmsim.errors import NmsimError, reason, shortened
 
 __all__ = ["app", "main"]
 
@@ -236,7 +236,12 @@ def main() -> None:
         status = 0
     except OSError as error:
         discard_stdout()
-        status = _fail(f"cannot write the output ({reason(error)})")
+        # A file that could not even be asked for has a name, the streams have none.
+        status = _fail(
+            f"{error.filename}: cannot be read or written ({reason(error)})"
+            if error.filename
+            else f"cannot write the output ({reason(error)})"
+        )
     except BrokenExecutor:
         status = _fail("a worker process was killed, perhaps out of memory: try fewer --workers")
     except MemoryError:
@@ -261,5 +266,5 @@ def _usage(error: TyperException) -> str:
 
 
 def _fail(why: str) -> int:
-    tell_if_possible(f"nmsim: {' '.join(why.split())}")
+    tell_if_possible(f"nmsim: {shortened(' '.join(why.split()))}")
     return 2

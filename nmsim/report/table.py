@@ -1,6 +1,5 @@
 """The result table as it is read back from a folder."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,15 @@ import pandas as pd
 
 from nmsim.csv_table import Rules, Table, read_csv
 from nmsim.errors import SpecError
+from nmsim.files.strict_json import parse_json
 from nmsim.gemm import PHASES
 from nmsim.machines import COLUMNS
 from nmsim.report.files import MANIFEST, RESULTS
 from nmsim.report.rows import unquoted
+from nmsim.report.validation_manifest import Shown
 from nmsim.report.validation_table import read_validation
 from nmsim.run.experiment.axes import values_by_field
-from nmsim.run.manifest import check_manifest
+from nmsim.run.manifest import check_manifest, what_is_wrong
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS
 from nmsim.run.rows.frame import frame, typed_frame
 from nmsim.run.store import Stored, has_store
@@ -118,19 +119,14 @@ def _manifest_of(stored: Stored) -> dict[str, Any]:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    text = _read_text(path)
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{path}: not JSON, or cut short ({error})") from error
+    document = parse_json(_read_text(path), str(path))
     if not isinstance(document, dict):
         raise SpecError(f"{path}: expected a JSON object")
     check_manifest(document, str(path))
+    wrong = what_is_wrong(Shown, document) if document["kind"] == "validate" else ""
+    if wrong:
+        raise SpecError(f"{path}: {wrong}")
     return document
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _read_text(path: Path) -> str:

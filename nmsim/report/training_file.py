@@ -1,12 +1,12 @@
 """A stored training run: what `nmsim.run.training.training_document` makes, read back."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nmsim.errors import SpecError
+from nmsim.files.strict_json import parse_json
 from nmsim.run.manifest import Trained, dotted
 
 __all__ = ["RUN", "read_training"]
@@ -79,11 +79,12 @@ def read_training(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise SpecError(f"{path}: not JSON ({error})") from error
+    run = parse_json(text, str(path))
     wrong = _wrong(run)
     if wrong:
         raise SpecError(f"{path}: expected a training run, {wrong} is missing or of another kind")

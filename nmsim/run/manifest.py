@@ -42,6 +42,7 @@ __all__ = [
     "provenance",
     "sweep_manifest",
     "trained",
+    "what_is_wrong",
 ]
 
 SCHEMA = 1
@@ -379,7 +380,7 @@ def check_manifest(document: Mapping[str, Any], where: str) -> None:
     schema = document.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise SpecError(f"{where}: schema {schema}, expected {SCHEMA} or older")
-    wrong = _what_is_wrong(known, document)
+    wrong = what_is_wrong(known, document)
     if wrong:
         raise SpecError(f"{where}: {wrong}")
 
@@ -401,7 +402,7 @@ _EXPECTED = {
 }
 
 
-def _what_is_wrong(kind: type[BaseModel], document: Any) -> str:
+def what_is_wrong(kind: type[BaseModel], document: Any) -> str:
     """The first field of a stored document that its type does not allow; empty if none."""
     try:
         kind.model_validate(document)

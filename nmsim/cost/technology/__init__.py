@@ -10,7 +10,7 @@ from nmsim.cost.technology.accelergy import refuse_tables, replaced
 from nmsim.cost.technology.liberty import cells_of_liberty
 from nmsim.cost.technology.scaling import scaled
 from nmsim.cost.technology.schema import Band, Technology
-from nmsim.errors import SpecError
+from nmsim.errors import SpecError, UnknownName, reason
 from nmsim.files import once_per_content
 from nmsim.spec import Catalog, read_yaml, validate
 
@@ -58,7 +58,10 @@ def _base(path: Path, based_on: object, chain: tuple[Path, ...]) -> Technology:
     if based_on.lower().endswith(".lib"):
         return _of_liberty(path.parent / based_on)
     beside = [path.parent / one for one in (based_on, f"{based_on}.yaml")]
-    found = next((one for one in beside if one.is_file()), None) or TECHNOLOGIES.path(based_on)
+    try:
+        found = next((one for one in beside if one.is_file()), None) or TECHNOLOGIES.path(based_on)
+    except (UnknownName, OSError, ValueError) as error:  # a name too long, or with a NUL, is none
+        raise SpecError(f"{path}: based_on is {based_on!r}: {reason(error)}") from error
     if found.resolve() in (one.resolve() for one in chain):
         circle = " -> ".join(one.name for one in (*chain, found))
         raise SpecError(

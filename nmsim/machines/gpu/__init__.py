@@ -1,7 +1,6 @@
 """GPUs with tensor cores: multiprocessors, caches, memory, and the libraries that run GEMMs."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,10 @@ def _operand_bits(machine: Gpu) -> int:
 def _files(machine: Gpu) -> Iterator[Path]:
     """The kernel sets of its libraries and of fused attention, its stack, and its residuals.
 
-    A name of none is refused later.
+    Raises
+    ------
+    UnknownName
+        with the machine's name, for a name that none of them has.
     """
     named: list[tuple[Catalog[Any], str]] = [
         (STACKS, machine.stack),
@@ -77,8 +79,10 @@ def _files(machine: Gpu) -> Iterator[Path]:
         *((ATTENTION_KERNELS, name) for name in machine.attention),
     ]
     for catalog, name in named:
-        with suppress(UnknownName):
+        try:
             yield catalog.path(name)
+        except UnknownName as error:
+            raise UnknownName(f"{machine.name}: {error}") from error
     if machine.residual:
         path = Path(machine.residual)
         yield from (path, of_attention(path))

@@ -9,7 +9,7 @@ import pandas as pd
 from nmsim.machines import COLUMNS
 from nmsim.run.experiment.plan import LABELS
 from nmsim.run.rows.columns import FLAGS, INTEGERS, OPTIONAL, REALS, TEXTS
-from nmsim.run.store.reading import Stored
+from nmsim.run.store.reading import Damaged, Stored
 
 __all__ = ["column_names", "stored_frame"]
 
@@ -20,8 +20,11 @@ def column_names(stored: Stored) -> list[str]:
     if stored.keep() != "rows":
         return [name for name in columns if name != "point"]
     known = [column.name for column in COLUMNS]
+    lacking = [one.name for one in COLUMNS if one.name not in columns and not one.optional]
+    if lacking:  # an earlier version's store lacks what may be left out
+        raise Damaged(f"rows have no column {lacking[0]!r}")
     own = [name for name in columns if name not in known and name != "point"]
-    return [*own, *known]
+    return [*own, *(name for name in known if name in columns)]
 
 
 def stored_frame(stored: Stored, columns: Sequence[str] = (), view: str = "rows") -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The store as it is read: by anybody, while a sweep writes it too."""
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,11 +9,25 @@ from typing import Any
 from urllib.parse import quote
 
 from nmsim.errors import SpecError
+from nmsim.files.strict_json import parse_json
 from nmsim.run.store.tables import quoted
 
-__all__ = ["STORE", "Stored", "has_store", "whole"]
+__all__ = ["STORE", "Damaged", "Stored", "has_store", "whole"]
 
 STORE = "results.sqlite"
+
+
+class Damaged(sqlite3.DatabaseError):
+    """A store that SQLite reads, but no sweep has written so."""
+
+
+_FITS: dict[str, set[type]] = {
+    "INTEGER": {int, float, bytes, type(None)},
+    "REAL": {int, float, bytes, type(None)},
+    "TEXT": {str, bytes, type(None)},
+}
+"""Types of the values that a column may hold; SQLite itself takes any."""
+
 
 _AT_ONCE = 10_000
 """Rows that are in memory at a time while a store is streamed."""
@@ -60,10 +73,9 @@ class Stored:
     def manifest(self) -> dict[str, Any]:
         """What the last sweep was asked for."""
         found = self._of_sweep("manifest")
-        try:
-            document: dict[str, Any] = json.loads(found)
-        except ValueError as error:
-            raise SpecError(f"{self.path}: its manifest is no JSON ({error})") from error
+        document = parse_json(found, f"{self.path}: manifest")
+        if not isinstance(document, dict):
+            raise SpecError(f"{self.path}: manifest is no JSON object")
         return document
 
     def keep(self) -> str:
@@ -105,6 +117,7 @@ class Stored:
         """
         told = [name for name in self.columns("place") if name not in ("position", "id")]
         sums = [name for name in self.columns("total") if name not in ("point", *told)]
+        self._check_sums()
         named = ", ".join(
             f"{table}.{quoted(name)}"
             for table, names in (("place", told), ("total", sums))
@@ -114,26 +127,59 @@ class Stored:
             f"SELECT {named} FROM place JOIN total ON total.point = place.id "  # noqa: S608
             "ORDER BY place.position, total.rowid"
         )
+        names = (*told, *sums)
+        fits = _fits({**self.columns("place"), **self.columns("total")}, names)
         for row in found:
-            yield dict(zip((*told, *sums), map(whole, row), strict=True))
+            _check([row], names, fits)
+            yield dict(zip(names, map(whole, row), strict=True))
+
+    def _check_sums(self) -> None:
+        lacking = self._connection.execute(
+            "SELECT position FROM place WHERE id IN (SELECT point FROM total) "
+            "AND id NOT IN (SELECT point FROM total WHERE phase = 'all') LIMIT 1"
+        ).fetchone()
+        if lacking is not None:
+            raise Damaged(f"point {lacking[0]} has no sums of all phases together")
 
     def batches(
         self, view: str, columns: Sequence[str], most: int = _AT_ONCE
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of a view in order, so many at a time, counts beyond 64 bits as integers."""
         named = ", ".join(map(quoted, columns))
+        fits = _fits(self.columns(view), columns)
         found = self._connection.execute(f"SELECT {named} FROM {view}")  # noqa: S608
         while batch := found.fetchmany(most):
-            yield [tuple(map(whole, row)) for row in batch] if _large(batch) else batch
+            large = _check(batch, columns, fits)
+            yield [tuple(map(whole, row)) for row in batch] if large else batch
 
 
-def _large(batch: list[tuple[Any, ...]]) -> bool:
-    return any(bytes in set(map(type, row)) for row in batch)
+def _fits(types: dict[str, str], names: Sequence[str]) -> list[set[type]]:
+    """Of each column, the types of what it may hold."""
+    for name in names:
+        if types.get(name) not in _FITS:
+            raise Damaged(f"no column {name!r} of the type that a sweep gives it")
+    return [_FITS[types[name]] for name in names]
+
+
+def _check(batch: list[tuple[Any, ...]], names: Sequence[str], fits: list[set[type]]) -> bool:
+    """Hold values to the types of their columns; whether counts beyond 64 bits are among them."""
+    large = False
+    for name, fit, values in zip(names, fits, zip(*batch, strict=True), strict=True):
+        found = set(map(type, values))
+        if not found <= fit:
+            wrong = next(value for value in values if type(value) not in fit)
+            raise Damaged(f"{name} is {str(wrong)[:40]!r}, expected another type")
+        large = large or bytes in found
+    return large
 
 
 def whole(value: Any) -> Any:
     """A stored value as it was given: a count beyond 64 bits is stored as its digits."""
-    return int(value) if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    if not value.isdigit():
+        raise Damaged(f"{value[:20]!r} is no count")
+    return int(value)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

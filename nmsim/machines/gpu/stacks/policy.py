@@ -3,7 +3,7 @@
 The stack decides, and fields of the machine over it: ``masks``, ``library``, ``kernel``.
 """
 
-from nmsim.errors import SpecError
+from nmsim.errors import SpecError, UnknownName
 from nmsim.files import remembered
 from nmsim.gemm import Gemm
 from nmsim.machines.gpu.kernels import load_kernels
@@ -100,12 +100,12 @@ def check(machine: Gpu) -> None:
     stack_of(machine)
     known = tuple(dict.fromkeys(one.library for one in machine.libraries))
     if machine.library and machine.library not in known:
-        raise unknown_name("library", machine.library, known)
+        raise _named(machine, unknown_name("library", machine.library, known))
     if not machine.kernel:
         return
     every = {name for one in machine.libraries for name in _kernels(one)}
     if machine.kernel not in every:
-        raise unknown_name("kernel", machine.kernel, sorted(every))
+        raise _named(machine, unknown_name("kernel", machine.kernel, sorted(every)))
     own = {name for one in _in_use(machine) for name in _kernels(one)}
     if machine.kernel not in own:
         whose = f"library {machine.library}" if machine.library else f"stack {machine.stack}"
@@ -113,6 +113,11 @@ def check(machine: Gpu) -> None:
             f"kernel {machine.kernel!r}: {whose} on {machine.name} does not have it, expected one "
             f"of {', '.join(sorted(own))}"
         )
+
+
+def _named(machine: Gpu, error: UnknownName) -> UnknownName:
+    """The error with the machine's name before it, whose file may be to blame."""
+    return UnknownName(f"{machine.name}: {error}")
 
 
 def choices(machine: Gpu) -> str:
