@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.speed import build, measure, speed_figures
+from reports.speed import build, measure, speed_figures, sweeps
 from reports.speed.speed_figures import curves
 from reports.speed.speed_svg import curve_id
 
@@ -51,6 +51,22 @@ def test_the_measurements_cover_what_they_claim():
         assert all(point.runs >= 7 for point in curve.points)
     assert DATA["conditions"]["threads"] == 1
     assert {"cpu", "numba", "remark", "timed"} <= set(DATA["conditions"])
+
+
+def test_the_sweeps_that_were_run_are_those_that_are_declared():
+    ran = build.swept()["ran"]
+    assert [one["experiment"] for one in ran] == list(sweeps.EXPERIMENTS)
+    for one in ran:
+        assert one["points"] == int(one["experiment"].partition(" ")[0].replace(",", ""))
+        assert one["cpu_s"] / one["points"] == pytest.approx(1e-3 * one["ms_per_point"], rel=0.05)
+        assert f"{one['cpu_s']:,}" in build.page(DATA)
+
+
+def test_a_sweep_is_timed_by_its_command():
+    text = "model: gemm:8x9x12\nhardware: systolic-16x16\nvary:\n  batch: [1, 2, 3]\n"
+    ran = sweeps.run("three", text)
+    assert (ran["points"], ran["rows"]) == (3, 3)
+    assert min(ran["wall_s"], ran["cpu_s"], ran["most_mib"], ran["store_mib"]) > 0
 
 
 def test_every_statement_is_computed():

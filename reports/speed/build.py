@@ -38,6 +38,17 @@ _HEADS = [
     Head("slowest over fastest run", "median over sizes", number=True),
 ]
 
+_SWEPT = {
+    "experiment": Head("sweep"),
+    "points": Head("points", number=True),
+    "rows": Head("rows stored", number=True),
+    "wall_s": Head("time", "s, wall", number=True),
+    "cpu_s": Head("processors", "s, CPU", number=True),
+    "ms_per_point": Head("a point", "ms, CPU", number=True),
+    "most_mib": Head("memory", "MiB, of the largest process", number=True),
+    "store_mib": Head("store", "MiB on disk", number=True),
+}
+
 CAPTION = (
     "Machines: systolic-128x128-2to4 (lock-step) and systolic-128x128-intersecting (groups of 4, "
     "look-ahead 4). No recipe: "
@@ -51,6 +62,11 @@ CAPTION = (
 def measured(folder: Path = HERE) -> dict[str, Any]:
     """What the measuring script wrote."""
     return dict(json.loads((folder / "measurements.json").read_text(encoding="utf-8")))
+
+
+def swept(folder: Path = HERE) -> dict[str, Any]:
+    """What sweeps took, as the script wrote it that ran them."""
+    return dict(json.loads((folder / "sweeps.json").read_text(encoding="utf-8")))
 
 
 def statements(found: Sequence[Curve]) -> list[str]:
@@ -111,6 +127,24 @@ def _table(found: Sequence[Curve]) -> Safe:
     return sheet(_HEADS, rows, "")
 
 
+def _swept(data: Mapping[str, Any]) -> Safe:
+    """What whole sweeps took, a line each."""
+    told = [[run[name] for name in _SWEPT] for run in data["ran"]]
+    rows = [
+        [Cell(one) if isinstance(one, str) else Cell(f"{one:,}", key=one) for one in line]
+        for line in told
+    ]
+    held = data["conditions"]
+    text = (
+        f"{held['cpu']}, {held['cores']} cores, load before {held['load_average_before'][0]}, "
+        f"numba {held['numba']}, nmsim {held['nmsim']}; a process per core, from the start of "
+        "the command to its end; every point has another machine. ResNet-50's are a training step "
+        "of 8 to 17 samples, half of them on an array with selectors, its mapper and dense twin, "
+        "half on an A100. Source: sweeps.json, of python -m reports.speed.sweeps."
+    )
+    return joined([sheet(list(_SWEPT.values()), rows, ""), el("p", text, class_="caption")])
+
+
 def figure(found: Sequence[Curve], conditions: Mapping[str, Any]) -> go.Figure:
     """Time against MACs, both axes logarithmic."""
     drawn = go.Figure()
@@ -164,6 +198,8 @@ def page(data: Mapping[str, Any]) -> str:
         el("p", CAPTION, class_="caption"),
         el("h2", "Growth and spread"),
         _table(found),
+        el("h2", "Whole sweeps"),
+        _swept(swept()),
         el("h2", "Conditions"),
         facts(pairs),
         el("h2", "How to get it again"),
