@@ -13,6 +13,7 @@ from nmsim.cost.technology import load_technology
 from nmsim.errors import NmsimError, SpecError
 from nmsim.files.strict_json import parse_json
 from nmsim.machines import load_hardware
+from nmsim.report.files import MANIFEST, manifest_there
 from nmsim.report.validation_manifest import Shown
 from nmsim.run.manifest import sweep_manifest, what_is_wrong
 from nmsim.run.store import STORE, Store
@@ -164,3 +165,12 @@ def test_a_long_word_of_a_command_is_refused_by_its_ends(monkeypatch, capfd, com
     assert told.count("\n") == 1
     assert LONG[:60] in told
     assert len(told) < 400
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"kind": 1e999}', "{", "[]", "\x00"])
+def test_a_manifest_that_is_only_looked_at_is_read_or_is_none(tmp_path, text):
+    """Nested without end it was a RecursionError, after all points of a sweep had been run."""
+    (tmp_path / MANIFEST).write_text(text)
+    assert manifest_there(tmp_path) == manifest_there(tmp_path / "nowhere") == {}
+    (tmp_path / MANIFEST).write_text('{"kind": "sweep"}')
+    assert manifest_there(tmp_path) == {"kind": "sweep"}

@@ -1,7 +1,5 @@
 """What is written and printed of a sweep that has ended: table, page, images and points."""
 
-import json
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from nmsim import report as reports
 from nmsim.cli.console import room, say, show_tables, tell
 from nmsim.cli.images import Image, draw_images
 from nmsim.files import write_file, write_folder
-from nmsim.report.files import MANIFEST, PAGE, RESULTS
+from nmsim.report.files import MANIFEST, PAGE, RESULTS, manifest_there
 from nmsim.report.rows import document_json
 
 __all__ = ["show_swept", "write_swept"]
@@ -29,15 +27,6 @@ def _asked(about: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if name not in apart}
 
 
-def _written(folder: Path) -> dict[str, Any]:
-    """The manifest that stands in a folder; empty if there is none, or it cannot be read."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
 def write_swept(folder: Path, about: dict[str, Any], *, changed: bool) -> bool:
     """Write what people read: CSV and page, as far as there are not too many rows for them.
 
@@ -47,7 +36,7 @@ def write_swept(folder: Path, about: dict[str, Any], *, changed: bool) -> bool:
         Whether there is a page.
     """
     rows: int = about["results_rows"]
-    changed = changed or _asked(_written(folder)) != _asked(about)
+    changed = changed or _asked(manifest_there(folder)) != _asked(about)
     drawn = 0 < rows <= _MOST
     names = [RESULTS] * (rows <= _MOST) + [PAGE] * drawn
     if not changed and all((folder / name).is_file() for name in names):

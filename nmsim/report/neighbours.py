@@ -1,13 +1,12 @@
 """Pages that stand beside a page: of a sweep's points, of a machine's validation."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nmsim.report.again import without_out
-from nmsim.report.files import MANIFEST, PAGE
+from nmsim.report.files import MANIFEST, PAGE, manifest_there
 
 __all__ = ["NOBODY", "POINTS", "VALIDATION", "Neighbours", "neighbours"]
 
@@ -73,10 +72,4 @@ def _validation(folder: Path, machines: set[str]) -> str:
 
 def _about(folder: Path) -> dict[str, Any]:
     """The manifest of a folder that has a page; empty where there is none that can be read."""
-    try:
-        if not (folder / PAGE).is_file():
-            return {}
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return manifest_there(folder) if (folder / PAGE).is_file() else {}
